@@ -1,0 +1,1 @@
+"""`fleetmark`: a client of the REST API, and a starter of processes."""

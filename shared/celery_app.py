@@ -1,0 +1,72 @@
+"""Celery, configured once: JSON only, late acknowledgement, one message at a time, a queue a capability.
+
+Redis' visibility timeout is longer than any deadline: redelivery is not how lost work comes back, the watch is.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from shared.capabilities import RESULTS_QUEUE
+from shared.jobs import MAX_TIMEOUT_S
+
+# kombu's priorities on Redis: 0 is taken first; each step is a list of its own beside the queue's.
+PRIORITY_STEPS = [0, 3, 6, 9]
+VISIBILITY_TIMEOUT_S = MAX_TIMEOUT_S + 86_400
+
+
+def broker_priority(priority: int) -> int:
+    """A job's priority (9 first, 0 last) as the broker counts it (0 first, 9 last)."""
+    return 9 - priority
+
+
+def results_queue() -> Queue:
+    return Queue(RESULTS_QUEUE, Exchange("", type="direct"), routing_key=RESULTS_QUEUE)
+
+
+def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: str = "") -> Celery:
+    """A Celery application on `broker_url`; a worker names its queues, a publisher none.
+
+    Args:
+        worker_id: gives this worker `unacked` keys of its own, so that nobody else's recovery touches its message.
+    """
+    app = Celery("fleetmark", broker=broker_url, set_as_current=False)
+    transport: dict[str, object] = {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "priority_steps": PRIORITY_STEPS,
+        "queue_order_strategy": "priority",
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+    if worker_id:
+        transport |= {
+            "unacked_key": f"unacked:{worker_id}",
+            "unacked_index_key": f"unacked_index:{worker_id}",
+            "unacked_mutex_key": f"unacked_mutex:{worker_id}",
+        }
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_track_started=False,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        worker_pool="threads",
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=transport,
+        task_create_missing_queues=True,
+        task_default_queue="fleetmark.default",
+        task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in queues] or None,
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app

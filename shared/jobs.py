@@ -1,0 +1,40 @@
+"""The words of a job: its states, the steps between them, and the bounds of what may be asked of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+MAX_INFERENCES = 1_000_000  # 8 MB of raw samples a repeat; more belongs into several jobs
+MAX_REPEATS = 1_000
+MAX_TIMEOUT_S = 7 * 86_400
+MAX_JOBS = 100_000
+DEFAULT_TIMEOUT_S = 3_600
+DEFAULT_QUEUE_TIMEOUT_S = 86_400
+DEFAULT_PRIORITY = 5
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED})
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    # pending -> complete: the result of an earlier attempt arrives after the job went back to its queue.
+    JobStatus.PENDING: frozenset({JobStatus.RUNNING, JobStatus.COMPLETE, JobStatus.CANCELLED, JobStatus.FAILED}),
+    # running -> pending: the attempt was lost with its worker, or handed back.
+    JobStatus.RUNNING: frozenset({JobStatus.PENDING, JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED}),
+    JobStatus.COMPLETE: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+}
+
+
+class CampaignStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"  # every job ended, whatever failed: the counts say
+    CANCELLED = "cancelled"

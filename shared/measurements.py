@@ -1,0 +1,108 @@
+"""What was measured: raw samples of each repeat, and the summaries derived from them.
+
+Raw samples are the record (`RawRepeat`, kept in `samples/<job_id>.npz`); every summary can be derived again from them
+with `shared.stats`. Times are nanoseconds where an integer is stored, milliseconds where a person reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SAMPLES_FORMAT = 1
+# 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
+
+
+@dataclass(frozen=True)
+class RawRepeat:
+    """One fresh process: its load time, its warm-ups and its timed inferences, in the order in which they happened."""
+
+    index: int
+    load_ns: int
+    warmup_ns: list[int]
+    inference_ns: list[int]
+    inference_wall_ns: int = 0  # first stamp of the first inference to the last stamp of the last
+    load_peak_mb: float | None = None  # MB of 2^20 bytes, whole process
+    inference_peak_mb: float | None = None
+    baseline_mb: float | None = None  # resident before the load began
+    memory_method: str = ""
+    cpu_percent: float | None = None  # of one core, over the timed inferences; 200 is two cores busy
+    runtime: dict[str, Any] = field(default_factory=dict)  # as the runtime reports it
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Interval(Frozen):
+    """A confidence interval, with the method that made it and the level it really has."""
+
+    low: float
+    high: float
+    level: float = Field(description="coverage the method guarantees or assumes, e.g. 0.95")
+    method: str
+    n: int = Field(description="values it was computed from")
+
+
+class Distribution(Frozen):
+    """Summary of one kind of timing, in milliseconds. A figure that the sample is too small to give is null."""
+
+    n: int
+    median: float
+    mean: float
+    stddev: float | None = Field(description="sample standard deviation (n - 1); null for one value")
+    min: float
+    max: float
+    first: float
+    p75: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p97: float | None = None
+    p99: float | None = None
+    p999: float | None = None
+    missing: dict[str, str] = Field(default_factory=dict, description="figure -> why it is null")
+    outliers: int = Field(default=0, description="beyond 1.5 interquartile ranges (Tukey); counted, never dropped")
+    median_ci: Interval | None = Field(default=None, description="over per-repeat medians")
+    median_ci_within: Interval | None = Field(default=None, description="within the pooled sample; understates the truth")
+
+
+class RepeatFacts(Frozen):
+    """One repeat as a report shows it."""
+
+    index: int
+    load_ms: float
+    median_ms: float
+    min_ms: float
+    max_ms: float
+    warmups: int
+    inferences: int
+    steadiness: Literal["steady", "not steady", "unknown"]
+    load_peak_mb: float | None = None
+    inference_peak_mb: float | None = None
+    baseline_mb: float | None = None
+    cpu_percent: float | None = None
+
+
+class Noise(Frozen):
+    """How quiet the machine was, and why that grade."""
+
+    grade: Literal["quiet", "fair", "noisy"]
+    reasons: list[str] = Field(default_factory=list)
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Summary(Frozen):
+    """Everything derived from the raw samples of one job."""
+
+    load: Distribution
+    inference: Distribution
+    repeats: list[RepeatFacts]
+    load_peak_mb: float | None
+    inference_peak_mb: float | None
+    memory_method: str
+    throughput_per_s: float = Field(description="inferences a second over the timed phase, all repeats")
+    cpu_percent: float | None
+    steadiness: Literal["steady", "not steady", "unknown"]
+    stopped_because: str = Field(default="", description="with a stop rule: precision reached, budget spent or repeats spent")

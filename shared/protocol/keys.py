@@ -1,0 +1,29 @@
+"""Names of the Redis keys. One prefix, so that a shared Redis stays readable and an access rule can name them."""
+
+from __future__ import annotations
+
+PREFIX = "fleetmark:"
+WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
+IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
+HEARTBEATS = PREFIX + "heartbeats"  # sorted set: worker id by Redis' own time, ms
+EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory
+
+
+def worker(worker_id: str) -> str:
+    """Hash of a worker's state: status, incarnation, current_job, held, stage, progress, last_seen (ms), registered_at (ms)."""
+    return f"{PREFIX}worker:{worker_id}"
+
+
+def claim(job_id: str) -> str:
+    """Hash `attempt worker incarnation`: who runs the job now."""
+    return f"{PREFIX}claim:{job_id}"
+
+
+def cancelled(job_id: str) -> str:
+    """Tombstone: nobody may claim this job, and whoever runs it must stop."""
+    return f"{PREFIX}cancelled:{job_id}"
+
+
+def answers(worker_id: str) -> str:
+    """Hash `<job_id>/<attempt>` -> `recorded` or `unwanted`: what became of the results a worker sent."""
+    return f"{PREFIX}answers:{worker_id}"

@@ -1,0 +1,116 @@
+"""The messages. The assignment goes out on a capability queue; the others come back on the results queue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
+from shared.measurements import Noise, Summary
+from shared.workloads import Workload
+
+PROTOCOL_FORMAT = 1
+# 1: the first.
+
+TASK_NAME = "fleetmark.run_job"
+
+JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
+CampaignId = Annotated[str, Field(pattern=f"^{CAMPAIGN_ID.pattern}$")]
+WorkerId = Annotated[str, Field(pattern=f"^{WORKER_ID.pattern}$")]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+
+
+class Assignment(Message):
+    """One attempt at one job: everything a worker needs to run it."""
+
+    job_id: JobId
+    campaign_id: CampaignId
+    attempt: int = Field(ge=1)
+    capability: str
+    workload: Workload
+
+
+class JobMessage(Message):
+    """What every message about a job carries: which attempt of it, and who speaks."""
+
+    job_id: JobId
+    attempt: int = Field(ge=1)
+    worker_id: WorkerId
+    incarnation: str = Field(max_length=64)
+
+
+class Started(JobMessage):
+    """The worker has claimed the job and begins."""
+
+    kind: Literal["started"] = "started"
+    at: float = Field(description="worker's clock, seconds since 1970")
+
+
+class HandBack(JobMessage):
+    """The worker gives the job back unharmed: next attempt, not counted as a loss."""
+
+    kind: Literal["hand_back"] = "hand_back"
+    reason: str = Field(max_length=2000)
+
+
+class Artifact(BaseModel):
+    """A file made by a job. Small ones travel inside the message; a large one was sent by HTTP before it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+    inline: str | None = Field(default=None, description="base64 of the content; null when it was sent by HTTP")
+
+
+class Device(BaseModel):
+    """The device as the result remembers it, whatever becomes of its registration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    soc: str = ""
+    ram_gb: float | None = None
+    os: str = ""
+    udid: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Result(JobMessage):
+    """How an attempt ended. Complete ones carry a summary; failed ones say why."""
+
+    kind: Literal["result"] = "result"
+    campaign_id: CampaignId
+    capability: str
+    status: Literal["complete", "failed", "cancelled"]
+    error: str = Field(default="", max_length=20_000)
+    error_kind: str = Field(default="", max_length=64)
+    device: Device
+    model_name: str
+    model_size: int | None = None
+    model_sha256: str | None = None
+    summary: Summary | None = None
+    noise: Noise | None = None
+    runtime: dict[str, Any] = Field(default_factory=dict, description="as the runtime reports it: version, providers, threads, graph level")
+    software: dict[str, str] = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict, description="`samples.npz` and `log.jsonl`")
+    started_at: float = Field(description="worker's clock, seconds since 1970")
+    ended_at: float
+    timings_s: dict[str, float] = Field(default_factory=dict, description="fetch, wait_for_lock, measure, total")
+
+
+Report = Annotated[Started | HandBack | Result, Field(discriminator="kind")]
+REPORT: TypeAdapter[Started | HandBack | Result] = TypeAdapter(Report)
+
+RECORDED = "recorded"
+UNWANTED = "unwanted"
+
+
+def answer_field(job_id: str, attempt: int) -> str:
+    return f"{job_id}/{attempt}"

@@ -1,0 +1,114 @@
+"""Lua scripts: each is one atomic step in Redis, run by whichever side needs it. Times are Redis' own, in milliseconds.
+
+Keys are built inside the scripts from the prefix, so they need a single Redis (or Sentinel), not Redis Cluster.
+"""
+
+from __future__ import annotations
+
+_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+_P = "local P = 'fleetmark:'\n"
+
+# ARGV: proposed worker id, UDID or '', registration JSON, incarnation or '', heartbeat timeout ms
+# Returns {worker id, 'created' | 'reconnected' | 'conflict'}.
+REGISTER = (
+    _NOW
+    + _P
+    + """
+local id, action = ARGV[1], 'created'
+if ARGV[2] ~= '' then
+  local known = redis.call('HGET', P .. 'identities', ARGV[2])
+  if known then id = known; action = 'reconnected' end
+end
+local key = P .. 'worker:' .. id
+if action == 'reconnected' then
+  local seen = redis.call('HMGET', key, 'incarnation', 'last_seen', 'status')
+  local living = seen[2] and (now - tonumber(seen[2])) < tonumber(ARGV[5]) and seen[3] ~= 'gone'
+  if living and ARGV[4] ~= '' and seen[1] and seen[1] ~= '' and seen[1] ~= ARGV[4] then
+    return {id, 'conflict'}
+  end
+end
+redis.call('HSET', P .. 'workers', id, ARGV[3])
+if ARGV[2] ~= '' then redis.call('HSET', P .. 'identities', ARGV[2], id) end
+redis.call('HSETNX', key, 'registered_at', now)
+redis.call('HSET', key, 'status', 'active', 'incarnation', ARGV[4], 'last_seen', now)
+redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
+redis.call('ZADD', P .. 'heartbeats', now, id)
+return {id, action}
+"""
+)
+
+# ARGV: worker id, incarnation or '' (a device driven by REST alone), status or '', current job,
+#       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
+# Returns {'unknown'} | {'conflict'} | {'ok', status, cancelled job ids ...}.
+HEARTBEAT = (
+    _NOW
+    + _P
+    + """
+local key = P .. 'worker:' .. ARGV[1]
+if redis.call('HEXISTS', P .. 'workers', ARGV[1]) == 0 then return {'unknown'} end
+local mine = redis.call('HGET', key, 'incarnation')
+if ARGV[2] ~= '' and mine and mine ~= '' and mine ~= ARGV[2] then return {'conflict'} end
+if ARGV[3] ~= '' then
+  redis.call('HSET', key, 'status', ARGV[3])
+elseif redis.call('HGET', key, 'status') == 'faulty' then
+  redis.call('HSET', key, 'status', 'active')
+end
+redis.call('HSET', key, 'last_seen', now, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
+if ARGV[8] ~= '' then redis.call('HSET', key, 'metrics', ARGV[8]) end
+redis.call('ZADD', P .. 'heartbeats', now, ARGV[1])
+local answer = {'ok', redis.call('HGET', key, 'status')}
+for _, pair in ipairs(cjson.decode(ARGV[5])) do
+  if redis.call('EXISTS', P .. 'cancelled:' .. pair[1]) == 1 then table.insert(answer, pair[1]) end
+end
+return answer
+"""
+)
+
+# ARGV: worker id, incarnation. A graceful goodbye: the worker is gone, at once. Another incarnation's is left alone.
+DEREGISTER = (
+    _P
+    + """
+local key = P .. 'worker:' .. ARGV[1]
+local mine = redis.call('HGET', key, 'incarnation')
+if ARGV[2] ~= '' and mine and mine ~= ARGV[2] then return 0 end
+if redis.call('EXISTS', key) == 0 then return 0 end
+redis.call('HSET', key, 'status', 'gone', 'current_job', '', 'held', '[]')
+redis.call('ZREM', P .. 'heartbeats', ARGV[1])
+return 1
+"""
+)
+
+# ARGV: job id, attempt, worker id, incarnation, heartbeat timeout ms, time to live of the claim s
+# Returns 'claimed' | 'cancelled' | 'superseded' | 'held'.
+CLAIM = (
+    _NOW
+    + _P
+    + """
+if redis.call('EXISTS', P .. 'cancelled:' .. ARGV[1]) == 1 then return 'cancelled' end
+local key = P .. 'claim:' .. ARGV[1]
+local seen = redis.call('HMGET', key, 'attempt', 'worker', 'incarnation')
+if seen[1] then
+  local attempt = tonumber(seen[1])
+  if attempt > tonumber(ARGV[2]) then return 'superseded' end
+  if attempt == tonumber(ARGV[2]) and not (seen[2] == ARGV[3] and seen[3] == ARGV[4]) then
+    local holder = redis.call('HMGET', P .. 'worker:' .. seen[2], 'incarnation', 'last_seen')
+    local living = holder[1] == seen[3] and holder[2] and (now - tonumber(holder[2])) < tonumber(ARGV[5])
+    if living then return 'held' end
+  end
+end
+redis.call('HSET', key, 'attempt', ARGV[2], 'worker', ARGV[3], 'incarnation', ARGV[4])
+redis.call('EXPIRE', key, ARGV[6])
+return 'claimed'
+"""
+)
+
+# ARGV: job id, attempt, incarnation. Gives a claim back; somebody else's is left alone.
+RELEASE = (
+    _P
+    + """
+local key = P .. 'claim:' .. ARGV[1]
+local seen = redis.call('HMGET', key, 'attempt', 'incarnation')
+if seen[1] == ARGV[2] and seen[2] == ARGV[3] then return redis.call('DEL', key) end
+return 0
+"""
+)

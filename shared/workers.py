@@ -1,0 +1,56 @@
+"""The words of a worker: its states, the steps between them, and what it says of its device when it registers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WorkerStatus(StrEnum):
+    ACTIVE = "active"
+    BUSY = "busy"
+    CLEANUP = "cleanup"
+    FAULTY = "faulty"
+    GONE = "gone"
+
+
+TRANSITIONS: dict[WorkerStatus, frozenset[WorkerStatus]] = {
+    WorkerStatus.ACTIVE: frozenset({WorkerStatus.BUSY, WorkerStatus.FAULTY, WorkerStatus.GONE}),
+    WorkerStatus.BUSY: frozenset({WorkerStatus.CLEANUP, WorkerStatus.FAULTY, WorkerStatus.GONE}),
+    WorkerStatus.CLEANUP: frozenset({WorkerStatus.ACTIVE, WorkerStatus.FAULTY, WorkerStatus.GONE}),
+    WorkerStatus.FAULTY: frozenset({WorkerStatus.ACTIVE, WorkerStatus.GONE}),
+    WorkerStatus.GONE: frozenset(),
+}
+
+
+def may_become(seen: WorkerStatus, wanted: WorkerStatus) -> bool:
+    """Whether a worker may step from `seen` to `wanted`; asking for the state it already has is always allowed."""
+    return wanted is seen or wanted in TRANSITIONS[seen]
+
+
+class DeviceInfo(BaseModel):
+    """What a device says of itself. The five named keys are those of the REST API; any other key is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    Soc: str = ""
+    Ram: float | str | None = Field(default=None, description="memory in GB (2^30 bytes)")
+    DeviceOs: str = ""
+    DeviceOsVersion: str = ""
+    UDID: str = Field(default="", max_length=256, description="stable identity of the device; the same UDID is the same worker")
+
+
+class Registration(BaseModel):
+    """The body of `POST /register`."""
+
+    device_name: str = Field(min_length=1, max_length=200)
+    ip_address: str = Field(default="", max_length=64)
+    capabilities: list[str] = Field(min_length=1, max_length=64)
+    device_info: DeviceInfo = Field(default_factory=DeviceInfo)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+    incarnation: str = Field(default="", max_length=64, description="one id a process start; empty for a device driven by REST alone")
+    agent_type: str = "white_box"
+    version: str = ""
+    hardware: dict[str, Any] = Field(default_factory=dict, description="memory_mb, gpu_memory_mb and whatever else placement reads")

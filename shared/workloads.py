@@ -1,0 +1,89 @@
+"""What one job runs: a model, how often, and with which options of the runtime."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+
+
+class Strict(BaseModel):
+    """A model whose unknown keys are errors and whose numbers are numbers (`"ten"` and `"10"` are neither)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Companion(Strict):
+    """A file that belongs beside a model: ONNX external data, content-addressed like the model itself."""
+
+    name: str = Field(min_length=1, max_length=255, description="path relative to the model's folder")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class ModelRef(Strict):
+    """Where a model comes from.
+
+    `source` is `http(s)://…`, `file://…` (on the worker's disk) or `sha256:<hex>` (uploaded to the orchestrator).
+    """
+
+    source: str = Field(min_length=1, max_length=4096)
+    name: str = Field(min_length=1, max_length=255, description="file name shown in reports")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    size: int | None = Field(default=None, ge=0)
+    companions: tuple[Companion, ...] = ()
+
+
+class Warmup(Strict):
+    """Warm-up of each repeat: until both `min_calls` and `min_s` have passed, capped at `max_s` or one call, the longer."""
+
+    min_calls: int = Field(default=10, ge=0, le=100_000)
+    min_s: float = Field(default=1.0, ge=0, le=3_600)
+    max_s: float = Field(default=30.0, ge=0, le=3_600)
+
+
+class StopRule(Strict):
+    """Repeat until the 95 % interval of the median is narrow enough.
+
+    `precision` is the half-width of the interval as a fraction of the median.
+    """
+
+    precision: float = Field(gt=0, lt=1)
+    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS)
+    budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S)
+
+
+class EngineOptions(Strict):
+    """Options of the runtime. Empty means the runtime's own default, which is recorded as the runtime reports it."""
+
+    providers: tuple[str, ...] | None = Field(default=None, max_length=8)
+    threads: int | None = Field(default=None, ge=1, le=4096, description="threads within one operator")
+    inter_threads: int | None = Field(default=None, ge=1, le=4096, description="threads across operators")
+    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = None
+    batch_size: int | None = Field(default=None, ge=1, le=65_536, description="value of the leading symbolic dimension")
+    shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="input name -> shape")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
+
+
+class Workload(Strict):
+    """One job's work, as it travels to the worker."""
+
+    model: ModelRef
+    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
+    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
+    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
+    warmup: Warmup = Warmup()
+    stop: StopRule | None = None
+    options: EngineOptions = EngineOptions()
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
+
+    @model_validator(mode="after")
+    def _bounded_samples(self) -> Workload:
+        if self.inferences * (self.stop.max_repeats if self.stop else self.repeats) > 10 * MAX_INFERENCES:
+            raise ValueError(
+                f"{self.inferences} inferences in {self.repeats} repeats are more than {10 * MAX_INFERENCES} samples; "
+                "measure fewer, or split the job"
+            )
+        return self

