@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
@@ -32,6 +33,11 @@ def job_id(campaign_id: str, number: int) -> str:
 
 def new_worker_id() -> str:
     return f"worker-{_base32(secrets.randbits(60), 12)}"
+
+
+def worker_id_of(udid: str) -> str:
+    """The id of the device with this UDID: the same even after Redis lost its memory, so its private queue keeps its name."""
+    return f"worker-{_base32(int.from_bytes(hashlib.sha256(udid.encode()).digest()[:8]) >> 4, 12)}"
 
 
 def new_incarnation() -> str:

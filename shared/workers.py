@@ -51,6 +51,9 @@ class Registration(BaseModel):
     device_info: DeviceInfo = Field(default_factory=DeviceInfo)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
     incarnation: str = Field(default="", max_length=64, description="one id a process start; empty for a device driven by REST alone")
+    previous_incarnation: str = Field(
+        default="", max_length=64, description="the process start before this one, when the device has proof that it is dead"
+    )
     agent_type: str = "white_box"
     version: str = ""
     hardware: dict[str, Any] = Field(default_factory=dict, description="memory_mb, gpu_memory_mb and whatever else placement reads")

@@ -6,6 +6,7 @@ PREFIX = "fleetmark:"
 WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
 HEARTBEATS = PREFIX + "heartbeats"  # sorted set: worker id by Redis' own time, ms
+DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages no worker could read, with the reason (JSON)
 EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory
 
 

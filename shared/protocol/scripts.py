@@ -9,7 +9,8 @@ _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] 
 _P = "local P = 'fleetmark:'\n"
 
 # ARGV: proposed worker id, UDID or '', registration JSON, incarnation or '', heartbeat timeout ms
-# Returns {worker id, 'created' | 'reconnected' | 'conflict'}.
+# Returns {worker id, 'created' | 'reconnected' | 'conflict'}. An incarnation that the registration names as its own dead
+# predecessor is no conflict: a worker that crashed may be back in two seconds.
 REGISTER = (
     _NOW
     + _P
@@ -23,7 +24,8 @@ local key = P .. 'worker:' .. id
 if action == 'reconnected' then
   local seen = redis.call('HMGET', key, 'incarnation', 'last_seen', 'status')
   local living = seen[2] and (now - tonumber(seen[2])) < tonumber(ARGV[5]) and seen[3] ~= 'gone'
-  if living and ARGV[4] ~= '' and seen[1] and seen[1] ~= '' and seen[1] ~= ARGV[4] then
+  local dead = cjson.decode(ARGV[3])['previous_incarnation']
+  if living and ARGV[4] ~= '' and seen[1] and seen[1] ~= '' and seen[1] ~= ARGV[4] and seen[1] ~= dead then
     return {id, 'conflict'}
   end
 end
