@@ -1,0 +1,37 @@
+"""Queues in memory, for one process: tests and dry runs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import count
+
+from orchestrator.dispatch.base import Dispatch
+from shared.protocol.messages import Assignment
+
+
+class MemoryQueue:
+    """Implements `DispatchQueue`."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, list[tuple[int, int, Assignment]]] = defaultdict(list)
+        self._order = count()
+
+    def publish(self, batch: Sequence[Dispatch]) -> None:
+        for item in batch:
+            heapq.heappush(self._queues[item.queue], (-item.priority, next(self._order), item.assignment))
+
+    def depths(self, queues: Iterable[str]) -> dict[str, int]:
+        return {queue: len(self._queues[queue]) for queue in queues}
+
+    def purge(self, queues: Iterable[str]) -> int:
+        return sum(len(self._queues.pop(queue, [])) for queue in queues)
+
+    def take(self, queue: str) -> Assignment | None:
+        """The next assignment of a queue, as a worker would be given it."""
+        waiting = self._queues[queue]
+        return heapq.heappop(waiting)[2] if waiting else None
+
+    def close(self) -> None:
+        self._queues.clear()

@@ -1,0 +1,35 @@
+"""What can be configured, read once at the door from `FLEETMARK_*` and passed in from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the orchestrator's processes (API, consumer, watch)."""
+
+    model_config = SettingsConfigDict(env_prefix="FLEETMARK_", extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="address the API listens on; anything but loopback needs a token")
+    port: int = Field(default=5000, ge=0, le=65535, description="port the API listens on")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="broker and registry")
+    worker_redis_url: str | None = Field(default=None, description="the broker's address as workers see it, if it differs from ours")
+    database_url: str = Field(
+        default="sqlite:///.fleetmark/fleetmark.db",
+        description="the store: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`",
+    )
+    outputs_dir: Path = Field(default=Path("outputs"), description="where reports and CSV files go")
+    recipes_dir: Path = Field(default=Path("recipes"), description="where recipes, and models known by name, are looked up")
+    models_dir: Path = Field(default=Path(".fleetmark/models"), description="uploaded models, by content")
+    token: SecretStr | None = Field(default=None, description="bearer token that every call but GET /api/health must carry")
+    heartbeat_s: float = Field(default=5.0, gt=0, description="how often a worker says that it lives")
+    heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="silence after which a worker is faulty")
+    sweep_s: float = Field(default=2.0, gt=0, description="how often the watch looks")
+    redispatch_after_s: float = Field(default=300.0, gt=0, description="age at which a dispatched, unclaimed job is sent again")
+    deadline_grace_s: float = Field(default=900.0, ge=0, description="beyond a job's own timeout: fetching the model, waiting for the host")
+    max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
+    max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
+    log_level: str = Field(default="info", description="debug, info, warning or error")

@@ -1,0 +1,118 @@
+"""Connections and transactions.
+
+SQLite writers begin with `BEGIN IMMEDIATE`: a transaction that reads first and writes later fails at once otherwise,
+however long the busy timeout.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlmodel import Session
+
+from shared.clock import Clock, SystemClock
+from shared.errors import Unavailable
+
+T = TypeVar("T")
+
+TRANSIENT_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, deadlock detected
+MAX_TRIES = 5
+SQLITE_BUSY_TIMEOUT_MS = 15_000
+
+
+class Store:
+    """The way to the database. One a process; safe to share between threads."""
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self.url = make_url(url)
+        self._clock = clock or SystemClock()
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        self._writing = self.engine.execution_options(fleetmark_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for queries alone.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with _as_unavailable(), Session(self.engine) as session:
+            yield session
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction and commit it; deadlocks and serialization failures are tried again.
+
+        `work` may run more than once, so it does nothing but read and write through its session.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with _as_unavailable():
+            for tries in range(1, MAX_TRIES + 1):
+                try:
+                    with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                        return work(session)
+                except OperationalError as error:
+                    if tries == MAX_TRIES or not _is_transient(error):
+                        raise
+                    self._clock.sleep(random.uniform(0.01, 0.05) * 2**tries)  # noqa: S311 (jitter, not a secret)
+            raise AssertionError("unreachable: the last try returns or raises")
+
+    def ping_ms(self) -> float:
+        """How long the database takes to answer the smallest query, in milliseconds."""
+        start = self._clock.monotonic()
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+        return (self._clock.monotonic() - start) * 1000
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _sqlite_engine(url: str) -> Engine:
+    database = make_url(url).database
+    if database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}", "foreign_keys=ON", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("fleetmark_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlstate", None) in TRANSIENT_SQLSTATES:
+        return True
+    return "database is locked" in str(error.orig)
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise Unavailable("the database has no free connection; try again in a moment") from error
+    except OperationalError as error:
+        raise Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}; try again in a moment") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Unavailable("the connection to the database was lost; try again in a moment") from error

@@ -1,0 +1,182 @@
+"""The tables. The migrations equal them; a test proves it.
+
+Counters on `campaigns` are kept with every change of a job's status, never counted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from orchestrator.store.types import Json, UtcDateTime
+from shared.jobs import CampaignStatus, JobStatus
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def _one_of(column: str, values: list[str]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Campaign(SQLModel, table=True):
+    """One submission of a recipe."""
+
+    __tablename__: ClassVar[str] = "campaigns"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", list(CampaignStatus)), name="status"),
+        CheckConstraint("pending_jobs + running_jobs + complete_jobs + failed_jobs + cancelled_jobs = total_jobs", name="counters"),
+        CheckConstraint("pending_jobs >= 0 AND running_jobs >= 0", name="no_negative_counters"),
+        UniqueConstraint("idempotency_key"),
+        Index("ix_campaigns_running", "id", postgresql_where=text("status = 'running'"), sqlite_where=text("status = 'running'")),
+        Index("ix_campaigns_status_id", "status", "id"),
+        Index(
+            "ix_campaigns_unreported",
+            "id",
+            postgresql_where=text("status <> 'running' AND reported_at IS NULL"),
+            sqlite_where=text("status <> 'running' AND reported_at IS NULL"),
+        ),
+    )
+
+    id: str = Field(sa_column=Column(String(40), primary_key=True))
+    name: str = Field(sa_column=Column(String(200), nullable=False))
+    notes: str = Field(default="", sa_column=Column(Text, nullable=False))
+    labels: dict[str, str] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
+    model_url: str = Field(sa_column=Column(Text, nullable=False))
+    status: str = Field(default=CampaignStatus.RUNNING, sa_column=Column(String(16), nullable=False))
+    recipe: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+    recipe_hash: str = Field(sa_column=Column(String(64), nullable=False))
+    idempotency_key: str | None = Field(default=None, sa_column=Column(String(255), nullable=True))
+    request_hash: str = Field(sa_column=Column(String(64), nullable=False))
+    warnings: list[str] = Field(default_factory=list, sa_column=Column(Json, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    queue_deadline_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    ended_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    reported_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    total_jobs: int
+    pending_jobs: int
+    running_jobs: int = 0
+    complete_jobs: int = 0
+    failed_jobs: int = 0
+    cancelled_jobs: int = 0
+
+
+class Lane(SQLModel, table=True):
+    """Jobs of a campaign that go the same way: one compute unit, one priority, the same devices and requirements."""
+
+    __tablename__: ClassVar[str] = "lanes"
+    __table_args__ = (Index("ix_lanes_campaign_id", "campaign_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    campaign_id: str = Field(sa_column=Column(String(40), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False))
+    priority: int
+    compute_unit: str = Field(sa_column=Column(String(64), nullable=False))
+    device: str | None = Field(default=None, sa_column=Column(String(200)))
+    requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
+    waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class Job(SQLModel, table=True):
+    """One cell of a campaign."""
+
+    __tablename__: ClassVar[str] = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", list(JobStatus)), name="status"),
+        CheckConstraint("attempt >= 1", name="attempt"),
+        UniqueConstraint("campaign_id", "number"),
+        # What dispatch takes next.
+        Index(
+            "ix_jobs_frontier",
+            "lane_id",
+            "number",
+            postgresql_where=text("status = 'pending' AND dispatched_at IS NULL"),
+            sqlite_where=text("status = 'pending' AND dispatched_at IS NULL"),
+        ),
+        # What is in Redis and not yet claimed: bounded by the windows.
+        Index(
+            "ix_jobs_dispatched",
+            "queue",
+            "dispatched_at",
+            postgresql_where=text("status = 'pending' AND dispatched_at IS NOT NULL"),
+            sqlite_where=text("status = 'pending' AND dispatched_at IS NOT NULL"),
+        ),
+        Index("ix_jobs_running", "worker_id", postgresql_where=text("status = 'running'"), sqlite_where=text("status = 'running'")),
+        Index("ix_jobs_status_campaign_id_number", "status", "campaign_id", "number"),
+        Index("ix_jobs_worker_id_campaign_id_number", "worker_id", "campaign_id", "number"),
+    )
+
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    campaign_id: str = Field(sa_column=Column(String(40), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False))
+    number: int
+    lane_id: int = Field(foreign_key="lanes.id", ondelete="CASCADE")
+    compute_unit: str = Field(sa_column=Column(String(64), nullable=False))
+    priority: int
+    status: str = Field(default=JobStatus.PENDING, sa_column=Column(String(16), nullable=False))
+    attempt: int = 1
+    max_attempts: int = 3
+    losses: int = 0
+    workload: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+    model_name: str = Field(sa_column=Column(String(255), nullable=False))
+    retry_of: str | None = Field(default=None, sa_column=Column(String(64)))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    not_before: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    dispatched_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    queue: str | None = Field(default=None, sa_column=Column(String(128)))
+    capability: str | None = Field(default=None, sa_column=Column(String(64)))
+    worker_id: str | None = Field(default=None, sa_column=Column(String(80)))
+    incarnation: str | None = Field(default=None, sa_column=Column(String(64)))
+    started_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    deadline_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    ended_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    error_kind: str | None = Field(default=None, sa_column=Column(String(64)))
+
+
+class ResultRow(SQLModel, table=True):
+    """The one recorded result of a job: the CSV row as it is shown, and everything else that came with it."""
+
+    __tablename__: ClassVar[str] = "results"
+    __table_args__ = (UniqueConstraint("campaign_id", "number"),)
+
+    job_id: str = Field(sa_column=Column(String(64), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True))
+    campaign_id: str = Field(sa_column=Column(String(40), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False))
+    number: int
+    attempt: int
+    worker_id: str = Field(sa_column=Column(String(80), nullable=False))
+    row: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+    result: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+    recorded_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Event(SQLModel, table=True):
+    """What happened to a job, in order: its history, and every message that was not wanted."""
+
+    __tablename__: ClassVar[str] = "events"
+    __table_args__ = (Index("ix_events_job_id_id", "job_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    job_id: str = Field(sa_column=Column(String(64), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    attempt: int
+    kind: str = Field(sa_column=Column(String(32), nullable=False))
+    worker_id: str | None = Field(default=None, sa_column=Column(String(80)))
+    detail: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class ModelFile(SQLModel, table=True):
+    """An uploaded model, by content."""
+
+    __tablename__: ClassVar[str] = "models"
+
+    sha256: str = Field(sa_column=Column(String(64), primary_key=True))
+    name: str = Field(sa_column=Column(String(255), nullable=False))
+    size: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))

@@ -1,0 +1,114 @@
+"""One suite for the port: the queue on Celery and the one in memory behave the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from orchestrator.dispatch.base import Dispatch, DispatchQueue
+from orchestrator.dispatch.celery_queue import CeleryQueue, readable
+from orchestrator.dispatch.memory_queue import MemoryQueue
+from shared.celery_app import broker_priority, make_celery_app
+from shared.ids import job_id
+from shared.protocol.messages import TASK_NAME, Assignment
+from shared.workloads import ModelRef, Workload
+
+CAMPAIGN = "campaign-" + "0" * 18
+
+
+def dispatch(number: int, queue: str = "cpu.onnx", priority: int = 5) -> Dispatch:
+    workload = Workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx"))
+    assignment = Assignment(job_id=job_id(CAMPAIGN, number), campaign_id=CAMPAIGN, attempt=1, capability="cpu.onnx", workload=workload)
+    return Dispatch(assignment, queue, priority)
+
+
+@pytest.fixture(params=["celery", "memory"])
+def queue(request: pytest.FixtureRequest) -> Iterator[DispatchQueue]:
+    made: DispatchQueue = MemoryQueue() if request.param == "memory" else CeleryQueue(request.getfixturevalue("redis_url"))
+    yield made
+    made.close()
+
+
+def taken(queue: DispatchQueue, name: str) -> list[str]:
+    """Ids in the order in which a worker is given them; on Celery by a real kombu consumer."""
+    if isinstance(queue, MemoryQueue):
+        found: list[str] = []
+        while (assignment := queue.take(name)) is not None:
+            found.append(assignment.job_id)
+        return found
+    assert isinstance(queue, CeleryQueue)
+    return [headers["id"].rpartition(".")[0] for headers, _ in messages(queue.app, name)]
+
+
+def messages(app: Celery, name: str) -> list[tuple[dict[str, Any], Any]]:
+    found = []
+    with app.connection_for_read() as connection:
+        simple = connection.SimpleQueue(name)
+        while True:
+            try:
+                message = simple.get_nowait()
+            except simple.Empty:
+                break
+            found.append((message.headers, message.payload))
+            message.ack()
+        simple.close()
+    return found
+
+
+def test_what_is_published_waits_in_its_own_queue(queue: DispatchQueue) -> None:
+    queue.publish([dispatch(1), dispatch(2), dispatch(3, queue="worker.worker-a")])
+    assert queue.depths(["cpu.onnx", "worker.worker-a", "gpu.cuda.onnx"]) == {"cpu.onnx": 2, "worker.worker-a": 1, "gpu.cuda.onnx": 0}
+
+
+def test_equal_priorities_leave_in_the_order_of_publishing(queue: DispatchQueue) -> None:
+    queue.publish([dispatch(number) for number in (3, 1, 2)])
+    assert taken(queue, "cpu.onnx") == [job_id(CAMPAIGN, number) for number in (3, 1, 2)]
+
+
+def test_a_more_urgent_job_leaves_first(queue: DispatchQueue) -> None:
+    queue.publish([dispatch(1, priority=0), dispatch(2, priority=5), dispatch(3, priority=9)])
+    assert taken(queue, "cpu.onnx") == [job_id(CAMPAIGN, number) for number in (3, 2, 1)]
+
+
+def test_purging_drops_what_waits_and_says_how_much(queue: DispatchQueue) -> None:
+    queue.publish([dispatch(1), dispatch(2, priority=9), dispatch(3, queue="gpu.cuda.onnx")])
+    assert queue.purge(["cpu.onnx"]) == 2
+    assert queue.depths(["cpu.onnx", "gpu.cuda.onnx"]) == {"cpu.onnx": 0, "gpu.cuda.onnx": 1}
+
+
+def test_a_batch_message_is_what_celery_itself_would_send(redis_url: str) -> None:
+    ours, theirs = CeleryQueue(redis_url), make_celery_app(redis_url)
+    item = dispatch(1)
+    ours.publish([item])
+    theirs.send_task(
+        TASK_NAME,
+        args=[item.assignment.model_dump(mode="json")],
+        task_id=f"{item.assignment.job_id}.1",
+        queue="cpu.onnx",
+        priority=broker_priority(5),
+        argsrepr=readable(item.assignment),
+        ignore_result=True,
+    )
+    with redis.Redis.from_url(redis_url) as client:
+        second, first = (json.loads(raw) for raw in client.lrange("cpu.onnx\x06\x163", 0, -1))
+    different_by_nature = {"origin"}
+    assert {k: v for k, v in first["headers"].items() if k not in different_by_nature} == {
+        k: v for k, v in second["headers"].items() if k not in different_by_nature
+    }
+    assert {k: v for k, v in first.items() if k not in ("body", "headers", "properties")} == {
+        k: v for k, v in second.items() if k not in ("body", "headers", "properties")
+    }
+    generated = {"delivery_tag", "reply_to", "argsrepr"}
+    assert {k: v for k, v in first["properties"].items() if k not in generated} == {
+        k: v for k, v in second["properties"].items() if k not in generated
+    }
+    bodies = [payload for _, payload in messages(theirs, "cpu.onnx")]
+    assert bodies[0] == bodies[1]
+    assert Assignment.model_validate_json(json.dumps(bodies[0][0][0])) == item.assignment
+    ours.close()
+    theirs.close()
