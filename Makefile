@@ -1,0 +1,65 @@
+# Everything a person needs, by name. `make help` lists it.
+# Needs a Python of 3.11 or newer, make and a package index that pip can reach; nothing else.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The newest of these that really runs (a version manager's shim may exist and fail). Override: make PYTHON=/path/to/python
+ifndef PYTHON
+PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
+endif
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo-setup python demo up test test-all check format docs bench requirements upgrade clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+python:
+	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer runs here. Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+
+demo-setup: python
+	@$(PYTHON) tools/environment.py demo --venv $(VENV)
+
+setup: python ## the development environment in .venv, from requirements/dev.txt
+	@$(PYTHON) tools/environment.py dev --venv $(VENV)
+
+demo: demo-setup ## real networks measured on this machine, from nothing, results on screen
+	@exec $(BIN)/fleetmark demo
+
+up: demo-setup ## Redis, orchestrator and one worker on port 5000, until Ctrl-C
+	@exec $(BIN)/fleetmark up
+
+test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part of it
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: ## the suite on the oldest and on the newest supported Python found here
+	@tools/each_python.sh $(MAKE) --no-print-directory test
+
+check: setup ## lint, format, types, import contracts, locked requirements, generated docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/lock.py --check
+	@$(BIN)/python -m tools.reference --check
+
+format: setup ## format and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## write the generated parts of docs/
+	@$(BIN)/python -m tools.reference
+
+bench: setup ## the targets of docs/benchmarks.md, measured on this machine
+	@$(BIN)/python -m benchmarks
+
+requirements: setup ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
+	@$(BIN)/python tools/lock.py
+
+upgrade: setup ## the same, with the newest versions
+	@$(BIN)/python tools/lock.py --upgrade
+
+clean: ## remove environments, caches and the embedded parts' data (outputs/ stays)
+	rm -rf .venv .venv-* .fleetmark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,93 @@
+"""Writes `requirements/*.txt` from pyproject.toml, one file a role, every package pinned and hashed; or checks them.
+
+    python tools/lock.py            write; pins that still fit stay as they are
+    python tools/lock.py --upgrade  write; newest versions
+    python tools/lock.py --check    exit 1 when a file is not what pyproject.toml asks for
+
+A check compiles onto a copy of the committed file, so that a newer release of a package is no drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import tomllib
+from difflib import unified_diff
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "requirements"
+
+# role -> extras of pyproject.toml. The first is compiled first and binds the others: what is deployed is what was tested.
+ROLES: dict[str, tuple[str, ...]] = {
+    "dev": ("dev",),
+    "orchestrator": ("orchestrator",),
+    "worker-cpu": ("worker", "onnx"),
+    "worker-cuda": ("worker", "onnx-cuda"),
+    "worker-apple": ("worker", "onnx", "coreml"),
+    "demo": ("orchestrator", "worker", "onnx", "embedded"),
+}
+
+
+def header(role: str) -> str:
+    extras = ", ".join(ROLES[role])
+    return f"# Made by `make requirements` from pyproject.toml (extras: {extras}); do not edit by hand.\n"
+
+
+def without_header(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+
+
+def compile_role(role: str, pins: str, upgrade: bool) -> str:
+    """The text of a role's file; `pins` is what is kept of an earlier one.
+
+    Raises:
+        subprocess.CalledProcessError: uv found no set of versions, or no package index.
+    """
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    with tempfile.TemporaryDirectory() as folder:
+        output, build_in = Path(folder, f"{role}.txt"), Path(folder, "build.in")
+        output.write_text(pins)
+        build_in.write_text("\n".join(build) + "\n")  # locked too: `pip install --no-build-isolation -e .` then fetches nothing
+        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
+        command += ["--no-emit-index-url", "--no-annotate", "--no-header", "--output-file", str(output)]
+        command += [] if role == "dev" else ["--constraint", str(FOLDER / "dev.txt")]
+        command += [flag for extra in ROLES[role] for flag in ("--extra", extra)]
+        command += ["--upgrade"] if upgrade else []
+        subprocess.run([*command, "pyproject.toml", str(build_in)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        return header(role) + without_header(output.read_text())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write or check requirements/*.txt.")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--upgrade", action="store_true")
+    parser.add_argument("roles", nargs="*", metavar="role", help=f"any of {', '.join(ROLES)}; all when none is named")
+    arguments = parser.parse_args()
+    if find_spec("uv") is None:
+        sys.exit("uv is not installed here: run `make setup`")
+    drifted = False
+    for role in arguments.roles or ROLES:
+        file = FOLDER / f"{role}.txt"
+        committed = file.read_text() if file.exists() else ""
+        wanted = compile_role(role, without_header(committed), arguments.upgrade)
+        if wanted == committed:
+            continue
+        if arguments.check:
+            drifted = True
+            difference = list(
+                unified_diff(committed.splitlines(), wanted.splitlines(), f"{file.name} (committed)", "wanted", n=0, lineterm="")
+            )
+            print("\n".join(difference[:40]))
+            print(f"requirements/{file.name} does not match pyproject.toml: run `make requirements`")
+        else:
+            file.write_text(wanted)
+            print(f"wrote requirements/{file.name}: {wanted.count('==')} packages")
+    return 1 if drifted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
