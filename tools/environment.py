@@ -57,7 +57,16 @@ def make_venv(venv: Path) -> None:
 
 def pip_install(venv: Path, what: str, total: int, *arguments: str) -> None:
     """Run pip; show one line that counts packages, and pip's own words only when it fails."""
-    command = [venv / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", *arguments]
+    command: list[str | Path] = [
+        venv / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        *arguments,
+    ]
     words: list[str] = []
     seen = 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:

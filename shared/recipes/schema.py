@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.capabilities import resolve
 from shared.errors import InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
-from shared.workloads import EngineOptions, StopRule, Strict, Warmup
+from shared.workloads import Companion, EngineOptions, StopRule, Strict, Warmup
 
 
 def _known_compute_unit(name: str) -> str:
@@ -30,6 +30,10 @@ class ModelEntry(Strict):
     name: str | None = Field(default=None, min_length=1, max_length=200)
     inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES)
     options: EngineOptions | None = None
+    # What whoever uploaded the model knows of it; checked on the device that fetches it.
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    size: int | None = Field(default=None, ge=0)
+    companions: tuple[Companion, ...] = ()
 
 
 class Requirements(Strict):
