@@ -1,0 +1,70 @@
+"""Networks known by name, made on first use without a download.
+
+The light graphs are the published networks of the ONNX model zoo as the `onnx` package carries them: real graphs whose
+weights are constants generated inside. They are right for latency, load time and memory, not for accuracy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.errors import FleetmarkError, InvalidInput
+
+# name -> file in the onnx package's test data
+LIGHT_GRAPHS = {
+    "alexnet": "light_bvlc_alexnet",
+    "densenet121": "light_densenet121",
+    "inception_v1": "light_inception_v1",
+    "inception_v2": "light_inception_v2",
+    "resnet50": "light_resnet50",
+    "shufflenet": "light_shufflenet",
+    "squeezenet": "light_squeezenet",
+    "vgg19": "light_vgg19",
+    "zfnet512": "light_zfnet512",
+}
+TINY_YOLO = "tiny-yolov2"
+NAMES = sorted([*LIGHT_GRAPHS, TINY_YOLO])
+
+
+class ZooUnavailable(FleetmarkError):
+    """The package that carries or builds the networks is not installed."""
+
+
+def is_known(name: str) -> bool:
+    return name in NAMES
+
+
+def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
+    """The file of a network, made in `folder` when it is not there yet.
+
+    Args:
+        say: told in one line what is being made.
+
+    Raises:
+        InvalidInput: no network has that name.
+        ZooUnavailable: the `onnx` package is missing.
+    """
+    if not is_known(name):
+        raise InvalidInput(f"no network is known by the name {name!r}. Known: {', '.join(NAMES)}")
+    file = folder / f"{name}.onnx"
+    if file.exists():
+        return file
+    package = find_spec("onnx")
+    if package is None or package.origin is None:
+        raise ZooUnavailable(f"the network {name!r} comes with the extra 'onnx': pip install 'fleetmark[onnx]'")
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"Making {file.name} (once)")
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        made = Path(unfinished, file.name)
+        if name == TINY_YOLO:
+            from cli.tiny_yolo import write_tiny_yolo  # imports onnx and numpy: half a second that only this path pays
+
+            write_tiny_yolo(made)
+        else:
+            shutil.copyfile(Path(package.origin).parent / "backend" / "test" / "data" / "light" / f"{LIGHT_GRAPHS[name]}.onnx", made)
+        made.replace(file)  # whole or not at all
+    return file
