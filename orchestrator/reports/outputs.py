@@ -1,0 +1,135 @@
+"""The folder of a campaign under `outputs/`, written when it ends.
+
+Each file is written beside its place and renamed into it: a reader sees the old one or the new one, whole. Names depend on
+the campaign alone, so writing twice (two consumers, a restart) gives the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from orchestrator.reports.bundle import CampaignBundle
+from orchestrator.reports.page import PLOT, report, report_md
+from orchestrator.reports.plots import medians_png
+from orchestrator.reports.ranking import Figure, figure, rank
+from orchestrator.reports.rows import Row
+from orchestrator.reports.run import RunTail, run_head, run_job
+from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
+from orchestrator.reports.tables import stream_csv
+
+
+def csv_name(bundle: CampaignBundle) -> str:
+    """`<campaign_id>_<YYYYmmdd_HHMMSS>_results.csv`, with the campaign's end in UTC."""
+    return f"{bundle.campaign_id}_{bundle.ended_at.astimezone(UTC):%Y%m%d_%H%M%S}_results.csv"
+
+
+def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
+    """Write all reports of a campaign that has ended; returns the files, the CSV in `outputs_dir` itself last.
+
+    The jobs are gone through once; of each only a few figures stay in memory.
+
+    Raises:
+        OSError: the folder cannot be written (full, read-only); whatever was there before is still there, whole.
+    """
+    folder = outputs_dir / bundle.campaign_id
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
+    recipe, run, summary, results, report_data, page, plot = paths
+    _replace(recipe, yaml.safe_dump(_plain(bundle.recipe), sort_keys=False, allow_unicode=True).encode())
+    figures = _write_jobs(bundle, run, summary, results)
+    rankings = rank(figures)
+    content = report(bundle, figures, rankings)
+    _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
+    _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    _replace(page, report_md(content).encode())
+    flat = outputs_dir / csv_name(bundle)
+    with results.open("rb") as source, _whole_file(flat) as target:
+        shutil.copyfileobj(source, target)
+    return [*paths, flat]
+
+
+def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> list[Figure]:
+    """One pass over the jobs feeds three files at once and gives the figures for the page."""
+    figures: list[Figure] = []
+    swept = list(bundle.recipe.get("sweep") or {})
+    run_tail, summary_tail = RunTail(), SummaryTail()
+    with ExitStack() as stack:
+        run_file = JobsFile(stack.enter_context(_whole_file(run)), run_head(bundle))
+        summary_file = JobsFile(stack.enter_context(_whole_file(summary)), summary_head(bundle))
+
+        def rows() -> Iterator[Row]:
+            for job in bundle.jobs:
+                entry = summary_job(job)
+                run_file.add(run_job(job))
+                summary_file.add(entry)
+                run_tail.add(job)
+                summary_tail.add(job, entry)
+                figures.append(figure(job, swept))
+                if job.row is not None:
+                    yield job.row
+
+        csv_file = stack.enter_context(_whole_file(results))
+        for chunk in stream_csv(rows()):
+            csv_file.write(chunk)
+        run_file.close(run_tail.content())
+        summary_file.close(summary_tail.content())
+    return figures
+
+
+class JobsFile:
+    """A JSON object whose `jobs` may be more than fit in memory: head first, job by job, then the rest."""
+
+    def __init__(self, file: BinaryIO, head: dict[str, Any]) -> None:
+        self._file = file
+        self._separator = "\n"
+        self._write(_members(head) + ',\n"jobs": [', start="{\n")
+
+    def add(self, job: dict[str, Any]) -> None:
+        self._write(json.dumps(job, ensure_ascii=False), start=self._separator)
+        self._separator = ",\n"
+
+    def close(self, tail: dict[str, Any]) -> None:
+        self._write("\n],\n" + _members(tail) + "\n}\n")
+
+    def _write(self, text: str, start: str = "") -> None:
+        self._file.write((start + text).encode("utf-8", errors="replace"))
+
+
+def _members(content: dict[str, Any]) -> str:
+    return ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
+
+
+def _plain(content: Any) -> Any:
+    """Only what YAML and JSON share: tuples become lists, enums their values."""
+    return json.loads(json.dumps(content))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with _whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is whole, or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,216 @@
+"""`report.md` and `report.json`: one page for the decision, then how it was measured, and all there is to see.
+
+Both say the same: the page is written from the data of `report`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.reports.bundle import CampaignBundle
+from orchestrator.reports.ranking import Figure, Ranking
+from orchestrator.reports.rows import utc_text
+from shared.jobs import JobStatus
+from shared.stats import PERCENTILE_FLOORS
+
+REPORT_FORMAT = 1
+# 1: the first. Times milliseconds, memory MB of 2^20 bytes.
+MAX_LISTED = 500  # jobs in a table of the page; the CSV has them all
+PLOT = "plots/medians.png"
+
+_METHOD = (
+    "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the asked number of timed inferences.",
+    "The **median** is over the timed inferences of all repeats, merged. Warm-ups are kept apart and enter no figure.",
+    "The **95 % interval** is over the medians of the repeats, because fresh processes of the same code differ by more than the "
+    "inferences within one: order statistics from 6 repeats on, Student's t around their mean below, none for one repeat.",
+    "**Percentiles** are by linear interpolation, and only given from a number of samples on (the floors of the MLPerf rules): "
+    + ", ".join(f"{name} {floor}" for name, (_, floor) in PERCENTILE_FLOORS.items())
+    + ". A `–` means that there were too few.",
+    "**Load** is the median over all processes that loaded the model, the first, cold one included.",
+    "**Outliers** are beyond 1.5 interquartile ranges from the quartiles; they are counted and never dropped.",
+)
+
+
+def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """All that the page says, as data; lists are cut at `MAX_LISTED`, with their full length beside."""
+    states = Counter(one.status.value for one in figures)
+    failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
+    reasons = Counter(reason for one in figures for reason in one.noise_reasons)
+    return {
+        "format": REPORT_FORMAT,
+        "benchmark_id": bundle.campaign_id,
+        "name": bundle.name,
+        "notes": bundle.notes,
+        "status": bundle.status.value,
+        "created_at": utc_text(bundle.created_at),
+        "ended_at": utc_text(bundle.ended_at),
+        "jobs": len(figures),
+        "jobs_by_status": {state.value: states.get(state.value, 0) for state in JobStatus},
+        "fastest": [
+            {"work": ranking.work, "verdict": ranking.verdict, "measured": len(ranking.figures), "ranking": _listed(ranking.figures)}
+            for ranking in rankings[:MAX_LISTED]
+        ],
+        "plot": PLOT,
+        "method": {
+            "said": list(_METHOD),
+            "interval_methods": sorted({one.interval_method for one in figures if one.interval_method}),
+            "memory_methods": sorted({one.memory_method for one in figures if one.memory_method}),
+            "percentiles": "linear interpolation between closest ranks",
+            "percentile_floors": {name: floor for name, (_, floor) in PERCENTILE_FLOORS.items()},
+        },
+        "failures": [
+            {
+                "job_id": one.job_id,
+                "status": one.status.value,
+                "work": one.work,
+                "where": one.where,
+                "reason": one.error or "no reason given",
+            }
+            for one in failures[:MAX_LISTED]
+        ],
+        "failures_total": len(failures),
+        "noise": {
+            "grades": dict(Counter(one.noise for one in figures if one.noise)),
+            "reasons": dict(reasons.most_common(20)),
+            "not_steady": [one.job_id for one in figures if one.steadiness == "not steady"][:MAX_LISTED],
+        },
+        "run_again": "fleetmark run recipe.yaml --watch",
+    }
+
+
+def _listed(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    return [
+        {
+            "where": one.where,
+            "job_id": one.job_id,
+            "median_ms": one.median,
+            "median_ci_ms": [one.low, one.high] if one.low is not None else None,
+            "p90_ms": one.p90,
+            "p99_ms": one.p99,
+            "load_ms": one.load,
+            "peak_mb": one.peak_mb,
+            "throughput_per_s": one.throughput,
+            "inferences": one.inferences,
+            "repeats": one.repeats,
+            "outliers": one.outliers,
+            "steadiness": one.steadiness,
+            "noise": one.noise,
+        }
+        for one in figures[:MAX_LISTED]
+    ]
+
+
+def report_md(content: dict[str, Any]) -> str:
+    """The page, from the data of `report`."""
+    parts = [_head(content), _fastest(content), _method(content), _jobs(content), _failures(content), _noise(content), _again(content)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(content: dict[str, Any]) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"
+    lines = [
+        f"# {_cell(content['name'])}",
+        f"Campaign `{content['benchmark_id']}`, {content['status']}: {states}. From {content['created_at']} to {content['ended_at']}.",
+    ]
+    if content["notes"]:
+        lines.append("\n".join(f"> {_cell(line)}" for line in content["notes"].splitlines()))
+    return "\n\n".join(lines)
+
+
+def _fastest(content: dict[str, Any]) -> str:
+    if not content["fastest"]:
+        return "## Which is fastest\n\nNo job was measured; see *What failed*."
+    parts = ["## Which is fastest"]
+    for entry in content["fastest"]:
+        table = [
+            "| | device · runtime | median ms | 95 % interval | p90 ms | load ms | peak MB |",
+            "| ---: | --- | ---: | --- | ---: | ---: | ---: |",
+        ]
+        table += [
+            f"| {place} | {_cell(one['where'])} | {_figure(one['median_ms'])} | {_interval(one['median_ci_ms'])} | "
+            f"{_figure(one['p90_ms'])} | {_figure(one['load_ms'])} | {_figure(one['peak_mb'])} |"
+            for place, one in enumerate(entry["ranking"][:10], start=1)
+        ]
+        more = entry["measured"] - min(10, len(entry["ranking"]))
+        rest = f"\n\n{more} more under *All measured jobs*." if more else ""
+        parts.append(f"**{_cell(entry['work'])}**: {_cell(entry['verdict'])}.\n\n" + "\n".join(table) + rest)
+    parts.append(f"![Median inference with its 95 % interval, per job]({content['plot']})")
+    return "\n\n".join(parts)
+
+
+def _method(content: dict[str, Any]) -> str:
+    said = [f"- {line}" for line in content["method"]["said"]]
+    if content["method"]["interval_methods"]:
+        said.append(f"- Methods of the intervals here: {', '.join(content['method']['interval_methods'])}.")
+    if content["method"]["memory_methods"]:
+        said.append(f"- Peak memory is of the whole measured process, by: {', '.join(map(_cell, content['method']['memory_methods']))}.")
+    return "## How it was measured\n\n" + "\n".join(said)
+
+
+def _jobs(content: dict[str, Any]) -> str:
+    if not content["fastest"]:
+        return ""
+    table = [
+        "| job | model | device · runtime | median ms | 95 % interval | p90 ms | p99 ms | inferences | outliers | steady | noise |",
+        "| --- | --- | --- | ---: | --- | ---: | ---: | --- | ---: | --- | --- |",
+    ]
+    listed = [(entry["work"], one) for entry in content["fastest"] for one in entry["ranking"]]
+    for work, one in listed[:MAX_LISTED]:
+        table.append(
+            f"| {one['job_id'].rpartition('-job-')[2]} | {_cell(work)} | {_cell(one['where'])} | {_figure(one['median_ms'])} | "
+            f"{_interval(one['median_ci_ms'])} | {_figure(one['p90_ms'])} | {_figure(one['p99_ms'])} | "
+            f"{one['inferences']} in {one['repeats']} | {one['outliers']} | {one['steadiness'] or '–'} | {one['noise'] or '–'} |"
+        )
+    measured = sum(entry["measured"] for entry in content["fastest"])
+    more = f"\n\n{MAX_LISTED} of {measured}; all are in `results.csv`." if measured > MAX_LISTED else ""
+    return "## All measured jobs\n\n" + "\n".join(table) + more
+
+
+def _failures(content: dict[str, Any]) -> str:
+    if not content["failures"]:
+        return ""
+    table = ["| job | model | device · runtime | state | reason |", "| --- | --- | --- | --- | --- |"]
+    for one in content["failures"]:
+        number, reason = one["job_id"].rpartition("-job-")[2], _cell(one["reason"], 300)
+        table.append(f"| {number} | {_cell(one['work'])} | {_cell(one['where'])} | {one['status']} | {reason} |")
+    more = content["failures_total"] - len(content["failures"])
+    return "## What failed\n\n" + "\n".join(table) + (f"\n\n{more} more in `results.csv`." if more else "")
+
+
+def _noise(content: dict[str, Any]) -> str:
+    noise = content["noise"]
+    if not noise["grades"]:
+        return ""
+    grades = ", ".join(f"{count} {grade}" for grade, count in noise["grades"].items())
+    lines = [f"Machines while measuring: {grades}."]
+    lines += [f"- {count} × {_cell(reason)}" for reason, count in noise["reasons"].items()]
+    if noise["not_steady"]:
+        numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])
+        lines.append(f"\nNot steady within a repeat (trend or long warm-up): job {numbers}. Their medians depend on how long one measures.")
+    return "## Noise\n\n" + "\n".join(lines)
+
+
+def _again(content: dict[str, Any]) -> str:
+    return (
+        "## How to run it again\n\nIn the folder of this page (recipe, versions and model hashes: `recipe.yaml`, `run.json`):\n\n"
+        f"    {content['run_again']}"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"
+
+
+def _cell(text: str, longest: int = 200) -> str:
+    """Text of strangers inside Markdown: one line, no table, HTML or link of its own making."""
+    flat = " ".join(text.split())
+    flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
+    for character in "\\|<>[]*_`#!":
+        flat = flat.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
+    return flat

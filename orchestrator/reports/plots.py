@@ -1,0 +1,128 @@
+"""One picture: each job's median with its 95 % interval, fastest first within each model.
+
+Drawn with matplotlib's object interface on the Agg canvas: no window system, no state shared between threads.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from orchestrator.reports.ranking import Figure, Ranking
+
+MAX_BARS = 40  # more are not readable on a page; the CSV has them all
+_LOG_FROM = 10.0  # largest over smallest median from which the axis is logarithmic
+_LABEL_WIDTH = 54
+
+
+def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Figure]]]:
+    """What is drawn: the fastest of each work in turn, until the picture is full."""
+    room = MAX_BARS
+    kept: dict[str, list[Figure]] = {}
+    depth = 0
+    while room and any(depth < len(ranking.figures) for ranking in rankings):
+        for ranking in rankings:
+            if room and depth < len(ranking.figures):
+                kept.setdefault(ranking.work, []).append(ranking.figures[depth])
+                room -= 1
+        depth += 1
+    return list(kept.items())
+
+
+def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
+    """The picture as PNG; without any measured job it says so."""
+    groups = chosen(rankings)
+    bars = [one for _, members in groups for one in members]
+    total = sum(len(ranking.figures) for ranking in rankings)
+    rows = len(bars) + len(groups)
+    canvas = Canvas(figsize=(10, max(2.4, 1.5 + 0.32 * rows)), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    if bars:
+        _draw(axes, groups, bars)
+    else:
+        axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+    note = f"\n{len(bars)} of {total} jobs: the fastest of each model; all are in results.csv" if total > len(bars) else ""
+    axes.set_title(textwrap.shorten(title, 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    content = io.BytesIO()
+    canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
+    return content.getvalue()
+
+
+def _draw(axes: Axes, groups: list[tuple[str, list[Figure]]], bars: list[Figure]) -> None:
+    colours = _colours(bars)
+    places: list[float] = []
+    labels: list[str] = []
+    titles: list[int] = []
+    place = 0
+    for work, members in groups:
+        titles.append(len(labels))
+        places.append(place)
+        labels.append(_short(work))
+        place += 1
+        for one in members:
+            _bar(axes, one, place, colours[one.kind])
+            places.append(place)
+            labels.append(_short(one.where))
+            place += 1
+    axes.set_yticks(places, labels, fontsize=8.5)
+    for index, tick in enumerate(axes.get_yticklabels()):
+        tick.set_parse_math(False)  # a `$` in a device's name is a `$`
+        if index in titles:
+            tick.set_fontweight("bold")
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(place - 0.4, -0.7)
+    _scale(axes, bars)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _bar(axes: Axes, one: Figure, place: int, colour: tuple[float, ...]) -> None:
+    median = one.median or 0.0
+    if one.low is not None and one.high is not None:
+        # Student's t may reach below zero with few, scattered repeats; a time cannot.
+        axes.plot([max(one.low, median / 1000), one.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+        for end in (one.low, one.high):
+            axes.plot([max(end, median / 1000)], [place], marker="|", color=colour, markersize=10)
+    axes.plot([median], [place], marker="o", color=colour, markersize=4.5)
+    interval = f"[{one.low:.4g}, {one.high:.4g}]" if one.low is not None and one.high is not None else "(1 repeat: no interval)"
+    note = f"{median:.4g} ms  {interval}"
+    end = max(median, one.high or 0.0)
+    axes.annotate(note, (end, place), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8, color="0.25")
+
+
+def _scale(axes: Axes, bars: list[Figure]) -> None:
+    medians = [one.median or 0.0 for one in bars]
+    reach = max(max(one.high or 0.0, one.median or 0.0) for one in bars)
+    if min(medians) > 0 and max(medians) / min(medians) >= _LOG_FROM:
+        axes.set_xscale("log")
+        axes.set_xlim(min(medians) / 1.6, reach * 8)
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("median inference, ms, with 95 % interval over repeats (logarithmic)")
+    else:
+        axes.set_xlim(0, reach * 1.35 or 1.0)
+        axes.set_xlabel("median inference, ms, with 95 % interval over repeats")
+
+
+def _colours(bars: list[Figure]) -> dict[str, tuple[float, ...]]:
+    kinds = list(dict.fromkeys(one.kind for one in bars))
+    palette = mpl.colormaps["tab10" if len(kinds) <= 10 else "tab20"]
+    return {kind: palette(index % palette.N) for index, kind in enumerate(kinds)}
+
+
+def _short(text: str) -> str:
+    """Cut in the middle: both the device (its beginning) and the runtime (its end) stay readable."""
+    if len(text) <= _LABEL_WIDTH:
+        return text
+    half = (_LABEL_WIDTH - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"

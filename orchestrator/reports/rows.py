@@ -1,0 +1,172 @@
+"""One row a job: the columns of the CSV, and how each is filled from a result.
+
+A row is a dict of plain JSON values (`None` for an empty cell), so that it can be stored beside the result and streamed
+without reading the result again. Times are milliseconds, `Peak…` MB (2^20), `Ram` GB (2^30), `FileSize` bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.capabilities import LABELS, label_of
+from shared.jobs import JobStatus
+from shared.measurements import Distribution, Summary
+from shared.protocol.messages import Result
+
+Cell = str | int | float | None
+Row = dict[str, Cell]
+
+# People read these by name and by position: a new column goes to the end.
+COLUMNS: tuple[str, ...] = (
+    *("Status", "JobId", "FileName", "FileSize", "ComputeUnits", "DeviceName", "Soc", "Ram", "DeviceOs"),
+    *("LoadMsMedian", "LoadMsAverage", "LoadMsStdDev", "PeakLoadRamUsage"),
+    *("InferenceMsMedian", "InferenceMsAverage", "InferenceMsStdDev", "PeakInferenceRamUsage"),
+    *("InferenceMsMin", "InferenceMsMax", "InferenceMsP90", "InferenceMsP95", "InferenceMsP99"),
+    *("InferenceMsMedianCiLow", "InferenceMsMedianCiHigh", "InferenceMsFirst", "LoadMsFirst"),
+    *("Inferences", "Loads", "Repeats", "Outliers", "ThroughputPerS", "CpuPercent", "GpuPercent"),
+    *("GpuTemperatureMaxC", "PowerWAverage", "EnergyJPerInference", "CostPer1000"),
+    *("InputTokens", "OutputTokens", "TokensPerS", "TtftMsMedian", "TtftMsP99", "RougeL"),
+    *("TotalTimeS", "NoiseGrade", "WorkerId", "CampaignId", "Attempt", "CreatedUtc", "Error"),
+)
+# The columns that can hold text, some of it written by strangers (names of devices and files, errors).
+TEXT_COLUMNS = frozenset(
+    {
+        *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
+        *("NoiseGrade", "WorkerId", "CampaignId", "CreatedUtc", "Error"),
+    }
+)
+STATUS_WORDS = {JobStatus.COMPLETE: "Complete", JobStatus.FAILED: "Failed", JobStatus.CANCELLED: "Cancelled"}
+PRICE_LABEL = "price_per_hour"  # label of a worker: what an hour of the device costs, in any one currency
+_EMPTY: Row = dict.fromkeys(COLUMNS)
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """What the orchestrator knows of a job that has ended, whether or not a device ever answered.
+
+    Attributes:
+        compute_unit: as it was asked for, a capability or a label.
+        recorded_at: when the end was recorded, on the orchestrator's clock.
+    """
+
+    job_id: str
+    campaign_id: str
+    status: JobStatus
+    compute_unit: str
+    model_name: str
+    attempt: int
+    recorded_at: datetime
+    model_size: int | None = None
+    worker_id: str | None = None
+    error: str = ""
+
+
+def csv_row(job: EndedJob, result: Result | None = None) -> Row:
+    """The row of a job that has ended; without a result (cancelled, no worker in time) the measured cells are empty.
+
+    Raises:
+        ValueError: the job has not ended.
+    """
+    if job.status not in STATUS_WORDS:
+        raise ValueError(f"{job.job_id} is {job.status.value}: a row is made when a job has ended")
+    row: Row = {
+        **_EMPTY,
+        "Status": STATUS_WORDS[job.status],
+        "JobId": job.job_id,
+        "FileName": job.model_name,
+        "FileSize": job.model_size,
+        "ComputeUnits": LABELS.get(job.compute_unit, job.compute_unit),
+        "WorkerId": job.worker_id,
+        "CampaignId": job.campaign_id,
+        "Attempt": job.attempt,
+        "CreatedUtc": utc_text(job.recorded_at),
+        "Error": job.error or None,
+    }
+    if result is not None:
+        row |= _of_result(result)
+        if result.summary is not None and job.status is JobStatus.COMPLETE:
+            row |= _of_summary(result.summary, result.device.labels.get(PRICE_LABEL))
+    return row
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 with `Z` and whole milliseconds: sorts as text, and spreadsheets read it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _of_result(result: Result) -> Row:
+    device = result.device
+    row: Row = {
+        "ComputeUnits": label_of(result.capability) if result.capability in LABELS else result.capability,
+        "DeviceName": device.name,
+        "Soc": device.soc or None,
+        "Ram": _rounded(device.ram_gb, 2),
+        "DeviceOs": device.os or None,
+        "TotalTimeS": _rounded(result.timings_s.get("total", result.ended_at - result.started_at), 3),
+        "NoiseGrade": result.noise.grade if result.noise else None,
+        "WorkerId": result.worker_id,
+        "Attempt": result.attempt,
+    }
+    if result.model_size is not None:
+        row["FileSize"] = result.model_size
+    if result.error:
+        row["Error"] = result.error
+    return row
+
+
+def _of_summary(summary: Summary, price_per_hour: str | None) -> Row:
+    load, inference = summary.load, summary.inference
+    interval = inference.median_ci
+    return {
+        "LoadMsMedian": _ms(load.median),
+        "LoadMsAverage": _ms(load.mean),
+        "LoadMsStdDev": _ms(load.stddev),
+        "LoadMsFirst": _ms(load.first),
+        "PeakLoadRamUsage": _rounded(summary.load_peak_mb, 3),
+        **_of_inferences(inference),
+        "InferenceMsMedianCiLow": _ms(interval.low) if interval else None,
+        "InferenceMsMedianCiHigh": _ms(interval.high) if interval else None,
+        "PeakInferenceRamUsage": _rounded(summary.inference_peak_mb, 3),
+        "Inferences": inference.n,
+        "Loads": load.n,
+        "Repeats": len(summary.repeats),
+        "Outliers": inference.outliers,
+        "ThroughputPerS": _rounded(summary.throughput_per_s, 3),
+        "CpuPercent": _rounded(summary.cpu_percent, 1),
+        "CostPer1000": cost_per_1000(summary.throughput_per_s, price_per_hour),
+    }
+
+
+def _of_inferences(inference: Distribution) -> Row:
+    return {
+        "InferenceMsMedian": _ms(inference.median),
+        "InferenceMsAverage": _ms(inference.mean),
+        "InferenceMsStdDev": _ms(inference.stddev),
+        "InferenceMsMin": _ms(inference.min),
+        "InferenceMsMax": _ms(inference.max),
+        "InferenceMsP90": _ms(inference.p90),
+        "InferenceMsP95": _ms(inference.p95),
+        "InferenceMsP99": _ms(inference.p99),
+        "InferenceMsFirst": _ms(inference.first),
+    }
+
+
+def cost_per_1000(throughput_per_s: float, price_per_hour: str | None) -> float | None:
+    """Cost of 1 000 inferences at the measured throughput, in the currency of the price; None without a usable price."""
+    try:
+        price = float(price_per_hour or "")
+    except ValueError:
+        return None
+    if not (math.isfinite(price) and price >= 0 and throughput_per_s > 0):
+        return None
+    return _rounded(price / 3600 * 1000 / throughput_per_s, 9)
+
+
+def _ms(value: float | None) -> float | None:
+    return _rounded(value, 6)  # to the nanosecond: the clock gives no more
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return round(value, digits) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,106 @@
+"""Campaigns for the tests of the reports, made from raw samples by the same statistics the worker uses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.rows import EndedJob, csv_row
+from shared.ids import job_id
+from shared.jobs import CampaignStatus, JobStatus
+from shared.measurements import Noise, RawRepeat
+from shared.protocol.messages import Device, Result
+from shared.stats import summarise
+from shared.workloads import ModelRef, Workload
+
+CAMPAIGN = "campaign-0123456789abcdefgh"
+ENDED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+def result_of(number: int = 1, median_ms: float = 5.0, repeats: int = 5, inferences: int = 100, **changes: Any) -> Result:
+    """A complete result whose inferences lie around `median_ms`; `changes` replace fields of the message."""
+    generator = random.Random(number)
+    raw = [
+        RawRepeat(
+            index=index,
+            load_ns=int(80e6 + index),
+            warmup_ns=[int(9e6)] * 10,
+            inference_ns=[int(median_ms * 1e6 * generator.uniform(0.95, 1.05)) for _ in range(inferences)],
+            load_peak_mb=120.5,
+            inference_peak_mb=130.25,
+            memory_method="VmHWM, reset between phases",
+            cpu_percent=180.0,
+        )
+        for index in range(repeats)
+    ]
+    content: dict[str, Any] = {
+        "job_id": job_id(CAMPAIGN, number),
+        "attempt": 1,
+        "worker_id": "worker-abc",
+        "incarnation": "one",
+        "campaign_id": CAMPAIGN,
+        "capability": "cpu.onnx",
+        "status": "complete",
+        "device": Device(name="pi-5", soc="BCM2712", ram_gb=7.9, os="Linux", labels={"price_per_hour": "0.36"}),
+        "model_name": "squeezenet.onnx",
+        "model_size": 4_956_208,
+        "model_sha256": "ab" * 32,
+        "summary": summarise(raw),
+        "noise": Noise(grade="fair", reasons=["governor is powersave"]),
+        "runtime": {"version": "1.31.1", "providers": ["CPUExecutionProvider"]},
+        "software": {"onnxruntime": "1.31.1"},
+        "started_at": 1_700_000_000.0,
+        "ended_at": 1_700_000_012.0,
+        "timings_s": {"total": 12.5},
+    }
+    return Result.model_validate(content | changes)
+
+
+def ended_job(number: int = 1, status: JobStatus = JobStatus.COMPLETE, **changes: Any) -> EndedJob:
+    content: dict[str, Any] = {
+        "job_id": job_id(CAMPAIGN, number),
+        "campaign_id": CAMPAIGN,
+        "status": status,
+        "compute_unit": "cpu.onnx",
+        "model_name": "squeezenet.onnx",
+        "attempt": 1,
+        "recorded_at": ENDED,
+    }
+    return EndedJob(**(content | changes))
+
+
+def record(number: int = 1, result: Result | None = None, **changes: Any) -> JobRecord:
+    """A job that ended: complete with its result, or, with `status` given, as that."""
+    status = changes.pop("status", JobStatus.COMPLETE)
+    model = ModelRef(source="file:///models/squeezenet.onnx", name=result.model_name if result else "squeezenet.onnx")
+    content: dict[str, Any] = {
+        "job_id": job_id(CAMPAIGN, number),
+        "status": status,
+        "compute_unit": "cpu.onnx",
+        "workload": Workload(model=model),
+        "attempt": 1,
+        "created_at": ENDED,
+        "ended_at": ENDED,
+        "result": result,
+        "row": csv_row(
+            ended_job(number, status=status, error=changes.get("error", ""), model_name=model.name),
+            result,
+        ),
+    }
+    return JobRecord(**(content | changes))
+
+
+def bundle(jobs: Iterable[JobRecord], **changes: Any) -> CampaignBundle:
+    content: dict[str, Any] = {
+        "campaign_id": CAMPAIGN,
+        "name": "everywhere",
+        "status": CampaignStatus.COMPLETED,
+        "created_at": datetime(2026, 3, 4, 5, 0, 0, tzinfo=UTC),
+        "ended_at": ENDED,
+        "recipe": {"name": "everywhere", "model": "file:///models/squeezenet.onnx", "on": ["cpu.onnx"]},
+        "jobs": jobs,
+    }
+    return CampaignBundle(**(content | changes))

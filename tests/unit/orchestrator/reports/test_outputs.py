@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.outputs import write_campaign
+from orchestrator.reports.plots import medians_png
+from orchestrator.reports.ranking import figure, rank
+from orchestrator.reports.run import recipe_hash
+from shared.jobs import JobStatus
+from shared.protocol.messages import Device
+from shared.recipes import load_recipe
+from shared.workloads import EngineOptions, ModelRef, Workload
+from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
+
+
+def mixed() -> CampaignBundle:
+    """Two devices far apart, one job that failed and one that was cancelled."""
+    return bundle(
+        [
+            record(1, result_of(1, 5.0)),
+            record(2, result_of(2, 2.0, capability="gpu.cuda.onnx", device=Device(name="h200"), worker_id="worker-gpu")),
+            record(3, result_of(3, status="failed", error="operator Foo | is not implemented", summary=None), status=JobStatus.FAILED),
+            record(4, status=JobStatus.CANCELLED, error="cancelled by a user"),
+        ],
+        notes="first look",
+    )
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / CAMPAIGN / name).read_text())
+
+
+def test_a_campaign_leaves_every_file_and_nothing_half_written(tmp_path: Path) -> None:
+    paths = write_campaign(tmp_path, mixed())
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    inside = {"recipe.yaml", "run.json", "summary.json", "results.csv", "report.md", "report.json", "plots/medians.png"}
+    assert found == {f"{CAMPAIGN}/{name}" for name in inside} | {f"{CAMPAIGN}_20260304_050607_results.csv"}
+    assert {str(path.relative_to(tmp_path)) for path in paths} == found
+    assert len(pd.read_csv(paths[-1])) == 4
+    assert paths[-1].read_bytes() == (tmp_path / CAMPAIGN / "results.csv").read_bytes()
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in write_campaign(tmp_path, mixed())}
+    assert {path: path.read_bytes() for path in write_campaign(tmp_path, mixed())} == first
+
+
+def test_a_write_that_fails_leaves_the_old_files_whole(tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in write_campaign(tmp_path, mixed())}
+
+    def jobs() -> Iterator[JobRecord]:
+        yield record(1, result_of(1))
+        raise OSError("the database went away")
+
+    with pytest.raises(OSError, match="went away"):
+        write_campaign(tmp_path, bundle(jobs()))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_run_json_says_what_it_takes_to_run_it_again(tmp_path: Path) -> None:
+    write_campaign(tmp_path, mixed())
+    run = read(tmp_path, "run.json")
+    assert run["format"] == 1
+    assert run["benchmark_id"] == CAMPAIGN
+    assert run["recipe_hash"] == recipe_hash({"on": ["cpu.onnx"], "model": "file:///models/squeezenet.onnx", "name": "everywhere"})
+    assert run["models"] == {"file:///models/squeezenet.onnx": "ab" * 32}
+    assert set(run["workers"]) == {"worker-abc", "worker-gpu"}
+    assert [job["status"] for job in run["jobs"]] == ["complete", "complete", "failed", "cancelled"]
+    assert run["jobs"][0]["runtime"]["providers"] == ["CPUExecutionProvider"]
+    assert load_recipe((tmp_path / CAMPAIGN / "recipe.yaml").read_text()).name == "everywhere"
+    assert yaml.safe_load((tmp_path / CAMPAIGN / "recipe.yaml").read_text()) == run["recipe"]
+
+
+def test_summary_json_gives_totals_and_no_figure_across_different_jobs(tmp_path: Path) -> None:
+    write_campaign(tmp_path, mixed())
+    summary = read(tmp_path, "summary.json")
+    assert summary["total_requests"] == summary["successful_requests"] == 1000
+    assert summary["error_count"] == 1
+    assert summary["success_rate"] == pytest.approx(200 / 3)
+    assert summary["latency_s"] is None
+    assert "do not merge" in summary["missing"]["latency_s"]
+    assert summary["jobs"][0]["latency_s"]["p50"] == pytest.approx(0.005, rel=0.05)
+    assert summary["jobs"][0]["latency_s"]["p99"] is None
+    assert summary["jobs"][0]["inference_ms"]["missing"]["p99"] == "needs 662 samples, has 500"
+    assert summary["jobs"][2]["error"] == "operator Foo | is not implemented"
+
+
+def test_summary_json_of_one_job_has_its_latency_at_the_top(tmp_path: Path) -> None:
+    write_campaign(tmp_path, bundle([record(1, result_of(1, 5.0))]))
+    summary = read(tmp_path, "summary.json")
+    assert summary["latency_s"] == summary["jobs"][0]["latency_s"]
+    assert summary["requests_per_second"] == pytest.approx(200, rel=0.05)
+
+
+def test_the_page_names_the_fastest_and_every_failure_with_its_reason(tmp_path: Path) -> None:
+    write_campaign(tmp_path, mixed())
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "**squeezenet.onnx**: h200 · GPU (ONNX) is the fastest, 2.5" in page
+    assert page.index("| 1 | h200 · GPU (ONNX) |") < page.index("| 2 | pi-5 · CPU (ONNX) |")
+    assert "operator Foo \\| is not implemented" in page
+    assert "cancelled by a user" in page
+    assert "governor is powersave" in page
+    assert "fleetmark run recipe.yaml" in page
+    assert "p90 64" in page
+    assert "student-t over repeats" in page
+    assert read(tmp_path, "report.json")["fastest"][0]["ranking"][0]["where"] == "h200 · GPU (ONNX)"
+
+
+def test_the_page_names_no_winner_where_intervals_overlap(tmp_path: Path) -> None:
+    jobs = [record(1, result_of(1, 5.0)), record(2, result_of(2, 5.001, device=Device(name="other")))]
+    write_campaign(tmp_path, bundle(jobs))
+    assert "cannot be told apart from" in read(tmp_path, "report.json")["fastest"][0]["verdict"]
+
+
+def test_the_page_names_no_winner_from_one_repeat(tmp_path: Path) -> None:
+    jobs = [record(1, result_of(1, 5.0, repeats=1)), record(2, result_of(2, 50.0, repeats=1, device=Device(name="other")))]
+    write_campaign(tmp_path, bundle(jobs))
+    assert "has no interval (it needs 2 repeats): no winner is named" in read(tmp_path, "report.json")["fastest"][0]["verdict"]
+
+
+def test_other_batch_sizes_are_other_work_and_other_threads_are_not(tmp_path: Path) -> None:
+    def job(number: int, batch: int, threads: int) -> JobRecord:
+        model = ModelRef(source="file:///models/squeezenet.onnx", name="squeezenet.onnx")
+        options = EngineOptions(batch_size=batch, threads=threads)
+        return record(number, result_of(number, batch * 5.0), workload=Workload(model=model, options=options))
+
+    sweep = {"options.batch_size": [1, 8], "options.threads": [1, 2]}
+    jobs = [job(1, 1, 1), job(2, 1, 2), job(3, 8, 1), job(4, 8, 2)]
+    write_campaign(tmp_path, bundle(jobs, recipe={"model": "x", "on": ["cpu.onnx"], "sweep": sweep}))
+    fastest = read(tmp_path, "report.json")["fastest"]
+    assert [entry["work"] for entry in fastest] == ["squeezenet.onnx · batch_size 1", "squeezenet.onnx · batch_size 8"]
+    assert {one["where"] for one in fastest[0]["ranking"]} == {"pi-5 · CPU (ONNX) · threads 1", "pi-5 · CPU (ONNX) · threads 2"}
+
+
+def test_a_campaign_in_which_nothing_was_measured_is_written_too(tmp_path: Path) -> None:
+    write_campaign(tmp_path, bundle([record(1, status=JobStatus.CANCELLED, error="cancelled by a user")]))
+    assert "No job was measured" in (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert read(tmp_path, "summary.json")["missing"]["success_rate"] == "no job ended by itself"
+
+
+def test_names_of_strangers_cannot_write_markdown_or_math(tmp_path: Path) -> None:
+    evil = Device(name="<script>alert(1)</script>|x $\\frac{$ [a](http://b)")
+    write_campaign(tmp_path, bundle([record(1, result_of(1, device=evil))], name="$\\bad{ name"))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "<script>" not in page
+    assert "[a](http" not in page
+
+
+def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
+    def height(count: int) -> int:
+        figures = [
+            figure(record(n, result_of(n, 1.0 + n, repeats=2, inferences=2, device=Device(name=f"device-{n}"))))
+            for n in range(1, count + 1)
+        ]
+        with Image.open(io.BytesIO(medians_png(rank(figures), "everywhere"))) as image:
+            return image.height
+
+    assert height(1) < height(40)
+    assert height(60) - height(40) < 60  # only the note's line is added

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pandas as pd
+import pytest
+
+from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, csv_row
+from orchestrator.reports.tables import FORMATS, csv_line, neutral, stream_csv, stream_csv_lines, table_format
+from shared.errors import InvalidInput
+from shared.jobs import JobStatus
+from shared.measurements import Distribution
+from shared.protocol.messages import Device
+from tests.unit.orchestrator.reports.bundles import CAMPAIGN, ended_job, result_of
+
+# Typed from the contract, not from the code.
+HEADER = (
+    "Status,JobId,FileName,FileSize,ComputeUnits,DeviceName,Soc,Ram,DeviceOs,LoadMsMedian,LoadMsAverage,LoadMsStdDev,PeakLoadRamUsage,"
+    "InferenceMsMedian,InferenceMsAverage,InferenceMsStdDev,PeakInferenceRamUsage,InferenceMsMin,InferenceMsMax,InferenceMsP90,"
+    "InferenceMsP95,InferenceMsP99,InferenceMsMedianCiLow,InferenceMsMedianCiHigh,InferenceMsFirst,LoadMsFirst,Inferences,Loads,Repeats,"
+    "Outliers,ThroughputPerS,CpuPercent,GpuPercent,GpuTemperatureMaxC,PowerWAverage,EnergyJPerInference,CostPer1000,InputTokens,"
+    "OutputTokens,TokensPerS,TtftMsMedian,TtftMsP99,RougeL,TotalTimeS,NoiseGrade,WorkerId,CampaignId,Attempt,CreatedUtc,Error"
+)
+
+
+def written(rows: list[dict[str, str | int | float | None]]) -> str:
+    return b"".join(stream_csv(rows)).decode()
+
+
+def test_the_header_is_the_contract_s_even_without_rows() -> None:
+    assert written([]) == HEADER + "\r\n"
+
+
+def test_a_complete_row_opens_in_pandas_with_numbers_as_numbers() -> None:
+    result = result_of()
+    assert result.summary is not None
+    frame = pd.read_csv(io.StringIO(written([csv_row(ended_job(), result)])))
+    row = frame.iloc[0]
+    assert ",".join(frame.columns) == HEADER
+    assert row["Status"] == "Complete"
+    assert row["ComputeUnits"] == "CPU (ONNX)"
+    assert row["FileSize"] == 4_956_208
+    assert row["Ram"] == 7.9
+    assert row["InferenceMsMedian"] == pytest.approx(result.summary.inference.median, abs=1e-6)
+    assert row["InferenceMsMedianCiLow"] < row["InferenceMsMedian"] < row["InferenceMsMedianCiHigh"]
+    assert (row["Inferences"], row["Loads"], row["Repeats"], row["Attempt"]) == (500, 5, 5, 1)
+    assert row["TotalTimeS"] == 12.5
+    assert row["CreatedUtc"] == "2026-03-04T05:06:07.000Z"
+    assert pd.isna(row["Error"])
+    assert pd.isna(row["GpuPercent"])
+
+
+def test_a_percentile_below_its_floor_is_an_empty_cell() -> None:
+    row = csv_row(ended_job(), result_of(repeats=1, inferences=64))
+    assert row["InferenceMsP90"] is not None
+    assert row["InferenceMsP95"] is None
+    assert row["InferenceMsMedianCiLow"] is None  # one process says nothing of the spread between processes
+    assert pd.isna(pd.read_csv(io.StringIO(written([row])))["InferenceMsP95"][0])
+
+
+def test_cost_is_price_times_time_and_empty_without_a_price() -> None:
+    priced = result_of()
+    assert priced.summary is not None
+    row = csv_row(ended_job(), priced)
+    # 0.36 an hour is 0.0001 a second; a thousand inferences take 1000 / throughput seconds.
+    assert row["CostPer1000"] == pytest.approx(0.0001 * 1000 / priced.summary.throughput_per_s, rel=1e-4)
+    assert csv_row(ended_job(), result_of(device=Device(name="x")))["CostPer1000"] is None
+    assert csv_row(ended_job(), result_of(device=Device(name="x", labels={"price_per_hour": "cheap"})))["CostPer1000"] is None
+
+
+def test_a_job_that_failed_on_a_device_has_a_row_with_its_reason_and_no_figures() -> None:
+    failed = result_of(status="failed", error="operator Foo is not implemented", summary=None)
+    row = csv_row(ended_job(status=JobStatus.FAILED), failed)
+    assert (row["Status"], row["Error"], row["DeviceName"]) == ("Failed", "operator Foo is not implemented", "pi-5")
+    assert all(row[name] is None for name in COLUMNS if "Ms" in name)
+
+
+def test_a_cancelled_job_that_no_device_saw_has_a_row() -> None:
+    row = csv_row(ended_job(status=JobStatus.CANCELLED, compute_unit="GPU (ONNX)", error="cancelled by a user"))
+    assert (row["Status"], row["ComputeUnits"], row["Error"]) == ("Cancelled", "GPU (ONNX)", "cancelled by a user")
+    assert row["DeviceName"] is None
+
+
+def test_a_job_that_has_not_ended_has_no_row() -> None:
+    with pytest.raises(ValueError, match="is running"):
+        csv_row(ended_job(status=JobStatus.RUNNING))
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "-"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
+    assert neutral(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["-5", "+3.25", "-1e-9", "plain", "", "a=b", "'=1"])
+def test_numbers_and_plain_text_are_left_as_they_are(text: str) -> None:
+    assert neutral(text) == text
+
+
+def test_formulas_in_names_and_errors_are_neutral_in_csv_and_untouched_in_json() -> None:
+    evil = "=cmd|' /C calc'!A0"
+    row = csv_row(ended_job(model_name=evil), result_of(status="failed", error='@x "quoted",\nnext line', summary=None))
+    read = next(csv.DictReader(io.StringIO(written([row]), newline="")))
+    assert read["FileName"] == "'" + evil
+    assert read["Error"] == '\'@x "quoted",\nnext line'
+    assert json.loads(b"".join(FORMATS["json"].stream([row])))[0]["FileName"] == evil
+
+
+def test_only_the_named_columns_hold_text() -> None:
+    rows = [csv_row(ended_job(), result_of()), csv_row(ended_job(status=JobStatus.FAILED, error="x"))]
+    assert {name for row in rows for name, cell in row.items() if isinstance(cell, str)} <= TEXT_COLUMNS
+
+
+def test_json_and_jsonl_hold_the_same_rows_across_chunks() -> None:
+    rows = [csv_row(ended_job(number), None if number % 2 else result_of(number)) for number in range(1, 7)]
+    rows *= 200  # 1 200 rows: three chunks
+    assert json.loads(b"".join(FORMATS["json"].stream(rows))) == rows
+    assert [json.loads(line) for line in b"".join(FORMATS["jsonl"].stream(rows)).splitlines()] == rows
+    assert json.loads(b"".join(FORMATS["json"].stream([]))) == []
+    assert written(rows).count("\r\n") == 1201
+
+
+def test_a_row_stored_before_a_column_existed_is_still_written() -> None:
+    assert written([{"Status": "Complete", "JobId": "a"}]).splitlines()[1] == "Complete,a" + "," * (len(COLUMNS) - 2)
+
+
+def test_figures_that_are_not_finite_become_empty() -> None:
+    result = result_of()
+    assert result.summary is not None
+    odd: Distribution = result.summary.inference.model_copy(update={"mean": float("inf"), "stddev": float("nan")})
+    row = csv_row(ended_job(), result.model_copy(update={"summary": result.summary.model_copy(update={"inference": odd})}))
+    assert row["InferenceMsAverage"] is None
+    assert row["InferenceMsStdDev"] is None
+
+
+@pytest.mark.parametrize(("name", "said"), [("parquet", "needs the library pyarrow"), ("jsonI", "did you mean 'json")])
+def test_a_format_that_cannot_be_written_says_which_can(name: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        table_format(name)
+
+
+def test_the_campaign_is_named_in_every_row() -> None:
+    assert csv_row(ended_job(), result_of())["CampaignId"] == CAMPAIGN
+
+
+def test_stored_lines_are_the_same_file_as_rows() -> None:
+    rows = [csv_row(ended_job(), result_of()), csv_row(ended_job(status=JobStatus.FAILED, error="two\nlines, ünïcode"))]
+    assert b"".join(stream_csv_lines(map(csv_line, rows))) == b"".join(stream_csv(rows))
