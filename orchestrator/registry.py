@@ -13,8 +13,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.domain.placement import KnownWorker
+from shared.capabilities import RESULTS_QUEUE
 from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound, Unavailable
-from shared.ids import new_worker_id
+from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
 from shared.protocol.messages import answer_field
 from shared.workers import Registration, WorkerStatus, may_become
@@ -22,6 +23,8 @@ from shared.workers import Registration, WorkerStatus, may_become
 TOMBSTONE_S = 14 * 86_400  # outlives every message that could still name the job
 ANSWER_S = 14 * 86_400
 LEADER_KEY = keys.PREFIX + "leader"
+MONITOR_KEY = keys.PREFIX + "monitor"
+DEAD_LETTERS_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,12 @@ class Registry:
             IdentityInUse: another living process speaks for this UDID.
         """
         udid = registration.device_info.UDID
-        arguments: list[str | int] = [new_worker_id(), udid, registration.model_dump_json(), registration.incarnation]
+        arguments: list[str | int] = [
+            worker_id_of(udid) if udid else new_worker_id(),
+            udid,
+            registration.model_dump_json(),
+            registration.incarnation,
+        ]
         arguments.append(int(self.timeout_s * 1000))
         with self._answering():
             worker_id, action = cast("list[str]", self._register(args=arguments))
@@ -243,6 +251,33 @@ class Registry:
         """False once after Redis lost its memory (or was new): the epoch key was gone and is written again."""
         with self._answering():
             return not self.redis.set(keys.EPOCH, new_worker_id(), nx=True)
+
+    def count_sweep(self, found: dict[str, int]) -> None:
+        """Add what a sweep came to; the counters are the system's, not a process'."""
+        with self._answering():
+            pipeline = self.redis.pipeline(transaction=False)
+            for name, number in found.items():
+                pipeline.hincrby(MONITOR_KEY, name, number)
+            pipeline.hincrby(MONITOR_KEY, "sweeps", 1)
+            pipeline.hset(MONITOR_KEY, "last_sweep", self._time())
+            pipeline.execute()
+
+    def monitor(self) -> dict[str, float]:
+        """The counters of all sweeps, and `last_sweep` in seconds since 1970."""
+        with self._answering():
+            return {str(name): float(value) for name, value in self.redis.hgetall(MONITOR_KEY).items()}
+
+    def dead_letters(self) -> int:
+        """How many messages nobody could read; each is kept with its reason."""
+        with self._answering():
+            return self.redis.llen(keys.DEAD_LETTERS)
+
+    def bury(self, text: str, reason: str) -> None:
+        """Keep a message that cannot be read, with the reason."""
+        letter = json.dumps({"queue": RESULTS_QUEUE, "reason": reason, "message": text[:20_000]})
+        with self._answering():
+            self.redis.lpush(keys.DEAD_LETTERS, letter)
+            self.redis.ltrim(keys.DEAD_LETTERS, 0, DEAD_LETTERS_KEPT - 1)
 
     def clear(self) -> None:
         """Forget every worker, claim, tombstone and answer."""

@@ -1,0 +1,1 @@
+"""The verbs: submit, dispatch, record, cancel, finish, reset. Each commits once."""

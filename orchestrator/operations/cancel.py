@@ -1,0 +1,89 @@
+"""Cancel: a conditional update of the row, then a tombstone that claims and heartbeats read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from orchestrator.operations.context import Context
+from orchestrator.store import campaigns, jobs
+from orchestrator.store.moves import Moves, cancel_steps, lock_jobs
+from orchestrator.store.tables import Campaign, Job
+from shared.errors import IllegalTransition, Unavailable
+from shared.jobs import CampaignStatus, JobStatus
+
+log = logging.getLogger(__name__)
+
+
+def cancel_job(ctx: Context, job_id: str) -> Job:
+    """Cancel one job. One that is cancelled already stays so, and that is no error.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it has ended otherwise.
+    """
+
+    def write(session: Session) -> tuple[Job, list[str]]:
+        jobs.get(session, job_id)
+        job = lock_jobs(session, [job_id])[job_id]
+        if job.status == JobStatus.CANCELLED:
+            return job, []
+        if job.status in (JobStatus.COMPLETE, JobStatus.FAILED):
+            raise IllegalTransition(f"job {job_id} is {job.status}; a job that has ended cannot be cancelled")
+        moves = Moves(session, ctx.clock.now())
+        stopped = cancel_steps(moves, [job], "cancelled by a user")
+        moves.flush()
+        return job, stopped
+
+    job, stopped = ctx.store.transact(write)
+    after_cancel(ctx, stopped)
+    return job
+
+
+def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
+    """Cancel every unfinished job of a campaign; the campaign, and how many that were.
+
+    Raises:
+        NotFound: no such campaign.
+        IllegalTransition: it is completed.
+    """
+
+    def write(session: Session) -> tuple[Campaign, list[str]]:
+        campaign = campaigns.get(session, campaign_id)
+        if campaign.status == CampaignStatus.COMPLETED:
+            raise IllegalTransition(f"campaign {campaign_id} is completed; nothing of it is left to cancel")
+        now = ctx.clock.now()
+        locked = lock_jobs(session, jobs.unfinished_of(session, campaign_id))
+        moves = Moves(session, now)
+        stopped = cancel_steps(moves, list(locked.values()), "the campaign was cancelled")
+        moves.flush()
+        _close(session, campaign_id, now)
+        session.expire_all()
+        return campaigns.get(session, campaign_id), stopped
+
+    campaign, stopped = ctx.store.transact(write)
+    after_cancel(ctx, stopped)
+    return campaign, len(stopped)
+
+
+def _close(session: Session, campaign_id: str, now: datetime) -> None:
+    session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, col(Campaign.status) != CampaignStatus.CANCELLED)
+        .values(status=str(CampaignStatus.CANCELLED), ended_at=now)
+    )
+
+
+def after_cancel(ctx: Context, job_ids: Sequence[str]) -> None:
+    """Hurry it: whoever runs one of these stops at its next beat. The table already says cancelled."""
+    ctx.wake_reporter()
+    if not job_ids:
+        return
+    try:
+        ctx.registry.tombstone(job_ids)
+    except Unavailable as error:
+        log.warning("cancelled in the table; workers learn of it when Redis is back: %s", error.detail)

@@ -1,0 +1,22 @@
+"""What every operation works with; made once a process and passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.dispatch.base import DispatchQueue
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from shared.clock import Clock
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    store: Store
+    registry: Registry
+    queue: DispatchQueue
+    clock: Clock
+    wake_reporter: Callable[[], None] = lambda: None  # a campaign ended: its files can be written

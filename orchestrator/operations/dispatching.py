@@ -1,0 +1,97 @@
+"""Dispatch: keep a window of the table in the queues, filled by priority, then fair share between campaigns, then age."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from sqlmodel import Session
+
+from orchestrator.dispatch.base import Dispatch
+from orchestrator.domain.placement import KnownWorker, Place, choose, room, share
+from orchestrator.operations.context import Context
+from orchestrator.store import jobs
+from orchestrator.store.jobs import Waiting
+from orchestrator.store.tables import Job, Lane
+from shared.protocol.messages import Assignment
+from shared.recipes import Requirements
+from shared.workloads import Workload
+
+LANES_AT_ONCE = 200
+
+
+def top_up(ctx: Context) -> int:
+    """Send what there is room for; how many assignments were published.
+
+    The table is written first, the messages go out after the commit. Should the broker fail between the two, the watch
+    sends the same attempt again.
+
+    Raises:
+        Unavailable: Redis or the database does not answer.
+    """
+    living = [worker.known() for worker in ctx.registry.living()]
+    batch = ctx.store.transact(lambda session: _take(session, ctx, living))
+    if batch:
+        ctx.queue.publish(batch)
+    return len(batch)
+
+
+def publish_again(ctx: Context, found: Iterable[Job]) -> int:
+    """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless."""
+    batch = [_dispatch(job, str(job.queue), str(job.capability)) for job in found]
+    ctx.queue.publish(batch)
+    return len(batch)
+
+
+def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list[Dispatch]:
+    now = ctx.clock.now()
+    waiting = jobs.waiting(session)
+    depth: dict[str, int] = defaultdict(int)
+    for item in waiting:
+        depth[item.queue] += item.jobs
+    groups: dict[tuple[int, Place], list[tuple[Lane, int]]] = defaultdict(list)
+    for lane, running in jobs.open_lanes(session, now, LANES_AT_ONCE):
+        place, reason = choose(lane.compute_unit, lane.device, Requirements.model_validate(lane.requires), living, depth)
+        if lane.waiting_for != reason and lane.id is not None:
+            jobs.set_waiting(session, lane.id, reason)
+        if place is not None:
+            groups[lane.priority, place].append((lane, running))
+    sent: list[tuple[Job, str, str]] = []
+    for (priority, place), lanes in sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1].queue)):
+        urgent = sum(item.jobs for item in waiting if item.queue == place.queue and item.priority >= priority)
+        urgent += sum(1 for job, queue, _ in sent if queue == place.queue)
+        seats = room(place, living, urgent)
+        if seats:
+            sent += [(job, place.queue, place.capability) for job in _fairly(session, ctx, lanes, waiting, seats)]
+    jobs.mark_dispatched(session, sent, now)
+    return [_dispatch(job, queue, capability) for job, queue, capability in sent]
+
+
+def _fairly(session: Session, ctx: Context, lanes: Sequence[tuple[Lane, int]], waiting: Sequence[Waiting], seats: int) -> list[Job]:
+    """The next jobs of these lanes, dealt so that campaigns have as much in flight as each other."""
+    by_campaign: dict[str, list[Job]] = {}
+    flying: dict[str, int] = {}
+    for lane, running in lanes:
+        assert lane.id is not None
+        flying[lane.campaign_id] = running + sum(item.jobs for item in waiting if item.campaign_id == lane.campaign_id)
+        by_campaign.setdefault(lane.campaign_id, []).extend(jobs.next_in_lane(session, lane.id, ctx.clock.now(), seats))
+    found = {job.id: job for listed in by_campaign.values() for job in listed}
+    candidates = [(flying[campaign_id], [job.id for job in listed]) for campaign_id, listed in by_campaign.items()]
+    return [found[job_id] for job_id in share(candidates, seats)]
+
+
+def _dispatch(job: Job, queue: str, capability: str) -> Dispatch:
+    assignment = Assignment.model_construct(
+        format=1,
+        job_id=job.id,
+        campaign_id=job.campaign_id,
+        attempt=job.attempt,
+        capability=capability,
+        workload=workload_of(job),
+    )
+    return Dispatch(assignment, queue, job.priority)
+
+
+def workload_of(job: Job) -> Workload:
+    """A job's work as it was accepted. Lists of the stored JSON become tuples again, hence not strict."""
+    return Workload.model_validate(job.workload, strict=False)

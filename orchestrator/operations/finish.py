@@ -1,0 +1,111 @@
+"""Finish: write the files of campaigns that have ended. Idempotent: written twice, they are the same files."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import workload_of
+from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.outputs import write_campaign
+from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.store import campaigns, results
+from orchestrator.store.tables import Campaign, Job
+from shared.jobs import CampaignStatus, JobStatus
+from shared.protocol.messages import Result
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("fleetmark", "celery", "redis", "sqlalchemy", "pandas")
+
+
+def finish_ended(ctx: Context) -> int:
+    """Write the files of every campaign that has ended and has none yet; how many there were."""
+    with ctx.store.read() as session:
+        waiting = campaigns.unreported(session)
+    for campaign_id in waiting:
+        finish(ctx, campaign_id)
+    return len(waiting)
+
+
+def finish(ctx: Context, campaign_id: str) -> list[Path]:
+    """Write the files of one campaign and remember that they are there.
+
+    Raises:
+        OSError: the outputs folder cannot be written.
+    """
+    with ctx.store.read() as session:
+        campaign = campaigns.get(session, campaign_id)
+        session.expunge(campaign)
+        paths = write_campaign(ctx.settings.outputs_dir, _bundle(session, campaign, ctx.clock.now()))
+
+    def write(session: Session) -> None:
+        session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(reported_at=ctx.clock.now()))
+
+    ctx.store.transact(write)
+    log.info("%s: %s", campaign_id, paths[-1])
+    return paths
+
+
+def _bundle(session: Session, campaign: Campaign, now: datetime) -> CampaignBundle:
+    return CampaignBundle(
+        campaign_id=campaign.id,
+        name=campaign.name,
+        status=CampaignStatus(campaign.status),
+        created_at=campaign.created_at,
+        ended_at=campaign.ended_at or now,
+        recipe=campaign.recipe,
+        jobs=_records(session, campaign.id),
+        notes=campaign.notes,
+        labels=campaign.labels,
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    )
+
+
+def _records(session: Session, campaign_id: str) -> Iterator[JobRecord]:
+    for job, row, result in results.ended(session, campaign_id, whole=True):
+        yield JobRecord(
+            job_id=job.id,
+            status=JobStatus(job.status),
+            compute_unit=job.compute_unit,
+            workload=workload_of(job),
+            attempt=job.attempt,
+            capability=job.capability,
+            worker_id=job.worker_id,
+            error=job.error or "",
+            created_at=job.created_at,
+            started_at=job.started_at,
+            ended_at=job.ended_at,
+            row=row or row_of(job),
+            result=Result.model_validate(result) if result is not None else None,
+        )
+
+
+def row_of(job: Job) -> Row:
+    """The CSV row of an ended job that no device answered for."""
+    return csv_row(
+        EndedJob(
+            job_id=job.id,
+            campaign_id=job.campaign_id,
+            status=JobStatus(job.status),
+            compute_unit=job.compute_unit,
+            model_name=job.model_name,
+            attempt=job.attempt,
+            recorded_at=job.ended_at or job.created_at,
+            worker_id=job.worker_id,
+            error=job.error or "",
+        )
+    )
+
+
+def ended_rows(session: Session, campaign_id: str) -> Iterator[Row]:
+    """CSV rows of the jobs that have ended so far, in the order of the jobs; memory does not grow with their number."""
+    return (row or row_of(job) for job, row, _ in results.ended(session, campaign_id))

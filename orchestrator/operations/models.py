@@ -1,0 +1,126 @@
+"""Models: from the name in a recipe to something that a worker can fetch and verify."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlmodel import Session
+
+from orchestrator.operations.context import Context
+from orchestrator.store import results
+from orchestrator.store.tables import ModelFile
+from shared.errors import FieldError, InvalidInput, NotFound, TooLarge, nearest
+from shared.ids import SHA256
+from shared.recipes import ModelEntry
+from shared.recipes.parse import model_name
+from shared.workloads import Companion, ModelRef
+
+SCHEMES = ("http", "https", "file")
+SUFFIXES = ("", ".onnx")
+CHUNK = 2**20
+
+
+def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
+    """What a worker fetches for a model of a recipe.
+
+    `http(s)://` and `file://` (a path on the worker's disk) go to the worker as they are; `sha256:<hex>` must have been
+    uploaded; a plain name is looked up among the files of `<recipes_dir>/models` and taken in.
+
+    Raises:
+        InvalidInput: it is none of these; the message says which are accepted.
+    """
+    source = entry.model
+    name = entry.name or model_name(source)
+    scheme, separator, rest = source.partition(":")
+    companions = tuple(getattr(entry, "companions", ()) or ())
+    if separator and scheme == "sha256":
+        return _uploaded(ctx, rest, entry.name, companions)
+    if "://" in source:
+        if scheme.lower() not in SCHEMES:
+            raise _invalid(source, f"the scheme {scheme!r} is not fetched; use {', '.join(f'{known}://' for known in SCHEMES)}")
+        parts = urlsplit(source)
+        if scheme.lower() != "file" and not parts.hostname:
+            raise _invalid(source, "it names no host")
+        if scheme.lower() == "file" and source.endswith("/"):
+            raise _invalid(source, "it is a directory; name the model's file")
+        return ModelRef(source=source, name=name)
+    return _by_name(ctx, source, entry.name)
+
+
+def _invalid(source: str, why: str) -> InvalidInput:
+    message = f"model {source!r}: {why}"
+    return InvalidInput(message, fields=[FieldError("model", message)])
+
+
+def _uploaded(ctx: Context, sha256: str, name: str | None, companions: tuple[Companion, ...]) -> ModelRef:
+    if SHA256.fullmatch(sha256) is None:
+        raise _invalid(f"sha256:{sha256}", "a SHA-256 is 64 hexadecimal digits, lower case")
+    try:
+        with ctx.store.read() as session:
+            found = results.model(session, sha256)
+            for companion in companions:
+                results.model(session, companion.sha256)
+            return ModelRef(source=f"sha256:{sha256}", name=name or found.name, sha256=sha256, size=found.size, companions=companions)
+    except NotFound as error:
+        raise _invalid(f"sha256:{sha256}", error.detail) from error
+
+
+def _by_name(ctx: Context, source: str, name: str | None) -> ModelRef:
+    folder = ctx.settings.recipes_dir / "models"
+    known = sorted(path.name for path in folder.glob("*") if path.is_file() and path.suffix not in (".md", "")) if folder.is_dir() else []
+    found = next((source + suffix for suffix in SUFFIXES if source + suffix in known), None)
+    if found is None:
+        listed = nearest(source, known) if known else f"there are none in {folder}"
+        raise _invalid(
+            source, f"it is neither a URL (https://…, file://…), nor sha256:<hex> of an upload, nor a model known by name. {listed}"
+        )
+    with (folder / found).open("rb") as file:
+        stored = store_model(ctx, iter(lambda: file.read(CHUNK), b""), found)
+    return ModelRef(source=f"sha256:{stored.sha256}", name=name or stored.name, sha256=stored.sha256, size=stored.size)
+
+
+def path_of(ctx: Context, sha256: str) -> Path:
+    return ctx.settings.models_dir / sha256[:2] / sha256
+
+
+def store_model(ctx: Context, chunks: Iterable[bytes], name: str) -> ModelFile:
+    """Take a model in, by content: the same bytes twice are one file. Written whole or not at all.
+
+    Raises:
+        TooLarge: more than `max_model_bytes`.
+        InvalidInput: no bytes at all.
+    """
+    ctx.settings.models_dir.mkdir(parents=True, exist_ok=True)
+    part = ctx.settings.models_dir / f".part-{secrets.token_hex(8)}"
+    digest, size = hashlib.sha256(), 0
+    try:
+        with part.open("wb") as file:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > ctx.settings.max_model_bytes:
+                    raise TooLarge(
+                        f"the model is larger than {ctx.settings.max_model_bytes} bytes; raise FLEETMARK_MAX_MODEL_BYTES to accept it"
+                    )
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if size == 0:
+            raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
+        target = path_of(ctx, digest.hexdigest())
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    row = ModelFile(sha256=digest.hexdigest(), name=name[:255], size=size, created_at=ctx.clock.now())
+
+    def write(session: Session) -> ModelFile:
+        return session.merge(row)
+
+    return ctx.store.transact(write)

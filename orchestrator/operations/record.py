@@ -1,0 +1,171 @@
+"""Record what workers report: a batch in one transaction. Work may run twice after a failure; a result is recorded once.
+
+A complete result of any attempt that was issued counts, if the job has not ended; a failure counts for the current
+attempt alone. Anything else is kept as an event and answered `unwanted`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlmodel import Session
+
+from orchestrator.domain.lifecycle import RETRIED_KINDS, GiveUp, after_loss
+from orchestrator.operations.artifacts import keep_artifacts
+from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import top_up
+from orchestrator.reports.rows import EndedJob, csv_row
+from orchestrator.store.moves import Moves, lock_jobs
+from orchestrator.store.tables import Job, ResultRow
+from shared.errors import Unavailable
+from shared.jobs import TERMINAL, JobStatus
+from shared.protocol.messages import RECORDED, UNWANTED, HandBack, Result, Started
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Recorded:
+    """What a batch came to."""
+
+    answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
+    ended_jobs: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)  # a newer attempt of these may be running: stop it
+    ended_campaigns: list[str] = field(default_factory=list)
+
+
+def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
+    """Record a batch, answer its workers, and fill the room it made in the queues.
+
+    Raises:
+        Unavailable: the database or Redis does not answer; nothing is lost by recording the same batch again.
+    """
+    outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
+    if outcome.superseded:
+        ctx.registry.tombstone(outcome.superseded)
+    if outcome.answers:
+        ctx.registry.answer(outcome.answers)
+    ctx.registry.forget_claims(outcome.ended_jobs)
+    if outcome.ended_campaigns:
+        ctx.wake_reporter()
+    try:
+        top_up(ctx)
+    except Unavailable as error:
+        log.warning("recorded; the queues are filled again when Redis is back: %s", error.detail)
+    return outcome
+
+
+def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
+    locked = lock_jobs(session, [report.job_id for report in batch])
+    moves = Moves(session, ctx.clock.now())
+    outcome = Recorded()
+    for report in batch:
+        job = locked.get(report.job_id)
+        if job is None:  # reset, or deleted with its campaign
+            if isinstance(report, Result):
+                outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
+        elif isinstance(report, Started):
+            _started(ctx, moves, job, report)
+        elif isinstance(report, HandBack):
+            _handed_back(moves, job, report)
+        else:
+            verdict = _result(session, ctx, moves, job, report, outcome)
+            outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
+    outcome.ended_campaigns = moves.flush()
+    return outcome
+
+
+def _started(ctx: Context, moves: Moves, job: Job, report: Started) -> None:
+    if job.status == JobStatus.PENDING and job.attempt == report.attempt:
+        now = ctx.clock.now()
+        timeout_s = float(job.workload.get("timeout_s", 3_600.0))
+        deadline = now + timedelta(seconds=timeout_s + ctx.settings.deadline_grace_s)
+        who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
+        moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=deadline, **who)
+        moves.note(job, "started", worker_id=report.worker_id)
+    elif not (job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation):
+        moves.note(job, "unwanted", f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+
+
+def _handed_back(moves: Moves, job: Job, report: HandBack) -> None:
+    if JobStatus(job.status) not in TERMINAL and job.attempt == report.attempt:
+        moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
+        moves.again(job, losses=job.losses, not_before=None)
+    else:
+        moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+
+
+def _result(session: Session, ctx: Context, moves: Moves, job: Job, report: Result, outcome: Recorded) -> str:
+    if JobStatus(job.status) in TERMINAL:
+        known = session.get(ResultRow, job.id)
+        if known is not None and known.attempt == report.attempt and known.worker_id == report.worker_id:
+            return RECORDED  # sent again because our answer was slow
+        moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+        return UNWANTED
+    if report.attempt > job.attempt or (report.status != "complete" and report.attempt < job.attempt):
+        moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
+        return UNWANTED
+    if report.status == "failed" and report.error_kind in RETRIED_KINDS and _retried(ctx, moves, job, report):
+        keep_artifacts(ctx, job, report)
+        return RECORDED
+    if report.status == "complete" and report.attempt < job.attempt:
+        outcome.superseded.append(job.id)
+    _end(session, ctx, moves, job, report)
+    outcome.ended_jobs.append(job.id)
+    return RECORDED
+
+
+def _retried(ctx: Context, moves: Moves, job: Job, report: Result) -> bool:
+    """Whether a proven death of the measured process gives the job another attempt."""
+    loss = {"attempt": job.attempt, "losses": job.losses, "max_attempts": job.max_attempts}
+    verdict = after_loss(**loss, now=ctx.clock.now(), jitter=random.random(), reason=report.error)  # noqa: S311 (jitter)
+    if isinstance(verdict, GiveUp):
+        return False
+    moves.note(job, "lost", report.error, worker_id=report.worker_id)
+    moves.again(job, losses=verdict.losses, not_before=verdict.not_before)
+    return True
+
+
+def _end(session: Session, ctx: Context, moves: Moves, job: Job, report: Result) -> None:
+    status = {"complete": JobStatus.COMPLETE, "failed": JobStatus.FAILED, "cancelled": JobStatus.CANCELLED}[report.status]
+    now = ctx.clock.now()
+    moves.step(
+        job,
+        status,
+        worker_id=report.worker_id,
+        capability=report.capability,
+        started_at=job.started_at or now,
+        error=report.error or None,
+        error_kind=report.error_kind or None,
+    )
+    moves.note(job, str(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
+    ended = EndedJob(
+        job_id=job.id,
+        campaign_id=job.campaign_id,
+        status=status,
+        compute_unit=job.compute_unit,
+        model_name=job.model_name,
+        attempt=report.attempt,
+        recorded_at=now,
+        model_size=report.model_size,
+        worker_id=report.worker_id,
+        error=report.error,
+    )
+    session.add(
+        ResultRow(
+            job_id=job.id,
+            campaign_id=job.campaign_id,
+            number=job.number,
+            attempt=report.attempt,
+            worker_id=report.worker_id,
+            row=dict(csv_row(ended, report)),
+            # Artifacts are files beside the row, not a second copy inside it.
+            result=report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
+            recorded_at=now,
+        )
+    )
+    keep_artifacts(ctx, job, report)

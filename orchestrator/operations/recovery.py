@@ -1,0 +1,101 @@
+"""What the watch does to jobs: give up on attempts, run out deadlines. Each is a conditional write, safe with two leaders."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+
+from sqlmodel import Session
+
+from orchestrator.domain.lifecycle import GiveUp, after_loss
+from orchestrator.operations.cancel import after_cancel
+from orchestrator.operations.context import Context
+from orchestrator.store.moves import Moves, lock_jobs
+from orchestrator.store.tables import Job
+from shared.jobs import TERMINAL, JobStatus
+
+
+def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> int:
+    """Put back jobs whose attempt was lost with its process.
+
+    Args:
+        seen: job id -> (attempt that was lost, why). A job that has moved on since is left alone.
+
+    Returns:
+        How many jobs went back or failed.
+    """
+
+    def write(session: Session) -> tuple[int, list[str]]:
+        moves = Moves(session, ctx.clock.now())
+        touched, ended = 0, []
+        for job in lock_jobs(session, seen).values():
+            attempt, reason = seen[job.id]
+            if job.status != JobStatus.RUNNING or job.attempt != attempt:
+                continue
+            touched += 1
+            verdict = after_loss(
+                attempt=job.attempt,
+                losses=job.losses,
+                max_attempts=job.max_attempts,
+                now=ctx.clock.now(),
+                jitter=random.random(),  # noqa: S311 (spreads retries; not a secret)
+                reason=reason,
+            )
+            moves.note(job, "lost", reason, worker_id=job.worker_id)
+            if isinstance(verdict, GiveUp):
+                moves.step(job, JobStatus.FAILED, error=verdict.reason, error_kind="lost")
+                ended.append(job.id)
+            else:
+                moves.again(job, losses=verdict.losses, not_before=verdict.not_before)
+        moves.flush()
+        return touched, ended
+
+    if not seen:
+        return 0
+    touched, ended = ctx.store.transact(write)
+    if ended:
+        after_cancel(ctx, ended)
+    return touched
+
+
+def end_overdue(ctx: Context, reasons: Mapping[str, tuple[JobStatus, str, str]]) -> int:
+    """End unfinished jobs whose time is over: job id -> (state, why, kind). How many ended."""
+
+    def write(session: Session) -> list[str]:
+        moves = Moves(session, ctx.clock.now())
+        ended = []
+        for job in lock_jobs(session, reasons).values():
+            if JobStatus(job.status) in TERMINAL:
+                continue
+            status, reason, kind = reasons[job.id]
+            if status is JobStatus.FAILED and job.status == JobStatus.RUNNING:
+                continue  # it started after we looked: only a job that never started waits too long
+            moves.step(job, status, error=reason, error_kind=kind)
+            moves.note(job, kind, reason, worker_id=job.worker_id)
+            ended.append(job.id)
+        moves.flush()
+        return ended
+
+    if not reasons:
+        return 0
+    ended = ctx.store.transact(write)
+    after_cancel(ctx, ended)
+    return len(ended)
+
+
+def undispatch(ctx: Context, found: Iterable[Job]) -> int:
+    """Take unclaimed jobs out of a queue that nobody serves any more, so that they are placed anew."""
+    attempts = {job.id: job.attempt for job in found}
+
+    def write(session: Session) -> int:
+        moves = Moves(session, ctx.clock.now())
+        back = 0
+        for job in lock_jobs(session, attempts).values():
+            if job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempts[job.id]:
+                moves.note(job, "undispatched", f"{job.queue} is served by nobody")
+                moves.again(job, losses=job.losses, not_before=None)
+                back += 1
+        moves.flush()
+        return back
+
+    return ctx.store.transact(write) if attempts else 0

@@ -1,0 +1,34 @@
+"""Reset: forget workers, campaigns and queues. Files under `outputs/` stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.operations.context import Context
+from orchestrator.store import campaigns, jobs
+from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """How many of each there were."""
+
+    workers: int
+    campaigns: int
+    jobs: int
+    results: int
+    messages: int
+
+
+def reset(ctx: Context) -> Cleared:
+    """
+    Raises:
+        Unavailable: Redis or the database does not answer; the database is cleared first, and a repeat finishes the rest.
+    """
+    workers = ctx.registry.all()
+    with ctx.store.read() as session:
+        private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
+    gone = ctx.store.transact(campaigns.delete_all)
+    messages = ctx.queue.purge({*LABELS, *private, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE})
+    ctx.registry.clear()
+    return Cleared(len(workers), *gone, messages)

@@ -1,0 +1,65 @@
+"""Queries on campaigns."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, func, select
+from sqlmodel import Session, col
+
+from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
+from shared.errors import NotFound
+from shared.jobs import CampaignStatus
+
+
+def get(session: Session, campaign_id: str, *, lock: bool = False) -> Campaign:
+    """
+    Raises:
+        NotFound: no such campaign.
+    """
+    statement = select(Campaign).where(col(Campaign.id) == campaign_id)
+    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    if found is None:
+        raise NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
+    return found
+
+
+def by_idempotency_key(session: Session, key: str) -> Campaign | None:
+    return session.scalars(select(Campaign).where(col(Campaign.idempotency_key) == key)).one_or_none()
+
+
+def page(session: Session, *, status: str | None = None, before: str | None = None, limit: int = 100) -> list[Campaign]:
+    """Campaigns, newest first (ids sort by time), from behind `before`."""
+    statement = select(Campaign).order_by(col(Campaign.id).desc()).limit(limit)
+    if status is not None:
+        statement = statement.where(col(Campaign.status) == status)
+    if before is not None:
+        statement = statement.where(col(Campaign.id) < before)
+    return list(session.scalars(statement))
+
+
+def unreported(session: Session, limit: int = 100) -> list[str]:
+    """Campaigns that have ended and whose files are not written yet."""
+    statement = (
+        select(col(Campaign.id))
+        .where(col(Campaign.status) != CampaignStatus.RUNNING, col(Campaign.reported_at).is_(None), col(Campaign.ended_at).is_not(None))
+        .order_by(col(Campaign.id))
+        .limit(limit)
+    )
+    return list(session.scalars(statement))
+
+
+def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
+    """Campaigns by status, and jobs by status as the sum of the kept counters."""
+    campaigns = {
+        str(status): int(count) for status, count in session.execute(select(col(Campaign.status), func.count()).group_by("status"))
+    }
+    names = ("pending", "running", "complete", "failed", "cancelled")
+    sums = session.execute(select(*(func.coalesce(func.sum(getattr(Campaign, f"{name}_jobs")), 0) for name in names))).one()
+    return campaigns, {name: int(value) for name, value in zip(names, sums, strict=True)}
+
+
+def delete_all(session: Session) -> tuple[int, int, int]:
+    """Forget every campaign, job and result; how many of each there were."""
+    counts = [session.scalar(select(func.count()).select_from(table)) or 0 for table in (Campaign, Job, ResultRow)]
+    for table in (Event, ResultRow, Job, Lane, Campaign):
+        session.execute(delete(table))
+    return counts[0], counts[1], counts[2]

@@ -1,0 +1,123 @@
+"""Changes of a job's status, with the counters of its campaign: the only place that writes either.
+
+Rows are locked jobs first, by id, then campaigns, by id: the same order everywhere, so that no two transactions wait for
+each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, bindparam, case, select, update
+from sqlmodel import Session, col
+
+from orchestrator.domain.lifecycle import check_step
+from orchestrator.store.tables import Campaign, Event, Job
+from shared.errors import IllegalTransition
+from shared.jobs import TERMINAL, CampaignStatus, JobStatus
+
+
+def lock_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, Job]:
+    """The jobs by id, locked in the order of their ids. Unknown ids are left out."""
+    ids = sorted(set(job_ids))
+    found: dict[str, Job] = {}
+    for start in range(0, len(ids), 5_000):
+        statement = select(Job).where(col(Job.id).in_(ids[start : start + 5_000])).order_by(col(Job.id)).with_for_update()
+        found |= {job.id: job for job in session.scalars(statement)}
+    return found
+
+
+class Moves:
+    """Steps of locked jobs, written together by `flush`."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session = session
+        self._now = now
+        self._updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        self._deltas: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._events: list[Event] = []
+
+    def step(self, job: Job, wanted: JobStatus, **changes: Any) -> None:
+        """Move a locked job and set further columns.
+
+        Raises:
+            IllegalTransition: the table of states has no such step.
+        """
+        check_step(job.id, job.status, wanted)
+        if wanted in TERMINAL:
+            changes.setdefault("ended_at", self._now)
+        self._change(job, seen=job.status, status=str(wanted), **changes)
+
+    def again(self, job: Job, *, losses: int, not_before: datetime | None) -> None:
+        """Put a locked, unfinished job back: pending, undispatched, as its next attempt."""
+        changes = {"attempt": job.attempt + 1, "losses": losses, "not_before": not_before, "dispatched_at": None, "queue": None}
+        changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
+        if job.status != JobStatus.PENDING:
+            check_step(job.id, job.status, JobStatus.PENDING)
+        self._change(job, seen=job.status, status=str(JobStatus.PENDING), **changes)
+
+    def note(self, job: Job, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
+        """Add to a job's history."""
+        self._events.append(
+            Event(at=self._now, job_id=job.id, attempt=attempt or job.attempt, kind=kind, worker_id=worker_id, detail=detail[:20_000])
+        )
+
+    def _change(self, job: Job, *, seen: str, **changes: Any) -> None:
+        names = tuple(sorted(changes))
+        self._updates[names].append({"b_id": job.id, "b_seen": seen, **{f"b_{name}": changes[name] for name in names}})
+        if seen != changes["status"]:
+            self._deltas[job.campaign_id][f"{seen}_jobs"] -= 1
+            self._deltas[job.campaign_id][f"{changes['status']}_jobs"] += 1
+        # The row in hand follows, but the session must not write it a second time.
+        if job in self._session:
+            self._session.expunge(job)
+        for name, value in changes.items():
+            setattr(job, name, value)
+
+    def flush(self) -> list[str]:
+        """Write everything.
+
+        Returns:
+            The campaigns that ended with these steps.
+        """
+        connection = self._session.connection()
+        for names, rows in self._updates.items():
+            statement = (
+                update(Job.__table__)  # type: ignore[attr-defined]  # SQLModel does not type `__table__`
+                .where(col(Job.id) == bindparam("b_id"), col(Job.status) == bindparam("b_seen"))
+                .values({name: bindparam(f"b_{name}") for name in names})
+            )
+            done = connection.execute(statement, rows)
+            if done.rowcount != len(rows):
+                raise IllegalTransition(f"{len(rows) - done.rowcount} of {len(rows)} jobs changed under a lock; nothing was written")
+        self._session.add_all(self._events)
+        self._session.flush()
+        return [campaign_id for campaign_id in sorted(self._deltas) if self._count(campaign_id, self._deltas[campaign_id])]
+
+    def _count(self, campaign_id: str, deltas: dict[str, int]) -> bool:
+        """Apply counters; true when this ended the campaign."""
+        columns = Campaign.__table__.c  # type: ignore[attr-defined]  # as above
+        left = columns.pending_jobs + columns.running_jobs + deltas.get("pending_jobs", 0) + deltas.get("running_jobs", 0)
+        over = (left == 0) & (columns.status == CampaignStatus.RUNNING)
+        values: dict[Any, Any] = {columns[name]: columns[name] + delta for name, delta in deltas.items() if delta}
+        values[columns.status] = case((over, str(CampaignStatus.COMPLETED)), else_=columns.status)
+        values[columns.ended_at] = case((left == 0, bindparam("now", self._now, type_=columns.ended_at.type)), else_=columns.ended_at)
+        connection = self._session.connection()
+        done: CursorResult[Any] = connection.execute(update(Campaign.__table__).where(columns.id == campaign_id).values(values))  # type: ignore[attr-defined]  # as above
+        assert done.rowcount == 1
+        state = connection.execute(select(columns.pending_jobs + columns.running_jobs).where(columns.id == campaign_id)).scalar_one()
+        return bool(state == 0)
+
+
+def cancel_steps(moves: Moves, jobs: Sequence[Job], reason: str) -> list[str]:
+    """Cancel those of the locked jobs that have not ended; their ids."""
+    cancelled = []
+    for job in jobs:
+        if JobStatus(job.status) not in TERMINAL:
+            moves.step(job, JobStatus.CANCELLED, error=reason, error_kind="cancelled")
+            moves.note(job, "cancelled", reason)
+            cancelled.append(job.id)
+    return cancelled
