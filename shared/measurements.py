@@ -15,6 +15,17 @@ SAMPLES_FORMAT = 1
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
 
 
+# Smallest samples for a percentile, from the MLPerf Inference rules' query counts for 90 % confidence.
+PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
+    "p75": (75.0, 24),
+    "p90": (90.0, 64),
+    "p95": (95.0, 130),
+    "p97": (97.0, 219),
+    "p99": (99.0, 662),
+    "p999": (99.9, 6_636),
+}
+
+
 @dataclass(frozen=True)
 class RawRepeat:
     """One fresh process: its load time, its warm-ups and its timed inferences, in the order in which they happened."""

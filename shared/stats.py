@@ -12,20 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measurements import Distribution, Interval, RawRepeat, RepeatFacts, Summary
+from shared.measurements import PERCENTILE_FLOORS, Distribution, Interval, RawRepeat, RepeatFacts, Summary
 
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "not steady", "unknown"]
 
-# Smallest samples for a percentile, from the MLPerf Inference rules' query counts for 90 % confidence.
-PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
-    "p75": (75.0, 24),
-    "p90": (90.0, 64),
-    "p95": (95.0, 130),
-    "p97": (97.0, 219),
-    "p99": (99.0, 662),
-    "p999": (99.9, 6_636),
-}
 # Two-sided 95 % quantiles of Student's t for 1..4 degrees of freedom: 2 to 5 repeats. From 6 repeats on, order
 # statistics need no assumption about the shape of the distribution.
 STUDENT_T_975 = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}

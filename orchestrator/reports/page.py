@@ -13,7 +13,7 @@ from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
 from shared.jobs import JobStatus
-from shared.stats import PERCENTILE_FLOORS
+from shared.measurements import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 1
 # 1: the first. Times milliseconds, memory MB of 2^20 bytes.
