@@ -1,0 +1,119 @@
+"""Putting the control plane together: one context a process, and the threads that run beside the API."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from orchestrator.consumer import ResultsConsumer
+from orchestrator.dispatch.celery_queue import CeleryQueue
+from orchestrator.operations.context import Context
+from orchestrator.operations.finish import finish_ended
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.store.schema import migrate, require_current
+from orchestrator.watch import Watch
+from shared.clock import Clock, SystemClock
+from shared.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+REPORTER_IDLE_S = 30.0  # a campaign that ended in another process is found this late at most
+STOP_WAIT_S = 20.0
+
+
+class ControlPlane:
+    """The context of a process and its background threads."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._stop = threading.Event()
+        self._report = threading.Event()
+        self._threads: list[threading.Thread] = []
+        clock = clock or SystemClock()
+        self.context = Context(
+            settings=settings,
+            store=Store(settings.database_url, clock),
+            registry=Registry(settings.redis_url, settings.heartbeat_timeout_s),
+            queue=CeleryQueue(settings.redis_url),
+            clock=clock,
+            wake_reporter=self._report.set,
+        )
+
+    def prepare(self, *, migrating: bool) -> None:
+        """Make the database current, or make sure that it is.
+
+        An outage at the start is no reason to give up: the API answers 503 and everything goes on when it is over.
+        """
+        try:
+            if migrating:
+                migrate(self.context.store)
+            else:
+                require_current(self.context.store)
+        except Unavailable as error:
+            log.warning("starting without the database: %s", error.detail)
+            self._start("migrate" if migrating else "schema", lambda: self._prepare_later(migrating))
+
+    def _prepare_later(self, migrating: bool) -> None:
+        while not self._stop.wait(1.0):
+            try:
+                (migrate if migrating else require_current)(self.context.store)
+            except Unavailable as error:
+                log.debug("still without the database: %s", error.detail)
+            else:
+                log.info("the database is there and current")
+                return
+
+    def start_consumer(self) -> None:
+        self._start("consumer", lambda: ResultsConsumer(self.context, self.settings.redis_url).run(self._stop))
+        self._start("reporter", self._write_reports)
+
+    def start_watch(self) -> None:
+        self._start("watch", lambda: Watch(self.context).run(self._stop))
+
+    def _write_reports(self) -> None:
+        while not self._stop.is_set():
+            self._report.clear()
+            try:
+                finish_ended(self.context)
+            except (Unavailable, OSError) as error:
+                log.warning("the files of a campaign could not be written: %s; trying again", error)
+                self._stop.wait(1.0)
+                continue
+            self._report.wait(REPORTER_IDLE_S)
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            while not self._stop.is_set():
+                try:
+                    work()
+                except Exception:
+                    # A thread that dies in silence loses work; one that says so and starts again does not.
+                    log.exception("%s failed; it starts again in a second", name)
+                    self._stop.wait(1.0)
+                else:
+                    return
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def wait(self) -> None:
+        """Until `stop` is called."""
+        self._stop.wait()
+
+    def request_stop(self) -> None:
+        """End `wait`; safe to call from a signal handler."""
+        self._stop.set()
+
+    def stop(self) -> None:
+        """End the threads and close every connection."""
+        self._stop.set()
+        self._report.set()
+        for thread in self._threads:
+            thread.join(STOP_WAIT_S)
+        self.context.queue.close()
+        self.context.registry.close()
+        self.context.store.close()

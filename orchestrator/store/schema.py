@@ -1,0 +1,69 @@
+"""The schema's revisions: bring a database to the newest, or say how it differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlmodel import SQLModel
+
+from orchestrator.store import tables as _tables  # noqa: F401 (registers the tables)
+from orchestrator.store.database import Store
+from shared.errors import Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 7_218_001  # any number: two processes that migrate one PostgreSQL at once go one after the other
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def newest() -> str:
+    """The revision this code is written for."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current(store: Store) -> str | None:
+    """The revision the database is at; None for an empty one."""
+    with store.read() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def migrate(store: Store, revision: str = "head") -> None:
+    """Bring the database to a revision. Safe to run from several processes at once."""
+
+    def work(session: Any) -> None:
+        connection = session.connection()
+        if not store.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        command.upgrade(_config(connection), revision)
+
+    store.transact(work)
+
+
+def require_current(store: Store) -> None:
+    """
+    Raises:
+        Unavailable: the database is at another revision; the message says which command mends it.
+    """
+    found = current(store)
+    if found != newest():
+        raise Unavailable(f"the database is at revision {found}, this version needs {newest()}: run `python -m orchestrator.cli migrate`")
+
+
+def differences(store: Store) -> list[Any]:
+    """What the tables in the code have and the database has not, or the other way round; empty when they are equal."""
+    with store.read() as session:
+        return list(compare_metadata(MigrationContext.configure(session.connection(), opts={"compare_type": True}), SQLModel.metadata))
