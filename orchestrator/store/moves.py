@@ -36,7 +36,8 @@ class Moves:
     def __init__(self, session: Session, now: datetime) -> None:
         self._session = session
         self._now = now
-        self._updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        self._first_seen: dict[str, str] = {}  # job -> the status it was locked in
+        self._changes: dict[str, dict[str, Any]] = defaultdict(dict)  # several steps of one job become one update
         self._deltas: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._events: list[Event] = []
 
@@ -66,8 +67,8 @@ class Moves:
         )
 
     def _change(self, job: Job, *, seen: str, **changes: Any) -> None:
-        names = tuple(sorted(changes))
-        self._updates[names].append({"b_id": job.id, "b_seen": seen, **{f"b_{name}": changes[name] for name in names}})
+        self._first_seen.setdefault(job.id, seen)
+        self._changes[job.id] |= changes
         if seen != changes["status"]:
             self._deltas[job.campaign_id][f"{seen}_jobs"] -= 1
             self._deltas[job.campaign_id][f"{changes['status']}_jobs"] += 1
@@ -84,7 +85,11 @@ class Moves:
             The campaigns that ended with these steps.
         """
         connection = self._session.connection()
-        for names, rows in self._updates.items():
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for job_id, changes in self._changes.items():
+            bound = {f"b_{name}": value for name, value in changes.items()}
+            alike[tuple(sorted(changes))].append({"b_id": job_id, "b_seen": self._first_seen[job_id], **bound})
+        for names, rows in alike.items():
             statement = (
                 update(Job.__table__)  # type: ignore[attr-defined]  # SQLModel does not type `__table__`
                 .where(col(Job.id) == bindparam("b_id"), col(Job.status) == bindparam("b_seen"))
