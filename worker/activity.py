@@ -1,0 +1,82 @@
+"""What the worker is doing at this moment: written by the job's thread, read by the heartbeat, the info server and the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition
+
+from shared.workers import WorkerStatus
+
+Key = tuple[str, int]  # job id, attempt
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    status: WorkerStatus = WorkerStatus.ACTIVE
+    job: Key | None = None
+    stage: str = ""
+    progress: float | None = None  # 0..1, null when it cannot be told
+
+
+class Activity:
+    """One job at a time: active → busy → cleanup → active."""
+
+    def __init__(self) -> None:
+        self._now = Snapshot()
+        self._changed = Condition()
+        self._listeners: list[Callable[[], None]] = []
+        self._stopping = False
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of status; it must return at once."""
+        self._listeners.append(listener)
+
+    def snapshot(self) -> Snapshot:
+        with self._changed:
+            return self._now
+
+    def begin(self, job: Key) -> None:
+        self._become(Snapshot(WorkerStatus.BUSY, job, "claim"))
+
+    def stage(self, stage: str, progress: float | None) -> None:
+        """A step within the job. No listener is called: the next heartbeat is early enough."""
+        with self._changed:
+            self._now = Snapshot(self._now.status, self._now.job, stage, progress)
+
+    def clean_up(self) -> None:
+        """The measurement is over; its result is being written and sent."""
+        with self._changed:
+            job = self._now.job
+        self._become(Snapshot(WorkerStatus.CLEANUP, job, "result"))
+
+    def end(self) -> None:
+        self._become(Snapshot())
+
+    def _become(self, now: Snapshot) -> None:
+        with self._changed:
+            self._now = now
+            self._changed.notify_all()
+        for listener in self._listeners:
+            listener()
+
+    @property
+    def stopping(self) -> bool:
+        """The worker is about to leave: no job may begin."""
+        with self._changed:
+            return self._stopping
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no job is in hand; false when one still is after `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._now.job is None, timeout_s)
+
+    def wait_stopping(self, timeout_s: float) -> bool:
+        """Sleep, but no longer than until the worker is asked to leave; true when it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._stopping, timeout_s)

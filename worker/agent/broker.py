@@ -1,0 +1,129 @@
+"""The worker's own words with Redis, beside Celery: registration, heartbeats, claims, answers, dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.ids import worker_id_of
+from shared.protocol import keys, scripts
+from shared.workers import Registration
+from worker.activity import Key, Snapshot
+
+DEAD_LETTERS_KEPT = 1_000
+DEAD_LETTER_CHARACTERS = 100_000  # of one letter: enough to see what it was
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What Redis answered to a heartbeat."""
+
+    known: bool = True  # false: Redis lost its memory; register again
+    conflict: bool = False  # another process registered with our identity
+    cancelled: tuple[str, ...] = ()  # of the jobs we hold
+
+
+class Broker:
+    """Each method is one round trip, with its own connection from a small pool; `Unavailable` while Redis is away."""
+
+    def __init__(self, url: str, incarnation: str, heartbeat_timeout_s: float, clock: Clock) -> None:
+        self.incarnation = incarnation
+        self._clock = clock
+        self._timeout_ms = int(heartbeat_timeout_s * 1000)
+        # No retries in here: who calls knows whether waiting is worth it.
+        self._redis: redis.Redis = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
+        )
+        self._scripts = {
+            name: self._redis.register_script(getattr(scripts, name)) for name in ("REGISTER", "HEARTBEAT", "DEREGISTER", "CLAIM", "RELEASE")
+        }
+
+    def _run(self, script: str, *arguments: object) -> Any:
+        with self._answering():
+            return self._scripts[script](args=[str(argument) for argument in arguments])
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+            raise Unavailable(f"Redis does not answer: {error}") from error
+
+    def ping(self) -> None:
+        with self._answering():
+            self._redis.ping()
+
+    def register(self, registration: Registration) -> tuple[str, str]:
+        """Enter this worker.
+
+        Returns:
+            Its id, and `created`, `reconnected` or `conflict`.
+        """
+        udid = registration.device_info.UDID
+        answer = self._run("REGISTER", worker_id_of(udid), udid, registration.model_dump_json(), registration.incarnation, self._timeout_ms)
+        worker_id, action = cast("list[str]", answer)
+        return worker_id, action
+
+    def heartbeat(self, worker_id: str, now: Snapshot, held: Sequence[Key], metrics: dict[str, Any] | None = None) -> Beat:
+        progress = "" if now.progress is None else f"{now.progress:.4f}"
+        job = now.job[0] if now.job else ""
+        pairs = json.dumps([list(pair) for pair in held])
+        told = json.dumps(metrics) if metrics else ""
+        answer = cast("list[str]", self._run("HEARTBEAT", worker_id, self.incarnation, now.status, job, pairs, now.stage, progress, told))
+        return Beat(known=answer[0] != "unknown", conflict=answer[0] == "conflict", cancelled=tuple(answer[2:]))
+
+    def deregister(self, worker_id: str) -> None:
+        self._run("DEREGISTER", worker_id, self.incarnation)
+
+    def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        return str(self._run("CLAIM", job_id, attempt, worker_id, self.incarnation, self._timeout_ms, ttl_s))
+
+    def release(self, job_id: str, attempt: int) -> None:
+        self._run("RELEASE", job_id, attempt, self.incarnation)
+
+    def answers(self, worker_id: str) -> dict[Key, str]:
+        """What became of the results sent so far: `recorded` or `unwanted`, by job and attempt."""
+        with self._answering():
+            found = cast("dict[str, str]", self._redis.hgetall(keys.answers(worker_id)))
+        answers: dict[Key, str] = {}
+        for field, verdict in found.items():
+            job_id, _, attempt = field.rpartition("/")
+            answers[job_id, int(attempt)] = verdict
+        return answers
+
+    def forget_answers(self, worker_id: str, seen: Sequence[Key]) -> None:
+        with self._answering():
+            self._redis.hdel(keys.answers(worker_id), *[f"{job_id}/{attempt}" for job_id, attempt in seen])
+
+    def dead_letter(self, reason: str, body: Any) -> None:
+        """Keep a message that cannot be read, newest first, the last thousand."""
+        letter = {"reason": reason, "at": self._clock.now().isoformat(), "body": repr(body)[:DEAD_LETTER_CHARACTERS]}
+        with self._answering(), self._redis.pipeline() as pipe:
+            pipe.lpush(keys.DEAD_LETTERS, json.dumps(letter))
+            pipe.ltrim(keys.DEAD_LETTERS, 0, DEAD_LETTERS_KEPT - 1)
+            pipe.execute()
+
+    def unacknowledged(self, worker_id: str) -> int:
+        """How many messages this worker has taken and not acknowledged yet."""
+        with self._answering():
+            return int(cast("int", self._redis.hlen(f"unacked:{worker_id}")))
+
+    def drop_unacknowledged(self, worker_id: str) -> None:
+        """Forget what an earlier process of this worker had taken and not acknowledged.
+
+        The watch gives such jobs back with their next attempt; kombu would bring the old messages a week later.
+        """
+        with self._answering():
+            self._redis.delete(f"unacked:{worker_id}", f"unacked_index:{worker_id}", f"unacked_mutex:{worker_id}")
+
+    def close(self) -> None:
+        self._redis.close()

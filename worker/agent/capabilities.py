@@ -1,0 +1,34 @@
+"""What this worker offers: what the device has and this version has an engine for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.engines.registry import ENGINES
+from worker.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One capability, and why it is not offered (empty when it is)."""
+
+    capability: str
+    offered: bool
+    why: str = ""
+
+
+def offers(hardware: Hardware) -> list[Offer]:
+    """Every known capability, in the order of the table."""
+    answers: list[Offer] = []
+    for capability, found in hardware.found().items():
+        if not found.present:
+            answers.append(Offer(capability, False, found.why))
+        elif capability not in ENGINES:
+            answers.append(Offer(capability, False, "the device could; this version has no engine for it"))
+        else:
+            answers.append(Offer(capability, True))
+    return answers
+
+
+def offered(hardware: Hardware) -> list[str]:
+    return [offer.capability for offer in offers(hardware) if offer.offered]

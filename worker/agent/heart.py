@@ -1,0 +1,95 @@
+"""The heartbeat: says that this worker lives and what it holds, and hears which of its jobs are cancelled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+
+from shared.errors import Unavailable
+from worker.activity import Activity, Key
+from worker.agent.broker import Beat, Broker
+
+log = logging.getLogger(__name__)
+
+HELD_AT_MOST = 1_000  # of unanswered results: the message stays below 100 kB however long the orchestrator is away
+
+
+class Heart:
+    """A thread that beats every `every_s`, and at once when the status changes."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        activity: Activity,
+        worker_id: Callable[[], str],
+        unanswered: Callable[[], Sequence[Key]],
+        every_s: float,
+        on_cancelled: Callable[[Key], None],
+        on_unknown: Callable[[], None],
+        on_conflict: Callable[[], None],
+        on_away: Callable[[], None],
+        on_back: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            on_unknown: Redis lost its memory; may raise `Unavailable`, and is called again at the next beat.
+            on_away: the first beat that does not reach Redis.
+            on_back: the first beat that succeeds after one that did not.
+        """
+        self._broker, self._activity = broker, activity
+        self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
+        self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
+        self._on_away, self._on_back = on_away, on_back
+        self._wake = Event()
+        self._closed = Event()
+        self._away = False
+        self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
+        activity.listen(self._wake.set)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _beat_on(self) -> None:
+        failures = 0
+        while not self._closed.is_set():
+            self._wake.clear()
+            try:
+                self.beat()
+            except Unavailable as error:
+                if not self._away:
+                    log.warning("%s; measuring goes on, and this is tried again", error.detail)
+                    self._away = True
+                    self._on_away()
+                failures += 1
+                # Sooner than a beat at first: a restarted Redis is back in a second. Changes of status do not hurry it.
+                self._closed.wait(min(self._every_s, 0.5 * 2 ** min(failures - 1, 5)))
+                continue
+            except Exception:
+                log.exception("a heartbeat failed")  # a defect; the next beat must come all the same
+            failures = 0
+            self._wake.wait(self._every_s)
+
+    def beat(self) -> None:
+        now = self._activity.snapshot()
+        held = [*([now.job] if now.job else []), *self._unanswered()][:HELD_AT_MOST]
+        answer: Beat = self._broker.heartbeat(self._worker_id(), now, list(dict.fromkeys(held)))
+        if answer.conflict:
+            self._on_conflict()
+            return
+        if not answer.known:
+            log.warning("Redis does not know this worker any more; registering again")
+            self._on_unknown()
+        if self._away:
+            self._away = False
+            log.info("Redis is back")
+            self._on_back()
+        if now.job and now.job[0] in answer.cancelled:
+            self._on_cancelled(now.job)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=15)

@@ -1,0 +1,65 @@
+"""Logging for whoever reads it: colours on a terminal, one JSON object a line everywhere else. No secret in either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+# The password in any address: redis://:secret@host, https://user:secret@host.
+_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
+_BEARER = re.compile(r"(?P<start>bearer\s+)\S+", re.IGNORECASE)
+
+# What these say of a lost broker, the heartbeat says once; each try again would be a line otherwise.
+QUIET = ("celery", "kombu", "httpx", "httpcore", "amqp", "vine")
+
+
+def masked(text: str) -> str:
+    return _BEARER.sub(r"\g<start>***", _PASSWORD.sub(r"\g<start>***@", text))
+
+
+class Masked(logging.Formatter):
+    """Plain text without secrets, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
+class JsonLines(logging.Formatter):
+    """`time level source logger message`, and what else a record was given."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "source": "application" if record.name.startswith(("worker", "shared")) else "infrastructure",
+            "logger": record.name,
+            "message": masked(record.getMessage()),
+        }
+        if record.exc_info:
+            line["error"] = masked(self.formatException(record.exc_info))
+        return json.dumps(line)
+
+
+def set_up(level: str) -> None:
+    """Send everything to standard error; once a process."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+        handler.setFormatter(Masked("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    logging.captureWarnings(True)
+    # Celery warns of settings whose defaults will change; each of them is set.
+    logging.getLogger("py.warnings").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)

@@ -1,0 +1,140 @@
+"""The way out: small messages through Celery's broker connection, large files by HTTP, and the spool's patience."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event, Thread
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from shared.celery_app import results_queue
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.protocol.messages import Artifact, HandBack, Result, Started
+from worker.agent.broker import Broker
+from worker.agent.uploads import Refused, Uploads
+from worker.spool import Key, Spool
+
+log = logging.getLogger(__name__)
+
+# A broken pooled connection is noticed and opened anew at once; a broker that is away is not waited for.
+RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+INLINE_AT_WORST_BYTES = 32 * 2**20  # of a file that the orchestrator takes no other way
+POLL_S = 2.0  # while an answer is awaited
+
+
+class Outbox:
+    """Sends messages; keeps sending results until they are answered."""
+
+    def __init__(
+        self, *, app: Celery, worker_id: str, broker: Broker, spool: Spool, uploads: Uploads | None, clock: Clock, poll_s: float = POLL_S
+    ) -> None:
+        self._app, self._worker_id, self._broker = app, worker_id, broker
+        self._spool, self._uploads, self._clock, self._poll_s = spool, uploads, clock, poll_s
+        self._wake = Event()
+        self._closed = False
+        self._thread = Thread(target=self._watch, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        """Send what earlier processes left, and go on from there."""
+        self._spool.hurry()
+        self._wake.set()
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """The broker is back: everything that waits is sent now."""
+        self._spool.hurry()
+        self._wake.set()
+
+    def tell(self, message: Started | HandBack) -> None:
+        self._publish(message.model_dump_json())
+
+    def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
+        inlined: dict[str, Artifact] = {}
+        for name, content in attachments.items():
+            try:
+                if self._uploads is None:
+                    raise Refused("no orchestrator is known to upload to")
+                self._uploads.send(result, name, content)
+            except Refused as error:
+                if (artifact := self._inline(result, name, content, str(error))) is not None:
+                    inlined[name] = artifact
+        if inlined:
+            result = result.model_copy(update={"artifacts": result.artifacts | inlined})
+        self._publish(result.model_dump_json())
+        self._wake.set()
+
+    def _inline(self, result: Result, name: str, content: Path | bytes, why: str) -> Artifact | None:
+        artifact = result.artifacts[name]
+        if artifact.size > INLINE_AT_WORST_BYTES:
+            log.error("%s of %s (%d bytes) cannot be sent: %s", name, result.job_id, artifact.size, why)
+            return None
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        return artifact.model_copy(update={"inline": base64.b64encode(data).decode()})
+
+    def _publish(self, body: str) -> None:
+        queue = results_queue()
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
+                producer.publish(
+                    body,
+                    exchange="",
+                    routing_key=queue.routing_key,
+                    declare=[queue],
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    delivery_mode="persistent",
+                    retry=True,
+                    retry_policy=RETRY,
+                )
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+    def _watch(self) -> None:
+        """Asleep without a result on its way; otherwise every two seconds: read answers, send again what is due."""
+        while not self._closed:
+            self._wake.wait(self._poll_s if self._spool.keys() else None)
+            if self._closed:
+                return
+            self._wake.clear()
+            try:
+                self.collect_answers()
+                self.send_due()
+            except Unavailable as error:
+                log.debug("the outbox waits: %s", error)  # the heartbeat says it once, aloud
+
+    def collect_answers(self) -> None:
+        """Read what became of the results; those of an earlier identity of this device are answered under its name."""
+        for worker_id in {self._worker_id, *(entry.result.worker_id for entry in self._spool.entries())}:
+            answers = self._broker.answers(worker_id)
+            for key, verdict in answers.items():
+                if key in self._spool:
+                    log.debug("the result of attempt %d of %s was %s", key[1], key[0], verdict)
+                    self._spool.answered(key)
+            if answers:
+                self._broker.forget_answers(worker_id, list(answers))
+
+    def send_due(self) -> None:
+        now = self._clock.monotonic()
+        for entry in self._spool.entries():
+            if entry.due <= now:
+                entry.sent(now)
+                self.deliver(entry.result, dict(entry.attachments))
+                log.info("sent the result of attempt %d of %s again", entry.result.attempt, entry.result.job_id)
+
+    def pending(self) -> list[Key]:
+        return self._spool.keys()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        if self._uploads is not None:
+            self._uploads.close()
+        self._app.close()

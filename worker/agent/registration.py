@@ -1,0 +1,99 @@
+"""How a worker makes itself known: to the orchestrator, which tells it the broker's address, or straight into Redis."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
+from shared.workers import Registration
+from worker.agent.broker import Broker
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Registered:
+    worker_id: str
+    action: str  # created | reconnected
+    broker_url: str
+
+
+def register_by_http(host: str, token: str | None, registration: Registration, redis_url: str | None, timeout_s: float = 15) -> Registered:
+    """`POST /api/register`.
+
+    Raises:
+        Unavailable: the orchestrator does not answer, or answers that its own parts are away; try again.
+        IdentityInUse: another living process speaks for this device.
+        Unauthorized: it asks for another token.
+        FleetmarkError: it refuses; the message is its own.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.post(f"{host}/api/register", json=registration.model_dump(mode="json"), headers=headers, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"cannot reach the orchestrator at {host}: {error}") from error
+    if answer.is_success:
+        body: dict[str, Any] = answer.json()
+        broker_url = redis_url or body.get("broker_url")
+        if not broker_url:
+            raise FleetmarkError(
+                f"{host} registered this worker but named no broker: give the token that has the worker role, or --redis-url"
+            )
+        return Registered(body["worker_id"], body.get("action", ""), redis_url or reachable_broker(broker_url, host))
+    detail = _detail(answer)
+    if answer.status_code == httpx.codes.CONFLICT:
+        raise IdentityInUse(detail)
+    if answer.status_code in (401, 403):
+        raise Unauthorized(f"{host} wants another token ({detail}): set FLEETMARK_TOKEN or give --token")
+    if answer.status_code in (429, 502, 503, 504):
+        raise Unavailable(f"the orchestrator at {host} is not ready: {detail}")
+    raise FleetmarkError(f"the orchestrator at {host} refused this worker with {answer.status_code}: {detail}")
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        return answer.text[:300] or answer.reason_phrase
+    detail = str(body.get("detail", body)) if isinstance(body, dict) else str(body)
+    fields = body.get("fields", []) if isinstance(body, dict) else []
+    return "; ".join([detail, *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
+
+
+def reachable_broker(broker_url: str, host: str) -> str:
+    """The broker's address as this device can use it: a loopback name given by another machine means that machine."""
+    broker, orchestrator = urlsplit(broker_url), urlsplit(host)
+    if broker.hostname not in LOOPBACK or orchestrator.hostname in LOOPBACK or orchestrator.hostname is None:
+        return broker_url
+    user, at, _ = broker.netloc.rpartition("@")
+    name = f"[{orchestrator.hostname}]" if ":" in orchestrator.hostname else orchestrator.hostname
+    port = f":{broker.port}" if broker.port else ""
+    return urlunsplit(broker._replace(netloc=f"{user}{at}{name}{port}"))
+
+
+def register_in_redis(broker: Broker, redis_url: str, registration: Registration) -> Registered:
+    """The same step without an orchestrator.
+
+    Raises:
+        IdentityInUse: another living process speaks for this device.
+        Unavailable: Redis does not answer.
+    """
+    worker_id, action = broker.register(registration)
+    if action == "conflict":
+        raise IdentityInUse(f"{worker_id} (UDID {registration.device_info.UDID}) is alive in another process")
+    return Registered(worker_id, action, redis_url)
+
+
+def explain_conflict(error: Conflict, state_dir: object, timeout_s: float) -> str:
+    """The one message of a refused identity: what happened, and the ways out."""
+    return (
+        f"{error.detail}. Two living workers cannot be one device. If this disk was cloned, delete {state_dir}/identity.json and start "
+        f"again; if the other worker is meant to be gone, stop it; if it crashed, start again after {timeout_s:g} s"
+    )

@@ -1,0 +1,79 @@
+"""Large artifacts, sent to the orchestrator in pieces that can be taken up again.
+
+`PUT {host}/api/jobs/{job_id}/attempts/{n}/artifacts/{name}` with `Digest: sha-256=<base64>` of the whole file and
+`Content-Range: bytes first-last/total`; a `HEAD` on the same address answers `Upload-Offset`, how much is already there.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import httpx
+
+from shared.errors import Unavailable
+from shared.protocol.messages import Result
+
+CHUNK_BYTES = 8 * 2**20
+TIMEOUT = httpx.Timeout(60, connect=10)
+# Answers that another try may change: a token being set, a server that is busy. Every other 4xx is final.
+PASSING = frozenset({401, 403, 408, 425, 429})
+
+
+class Refused(Unavailable):
+    """The orchestrator will not have this file by this way, now or later."""
+
+
+class Uploads:
+    """Sends files; one connection for the life of the worker."""
+
+    def __init__(self, host: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(base_url=host, headers=headers, timeout=TIMEOUT, transport=transport)
+
+    def send(self, result: Result, name: str, content: Path | bytes) -> None:
+        """Send what the orchestrator does not have yet.
+
+        Raises:
+            Refused: the orchestrator does not take it.
+            Unavailable: not all of it arrived; another try may do.
+        """
+        artifact = result.artifacts[name]
+        address = f"/api/jobs/{result.job_id}/attempts/{result.attempt}/artifacts/{name}"
+        digest = "sha-256=" + base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
+        try:
+            offset = self._offset(address, artifact.size)
+            while offset < artifact.size:
+                piece = _read(content, offset)
+                last = offset + len(piece) - 1
+                span = f"bytes {offset}-{last}/{artifact.size}"
+                answer = self._client.put(address, content=piece, headers={"Digest": digest, "Content-Range": span})
+                answer.raise_for_status()
+                offset = last + 1
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            final = 400 <= status < 500 and status not in PASSING
+            raise (Refused if final else Unavailable)(f"the orchestrator answered {status} to {name}: {error.response.text[:300]}") from error
+        except (httpx.HTTPError, OSError) as error:
+            raise Unavailable(f"{name} was not sent: {error}") from error
+
+    def _offset(self, address: str, size: int) -> int:
+        answer = self._client.head(address)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return 0
+        answer.raise_for_status()
+        return min(int(answer.headers.get("Upload-Offset", "0")), size)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _read(content: Path | bytes, offset: int) -> bytes:
+    if isinstance(content, bytes):
+        return content[offset : offset + CHUNK_BYTES]
+    with content.open("rb") as file:
+        file.seek(offset)
+        piece = file.read(CHUNK_BYTES)
+    if not piece:
+        raise OSError(f"{content} is shorter than it was")
+    return piece

@@ -1,0 +1,175 @@
+"""`python -m worker.cli`: start a worker on this device, look at it, and find out what is missing.
+
+Exit codes: 0 well; 1 a check or a measurement failed; 2 wrong usage or configuration, or refused; 3 unreachable.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.clock import SystemClock
+from shared.errors import FleetmarkError, InvalidInput
+from worker.agent import Agent
+from worker.agent.log import masked, set_up
+from worker.settings import WorkerSettings, load_settings, parse_labels
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+app = typer.Typer(
+    name="worker",
+    help="Measure models on this device, for a Fleetmark orchestrator.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Host = Annotated[str | None, typer.Option("--host", help="The orchestrator: `http://name:5000`. [env: FLEETMARK_HOST]")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="The broker, where it differs from what the orchestrator says. [env: FLEETMARK_REDIS_URL]")]
+Token = Annotated[str | None, typer.Option("--token", help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]")]
+
+
+@app.command()
+def start(
+    host: Host = None,
+    redis_url: RedisUrl = None,
+    token: Token = None,
+    name: Annotated[str | None, typer.Option(help="Name of the device in reports; default: its host name. [env: FLEETMARK_WORKER_NAME]")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="`key=value`, for recipes that ask for it; repeatable. [env: FLEETMARK_WORKER_LABELS]")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="On SIGTERM finish the running job, instead of handing it back.")] = False,
+    http_port: Annotated[int | None, typer.Option(help="Port of the info server on this device; 0: none. [env: FLEETMARK_WORKER_PORT]")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Identity and unanswered results; one folder a worker. [env: FLEETMARK_WORKER_STATE_DIR]")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. [env: FLEETMARK_LOG_LEVEL]")] = None,
+) -> None:
+    """Register this device and run its jobs until SIGTERM or Ctrl-C.
+
+    The first signal hands the running job back and says goodbye; a second one ends everything at once.
+
+        python -m worker.cli start --host http://orchestrator:5000
+
+        python -m worker.cli start --host http://orchestrator:5000 --name lab-pi --label site=lab --drain
+    """
+    settings = _settings(
+        host=host,
+        redis_url=redis_url,
+        token=token,
+        worker_name=name,
+        worker_labels=_labels(label),
+        worker_drain=drain or None,
+        worker_port=http_port,
+        worker_state_dir=state_dir,
+        log_level=log_level,
+    )
+    set_up(settings.log_level)
+    try:
+        code = Agent(settings, supervisor=_supervisor(settings), clock=SystemClock()).run()
+    except FleetmarkError as error:
+        _fail(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1/info` answers.")] = False) -> None:
+    """Say what this device is and what it can measure. Nothing is registered or written.
+
+        python -m worker.cli info
+
+        python -m worker.cli info --json | jq .system_info.gpus
+    """
+    from worker.agent.description import describe_this_device, show
+
+    settings = _settings()
+    body = describe_this_device(settings)
+    if as_json:
+        _print_json(body)
+    else:
+        show(body, Console())
+
+
+@app.command()
+def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a check.")] = False) -> None:
+    """Check everything a worker needs on this device, and say how to mend what is missing. Exits 1 if anything is.
+
+        python -m worker.cli validate
+    """
+    from worker.agent.checks import check_device
+
+    settings = _settings()
+    checks = check_device(settings)
+    if as_json:
+        _print_json([{"check": check.name, "ok": check.ok, "found": check.found, "mend": check.mend} for check in checks])
+    else:
+        table = Table("", "check", "found", "how to mend")
+        for check in checks:
+            table.add_row("[green]ok[/]" if check.ok else "[red]problem[/]", check.name, check.found, check.mend)
+        Console().print(table)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def test(host: Host = None, redis_url: RedisUrl = None, token: Token = None) -> None:
+    """Try the way to the orchestrator and a tiny measurement, step by step. Nothing is registered.
+
+    Exits 0 when all is well, 1 when the measurement failed, 3 when something cannot be reached.
+
+        python -m worker.cli test --host http://orchestrator:5000
+    """
+    from worker.agent.trial import try_out
+
+    settings = _settings(host=host, redis_url=redis_url, token=token)
+    if settings.host is None and settings.redis_url is None:
+        _fail(InvalidInput("give the address to try: --host http://<orchestrator>:5000"))
+    console = Console()
+    code = 0
+    for step in try_out(settings, _supervisor(settings)):
+        mark = "[green]ok[/]     " if step.ok else "[red]problem[/]"
+        console.print(f"{mark} {step.name}: {masked(step.found)}", soft_wrap=True, highlight=False)
+        code = code or step.exit_code
+    raise typer.Exit(code)
+
+
+def _settings(**given: Any) -> WorkerSettings:
+    try:
+        return load_settings(**given)
+    except InvalidInput as error:
+        _fail(error)
+
+
+def _labels(pairs: list[str] | None) -> dict[str, str] | None:
+    try:
+        return parse_labels(pairs) if pairs else None
+    except ValueError as error:
+        _fail(InvalidInput(f"--label: {error}"))
+
+
+def _supervisor(settings: WorkerSettings) -> Any:
+    from worker.models import ModelStore
+    from worker.supervisor import Supervisor
+
+    token = settings.token.get_secret_value() if settings.token else None
+    models = ModelStore(settings.cache_dir, host=settings.host, token=token, max_bytes=settings.worker_max_model_bytes)
+    return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock())
+
+
+def _fail(error: FleetmarkError) -> Any:
+    Console(stderr=True).print(f"[red]error:[/] {masked(error.detail)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(EXIT_USAGE) from error
+
+
+def _print_json(body: Any) -> None:
+    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    app(prog_name="python -m worker.cli")
+
+
+if __name__ == "__main__":
+    main()

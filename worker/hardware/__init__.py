@@ -1,0 +1,6 @@
+"""What this device is and can do: found out without importing a runtime into the worker's own process."""
+
+from worker.hardware.device import Hardware, detect
+from worker.hardware.identity import Identity, IdentityError
+
+__all__ = ["Hardware", "Identity", "IdentityError", "detect"]

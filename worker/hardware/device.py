@@ -1,0 +1,114 @@
+"""The whole device in one value: found once at start, described for registration, for a result and for a person."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+from shared.capabilities import LABELS
+from shared.workers import DeviceInfo
+from worker.hardware.cpu import Cpu, read_cpu
+from worker.hardware.frameworks import Framework, read_frameworks
+from worker.hardware.gpus import Gpus, read_gpus
+from worker.hardware.providers import CAPABILITY_OF_PROVIDER, OnnxRuntime, read_onnxruntime
+from worker.hardware.system import Memory, System, read_memory, read_system
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether a capability's needs are met on this device, and why not."""
+
+    present: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    system: System
+    cpu: Cpu
+    memory: Memory
+    gpus: Gpus
+    onnxruntime: OnnxRuntime
+    frameworks: tuple[Framework, ...]
+
+    def with_present_load(self) -> Hardware:
+        """The same device with memory and GPUs read again; the slow probes are not repeated."""
+        return replace(self, memory=read_memory(), gpus=read_gpus())
+
+    def soc(self) -> str:
+        return self.cpu.model
+
+    def ram_gb(self) -> float:
+        """GB of 2^30 bytes, to two places."""
+        return round(self.memory.total_mb / 1024, 2)
+
+    def device_info(self, udid: str) -> DeviceInfo:
+        return DeviceInfo(
+            Soc=self.soc(), Ram=self.ram_gb(), DeviceOs=self.system.os, DeviceOsVersion=self.system.os_version, UDID=udid,
+            **({"Gpu": ", ".join(gpu.name for gpu in self.gpus.devices)} if self.gpus.devices else {}),
+        )  # fmt: skip
+
+    def for_placement(self, price_per_hour: float | None) -> dict[str, Any]:
+        """What a job's `requires` is held against: MB of 2^20 bytes, of the largest GPU."""
+        return {
+            "memory_mb": round(self.memory.total_mb),
+            "gpu_memory_mb": round(max((gpu.memory_total_mb for gpu in self.gpus.devices), default=0)),
+            "price_per_hour": price_per_hour,
+            "cpu": {"model": self.cpu.model, "cores_physical": self.cpu.cores_physical, "cores_logical": self.cpu.cores_logical},
+            "cpu_features": list(self.cpu.features),
+            "gpus": [gpu.name for gpu in self.gpus.devices],
+            "providers": [provider.name for provider in self.onnxruntime.providers if provider.opens],
+            "frameworks": {framework.name: framework.version for framework in self.frameworks},
+            "os": self.system.os,
+            "architecture": self.cpu.architecture,
+        }
+
+    def found(self) -> dict[str, Found]:
+        """Every known capability, and whether this device has what it needs. Whether an engine can use it is not asked here."""
+        providers = {provider.name: provider for provider in self.onnxruntime.providers}
+        answers = {capability: Found(False, "not looked for by this version") for capability in LABELS}
+        for name, capability in CAPABILITY_OF_PROVIDER.items():
+            provider = providers.get(name)
+            if provider is not None and provider.opens:
+                answers[capability] = Found(True)
+            elif not answers[capability].present:
+                why = provider.why if provider else self.onnxruntime.note or f"{name} is not part of the installed onnxruntime"
+                answers[capability] = Found(False, why)
+        answers |= self._apple()
+        for capability in ("cpu.torch", "gpu.cuda.torch", "gpu.mps.torch"):
+            answers[capability] = _needs_package("torch")
+        for capability in ("cpu.vllm", "gpu.cuda.vllm"):
+            answers[capability] = _needs_package("vllm")
+        answers["api.openai"] = Found(True)
+        answers["hardware.cpu"] = Found(True)
+        answers["hardware.cuda"] = Found(True) if self.gpus.devices else Found(False, self.gpus.note or "no CUDA device")
+        return answers
+
+    def _apple(self) -> dict[str, Found]:
+        if self.system.os != "macOS":
+            return dict.fromkeys(("gpu.coreml", "cpu.coreml", "ane.coreml"), Found(False, f"needs macOS; this is {self.system.os}"))
+        tools = _needs_package("coremltools")
+        silicon = platform.machine() == "arm64"
+        neural = tools if silicon else Found(False, "needs Apple silicon")
+        return {"gpu.coreml": tools, "cpu.coreml": tools, "ane.coreml": neural}
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _needs_package(package: str) -> Found:
+    return Found(True) if find_spec(package) is not None else Found(False, f"{package} is not installed")
+
+
+def detect() -> Hardware:
+    """Look at everything. Takes as long as the execution providers take to open a session (a second on a CPU)."""
+    return Hardware(
+        system=read_system(),
+        cpu=read_cpu(),
+        memory=read_memory(),
+        gpus=read_gpus(),
+        onnxruntime=read_onnxruntime(),
+        frameworks=read_frameworks(),
+    )

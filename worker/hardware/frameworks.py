@@ -1,0 +1,44 @@
+"""Machine learning packages that are installed, read from their metadata: nothing is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+# display name -> (distribution, None when only the found providers can say whether it reaches a GPU)
+KNOWN = {
+    "onnxruntime": ("onnxruntime", False),
+    "onnxruntime-gpu": ("onnxruntime-gpu", True),
+    "onnxruntime-directml": ("onnxruntime-directml", True),
+    "onnxruntime-rocm": ("onnxruntime-rocm", True),
+    "onnx": ("onnx", False),
+    "coremltools": ("coremltools", True),
+    "torch": ("torch", None),
+    "transformers": ("transformers", None),
+    "vllm": ("vllm", True),
+    "tensorrt": ("tensorrt", True),
+    "tensorflow": ("tensorflow", None),
+    "jax": ("jax", None),
+    "openvino": ("openvino", None),
+    "numpy": ("numpy", False),
+}
+
+
+@dataclass(frozen=True)
+class Framework:
+    name: str
+    version: str
+    gpu_support: bool | None  # built for a GPU; None where the metadata does not say
+
+
+def read_frameworks() -> tuple[Framework, ...]:
+    found: list[Framework] = []
+    for name, (distribution, gpu) in KNOWN.items():
+        try:
+            installed = version(distribution)
+        except PackageNotFoundError:
+            continue
+        if name == "torch":  # a CPU build says so in its local version: 2.13.0+cpu
+            gpu = None if "+" not in installed else "cpu" not in installed.partition("+")[2]
+        found.append(Framework(name, installed, gpu))
+    return tuple(found)

@@ -1,0 +1,117 @@
+"""Who this device is: a UDID of its own making, kept on its disk, and the proof that the process before this one is dead.
+
+The folder is locked for as long as the process lives, so the process that wrote the last incarnation into it is dead
+once the lock is ours. That holds for this very file only: a clone of the disk has another machine id or inode, and then
+the registry, not this module, finds out that two devices claim one identity.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from shared.errors import Conflict
+from worker.durable import write_durably
+
+try:
+    import fcntl
+except ImportError:  # Windows: no proof, so after a crash the registry must see one heartbeat timeout pass
+    fcntl = None  # type: ignore[assignment]  # the module, or None
+
+IDENTITY_FILE = "identity.json"
+LOCK_FILE = "worker.lock"
+FORMAT = 1
+# 1: format, udid, incarnation (of the last process), place (boot id, device and inode of the lock file).
+
+
+class IdentityError(Conflict):
+    """The identity cannot be had: another worker uses the folder, or the file is damaged."""
+
+
+@dataclass
+class Identity:
+    """The device's identity, held until `close`."""
+
+    udid: str
+    incarnation: str
+    previous_incarnation: str  # empty without proof that its process is dead
+    _lock: IO[str]
+
+    @classmethod
+    def claim(cls, folder: Path, incarnation: str) -> Identity:
+        """Lock the folder, read the UDID (made at the first start) and note this process' incarnation.
+
+        Raises:
+            IdentityError: another living worker holds the folder, or the file is not readable as an identity.
+            OSError: the folder cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(folder / LOCK_FILE)
+        try:
+            place = _place(lock)
+            known = _read(folder / IDENTITY_FILE)
+            udid = known.get("udid") or str(uuid.uuid4())
+            same_place = bool(place) and known.get("place") == place
+            previous = str(known.get("incarnation", "")) if same_place else ""
+            write_durably(
+                folder / IDENTITY_FILE,
+                json.dumps({"format": FORMAT, "udid": udid, "incarnation": incarnation, "place": place}, indent=2).encode(),
+            )
+        except BaseException:
+            lock.close()
+            raise
+        return cls(udid=udid, incarnation=incarnation, previous_incarnation=previous, _lock=lock)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
+
+
+def known_udid(folder: Path) -> str:
+    """The UDID on this disk, or an empty string before the first start. Nothing is written or locked."""
+    return str(_read(folder / IDENTITY_FILE).get("udid", ""))
+
+
+def _locked(path: Path) -> IO[str]:
+    lock = path.open("a+")
+    if fcntl is None:
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise IdentityError(
+            f"another worker{f' (process {holder})' if holder else ''} already runs with the state folder {path.parent}; "
+            "stop it, or give this one a folder of its own with FLEETMARK_WORKER_STATE_DIR"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _place(lock: IO[str]) -> str:
+    """Names this file on this running machine; empty where that cannot be told."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if fcntl is None or not boot.exists():
+        return ""
+    status = os.fstat(lock.fileno())
+    return f"{boot.read_text().strip()}/{status.st_dev}/{status.st_ino}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise IdentityError(f"{path} is damaged ({error}); delete it, and this device registers as a new one") from error
+    if not isinstance(known, dict) or known.get("format") != FORMAT or not known.get("udid"):
+        raise IdentityError(f"{path} is no identity of format {FORMAT}; delete it, and this device registers as a new one")
+    return known

@@ -1,0 +1,49 @@
+"""A short-lived process that opens one ONNX Runtime session, and says which provider really took the graph.
+
+`python -m worker.hardware.probe CPUExecutionProvider` prints one line of JSON. It runs apart from the worker, so that a
+provider's libraries, memory and crashes stay out of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any
+
+# MatMul and Relu on a 2 x 2 float input, opset 13, IR 7: enough that a provider must load its mathematics, not only copy.
+PROBE_MODEL = base64.b64decode(
+    "CAcSCWZsZWV0bWFyazpSChEKAXgKAXgSAW0iBk1hdE11bAoMCgFtEgF5IgRSZWx1EgVwcm9iZVoTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
+)
+
+
+def probe(provider: str) -> dict[str, Any]:
+    """Open and run the graph on `provider`.
+
+    Returns:
+        `version`, `available`, `got` (the providers of the session) and `error` (empty when `provider` took it).
+    """
+    import numpy as np
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    found: dict[str, Any] = {"version": onnxruntime.__version__, "available": onnxruntime.get_available_providers(), "got": [], "error": ""}
+    if provider not in found["available"]:
+        found["error"] = f"{provider} is not part of the installed onnxruntime {onnxruntime.__version__}"
+        return found
+    try:
+        session = onnxruntime.InferenceSession(PROBE_MODEL, providers=[provider])
+        found["got"] = session.get_providers()
+        if provider in found["got"]:
+            (answer,) = session.run(None, {"x": np.full((2, 2), 2.0, dtype=np.float32)})
+            if float(answer[0][0]) != 8.0:
+                found["error"] = f"{provider} computed {answer[0][0]} where 8 is right"
+        else:
+            found["error"] = f"{provider} opened no session; the runtime fell back to {', '.join(found['got'])}"
+    except Exception as error:  # noqa: BLE001 - whatever the runtime raises is the answer this process exists to give
+        found["error"] = str(error).strip().splitlines()[0]
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(probe(sys.argv[1])) + "\n")

@@ -1,0 +1,72 @@
+"""Which execution providers of ONNX Runtime really open a session here: each is tried, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+# The first use of CUDA may compile kernels and page in a gigabyte of libraries from a slow card.
+PROBE_TIMEOUT_S = 180
+
+CAPABILITY_OF_PROVIDER = {
+    "CPUExecutionProvider": "cpu.onnx",
+    "CUDAExecutionProvider": "gpu.cuda.onnx",
+    "ROCMExecutionProvider": "gpu.rocm.onnx",
+    "MIGraphXExecutionProvider": "gpu.rocm.onnx",
+    "DmlExecutionProvider": "gpu.directml.onnx",
+}
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One execution provider: listed by the runtime, and whether it opened a session. `why` is empty when it did."""
+
+    name: str
+    opens: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    version: str = ""  # empty: not installed, or it does not import
+    providers: tuple[Provider, ...] = ()
+    note: str = ""
+
+
+def read_onnxruntime() -> OnnxRuntime:
+    """Try the CPU first, then every other provider that the runtime lists and a capability stands for."""
+    if find_spec("onnxruntime") is None:
+        return OnnxRuntime(note="onnxruntime is not installed: pip install 'fleetmark[onnx]'")
+    first = _try("CPUExecutionProvider")
+    if "version" not in first:
+        return OnnxRuntime(note=f"onnxruntime does not import: {first['error']}")
+    providers = [_provider("CPUExecutionProvider", first)]
+    for name in first["available"]:
+        if name == "CPUExecutionProvider":
+            continue
+        if name in CAPABILITY_OF_PROVIDER:
+            providers.append(_provider(name, _try(name)))
+        else:
+            providers.append(Provider(name, False, "listed by the runtime; no capability stands for it, so it was not tried"))
+    return OnnxRuntime(version=first["version"], providers=tuple(providers))
+
+
+def _provider(name: str, answer: dict[str, object]) -> Provider:
+    return Provider(name, opens=not answer["error"], why=str(answer["error"]))
+
+
+def _try(provider: str) -> dict[str, object | list[str]]:
+    command = [sys.executable, "-m", "worker.hardware.probe", provider]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return {"error": f"{provider} did not open a session within {PROBE_TIMEOUT_S} s"}
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        return {"error": f"the probe of {provider} ended with {how}: {last}"}
+    answer: dict[str, object] = json.loads(child.stdout.strip().splitlines()[-1])
+    return answer

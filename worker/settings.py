@@ -1,0 +1,182 @@
+"""What a worker can be told, read once at the door from the environment (and from the command line, which wins)."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import FieldError, InvalidInput
+
+DEFAULT_PORT = 5000
+PREFIX = "FLEETMARK_"
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of one worker. The environment's name is `FLEETMARK_` and the field's name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+
+    host: str | None = Field(default=None, description="address of the orchestrator, `http://name:5000`; all a worker needs")
+    redis_url: str | None = Field(default=None, description="address of the broker, where it differs from what the orchestrator says")
+    token: SecretStr | None = Field(default=None, description="bearer token of the orchestrator, where it asks for one")
+    heartbeat_s: float = Field(default=5.0, ge=0.1, le=300, description="seconds between two signs of life")
+    heartbeat_timeout_s: float = Field(default=30.0, ge=1, le=3600, description="seconds of silence after which a worker counts as gone")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
+
+    worker_host: str = Field(default="127.0.0.1", description="address that the worker's own info server listens on")
+    worker_port: int = Field(default=8081, ge=0, le=65535, description="port of the worker's own info server; 0 turns it off")
+    worker_type: Literal["white_box", "gray_box", "black_box"] = Field(default="white_box", description="how far the worker sees into what it measures")
+    worker_name: str = Field(default="", max_length=200, description="name of the device in reports; default: its host name")
+    worker_labels: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict, max_length=64, description="what recipes may ask for, `site=lab,rack=3` or a JSON object"
+    )
+    worker_price_per_hour: float | None = Field(default=None, ge=0, description="what an hour of this device costs, in any one currency")
+    worker_state_dir: Path | None = Field(
+        default=None, description="identity and unanswered results; default: the user's state folder (`~/.local/state/fleetmark` on Linux)"
+    )
+    worker_spool_dir: Path | None = Field(default=None, description="results not yet answered; default: `spool` in the state folder")
+    worker_cache_dir: Path | None = Field(default=None, description="fetched models; default: the user's cache folder (`~/.cache/fleetmark` on Linux)")
+    worker_max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that is fetched")
+    worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
+
+    # Where the system says that a user's files belong; not ours to name.
+    xdg_state_home: Path | None = Field(default=None, validation_alias="XDG_STATE_HOME", exclude=True)
+    xdg_cache_home: Path | None = Field(default=None, validation_alias="XDG_CACHE_HOME", exclude=True)
+    local_app_data: Path | None = Field(default=None, validation_alias="LOCALAPPDATA", exclude=True)
+
+    @field_validator("host", "redis_url", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_price_per_hour", "token", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        """Compose files and unit files pass `NAME=` for what is not set."""
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("host")
+    @classmethod
+    def _whole_address(cls, value: str | None) -> str | None:
+        return None if value is None else orchestrator_address(value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_broker(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("redis", "rediss"):
+            raise ValueError("a broker's address starts with redis:// or rediss://")
+        return value
+
+    @field_validator("worker_labels", mode="before")
+    @classmethod
+    def _labels(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("{"):
+            import json
+
+            return json.loads(value)
+        return parse_labels([part for part in value.split(",") if part.strip()])
+
+    @model_validator(mode="after")
+    def _timeout_outlasts_beats(self) -> WorkerSettings:
+        if self.heartbeat_timeout_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"heartbeat_timeout_s={self.heartbeat_timeout_s:g} is less than two beats of heartbeat_s={self.heartbeat_s:g}: "
+                "one lost packet would make this worker faulty; raise the one or lower the other"
+            )
+        return self
+
+    @property
+    def device_name(self) -> str:
+        return self.worker_name or socket.gethostname() or "unnamed"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.worker_state_dir or self._user_folder(self.xdg_state_home, ".local/state", "Library/Application Support")
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.worker_spool_dir or self.state_dir / "spool"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.worker_cache_dir or self._user_folder(self.xdg_cache_home, ".cache", "Library/Caches")
+
+    def _user_folder(self, xdg: Path | None, linux: str, mac: str) -> Path:
+        """XDG's folder on Linux, the system's own elsewhere.
+
+        Raises:
+            InvalidInput: the user has no home folder and nothing else is configured.
+        """
+        if xdg is not None and xdg.is_absolute():  # the specification: a relative one is ignored
+            return xdg / "fleetmark"
+        if platform.system() == "Windows" and self.local_app_data is not None:
+            return self.local_app_data / "fleetmark"
+        try:
+            home = Path.home()
+        except RuntimeError as error:
+            raise InvalidInput(
+                "this user has no home folder: set FLEETMARK_WORKER_STATE_DIR and FLEETMARK_WORKER_CACHE_DIR to folders it can write"
+            ) from error
+        return home / (mac if platform.system() == "Darwin" else linux) / "fleetmark"
+
+
+def orchestrator_address(value: str) -> str:
+    """`http://name:port` from what people type: a bare name, name:port, a trailing slash or `/api`.
+
+    Raises:
+        ValueError: it is not an address of an HTTP server.
+    """
+    typed = value.strip()
+    whole = typed if "://" in typed else f"http://{typed}"
+    parts = urlsplit(whole)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+        raise ValueError(f"{typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is None and parts.scheme == "http" and "://" not in typed:
+        port = DEFAULT_PORT
+    path = parts.path.rstrip("/").removesuffix("/api")
+    return f"{parts.scheme}://{name}{'' if port is None else f':{port}'}{path}"
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """`["site=lab", "rack=3"]` as a mapping.
+
+    Raises:
+        ValueError: a pair has no `=` or no name.
+    """
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{pair!r} is no label; write it as name=value")
+        labels[name.strip()] = value.strip()
+    return labels
+
+
+def load_settings(**given: Any) -> WorkerSettings:
+    """Settings from the environment, with what the command line gave (None is not given) before it.
+
+    Raises:
+        InvalidInput: a value cannot be used; `fields` names each by the variable it came from.
+    """
+    try:
+        return WorkerSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        fields = [_field_error(dict(problem), given) for problem in error.errors(include_url=False)]
+        raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from None
+
+
+def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if not name:
+        return FieldError("settings", str(problem["msg"]).removeprefix("Value error, "))
+    source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else PREFIX + name.upper()
+    shown = "" if name in ("token", "redis_url") else f"={problem['input']!r}"
+    return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))

@@ -1,0 +1,266 @@
+"""One message from a capability queue, all the way: read, claim, say so, measure, keep, send.
+
+Celery is not known here. The agent wraps `JobTask` in the task that Celery calls, and gives it its ways to the broker.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import ValidationError
+
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.jobs import MAX_TIMEOUT_S
+from shared.protocol.messages import Artifact, Assignment, Device, HandBack, Result, Started
+from worker.activity import Activity, Key
+from worker.spool import Spool
+
+if TYPE_CHECKING:
+    from worker.supervisor import Outcome
+
+log = logging.getLogger(__name__)
+
+INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages, not files
+CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it answers
+CLAIM_RETRY_S = 1.0
+REMEMBERED = 10_000  # attempts this process has finished, should one be delivered again
+
+
+class NotNow(Exception):
+    """The worker is leaving: the message belongs back into its queue, untouched."""
+
+
+class SupervisorPort(Protocol):
+    """The part of `worker.supervisor.Supervisor` that a task needs."""
+
+    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None]) -> Outcome: ...
+
+    def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
+
+
+class BrokerPort(Protocol):
+    """Claims and dead letters. Every method raises `Unavailable` while Redis is away."""
+
+    def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        """`claimed`, `cancelled`, `superseded` or `held`."""
+
+    def release(self, job_id: str, attempt: int) -> None: ...
+
+    def dead_letter(self, reason: str, body: Any) -> None: ...
+
+
+class OutboxPort(Protocol):
+    """The way to the orchestrator."""
+
+    def tell(self, message: Started | HandBack) -> None:
+        """Send, at most once.
+
+        Raises:
+            Unavailable: it was not sent.
+        """
+
+    def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
+        """Send the large artifacts, then the message.
+
+        Raises:
+            Unavailable: not everything was sent.
+        """
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who speaks in this worker's messages."""
+
+    worker_id: str
+    incarnation: str
+    device: Device
+    version: str
+
+
+class JobTask:
+    """Runs assignments, one after the other."""
+
+    def __init__(
+        self,
+        *,
+        author: Author,
+        supervisor: SupervisorPort,
+        broker: BrokerPort,
+        outbox: OutboxPort,
+        spool: Spool,
+        activity: Activity,
+        clock: Clock,
+        inline_everything: bool = False,
+    ) -> None:
+        """
+        Args:
+            inline_everything: no orchestrator is known to upload to, so large artifacts travel inside the message too.
+        """
+        self.author = author
+        self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
+        self._spool, self._activity, self._clock = spool, activity, clock
+        self._inline_bytes = None if inline_everything else INLINE_BYTES
+        self._finished: deque[Key] = deque(maxlen=REMEMBERED)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Handle one message.
+
+        Returns:
+            What became of it, in a few words, for a person who looks at the task.
+
+        Raises:
+            NotNow: the message is to go back into its queue.
+        """
+        assignment = self._read(args, kwargs)
+        if assignment is None:
+            return "dead letter"
+        key = (assignment.job_id, assignment.attempt)
+        if key in self._finished or key in self._spool:
+            return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
+        if self._activity.stopping:
+            raise NotNow
+        self._activity.begin(key)
+        try:
+            verdict = self._claim(assignment)
+            if verdict != "claimed":
+                log.info("dropped attempt %d of %s: %s", assignment.attempt, assignment.job_id, verdict)
+                return f"dropped: {verdict}"
+            return self._run(assignment)
+        finally:
+            self._activity.end()
+
+    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment | None:
+        try:
+            if len(args) != 1 or kwargs:
+                raise ValueError(f"a job has one argument, its assignment; got {len(args)} and {sorted(kwargs)}")
+            return Assignment.model_validate_json(json.dumps(args[0]))
+        except ValidationError as error:
+            problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)]
+            self._reject("; ".join(problems), args)
+        except ValueError as error:
+            self._reject(str(error), [list(args), kwargs])
+        return None
+
+    def _reject(self, reason: str, body: Any) -> None:
+        log.error("unreadable assignment, kept as a dead letter: %s", reason)
+        try:
+            self._broker.dead_letter(reason, body)
+        except Unavailable as error:
+            log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
+
+    def _claim(self, assignment: Assignment) -> str:
+        """Claim, waiting for as long as Redis is away: who else may have the job is not known before."""
+        while True:
+            try:
+                return self._broker.claim(assignment.job_id, assignment.attempt, self.author.worker_id, CLAIM_TTL_S)
+            except Unavailable:
+                if self._activity.wait_stopping(CLAIM_RETRY_S):
+                    raise NotNow from None
+
+    def _run(self, assignment: Assignment) -> str:
+        started_at = self._clock.now().timestamp()
+        speaker = {"worker_id": self.author.worker_id, "incarnation": self.author.incarnation}
+        self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **speaker))
+        log.info("attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability)
+        outcome: Outcome | None = None
+        failure = ""
+        try:
+            outcome = self._supervisor.run(assignment, self._activity.stage)
+        except Exception as error:
+            log.exception("the supervisor failed in %s", assignment.job_id)
+            failure = f"the worker itself failed: {type(error).__name__}: {error}"
+        if outcome is not None and outcome.status == "handed_back":
+            return self._hand_back(assignment, outcome, speaker)
+        self._activity.clean_up()
+        result, attachments = self._result(assignment, outcome, failure, started_at)
+        self._send(result, attachments)
+        self._finished.append((result.job_id, result.attempt))
+        log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
+        return result.status
+
+    def _hand_back(self, assignment: Assignment, outcome: Outcome, speaker: dict[str, str]) -> str:
+        """Release first: whoever reads the message may claim the job the moment it is out."""
+        try:
+            self._broker.release(assignment.job_id, assignment.attempt)
+        except Unavailable as error:
+            log.warning("the claim of %s could not be released (%s); the watch will find the job", assignment.job_id, error)
+        reason = outcome.error or "the worker is stopping"
+        self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **speaker))
+        log.info("attempt %d of %s handed back: %s", assignment.attempt, assignment.job_id, reason)
+        return "handed back"
+
+    def _tell(self, message: Started | HandBack) -> None:
+        try:
+            self._outbox.tell(message)
+        except Unavailable as error:
+            # Not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
+            log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
+
+    def _result(
+        self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float
+    ) -> tuple[Result, dict[str, bytes]]:
+        status: Literal["complete", "failed", "cancelled"] = "failed"
+        if outcome is not None and outcome.status != "handed_back":
+            status = outcome.status
+        files = {} if outcome is None else {"samples.npz": outcome.samples_npz, "log.jsonl": outcome.log_jsonl}
+        artifacts: dict[str, Artifact] = {}
+        attachments: dict[str, bytes] = {}
+        for name, content in files.items():
+            if not content:
+                continue
+            inline = self._inline_bytes is None or len(content) <= self._inline_bytes
+            text = base64.b64encode(content).decode() if inline else None
+            artifacts[name] = Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content), inline=text)
+            if not inline:
+                attachments[name] = content
+        result = Result(
+            job_id=assignment.job_id,
+            attempt=assignment.attempt,
+            worker_id=self.author.worker_id,
+            incarnation=self.author.incarnation,
+            campaign_id=assignment.campaign_id,
+            capability=assignment.capability,
+            status=status,
+            error=(outcome.error if outcome else failure)[:20_000],
+            error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
+            device=self.author.device,
+            model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
+            model_size=outcome.model_size if outcome else None,
+            model_sha256=outcome.model_sha256 if outcome else None,
+            summary=outcome.summary if outcome else None,
+            noise=outcome.noise if outcome else None,
+            runtime=outcome.runtime if outcome else {},
+            software={**(outcome.software if outcome else {}), "fleetmark": self.author.version},
+            artifacts=artifacts,
+            started_at=started_at,
+            ended_at=self._clock.now().timestamp(),
+            timings_s=outcome.timings_s if outcome else {},
+        )
+        return result, attachments
+
+    def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
+        files: Mapping[str, Path | bytes] = attachments
+        try:
+            entry = self._spool.write(result, attachments)
+        except OSError as error:
+            # The measurement stands, so it is sent; only its way through a crash is lost, and that is said.
+            log.error("the result of %s could not be kept on disk (%s): sent without; free some space", result.job_id, error)  # noqa: TRY400
+            entry = None
+        else:
+            files = dict(entry.attachments)
+        try:
+            self._outbox.deliver(result, files)
+        except Unavailable as error:
+            kept = "kept in the spool, sent again later" if entry else "LOST; the job will run again"
+            log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
+        if entry is not None:
+            entry.sent(self._clock.monotonic())
