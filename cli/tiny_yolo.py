@@ -8,6 +8,7 @@ not trained: right for latency and memory, meaningless for detection.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def write_tiny_yolo(path: Path) -> None:
         return name
 
     value = "image"
-    for block, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), start=1):
+    for block, (inputs, outputs) in enumerate(itertools.pairwise(CHANNELS), start=1):
         value = convolution(f"conv{block}", value, inputs, outputs, side=3, bias=False)
         statistics = {
             "scale": draw.uniform(0.8, 1.2, outputs),

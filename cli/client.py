@@ -1,0 +1,155 @@
+"""The REST API as the command line sees it: every error an exception that knows its exit code, every list read to its end."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from cli.errors import ApiError, Unreachable
+from shared.errors import FieldError
+
+CHUNK_BYTES = 2**20
+TIMEOUT = httpx.Timeout(30, connect=5)
+UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # between two chunks, and until the answer: the server hashes what it got
+
+
+class Client:
+    """A connection to one orchestrator. Use as a context manager."""
+
+    def __init__(self, host: str, token: str | None = None) -> None:
+        headers = {"Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        # A proxy in the environment is for the internet; asking it for this very machine never works.
+        self._http = httpx.Client(base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, trust_env=not is_loopback(host))
+        self.host = host
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self._call("GET", path, params=_given(parameters)).json()
+
+    def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        return self._call("POST", path, json=body, headers=headers).json()
+
+    def exists(self, path: str) -> bool:
+        """Whether a GET of `path` would find something."""
+        try:
+            self._call("HEAD", path)
+        except ApiError as error:
+            if error.http_status == 404:
+                return False
+            raise
+        return True
+
+    def pages(self, path: str, key: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, page after page, `limit` of them at most."""
+        given, count = _given(parameters), 0
+        while True:
+            page = self._call("GET", path, params=given).json()
+            for item in page[key]:
+                yield item
+                count += 1
+                if count == limit:
+                    return
+            if not page.get("next_cursor"):
+                return
+            given["cursor"] = page["next_cursor"]
+
+    def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
+        """The body of an answer, in pieces, however large."""
+        try:
+            with self._http.stream("GET", path, params=_given(parameters)) as response:
+                if response.is_error:
+                    response.read()
+                    raise _api_error(response)
+                yield from response.iter_bytes(CHUNK_BYTES)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
+        """Send a model's bytes; `sent` hears how many each piece had.
+
+        Raises:
+            ApiError: refused (too large), or what arrived is not what was hashed here.
+        """
+        size = file.stat().st_size
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+
+        def pieces() -> Iterator[bytes]:
+            with file.open("rb") as stream:
+                while piece := stream.read(CHUNK_BYTES):
+                    yield piece
+                    sent(len(piece))
+
+        answer = self._call(
+            "POST", "models", params={"name": file.name, "sha256": sha256}, headers=headers, content=pieces(), timeout=UPLOAD_TIMEOUT
+        ).json()
+        if answer.get("sha256") != sha256:
+            raise ApiError(422, "Changed", f"{file} changed while it was sent (or on the way): try again", [])
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise _api_error(response)
+        if method != "HEAD" and "json" not in response.headers.get("content-type", ""):
+            raise Unreachable(f"{self.host} answers, but not as an orchestrator does; is it the right address? (--host, FLEETMARK_HOST)")
+        return response
+
+    def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+        if isinstance(error, httpx.TimeoutException):
+            what = "does not answer in time"
+        elif isinstance(error, httpx.ConnectError):
+            what = "cannot be reached"
+        else:
+            what = f"broke off ({type(error).__name__})"
+        return Unreachable(
+            f"the orchestrator at {self.host} {what}. Start one with `fleetmark up`, or name another with --host or FLEETMARK_HOST"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    name = urlsplit(host).hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _api_error(response: httpx.Response) -> ApiError:
+    """The API's own words, or the status alone when something else (a proxy) answered."""
+    try:
+        body = response.json()
+        fields = [FieldError(str(field["path"]), str(field["message"])) for field in body.get("fields", [])]
+        return ApiError(response.status_code, str(body["error"]), str(body["detail"]), fields)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        address = response.request.url
+        reason = f"{response.status_code} {response.reason_phrase}"
+        return ApiError(response.status_code, "Unexpected", f"{address} answered {reason}, which is not how an orchestrator says it", [])

@@ -1,0 +1,1 @@
+"""The commands of `fleetmark`, a file for each group of them."""

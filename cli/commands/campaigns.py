@@ -1,0 +1,262 @@
+"""Commands about campaigns: submit one, follow it, read its results, stop it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import zoo
+from cli.client import Client
+from cli.errors import EXIT_FAILED, EXIT_USAGE
+from cli.options import Host, Json, Limit, Token, connect
+from cli.submission import prepare, read_recipe, submit
+from cli.tables import local_time, results_table, state, table
+from cli.terminal import err, out, say, show_error, show_json
+from cli.watching import watch as follow
+from shared.errors import FleetmarkError, InvalidInput
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="A campaign's id; `fleetmark list` shows them.")]
+
+CAMPAIGN_COLUMNS = [
+    ("Campaign", "campaign_id"),
+    ("Name", "name"),
+    ("Status", "status"),
+    ("Jobs", "total_jobs"),
+    ("Complete", "completed_jobs"),
+    ("Failed", "failed_jobs"),
+    ("Created", "created_at"),
+]
+JOB_COLUMNS = [("Job", "job_id"), ("Compute unit", "compute_unit"), ("Status", "status"), ("Worker", "worker_id"), ("Error", "error")]
+
+
+class Format(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+def run(
+    recipe: RecipeFile,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it, and show the results when it has ended.")] = False,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a recipe. Models on this machine's disk, and networks known by name, are uploaded first.
+
+    Exits with 1 when --watch saw a job fail.
+
+    Examples:
+
+      fleetmark run recipes/quickstart.yaml --watch
+      fleetmark run sweep.yaml --host http://lab:5000 --json | jq -r .campaign_id
+    """
+    content = read_recipe(recipe)
+    with connect(host, token) as client:
+        accepted = submit(client, content, recipe.parent)
+        for warning in accepted.get("warnings", []):
+            err.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        campaign_id = accepted["campaign_id"]
+        if not watch:
+            if as_json:
+                show_json(accepted)
+                return
+            out.print(f"{campaign_id}: {accepted['total_jobs']} jobs", highlight=False)
+            say(f"Follow it:  fleetmark watch {campaign_id}")
+            return
+        say(f"{campaign_id}: {accepted['total_jobs']} jobs")
+        _follow(client, campaign_id, as_json)
+
+
+def validate(recipe: RecipeFile, as_json: Json = False) -> None:
+    """Check a recipe without submitting it: every mistake at once, each with its line. Exits with 2 when there is one.
+
+    Models that are files must exist; networks known by name (NAMES) are made when they are first needed.
+
+    Examples:
+
+      fleetmark validate recipes/quickstart.yaml
+      fleetmark validate sweep.yaml --json
+    """
+    try:
+        content = read_recipe(recipe)
+        models = prepare(content, recipe.parent)
+    except InvalidInput as error:
+        if not as_json:
+            raise
+        show_json({"valid": False, **error.body()})
+        raise typer.Exit(EXIT_USAGE) from error
+    if as_json:
+        files = {entry.model: str(file) if file else None for entry, file in models}
+        show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "files": files})
+        return
+    out.print(f"{recipe} is valid: {content.name}", highlight=False)
+    for entry, file in models:
+        where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
+        out.print(f"  {entry.model}: {where}", highlight=False)
+
+
+validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES))
+
+
+def list_campaigns(
+    status: Annotated[str | None, typer.Option(help="Only those that are running, completed or cancelled.")] = None,
+    limit: Limit = 20,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Campaigns, newest first.
+
+    Examples:
+
+      fleetmark list
+      fleetmark list --status running --json
+    """
+    with connect(host, token) as client:
+        found = list(client.pages("campaigns", "campaigns", limit=limit, status=status))
+    if as_json:
+        show_json(found)
+        return
+    out.print(table(found, CAMPAIGN_COLUMNS))
+    if not found:
+        say("No campaign yet. Submit one:  fleetmark run recipes/quickstart.yaml --watch")
+
+
+def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """One campaign and its jobs.
+
+    Examples:
+
+      fleetmark show campaign-01jd9…
+      fleetmark show campaign-01jd9… --json | jq .job_breakdown
+    """
+    with connect(host, token) as client:
+        campaign = client.get(f"campaigns/{campaign_id}")
+    if as_json:
+        show_json(campaign)
+        return
+    out.print(f"[bold]{campaign['name']}[/]  {campaign['campaign_id']}  created {local_time(campaign['created_at'])}", highlight=False)
+    out.print(state(campaign["status"]), _counts(campaign), highlight=False)
+    out.print(table(campaign["jobs"], JOB_COLUMNS))
+    if len(campaign["jobs"]) < campaign["total_jobs"]:
+        say(
+            f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  fleetmark jobs --campaign {campaign_id} -n 100000"
+        )
+
+
+def _counts(campaign: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in campaign["job_breakdown"].items() if count)
+
+
+def watch(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """Follow a campaign until it has ended, then show its results. Exits with 1 when a job failed.
+
+    Example:
+
+      fleetmark watch campaign-01jd9…
+    """
+    with connect(host, token) as client:
+        _follow(client, campaign_id, as_json)
+
+
+def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
+    campaign = follow(client, campaign_id)
+    if as_json:
+        show_json({"campaign": campaign, "results": read_results(client, campaign_id)})
+    else:
+        show_results(client, campaign_id)
+        say(f"As a file:  fleetmark results {campaign_id} -o results.csv")
+    if campaign["failed_jobs"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
+    """The results as the CSV's columns by name."""
+    text = b"".join(client.stream(f"campaigns/{campaign_id}/results", format="jsonl")).decode()
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def show_results(client: Client, campaign_id: str) -> None:
+    made, notes = results_table(read_results(client, campaign_id))
+    out.print(made)
+    for note in notes:
+        out.print(note, style="dim", highlight=False)
+
+
+def results(
+    campaign_id: CampaignId,
+    format: Annotated[Format | None, typer.Option(help="csv, json or jsonl; a table when neither this nor a file is asked for.")] = None,  # noqa: A002 (the option's name is the contract's)
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")] = None,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """The results of a campaign; while jobs are running, of those that have finished.
+
+    Examples:
+
+      fleetmark results campaign-01jd9…
+      fleetmark results campaign-01jd9… -o results.csv
+      fleetmark results campaign-01jd9… --format jsonl | jq .InferenceMsMedian
+    """
+    with connect(host, token) as client:
+        if format is None and output is None and not as_json:
+            show_results(client, campaign_id)
+            return
+        wanted = format or (Format.JSON if as_json else Format.CSV)
+        pieces = client.stream(f"campaigns/{campaign_id}/results", format=wanted.value)
+        if output is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        unfinished = output.with_name(f".{output.name}.part")
+        try:
+            with unfinished.open("wb") as file:
+                file.writelines(pieces)
+            unfinished.replace(output)
+        except OSError as error:
+            raise InvalidInput(f"{output} cannot be written: {error.strerror}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        say(f"Wrote {output} ({output.stat().st_size} bytes)")
+
+
+def stop(
+    campaign_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Campaigns to cancel.")],
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel campaigns: every unfinished job of theirs. Stopping one that has ended changes nothing.
+
+    Example:
+
+      fleetmark stop campaign-01jd9…
+    """
+    stopped: list[dict[str, Any]] = []
+    refusals: list[FleetmarkError] = []
+    with connect(host, token) as client:
+        for campaign_id in campaign_ids:
+            try:
+                stopped.append(client.post(f"campaigns/{campaign_id}/cancel"))
+            except FleetmarkError as error:
+                if len(campaign_ids) == 1:
+                    raise
+                refusals.append(error)
+    if as_json:
+        show_json(stopped)
+    else:
+        for campaign in stopped:
+            out.print(f"{campaign['campaign_id']}:", state(campaign["status"]), highlight=False)
+    for refusal in refusals:
+        show_error(refusal)
+    if refusals:
+        raise typer.Exit(EXIT_USAGE)

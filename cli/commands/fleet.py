@@ -1,0 +1,100 @@
+"""Commands about the fleet: its workers, its queues, and jobs across campaigns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import Host, Json, Limit, Token, connect
+from cli.tables import table
+from cli.terminal import out, say, show_json
+
+WORKER_COLUMNS = [
+    ("Worker", "worker_id"),
+    ("Device", "device_name"),
+    ("Status", "status"),
+    ("Can", "capabilities"),
+    ("Running", "current_job"),
+    ("Last seen", "last_seen"),
+]
+JOB_COLUMNS = [
+    ("Job", "job_id"),
+    ("Model", "model_name"),
+    ("Compute unit", "compute_unit"),
+    ("Status", "status"),
+    ("Attempt", "attempt"),
+    ("Worker", "worker_id"),
+    ("Error", "error"),
+]
+
+
+def workers(
+    capability: Annotated[str | None, typer.Option(help="Only those that can run this: cpu.onnx, gpu.cuda.onnx, …")] = None,
+    status: Annotated[str | None, typer.Option(help="Only active, busy, cleanup, faulty or gone.")] = None,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """The devices, what they can run and how they are.
+
+    Examples:
+
+      fleetmark workers
+      fleetmark workers --capability gpu.cuda.onnx --json
+    """
+    with connect(host, token) as client:
+        found = list(client.pages("workers", "workers", capability=capability, status=status))
+    if as_json:
+        show_json(found)
+        return
+    out.print(table(found, WORKER_COLUMNS))
+    if not found:
+        say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
+
+
+def queues(host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """Messages waiting in each queue: one a capability, one a worker, one for results.
+
+    Example:
+
+      fleetmark queues
+    """
+    with connect(host, token) as client:
+        found = client.get("queue/status")
+    if as_json:
+        show_json(found)
+        return
+    rows = [{"queue": label, "waiting": count} for label, count in found["capability_queues"].items()]
+    rows += [
+        {"queue": f"only {entry['device_name']} ({name})", "waiting": entry["queue_size"]} for name, entry in found["worker_queues"].items()
+    ]
+    rows.append({"queue": "results", "waiting": found["results_queue_size"]})
+    if "dead_letters" in found:
+        rows.append({"queue": "dead letters", "waiting": found["dead_letters"]})
+    out.print(table(rows, [("Queue", "queue"), ("Waiting", "waiting")]))
+
+
+def jobs(
+    campaign: Annotated[str | None, typer.Option(help="Only of this campaign.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only pending, running, complete, failed or cancelled.")] = None,
+    worker: Annotated[str | None, typer.Option(help="Only those this worker has or had.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only those made since then (ISO 8601).")] = None,
+    limit: Limit = 50,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Jobs, across campaigns or of one.
+
+    Examples:
+
+      fleetmark jobs --status failed
+      fleetmark jobs --campaign campaign-01jd9… --json
+    """
+    with connect(host, token) as client:
+        found = list(client.pages("jobs", "jobs", limit=limit, campaign=campaign, status=status, worker=worker, since=since))
+    if as_json:
+        show_json(found)
+        return
+    out.print(table(found, JOB_COLUMNS))

@@ -1,0 +1,237 @@
+"""Commands that start processes: everything on this machine, the demonstration, a worker, Flower."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.client import Client, is_loopback
+from cli.commands.campaigns import show_results
+from cli.embedded import Plan, Stack, running_stack
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
+from cli.settings import LOOPBACK, CliSettings, load_settings
+from cli.submission import prepare, read_recipe, submit
+from cli.terminal import err, out, say
+from cli.watching import watch as follow
+from shared.clock import SystemClock
+from shared.errors import InvalidInput
+from shared.recipes import Recipe
+
+CHECK_S = 0.5
+FILES_WAIT_S = 20.0
+QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
+FLOWER_PORT = 5555
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
+    bind: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [default: 127.0.0.1]")
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="Bearer token that everyone must show. [dim]\\[env: FLEETMARK_TOKEN][/]")] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
+) -> None:
+    """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
+
+    FLEETMARK_REDIS_URL and FLEETMARK_DATABASE_URL name a Redis and a database of yours; those are then used, not started.
+
+    Examples:
+
+      fleetmark up
+      fleetmark up --port 5050 --no-worker
+      fleetmark up --bind 0.0.0.0 --token "$FLEETMARK_TOKEN"
+    """
+    settings = load_settings()
+    listen = bind or (LOOPBACK if "://" in settings.host else settings.host)
+    secret = token or settings.secret
+    if not is_loopback(f"//{listen}") and not secret:
+        raise InvalidInput(
+            f"listening on {listen} without a token would let anyone in: "
+            'set one (export FLEETMARK_TOKEN=$(python3 -c "import secrets; print(secrets.token_hex(32))")), or stay on 127.0.0.1'
+        )
+    plan = Plan(
+        data_dir=settings.data_dir,
+        outputs_dir=settings.outputs_dir,
+        bind=listen,
+        port=port if port is not None else settings.port,
+        token=secret,
+        redis_url=settings.redis_url,
+        database_url=settings.database_url,
+        with_worker=not no_worker,
+    )
+    clock = SystemClock()
+    with _stopped_by_signals(), running_stack(plan, clock) as stack:
+        try:
+            _start(stack, plan)
+            stack.announce()
+            _tell(stack, settings)
+            while True:
+                stack.check()
+                clock.sleep(CHECK_S)
+        except KeyboardInterrupt:
+            say("\nStopping")
+    # Ctrl-C is how this command ends well.
+
+
+def _start(stack: Stack, plan: Plan) -> None:
+    with err.status("Starting Redis" if plan.redis_url is None else "Starting") as status:
+        stack.start_redis()
+        status.update("Starting the orchestrator")
+        stack.start_orchestrator()
+        if plan.with_worker:
+            status.update("Starting a worker")
+            stack.start_worker()
+            stack.wait_for_worker()
+
+
+def _tell(stack: Stack, settings: CliSettings) -> None:
+    out.print(f"[bold]Fleetmark is up[/] at {stack.host}   API documentation: {stack.host}/docs", highlight=False)
+    out.print(f"  results    {settings.outputs_dir.resolve()}", highlight=False)
+    out.print(f"  data, logs {stack.data_dir}", highlight=False)
+    out.print("  try        fleetmark run recipes/quickstart.yaml --watch", highlight=False)
+    out.print("Ctrl-C stops it.", highlight=False)
+
+
+def demo(
+    recipe: Annotated[Path, typer.Argument(help="The recipe to run.", show_default="recipes/quickstart.yaml")] = QUICKSTART,
+) -> None:
+    """Measure real networks on this machine and show the results: everything started, and stopped, for you.
+
+    Nothing that is configured or running is touched: the parts are its own, on free ports, in .fleetmark/demo.
+    Exits with 1 when a job failed.
+
+    Example:
+
+      fleetmark demo
+    """
+    settings = load_settings()
+    if not recipe.exists() and recipe == QUICKSTART:
+        raise InvalidInput(f"{recipe} is not there (Fleetmark was installed without its recipes): name a recipe, fleetmark demo RECIPE")
+    content = read_recipe(recipe)
+    plan = Plan(data_dir=settings.data_dir / "demo", outputs_dir=settings.outputs_dir, inherit=False)
+    with _stopped_by_signals(), running_stack(plan) as stack:
+        try:
+            failed = _demonstrate(stack, content, recipe)
+        except KeyboardInterrupt:
+            say("\nStopping")
+            stack.stop()
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        with err.status("Stopping"):
+            stack.stop()
+    if failed:
+        say(f"{failed} jobs failed; the logs are in {stack.logs}")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
+    """Run the recipe on a new stack and show what came out; returns how many jobs failed."""
+    with err.status("Starting Redis") as status:
+        stack.start_redis()
+        status.update("Starting the orchestrator")
+        stack.start_orchestrator()
+        status.update("Starting a worker")
+        stack.start_worker()
+        prepare(content, recipe.parent)  # networks are made while the worker starts
+        stack.wait_for_worker()
+    with Client(stack.host) as client:
+        accepted = submit(client, content, recipe.parent)
+        campaign_id = accepted["campaign_id"]
+        say(f"Measuring {accepted['total_jobs']} jobs, each repeat in a fresh process")
+        campaign = follow(client, campaign_id, each_round=stack.check)
+        out.print()
+        show_results(client, campaign_id)
+        csv = _wait_for_files(client, stack, campaign_id)
+    folder = stack.plan.outputs_dir / campaign_id
+    out.print()
+    out.print(f"CSV         {csv}", highlight=False, soft_wrap=True)
+    out.print(f"Run folder  {folder}   (report.md, plots, raw samples, run.json)", highlight=False, soft_wrap=True)
+    out.print("Next        make up, then in another terminal:  fleetmark run recipes/sweep.yaml --watch", highlight=False)
+    return int(campaign["failed_jobs"])
+
+
+def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
+    """The campaign's CSV; it is written just after the campaign has ended.
+
+    Raises:
+        PartFailed: it is not there after `FILES_WAIT_S`.
+    """
+    clock = SystemClock()
+    deadline = clock.monotonic() + FILES_WAIT_S
+    while clock.monotonic() < deadline:
+        stack.check()
+        for file in client.get("results/files")["files"]:
+            if file["filename"].startswith(campaign_id):
+                return stack.plan.outputs_dir / str(file["filename"])
+        clock.sleep(0.1)
+    raise stack.parts[-2].failure(f"wrote no CSV within {FILES_WAIT_S:g} s")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the block as Ctrl-C does; a second one while it cleans up is ignored."""
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # stopping takes seconds; being stopped while stopping would leave things behind
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def worker(context: typer.Context) -> None:
+    """Run a worker on this device: `fleetmark worker start --host http://lab:5000`. Everything after `worker` is its own.
+
+    Examples:
+
+      fleetmark worker start --host http://lab:5000
+      fleetmark worker info --json
+      fleetmark worker --help
+    """
+    sys.stdout.flush()
+    # The same process from here on: a service manager's signals reach the worker itself.
+    os.execv(sys.executable, [sys.executable, "-m", "worker.cli", *context.args])  # noqa: S606 (no shell is meant)
+
+
+def flower(
+    redis_url: Annotated[
+        str | None, typer.Option(help="The broker. [env: FLEETMARK_REDIS_URL; default: that of the running `fleetmark up`]")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of Flower.")] = FLOWER_PORT,
+    bind: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 it needs FLOWER_BASIC_AUTH=user:password.")] = LOOPBACK,
+) -> None:
+    """Celery's own monitor on Fleetmark's queues, workers and tasks. Its other settings are the FLOWER_* variables.
+
+    Examples:
+
+      fleetmark flower
+      FLOWER_BASIC_AUTH=me:secret fleetmark flower --bind 0.0.0.0 --redis-url redis://lab:6379/0
+    """
+    settings = load_settings()
+    if find_spec("flower") is None:
+        raise PartFailed("Flower is not installed: pip install 'fleetmark[orchestrator]'")
+    url = redis_url or settings.redis_url or Stack.announced_redis_url(settings.data_dir)
+    if url is None:
+        raise InvalidInput(
+            f"no broker is known: nothing is up in {settings.data_dir.resolve()}. "
+            "Run `fleetmark up` here, or name the broker with --redis-url or FLEETMARK_REDIS_URL"
+        )
+    if not is_loopback(f"//{bind}") and not settings.flower_basic_auth:
+        raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
+    from cli.flower import run_flower  # imports Celery: half a second that only this command pays
+
+    say(f"Flower: http://{bind}:{port}")
+    run_flower(url, bind, port)

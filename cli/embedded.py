@@ -1,0 +1,259 @@
+"""The embedded start-up: Redis, the orchestrator and one worker on this machine, each replaced when its address is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import redis
+
+from cli.client import Client
+from cli.errors import PartFailed, Unreachable
+from cli.parts import Part
+from cli.servers import find_redis_server
+from cli.settings import LOOPBACK, PREFIX, child_environment
+from shared.clock import Clock, SystemClock
+from shared.errors import InvalidInput
+from shared.workers import WorkerStatus
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (named in order to be recognised, not listened on)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be started, where it listens and where it keeps its things."""
+
+    data_dir: Path
+    outputs_dir: Path
+    bind: str = LOOPBACK
+    port: int = 0  # 0: any free one
+    token: str | None = None
+    redis_url: str | None = None  # None: one of our own
+    database_url: str | None = None  # None: SQLite under data_dir
+    with_worker: bool = True
+    inherit: bool = True  # whether FLEETMARK_* of the environment reaches the parts
+
+
+class Stack:
+    """The running parts. `start_…` in order, `stop` once; see `running_stack`."""
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan = plan
+        self.parts: list[Part] = []
+        self.data_dir = plan.data_dir.resolve()
+        self.port = plan.port or free_port()
+        self.redis_url = plan.redis_url or ""
+        self._worker_redis_url: str | None = None
+        self._clock = clock
+
+    @property
+    def host(self) -> str:
+        """The orchestrator's address as this machine reaches it."""
+        name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
+        return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
+
+    @property
+    def logs(self) -> Path:
+        return self.data_dir / "logs"
+
+    def start_redis(self) -> None:
+        """Start a Redis of our own, unless one is configured. Bound beyond the loopback it gets a password."""
+        if self.plan.redis_url is not None:
+            return
+        port = free_port()
+        folder = self.data_dir / "redis"
+        folder.mkdir(parents=True, exist_ok=True)
+        local = self.plan.bind == LOOPBACK
+        password = "" if local else secrets.token_hex(24)
+        settings = [f"port {port}", f"bind {LOOPBACK if local else self.plan.bind}", f'dir "{folder}"', "appendonly yes", 'save ""']
+        if password:
+            settings.append(f"requirepass {password}")
+        configuration = folder / "redis.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("\n".join(settings) + "\n")
+        try:
+            binary = find_redis_server()
+        except FileNotFoundError as error:
+            raise PartFailed(str(error)) from error
+        credentials = f":{password}@" if password else ""
+        name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
+        self.redis_url = f"redis://{credentials}{name}:{port}/0"
+        if self.plan.bind in EVERYWHERE:
+            self._worker_redis_url = f"redis://{credentials}{own_address()}:{port}/0"
+        part = self._launch("redis", [str(binary), str(configuration)])
+        with redis.Redis.from_url(self.redis_url, socket_connect_timeout=1, socket_timeout=2) as client:
+            part.wait_until(lambda: _pings(client))
+
+    def start_orchestrator(self) -> None:
+        """Start API, consumer and watch in one process, on a database that it brings up to date itself.
+
+        Raises:
+            PartFailed: the port is taken, or the process ended; with the end of its log.
+        """
+        require_free(self.plan.bind, self.port)
+        command = ["orchestrator.cli", "serve", "--host", self.plan.bind, "--port", str(self.port)]
+        part = self._launch("orchestrator", [sys.executable, "-m", *command])
+        with Client(self.host, self.plan.token) as client:
+            part.wait_until(lambda: _is_healthy(client))
+
+    def start_worker(self) -> None:
+        """Start a worker; `wait_for_worker` says when it can take jobs."""
+        command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
+        self._worker_started_at = self._clock.now().timestamp()
+        self._worker = self._launch("worker", [sys.executable, "-m", *command])
+
+    def wait_for_worker(self) -> None:
+        """Return when a worker has beaten since `start_worker`.
+
+        Raises:
+            PartFailed: ours ended first; with the end of its log.
+        """
+        with Client(self.host, self.plan.token) as client:
+            self._worker.wait_until(lambda: _has_worker(client, self._worker_started_at))
+
+    def announce(self) -> None:
+        """Leave the broker's address where other commands on this machine find it; it goes with the stack."""
+        self._announcement.touch(mode=0o600)
+        self._announcement.write_text(json.dumps({"host": self.host, "redis_url": self.redis_url}))
+
+    @property
+    def _announcement(self) -> Path:
+        return self.data_dir / "running.json"
+
+    @staticmethod
+    def announced_redis_url(data_dir: Path) -> str | None:
+        """The broker of the stack that runs in `data_dir`, if one does."""
+        try:
+            content = json.loads((data_dir / "running.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return str(content["redis_url"])
+
+    def check(self) -> None:
+        """Raises PartFailed when a part has ended by itself."""
+        for part in self.parts:
+            if not part.is_running():
+                raise part.failure("ended by itself")
+
+    def stop(self) -> None:
+        """Stop the parts, the last one first."""
+        self._announcement.unlink(missing_ok=True)
+        while self.parts:
+            self.parts[-1].stop()
+            self.parts.pop()
+
+    def _launch(self, name: str, command: list[str]) -> Part:
+        part = Part(name, command, self._environment(), self.logs / f"{name}.log", self._clock)
+        self.parts.append(part)
+        part.start()
+        return part
+
+    def _environment(self) -> dict[str, str]:
+        data = self.data_dir
+        values = {
+            "HOST": self.plan.bind,
+            "PORT": str(self.port),
+            "REDIS_URL": self.redis_url,
+            "DATABASE_URL": self.plan.database_url or f"sqlite:///{data / 'fleetmark.db'}",
+            "OUTPUTS_DIR": str(self.plan.outputs_dir.resolve()),
+            "MODELS_DIR": str(data / "models"),
+            "WORKER_STATE_DIR": str(data / "worker"),
+            "WORKER_SPOOL_DIR": str(data / "worker" / "spool"),
+            "WORKER_CACHE_DIR": str(data / "worker" / "cache"),
+        }
+        if self.plan.token:
+            values["TOKEN"] = self.plan.token
+        if self._worker_redis_url:
+            values["WORKER_REDIS_URL"] = self._worker_redis_url
+        named = {PREFIX + name: value for name, value in values.items()}
+        return child_environment(without=None if self.plan.inherit else PREFIX, **named)
+
+
+@contextlib.contextmanager
+def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
+    """A stack that is stopped when the block ends, however it ends. Nothing is started yet.
+
+    Raises:
+        PartFailed: another one uses the same data directory.
+    """
+    with _only_user_of(plan.data_dir):
+        stack = Stack(plan, clock or SystemClock())
+        try:
+            yield stack
+        finally:
+            stack.stop()
+
+
+@contextlib.contextmanager
+def _only_user_of(folder: Path) -> Iterator[None]:
+    """Two servers on one append-only file destroy it. The lock goes with its holder, however that ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock: IO[str] = (folder / "lock").open("w")
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be used: {error.strerror}; name another with FLEETMARK_DATA_DIR") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PartFailed(
+                f"{folder} is in use by another `fleetmark`; stop that one, or name another with FLEETMARK_DATA_DIR"
+            ) from error
+        yield
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free(bind: str, port: int) -> None:
+    """Raises PartFailed when something listens there already."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise PartFailed(
+            f"port {port} on {bind} cannot be used ({error.strerror or error}); name another with --port or FLEETMARK_PORT"
+        ) from error
+
+
+def own_address() -> str:
+    """This machine's address on the network that leads outside; no packet is sent. The loopback when there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): only the routing table is asked
+        except OSError:
+            return LOOPBACK
+        return str(probe.getsockname()[0])
+
+
+def _pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _is_healthy(client: Client) -> bool:
+    try:
+        return bool(client.get("health")["status"] == "healthy")
+    except Unreachable:
+        return False
+
+
+def _has_worker(client: Client, since: float) -> bool:
+    workers = client.pages("workers", "workers", status=WorkerStatus.ACTIVE.value)
+    return any(datetime.fromisoformat(worker["last_seen"]).timestamp() >= since for worker in workers)

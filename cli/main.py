@@ -1,0 +1,72 @@
+"""`fleetmark`: the commands put together, and errors turned into one panel and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from cli.commands import campaigns, doctor, fleet, start
+from cli.errors import exit_code
+from cli.terminal import show_error
+from shared.errors import FleetmarkError
+
+app = typer.Typer(
+    name="fleetmark",
+    help="Benchmarks of ML models on every machine you own.",
+    epilog="Exit codes: 0 well, 1 jobs failed, 2 wrong usage or an invalid recipe, 3 no orchestrator answers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+START, CAMPAIGNS, FLEET = "Start", "Campaigns", "Fleet"
+
+app.command(rich_help_panel=START)(start.up)
+app.command(rich_help_panel=START)(start.demo)
+app.command(rich_help_panel=START)(doctor.doctor)
+app.command(
+    rich_help_panel=START,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(start.worker)
+app.command(rich_help_panel=START)(start.flower)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.run)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.validate)
+app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
+app.command(rich_help_panel=FLEET)(fleet.workers)
+app.command(rich_help_panel=FLEET)(fleet.queues)
+app.command(rich_help_panel=FLEET)(fleet.jobs)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("fleetmark"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Benchmarks of ML models on every machine you own."""
+
+
+def main() -> None:
+    """The entry point; never returns."""
+    try:
+        app()
+    except FleetmarkError as error:
+        show_error(error)
+        sys.exit(exit_code(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""One process of the embedded start-up: started on a tether, watched, stopped, its words kept in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cli.errors import PartFailed
+from shared.clock import Clock
+
+TETHER = Path(__file__).with_name("tether.py")
+GRACE_S = 5.0  # between SIGTERM and SIGKILL
+POLL_S = 0.05
+START_TIMEOUT_S = 90.0  # the very first start compiles the bytecode of everything it imports
+TAIL_LINES = 25
+
+
+class Part:
+    """A process that lives no longer than this one."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path, clock: Clock) -> None:
+        self.name = name
+        self.log = log
+        self._clock = clock
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(TETHER), str(GRACE_S), *self._command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(self._environment),
+                start_new_session=True,  # a terminal's Ctrl-C reaches the starter alone, which stops the parts in order
+            )
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Return as soon as `ready` says so.
+
+        Raises:
+            PartFailed: the process ended first, or it took longer than `START_TIMEOUT_S`; with the end of its log.
+        """
+        deadline = self._clock.monotonic() + START_TIMEOUT_S
+        while not ready():
+            if not self.is_running():
+                raise self.failure("ended while starting")
+            if self._clock.monotonic() > deadline:
+                raise self.failure(f"was not ready after {START_TIMEOUT_S:g} s")
+            self._clock.sleep(POLL_S)
+
+    def failure(self, what: str) -> PartFailed:
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if self.log.exists() else []
+        tail = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+        return PartFailed(f"{self.name} {what}. The end of {self.log}:\n{tail}")
+
+    def ask_to_stop(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def stop(self) -> None:
+        """Stop it, gently and then not; returns when it is gone."""
+        if self._process is None:
+            return
+        self.ask_to_stop()
+        try:
+            self._process.wait(GRACE_S + 2)
+        except subprocess.TimeoutExpired:  # a tether never hangs; a machine that swaps may make it look so
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None

@@ -1,0 +1,76 @@
+"""What the command line can be told by the environment, and the environment it gives to the processes it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import FieldError, InvalidInput
+from worker.settings import DEFAULT_PORT, orchestrator_address
+
+PREFIX = "FLEETMARK_"
+LOOPBACK = "127.0.0.1"
+
+
+class CliSettings(BaseSettings):
+    """Settings of `fleetmark`. The environment's name is `FLEETMARK_` and the field's name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    host: str = Field(default=LOOPBACK, description="address of the orchestrator to talk to (`http://name:5000`, or a name alone)")
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="port of `fleetmark up`, and of a FLEETMARK_HOST that names none")
+    token: SecretStr | None = Field(default=None, description="bearer token of the orchestrator, where it asks for one")
+    data_dir: Path = Field(default=Path(".fleetmark"), description="where `fleetmark up` and `demo` keep Redis, SQLite, models and logs")
+    outputs_dir: Path = Field(default=Path("outputs"), description="where CSV files and run folders go")
+    redis_url: str | None = Field(default=None, description="a Redis of yours, which `fleetmark up` then does not start")
+    database_url: str | None = Field(default=None, description="a database of yours, instead of the SQLite file of `fleetmark up`")
+
+    flower_basic_auth: str | None = Field(default=None, validation_alias="FLOWER_BASIC_AUTH", exclude=True)  # Flower's own
+
+    @field_validator("token")
+    @classmethod
+    def _empty_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
+
+    @property
+    def secret(self) -> str | None:
+        return self.token.get_secret_value() if self.token is not None else None
+
+    def address(self, host: str | None = None) -> str:
+        """The orchestrator's whole address; `host` is what the command line said, if anything.
+
+        Raises:
+            InvalidInput: it cannot be read as one.
+        """
+        typed = (host or self.host).strip()
+        if typed in ("0.0.0.0", "::"):  # noqa: S104 (where `up` listens everywhere, this machine finds it on the loopback)
+            typed = LOOPBACK
+        if "://" not in typed and typed.count(":") != 1:
+            typed = f"{f'[{typed}]' if ':' in typed else typed}:{self.port}"
+        try:
+            return orchestrator_address(typed)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from error
+
+
+def load_settings() -> CliSettings:
+    """Settings from the environment.
+
+    Raises:
+        InvalidInput: a variable holds what cannot be used; named as the variable.
+    """
+    try:
+        return CliSettings()
+    except ValidationError as error:
+        fields = [FieldError(PREFIX + str(item["loc"][0]).upper(), f"{item['msg']}, not {item['input']!r}") for item in error.errors()]
+        raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from error
+
+
+def child_environment(without: str | None = None, **values: str) -> dict[str, str]:
+    """The environment of a process to start: ours, less the variables that begin with `without`, and `values` over it."""
+    ours = dict(os.environ)  # noqa: TID251 (this is the door: children are handed the environment here and nowhere else)
+    kept = {name: value for name, value in ours.items() if without is None or not name.startswith(without)}
+    return kept | {"PYTHONUNBUFFERED": "1"} | values

@@ -1,0 +1,130 @@
+"""Tables for people: rows of the API's answers, laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from shared.measurements import PERCENTILE_FLOORS
+
+STATE_STYLES = {
+    "complete": "green",
+    "completed": "green",
+    "active": "green",
+    "healthy": "green",
+    "running": "cyan",
+    "busy": "cyan",
+    "cleanup": "cyan",
+    "pending": "yellow",
+    "failed": "red",
+    "faulty": "red",
+    "cancelled": "magenta",
+    "gone": "dim",
+}
+MISSING = "—"
+
+
+def state(word: str) -> Text:
+    return Text(word, style=STATE_STYLES.get(word.lower(), ""))
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str | None = None) -> Table:
+    """A table of `(heading, key)` columns; a key may lead down: `job_breakdown.failed`."""
+    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, _ in columns:
+        made.add_column(heading)
+    for row in rows:
+        made.add_row(*(_cell(_at(row, key), key) for _, key in columns))
+    return made
+
+
+def _at(row: Mapping[str, Any], key: str) -> Any:
+    value: Any = row
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _cell(value: Any, key: str) -> RenderableType:
+    if value is None or value == "":
+        return Text(MISSING, style="dim")
+    if key.endswith("status"):
+        return state(str(value))
+    if key.endswith(("_at", "_seen")):
+        return Text(local_time(value))
+    if isinstance(value, list):
+        return Text(", ".join(str(item) for item in value))
+    return Text(str(value))
+
+
+def local_time(value: Any) -> str:
+    """`2026-03-01 14:05:09` in this machine's time zone, from ISO 8601 or seconds since 1970."""
+    try:
+        moment = datetime.fromtimestamp(value).astimezone() if isinstance(value, int | float) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
+    """The results of a campaign (rows by the CSV's column names), and notes on what is missing and why."""
+    headings = ("Model", "Device", "Where", "Median ms", "95 % interval", "p90", "p99", "Load ms", "Peak MB", "Noise")
+    made = Table(header_style="bold", title_justify="left")
+    for index, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if index < 3 else "right", no_wrap=index >= 3)
+    notes: list[str] = []
+    for row in rows:
+        if row.get("Status") != "Complete":
+            word = str(row.get("Status") or "pending")
+            made.add_row(_text(row, "FileName"), _text(row, "DeviceName"), _text(row, "ComputeUnits"), state(word))
+            if row.get("Error"):
+                notes.append(f"{_text(row, 'FileName')}: {row['Error']}")
+            continue
+        made.add_row(
+            _text(row, "FileName"),
+            _text(row, "DeviceName"),
+            _text(row, "ComputeUnits"),
+            _milliseconds(row.get("InferenceMsMedian")),
+            _interval(row.get("InferenceMsMedianCiLow"), row.get("InferenceMsMedianCiHigh")),
+            _milliseconds(row.get("InferenceMsP90")),
+            _milliseconds(row.get("InferenceMsP99")),
+            _milliseconds(row.get("LoadMsMedian")),
+            _number(row.get("PeakInferenceRamUsage"), ".0f"),
+            _text(row, "NoiseGrade") or MISSING,
+        )
+        notes += _notes_on(row)
+    return made, list(dict.fromkeys(notes))
+
+
+def _notes_on(row: Mapping[str, Any]) -> list[str]:
+    notes = []
+    taken = int(row.get("Inferences") or 0)
+    for name, floor in (("p90", PERCENTILE_FLOORS["p90"][1]), ("p99", PERCENTILE_FLOORS["p99"][1])):
+        if row.get(f"InferenceMs{name.upper()}") in (None, ""):
+            notes.append(f"{MISSING} in {name}: {taken} inferences are too few; it takes {floor} (inferences × repeats)")
+    return notes
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    return str(row.get(key) or "")
+
+
+def _number(value: Any, form: str) -> str:
+    return MISSING if value in (None, "") else format(float(value), form)
+
+
+def _milliseconds(value: Any) -> str:
+    """Three significant digits: what a noisy machine can promise."""
+    if value in (None, ""):
+        return MISSING
+    number = float(value)
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
+
+
+def _interval(low: Any, high: Any) -> str:
+    return MISSING if low in (None, "") or high in (None, "") else f"{_milliseconds(low)} – {_milliseconds(high)}"

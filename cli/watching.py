@@ -1,0 +1,174 @@
+"""Watching a campaign: a live bar a job on a terminal, a line a change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from cli.client import Client
+from cli.errors import Unreachable
+from cli.tables import STATE_STYLES
+from cli.terminal import err, say
+from shared.clock import Clock, SystemClock
+from shared.jobs import TERMINAL, CampaignStatus, JobStatus
+
+POLL_S = 0.4
+BARS = 16  # more jobs than this are one bar, with those that run below it
+PATIENCE_S = 120.0  # a restarting orchestrator is waited for
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One job as it is drawn."""
+
+    job_id: str
+    name: str
+    status: str
+    stage: str
+    progress: float
+    error: str
+
+    @property
+    def words(self) -> str:
+        """What it is doing, for a person."""
+        if self.status == JobStatus.RUNNING and self.stage:
+            return self.stage
+        return f"{self.status}: {self.stage}" if self.stage and self.status == JobStatus.PENDING else self.status
+
+
+def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_round: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Follow a campaign until it has ended; returns it as the API then tells it.
+
+    Args:
+        each_round: called before every question; it may raise.
+
+    Raises:
+        Unreachable: the orchestrator has been away for `PATIENCE_S`.
+    """
+    clock = clock or SystemClock()
+    screen: _Bars | _Lines = _Bars() if err.is_terminal else _Lines()
+    lost_at: float | None = None
+    with screen:
+        while True:
+            each_round()
+            try:
+                campaign: dict[str, Any] = client.get(f"campaigns/{campaign_id}", jobs="false")
+                screen.show(campaign, _jobs(client, campaign))
+            except Unreachable:
+                lost_at = lost_at if lost_at is not None else clock.monotonic()
+                if clock.monotonic() - lost_at > PATIENCE_S:
+                    raise
+                screen.lost(client.host)
+            else:
+                lost_at = None
+                if campaign["status"] != CampaignStatus.RUNNING:
+                    return campaign
+            clock.sleep(POLL_S)
+
+
+def _jobs(client: Client, campaign: dict[str, Any]) -> list[JobView]:
+    """Every job of a small campaign, those that run of a large one."""
+    small = campaign["total_jobs"] <= BARS
+    status = None if small else JobStatus.RUNNING.value
+    listed = client.pages("jobs", "jobs", limit=BARS, campaign=campaign["campaign_id"], status=status)
+    views = []
+    for job in listed:
+        if job["status"] == JobStatus.RUNNING and "progress" not in job:
+            job |= client.get(f"jobs/{job['job_id']}")["job"]
+        views.append(_view(job))
+    return views
+
+
+def _view(job: dict[str, Any]) -> JobView:
+    done = job["status"] in TERMINAL
+    return JobView(
+        job_id=job["job_id"],
+        name=f"{job.get('model_name') or job['job_id'].rpartition('-job-')[2]} on {job.get('capability') or job['compute_unit']}",
+        status=job["status"],
+        stage=str(job.get("stage") or ""),
+        progress=1.0 if done else float(job.get("progress") or 0.0),
+        error=str(job.get("error") or ""),
+    )
+
+
+class _Bars:
+    """One bar a job; for a large campaign one bar for the whole and one for each job that runs."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), TextColumn("{task.percentage:>4.0f} %"))
+        self._progress = Progress(*columns, TextColumn("{task.fields[words]}"), TimeElapsedColumn(), console=err)
+        self._bars: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, campaign: dict[str, Any], jobs: list[JobView]) -> None:
+        if campaign["total_jobs"] > BARS:
+            self._show_whole(campaign)
+            running = {job.job_id for job in jobs}
+            for gone in [job_id for job_id in self._bars if job_id not in running]:
+                self._progress.remove_task(self._bars.pop(gone))
+        for job in jobs:
+            if job.job_id not in self._bars:
+                waits = job.status == JobStatus.PENDING
+                self._bars[job.job_id] = self._progress.add_task(job.name, total=1.0, words="", start=not waits)
+            bar = self._bars[job.job_id]
+            if job.status != JobStatus.PENDING:
+                self._progress.start_task(bar) if self._progress.tasks[bar].start_time is None else None
+            style = STATE_STYLES.get(job.status, "")
+            words = f"[{style}]{job.words}[/]" if style else job.words
+            self._progress.update(bar, completed=job.progress, words=words, description=job.name)
+            if job.status in TERMINAL:
+                self._progress.stop_task(bar)
+
+    def _show_whole(self, campaign: dict[str, Any]) -> None:
+        counts = campaign["job_breakdown"]
+        ended = sum(counts[status] for status in TERMINAL)
+        if self._whole is None:
+            self._whole = self._progress.add_task(campaign["name"], total=campaign["total_jobs"], words="")
+        words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        self._progress.update(self._whole, completed=ended, words=words)
+
+    def lost(self, host: str) -> None:
+        for bar in self._bars.values():
+            self._progress.update(bar, words=f"[yellow]{host} does not answer, waiting[/]")
+
+
+class _Lines:
+    """A line whenever a job changes its state or its stage: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+        self._lost = False
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, campaign: dict[str, Any], jobs: list[JobView]) -> None:
+        self._lost = False
+        if campaign["total_jobs"] > BARS:
+            counts = ", ".join(f"{count} {status}" for status, count in campaign["job_breakdown"].items() if count)
+            self._say(campaign["campaign_id"], f"{campaign['name']}: {counts}")
+            return
+        for job in jobs:
+            self._say(job.job_id, f"{job.name}: {job.words}{f' ({job.error})' if job.error else ''}")
+
+    def _say(self, key: str, line: str) -> None:
+        if self._said.get(key) != line:
+            self._said[key] = line
+            say(line)
+
+    def lost(self, host: str) -> None:
+        if not self._lost:
+            say(f"{host} does not answer, waiting")
+            self._lost = True
