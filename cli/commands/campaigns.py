@@ -146,9 +146,8 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     out.print(state(campaign["status"]), _counts(campaign), highlight=False)
     out.print(table(campaign["jobs"], JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
-        say(
-            f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  fleetmark jobs --campaign {campaign_id} -n 100000"
-        )
+        every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
+        say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")
 
 
 def _counts(campaign: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from cli.client import is_loopback
 from cli.embedded import require_free
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
@@ -47,7 +48,9 @@ class Finding:
 
 
 def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """What this machine lacks to run Fleetmark, and the command that mends it. Exits with 1 when something is missing.
+    """What this machine lacks, and the command that mends it. Exits with 1 when something is missing.
+
+    With an orchestrator elsewhere (--host), only what a worker and a client need is looked at.
 
     What a device can measure, and how quietly, is told by:  fleetmark worker validate
 
@@ -73,14 +76,16 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
 
 
 def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
+    here = is_loopback(settings.address(host))  # else the control plane lives elsewhere, and needs nothing of this machine
     yield _python()
     for extra, packages in EXTRAS.items():
-        yield _extra(extra, packages)
-    yield _broker(settings)
-    if settings.database_url:
-        yield _database(settings.database_url)
-    yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
-    yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
+        if here or extra != "orchestrator":
+            yield _extra(extra, packages)
+    if here:
+        yield _broker(settings)
+        yield _database(settings.database_url or f"sqlite:///{settings.data_dir / 'fleetmark.db'}")
+        yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
+        yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
     yield from _orchestrator(settings, host, token)
 
 
