@@ -1,0 +1,75 @@
+"""Which engine runs which capability. To add an engine: one file beside this one, one line here, one extra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from shared.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from worker.engines.base import Engine
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """Where an engine lives (`module:Class`), the extra that brings its library, and the modules a zygote may import.
+
+    `preload` modules must be safe to fork after: no CUDA probe, no running pool.
+    """
+
+    target: str
+    extra: str = ""
+    preload: tuple[str, ...] = ()
+
+
+_ONNX = EngineEntry("worker.engines.onnx:OnnxEngine", extra="onnx", preload=("numpy", "onnxruntime"))
+_ONNX_CUDA = EngineEntry("worker.engines.onnx:OnnxEngine", extra="onnx-cuda", preload=("numpy", "onnxruntime"))
+
+ENGINES: dict[str, EngineEntry] = {
+    "cpu.onnx": _ONNX,
+    "gpu.cuda.onnx": _ONNX_CUDA,
+    "gpu.rocm.onnx": _ONNX,
+    "gpu.directml.onnx": _ONNX,
+    # Sleeps a known schedule: the truth that the tests hold the measured process to. No worker advertises it.
+    "fake": EngineEntry("worker.engines.fake:FakeEngine"),
+}
+
+
+def resolve(capability: str) -> type[Engine]:
+    """The engine class of a capability, imported now.
+
+    Raises:
+        EngineUnavailable: nothing runs this capability, or its library is not installed.
+    """
+    entry = ENGINES.get(capability)
+    if entry is None:
+        raise EngineUnavailable(f"no engine runs {capability!r} here. Known: {', '.join(ENGINES)}")
+    for library in entry.preload:
+        if find_spec(library) is None:
+            raise EngineUnavailable(missing_extra(capability))
+    module, _, name = entry.target.partition(":")
+    engine: type[Engine] = getattr(import_module(module), name)
+    return engine
+
+
+def missing_extra(capability: str) -> str:
+    extra = ENGINES[capability].extra
+    return f"{capability} needs the extra {extra!r}: pip install 'fleetmark[{extra}]'"
+
+
+def preloadable() -> list[str]:
+    """Modules worth importing once ahead of every job, engine by engine, less those that are not installed."""
+    wanted = dict.fromkeys(
+        module for entry in ENGINES.values() if entry.extra for module in (*entry.preload, entry.target.partition(":")[0])
+    )
+    return [module for module in wanted if _installed(module)]
+
+
+def _installed(module: str) -> bool:
+    if not module.startswith("worker.engines."):
+        return find_spec(module) is not None
+    entries = [entry for entry in ENGINES.values() if entry.target.startswith(f"{module}:")]
+    return all(find_spec(library) is not None for entry in entries for library in entry.preload)

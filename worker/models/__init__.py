@@ -1,0 +1,5 @@
+"""Models on this device: fetched, verified, and kept by their content."""
+
+from worker.models.store import FetchedModel, ModelStore
+
+__all__ = ["FetchedModel", "ModelStore"]

@@ -1,0 +1,175 @@
+"""Files by their content, shared by every process of the device.
+
+    blobs/<sha256>            whole, verified files; never written to again
+    sets/<sha256>/…           a model with its companions under their own names: hard links to blobs
+    urls/<sha256 of URL>.json what a URL gave last, and the validators to ask again with
+    partial/<sha256 of key>   a download that is under way or was interrupted
+    locks/<key>               one taker at a time
+
+A file gets its final name by an atomic rename after fsync, so what has a name is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.clock import Clock
+
+BLOCK = 1 << 20
+LOCK_LOOK_S = 0.1  # how often one waits for another's download to end: a lock that cannot be called off would not hear a cancel
+KEEP_S = 3_600.0  # what was used within an hour may be in use by another worker now, and is not evicted
+
+
+def key_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path, tick: Callable[[int], None]) -> str:
+    """SHA-256 of a file; `tick` is told the bytes done so far."""
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            done += len(block)
+            tick(done)
+    return digest.hexdigest()
+
+
+class Cache:
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = root
+        self._clock = clock
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def blob(self, sha256: str) -> Path | None:
+        """The file of this content, marked as used now; None when it is not here."""
+        path = self._folder("blobs") / sha256
+        return path if _touch(path) else None
+
+    def adopt(self, file: Path, sha256: str) -> Path:
+        """Move a finished, verified file of this cache to its content's name."""
+        target = self._folder("blobs") / sha256
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+        file.replace(target)
+        return target
+
+    def partial(self, key: str) -> Path:
+        return self._folder("partial") / key
+
+    def remembered(self, key: str) -> dict[str, Any]:
+        """What is known of a URL; empty when nothing is, or when its file was evicted."""
+        try:
+            known: dict[str, Any] = json.loads((self._folder("urls") / f"{key}.json").read_text())
+        except (OSError, ValueError):  # never written, or a disk that lost it: downloaded again either way
+            return {}
+        return known if self.blob(str(known.get("sha256"))) else {}
+
+    def remember(self, key: str, known: Mapping[str, Any]) -> None:
+        write_whole(self._folder("urls") / f"{key}.json", json.dumps(known).encode())
+
+    @contextlib.contextmanager
+    def locked(self, key: str, look: Callable[[], None]) -> Iterator[None]:
+        """One process and thread at a time for a key. `look` is called while waiting and may raise to give up."""
+        descriptor = os.open(self._folder("locks") / key, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            while not _try_lock(descriptor):
+                look()
+                self._clock.sleep(LOCK_LOOK_S)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def assemble(self, name: str, files: Mapping[str, str]) -> Path:
+        """A folder that holds blobs under their relative names; `name` is the file in it whose path is returned.
+
+        Args:
+            files: relative name -> sha256 of a blob that is here.
+        """
+        identity = key_of(json.dumps([name, sorted(files.items())]))
+        folder = self._folder("sets") / identity
+        if not _touch(folder):
+            temporary = Path(tempfile.mkdtemp(dir=self._folder("sets")))
+            for relative, sha256 in files.items():
+                target = temporary / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link(self._folder("blobs") / sha256, target)
+            try:
+                temporary.rename(folder)
+            except OSError:  # another process assembled the same; a folder's content follows from its name
+                shutil.rmtree(temporary)
+                if not folder.is_dir():
+                    raise
+        return folder / name
+
+    def trim(self, limit_bytes: int) -> None:
+        """Remove what was used longest ago until the blobs fit the limit. Never what was used within the hour."""
+        now = self._clock.now().timestamp()
+        used: list[tuple[float, Path, int]] = []
+        for path in [*self._folder("blobs").iterdir(), *self._folder("sets").iterdir()]:
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
+        total = sum(size for _, _, size in used)
+        for at, path, size in sorted(used):
+            if total <= limit_bytes or now - at < KEEP_S:
+                return
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            total -= size
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    Path(temporary).replace(path)
+
+
+def _touch(path: Path) -> bool:
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _link(blob: Path, target: Path) -> None:
+    """A hard link: the runtime refuses external data behind a symbolic link that leaves the folder. Else a copy."""
+    try:
+        os.link(blob, target)
+    except OSError:
+        shutil.copyfile(blob, target)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""One URL into one file: streamed, resumed, bounded, checked against its promised length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.clock import Clock
+from shared.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    import httpx
+
+TRIES = 4  # of one download that makes progress; each goes on where the last one broke
+RETRY_S = (0.2, 1.0, 3.0)
+MEANINGS = {
+    401: "it wants credentials; upload the model to the orchestrator instead",
+    403: "it refuses; check that the link is public and has not expired",
+    404: "there is nothing at this address; check the link",
+    410: "it is gone; look for a newer link",
+    429: "it is asked too often; try again later",
+}
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What a server says so that it can be asked later whether the file is still the same."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def ask_if_changed(self) -> dict[str, str]:
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+    def resume_at(self, offset: int) -> dict[str, str]:
+        """Headers to go on with the same file only; empty when the server gave nothing that tells it from another."""
+        same = self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+        return {"Range": f"bytes={offset}-", "If-Range": same} if same and offset else {}
+
+
+class Download:
+    """One URL, one partial file beside which its validators lie, so that a later process can go on with it."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        url: str,
+        partial: Path,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        clock: Clock,
+        tick: Callable[[float | None], None],
+    ) -> None:
+        self._client, self._url, self._partial, self._headers = client, url, partial, dict(headers)
+        self._max_bytes, self._clock, self._tick = max_bytes, clock, tick
+        self._notes = partial.with_suffix(".json")
+
+    def run(self, known: Validators) -> Validators | None:
+        """Fetch the file into the partial; None when the server says that the known one is still the same.
+
+        Raises:
+            ModelUnavailable: with the URL, what came back, and what to do.
+        """
+        import httpx
+
+        for attempt in range(TRIES):
+            before = self._size()
+            try:
+                return self._once(known)
+            except httpx.TransportError as error:
+                progress = self._size() > before
+                if attempt == TRIES - 1 or not progress:
+                    raise ModelUnavailable(self._why_not(error)) from error
+                self._clock.sleep(RETRY_S[attempt])
+            except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise ModelUnavailable(f"{self._url} cannot be followed: {error}") from error
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, known: Validators) -> Validators | None:
+        begun = self._begun()
+        resume = begun.resume_at(self._size()) if begun else {}
+        ask = known.ask_if_changed() if not resume else {}
+        headers = {**self._headers, "Accept-Encoding": "identity", **resume, **ask}
+        with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code == 304 and ask:
+                return None
+            if response.status_code == 416 and resume:  # it has shrunk since: from the beginning
+                self.discard()
+                return self._once(known)
+            if response.status_code not in (200, 206):
+                raise ModelUnavailable(self._refused(response))
+            validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+            offset = self._offset(response)
+            self._notes.write_text(json.dumps(asdict(validators)))
+            self._receive(response, offset)
+            return validators
+
+    def _offset(self, response: httpx.Response) -> int:
+        """Where this response's bytes begin: the size of the partial, or 0 when the server starts over."""
+        expected = f"bytes {self._size()}-"
+        if response.status_code == 206 and response.headers.get("Content-Range", "").startswith(expected):
+            return self._size()
+        if response.status_code == 206:
+            raise ModelUnavailable(f"{self._url} answered with another part than was asked for: {response.headers.get('Content-Range')}")
+        return 0
+
+    def _receive(self, response: httpx.Response, offset: int) -> None:
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length and length.isdigit() and not encoded else None
+        if total is not None and total > self._max_bytes:
+            raise ModelUnavailable(self._too_large(f"has {total} bytes"))
+        done = offset
+        with self._partial.open("ab" if offset else "wb") as file:
+            for block in response.iter_bytes(1 << 20) if encoded else response.iter_raw(1 << 20):
+                done += len(block)
+                if done > self._max_bytes:
+                    file.close()
+                    self.discard()
+                    raise ModelUnavailable(self._too_large("does not end there"))
+                file.write(block)
+                self._tick(done / total if total else None)
+        if total is not None and done != total:
+            raise ModelUnavailable(
+                f"{self._url} is truncated: it promised {total} bytes and gave {done}; try again, or repair the server's copy"
+            )
+
+    def discard(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+
+    def finished(self) -> None:
+        self._notes.unlink(missing_ok=True)
+
+    def _size(self) -> int:
+        return self._partial.stat().st_size if self._partial.exists() else 0
+
+    def _begun(self) -> Validators | None:
+        try:
+            return Validators(**json.loads(self._notes.read_text()))
+        except (OSError, ValueError, TypeError):  # nothing begun, or notes that a crash cut short
+            return None
+
+    def _too_large(self, what: str) -> str:
+        return f"{self._url} {what}; the limit of this worker is {self._max_bytes} bytes (its setting for the largest model)"
+
+    def _refused(self, response: httpx.Response) -> str:
+        code = response.status_code
+        meaning = MEANINGS.get(code, "try again later" if code >= 500 else "check the link")
+        return f"{self._url} answered {code} {response.reason_phrase}: {meaning}"
+
+    def _why_not(self, error: httpx.TransportError) -> str:
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException):
+            return f"{self._url} does not answer ({type(error).__name__}): check the address and this device's network"
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return f"{self._url} leads to an address that is not http(s): {error}"
+        if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
+            return f"{self._url} is truncated: it ended after {self._size()} bytes ({error}); try again, or repair the server's copy"
+        return f"{self._url} cannot be reached: {error}; check the address and this device's network"

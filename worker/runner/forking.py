@@ -1,0 +1,192 @@
+"""The guard on Linux: one thread that forks a fresh process a repeat from the imported runtime.
+
+A forked child measures like a process that imported for itself, and saves the import. The guard never opens a session
+nor touches a device before the fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import selectors
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from worker.runner.child import run_here
+from worker.runner.guard import Reporter, Running
+from worker.runner.oom import oom_kills
+from worker.runner.request import RunRequest
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+BLOCK = 65_536
+
+
+class ForkingGuard:
+    """Owns the runners: a selector over its commands, SIGCHLD and what the runners say."""
+
+    def __init__(self, commands: int, reporter: Reporter) -> None:
+        self._commands = commands
+        self._reporter = reporter
+        self._pending = b""
+        self._runners: dict[int, Running] = {}  # by process id
+        self._pipes: dict[int, list[int]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def serve(self) -> None:
+        """Until the commands end. What is still running then is killed, group and all."""
+        # A runner's orphans become ours, so that they can be found and killed even if they left its session.
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        woken, wake = os.pipe()
+        for descriptor in (woken, wake, self._commands):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._selector.register(self._commands, selectors.EVENT_READ, self._read_commands)
+        self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
+        gc.collect()
+        gc.freeze()
+        while self._commands in self._selector.get_map():
+            for key, _ in self._selector.select():
+                key.data()
+        for runner in list(self._runners.values()):
+            self._kill(runner)
+            os.waitpid(runner.pid, 0)
+        self._kill_strays()
+
+    def _read_commands(self) -> None:
+        data = os.read(self._commands, BLOCK)
+        if not data:
+            self._selector.unregister(self._commands)
+            return
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        for line in lines:
+            command = json.loads(line)
+            if command["do"] == "run":
+                self._start(command["id"], RunRequest(**command["request"]))
+            elif command["do"] == "kill":
+                for runner in self._runners.values():
+                    if runner.id == command["id"]:
+                        runner.killed_by_us = True
+                        self._kill(runner)
+
+    def _start(self, number: int, request: RunRequest) -> None:
+        phases_out, phases_in = os.pipe()
+        output_out, output_in = os.pipe()
+        kills = oom_kills()
+        with warnings.catch_warnings():
+            # onnxruntime leaves one idle telemetry thread behind, for which 3.12 and later warn at each fork. It holds
+            # no lock of ours, and the child starts no session before it is a process of its own.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            guard = os.getpid()
+            pid = os.fork()
+        if pid == 0:
+            self._become_runner(guard, request, phases_in, output_in)
+        os.close(phases_in)
+        os.close(output_in)
+        runner = Running(number, pid, oom_kills_before=kills)
+        self._runners[pid] = runner
+        self._pipes[pid] = [phases_out, output_out]
+        self._listen(phases_out, lambda data: self._reporter.phases(runner, data))
+        self._listen(output_out, runner.output.feed)
+        self._reporter.send("started", id=number, pid=pid)
+
+    def _become_runner(self, guard: int, request: RunRequest, phases: int, output: int) -> None:
+        """Never returns: the forked process measures and ends without running anything of the guard's."""
+        code = 70
+        try:
+            os.setsid()
+            self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != guard:  # it died before the line above
+                os._exit(code)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(phases, 1)
+            os.dup2(output, 2)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            run_here(request)
+            code = 0
+        except BaseException:  # noqa: BLE001 - whatever it is, it must not unwind into the guard's loop
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _listen(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        os.set_blocking(descriptor, False)
+
+        def read() -> None:
+            with contextlib.suppress(BlockingIOError):
+                data = os.read(descriptor, BLOCK)
+                if data:
+                    take(data)
+                else:
+                    self._selector.unregister(descriptor)
+
+        self._selector.register(descriptor, selectors.EVENT_READ, read)
+
+    def _reap(self, woken: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, BLOCK)
+        while True:
+            try:
+                # WNOWAIT leaves the zombie, whose process id is its group's: the group can still be killed by it.
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            runner = self._runners.get(ended.si_pid)
+            if runner is None:  # an orphan of an earlier runner
+                os.waitpid(ended.si_pid, 0)
+            else:
+                self._finish(runner)
+
+    def _finish(self, runner: Running) -> None:
+        self._kill(runner)
+        _, status, usage = os.wait4(runner.pid, 0)
+        del self._runners[runner.pid]
+        for descriptor in self._pipes.pop(runner.pid):
+            if descriptor in self._selector.get_map():
+                key = self._selector.get_key(descriptor)
+                # What was written before the end; another writer may live on, so not until the end of file.
+                for _ in range(16):
+                    if descriptor in self._selector.get_map():
+                        key.data()
+                if descriptor in self._selector.get_map():
+                    self._selector.unregister(descriptor)
+            os.close(descriptor)
+        self._kill_strays()
+        code = os.waitstatus_to_exitcode(status)
+        self._reporter.exited(
+            runner,
+            code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            max_rss_mb=usage.ru_maxrss / 1024,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+        )
+
+    def _kill(self, runner: Running) -> None:
+        for kill in (os.kill, os.killpg):  # the group does not exist yet if the fork has not come to setsid
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(runner.pid, signal.SIGKILL)
+
+    def _kill_strays(self) -> None:
+        """Kill what a finished runner left in sessions of its own: as their reaper we are now their parent."""
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        try:
+            pids = [int(pid) for pid in children.read_text().split()]
+        except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+            return
+        for pid in pids:
+            if pid not in self._runners:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,83 @@
+"""What the guard says and hears, whichever way it starts its runners.
+
+Commands come as lines of JSON on stdin, events leave as lines of JSON on stdout:
+
+    {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited
+    {"do": "kill", "id": 1}                    -> exited, with the signal
+    end of stdin                               -> every runner's group is killed and the guard ends
+
+    {"event": "ready", "preloaded": ["numpy", …]}
+    {"event": "started", "id": 1, "pid": 4711}
+    {"event": "phase", "id": 1, "phase": "warming up"}
+    {"event": "exited", "id": 1, "code": null, "signal": 11, "killed_by_us": false, "oom_kill": false,
+     "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines"}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from worker.runner.oom import oom_kills
+from worker.runner.tail import Tail
+
+
+@dataclass
+class Running:
+    """One runner as its guard knows it."""
+
+    id: int
+    pid: int
+    output: Tail = field(default_factory=Tail)
+    partial: bytes = b""  # of a phase's line that has not come whole
+    killed_by_us: bool = False
+    oom_kills_before: int | None = None
+
+
+class Reporter:
+    """Writes events to the pipe that was the guard's stdout; the guard's own prints go to stderr."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, event: str, **facts: Any) -> None:
+        data = json.dumps({"event": event, **facts}).encode() + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def phases(self, running: Running, data: bytes) -> None:
+        *lines, running.partial = (running.partial + data).split(b"\n")
+        for line in lines:
+            self.send("phase", id=running.id, phase=line.decode())
+
+    def exited(self, running: Running, *, code: int | None, signal: int | None, max_rss_mb: float | None, cpu_s: float | None) -> None:
+        kills = oom_kills()
+        oom = None if kills is None or running.oom_kills_before is None else signal == 9 and kills > running.oom_kills_before
+        self.send(
+            "exited",
+            id=running.id,
+            code=code,
+            signal=signal,
+            killed_by_us=running.killed_by_us,
+            oom_kill=oom,
+            max_rss_mb=max_rss_mb,
+            cpu_s=cpu_s,
+            output=running.output.text(),
+        )
+
+
+def preload(modules: list[str]) -> list[str]:
+    """Import what every runner would import. One that cannot be imported is left for the runner, whose error is the job's."""
+    done = []
+    for module in modules:
+        try:
+            import_module(module)
+        except (ImportError, OSError) as error:  # OSError: a shared library that does not load
+            sys.stderr.write(f"fleetmark guard: {module} was not preloaded: {error}\n")
+        else:
+            done.append(module)
+    return done

@@ -1,0 +1,74 @@
+"""What goes to a measured process and what comes back, as files and lines of JSON.
+
+A record is one file: a line of JSON, then the raw samples as native 64-bit integers (warm-ups, then inferences). Both
+ends run on the same machine under the same interpreter, so the byte order needs no saying.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One fresh process: load, and unless `load_only`, warm up and measure."""
+
+    capability: str
+    model_path: str
+    record_path: str
+    options: dict[str, Any]
+    inferences: int
+    warmup_min_calls: int
+    warmup_min_s: float
+    warmup_max_s: float
+    load_only: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one measured process handed back. `error_kind` is empty when it went well."""
+
+    load_ns: int = 0
+    warmup_ns: list[int] = field(default_factory=list)
+    inference_ns: list[int] = field(default_factory=list)
+    inference_wall_ns: int = 0
+    load_peak_mb: float | None = None
+    inference_peak_mb: float | None = None
+    baseline_mb: float | None = None
+    memory_method: str = ""
+    cpu_percent: float | None = None
+    runtime: dict[str, Any] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+    error_kind: str = ""
+    error: str = ""
+
+
+def write_record(path: Path, facts: dict[str, Any], warmup_ns: Sequence[int] = (), inference_ns: Sequence[int] = ()) -> None:
+    """Write a record whole or not at all: a temporary file, then an atomic rename."""
+    head = {**facts, "warmups": len(warmup_ns), "inferences": len(inference_ns)}
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(json.dumps(head).encode() + b"\n")
+        for samples in (warmup_ns, inference_ns):
+            file.write((samples if isinstance(samples, array) else array("q", samples)).tobytes())
+    temporary.replace(path)
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a process that got as far as writing one; None for one that died before."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        head = json.loads(file.readline())
+        warmups, inferences = array("q"), array("q")
+        warmups.frombytes(file.read(8 * head.pop("warmups")))
+        inferences.frombytes(file.read(8 * head.pop("inferences")))
+    return Record(warmup_ns=warmups.tolist(), inference_ns=inferences.tolist(), **head)

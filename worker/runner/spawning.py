@@ -1,0 +1,135 @@
+"""The guard where forking an imported runtime is not safe (macOS) or not possible (Windows).
+
+Each repeat is a new interpreter, `python -m worker.runner --once`, which imports for itself before it measures. It
+reads its request from a pipe whose other end only the guard holds: when that closes, the runner ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from queue import SimpleQueue
+from typing import IO, Any
+
+from worker.runner.child import run_here
+from worker.runner.command import runner_command
+from worker.runner.guard import Reporter, Running, preload
+from worker.runner.oom import oom_kills
+from worker.runner.request import RunRequest
+
+ENDED = "ended"
+
+
+class SpawningGuard:
+    """Owns the runners: threads read commands, output and exits; one loop acts on them."""
+
+    def __init__(self, commands: int, reporter: Reporter) -> None:
+        self._commands = commands
+        self._reporter = reporter
+        self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # by the number of the run
+
+    def serve(self) -> None:
+        """Until the commands end. What is still running then is killed."""
+        threading.Thread(target=self._read_commands, daemon=True).start()
+        while True:
+            what, value = self._inbox.get()
+            if what == "command" and value is None:
+                break
+            if what == "command" and value["do"] == "run":
+                self._start(value["id"], value["request"])
+            elif what == "command" and value["id"] in self._runners:
+                runner, process = self._runners[value["id"]]
+                runner.killed_by_us = True
+                _kill(process)
+            elif what == "phase":
+                self._reporter.phases(*value)
+            elif what == ENDED:
+                self._finish(value)
+        for _, process in self._runners.values():
+            _kill(process)
+            process.wait()
+
+    def _read_commands(self) -> None:
+        with os.fdopen(self._commands, "rb", closefd=False) as lines:
+            for line in lines:
+                self._inbox.put(("command", json.loads(line)))
+        self._inbox.put(("command", None))
+
+    def _start(self, number: int, request: dict[str, Any]) -> None:
+        kills = oom_kills()
+        process = subprocess.Popen(
+            runner_command("--once"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=sys.platform != "win32",
+        )
+        runner = Running(number, process.pid, oom_kills_before=kills)
+        self._runners[number] = (runner, process)
+        self._reporter.send("started", id=number, pid=process.pid)
+        threading.Thread(target=self._watch, args=(runner, process), daemon=True).start()
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it died at once; its exit says so
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()  # and left open: it is the runner's line of life
+
+    def _watch(self, runner: Running, process: subprocess.Popen[bytes]) -> None:
+        def drain(pipe: IO[bytes] | None) -> None:
+            while pipe is not None and (data := os.read(pipe.fileno(), 65_536)):
+                runner.output.feed(data)
+
+        reader = threading.Thread(target=drain, args=(process.stderr,), daemon=True)
+        reader.start()
+        while process.stdout is not None and (data := os.read(process.stdout.fileno(), 65_536)):
+            self._inbox.put(("phase", (runner, data)))
+        process.wait()
+        if sys.platform != "win32":
+            _kill(process)  # what it left in its group, which may hold the pipe open
+        reader.join(timeout=5)
+        self._inbox.put((ENDED, runner.id))
+
+    def _finish(self, number: int) -> None:
+        runner, process = self._runners.pop(number)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        code = process.returncode
+        killed = code < 0
+        self._reporter.exited(runner, code=None if killed else code, signal=-code if killed else None, max_rss_mb=None, cpu_s=None)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        # The tree, not only its root; there is no group to kill.
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False, capture_output=True)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_once(modules: list[str]) -> None:
+    """The other end: read one request from stdin, measure, end. Also ends when stdin does."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = os.read(0, 65_536)
+        if not data:
+            return
+        line += data
+    preload(modules)  # imports belong to no phase, here as in a forked runner
+    threading.Thread(target=_end_with_guard, daemon=True).start()
+    run_here(RunRequest(**json.loads(line)))
+    os._exit(0)
+
+
+def _end_with_guard() -> None:
+    """Blocks in a read for as long as the guard lives, so it costs the measurement nothing."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)

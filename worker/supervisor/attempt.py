@@ -1,0 +1,288 @@
+"""One attempt at one job: fetch, wait for the host, measure repeat by repeat, summarise."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from shared.clock import Clock
+from shared.errors import DeadlineExceeded, EngineUnavailable, JobCancelled, JobError, ModelInvalid, ModelUnavailable, RunnerDied
+from shared.measurements import Noise, RawRepeat
+from shared.protocol.messages import Assignment
+from worker.hardware.noise import NoiseProbe
+from worker.models import FetchedModel, ModelStore
+from worker.runner.request import Record, RunRequest, read_record
+from worker.supervisor.guard_process import GuardEvent, GuardProcess
+from worker.supervisor.host_lock import HostLock
+from worker.supervisor.job_log import JobLog
+from worker.supervisor.outcome import Outcome, Why
+from worker.supervisor.repeats import most_repeats, reason_to_stop
+from worker.supervisor.samples import pack
+
+_numbers = itertools.count(1)  # of runs, so that no event of an earlier attempt is taken for one of this
+
+OnStage = Callable[[str, float | None], None]
+REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
+
+
+class Stopped(JobCancelled):
+    """Raised within an attempt when `Supervisor.stop` names it."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__("cancelled" if why == "cancelled" else "handed back")
+        self.why = why
+
+
+class Attempt:
+    """See the module. `inbox` brings the guard's events, the host lock and the stop; nothing here polls."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        inbox: SimpleQueue[Any],
+        guard: Callable[[], GuardProcess],
+        models: ModelStore,
+        lock: HostLock,
+        probe: NoiseProbe,
+        clock: Clock,
+        folder: Path,
+        on_stage: OnStage,
+        stopped: Callable[[], Why | None],
+    ) -> None:
+        self._assignment, self._workload = assignment, assignment.workload
+        self._inbox, self._guard, self._models, self._lock = inbox, guard, models, lock
+        self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
+        self._log = JobLog(assignment, clock)
+        self._timings: dict[str, float] = {}
+        self._model: FetchedModel | None = None
+        self._repeats: list[RawRepeat] = []
+        self._extra_loads: list[int] = []
+        self._runtime: dict[str, Any] = {}
+        self._software: dict[str, str] = {}
+        self._noise: Noise | None = None
+        self._own_cpu_s = 0.0
+
+    def run(self) -> Outcome:
+        begin = self._clock.monotonic()
+        try:
+            self._check_stop()
+            self._fetch()
+            because = self._measure_alone()
+        except Stopped as stop:
+            self._log.add("warning", "infrastructure", stop.detail)
+            return self._outcome(begin, status=stop.why, error=stop.detail, error_kind=stop.kind)
+        except JobError as error:
+            self._log.add("error", "benchmark", error.detail)
+            return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
+        from shared.stats import summarise  # numpy: 15 MB resident that a worker without a job does not need
+
+        summary = summarise(self._repeats, self._extra_loads, because)
+        self._log.add(
+            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
+        )
+        return self._outcome(begin, status="complete", summary=summary, samples_npz=pack(self._repeats, self._extra_loads))
+
+    def _outcome(self, begin: float, **fields: Any) -> Outcome:
+        model = self._model
+        self._timings["total"] = self._clock.monotonic() - begin
+        return Outcome(
+            model_name=model.name if model else self._workload.model.name,
+            model_size=model.size if model else None,
+            model_sha256=model.sha256 if model else None,
+            noise=self._noise,
+            runtime=self._runtime,
+            software=self._software,
+            log_jsonl=self._log.to_jsonl(),
+            timings_s=self._timings,
+            **fields,
+        )
+
+    # Fetching
+
+    def _fetch(self) -> None:
+        begin = self._clock.monotonic()
+        self._on_stage("fetching", None)
+
+        def on_progress(fraction: float | None) -> None:
+            self._check_stop()
+            self._on_stage("fetching", fraction)
+
+        self._model = self._models.fetch(self._workload.model, on_progress)
+        self._timings["fetch"] = self._clock.monotonic() - begin
+        size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
+        self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")
+
+    # Measuring
+
+    def _measure_alone(self) -> str:
+        """Measure while no other worker on this host does. Returns why no further repeat was run."""
+        begin = self._clock.monotonic()
+        with ExitStack() as stack:
+            token = object()
+            stack.callback(self._lock.take(lambda: self._inbox.put(token)))
+            event = self._next_event(0)
+            if event is None:
+                self._on_stage("waiting for another measurement on this host", None)
+                self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
+            while event is not token:
+                event = self._next_event(None)
+            self._timings["wait_for_lock"] = self._clock.monotonic() - begin
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
+            self._probe.before(self._assignment.capability)
+            begin = self._clock.monotonic()
+            try:
+                return self._measure(folder, begin)
+            finally:
+                self._timings["measure"] = self._clock.monotonic() - begin
+                self._noise = self._probe.after(self._own_cpu_s)
+                self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
+
+    def _measure(self, folder: Path, begin: float) -> str:
+        deadline = begin + self._workload.timeout_s
+        loads = self._workload.loads
+        because = None
+        while because is None:
+            record = self._run_process(folder, deadline, len(self._repeats), most_repeats(self._workload), load_only=False)
+            self._keep(record)
+            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin)
+        for index in range(loads):
+            self._extra_loads.append(self._run_process(folder, deadline, index, loads, load_only=True).load_ns)
+        return because
+
+    def _keep(self, record: Record) -> None:
+        index = len(self._repeats)
+        if not self._repeats:
+            self._runtime, self._software = record.runtime, record.software
+        self._repeats.append(
+            RawRepeat(
+                index=index,
+                load_ns=record.load_ns,
+                warmup_ns=record.warmup_ns,
+                inference_ns=record.inference_ns,
+                inference_wall_ns=record.inference_wall_ns,
+                load_peak_mb=record.load_peak_mb,
+                inference_peak_mb=record.inference_peak_mb,
+                baseline_mb=record.baseline_mb,
+                memory_method=record.memory_method,
+                cpu_percent=record.cpu_percent,
+                runtime=record.runtime,
+            )
+        )
+
+    def _run_process(self, folder: Path, deadline: float, index: int, total: int, *, load_only: bool) -> Record:
+        """One fresh process from its start to its record.
+
+        Raises:
+            JobError: whatever came in between.
+        """
+        what = "load" if load_only else "repeat"
+        where = f"{what} {index + 1} of {total}"
+        number = next(_numbers)
+        record_path = folder / f"{number}.record"
+        guard = self._guard()
+        guard.run(number, self._request(record_path, load_only))
+        phase, ended = "starting", None
+        self._on_stage(f"{where}: {phase}", index / total)
+        try:
+            while ended is None:
+                event = self._next_event(max(0.0, deadline - self._clock.monotonic()))
+                if event is None:
+                    raise DeadlineExceeded(
+                        f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
+                        "measure fewer inferences or repeats, or give it more time"
+                    )
+                if not isinstance(event, GuardEvent):
+                    continue
+                if event.event == "lost" and event.facts["pid"] == guard.pid:
+                    raise RunnerDied(f"the guard process ended in {where} while {phase} (exit code {event.facts['returncode']})")
+                if event.facts.get("id") == number and event.event == "phase":
+                    phase = event.facts["phase"]
+                    self._on_stage(f"{where}: {phase}", index / total)
+                elif event.facts.get("id") == number and event.event == "exited":
+                    ended = event
+        finally:
+            if ended is None:
+                self._end(guard, number)
+        return self._read(ended, record_path, where, phase)
+
+    def _request(self, record_path: Path, load_only: bool) -> RunRequest:
+        if self._model is None:
+            raise RuntimeError("a process was asked for before its model was fetched")
+        warmup = self._workload.warmup
+        return RunRequest(
+            capability=self._assignment.capability,
+            model_path=str(self._model.path),
+            record_path=str(record_path),
+            options=self._workload.options.model_dump(),
+            inferences=self._workload.inferences,
+            warmup_min_calls=warmup.min_calls,
+            warmup_min_s=warmup.min_s,
+            warmup_max_s=warmup.max_s,
+            load_only=load_only,
+        )
+
+    def _read(self, event: GuardEvent, record_path: Path, where: str, phase: str) -> Record:
+        facts = event.facts
+        self._own_cpu_s += facts["cpu_s"] or 0.0
+        output: str = facts["output"]
+        if output:
+            self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
+        record = read_record(record_path)
+        if facts["code"] != 0 or record is None:
+            raise RunnerDied(_how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
+        if record.error_kind:
+            raise _ERRORS.get(record.error_kind, JobError)(f"{record.error} ({where}, while {phase})")
+        return record
+
+    def _end(self, guard: GuardProcess, number: int) -> None:
+        """Kill the process of a run, if it still lives, and wait until the guard says so."""
+        if not guard.alive:
+            return
+        guard.kill(number)
+        end = self._clock.monotonic() + REAP_PATIENCE_S
+        while (left := end - self._clock.monotonic()) > 0:
+            try:
+                event = self._inbox.get(timeout=left)
+            except Empty:
+                break
+            if isinstance(event, GuardEvent) and (event.event == "lost" or (event.event == "exited" and event.facts.get("id") == number)):
+                return
+
+    # Events
+
+    def _next_event(self, timeout_s: float | None) -> Any:
+        """The next event, or None after `timeout_s`. Raises `Stopped` when the attempt is to stop."""
+        self._check_stop()
+        try:
+            event = self._inbox.get(timeout=timeout_s)
+        except Empty:
+            return None
+        self._check_stop()
+        return event
+
+    def _check_stop(self) -> None:
+        if (why := self._stopped()) is not None:
+            raise Stopped(why)
+
+
+_ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
+
+
+def _how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
+    during = f"the measured process of {where} ended while {phase}"
+    number = facts["signal"]
+    if number is None:
+        return f"{during}, with exit code {facts['code']} and no result"
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number == 9 and not facts["killed_by_us"]:
+        if facts["oom_kill"]:
+            return f"{during}: killed by the kernel's out-of-memory killer; take a smaller model or batch, or a device with more memory"
+        return f"{during}: killed by SIGKILL, which the worker did not send; most likely the out-of-memory killer"
+    return f"{during}: killed by {name}"
