@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from worker.agent import Agent
 from worker.agent.log import masked, set_up
+from worker.agent.serving import SupervisorLife
 from worker.settings import WorkerSettings, load_settings, parse_labels
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -31,8 +32,12 @@ app = typer.Typer(
 )
 
 Host = Annotated[str | None, typer.Option("--host", help="The orchestrator: `http://name:5000`. [env: FLEETMARK_HOST]")]
-RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="The broker, where it differs from what the orchestrator says. [env: FLEETMARK_REDIS_URL]")]
-Token = Annotated[str | None, typer.Option("--token", help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]")]
+RedisUrl = Annotated[
+    str | None, typer.Option("--redis-url", help="The broker, where it differs from what the orchestrator says. [env: FLEETMARK_REDIS_URL]")
+]
+Token = Annotated[
+    str | None, typer.Option("--token", help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]")
+]
 
 
 @app.command()
@@ -40,11 +45,19 @@ def start(
     host: Host = None,
     redis_url: RedisUrl = None,
     token: Token = None,
-    name: Annotated[str | None, typer.Option(help="Name of the device in reports; default: its host name. [env: FLEETMARK_WORKER_NAME]")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="`key=value`, for recipes that ask for it; repeatable. [env: FLEETMARK_WORKER_LABELS]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the device in reports; default: its host name. [env: FLEETMARK_WORKER_NAME]")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="`key=value`, for recipes that ask for it; repeatable. [env: FLEETMARK_WORKER_LABELS]")
+    ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="On SIGTERM finish the running job, instead of handing it back.")] = False,
-    http_port: Annotated[int | None, typer.Option(help="Port of the info server on this device; 0: none. [env: FLEETMARK_WORKER_PORT]")] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Identity and unanswered results; one folder a worker. [env: FLEETMARK_WORKER_STATE_DIR]")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of the info server on this device; 0: none. [env: FLEETMARK_WORKER_PORT]")
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Identity and unanswered results; one folder a worker. [env: FLEETMARK_WORKER_STATE_DIR]")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. [env: FLEETMARK_LOG_LEVEL]")] = None,
 ) -> None:
     """Register this device and run its jobs until SIGTERM or Ctrl-C.
@@ -78,9 +91,9 @@ def start(
 def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1/info` answers.")] = False) -> None:
     """Say what this device is and what it can measure. Nothing is registered or written.
 
-        python -m worker.cli info
+    python -m worker.cli info
 
-        python -m worker.cli info --json | jq .system_info.gpus
+    python -m worker.cli info --json | jq .system_info.gpus
     """
     from worker.agent.description import describe_this_device, show
 
@@ -96,7 +109,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1
 def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a check.")] = False) -> None:
     """Check everything a worker needs on this device, and say how to mend what is missing. Exits 1 if anything is.
 
-        python -m worker.cli validate
+    python -m worker.cli validate
     """
     from worker.agent.checks import check_device
 
@@ -113,8 +126,8 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a 
         raise typer.Exit(EXIT_FAILED)
 
 
-@app.command()
-def test(host: Host = None, redis_url: RedisUrl = None, token: Token = None) -> None:
+@app.command(name="test")
+def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = None) -> None:
     """Try the way to the orchestrator and a tiny measurement, step by step. Nothing is registered.
 
     Exits 0 when all is well, 1 when the measurement failed, 3 when something cannot be reached.
@@ -135,7 +148,7 @@ def test(host: Host = None, redis_url: RedisUrl = None, token: Token = None) -> 
     raise typer.Exit(code)
 
 
-def _settings(**given: Any) -> WorkerSettings:
+def _settings(**given: object) -> WorkerSettings:
     try:
         return load_settings(**given)
     except InvalidInput as error:
@@ -149,21 +162,27 @@ def _labels(pairs: list[str] | None) -> dict[str, str] | None:
         _fail(InvalidInput(f"--label: {error}"))
 
 
-def _supervisor(settings: WorkerSettings) -> Any:
+def _supervisor(settings: WorkerSettings) -> SupervisorLife:
     from worker.models import ModelStore
     from worker.supervisor import Supervisor
 
     token = settings.token.get_secret_value() if settings.token else None
-    models = ModelStore(settings.cache_dir, host=settings.host, token=token, max_bytes=settings.worker_max_model_bytes)
+    models = ModelStore(
+        settings.cache_dir,
+        host=settings.host,
+        token=token,
+        max_bytes=settings.worker_max_model_bytes,
+        cache_bytes=settings.worker_max_cache_bytes,
+    )
     return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock())
 
 
-def _fail(error: FleetmarkError) -> Any:
+def _fail(error: FleetmarkError) -> NoReturn:
     Console(stderr=True).print(f"[red]error:[/] {masked(error.detail)}", soft_wrap=True, highlight=False)
     raise typer.Exit(EXIT_USAGE) from error
 
 
-def _print_json(body: Any) -> None:
+def _print_json(body: object) -> None:
     sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -15,6 +15,10 @@ from shared.errors import FieldError, InvalidInput
 
 DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
+MAY_BE_UNSET = (
+    *("host", "redis_url", "token", "worker_state_dir", "worker_spool_dir", "worker_cache_dir"),
+    *("worker_price_per_hour", "worker_max_cache_bytes"),
+)
 
 
 class WorkerSettings(BaseSettings):
@@ -31,7 +35,9 @@ class WorkerSettings(BaseSettings):
 
     worker_host: str = Field(default="127.0.0.1", description="address that the worker's own info server listens on")
     worker_port: int = Field(default=8081, ge=0, le=65535, description="port of the worker's own info server; 0 turns it off")
-    worker_type: Literal["white_box", "gray_box", "black_box"] = Field(default="white_box", description="how far the worker sees into what it measures")
+    worker_type: Literal["white_box", "gray_box", "black_box"] = Field(
+        default="white_box", description="how far the worker sees into what it measures"
+    )
     worker_name: str = Field(default="", max_length=200, description="name of the device in reports; default: its host name")
     worker_labels: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict, max_length=64, description="what recipes may ask for, `site=lab,rack=3` or a JSON object"
@@ -41,8 +47,11 @@ class WorkerSettings(BaseSettings):
         default=None, description="identity and unanswered results; default: the user's state folder (`~/.local/state/fleetmark` on Linux)"
     )
     worker_spool_dir: Path | None = Field(default=None, description="results not yet answered; default: `spool` in the state folder")
-    worker_cache_dir: Path | None = Field(default=None, description="fetched models; default: the user's cache folder (`~/.cache/fleetmark` on Linux)")
+    worker_cache_dir: Path | None = Field(
+        default=None, description="fetched models; default: the user's cache folder (`~/.cache/fleetmark` on Linux)"
+    )
     worker_max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that is fetched")
+    worker_max_cache_bytes: int | None = Field(default=None, gt=0, description="what the cache may hold; the least recently used go")
     worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
 
     # Where the system says that a user's files belong; not ours to name.
@@ -50,7 +59,7 @@ class WorkerSettings(BaseSettings):
     xdg_cache_home: Path | None = Field(default=None, validation_alias="XDG_CACHE_HOME", exclude=True)
     local_app_data: Path | None = Field(default=None, validation_alias="LOCALAPPDATA", exclude=True)
 
-    @field_validator("host", "redis_url", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_price_per_hour", "token", mode="before")
+    @field_validator(*MAY_BE_UNSET, mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         """Compose files and unit files pass `NAME=` for what is not set."""

@@ -74,7 +74,7 @@ class Spool:
             except ValidationError as error:
                 aside = path.with_suffix(".unreadable")
                 path.replace(aside)
-                log.error("%s is no result this version can read (%s); kept as %s", path, error.errors()[0]["msg"], aside.name)
+                log.error("%s is no result this version can read (%s); kept as %s", path, error.errors()[0]["msg"], aside.name)  # noqa: TRY400 - the cause is in the text
                 continue
             attachments = {name: path.with_suffix(f".{name}") for name, artifact in result.artifacts.items() if artifact.inline is None}
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
@@ -130,4 +130,3 @@ class Spool:
             entry.path.unlink(missing_ok=True)
             for attachment in entry.attachments.values():
                 attachment.unlink(missing_ok=True)
-

@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 from shared.jobs import MAX_TIMEOUT_S
 from shared.protocol.messages import Artifact, Assignment, Device, HandBack, Result, Started
 from worker.activity import Activity, Key
-from worker.spool import Spool
+from worker.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
@@ -170,7 +170,9 @@ class JobTask:
         started_at = self._clock.now().timestamp()
         speaker = {"worker_id": self.author.worker_id, "incarnation": self.author.incarnation}
         self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **speaker))
-        log.info("attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability)
+        log.info(
+            "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability
+        )
         outcome: Outcome | None = None
         failure = ""
         try:
@@ -205,9 +207,7 @@ class JobTask:
             # Not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
 
-    def _result(
-        self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float
-    ) -> tuple[Result, dict[str, bytes]]:
+    def _result(self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float) -> tuple[Result, dict[str, bytes]]:
         status: Literal["complete", "failed", "cancelled"] = "failed"
         if outcome is not None and outcome.status != "handed_back":
             status = outcome.status
@@ -249,14 +249,13 @@ class JobTask:
 
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
         files: Mapping[str, Path | bytes] = attachments
+        entry: Entry | None = None
         try:
             entry = self._spool.write(result, attachments)
+            files = dict(entry.attachments)
         except OSError as error:
             # The measurement stands, so it is sent; only its way through a crash is lost, and that is said.
             log.error("the result of %s could not be kept on disk (%s): sent without; free some space", result.job_id, error)  # noqa: TRY400
-            entry = None
-        else:
-            files = dict(entry.attachments)
         try:
             self._outbox.deliver(result, files)
         except Unavailable as error:

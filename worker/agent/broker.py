@@ -44,7 +44,8 @@ class Broker:
             url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
         )
         self._scripts = {
-            name: self._redis.register_script(getattr(scripts, name)) for name in ("REGISTER", "HEARTBEAT", "DEREGISTER", "CLAIM", "RELEASE")
+            name: self._redis.register_script(getattr(scripts, name))
+            for name in ("REGISTER", "HEARTBEAT", "DEREGISTER", "CLAIM", "RELEASE")
         }
 
     def _run(self, script: str, *arguments: object) -> Any:
@@ -115,7 +116,7 @@ class Broker:
     def unacknowledged(self, worker_id: str) -> int:
         """How many messages this worker has taken and not acknowledged yet."""
         with self._answering():
-            return int(cast("int", self._redis.hlen(f"unacked:{worker_id}")))
+            return self._redis.hlen(f"unacked:{worker_id}")
 
     def drop_unacknowledged(self, worker_id: str) -> None:
         """Forget what an earlier process of this worker had taken and not acknowledged.

@@ -39,7 +39,8 @@ class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     def _keep(self, reason: str, message: Any) -> None:
         headers = dict(message.headers or {})
         try:
-            self.dead_letter(reason, {"headers": {name: headers[name] for name in ("id", "task") if name in headers}, "body": message.body})
+            body = message.body.decode(errors="replace") if isinstance(message.body, bytes) else message.body
+            self.dead_letter(reason, {"headers": {name: headers[name] for name in ("id", "task") if name in headers}, "body": body})
         except Unavailable as error:
             log.error("a dead letter could not be kept: %s", error)  # noqa: TRY400 - the cause is in the text
 

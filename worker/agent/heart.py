@@ -23,28 +23,26 @@ class Heart:
         *,
         broker: Broker,
         activity: Activity,
-        worker_id: Callable[[], str],
+        worker_id: str,
         unanswered: Callable[[], Sequence[Key]],
         every_s: float,
         on_cancelled: Callable[[Key], None],
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
-        on_away: Callable[[], None],
         on_back: Callable[[], None],
     ) -> None:
         """
         Args:
             on_unknown: Redis lost its memory; may raise `Unavailable`, and is called again at the next beat.
-            on_away: the first beat that does not reach Redis.
             on_back: the first beat that succeeds after one that did not.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
         self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
-        self._on_away, self._on_back = on_away, on_back
+        self._on_back = on_back
         self._wake = Event()
         self._closed = Event()
-        self._away = False
+        self.away = False  # whether the last beat did not reach Redis
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
         activity.listen(self._wake.set)
 
@@ -58,10 +56,9 @@ class Heart:
             try:
                 self.beat()
             except Unavailable as error:
-                if not self._away:
+                if not self.away:
                     log.warning("%s; measuring goes on, and this is tried again", error.detail)
-                    self._away = True
-                    self._on_away()
+                    self.away = True
                 failures += 1
                 # Sooner than a beat at first: a restarted Redis is back in a second. Changes of status do not hurry it.
                 self._closed.wait(min(self._every_s, 0.5 * 2 ** min(failures - 1, 5)))
@@ -74,15 +71,15 @@ class Heart:
     def beat(self) -> None:
         now = self._activity.snapshot()
         held = [*([now.job] if now.job else []), *self._unanswered()][:HELD_AT_MOST]
-        answer: Beat = self._broker.heartbeat(self._worker_id(), now, list(dict.fromkeys(held)))
+        answer: Beat = self._broker.heartbeat(self._worker_id, now, list(dict.fromkeys(held)))
         if answer.conflict:
             self._on_conflict()
             return
         if not answer.known:
             log.warning("Redis does not know this worker any more; registering again")
             self._on_unknown()
-        if self._away:
-            self._away = False
+        if self.away:
+            self.away = False
             log.info("Redis is back")
             self._on_back()
         if now.job and now.job[0] in answer.cancelled:

@@ -8,38 +8,89 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared.errors import InvalidInput
+from shared.ids import SHA256
+from worker.activity import Snapshot
 from worker.agent.capabilities import offers
 from worker.hardware import Hardware
+from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
 Describe = Callable[[], dict[str, Any]]
 
 
-def describe(hardware: Hardware, *, agent_id: str, agent_type: str, device_name: str, models: list[dict[str, Any]], version: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Vitals:
+    """How the worker is right now; `agent_id` is empty until it has registered."""
+
+    agent_id: str = ""
+    broker_connected: bool = False
+    doing: Snapshot = field(default_factory=Snapshot)
+    at: datetime | None = None
+
+    def as_health(self) -> dict[str, Any]:
+        return {
+            "status": "healthy" if self.agent_id and self.broker_connected else "degraded",
+            "agent_id": self.agent_id,
+            "registered": bool(self.agent_id),
+            "broker_connected": self.broker_connected,
+            "worker_status": self.doing.status,
+            "current_job": self.doing.job[0] if self.doing.job else None,
+            "stage": self.doing.stage,
+            "progress": self.doing.progress,
+            "timestamp": self.at.isoformat() if self.at else None,
+        }
+
+
+def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Callable[[], Vitals], version: str) -> InfoServer | None:
+    """The server that the settings ask for; None where they turn it off.
+
+    Raises:
+        InvalidInput: its address is taken.
+    """
+    if settings.worker_port == 0:
+        return None
+
+    def info() -> dict[str, Any]:
+        return describe(hardware, settings, agent_id=vitals().agent_id, version=version)
+
+    try:
+        server = InfoServer(settings.worker_host, settings.worker_port, info=info, health=lambda: vitals().as_health())
+    except OSError as error:
+        raise InvalidInput(
+            f"the info server cannot listen on {settings.worker_host}:{settings.worker_port} ({error.strerror}): "
+            "another worker on this host? Choose another port with --http-port (FLEETMARK_WORKER_PORT), or 0 for none"
+        ) from error
+    log.info("info at %s/api/v1/info", server.address)
+    return server
+
+
+def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, version: str) -> dict[str, Any]:
     """The body of `/api/v1/info`, with memory and GPUs as they are now."""
     present = hardware.with_present_load()
     metrics = ["latency", "throughput", "memory_usage", *(["gpu_utilization"] if present.gpus.devices else [])]
     return {
         "agent_id": agent_id,
-        "agent_type": agent_type,
+        "agent_type": settings.worker_type,
         "version": version,
         "system_info": {
-            "system": {**asdict(present.system), "device_name": device_name},
+            "system": {**asdict(present.system), "device_name": settings.device_name},
             "cpu": {**asdict(present.cpu), "features": list(present.cpu.features)},
             "memory": asdict(present.memory),
             "gpus": [_gpu(gpu) for gpu in present.gpus.devices],
             "frameworks": [asdict(framework) for framework in present.frameworks],
             "execution_providers": [asdict(provider) for provider in present.onnxruntime.providers],
             "capabilities": [asdict(offer) for offer in offers(present)],
-            "models": models,
+            "models": cached_models(settings.cache_dir),
             "metrics": metrics,
         },
     }
@@ -60,12 +111,11 @@ def _gpu(gpu: Any) -> dict[str, Any]:
 
 
 def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
-    """Models in the cache, by content: file names there are hashes."""
-    folder = cache_dir / "models"
+    """Files in the model cache, which names them by their content."""
+    folder = cache_dir / "blobs"
     if not folder.is_dir():
         return []
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and len(path.name.split(".")[0]) == 64]
-    return [{"sha256": path.name.split(".")[0], "size": path.stat().st_size} for path in files]
+    return [{"sha256": path.name, "size": path.stat().st_size} for path in sorted(folder.iterdir()) if SHA256.fullmatch(path.name)]
 
 
 class InfoServer:

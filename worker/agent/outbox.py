@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from shared.protocol.messages import Artifact, HandBack, Result, Started
 from worker.agent.broker import Broker
 from worker.agent.uploads import Refused, Uploads
-from worker.spool import Key, Spool
+from worker.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Outbox:
         self._app, self._worker_id, self._broker = app, worker_id, broker
         self._spool, self._uploads, self._clock, self._poll_s = spool, uploads, clock, poll_s
         self._wake = Event()
-        self._closed = False
+        self._closed = Event()
         self._thread = Thread(target=self._watch, name="outbox", daemon=True)
 
     def start(self) -> None:
@@ -97,9 +97,9 @@ class Outbox:
 
     def _watch(self) -> None:
         """Asleep without a result on its way; otherwise every two seconds: read answers, send again what is due."""
-        while not self._closed:
+        while not self._closed.is_set():
             self._wake.wait(self._poll_s if self._spool.keys() else None)
-            if self._closed:
+            if self._closed.is_set():
                 return
             self._wake.clear()
             try:
@@ -127,11 +127,8 @@ class Outbox:
                 self.deliver(entry.result, dict(entry.attachments))
                 log.info("sent the result of attempt %d of %s again", entry.result.attempt, entry.result.job_id)
 
-    def pending(self) -> list[Key]:
-        return self._spool.keys()
-
     def close(self) -> None:
-        self._closed = True
+        self._closed.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)

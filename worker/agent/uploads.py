@@ -53,7 +53,9 @@ class Uploads:
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             final = 400 <= status < 500 and status not in PASSING
-            raise (Refused if final else Unavailable)(f"the orchestrator answered {status} to {name}: {error.response.text[:300]}") from error
+            raise (Refused if final else Unavailable)(
+                f"the orchestrator answered {status} to {name}: {error.response.text[:300]}"
+            ) from error
         except (httpx.HTTPError, OSError) as error:
             raise Unavailable(f"{name} was not sent: {error}") from error
 

@@ -68,7 +68,7 @@ class Hardware:
     def found(self) -> dict[str, Found]:
         """Every known capability, and whether this device has what it needs. Whether an engine can use it is not asked here."""
         providers = {provider.name: provider for provider in self.onnxruntime.providers}
-        answers = {capability: Found(False, "not looked for by this version") for capability in LABELS}
+        answers = {capability: Found(False, "this version does not measure it") for capability in LABELS}
         for name, capability in CAPABILITY_OF_PROVIDER.items():
             provider = providers.get(name)
             if provider is not None and provider.opens:

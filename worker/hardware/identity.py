@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,8 @@ from typing import IO, Any
 from shared.errors import Conflict
 from worker.durable import write_durably
 
-try:
+if sys.platform != "win32":  # there is no proof there: after a crash the registry must see one heartbeat timeout pass
     import fcntl
-except ImportError:  # Windows: no proof, so after a crash the registry must see one heartbeat timeout pass
-    fcntl = None  # type: ignore[assignment]  # the module, or None
 
 IDENTITY_FILE = "identity.json"
 LOCK_FILE = "worker.lock"
@@ -76,9 +75,21 @@ def known_udid(folder: Path) -> str:
     return str(_read(folder / IDENTITY_FILE).get("udid", ""))
 
 
+def lock_holder(path: Path) -> str:
+    """Process id of the living worker that uses this folder; empty when none does."""
+    if sys.platform == "win32" or not path.exists():
+        return ""
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().strip()
+    return ""
+
+
 def _locked(path: Path) -> IO[str]:
     lock = path.open("a+")
-    if fcntl is None:
+    if sys.platform == "win32":
         return lock
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +110,7 @@ def _locked(path: Path) -> IO[str]:
 def _place(lock: IO[str]) -> str:
     """Names this file on this running machine; empty where that cannot be told."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    if fcntl is None or not boot.exists():
+    if sys.platform == "win32" or not boot.exists():
         return ""
     status = os.fstat(lock.fileno())
     return f"{boot.read_text().strip()}/{status.st_dev}/{status.st_ino}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 # The first use of CUDA may compile kernels and page in a gigabyte of libraries from a slow card.
 PROBE_TIMEOUT_S = 180
@@ -54,11 +55,11 @@ def read_onnxruntime() -> OnnxRuntime:
     return OnnxRuntime(version=first["version"], providers=tuple(providers))
 
 
-def _provider(name: str, answer: dict[str, object]) -> Provider:
+def _provider(name: str, answer: dict[str, Any]) -> Provider:
     return Provider(name, opens=not answer["error"], why=str(answer["error"]))
 
 
-def _try(provider: str) -> dict[str, object | list[str]]:
+def _try(provider: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "worker.hardware.probe", provider]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
@@ -68,5 +69,5 @@ def _try(provider: str) -> dict[str, object | list[str]]:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
         return {"error": f"the probe of {provider} ended with {how}: {last}"}
-    answer: dict[str, object] = json.loads(child.stdout.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(child.stdout.strip().splitlines()[-1])
     return answer

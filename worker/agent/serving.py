@@ -1,0 +1,173 @@
+"""A registered worker at work: the broker, the queue reader, the heartbeat and the outbox put together, and taken apart in order."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from shared.capabilities import worker_queue
+from shared.clock import Clock
+from shared.errors import InvalidInput, Unavailable
+from shared.protocol.messages import Device
+from shared.workers import Registration
+from worker.activity import Activity, Key
+from worker.agent.broker import Broker
+from worker.agent.consumer import CeleryConsumer
+from worker.agent.heart import Heart
+from worker.agent.outbox import Outbox
+from worker.agent.registration import Registered
+from worker.agent.uploads import Uploads
+from worker.settings import WorkerSettings
+from worker.spool import Spool
+from worker.tasks import Author, JobTask, SupervisorPort
+
+log = logging.getLogger(__name__)
+
+STOP_AGAIN_S = 0.5  # a job between its claim and its first process is told again
+HAND_BACK_WITHIN_S = 60.0
+ACKNOWLEDGE_WITHIN_S = 5.0
+LOOP_ENDS_WITHIN_S = 15.0
+
+
+class SupervisorLife(SupervisorPort, Protocol):
+    """A supervisor with its lifetime."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Serving:
+    """Takes jobs under one worker id, from `start` to `leave`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        registered: Registered,
+        registration: Registration,
+        *,
+        device: Device,
+        supervisor: SupervisorPort,
+        clock: Clock,
+        on_unknown: Callable[[], None],
+        on_conflict: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            on_unknown: Redis does not know this worker any more; registers again, or raises `Unavailable`.
+            on_conflict: another process speaks for this device now.
+
+        Raises:
+            InvalidInput: the spool folder cannot be written.
+        """
+        self.worker_id = registered.worker_id
+        self.activity = Activity()
+        self._supervisor, self._clock = supervisor, clock
+        self._broker = Broker(registered.broker_url, registration.incarnation, settings.heartbeat_timeout_s, clock)
+        token = settings.token.get_secret_value() if settings.token else None
+        uploads = Uploads(settings.host, token) if settings.host else None
+        spool = _open_spool(settings)
+        self._consumer = CeleryConsumer(
+            broker_url=registered.broker_url,
+            worker_id=self.worker_id,
+            queues=(*registration.capabilities, worker_queue(self.worker_id)),
+            nodename=f"{_plain(settings.device_name)}@{self.worker_id}",
+            handle=lambda args, kwargs: self._task(args, kwargs),
+            dead_letter=self._broker.dead_letter,
+            clock=clock,
+        )
+        self.outbox = Outbox(
+            app=self._consumer.app, worker_id=self.worker_id, broker=self._broker, spool=spool, uploads=uploads, clock=clock
+        )
+        self._task = JobTask(
+            author=Author(self.worker_id, registration.incarnation, device, registration.version),
+            supervisor=supervisor,
+            broker=self._broker,
+            outbox=self.outbox,
+            spool=spool,
+            activity=self.activity,
+            clock=clock,
+            inline_everything=uploads is None,
+        )
+        self.heart = Heart(
+            broker=self._broker,
+            activity=self.activity,
+            worker_id=self.worker_id,
+            unanswered=spool.keys,
+            every_s=settings.heartbeat_s,
+            on_cancelled=lambda job: supervisor.stop(*job, "cancelled"),
+            on_unknown=on_unknown,
+            on_conflict=on_conflict,
+            on_back=self.outbox.hurry,
+        )
+
+    def start(self) -> None:
+        try:
+            self._broker.drop_unacknowledged(self.worker_id)
+        except Unavailable as error:
+            log.debug("%s", error)  # the heartbeat says it
+        self.heart.start()
+        self.outbox.start()
+        self._consumer.start()
+
+    def leave(self, *, finish: bool) -> None:
+        """Take no further job, end the one in hand, acknowledge it, say goodbye.
+
+        Args:
+            finish: let the job in hand run to its end, however long; otherwise it is handed back.
+        """
+        job = self.activity.snapshot().job
+        log.info("stopping%s", f": {'finishing' if finish else 'handing back'} {job[0]}" if job else "")
+        self.activity.stop()
+        self._consumer.stop_taking()
+        if finish:
+            while not self.activity.wait_idle(60):
+                log.info("still finishing; a second signal ends it at once")
+        else:
+            self._hand_back()
+        self._await_acknowledgement()
+        if not self._consumer.close(LOOP_ENDS_WITHIN_S):
+            log.warning("the queue reader did not end within %g s", LOOP_ENDS_WITHIN_S)
+        self.heart.close()
+        try:
+            self._broker.deregister(self.worker_id)
+        except Unavailable as error:
+            log.warning("could not say goodbye (%s); this worker counts as faulty until it is back", error.detail)
+        self.outbox.close()
+        self._broker.close()
+
+    def _hand_back(self) -> None:
+        until = self._clock.monotonic() + HAND_BACK_WITHIN_S
+        job: Key | None
+        while (job := self.activity.snapshot().job) is not None:
+            if self._clock.monotonic() > until:
+                log.error("%s could not be handed back within %g s; the watch will find it", job[0], HAND_BACK_WITHIN_S)
+                return
+            self._supervisor.stop(*job, "handed_back")
+            self.activity.wait_idle(STOP_AGAIN_S)
+
+    def _await_acknowledgement(self) -> None:
+        """Celery acknowledges in its loop, a moment after the task has returned."""
+        until = self._clock.monotonic() + ACKNOWLEDGE_WITHIN_S
+        try:
+            while self._broker.unacknowledged(self.worker_id) and self._clock.monotonic() < until:
+                self._clock.sleep(0.05)
+        except Unavailable as error:
+            log.debug("not acknowledged: %s", error)  # the claim is released and the attempt over: the watch sees to it
+
+
+def _open_spool(settings: WorkerSettings) -> Spool:
+    try:
+        return Spool(settings.spool_dir)
+    except OSError as error:
+        raise InvalidInput(
+            f"the spool folder {settings.spool_dir} cannot be written ({error.strerror}): "
+            "make it writable, or set FLEETMARK_WORKER_SPOOL_DIR to one that is"
+        ) from error
+
+
+def _plain(name: str) -> str:
+    """A device's name as the first half of a Celery node name: no `@`, no space."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "device"

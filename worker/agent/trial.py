@@ -1,0 +1,135 @@
+"""`test`: the way to the orchestrator, to the broker, and one tiny measurement, each a step that says what it saw."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import redis
+
+from shared.protocol.messages import Assignment
+from shared.workloads import ModelRef, Warmup, Workload
+from worker.agent.capabilities import offered
+from worker.agent.registration import reachable_broker
+from worker.agent.serving import SupervisorLife
+from worker.hardware import detect
+from worker.hardware.probe import PROBE_MODEL
+from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from worker.supervisor import Outcome
+
+FAILED, UNREACHABLE = 1, 3
+TIMEOUT_S = 10.0
+TRIAL_CAMPAIGN = f"campaign-{'0' * 18}"
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    found: str
+    exit_code: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+
+def try_out(settings: WorkerSettings, supervisor: SupervisorLife) -> Iterator[Step]:
+    """Each step as it ends; the later ones are tried whatever became of the earlier."""
+    broker_url = settings.redis_url
+    if settings.host is not None:
+        health, named = _orchestrator(settings.host)
+        yield health
+        if health.ok:
+            yield _token(settings)
+        broker_url = broker_url or named
+    if broker_url is not None:
+        yield _broker(broker_url)
+    yield from _measurement(supervisor)
+
+
+def _orchestrator(host: str) -> tuple[Step, str | None]:
+    """Its health, and the address of its broker as health tells it (without the password that registration gives)."""
+    try:
+        answer = httpx.get(f"{host}/api/health", timeout=TIMEOUT_S)
+        body = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        return Step("orchestrator", f"{host} does not answer as one: {error}", UNREACHABLE), None
+    parts = body.get("redis", {})
+    broker = f"redis://{parts['host']}:{parts['port']}/0" if parts.get("host") else None
+    step = Step(
+        "orchestrator", f"{host} is {body.get('status')}, version {body.get('version', 'unknown')}", 0 if answer.is_success else UNREACHABLE
+    )
+    return step, reachable_broker(broker, host) if broker else None
+
+
+def _token(settings: WorkerSettings) -> Step:
+    headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
+    try:
+        answer = httpx.get(f"{settings.host}/api/workers", headers=headers, timeout=TIMEOUT_S)
+    except httpx.HTTPError as error:
+        return Step("token", f"{settings.host} does not answer: {error}", UNREACHABLE)
+    if answer.status_code in (401, 403):
+        return Step("token", f"refused with {answer.status_code}: set FLEETMARK_TOKEN or give --token", FAILED)
+    if not answer.is_success:
+        return Step("token", f"GET /api/workers answered {answer.status_code}", UNREACHABLE)
+    return Step("token", f"accepted; {answer.json().get('count', 0)} workers are registered")
+
+
+def _broker(url: str) -> Step:
+    parts = urlsplit(url)
+    address = f"{parts.hostname}:{parts.port or 6379}"
+    client: redis.Redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    try:
+        client.ping()
+    except redis.AuthenticationError:
+        return Step("broker", f"{address} answers, and wants the password that registration brings")
+    except redis.RedisError as error:
+        return Step("broker", f"{address} does not answer: {error}; open the port to this device, or give --redis-url", UNREACHABLE)
+    finally:
+        client.close()
+    return Step("broker", f"{address} answers")
+
+
+def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
+    capabilities = offered(detect())
+    if not capabilities:
+        yield Step("measurement", "no engine on this device: python -m worker.cli validate", FAILED)
+        return
+    supervisor.start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="fleetmark-test-") as folder:
+            path = Path(folder) / "tiny.onnx"
+            path.write_bytes(PROBE_MODEL)
+            for number, capability in enumerate(capabilities, start=1):
+                outcome = supervisor.run(_assignment(path, capability, number), lambda _stage, _progress: None)
+                yield _judged(capability, outcome)
+    finally:
+        supervisor.close()
+
+
+def _assignment(path: Path, capability: str, number: int) -> Assignment:
+    workload = Workload(
+        model=ModelRef(source=path.as_uri(), name=path.name),
+        inferences=20,
+        repeats=1,
+        warmup=Warmup(min_calls=3, min_s=0.0),
+        timeout_s=300.0,
+    )
+    return Assignment(
+        job_id=f"{TRIAL_CAMPAIGN}-job-{number}", campaign_id=TRIAL_CAMPAIGN, attempt=1, capability=capability, workload=workload
+    )
+
+
+def _judged(capability: str, outcome: Outcome) -> Step:
+    name = f"measurement on {capability}"
+    if outcome.status != "complete" or outcome.summary is None:
+        return Step(name, outcome.error or outcome.status, FAILED)
+    inference = outcome.summary.inference
+    return Step(name, f"{inference.n} inferences of a 2 × 2 product, median {inference.median * 1000:.1f} µs")
