@@ -1,0 +1,237 @@
+"""The statistics against scipy, against published tables, and against samples whose truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats as scipy_stats
+
+from shared import stats
+from shared.measurements import PERCENTILE_FLOORS, RawRepeat
+from shared.stats import Floats
+
+TIMINGS = arrays(np.float64, st.integers(2, 60), elements=st.floats(0.001, 1e6))
+
+
+def repeats_of(*medians_ms: float, inferences: int = 3) -> list[RawRepeat]:
+    return [RawRepeat(index, 1_000_000, [], [int(median * 1e6)] * inferences) for index, median in enumerate(medians_ms)]
+
+
+@given(TIMINGS)
+@settings(max_examples=50, deadline=None)
+def test_ranks_are_scipys_also_with_ties(values: Floats) -> None:
+    rounded = np.round(values)
+    np.testing.assert_allclose(stats.ranks(rounded), scipy_stats.rankdata(rounded))
+
+
+@given(TIMINGS)
+@settings(max_examples=50, deadline=None)
+def test_spearman_is_scipys(values: Floats) -> None:
+    rounded = np.round(values)
+    expected = 0.0 if np.ptp(rounded) == 0 else float(scipy_stats.spearmanr(rounded, np.arange(rounded.size)).statistic)
+    assert stats.spearman(rounded) == pytest.approx(expected, abs=1e-9)
+
+
+@given(TIMINGS, TIMINGS)
+@settings(max_examples=50, deadline=None)
+def test_the_rank_sum_score_is_that_of_scipys_mann_whitney(first: Floats, rest: Floats) -> None:
+    first, rest = np.round(first), np.round(rest)
+    score = stats.rank_sum_score(first, rest)
+    if np.ptp(np.concatenate([first, rest])) == 0:
+        assert score == 0
+    else:
+        expected = scipy_stats.mannwhitneyu(first, rest, method="asymptotic", use_continuity=False)
+        assert math.erfc(abs(score) / math.sqrt(2)) == pytest.approx(float(expected.pvalue), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4])
+def test_the_student_quantiles_are_right(degrees: int) -> None:
+    assert stats.STUDENT_T_975[degrees] == pytest.approx(float(scipy_stats.t.ppf(0.975, degrees)), abs=1e-8)
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 10, 20, 50, 200, 1000, 1001, 5000])
+def test_the_median_interval_has_the_exact_level_it_states(n: int) -> None:
+    interval = stats.describe(np.arange(n, dtype=np.float64)).median_ci_within
+    assert interval is not None
+    rank = int(interval.low) + 1  # values are 0..n-1, so that a value is its rank less one
+    assert interval.high == n - rank
+    exact = 1 - 2 * float(scipy_stats.binom.cdf(rank - 1, n, 0.5))
+    narrower = 1 - 2 * float(scipy_stats.binom.cdf(rank, n, 0.5))
+    if n <= stats.NORMAL_APPROXIMATION_FROM:
+        assert interval.level == pytest.approx(exact, abs=1e-12)
+        assert exact >= 0.95 > narrower  # the narrowest that keeps 95 %
+    else:
+        assert interval.level == 0.95
+        assert 0.95 <= exact < 0.958
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 9])
+def test_intervals_over_repeats_cover_the_truth_as_often_as_they_say(n: int) -> None:
+    """Medians of processes that differ from process to process (3 %) around a known 10 ms."""
+    random = np.random.default_rng(n)
+    trials, covered, level = 4000, 0, 0.0
+    for _ in range(trials):
+        interval = stats.median_interval_of_repeats(random.normal(10.0, 0.3, n).tolist())
+        assert interval is not None
+        covered += interval.low <= 10.0 <= interval.high
+        level = interval.level
+    error = math.sqrt(level * (1 - level) / trials)
+    assert abs(covered / trials - level) < 4 * error
+
+
+def test_the_interval_within_the_pooled_sample_understates_the_truth_between_processes() -> None:
+    """Why the process is the unit of replication: the same samples, grouped and not."""
+    random = np.random.default_rng(5)
+    hits = {"over repeats": 0, "within": 0}
+    for _ in range(200):
+        series = [random.normal(random.normal(10.0, 0.5), 0.2, 100) for _ in range(6)]
+        summary = stats.summarise([RawRepeat(index, 1, [], (values * 1e6).astype(int).tolist()) for index, values in enumerate(series)])
+        over, within = summary.inference.median_ci, summary.inference.median_ci_within
+        assert over is not None
+        assert within is not None
+        hits["over repeats"] += over.low <= 10.0 <= over.high
+        hits["within"] += within.low <= 10.0 <= within.high
+    assert hits["over repeats"] >= 0.93 * 200
+    assert hits["within"] <= 0.5 * 200
+
+
+def test_one_repeat_gives_no_interval_and_says_why() -> None:
+    inference = stats.summarise(repeats_of(2.0)).inference
+    assert inference.median_ci is None
+    assert inference.missing["median_ci"] == "needs 2 repeats, has 1"
+
+
+@pytest.mark.parametrize("name", list(PERCENTILE_FLOORS))
+def test_a_percentile_appears_at_its_floor_and_not_one_sample_earlier(name: str) -> None:
+    rank, floor = PERCENTILE_FLOORS[name]
+    values = np.random.default_rng(1).lognormal(size=floor)
+    enough, short = stats.describe(values), stats.describe(values[:-1])
+    assert getattr(enough, name) == pytest.approx(float(np.percentile(values, rank)))
+    assert name not in enough.missing
+    assert getattr(short, name) is None
+    assert short.missing[name] == f"needs {floor} samples, has {floor - 1}"
+
+
+def test_the_floors_are_those_of_mlperf() -> None:
+    assert {name: floor for name, (_, floor) in PERCENTILE_FLOORS.items()} == {
+        "p75": 24,
+        "p90": 64,
+        "p95": 130,
+        "p97": 219,
+        "p99": 662,
+        "p999": 6636,
+    }
+
+
+def test_outliers_are_counted_and_stay_in_the_sample() -> None:
+    values = [10.0, 10.1, 10.2, 10.1, 10.0, 10.2, 10.1, 50.0, 0.1]
+    described = stats.describe(values)
+    assert described.outliers == 2
+    assert (described.n, described.max, described.min, described.first) == (9, 50.0, 0.1, 10.0)
+
+
+def test_a_sample_of_one_has_no_spread() -> None:
+    described = stats.describe([3.0])
+    assert (described.median, described.stddev) == (3.0, None)
+
+
+def test_an_empty_sample_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        stats.describe([])
+
+
+def test_mser5_cuts_where_the_series_settles() -> None:
+    random = np.random.default_rng(3)
+    settled = random.normal(10, 0.1, 200)
+    settled[:40] += 5
+    assert stats.mser5_cut(settled) == 40
+    assert stats.mser5_cut(np.full(50, 7.0)) == 0
+    assert stats.mser5_cut(np.ones(3)) == 0
+
+
+def test_mser5_is_that_of_its_definition() -> None:
+    """The slow form straight from White (1997) as the truth for the one with running sums."""
+    values = np.random.default_rng(8).lognormal(sigma=0.5, size=103)
+    batches = values[:100].reshape(-1, 5).mean(axis=1)
+    errors = [float(np.var(batches[cut:]) / batches[cut:].size) for cut in range(11)]
+    assert stats.mser5_cut(values) == 5 * int(np.argmin(errors))
+
+
+@pytest.mark.parametrize("n", [50, 100, 1000])
+def test_a_steady_series_is_called_steady_nineteen_times_in_twenty(n: int) -> None:
+    random = np.random.default_rng(n)
+    alarms = sum(stats.steadiness(random.lognormal(2, 0.1, n)) != "steady" for _ in range(600))
+    assert alarms / 600 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 600)
+
+
+@pytest.mark.parametrize("shape", ["warm-up", "step", "drift"])
+def test_a_series_that_moves_is_called_not_steady(shape: str) -> None:
+    random = np.random.default_rng(11)
+    time = np.arange(200)
+    move = {"warm-up": 5 * np.exp(-time / 15), "step": 2.0 * (time < 60), "drift": time / 200}[shape]
+    found = sum(stats.steadiness(random.normal(10, 0.3, 200) + move) == "not steady" for _ in range(100))
+    assert found >= 95
+
+
+def test_too_few_samples_say_nothing_of_steadiness() -> None:
+    assert stats.steadiness(list(range(49))) == "unknown"
+    assert stats.steadiness(list(range(50))) == "not steady"
+
+
+@pytest.mark.parametrize(
+    ("alarms", "repeats", "verdict"),
+    [
+        (0, 5, "steady"),
+        (1, 5, "steady"),
+        (2, 5, "not steady"),
+        (1, 1, "not steady"),
+        (1, 3, "steady"),
+        (2, 3, "not steady"),
+        (3, 20, "steady"),
+    ],
+)
+def test_a_job_is_not_steady_when_chance_does_not_explain_its_repeats(alarms: int, repeats: int, verdict: str) -> None:
+    moved: list[stats.Steadiness] = ["not steady"] * alarms
+    still: list[stats.Steadiness] = ["steady"] * (repeats - alarms)
+    assert stats.steadiness_of_repeats(moved + still) == verdict
+
+
+def test_percentiles_come_from_merged_samples_and_not_from_averages() -> None:
+    """Two repeats of unlike tails: the p90 of all differs from the mean of the two p90."""
+    low, high = np.full(100, 1.0), np.linspace(1.0, 100.0, 100)
+    repeats = [RawRepeat(0, 1, [], (low * 1e6).astype(int).tolist()), RawRepeat(1, 1, [], (high * 1e6).astype(int).tolist())]
+    merged = float(np.percentile(np.concatenate([low, high]), 90))
+    assert stats.summarise(repeats).inference.p90 == pytest.approx(merged, rel=1e-6)
+    assert merged != pytest.approx((np.percentile(low, 90) + np.percentile(high, 90)) / 2, rel=0.1)
+
+
+def test_a_summary_takes_loads_from_all_processes_and_the_largest_peak() -> None:
+    repeats = [
+        RawRepeat(0, 9_000_000, [5], [2_000_000, 4_000_000], 6_500_000, 100.0, 120.0, 30.0, "VmHWM", 150.0),
+        RawRepeat(1, 5_000_000, [5, 6], [3_000_000, 3_000_000], 6_500_000, 101.0, 119.0, 30.0, "VmHWM", 50.0),
+    ]
+    summary = stats.summarise(repeats, [4_000_000], "precision reached")
+    assert (summary.load.first, summary.load.n, summary.load.median) == (9.0, 3, 5.0)
+    assert (summary.load_peak_mb, summary.inference_peak_mb, summary.memory_method) == (101.0, 120.0, "VmHWM")
+    assert summary.throughput_per_s == pytest.approx(4 / 0.013)
+    assert summary.cpu_percent == pytest.approx(100.0)
+    assert [repeat.warmups for repeat in summary.repeats] == [1, 2]
+    assert summary.stopped_because == "precision reached"
+
+
+def test_the_relative_half_width_is_of_the_median() -> None:
+    interval = stats.median_interval_of_repeats([9.0, 9.5, 10.0, 10.5, 11.0, 10.0])
+    assert stats.relative_half_width(interval, 10.0) == pytest.approx(0.1)
+    assert stats.relative_half_width(None, 10.0) is None
+
+
+def test_a_million_samples_are_summarised() -> None:
+    """A quadratic step anywhere would not end."""
+    values = np.random.default_rng(0).lognormal(size=1_000_000)
+    assert stats.steadiness(values) in ("steady", "not steady")
+    assert stats.describe(values).p999 is not None
