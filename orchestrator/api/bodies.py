@@ -1,0 +1,116 @@
+"""Bodies: read raw, so that the Content-Type of `curl -d` does not matter, validated whole, every mistake named at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar, get_args
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from shared.errors import BadRequest, FieldError, InvalidInput, nearest
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 100 000 jobs
+SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
+BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = Annotated[bytes, Depends(_raw_body)]
+
+
+def described(*models: type[BaseModel], example: Any, required: bool = True, yaml: str | None = None) -> dict[str, Any]:
+    """The description of a body that is read raw: its schema, one example, and that YAML is taken too where it is."""
+    BODIES.update({model.__name__: model for model in models})
+    schema = {SCHEMA_KEY: [model.__name__ for model in models]}
+    content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}
+    if yaml is not None:
+        content["application/yaml"] = {"schema": {"type": "string"}, "example": yaml}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def parse(model: type[M], raw: bytes) -> M:
+    """Validate a JSON body.
+
+    Raises:
+        BadRequest: it is not JSON.
+        InvalidInput: it is, and something in it is wrong; `fields` names everything that is.
+    """
+    refuse_nul(raw)
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+        if items[0]["type"] == "json_invalid":
+            raise BadRequest(_not_json(raw, items[0]["msg"])) from error
+        fields = [_field_error(model, item) for item in items[:MAX_FIELDS]]
+        more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+        first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
+        raise InvalidInput(f"the body is not valid: {first}{more}", fields=fields) from error
+
+
+def parse_optional(model: type[M], raw: bytes) -> M:
+    """The same for a body that may be left out."""
+    return parse(model, raw) if raw.strip() else model()
+
+
+def read_json(raw: bytes) -> Any:
+    """A JSON body whose shape is not known yet.
+
+    Raises:
+        BadRequest: it is not JSON.
+    """
+    refuse_nul(raw)
+    try:
+        return from_json(raw)
+    except ValueError as error:
+        raise BadRequest(_not_json(raw, str(error))) from error
+
+
+def refuse_nul(raw: bytes) -> None:
+    """
+    Raises:
+        InvalidInput: a text holds the character NUL, which PostgreSQL cannot store.
+    """
+    if b"\0" in raw or _NUL.search(raw):
+        raise InvalidInput("a text in the body holds the character NUL (\\u0000), which cannot be stored; leave it out")
+
+
+def _not_json(raw: bytes, why: str) -> str:
+    if not raw.strip():
+        return "the body is empty; this call takes JSON (curl -d '{…}')"
+    return f"the body is not JSON: {why.removeprefix('Invalid JSON: ')}"
+
+
+def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:
+    location, kind = item["loc"], item["type"]
+    path = ".".join(str(part) for part in location)
+    message = item["msg"].removeprefix("Value error, ")
+    context = item.get("ctx", {})
+    if kind == "missing":
+        message = "is required"
+    elif kind == "extra_forbidden":
+        message = f"unknown key {location[-1]!r}: {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
+    elif kind == "too_short":
+        message = f"needs at least {context.get('min_length')}, has {context.get('actual_length')}"
+    elif kind != "value_error":
+        message = f"{message}, not {item['input']!r:.80}"
+    return FieldError(path, message)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed at a place in a body."""
+    here = model
+    for part in location:
+        field = here.model_fields.get(str(part))
+        if field is not None:
+            inner = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type) and issubclass(one, BaseModel)]
+            here = inner[0] if inner else here
+    return list(here.model_fields)

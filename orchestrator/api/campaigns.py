@@ -1,0 +1,207 @@
+"""Campaigns: submit, list, look at, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
+
+from orchestrator.api.bodies import RawBody, described, parse, read_json, refuse_nul
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import CampaignId
+from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from orchestrator.api.times import text
+from orchestrator.operations.cancel import cancel_campaign
+from orchestrator.operations.submit import ShortCampaign, Submitted, submit_recipe, submit_short
+from orchestrator.store.listings import JobHead, campaign, campaign_page, job_heads
+from orchestrator.store.tables import Campaign
+from shared.errors import BadRequest, InvalidInput
+from shared.jobs import CampaignStatus
+from shared.recipes import Recipe, load_recipe, parse_recipe
+
+router = APIRouter(prefix="/api", tags=["campaigns"])
+
+FIRST_JOBS = 100  # shown with a campaign; `jobs_cursor` leads to the rest
+YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/vnd.yaml"})
+SHORT_EXAMPLE = {
+    "model_url": "https://example.org/squeezenet.onnx",
+    "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
+}
+YAML_EXAMPLE = "name: squeezenet-everywhere\nmodel: https://example.org/squeezenet.onnx\non: [cpu.onnx, gpu.cuda.onnx]\ninferences: 200\n"
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the same key again is the same campaign",
+    ),
+]
+
+
+class JobBrief(BaseModel):
+    job_id: str
+    compute_unit: str
+    status: str
+    model: str
+    capability: str | None
+    worker_id: str | None
+    attempt: int
+    error: str | None
+
+
+class Breakdown(BaseModel):
+    pending: int
+    running: int
+    complete: int
+    failed: int
+    cancelled: int
+
+
+class CampaignBrief(BaseModel):
+    campaign_id: str
+    name: str
+    model_url: str
+    status: str
+    total_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    created_at: str
+    ended_at: str | None
+    job_breakdown: Breakdown
+    warnings: list[str]
+
+
+class CampaignBody(CampaignBrief):
+    notes: str
+    labels: dict[str, str]
+    jobs: list[JobBrief] | None = None
+    jobs_cursor: str | None = None
+
+
+class Campaigns(BaseModel):
+    count: int
+    campaigns: list[CampaignBrief]
+    next_cursor: str | None
+
+
+class Cancelled(BaseModel):
+    campaign_id: str
+    status: str
+    cancelled_jobs: int
+
+
+@router.post(
+    "/campaigns",
+    status_code=201,
+    response_model=CampaignBody,
+    responses=documented(400, 409, 413, 422),
+    openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=YAML_EXAMPLE),
+)
+def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    """Submit the short form, or a recipe as JSON or YAML. Validated whole: every mistake is named, and nothing is half accepted."""
+    submitted = _submit(ctx, body, request.headers.get("content-type", ""), idempotency_key)
+    headers = {"Location": f"/api/campaigns/{submitted.campaign.id}"}
+    if submitted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(_with_jobs(ctx, submitted.campaign.id), status_code=201, headers=headers)
+
+
+def _submit(ctx: Ctx, body: bytes, content_type: str, key: str | None) -> Submitted:
+    if is_yaml(content_type):
+        return submit_recipe(ctx, yaml_recipe(body), key)
+    content = read_json(body)
+    if isinstance(content, dict) and not content.keys() & {"model_url", "jobs", "model", "models", "on", "service"}:
+        raise InvalidInput("a campaign needs `model_url` and `jobs` (the short form), or is a recipe: `model` or `models`, and `on`")
+    if isinstance(content, dict) and content.keys() & {"model_url", "jobs"}:
+        return submit_short(ctx, parse(ShortCampaign, body), key)
+    return submit_recipe(ctx, parse_recipe(content), key)
+
+
+def is_yaml(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in YAML_TYPES
+
+
+def yaml_recipe(body: bytes) -> Recipe:
+    """A recipe from YAML bytes.
+
+    Raises:
+        BadRequest: they are not UTF-8.
+        InvalidInput: they are no recipe.
+    """
+    try:
+        recipe = load_recipe(body.decode())
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the recipe is not UTF-8 text: {error}") from error
+    refuse_nul(recipe.model_dump_json().encode())
+    return recipe
+
+
+@router.get("/campaigns", response_model=Campaigns, responses=documented(422))
+def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit = 100, cursor: Cursor = None) -> JSONResponse:
+    """Campaigns, newest first."""
+    key = decode_cursor(cursor, str)
+    with ctx.store.read() as session:
+        found = campaign_page(session, status=status, before=key[0] if key else None, limit=limit + 1)
+        shown = [_brief(one) for one in found[:limit]]
+    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
+    return JSONResponse({"count": len(shown), "campaigns": shown, "next_cursor": more})
+
+
+@router.get("/campaigns/{campaign_id}", response_model=CampaignBody, responses=documented(404, 422))
+def get_campaign(
+    ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="with its first 100 jobs")] = True
+) -> JSONResponse:
+    """One campaign. Its counters are kept, not counted; `jobs_cursor` continues at `GET /jobs?campaign=…&cursor=…`."""
+    return JSONResponse(_with_jobs(ctx, campaign_id, FIRST_JOBS if jobs else None))
+
+
+def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> dict[str, Any]:
+    with ctx.store.read() as session:
+        found = campaign(session, campaign_id)
+        content = _brief(found) | {"notes": found.notes, "labels": found.labels}
+        if first is not None:
+            heads = job_heads(session, campaign_id, limit=first + 1)
+            content["jobs"] = [_job_brief(head) for head in heads[:first]]
+            content["jobs_cursor"] = encode_cursor(campaign_id, heads[first - 1].number) if len(heads) > first else None
+    return content
+
+
+def _brief(one: Campaign) -> dict[str, Any]:
+    return {
+        "campaign_id": one.id,
+        "name": one.name,
+        "model_url": one.model_url,
+        "status": one.status,
+        "total_jobs": one.total_jobs,
+        "completed_jobs": one.complete_jobs,
+        "failed_jobs": one.failed_jobs,
+        "created_at": text(one.created_at),
+        "ended_at": text(one.ended_at),
+        "job_breakdown": {
+            "pending": one.pending_jobs,
+            "running": one.running_jobs,
+            "complete": one.complete_jobs,
+            "failed": one.failed_jobs,
+            "cancelled": one.cancelled_jobs,
+        },
+        "warnings": one.warnings,
+    }
+
+
+def _job_brief(head: JobHead) -> dict[str, Any]:
+    content = head._asdict()
+    del content["number"]
+    return content
+
+
+@router.post("/campaigns/{campaign_id}/cancel", response_model=Cancelled, responses=documented(404, 409))
+def cancel(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
+    """Cancel every job of a campaign that has not ended. One that is cancelled already stays so."""
+    ended, cancelled = cancel_campaign(ctx, campaign_id)
+    return JSONResponse({"campaign_id": ended.id, "status": ended.status, "cancelled_jobs": cancelled})

@@ -1,0 +1,127 @@
+"""Every error leaves the API in one shape: `{"error", "detail"}` and, where an input is wrong, `"fields"`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import compile_path
+
+from orchestrator.api.access import HEADER, request_id
+from shared.errors import FieldError, FleetmarkError, InvalidInput, Unavailable
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+_MEANINGS = {
+    400: "The request cannot be read.",
+    401: "A token is configured and the call carries none, or another one.",
+    403: "A page of another origin asked.",
+    404: "There is no such thing.",
+    409: "The present state does not allow it.",
+    413: "The body is larger than the limit.",
+    422: "Something in the request is not valid; `fields` says what.",
+    503: "Redis or the database does not answer; try again.",
+}
+
+
+class Forbidden(FleetmarkError):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class FieldBody(BaseModel):
+    path: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    error: str = Field(examples=["InvalidInput"])
+    detail: str = Field(description="what happened, and what to do")
+    fields: list[FieldBody] | None = None
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a call, for its description."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+def answer(error: FleetmarkError) -> JSONResponse:
+    """The response an error becomes."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == Unavailable.status else {}
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+def install_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(FleetmarkError, _fleetmark)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    for away in (redis.ConnectionError, redis.TimeoutError):
+        app.add_exception_handler(away, _redis_away)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _fleetmark(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, FleetmarkError)
+    return answer(error)
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    """A query or path parameter that is not valid; bodies are checked by `bodies.parse`."""
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        FieldError(".".join(str(part) for part in item["loc"]), f"{item['msg']}, not {item.get('input')!r:.80}") for item in error.errors()
+    ]
+    return answer(InvalidInput(f"{fields[0].path}: {fields[0].message}", fields=fields))
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    """What the router itself refuses: an unknown path, a method a path does not have."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        body = {"error": "NotFound", "detail": f"there is no {request.url.path}; /docs lists what there is"}
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        body = {
+            "error": "MethodNotAllowed",
+            "detail": f"{request.url.path} does not take {request.method}; it takes {allowed or 'another'}",
+        }
+    else:
+        body = {"error": "BadRequest" if error.status_code < 500 else "ServerError", "detail": str(error.detail)}
+    return JSONResponse(body, status_code=error.status_code, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path: the router names only those of the first route that matched."""
+    paths: dict[str, Any] = request.app.openapi()["paths"]
+    found = {method.upper() for path, methods in paths.items() if compile_path(path)[0].match(request.url.path) for method in methods}
+    return ", ".join(sorted(found))
+
+
+def _redis_away(_: Request, error: Exception) -> JSONResponse:
+    return answer(Unavailable(f"Redis does not answer: {error}; try again in a moment"))
+
+
+def _database(request: Request, error: Exception) -> JSONResponse:
+    """An error of the database that the store did not name: away where it says so, else a mistake of ours."""
+    assert isinstance(error, DBAPIError)
+    if error.connection_invalidated:
+        return answer(Unavailable("the connection to the database was lost; try again in a moment"))
+    return _unexpected(request, error)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    """A mistake of ours: the caller gets the id under which the log has the whole story, and none of the story."""
+    log.error("%s %s failed, request %s", request.method, request.url.path, request_id.get(), exc_info=error)
+    detail = f"the orchestrator made a mistake; its log has it under request {request_id.get()}"
+    return JSONResponse({"error": "ServerError", "detail": detail}, status_code=500, headers={HEADER: request_id.get()})

@@ -1,0 +1,108 @@
+"""Is the system well: Redis, the database, the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
+
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import RETRY_AFTER_S
+from orchestrator.api.times import text_of_epoch
+from orchestrator.registry import Registry, WorkerRecord
+from orchestrator.reports.rows import utc_text
+from shared.errors import Unavailable
+from shared.workers import WorkerStatus
+
+router = APIRouter(prefix="/api", tags=["health"])
+
+
+class RedisHealth(BaseModel):
+    connected: bool
+    host: str
+    port: int
+    latency_ms: float | None
+
+
+class DatabaseHealth(BaseModel):
+    connected: bool
+    kind: str
+    latency_ms: float | None
+
+
+class Health(BaseModel):
+    status: str
+    timestamp: str
+    redis: RedisHealth
+    database: DatabaseHealth
+    version: str
+
+
+class WorkerHealth(BaseModel):
+    worker_id: str
+    device_name: str
+    status: str
+    is_healthy: bool
+    last_heartbeat: str
+    seconds_since_heartbeat: float
+
+
+class WorkersHealth(BaseModel):
+    total: int
+    healthy: int
+    unhealthy: int
+    workers: list[WorkerHealth]
+
+
+@router.get("/health", response_model=Health, responses={503: {"model": Health, "description": "Degraded: Redis or the database is away."}})
+def get_health(ctx: Ctx) -> JSONResponse:
+    """Whether Redis and the database answer. Needs no token, and names no reason: the log has it."""
+    address = urlsplit(ctx.settings.redis_url)
+    redis_ms, database_ms = _latency(ctx.registry.ping_ms), _latency(ctx.store.ping_ms)
+    well = redis_ms is not None and database_ms is not None
+    content: dict[str, Any] = {
+        "status": "healthy" if well else "degraded",
+        "timestamp": utc_text(ctx.clock.now()),
+        "redis": {
+            "connected": redis_ms is not None,
+            "host": address.hostname or "",
+            "port": address.port or 6379,
+            "latency_ms": redis_ms,
+        },
+        "database": {"connected": database_ms is not None, "kind": ctx.store.url.get_backend_name(), "latency_ms": database_ms},
+        "version": version("fleetmark"),
+    }
+    return JSONResponse(content, status_code=200 if well else 503, headers={} if well else {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _latency(ping_ms: Callable[[], float]) -> float | None:
+    try:
+        return round(ping_ms(), 3)
+    except Unavailable:
+        return None
+
+
+@router.get("/health/workers", response_model=WorkersHealth)
+def get_workers_health(ctx: Ctx) -> JSONResponse:
+    """Which workers are heard of. Those that left or were removed are not counted."""
+    workers = [worker_health(ctx.registry, worker) for worker in ctx.registry.all() if worker.status is not WorkerStatus.GONE]
+    healthy = sum(worker["is_healthy"] for worker in workers)
+    return JSONResponse({"total": len(workers), "healthy": healthy, "unhealthy": len(workers) - healthy, "workers": workers})
+
+
+def worker_health(registry: Registry, worker: WorkerRecord) -> dict[str, Any]:
+    """Healthy is: heard of within the timeout, and neither faulty nor gone."""
+    standing = worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
+    return {
+        "worker_id": worker.id,
+        "device_name": worker.registration.device_name,
+        "status": worker.status.value,
+        "is_healthy": standing and worker.silent_s <= registry.timeout_s,
+        "last_heartbeat": text_of_epoch(worker.last_seen),
+        "seconds_since_heartbeat": round(worker.silent_s, 3),
+    }

@@ -1,0 +1,159 @@
+"""Jobs: list, look at, cancel."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
+
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import JobId
+from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from orchestrator.api.times import text
+from orchestrator.operations.cancel import cancel_job
+from orchestrator.operations.finish import row_of
+from orchestrator.store import jobs, results
+from orchestrator.store.tables import Event, Job
+from shared.errors import NotFound, Unavailable
+from shared.ids import CAMPAIGN_ID, WORKER_ID
+from shared.jobs import TERMINAL, JobStatus
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+
+
+class JobBody(BaseModel):
+    job_id: str
+    campaign_id: str
+    model: str
+    compute_unit: str
+    capability: str | None
+    status: str
+    attempt: int
+    priority: int
+    worker_id: str | None
+    error: str | None
+    error_kind: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+
+class Step(BaseModel):
+    at: str
+    kind: str
+    attempt: int
+    worker_id: str | None
+    detail: str
+
+
+class JobWhole(JobBody):
+    waiting_for: str | None
+    timeline: list[Step]
+    stage: str | None
+    progress: float | None
+    workload: dict[str, Any]
+
+
+class JobAnswer(BaseModel):
+    job: JobWhole
+    result: dict[str, Any] | None
+
+
+class Jobs(BaseModel):
+    count: int
+    jobs: list[JobBody]
+    next_cursor: str | None
+
+
+class CancelledJob(BaseModel):
+    job_id: str
+    status: str
+
+
+@router.get("/jobs", response_model=Jobs, responses=documented(422))
+def list_jobs(
+    ctx: Ctx,
+    campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
+    status: JobStatus | None = None,
+    worker: Annotated[str | None, Query(pattern=f"^{WORKER_ID.pattern}$")] = None,
+    since: Annotated[datetime | None, Query(description="created at or after; without a zone it is UTC")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Jobs in the order of their campaigns, then of their numbers."""
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    after = decode_cursor(cursor, str, int)
+    with ctx.store.read() as session:
+        found = jobs.page(
+            session,
+            campaign_id=campaign,
+            status=status,
+            worker_id=worker,
+            since=since,
+            after=(after[0], after[1]) if after else None,
+            limit=limit + 1,
+        )
+        shown = [_body(job) for job in found[:limit]]
+        more = encode_cursor(found[limit - 1].campaign_id, found[limit - 1].number) if len(found) > limit else None
+    return JSONResponse({"count": len(shown), "jobs": shown, "next_cursor": more})
+
+
+@router.get("/jobs/{job_id}", response_model=JobAnswer, responses=documented(404))
+def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
+    """One job with its history and, when it has ended, its result: the columns of the CSV by name."""
+    with ctx.store.read() as session:
+        job = jobs.get(session, job_id)
+        timeline = [_step(event) for event in jobs.history(session, job_id)]
+        waiting_for = jobs.lane_of(session, job).waiting_for if job.status == JobStatus.PENDING and job.dispatched_at is None else ""
+        kept = results.get(session, job_id)
+        row = kept.row if kept is not None else row_of(job) if JobStatus(job.status) in TERMINAL else None
+        content = _body(job) | {"waiting_for": waiting_for or None, "timeline": timeline, "workload": job.workload}
+    stage, progress = _live(ctx, content)
+    result = {"status": row["Status"], **row} if row is not None else None
+    return JSONResponse({"job": content | {"stage": stage, "progress": progress}, "result": result})
+
+
+def _body(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "campaign_id": job.campaign_id,
+        "model": job.model_name,
+        "compute_unit": job.compute_unit,
+        "capability": job.capability,
+        "status": job.status,
+        "attempt": job.attempt,
+        "priority": job.priority,
+        "worker_id": job.worker_id,
+        "error": job.error,
+        "error_kind": job.error_kind,
+        "created_at": text(job.created_at),
+        "started_at": text(job.started_at),
+        "ended_at": text(job.ended_at),
+    }
+
+
+def _step(event: Event) -> dict[str, Any]:
+    return {"at": text(event.at), "kind": event.kind, "attempt": event.attempt, "worker_id": event.worker_id, "detail": event.detail}
+
+
+def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
+    """Stage and progress (0..1) as the running job's worker last said; unknown while Redis is away."""
+    if job["status"] != JobStatus.RUNNING or job["worker_id"] is None:
+        return None, None
+    try:
+        worker = ctx.registry.get(job["worker_id"])
+    except (NotFound, Unavailable):
+        return None, None
+    return (worker.stage or None, worker.progress) if worker.current_job == job["job_id"] else (None, None)
+
+
+@router.post("/jobs/{job_id}/cancel", response_model=CancelledJob, responses=documented(404, 409))
+def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
+    """Cancel a job. One that is cancelled already stays so; one that ended otherwise is a conflict."""
+    job = cancel_job(ctx, job_id)
+    return JSONResponse({"job_id": job.id, "status": job.status})

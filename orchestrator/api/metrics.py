@@ -1,0 +1,104 @@
+"""Prometheus metrics: requests as they are served, everything else looked up when it is scraped."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from orchestrator.api.queues import capability_depths
+from orchestrator.operations.context import Context
+from orchestrator.store import campaigns
+from shared.errors import Unavailable
+from shared.workers import WorkerStatus
+
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["metrics"])
+
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+class Metrics:
+    """One registry an application: two of them in a process do not count each other's requests."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self._requests = Counter("fleetmark_requests", "HTTP requests answered.", labels, registry=self.registry)
+        self._seconds = Histogram("fleetmark_request_seconds", "Time to answer.", ("method", "route"), registry=self.registry)
+        self.registry.register(System(ctx))
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        known = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(known, route).observe(seconds)
+
+
+class System(Collector):
+    """Queues, workers, jobs and sweeps, read when asked; what is away is said to be down and left out."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def describe(self) -> list[Metric]:
+        return []  # registering must not look anything up
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("fleetmark_up", "1 if this part answers.", labels=["part"])
+        for part, read in (("redis", self._redis), ("database", self._database)):
+            try:
+                found = read()
+            except Unavailable as error:
+                log.warning("metrics without %s: %s", part, error.detail)
+                up.add_metric([part], 0)
+            else:
+                up.add_metric([part], 1)
+                yield from found
+        yield up
+
+    def _redis(self) -> list[Metric]:
+        states: Tally[str] = Tally({status.value: 0 for status in WorkerStatus})
+        states.update(worker.status.value for worker in self._ctx.registry.all())
+        seen = self._ctx.registry.monitor()
+        last = seen.pop("last_sweep", None)
+        families: list[Metric] = [
+            _gauge("fleetmark_workers", "Workers by state.", "state", states),
+            _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
+            GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.dead_letters()),
+        ]
+        families += [CounterMetricFamily(f"fleetmark_watch_{name}", "Counted by the watch.", value=value) for name, value in seen.items()]
+        if last is not None:
+            families.append(GaugeMetricFamily("fleetmark_watch_last_sweep_timestamp_seconds", "When the watch last looked.", value=last))
+        return families
+
+    def _database(self) -> list[Metric]:
+        with self._ctx.store.read() as session:
+            by_status, jobs = campaigns.totals(session)
+        return [
+            _gauge("fleetmark_campaigns", "Campaigns by state.", "state", by_status),
+            _gauge("fleetmark_jobs", "Jobs by state.", "state", jobs),
+        ]
+
+
+def _gauge(name: str, said: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, said, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+@router.get("/metrics", response_class=Response, responses=_TEXT)
+def get_metrics(request: Request) -> Response:
+    """Prometheus text; `fleetmark_up` says which parts answer."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

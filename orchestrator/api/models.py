@@ -1,0 +1,74 @@
+"""Models: take one in by its content, give it to whoever knows its hash."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+from anyio import from_thread, to_thread
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import FileResponse, JSONResponse
+
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import Sha256
+from orchestrator.operations.models import path_of, store_model
+from orchestrator.store import results
+from shared.errors import BadRequest, InvalidInput, NotFound
+from shared.ids import SHA256
+
+router = APIRouter(prefix="/api", tags=["models"])
+
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_UPLOAD = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
+_FILE = {"description": "The model's bytes; ranges are served.", "content": {"application/octet-stream": _BYTES}}
+
+
+class Uploaded(BaseModel):
+    sha256: str
+    size: int
+    name: str
+    source: str
+
+
+@router.post("/models", status_code=201, response_model=Uploaded, responses=documented(400, 413, 422), openapi_extra=_UPLOAD)
+async def upload(
+    ctx: Ctx,
+    request: Request,
+    name: Annotated[str, Query(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$", description="file name shown in reports")],
+    sha256: Annotated[str | None, Query(pattern=f"^{SHA256.pattern}$", description="what the content should be")] = None,
+) -> JSONResponse:
+    """Send a model's bytes as the body: `curl --data-binary @model.onnx '…/api/models?name=model.onnx'`.
+
+    The answer's `source` is what a campaign's `model_url`, or a recipe's `model`, names. The same bytes twice are one file.
+    """
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise BadRequest("send the model's bytes as they are (curl --data-binary @model.onnx), not as a form (curl -F)")
+    stored = await to_thread.run_sync(lambda: store_model(ctx, _pieces(request.stream()), name))
+    if sha256 is not None and sha256 != stored.sha256:
+        raise InvalidInput(f"the bytes that arrived have the SHA-256 {stored.sha256}, not {sha256}; send them again")
+    content = {"sha256": stored.sha256, "size": stored.size, "name": stored.name, "source": f"sha256:{stored.sha256}"}
+    return JSONResponse(content, status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
+
+
+def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
+    """An asynchronous stream, read from a thread: hashing and writing block nobody."""
+
+    async def following() -> bytes | None:
+        return await anext(stream, None)
+
+    while (piece := from_thread.run(following)) is not None:
+        yield piece
+
+
+@router.get("/models/{sha256}", response_class=FileResponse, responses=documented(404) | {200: _FILE})
+@router.head("/models/{sha256}", response_class=FileResponse, responses=documented(404))
+def get_model(ctx: Ctx, sha256: Sha256) -> FileResponse:
+    """An uploaded model. `HEAD` says whether it is there."""
+    with ctx.store.read() as session:
+        name = results.model(session, sha256).name
+    path = path_of(ctx, sha256)
+    if not path.is_file():
+        raise NotFound(f"the file of model {sha256} ({name}) is gone from the models folder; upload it again")
+    return FileResponse(path, media_type="application/octet-stream", filename=name)

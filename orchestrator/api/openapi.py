@@ -1,0 +1,49 @@
+"""The OpenAPI document: FastAPI's own, with the schemas of the bodies that are read raw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from orchestrator.api.bodies import BODIES, SCHEMA_KEY
+
+_REF = "#/components/schemas/{model}"
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application describe its raw bodies and its token."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents for extending it
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    content = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    components = content.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for operations in content["paths"].values():
+        for operation in operations.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                if SCHEMA_KEY in media["schema"]:
+                    media["schema"] = _schema_of(media["schema"][SCHEMA_KEY], schemas)
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    content["security"] = [{}, {"token": []}]  # none is needed until one is configured
+    return content
+
+
+def _schema_of(names: list[str], schemas: dict[str, Any]) -> dict[str, Any]:
+    references = []
+    for name in names:
+        schema = BODIES[name].model_json_schema(ref_template=_REF)
+        schemas |= schema.pop("$defs", {})
+        schemas[name] = schema
+        references.append({"$ref": _REF.format(model=name)})
+    return references[0] if len(references) == 1 else {"anyOf": references}

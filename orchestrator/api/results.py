@@ -1,0 +1,128 @@
+"""Results: a campaign's rows as a file, and the files under `outputs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from starlette.responses import FileResponse, JSONResponse, StreamingResponse
+
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import CampaignId
+from orchestrator.api.times import text_of_epoch
+from orchestrator.operations.context import Context
+from orchestrator.operations.finish import row_of
+from orchestrator.reports.rows import Row
+from orchestrator.reports.tables import csv_line, stream_csv_lines, table_format
+from orchestrator.store.listings import campaign, ended_page, jobs_by_number
+from shared.errors import NotFound
+
+router = APIRouter(prefix="/api", tags=["results"])
+
+PAGE = 1_000  # rows in memory at a time
+_FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
+_TABLE = {
+    "description": "One row a job that has ended.",
+    "content": {
+        "text/csv": {"schema": {"type": "string"}},
+        "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    },
+}
+
+
+class ResultFile(BaseModel):
+    filename: str
+    size_mb: float
+    modified: str
+
+
+class ResultFiles(BaseModel):
+    count: int
+    files: list[ResultFile]
+
+
+@router.get("/campaigns/{campaign_id}/results", response_class=StreamingResponse, responses=documented(404, 422) | {200: _TABLE})
+def get_results(
+    ctx: Ctx,
+    campaign_id: CampaignId,
+    format: Annotated[str, Query(max_length=20, description="csv, json or jsonl")] = "csv",  # noqa: A002 (the contract's name)
+) -> StreamingResponse:
+    """The rows of the jobs that have ended, streamed; while others run, that is not all of them."""
+    table = table_format(format)
+    with ctx.store.read() as session:
+        campaign(session, campaign_id)
+    content = stream_csv_lines(_lines(ctx, campaign_id)) if table.suffix == "csv" else table.stream(_rows(ctx, campaign_id))
+    headers = {"Content-Disposition": f'attachment; filename="{campaign_id}_results.{table.suffix}"'}
+    return StreamingResponse(content, media_type=table.media_type, headers=headers)
+
+
+def _lines(ctx: Context, campaign_id: str) -> Iterator[str]:
+    for kept, made in _ended(ctx, campaign_id, "line"):
+        yield kept if made is None else csv_line(made)
+
+
+def _rows(ctx: Context, campaign_id: str) -> Iterator[Row]:
+    for kept, made in _ended(ctx, campaign_id, "row"):
+        yield kept if made is None else made
+
+
+def _ended(ctx: Context, campaign_id: str, column: str) -> Iterator[tuple[Any, Row | None]]:
+    """What was kept for each ended job, or the row made now for one that no device answered for.
+
+    A session a page: a slow reader holds no connection.
+    """
+    after = 0
+    while True:
+        with ctx.store.read() as session:
+            page = ended_page(session, campaign_id, column, after=after, limit=PAGE)
+            unanswered = [item.number for item in page if item.kept is None]
+            made = {number: row_of(job) for number, job in jobs_by_number(session, campaign_id, unanswered).items()} if unanswered else {}
+        yield from ((item.kept, made.get(item.number)) for item in page)
+        if len(page) < PAGE:
+            return
+        after = page[-1].number
+
+
+@router.get("/results/files", response_model=ResultFiles)
+def list_files(ctx: Ctx) -> JSONResponse:
+    """The files in `outputs/` itself, newest first."""
+    folder = ctx.settings.outputs_dir
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        try:
+            state = path.lstat()
+        except FileNotFoundError:
+            continue  # gone since it was listed
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            found.append((state.st_mtime, path.name, state.st_size))
+    files = [
+        {"filename": name, "size_mb": round(size / 2**20, 6), "modified": text_of_epoch(modified)}
+        for modified, name, size in sorted(found, reverse=True)
+    ]
+    return JSONResponse({"count": len(files), "files": files})
+
+
+@router.get("/results/download/{filename:path}", response_class=FileResponse, responses=documented(404) | {200: _FILE})
+def download(ctx: Ctx, filename: str) -> FileResponse:
+    """A file of `outputs/` by its plain name; anything else is not found."""
+    return FileResponse(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)
+
+
+def _plain_file(folder: Path, name: str) -> Path:
+    """
+    Raises:
+        NotFound: the name has a path in it, is hidden, a link, or no file.
+    """
+    path = folder / name
+    plain = name and not name.startswith(".") and not set(name) & set("/\\\0") and path.parent == folder
+    try:
+        if plain and path.is_file() and not path.is_symlink():
+            return path
+    except OSError:  # the name is longer than names can be
+        pass
+    raise NotFound(f"there is no file {name!r:.200} among the results; GET /api/results/files lists them")

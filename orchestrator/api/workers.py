@@ -1,0 +1,203 @@
+"""Workers: enter, list, look after."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from orchestrator.api.bodies import RawBody, described, parse, parse_optional
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.health import WorkerHealth, worker_health
+from orchestrator.api.ids import WorkerId
+from orchestrator.api.times import text_of_epoch
+from orchestrator.operations.dispatching import top_up
+from orchestrator.registry import WorkerRecord
+from shared.capabilities import resolve
+from shared.errors import FieldError, InvalidInput, Unavailable
+from shared.workers import DeviceInfo, Registration, WorkerStatus
+from shared.workloads import Strict
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/api", tags=["workers"])
+
+SettableStatus = Literal["active", "busy", "cleanup", "faulty"]
+
+
+class Registered(BaseModel):
+    worker_id: str
+    status: str = Field(examples=["registered"])
+    action: Literal["created", "reconnected"]
+    broker_url: str
+
+
+class WorkerBody(BaseModel):
+    worker_id: str
+    device_name: str
+    ip_address: str
+    capabilities: list[str]
+    status: str
+    registered_at: str
+    last_seen: str
+    device_info: DeviceInfo
+    current_job: str | None
+    stage: str | None
+    progress: float | None
+    labels: dict[str, str]
+    agent_type: str
+    version: str
+    metrics: dict[str, Any]
+
+
+class Workers(BaseModel):
+    count: int
+    workers: list[WorkerBody]
+
+
+class StatusChange(Strict):
+    status: SettableStatus
+
+
+class WorkerState(BaseModel):
+    worker_id: str
+    status: str
+
+
+class Beat(BaseModel):
+    """One heartbeat of a device that is driven by REST; everything may be left out."""
+
+    status: SettableStatus | None = None
+    current_job: str | None = Field(default=None, max_length=64)
+    metrics: dict[str, Any] | None = None
+
+
+class BeatAnswer(WorkerState):
+    action: str = Field(examples=["updated"])
+
+
+class ResetAnswer(WorkerState):
+    message: str
+
+
+EXAMPLE = {
+    "device_name": "pi-5",
+    "ip_address": "192.0.2.7",
+    "capabilities": ["cpu.onnx"],
+    "device_info": {"Soc": "BCM2712", "Ram": 8, "DeviceOs": "Linux", "DeviceOsVersion": "6.12", "UDID": "0123-4567"},
+}
+
+
+@router.post(
+    "/register", response_model=Registered, responses=documented(400, 409, 413, 422), openapi_extra=described(Registration, example=EXAMPLE)
+)
+def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
+    """Enter a device. The same UDID is the same worker; another living process with that UDID is a conflict."""
+    registration = parse(Registration, body)
+    changes: dict[str, Any] = {"capabilities": _resolved(registration.capabilities)}
+    if not registration.ip_address and request.client is not None:
+        changes["ip_address"] = request.client.host
+    worker_id, action = ctx.registry.register(registration.model_copy(update=changes))
+    try:
+        top_up(ctx)  # work may have waited for this one
+    except Unavailable as error:
+        log.warning("%s is registered; its work is sent when the database is back: %s", worker_id, error.detail)
+    broker = ctx.settings.worker_redis_url or ctx.settings.redis_url
+    return JSONResponse({"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker})
+
+
+def _resolved(names: list[str]) -> list[str]:
+    """Capabilities; a label is accepted and stands for all of its own."""
+    found: dict[str, None] = {}
+    for index, name in enumerate(names):
+        try:
+            found |= dict.fromkeys(resolve(name))
+        except InvalidInput as error:
+            raise InvalidInput(error.detail, fields=[FieldError(f"capabilities.{index}", error.detail)]) from error
+    return list(found)
+
+
+@router.get("/workers", response_model=Workers, responses=documented(422))
+def list_workers(
+    ctx: Ctx,
+    capability: Annotated[str | None, Query(max_length=64, description="a capability or its label")] = None,
+    status: WorkerStatus | None = None,
+) -> JSONResponse:
+    """Every registered worker, in the order of registration."""
+    wanted = set(resolve(capability)) if capability is not None else None
+    found = [
+        _body(worker)
+        for worker in ctx.registry.all()
+        if (status is None or worker.status is status) and (wanted is None or wanted & set(worker.registration.capabilities))
+    ]
+    return JSONResponse({"count": len(found), "workers": found})
+
+
+def _body(worker: WorkerRecord) -> dict[str, Any]:
+    registration = worker.registration
+    return {
+        "worker_id": worker.id,
+        "device_name": registration.device_name,
+        "ip_address": registration.ip_address,
+        "capabilities": registration.capabilities,
+        "status": worker.status.value,
+        "registered_at": text_of_epoch(worker.registered_at),
+        "last_seen": text_of_epoch(worker.last_seen),
+        "device_info": registration.device_info.model_dump(mode="json"),
+        "current_job": worker.current_job or None,
+        "stage": worker.stage or None,
+        "progress": worker.progress,
+        "labels": registration.labels,
+        "agent_type": registration.agent_type,
+        "version": registration.version,
+        "metrics": worker.metrics,
+    }
+
+
+@router.get("/workers/{worker_id}", response_model=WorkerBody, responses=documented(404))
+def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
+    """One worker."""
+    return JSONResponse(_body(ctx.registry.get(worker_id)))
+
+
+@router.put(
+    "/workers/{worker_id}/status",
+    response_model=WorkerState,
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra=described(StatusChange, example={"status": "busy"}),
+)
+def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
+    """Set a worker's state: active → busy → cleanup → active, anything → faulty → active. The state it has is accepted too."""
+    wanted = WorkerStatus(parse(StatusChange, body).status)
+    ctx.registry.set_status(worker_id, wanted)
+    return JSONResponse({"worker_id": worker_id, "status": wanted.value})
+
+
+@router.post(
+    "/workers/{worker_id}/heartbeat",
+    response_model=BeatAnswer,
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra=described(Beat, example={"status": "active", "metrics": {"cpu_percent": 3.5}}, required=False),
+)
+def heartbeat(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
+    """Say that a device lives. A faulty one becomes active again."""
+    beat = parse_optional(Beat, body)
+    status = WorkerStatus(beat.status) if beat.status is not None else None
+    state = ctx.registry.heartbeat(worker_id, status, beat.current_job or "", beat.metrics)
+    return JSONResponse({"worker_id": worker_id, "status": state.value, "action": "updated"})
+
+
+@router.get("/workers/{worker_id}/health", response_model=WorkerHealth, responses=documented(404))
+def get_worker_health(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
+    """When this worker was last heard of."""
+    return JSONResponse(worker_health(ctx.registry, ctx.registry.get(worker_id)))
+
+
+@router.put("/workers/{worker_id}/reset", response_model=ResetAnswer, responses=documented(404, 409))
+def reset_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
+    """Back to active, whatever it was; a worker that is gone has to register again."""
+    ctx.registry.reset(worker_id)
+    return JSONResponse({"worker_id": worker_id, "status": "active", "message": f"worker {worker_id} is active again"})
