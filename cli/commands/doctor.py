@@ -152,7 +152,8 @@ def _orchestrator(settings: CliSettings, host: str | None, token: str | None) ->
             health = client.get("health")
             workers = list(client.pages("workers", "workers"))
         except Unreachable:
-            yield Finding("orchestrator", "note", f"none at {client.host}", _unless_taken(settings))
+            mend = _unless_taken(settings) if is_loopback(client.host) else "start it there, or correct --host or FLEETMARK_HOST"
+            yield Finding("orchestrator", "note", f"none at {client.host}", mend)
             return
         except ApiError as error:
             yield Finding("orchestrator", "note", f"{client.host}: {error.detail}", "give the right --token, or see its log")

@@ -34,7 +34,8 @@ FLOWER_PORT = 5555
 def up(
     port: Annotated[int | None, typer.Option(help="Port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
     bind: Annotated[
-        str | None, typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [default: 127.0.0.1]")
+        str | None,
+        typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"),
     ] = None,
     token: Annotated[str | None, typer.Option(help="Bearer token that everyone must show. [dim]\\[env: FLEETMARK_TOKEN][/]")] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
@@ -208,7 +209,7 @@ def worker(context: typer.Context) -> None:
 
 def flower(
     redis_url: Annotated[
-        str | None, typer.Option(help="The broker. [env: FLEETMARK_REDIS_URL; default: that of the running `fleetmark up`]")
+        str | None, typer.Option(help="The broker. [dim]\\[env: FLEETMARK_REDIS_URL; default: that of the running `fleetmark up`][/]")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of Flower.")] = FLOWER_PORT,
     bind: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 it needs FLOWER_BASIC_AUTH=user:password.")] = LOOPBACK,

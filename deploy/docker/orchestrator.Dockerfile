@@ -1,0 +1,22 @@
+# The control plane: API, consumer, watch, migrations and Flower; which of them is the command's business.
+FROM python:3.13.1-slim-bookworm AS build
+WORKDIR /src
+COPY requirements/orchestrator.txt .
+RUN python -m venv /opt/fleetmark \
+ && /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --require-hashes -r orchestrator.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY shared shared
+COPY orchestrator orchestrator
+COPY worker worker
+COPY cli cli
+RUN /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.13.1-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /var/lib/fleetmark --create-home fleetmark
+COPY --from=build /opt/fleetmark /opt/fleetmark
+ENV PATH=/opt/fleetmark/bin:$PATH PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib
+USER 10001
+WORKDIR /var/lib/fleetmark
+VOLUME /var/lib/fleetmark
+EXPOSE 5000
+CMD ["python", "-m", "orchestrator.cli", "serve"]

@@ -1,0 +1,87 @@
+"""A small real HTTP server that answers what a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: Any = None
+    content_type: str = "application/json"
+
+    def content(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class ScriptedServer:
+    """`answers` maps `GET /api/x` to what comes back, the last one again and again; anything else is the API's 404."""
+
+    url: str = ""
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    def on(self, call: str, *bodies: Any, status: int = 200, content_type: str = "application/json") -> None:
+        self.answers[call] = [Answer(status, body, content_type) for body in bodies]
+
+    def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        scripted = self.answers.get(f"{request.method} {request.path}")
+        if not scripted:
+            return Answer(404, {"error": "NotFound", "detail": f"there is no {request.path}"})
+        return scripted.pop(0) if len(scripted) > 1 else scripted[0]
+
+
+@contextmanager
+def scripted_server() -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = Request(self.command, parts.path, dict(parse_qsl(parts.query)), dict(self.headers), body)
+            answer = scripted.answer(request)
+            content = answer.content()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_POST = do_HEAD = _serve
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    scripted.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield scripted
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.client import Client, sha256_of
+from cli.submission import find_model, read_recipe, submit
+from shared.errors import InvalidInput
+from shared.recipes import load_recipe
+from tests.unit.cli.scripted_server import ScriptedServer
+
+ACCEPTED = {"campaign_id": "campaign-1", "total_jobs": 1, "jobs": [], "warnings": []}
+
+
+def _submitted(server: ScriptedServer) -> dict[str, Any]:
+    body = next(request.body for request in server.requests if request.path == "/api/campaigns")
+    load_recipe(body.decode())  # the orchestrator reads it with the same words
+    content: dict[str, Any] = json.loads(body)
+    return content
+
+
+def _scripted(server: ScriptedServer, *files: Path) -> None:
+    server.on("POST /api/campaigns", ACCEPTED, status=201)
+    server.on("POST /api/models", *[{"sha256": sha256_of(file)} for file in files], status=201)
+
+
+def test_a_local_model_is_uploaded_and_named_by_its_hash(server: ScriptedServer, tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"weights")
+    _scripted(server, model)
+    recipe = load_recipe("{model: mine.onnx, on: [cpu.onnx], inferences: 7}")
+    with Client(server.url) as client:
+        assert submit(client, recipe, tmp_path)["campaign_id"] == "campaign-1"
+    body = _submitted(server)
+    sha256 = sha256_of(model)
+    assert body["models"] == [{"model": f"sha256:{sha256}", "name": "mine.onnx", "sha256": sha256, "size": 7}]
+    assert "model" not in body
+    assert body["inferences"] == 7
+
+
+def test_an_entrys_own_settings_stay_with_it(server: ScriptedServer, tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"weights")
+    _scripted(server, model)
+    recipe = load_recipe("{models: [{model: mine.onnx, name: ours, inferences: 3}, 'https://example.org/m.onnx'], on: [cpu.onnx]}")
+    with Client(server.url) as client:
+        submit(client, recipe, tmp_path)
+    first, second = _submitted(server)["models"]
+    assert (first["name"], first["inferences"]) == ("ours", 3)
+    assert second == {"model": "https://example.org/m.onnx"}
+
+
+def test_what_the_orchestrator_has_is_not_sent_again(server: ScriptedServer, tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"weights")
+    server.on("POST /api/campaigns", ACCEPTED, status=201)
+    server.on(f"HEAD /api/models/{sha256_of(model)}", {})
+    with Client(server.url) as client:
+        submit(client, load_recipe("{model: mine.onnx, on: [cpu.onnx]}"), tmp_path)
+    assert [request.method for request in server.requests] == ["HEAD", "POST"]
+
+
+def test_external_data_travels_with_its_model(server: ScriptedServer, tmp_path: Path) -> None:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [5_000])
+    weight = numpy_helper.from_array(np.ones(5_000, dtype=np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [value], [value], initializer=[weight])
+    model, weights = tmp_path / "model.onnx", tmp_path / "weights.bin"
+    onnx.save(helper.make_model(graph), model, save_as_external_data=True, location=weights.name)
+    _scripted(server, model, weights)
+    with Client(server.url) as client:
+        submit(client, load_recipe("{model: model.onnx, on: [cpu.onnx]}"), tmp_path)
+    entry = _submitted(server)["models"][0]
+    assert entry["companions"] == [{"name": "weights.bin", "sha256": sha256_of(weights), "size": 20_000}]
+
+
+def test_a_recipe_without_local_models_is_sent_as_it_is_written(server: ScriptedServer, tmp_path: Path) -> None:
+    server.on("POST /api/campaigns", ACCEPTED, status=201)
+    with Client(server.url) as client:
+        submit(client, load_recipe("{model: 'https://example.org/m.onnx', on: ['CPU (ONNX)']}"), tmp_path)
+    assert _submitted(server) == {"model": "https://example.org/m.onnx", "on": ["CPU (ONNX)"]}
+    assert server.requests[0].headers["Idempotency-Key"]
+
+
+def test_a_file_url_that_exists_here_is_this_machines_file(tmp_path: Path) -> None:
+    model = tmp_path / "a model.onnx"
+    model.write_bytes(b"x")
+    assert find_model(model.as_uri(), tmp_path) == model
+    assert find_model("file:///nowhere/here/but/on/the/device.onnx", tmp_path) is None
+
+
+@pytest.mark.parametrize("source", ["https://example.org/m.onnx", "sha256:" + "0" * 64, "a-name-the-orchestrator-may-know"])
+def test_what_is_not_on_this_machine_is_left_to_the_orchestrator(source: str, tmp_path: Path) -> None:
+    assert find_model(source, tmp_path) is None
+
+
+@pytest.mark.parametrize("source", ["./gone.onnx", "models/gone.onnx", "/gone.onnx"])
+def test_a_path_without_a_file_is_an_error_that_names_it(source: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not exist on this machine"):
+        find_model(source, tmp_path)
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is a folder"):
+        find_model(str(tmp_path), tmp_path)
+
+
+def test_a_recipe_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="No such file"):
+        read_recipe(tmp_path / "gone.yaml")
+    binary = tmp_path / "model.onnx"
+    binary.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(InvalidInput, match="is it a recipe"):
+        read_recipe(binary)

@@ -1,0 +1,111 @@
+"""Writes the parts of docs/ that repeat the code: every setting, and every command. Or checks that they are current.
+
+python -m tools.reference
+python -m tools.reference --check
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+from rich.text import Text
+
+from cli.main import app
+from cli.settings import CliSettings
+from orchestrator.settings import Settings
+from worker.settings import WorkerSettings
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+MADE_BY = "<!-- Made by `make docs` from the code; do not edit by hand. -->\n"
+
+CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
+    ("The orchestrator", "API, consumer and watch: `python -m orchestrator.cli …`, and what `fleetmark up` starts.", Settings),
+    ("A worker", "`fleetmark worker start`. The command line wins over the environment.", WorkerSettings),
+    ("The command line", "`fleetmark …`. The command line wins over the environment.", CliSettings),
+]
+
+
+def configuration() -> str:
+    """docs/configuration.md: each settings class as a table."""
+    parts = [MADE_BY, "# Configuration\n"]
+    parts.append("Everything is an environment variable, read once when a process starts. There is no configuration file.\n")
+    for title, about, settings in CLASSES:
+        parts.append(f"## {title}\n\n{about}\n")
+        rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+        prefix = str(settings.model_config.get("env_prefix", ""))
+        rows += [_setting(prefix + name.upper(), field) for name, field in settings.model_fields.items() if not field.exclude]
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _setting(variable: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is PydanticUndefined or default is None or default in ("", {}) or isinstance(default, SecretStr):
+        shown = "unset"
+    else:
+        shown = f"`{default}`"
+    return f"| `{variable}` | {shown} | {field.description or ''} |".replace("  ", " ")
+
+
+def commands() -> str:
+    """docs/cli.md: each command with its arguments, options and examples."""
+    root: Any = typer.main.get_command(app)
+    parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
+    parts.append(
+        "Every command that shows data takes `--json`. Results go to standard output, everything said about them to standard error.\n"
+    )
+    for name, command in root.commands.items():
+        arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+        usage = " ".join(["fleetmark", name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
+        parts.append(f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n")
+        options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
+        if options:
+            rows = ["| option | meaning |", "| --- | --- |"]
+            rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
+            parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    return Text.from_markup(text).plain.replace("|", "\\|")
+
+
+def _help(text: str) -> str:
+    """A docstring as Markdown: what is indented under `Examples:` is code."""
+    prose, found, examples = re.split(r"\n(?=Examples?:\n)", text, maxsplit=1), "", ""
+    if len(prose) == 2:
+        found, examples = prose[0], "\n".join(line.strip() for line in prose[1].splitlines()[1:] if line.strip())
+        return f"{found.strip()}\n\n```sh\n{examples}\n```"
+    return text
+
+
+PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write or check the generated parts of docs/.")
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = [name for name, make in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != make()]
+    for name in stale:
+        if check:
+            print(f"docs/{name} is not what the code says: run `make docs`")
+        else:
+            (DOCS / name).write_text(PAGES[name]())
+            print(f"wrote docs/{name}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
