@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from sqlmodel import Session
 
@@ -19,8 +20,10 @@ from orchestrator.operations.artifacts import keep_artifacts
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.reports.rows import EndedJob, csv_row
+from orchestrator.reports.tables import csv_line
+from orchestrator.store import results
 from orchestrator.store.moves import Moves, lock_jobs
-from orchestrator.store.tables import Job, ResultRow
+from orchestrator.store.tables import Job
 from shared.errors import Unavailable
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, HandBack, Result, Started
@@ -36,6 +39,7 @@ class Recorded:
     ended_jobs: list[str] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)  # a newer attempt of these may be running: stop it
     ended_campaigns: list[str] = field(default_factory=list)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
 
 
 def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
@@ -75,6 +79,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
         else:
             verdict = _result(session, ctx, moves, job, report, outcome)
             outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
+    results.insert_many(session, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome
 
@@ -101,7 +106,9 @@ def _handed_back(moves: Moves, job: Job, report: HandBack) -> None:
 
 def _result(session: Session, ctx: Context, moves: Moves, job: Job, report: Result, outcome: Recorded) -> str:
     if JobStatus(job.status) in TERMINAL:
-        known = session.get(ResultRow, job.id)
+        if outcome.rows.get(job.id, {}).get("attempt") == report.attempt:
+            return RECORDED  # twice in one batch
+        known = results.get(session, job.id)
         if known is not None and known.attempt == report.attempt and known.worker_id == report.worker_id:
             return RECORDED  # sent again because our answer was slow
         moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
@@ -114,7 +121,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: Job, report: Resu
         return RECORDED
     if report.status == "complete" and report.attempt < job.attempt:
         outcome.superseded.append(job.id)
-    _end(session, ctx, moves, job, report)
+    _end(ctx, moves, job, report, outcome)
     outcome.ended_jobs.append(job.id)
     return RECORDED
 
@@ -130,7 +137,7 @@ def _retried(ctx: Context, moves: Moves, job: Job, report: Result) -> bool:
     return True
 
 
-def _end(session: Session, ctx: Context, moves: Moves, job: Job, report: Result) -> None:
+def _end(ctx: Context, moves: Moves, job: Job, report: Result, outcome: Recorded) -> None:
     status = {"complete": JobStatus.COMPLETE, "failed": JobStatus.FAILED, "cancelled": JobStatus.CANCELLED}[report.status]
     now = ctx.clock.now()
     moves.step(
@@ -155,17 +162,17 @@ def _end(session: Session, ctx: Context, moves: Moves, job: Job, report: Result)
         worker_id=report.worker_id,
         error=report.error,
     )
-    session.add(
-        ResultRow(
-            job_id=job.id,
-            campaign_id=job.campaign_id,
-            number=job.number,
-            attempt=report.attempt,
-            worker_id=report.worker_id,
-            row=dict(csv_row(ended, report)),
-            # Artifacts are files beside the row, not a second copy inside it.
-            result=report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
-            recorded_at=now,
-        )
-    )
+    row = csv_row(ended, report)
+    outcome.rows[job.id] = {
+        "job_id": job.id,
+        "campaign_id": job.campaign_id,
+        "number": job.number,
+        "attempt": report.attempt,
+        "worker_id": report.worker_id,
+        "row": dict(row),
+        "line": csv_line(row),
+        # Artifacts are files beside the row, not a second copy inside it.
+        "result": report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
+        "recorded_at": now,
+    }
     keep_artifacts(ctx, job, report)

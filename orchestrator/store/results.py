@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import null, select
+from sqlalchemy import insert, null, select
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Job, ModelFile, ResultRow
@@ -25,6 +25,11 @@ class EndedJob(NamedTuple):
 
 def get(session: Session, job_id: str) -> ResultRow | None:
     return session.get(ResultRow, job_id)
+
+
+def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        session.connection().execute(insert(ResultRow.__table__), rows)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
 def ended(session: Session, campaign_id: str, *, whole: bool = False) -> Iterator[EndedJob]:

@@ -1,0 +1,114 @@
+"""The results queue, taken in batches.
+
+kombu's own consumer costs two Redis transactions a message, one to book it and one to acknowledge it. Here a whole batch
+moves in one script to a list that belongs to this consumer, and leaves it in one command when it is recorded. What a
+consumer that died had taken goes back to the queue by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.capabilities import RESULTS_QUEUE
+from shared.errors import Unavailable
+from shared.ids import new_incarnation
+from shared.protocol import keys
+
+CONSUMERS = keys.PREFIX + "consumers"  # sorted set: consumer by the time of its last take, ms
+DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
+
+# KEYS: queue, consumers. ARGV: consumer, batch size, dead after ms, prefix of the lists. Returns the messages, oldest first.
+_TAKE = """
+local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])) do
+  while redis.call('LMOVE', ARGV[4] .. dead, KEYS[1], 'LEFT', 'RIGHT') do end
+  redis.call('ZREM', KEYS[2], dead)
+end
+local mine, taken = ARGV[4] .. ARGV[1], {}
+for _ = 1, tonumber(ARGV[2]) do
+  local message = redis.call('LMOVE', KEYS[1], mine, 'RIGHT', 'LEFT')
+  if not message then break end
+  table.insert(taken, message)
+end
+return taken
+"""
+
+
+class Inbox:
+    """Takes batches of the results queue. One a consumer; not for several threads."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._name = new_incarnation()
+        self._prefix = keys.PREFIX + "taken:"
+        self._redis: redis.Redis = redis.Redis.from_url(
+            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), decode_responses=True
+        )
+        self._take = self._redis.register_script(_TAKE)
+
+    def take(self, limit: int) -> list[str]:
+        """Up to `limit` message bodies, oldest first. They stay this consumer's until `done`.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        with _answering():
+            taken = cast("list[str]", self._take(keys=[RESULTS_QUEUE, CONSUMERS], args=[self._name, limit, DEAD_AFTER_MS, self._prefix]))
+        return [_body(message) for message in taken]
+
+    def wait(self, seconds: float) -> None:
+        """Until there is a message, or the time is over.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        with _answering():
+            # The queue's own list as its own destination: looks and leaves everything as it is.
+            self._redis.blmove(RESULTS_QUEUE, RESULTS_QUEUE, int(seconds) or 1, "RIGHT", "RIGHT")
+
+    def done(self) -> None:
+        """Everything taken so far is recorded.
+
+        Raises:
+            Unavailable: Redis does not answer; recorded again later, it changes nothing.
+        """
+        with _answering():
+            self._redis.delete(self._prefix + self._name)
+
+    def close(self) -> None:
+        """Give back what was taken and not recorded."""
+        try:
+            while self._redis.lmove(self._prefix + self._name, RESULTS_QUEUE, "LEFT", "RIGHT"):
+                pass
+            self._redis.zrem(CONSUMERS, self._name)
+        except redis.RedisError:
+            return  # away: another consumer takes it back when Redis is there again
+        finally:
+            self._redis.close()
+
+
+def _body(message: str) -> str:
+    """The text of a message in kombu's envelope; of anything else, the whole."""
+    try:
+        envelope = json.loads(message)
+        body = str(envelope["body"])
+        encoded = envelope["properties"].get("body_encoding") == "base64"
+        return base64.b64decode(body).decode("utf-8", "replace") if encoded else body
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return message
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+        raise Unavailable(f"the results queue does not answer: {error}") from error

@@ -1,0 +1,98 @@
+"""Take, read, record, answer: batch after batch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.consumer.inbox import Inbox
+from orchestrator.operations.context import Context
+from orchestrator.operations.record import record
+from shared.errors import IllegalTransition, Unavailable
+from shared.protocol.messages import REPORT, HandBack, Result, Started
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+IDLE_S = 1.0  # how soon a stop is noticed
+BACKOFF_S = 1.0
+
+Report = Started | HandBack | Result
+
+
+class ResultsConsumer:
+    """Takes messages and records them; one that was not recorded is taken again, by this consumer or another."""
+
+    def __init__(self, ctx: Context, broker_url: str) -> None:
+        self._ctx = ctx
+        self._inbox = Inbox(broker_url)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. An outage of Redis or of the database is waited out."""
+        down = False
+        try:
+            while not stop.is_set():
+                try:
+                    self._once(stop)
+                    down = False
+                except Unavailable as error:
+                    if not down:
+                        log.warning("the consumer waits: %s", error.detail)
+                    down = True
+                    stop.wait(BACKOFF_S)
+        finally:
+            self._inbox.close()
+
+    def _once(self, stop: threading.Event) -> None:
+        messages = self._inbox.take(BATCH)
+        if not messages:
+            self._inbox.wait(IDLE_S)
+            return
+        reports = [report for text in messages if (report := self._read(text)) is not None]
+        while reports and not stop.is_set():
+            try:
+                self._record(reports)
+            except Unavailable as error:
+                log.warning("%d reports wait: %s", len(reports), error.detail)
+                stop.wait(BACKOFF_S)
+            else:
+                reports = []
+        if not reports:
+            self._inbox.done()
+
+    def _read(self, text: str) -> Report | None:
+        try:
+            if "\\u0000" in text:  # PostgreSQL keeps no NUL in text, and no report means one
+                return REPORT.validate_python(_without_nul(json.loads(text)))
+            return REPORT.validate_json(text)
+        except (ValidationError, ValueError, RecursionError) as error:
+            log.warning("a report that cannot be read goes to the dead letters: %s", error)
+            self._ctx.registry.bury(text, str(error))
+            return None
+
+    def _record(self, reports: Sequence[Report]) -> None:
+        try:
+            record(self._ctx, reports)
+        except (SQLAlchemyError, IllegalTransition) as error:
+            if len(reports) == 1:
+                log.exception("a report that cannot be recorded goes to the dead letters")
+                self._ctx.registry.bury(reports[0].model_dump_json(), str(error))
+                return
+            for report in reports:  # one of them is bad: the others must not wait for it
+                self._record([report])
+
+
+def _without_nul(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.replace("\x00", "�") if "\x00" in content else content
+    if isinstance(content, list):
+        return [_without_nul(item) for item in content]
+    if isinstance(content, dict):
+        return {_without_nul(key): _without_nul(value) for key, value in content.items()}
+    return content
