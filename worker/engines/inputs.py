@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.random  # 20 ms that numpy puts off until it is used: the guard imports it once, before it forks
 from numpy.typing import NDArray
 
 from shared.errors import ModelInvalid, nearest

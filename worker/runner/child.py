@@ -74,7 +74,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     load_ns = perf_counter_ns() - before
     facts: dict[str, Any] = {"load_ns": load_ns, "baseline_mb": baseline, "load_peak_mb": memory.peak_mb(), "memory_method": memory.method}
     if request.load_only:
-        write_record(Path(request.record_path), facts)
+        write_record(Path(request.record_path), facts | {"process_cpu_s": time.process_time()})
         return
     call = engine.bind(make_inputs(engine.signature(), options))
     samples = array("q", bytes(8 * request.inferences))
@@ -94,6 +94,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
         "inference_peak_mb": memory.peak_mb(),
         "memory_method": memory.method,
         "cpu_percent": 100 * cpu_ns / wall_ns if wall_ns else None,
+        "process_cpu_s": time.process_time(),
         **_reported(engine),
     }
     write_record(Path(request.record_path), facts, warmups, samples)

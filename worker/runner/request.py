@@ -45,6 +45,7 @@ class Record:
     baseline_mb: float | None = None
     memory_method: str = ""
     cpu_percent: float | None = None
+    process_cpu_s: float = 0.0  # all of this process, imports and load included
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     error_kind: str = ""

@@ -28,6 +28,7 @@ from worker.supervisor.samples import pack
 _numbers = itertools.count(1)  # of runs, so that no event of an earlier attempt is taken for one of this
 
 OnStage = Callable[[str, float | None], None]
+START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
 REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
 
 
@@ -135,6 +136,7 @@ class Attempt:
                 event = self._next_event(None)
             self._timings["wait_for_lock"] = self._clock.monotonic() - begin
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
+            self._guard().ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
             self._probe.before(self._assignment.capability)
             begin = self._clock.monotonic()
             try:
@@ -230,11 +232,11 @@ class Attempt:
 
     def _read(self, event: GuardEvent, record_path: Path, where: str, phase: str) -> Record:
         facts = event.facts
-        self._own_cpu_s += facts["cpu_s"] or 0.0
         output: str = facts["output"]
         if output:
             self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
         record = read_record(record_path)
+        self._own_cpu_s += facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
         if facts["code"] != 0 or record is None:
             raise RunnerDied(_how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
@@ -251,9 +253,11 @@ class Attempt:
             try:
                 event = self._inbox.get(timeout=left)
             except Empty:
-                break
+                continue
             if isinstance(event, GuardEvent) and (event.event == "lost" or (event.event == "exited" and event.facts.get("id") == number)):
                 return
+        self._log.add("error", "infrastructure", f"a killed process did not end within {REAP_PATIENCE_S:g} s: a device's driver may hang")
+        guard.destroy()
 
     # Events
 
@@ -281,8 +285,11 @@ def _how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
     if number is None:
         return f"{during}, with exit code {facts['code']} and no result"
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    peak = f" ({facts['max_rss_mb']:.0f} MB were resident at its peak)" if facts["max_rss_mb"] else ""
     if number == 9 and not facts["killed_by_us"]:
         if facts["oom_kill"]:
-            return f"{during}: killed by the kernel's out-of-memory killer; take a smaller model or batch, or a device with more memory"
-        return f"{during}: killed by SIGKILL, which the worker did not send; most likely the out-of-memory killer"
+            return (
+                f"{during}: killed by the kernel's out-of-memory killer; take a smaller model or batch, or a device with more memory{peak}"
+            )
+        return f"{during}: killed by SIGKILL, which the worker did not send; most likely the out-of-memory killer{peak}"
     return f"{during}: killed by {name}"

@@ -26,10 +26,11 @@ class GuardEvent:
 
 
 class GuardProcess:
-    """A running guard. Every event of its runs goes into `inbox`; its `ready` does not."""
+    """A running guard. Every event of its runs goes into `inbox`; `ready` is set once it has imported the runtimes, or died."""
 
     def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
         self._inbox = inbox
+        self.ready = threading.Event()
         self._process = subprocess.Popen(
             runner_command(*(["--spawn"] if spawn else [])),
             stdin=subprocess.PIPE,
@@ -68,6 +69,10 @@ class GuardProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
+    def destroy(self) -> None:
+        """Kill the guard itself; the kernel ends its runners with it (on Linux), as far as it can end them."""
+        self._process.kill()
+
     def _send(self, command: dict[str, Any]) -> None:
         # A broken pipe needs no answer here: the reader meets the end of the same process and says `lost`.
         if self._process.stdin is not None:
@@ -81,6 +86,9 @@ class GuardProcess:
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 facts = json.loads(line)
-                if facts["event"] != "ready":
+                if facts["event"] == "ready":
+                    self.ready.set()
+                else:
                     self._inbox.put(GuardEvent(facts.pop("event"), facts))
+        self.ready.set()
         self._inbox.put(GuardEvent("lost", {"returncode": self._process.wait(), "pid": self._process.pid}))
