@@ -91,11 +91,8 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         body = {"error": "NotFound", "detail": f"there is no {request.url.path}; /docs lists what there is"}
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        body = {
-            "error": "MethodNotAllowed",
-            "detail": f"{request.url.path} does not take {request.method}; it takes {allowed or 'another'}",
-        }
+        headers["Allow"] = _allowed(request)
+        body = {"error": "MethodNotAllowed", "detail": f"{request.url.path} does not take {request.method}; it takes {headers['Allow']}"}
     else:
         body = {"error": "BadRequest" if error.status_code < 500 else "ServerError", "detail": str(error.detail)}
     return JSONResponse(body, status_code=error.status_code, headers=headers)

@@ -1,0 +1,46 @@
+"""The API as a client meets it: a real server on a free port, over the control plane of `tests/integration/conftest.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+import uvicorn
+
+from orchestrator.api import make_api
+from orchestrator.operations.context import Context
+
+Serve = Callable[[Context], contextlib.AbstractContextManager[httpx.Client]]
+START_S = 10.0
+
+
+@contextlib.contextmanager
+def serving(ctx: Context) -> Iterator[httpx.Client]:
+    """A client of a server that runs in a thread of this process."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(make_api(ctx), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    deadline = time.monotonic() + START_S
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.005)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def api(ctx: Context) -> Iterator[httpx.Client]:
+    with serving(ctx) as client:
+        yield client
