@@ -1,15 +1,20 @@
 """An engine whose every duration is known beforehand: the model file is a JSON schedule.
 
-    {"load_s": 0.05, "calls_s": [0.002, 0.004], "allocate_on_load_mb": 64, "allocate_on_call_mb": 8}
+    {"load_s": 0.05, "calls_s": [0.002, 0.004], "allocate_on_load_mb": 64, "allocate_in_passing_mb": 8}
 
-Calls go through `calls_s` in a circle. It waits on the clock and not in the scheduler: `sleep` adds tens of
-microseconds that are not in the schedule. `then` makes it misbehave, so that the supervision can be proved:
-`crash` (a real SIGSEGV), `exit:<code>`, `hang`, `chatter` (endless output), `spawn` (leaves a grandchild), `raise`.
+Calls go through `calls_s` in a circle, waiting on the clock: `sleep` adds tens of microseconds that are not in the
+schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let
+go before the load ends. `note_pid_in` is a file to which each process adds its id.
+
+`then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
+be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output), `spawn` (leaves a grandchild, its id in
+`pid_file`; `spawn:daemon` in a session of its own), `raise:<message>`, `defect` (an error no engine explains).
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -17,7 +22,7 @@ import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import JobError, ModelInvalid
@@ -34,8 +39,9 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self._schedule: dict[str, Any] = {}
-        self._held: list[bytearray] = []
+        self._held: object = None
         self._shape: tuple[int, ...] = ()
+        self._calls_ns: list[int] = []
 
     def load(self, model: Path, options: Options, capability: str) -> None:
         try:
@@ -43,7 +49,11 @@ class FakeEngine:
         except (OSError, ValueError, TypeError) as error:
             raise ModelInvalid(f"{model.name} is not a schedule of the fake engine ({capability}): {error}") from error
         self._shape = (options.batch_size or 1, 2)
-        self._hold(self._schedule.get("allocate_on_load_mb", 0))
+        if "note_pid_in" in self._schedule:
+            with Path(self._schedule["note_pid_in"]).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+        _touched(self._schedule.get("allocate_in_passing_mb", 0))
+        self._held = _touched(self._schedule.get("allocate_on_load_mb", 0))
         _wait(self._schedule.get("load_s", 0.0))
         if self._schedule.get("when") == "load":
             self._misbehave()
@@ -52,36 +62,37 @@ class FakeEngine:
         return [InputSpec("x", "float", self._shape)]
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
-        durations = cycle([int(seconds * 1e9) for seconds in self._schedule.get("calls_s", [0.0])])
-        self._hold(self._schedule.get("allocate_on_call_mb", 0))
-        misbehave_at = self._schedule.get("at_call", 0) if "then" in self._schedule and self._schedule.get("when") != "load" else None
+        sleeps = self._schedule.get("sleeps_s")
+        durations = cycle([int(seconds * 1e9) for seconds in sleeps or self._schedule.get("calls_s", [0.0])])
+        misbehaves = "then" in self._schedule and self._schedule.get("when") != "load"
+        misbehave_at = self._schedule.get("at_call", 0) if misbehaves else None
         calls = 0
 
         def call() -> object:
             nonlocal calls
-            end = perf_counter_ns() + next(durations)
+            begin = perf_counter_ns()
+            end = begin + next(durations)
             if calls == misbehave_at:
                 self._misbehave()
             calls += 1
+            if sleeps:
+                sleep(max(0, end - perf_counter_ns()) / 1e9)
             while perf_counter_ns() < end:
                 pass
+            self._calls_ns.append(perf_counter_ns() - begin)
             return inputs
 
         return call
 
     def facts(self) -> Facts:
         inputs = [{"name": "x", "type": "float", "shape": list(self._shape)}]
-        return Facts({"runtime": "fake", "version": "1", "inputs": inputs}, {})
+        return Facts({"runtime": "fake", "version": "1", "inputs": inputs, "calls_ns": self._calls_ns}, {})
 
     def explain(self, error: Exception) -> JobError | None:
         return ModelInvalid(f"the fake model says: {error}") if isinstance(error, ArithmeticError) else None
 
     def unload(self) -> None:
-        self._held.clear()
-
-    def _hold(self, megabytes: int) -> None:
-        if megabytes:
-            self._held.append(bytearray(b"\x01" * (megabytes * MB)))
+        self._held = None
 
     def _misbehave(self) -> None:
         kind, _, argument = str(self._schedule.get("then", "")).partition(":")
@@ -101,6 +112,16 @@ class FakeEngine:
             Path(self._schedule["pid_file"]).write_text(str(child.pid))
         elif kind == "raise":
             raise ArithmeticError(argument)
+        elif kind == "defect":
+            raise LookupError("nobody explains this")
+
+
+def _touched(megabytes: int) -> object:
+    """Memory of which every page has been written to: what is only reserved is not resident."""
+    memory = mmap.mmap(-1, max(1, megabytes) * MB)
+    for page in range(0, megabytes * MB, mmap.PAGESIZE):
+        memory[page] = 1
+    return memory
 
 
 def _wait(seconds: float) -> None:

@@ -1,0 +1,116 @@
+"""What the tests of the measured process stand on: a real supervisor, real processes, models of known behaviour."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import psutil
+from numpy.typing import NDArray
+
+from shared.clock import SystemClock
+from shared.protocol.messages import Assignment
+from shared.workloads import EngineOptions, ModelRef, StopRule, Warmup, Workload
+from worker.models import ModelStore
+from worker.supervisor import Outcome, Supervisor
+
+LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+CAMPAIGN = "campaign-01m81k4kpq4wq6xn8q"
+NO_WARMUP = Warmup(min_calls=0, min_s=0, max_s=0)
+FEW_WARMUPS = Warmup(min_calls=2, min_s=0, max_s=5)
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None) -> Iterator[Supervisor]:
+    """A started supervisor with a lock of its own, so that a worker that measures on this machine does not hold it up."""
+    models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30)
+    made = Supervisor(cache_dir=folder / "cache", models=models, clock=SystemClock(), lock_path=lock or folder / "lock", spawn=spawn)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def schedule(folder: Path, **behaviour: Any) -> Path:
+    """A model of the fake engine (see `worker.engines.fake`)."""
+    path = folder / f"schedule-{next(_numbers)}.json"
+    path.write_text(json.dumps(behaviour))
+    return path
+
+
+def assignment(
+    model: Path | str,
+    *,
+    capability: str = "fake",
+    inferences: int = 5,
+    repeats: int = 1,
+    loads: int = 0,
+    warmup: Warmup = FEW_WARMUPS,
+    stop: StopRule | None = None,
+    options: EngineOptions | None = None,
+    timeout_s: float = 120,
+    attempt: int = 1,
+) -> Assignment:
+    source = model.as_uri() if isinstance(model, Path) else model
+    workload = Workload(
+        model=ModelRef(source=source, name=source.rpartition("/")[2] or "model"),
+        inferences=inferences,
+        repeats=repeats,
+        loads=loads,
+        warmup=warmup,
+        stop=stop,
+        options=options or EngineOptions(),
+        timeout_s=timeout_s,
+    )
+    job_id = f"{CAMPAIGN}-job-{next(_numbers)}"
+    return Assignment(job_id=job_id, campaign_id=CAMPAIGN, attempt=attempt, capability=capability, workload=workload)
+
+
+class Stages:
+    """Listens to `on_stage`, and lets a test act when one comes."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, float | None]] = []
+
+    def __call__(self, stage: str, progress: float | None) -> None:
+        self.seen.append((stage, progress))
+
+    def names(self) -> list[str]:
+        return [stage for stage, _ in self.seen]
+
+
+def samples_of(outcome: Outcome) -> dict[str, NDArray[np.int64]]:
+    assert outcome.samples_npz is not None
+    with np.load(io.BytesIO(outcome.samples_npz), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def log_of(outcome: Outcome) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in outcome.log_jsonl.splitlines()]
+
+
+def descendants(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def is_gone(pid: int, within_s: float = 10) -> bool:
+    """Whether a process has ended, a zombie counting as ended; waits for it."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        process.wait(within_s)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
