@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 from orchestrator.operations.context import Context
-from orchestrator.store.tables import Job
+from orchestrator.store.moves import LockedJob
 from shared.protocol.messages import Artifact, Result
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def upload_path(ctx: Context, campaign_id: str, job_id: str, attempt: int, name:
     return ctx.settings.outputs_dir / campaign_id / ".uploads" / f"{job_id}.{attempt}.{name}"
 
 
-def keep_artifacts(ctx: Context, job: Job, report: Result) -> None:
+def keep_artifacts(ctx: Context, job: LockedJob, report: Result) -> None:
     """Write the artifacts of a result to `outputs/<campaign>/`. Safe to repeat."""
     folder = ctx.settings.outputs_dir / job.campaign_id
     for name in ACCEPTED:
@@ -38,12 +38,13 @@ def keep_artifacts(ctx: Context, job: Job, report: Result) -> None:
         if content is None:
             continue
         if name == SAMPLES:
-            _write(folder / "samples" / f"{job.id}.npz", content)
+            _write(folder / "samples" / f"{job.id}.npz", content, durable=True)  # the record: on disk before the worker drops its copy
         else:
-            _write(folder / "logs" / f"{job.id}.log", _merged(folder / "logs" / f"{job.id}.log", report.attempt, content))
+            path = folder / "logs" / f"{job.id}.log"
+            _write(path, _merged(path, report.attempt, content), durable=False)
 
 
-def _content(ctx: Context, job: Job, report: Result, name: str, artifact: Artifact) -> bytes | None:
+def _content(ctx: Context, job: LockedJob, report: Result, name: str, artifact: Artifact) -> bytes | None:
     if artifact.inline is not None:
         try:
             content = base64.b64decode(artifact.inline, validate=True)
@@ -78,11 +79,12 @@ def _attempt_of(line: bytes) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with part.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     part.replace(path)

@@ -28,16 +28,13 @@ def cancel_job(ctx: Context, job_id: str) -> Job:
     """
 
     def write(session: Session) -> tuple[Job, list[str]]:
-        jobs.get(session, job_id)
-        job = lock_jobs(session, [job_id])[job_id]
-        if job.status == JobStatus.CANCELLED:
-            return job, []
-        if job.status in (JobStatus.COMPLETE, JobStatus.FAILED):
-            raise IllegalTransition(f"job {job_id} is {job.status}; a job that has ended cannot be cancelled")
+        locked = lock_jobs(session, [job_id])
+        if job_id in locked and locked[job_id].status in (JobStatus.COMPLETE, JobStatus.FAILED):
+            raise IllegalTransition(f"job {job_id} is {locked[job_id].status}; a job that has ended cannot be cancelled")
         moves = Moves(session, ctx.clock.now())
-        stopped = cancel_steps(moves, [job], "cancelled by a user")
+        stopped = cancel_steps(moves, list(locked.values()), "cancelled by a user")
         moves.flush()
-        return job, stopped
+        return jobs.get(session, job_id), stopped
 
     job, stopped = ctx.store.transact(write)
     after_cancel(ctx, stopped)

@@ -22,8 +22,7 @@ from orchestrator.operations.dispatching import top_up
 from orchestrator.reports.rows import EndedJob, csv_row
 from orchestrator.reports.tables import csv_line
 from orchestrator.store import results
-from orchestrator.store.moves import Moves, lock_jobs
-from orchestrator.store.tables import Job
+from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from shared.errors import Unavailable
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, HandBack, Result, Started
@@ -84,7 +83,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
     return outcome
 
 
-def _started(ctx: Context, moves: Moves, job: Job, report: Started) -> None:
+def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> None:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
         timeout_s = float(job.workload.get("timeout_s", 3_600.0))
@@ -96,7 +95,7 @@ def _started(ctx: Context, moves: Moves, job: Job, report: Started) -> None:
         moves.note(job, "unwanted", f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
-def _handed_back(moves: Moves, job: Job, report: HandBack) -> None:
+def _handed_back(moves: Moves, job: LockedJob, report: HandBack) -> None:
     if JobStatus(job.status) not in TERMINAL and job.attempt == report.attempt:
         moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
         moves.again(job, losses=job.losses, not_before=None)
@@ -104,7 +103,7 @@ def _handed_back(moves: Moves, job: Job, report: HandBack) -> None:
         moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
-def _result(session: Session, ctx: Context, moves: Moves, job: Job, report: Result, outcome: Recorded) -> str:
+def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> str:
     if JobStatus(job.status) in TERMINAL:
         if outcome.rows.get(job.id, {}).get("attempt") == report.attempt:
             return RECORDED  # twice in one batch
@@ -126,7 +125,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: Job, report: Resu
     return RECORDED
 
 
-def _retried(ctx: Context, moves: Moves, job: Job, report: Result) -> bool:
+def _retried(ctx: Context, moves: Moves, job: LockedJob, report: Result) -> bool:
     """Whether a proven death of the measured process gives the job another attempt."""
     loss = {"attempt": job.attempt, "losses": job.losses, "max_attempts": job.max_attempts}
     verdict = after_loss(**loss, now=ctx.clock.now(), jitter=random.random(), reason=report.error)  # noqa: S311 (jitter)
@@ -137,7 +136,7 @@ def _retried(ctx: Context, moves: Moves, job: Job, report: Result) -> bool:
     return True
 
 
-def _end(ctx: Context, moves: Moves, job: Job, report: Result, outcome: Recorded) -> None:
+def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:
     status = {"complete": JobStatus.COMPLETE, "failed": JobStatus.FAILED, "cancelled": JobStatus.CANCELLED}[report.status]
     now = ctx.clock.now()
     moves.step(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane
@@ -16,6 +17,9 @@ from shared.jobs import CampaignStatus, JobStatus
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
+
+INSERT_BATCH = 5_000
+_INSERT_DOCUMENT = text("INSERT INTO jobs SELECT * FROM jsonb_populate_recordset(NULL::jobs, CAST(:rows AS jsonb))")
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,18 @@ def lane_of(session: Session, job: Job) -> Lane:
 
 
 def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert job rows in batches, past the unit of work: 10 000 objects would cost seconds."""
-    for start in range(0, len(rows), 5_000):
-        session.connection().execute(insert(Job.__table__), rows[start : start + 5_000])  # type: ignore[attr-defined]  # untyped in SQLModel
+    """Insert job rows in batches, past the unit of work: 10 000 objects would cost seconds.
+
+    PostgreSQL takes a batch as one JSON document: a statement a row costs it 5 times as long.
+    """
+    connection = session.connection()
+    for start in range(0, len(rows), INSERT_BATCH):
+        batch = rows[start : start + INSERT_BATCH]
+        if connection.dialect.name == "postgresql":
+            document = json.dumps(batch, default=lambda moment: moment.isoformat())
+            connection.execute(_INSERT_DOCUMENT, {"rows": document})
+        else:
+            connection.execute(insert(Job.__table__), batch)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
 def open_lanes(session: Session, now: datetime, limit: int) -> list[tuple[Lane, int]]:

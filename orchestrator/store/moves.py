@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, bindparam, case, select, update
+from sqlalchemy import CursorResult, bindparam, case, insert, select, update
 from sqlmodel import Session, col
 
 from orchestrator.domain.lifecycle import check_step
@@ -20,13 +21,38 @@ from shared.errors import IllegalTransition
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 
-def lock_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, Job]:
+@dataclass
+class LockedJob:
+    """A job's row, locked for the rest of the transaction; follows the steps that are taken with it."""
+
+    id: str
+    campaign_id: str
+    number: int
+    compute_unit: str
+    model_name: str
+    status: str
+    attempt: int
+    max_attempts: int
+    losses: int
+    workload: dict[str, Any]
+    dispatched_at: datetime | None
+    queue: str | None
+    worker_id: str | None
+    incarnation: str | None
+    started_at: datetime | None
+
+
+_LOCKED = [field.name for field in fields(LockedJob)]
+
+
+def lock_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, LockedJob]:
     """The jobs by id, locked in the order of their ids. Unknown ids are left out."""
     ids = sorted(set(job_ids))
-    found: dict[str, Job] = {}
+    found: dict[str, LockedJob] = {}
+    columns = [getattr(Job, name) for name in _LOCKED]
     for start in range(0, len(ids), 5_000):
-        statement = select(Job).where(col(Job.id).in_(ids[start : start + 5_000])).order_by(col(Job.id)).with_for_update()
-        found |= {job.id: job for job in session.scalars(statement)}
+        statement = select(*columns).where(col(Job.id).in_(ids[start : start + 5_000])).order_by(col(Job.id)).with_for_update()
+        found |= {row[0]: LockedJob(*row) for row in session.execute(statement)}
     return found
 
 
@@ -39,9 +65,9 @@ class Moves:
         self._first_seen: dict[str, str] = {}  # job -> the status it was locked in
         self._changes: dict[str, dict[str, Any]] = defaultdict(dict)  # several steps of one job become one update
         self._deltas: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        self._events: list[Event] = []
+        self._events: list[dict[str, Any]] = []
 
-    def step(self, job: Job, wanted: JobStatus, **changes: Any) -> None:
+    def step(self, job: LockedJob, wanted: JobStatus, **changes: Any) -> None:
         """Move a locked job and set further columns.
 
         Raises:
@@ -52,7 +78,7 @@ class Moves:
             changes.setdefault("ended_at", self._now)
         self._change(job, seen=job.status, status=str(wanted), **changes)
 
-    def again(self, job: Job, *, losses: int, not_before: datetime | None) -> None:
+    def again(self, job: LockedJob, *, losses: int, not_before: datetime | None) -> None:
         """Put a locked, unfinished job back: pending, undispatched, as its next attempt."""
         changes = {"attempt": job.attempt + 1, "losses": losses, "not_before": not_before, "dispatched_at": None, "queue": None}
         changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
@@ -60,23 +86,19 @@ class Moves:
             check_step(job.id, job.status, JobStatus.PENDING)
         self._change(job, seen=job.status, status=str(JobStatus.PENDING), **changes)
 
-    def note(self, job: Job, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
+    def note(self, job: LockedJob, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
         """Add to a job's history."""
-        self._events.append(
-            Event(at=self._now, job_id=job.id, attempt=attempt or job.attempt, kind=kind, worker_id=worker_id, detail=detail[:20_000])
-        )
+        event = {"at": self._now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": kind}
+        self._events.append(event | {"worker_id": worker_id, "detail": detail[:20_000]})
 
-    def _change(self, job: Job, *, seen: str, **changes: Any) -> None:
+    def _change(self, job: LockedJob, *, seen: str, **changes: Any) -> None:
         self._first_seen.setdefault(job.id, seen)
         self._changes[job.id] |= changes
         if seen != changes["status"]:
             self._deltas[job.campaign_id][f"{seen}_jobs"] -= 1
             self._deltas[job.campaign_id][f"{changes['status']}_jobs"] += 1
-        # The row in hand follows, but the session must not write it a second time.
-        if job in self._session:
-            self._session.expunge(job)
-        for name, value in changes.items():
-            setattr(job, name, value)
+        for name in changes.keys() & _LOCKED:
+            setattr(job, name, changes[name])
 
     def flush(self) -> list[str]:
         """Write everything.
@@ -98,8 +120,8 @@ class Moves:
             done = connection.execute(statement, rows)
             if done.rowcount != len(rows):
                 raise IllegalTransition(f"{len(rows) - done.rowcount} of {len(rows)} jobs changed under a lock; nothing was written")
-        self._session.add_all(self._events)
-        self._session.flush()
+        if self._events:
+            connection.execute(insert(Event.__table__), self._events)  # type: ignore[attr-defined]  # as above
         return [campaign_id for campaign_id in sorted(self._deltas) if self._count(campaign_id, self._deltas[campaign_id])]
 
     def _count(self, campaign_id: str, deltas: dict[str, int]) -> bool:
@@ -117,7 +139,7 @@ class Moves:
         return bool(state == 0)
 
 
-def cancel_steps(moves: Moves, jobs: Sequence[Job], reason: str) -> list[str]:
+def cancel_steps(moves: Moves, jobs: Sequence[LockedJob], reason: str) -> list[str]:
     """Cancel those of the locked jobs that have not ended; their ids."""
     cancelled = []
     for job in jobs:
