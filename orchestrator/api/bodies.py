@@ -50,6 +50,7 @@ def parse(model: type[M], raw: bytes) -> M:
         items = error.errors(include_url=False)
         if items[0]["type"] == "json_invalid":
             raise BadRequest(_not_json(raw, items[0]["msg"])) from error
+        items = [item for item in items if not _said_better(item, items)]
         fields = [_field_error(model, item) for item in items[:MAX_FIELDS]]
         more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
         first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
@@ -87,6 +88,12 @@ def _not_json(raw: bytes, why: str) -> str:
     if not raw.strip():
         return "the body is empty; this call takes JSON (curl -d '{…}')"
     return f"the body is not JSON: {why.removeprefix('Invalid JSON: ')}"
+
+
+def _said_better(item: ErrorDetails, items: list[ErrorDetails]) -> bool:
+    """A list whose items are all wrong is also called too short; the items say it better."""
+    place = item["loc"]
+    return item["type"] == "too_short" and any(other is not item and other["loc"][: len(place)] == place for other in items)
 
 
 def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:

@@ -1,0 +1,209 @@
+"""What the API says to input that cannot be: which status, which field, which words. Nothing of it is kept."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from orchestrator.operations.context import Context
+
+JOB = {"compute_unit": "cpu.onnx"}
+URL = "https://models.example/m.onnx"
+
+
+def short(**job: Any) -> dict[str, Any]:
+    return {"model_url": URL, "jobs": [JOB | job]}
+
+
+# body, path of the field that is wrong, what the message says about it
+WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
+    ({"model_url": URL, "jobs": []}, "jobs", "needs at least 1, has 0"),
+    ({"jobs": [JOB]}, "model_url", "is required"),
+    (short(compute_unit="cpu.onx"), "jobs.0.compute_unit", "did you mean 'cpu.onnx'?"),
+    (short(num_inference_runs=0), "jobs.0.num_inference_runs", "greater than or equal to 1, not 0"),
+    (short(num_inference_runs=-1), "jobs.0.num_inference_runs", "greater than or equal to 1, not -1"),
+    (short(num_inference_runs=10**9), "jobs.0.num_inference_runs", "less than or equal to 1000000, not 1000000000"),
+    (short(num_inference_runs="ten"), "jobs.0.num_inference_runs", "valid integer, not 'ten'"),
+    (short(num_inference_runs=1.5), "jobs.0.num_inference_runs", "valid integer, not 1.5"),
+    (short(runs_per_job=None), "jobs.0.runs_per_job", "valid integer, not None"),
+    (short(num_inference_run=5), "jobs.0.num_inference_run", "did you mean 'num_inference_runs'?"),
+    (short(priority=10), "jobs.0.priority", "less than or equal to 9"),
+    ({**short(), "model_url": "ftp://models.example/m.onnx"}, "model", "the scheme 'ftp' is not fetched; use http://, https://, file://"),
+    ({**short(), "model_url": "file:///models/"}, "model", "it is a directory"),
+    ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
+    ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
+    ({"model": URL}, "on", "required"),
+    ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
+]
+
+
+def test_a_wrong_campaign_is_refused_with_the_field_and_what_to_do(api: httpx.Client) -> None:
+    for body, path, said in WRONG_CAMPAIGNS:
+        answer = api.post("/api/campaigns", json=body)
+        assert answer.status_code == 422, body
+        content = answer.json()
+        assert content["error"] == "InvalidInput", body
+        assert any(field["path"] == path and said in field["message"] for field in content["fields"]), content
+        assert content["detail"]
+    assert api.get("/api/campaigns").json()["count"] == 0
+    assert api.get("/api/jobs").json()["count"] == 0
+
+
+def test_every_mistake_is_named_at_once_and_ten_thousand_are_cut_short(api: httpx.Client) -> None:
+    answer = api.post("/api/campaigns", json={"model_url": URL, "jobs": [{"compute_unit": "x"}] * 10_000}).json()
+    assert len(answer["fields"]) == 100
+    assert "(and 9999 more)" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status", "said"),
+    [
+        (b"", "application/json", 400, "the body is empty"),
+        (b'{"model_url": ', "application/json", 400, "the body is not JSON: EOF"),
+        (b"name: x\nmodel: y\n", "application/x-www-form-urlencoded", 400, "the body is not JSON"),
+        (b"[" * 100_000, "application/json", 400, "recursion"),
+        (b"\xff\xfe", "application/json", 400, "the body is not JSON"),
+        (b"[1, 2]", "application/json", 422, "must be a mapping"),
+        (b"{}", "application/json", 422, "a campaign needs `model_url` and `jobs`"),
+        (b'{"model_url": "a\\u0000b", "jobs": []}', "application/json", 422, "the character NUL"),
+        (b'{"service": {"type": "redis"}}', "application/json", 422, "cannot measure yet"),
+        (b"model: [", "application/yaml", 422, "is not valid YAML"),
+        (b"a: &x [1]\nb: *x\n", "application/yaml", 422, "aliases"),
+        (b"\xff", "application/yaml", 400, "not UTF-8"),
+        (b'model: "a\\0b"\non: [cpu.onnx]\n', "application/yaml", 422, "the character NUL"),
+    ],
+)
+def test_a_body_that_cannot_be_read_says_why(api: httpx.Client, content: bytes, media_type: str, status: int, said: str) -> None:
+    answer = api.post("/api/campaigns", content=content, headers={"Content-Type": media_type})
+    assert answer.status_code == status, answer.text
+    assert said in answer.json()["detail"]
+    assert api.get("/api/campaigns").json()["count"] == 0
+
+
+def test_what_is_not_there_is_a_404_in_the_one_shape(api: httpx.Client) -> None:
+    unknown = "campaign-" + "0" * 18
+    for method, path in (
+        ("GET", "/api/workers/worker-nobody"),
+        ("GET", "/api/workers/worker-nobody/health"),
+        ("PUT", "/api/workers/worker-nobody/reset"),
+        ("POST", "/api/workers/worker-nobody/heartbeat"),
+        ("GET", "/api/workers/%00"),
+        ("GET", f"/api/campaigns/{unknown}"),
+        ("GET", f"/api/campaigns/{unknown}/results"),
+        ("POST", f"/api/campaigns/{unknown}/cancel"),
+        ("GET", "/api/campaigns/%00"),
+        ("GET", "/api/campaigns/campaign-1' OR '1'='1"),
+        ("GET", f"/api/jobs/{unknown}-job-1"),
+        ("POST", f"/api/jobs/{unknown}-job-1/cancel"),
+        ("GET", "/api/jobs/%F0%9F%92%A5"),
+        ("GET", f"/api/models/{'0' * 64}"),
+        ("GET", "/api/models/latest"),
+        ("GET", "/api/nowhere"),
+        ("GET", "/"),
+    ):
+        answer = api.request(method, path)
+        assert answer.status_code == 404, (path, answer.text)
+        assert answer.json().keys() == {"error", "detail"}
+        assert answer.json()["error"] == "NotFound"
+
+
+def test_a_method_a_path_does_not_have_names_those_it_has(api: httpx.Client) -> None:
+    answer = api.delete("/api/campaigns")
+    assert (answer.status_code, answer.json()["error"]) == (405, "MethodNotAllowed")
+    assert answer.headers["Allow"] == "GET, POST"
+
+
+def test_filters_and_cursors_are_checked(api: httpx.Client) -> None:
+    for path, field in (
+        ("/api/jobs?status=done", "query.status"),
+        ("/api/jobs?limit=0", "query.limit"),
+        ("/api/jobs?limit=1001", "query.limit"),
+        ("/api/jobs?limit=many", "query.limit"),
+        ("/api/jobs?since=yesterday", "query.since"),
+        ("/api/jobs?campaign=%00", "query.campaign"),
+        ("/api/jobs?worker=me", "query.worker"),
+        ("/api/jobs?cursor=WzFd", "query.cursor"),
+        ("/api/jobs?cursor=!", "query.cursor"),
+        ("/api/campaigns?cursor=WyJhXHUwMDAwIl0", "query.cursor"),
+        ("/api/campaigns?status=pending", "query.status"),
+        ("/api/workers?status=asleep", "query.status"),
+    ):
+        answer = api.get(path)
+        assert answer.status_code == 422, path
+        assert [one["path"] for one in answer.json()["fields"]] == [field], path
+    assert "did you mean 'cpu.onnx'?" in api.get("/api/workers?capability=cpu.onx").json()["detail"]
+
+
+def test_results_in_a_format_there_is_not_name_those_there_are(api: httpx.Client) -> None:
+    campaign = api.post("/api/campaigns", json=short()).json()["campaign_id"]
+    parquet = api.get(f"/api/campaigns/{campaign}/results?format=parquet")
+    assert (parquet.status_code, "pyarrow" in parquet.json()["detail"]) == (422, True)
+    assert "did you mean 'json" in api.get(f"/api/campaigns/{campaign}/results?format=jsn").json()["detail"]
+
+
+def test_a_wrong_registration_names_its_fields(api: httpx.Client) -> None:
+    for body, path in (
+        ({"capabilities": ["cpu.onnx"]}, "device_name"),
+        ({"device_name": "", "capabilities": ["cpu.onnx"]}, "device_name"),
+        ({"device_name": "x", "capabilities": []}, "capabilities"),
+        ({"device_name": "x", "capabilities": ["cpu.onnx", "gpu.quantum"]}, "capabilities.1"),
+        ({"device_name": "x", "capabilities": ["cpu.onnx"], "device_info": {"UDID": 7}}, "device_info.UDID"),
+    ):
+        answer = api.post("/api/register", json=body)
+        assert answer.status_code == 422, body
+        assert [one["path"] for one in answer.json()["fields"]] == [path]
+    assert api.get("/api/workers").json()["count"] == 0
+
+
+def test_a_state_that_a_worker_cannot_have_is_refused(api: httpx.Client) -> None:
+    worker = api.post("/api/register", json={"device_name": "x", "capabilities": ["cpu.onnx"]}).json()["worker_id"]
+    asleep = api.put(f"/api/workers/{worker}/status", json={"status": "asleep"})
+    assert (asleep.status_code, asleep.json()["fields"][0]["path"]) == (422, "status")
+    assert api.put(f"/api/workers/{worker}/status", json={"status": "cleanup"}).json()["error"] == "IllegalTransition"
+
+
+def test_two_living_processes_of_one_device_are_a_conflict(api: httpx.Client) -> None:
+    device = {"device_name": "x", "capabilities": ["cpu.onnx"], "device_info": {"UDID": "same"}}
+    assert api.post("/api/register", json=device | {"incarnation": "one"}).status_code == 200
+    clone = api.post("/api/register", json=device | {"incarnation": "two"})
+    assert (clone.status_code, clone.json()["error"]) == (409, "IdentityInUse")
+    assert "if this disk is a clone" in clone.json()["detail"]
+
+
+def raw_status(api: httpx.Client, path: str) -> int:
+    """The status of a GET whose path no client has tidied up."""
+    address = urlsplit(str(api.base_url))
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+def test_no_file_outside_outputs_can_be_downloaded(api: httpx.Client, ctx: Context, tmp_path: Path) -> None:
+    outputs = ctx.settings.outputs_dir
+    (outputs / "folder").mkdir(parents=True)
+    (outputs / "plain.csv").write_text("here")
+    (outputs / "folder" / "inside.csv").write_text("deeper")
+    (outputs / ".hidden").write_text("hidden")
+    (tmp_path / "secret.csv").write_text("secret")
+    (outputs / "link.csv").symlink_to(tmp_path / "secret.csv")
+    assert raw_status(api, "/api/results/download/plain.csv") == 200
+    for name in (
+        *("../secret.csv", "..%2fsecret.csv", "%2e%2e%2fsecret.csv", "..%252fsecret.csv", "folder/../plain.csv", "folder/inside.csv"),
+        *("folder", "link.csv", ".hidden", "", ".", "..", "%00", "plain.csv%00", "..%5csecret.csv", "x" * 5000),
+        *(str(tmp_path / "secret.csv"), f"%2f{tmp_path}/secret.csv"),
+    ):
+        assert raw_status(api, f"/api/results/download/{name}") == 404, name
+    assert [one["filename"] for one in api.get("/api/results/files").json()["files"]] == ["plain.csv"]
+
+
+def test_a_heartbeat_of_nonsense_changes_nothing(api: httpx.Client) -> None:
+    worker = api.post("/api/register", json={"device_name": "x", "capabilities": ["cpu.onnx"]}).json()["worker_id"]
+    for body in ('{"status": "gone"}', '{"metrics": [1]}', '{"current_job": 5}'):
+        assert api.post(f"/api/workers/{worker}/heartbeat", content=body).status_code == 422, body
+    assert json.loads(api.get(f"/api/workers/{worker}").text)["status"] == "active"
