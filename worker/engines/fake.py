@@ -3,8 +3,9 @@
     {"load_s": 0.05, "calls_s": [0.002, 0.004], "allocate_on_load_mb": 64, "allocate_in_passing_mb": 8}
 
 Calls go through `calls_s` in a circle, waiting on the clock: `sleep` adds tens of microseconds that are not in the
-schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let
-go before the load ends. `note_pid_in` is a file to which each process adds its id.
+schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no
+CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before the load ends. `note_pid_in` is a file to
+which each process adds its id.
 
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
 be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output), `spawn` (leaves a grandchild, its id in

@@ -21,6 +21,7 @@ _IR_VERSION = re.compile(r"Unsupported model IR version: (?P<ir>\d+), max suppor
 _EXTERNAL = re.compile(r"(?:External data path|external data|External initializer).*", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
 _BAD_INPUT = re.compile(r"(?:Got invalid dimensions|Invalid rank) for input: (?P<input>\S+)", re.IGNORECASE)
+_PATH = re.compile(r"Load model from .*? failed: ?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
 
 
@@ -28,7 +29,7 @@ def explain(error: Exception, model: str, version: str) -> JobError:
     """The job's error for one that the runtime raised on `model`; `version` is the runtime's."""
     text = str(error).strip()
     status = _STATUS.match(text)
-    plain = text[status.end() :] if status else text
+    plain = _PATH.sub("", text[status.end() :] if status else text)
     runtime = f"ONNX Runtime {version}"
     for pattern in (_UNKNOWN_OPERATOR, _UNKNOWN_DOMAIN, _MISSING_KERNEL):
         if found := pattern.search(text):

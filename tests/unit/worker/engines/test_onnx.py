@@ -1,0 +1,152 @@
+"""The ONNX engine: every kind of graph and input, options as the runtime reports them, and reasons for a refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from shared.errors import EngineUnavailable, ModelInvalid
+from tests import onnx_models
+from tests.measuring import LIGHT_MODELS
+from worker.engines.base import Options
+from worker.engines.inputs import make_inputs
+from worker.engines.onnx import OnnxEngine
+from worker.engines.onnx_errors import explain, fell_back
+
+
+def run(path: Path, options: Options | None = None, capability: str = "cpu.onnx") -> tuple[OnnxEngine, object]:
+    engine, options = OnnxEngine(), options or Options()
+    engine.load(path, options, capability)
+    return engine, engine.bind(make_inputs(engine.signature(), options))()
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "inception_v1", "resnet50", "densenet121"])
+def test_a_published_network_runs(name: str) -> None:
+    engine, outputs = run(LIGHT_MODELS / f"light_{name}.onnx", Options(graph="disabled"))
+    assert isinstance(outputs, list)
+    assert outputs[0].size == 1000
+    assert engine.facts().runtime["inputs"][0]["bound_shape"] == [1, 3, 224, 224]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
+        *("FLOAT8E4M3FN", "FLOAT8E5M2"),
+    ],
+)
+def test_inputs_of_every_type_run(kind: str, tmp_path: Path) -> None:
+    _, outputs = run(onnx_models.identity(tmp_path / "identity.onnx", getattr(TensorProto, kind)))
+    assert outputs
+
+
+def test_several_integer_inputs_stay_in_the_vocabulary(tmp_path: Path) -> None:
+    options = Options(shapes=dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), (2, 16)))
+    _, outputs = run(onnx_models.bert_like(tmp_path / "bert.onnx"), options)
+    assert isinstance(outputs, list)
+    assert outputs[0].shape == (2, 16, 8)
+
+
+def test_boolean_scalars_and_subgraphs_run(tmp_path: Path) -> None:
+    assert run(onnx_models.conditional(tmp_path / "if.onnx"))[1]
+
+
+def test_quantized_models_run(tmp_path: Path) -> None:
+    _, outputs = run(onnx_models.quantized(tmp_path / "q.onnx"), Options(batch_size=5))
+    assert isinstance(outputs, list)
+    assert outputs[0].shape == (5, 3)
+
+
+def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
+    _, outputs = run(onnx_models.external(tmp_path))
+    assert isinstance(outputs, list)
+    assert outputs[0].size == 4096
+
+
+def test_missing_external_data_is_named(tmp_path: Path) -> None:
+    path = onnx_models.external(tmp_path)
+    (tmp_path / "weights" / "big.bin").unlink()
+    with pytest.raises(ModelInvalid, match="weights in files beside it"):
+        run(path)
+
+
+def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Path) -> None:
+    path = onnx_models.linear(tmp_path / "linear.onnx", batch="n")
+    runtime = run(path, Options(threads=1, inter_threads=2, graph="basic", batch_size=7))[0].facts().runtime
+    assert runtime["intra_op_threads"] == 1
+    assert runtime["inter_op_threads"] == 2
+    assert runtime["execution_mode"] == "ORT_PARALLEL"
+    assert runtime["graph_level"] == "basic"
+    assert runtime["providers"] == ["CPUExecutionProvider"]
+    assert runtime["version"] == onnxruntime.__version__
+    assert runtime["inputs"] == [{"name": "x", "type": "tensor(float)", "shape": ["n", 4], "bound_shape": [7, 4]}]
+    assert run(path)[0].facts().runtime["graph_level"] == "all"
+
+
+@pytest.mark.parametrize("graph", ["disabled", "basic", "extended", "layout", "all"])
+def test_each_graph_level_is_reported_by_its_name(graph: str, tmp_path: Path) -> None:
+    assert run(onnx_models.linear(tmp_path / "linear.onnx"), Options(graph=graph))[0].facts().runtime["graph_level"] == graph
+
+
+def test_a_gpu_that_is_not_there_is_named_and_never_replaced_by_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="CUDAExecutionProvider is not in this worker's ONNX Runtime"):
+        run(onnx_models.linear(tmp_path / "linear.onnx"), capability="gpu.cuda.onnx")
+
+
+def test_a_provider_that_fell_back_is_named() -> None:
+    reason = fell_back("CUDAExecutionProvider", ["CPUExecutionProvider"], "gpu.cuda.onnx").detail
+    assert reason.startswith("CUDAExecutionProvider fell back: gpu.cuda.onnx was asked for, but the session runs on CPUExecutionProvider")
+
+
+def test_a_provider_of_another_capability_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match=r"would not measure cpu\.onnx"):
+        run(onnx_models.linear(tmp_path / "linear.onnx"), Options(providers=("AzureExecutionProvider",)))
+
+
+def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=r"u\.onnx needs the operator Frobnicate"):
+        run(onnx_models.unknown_operator(tmp_path / "u.onnx"))
+    with pytest.raises(ModelInvalid, match=r"f\.onnx needs the operator example\.org:Frobnicate"):
+        run(onnx_models.foreign_operator(tmp_path / "f.onnx"))
+
+
+def test_an_operator_without_a_kernel_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=r"k\.onnx needs the operator Det"):
+        run(onnx_models.missing_kernel(tmp_path / "k.onnx"))
+
+
+def test_a_truncated_model_is_called_so(tmp_path: Path) -> None:
+    whole = (LIGHT_MODELS / "light_squeezenet.onnx").read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelInvalid, match=r"cut\.onnx is no ONNX model, or a truncated one"):
+        run(path)
+
+
+def test_an_opset_or_ir_version_of_tomorrow_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match="opset 99, newer than ONNX Runtime"):
+        run(onnx_models.opset_of_tomorrow(tmp_path / "opset.onnx"))
+    with pytest.raises(ModelInvalid, match=r"IR version 99; ONNX Runtime .* reads up to"):
+        run(onnx_models.format_of_tomorrow(tmp_path / "ir.onnx"))
+
+
+def test_a_shape_that_only_fails_when_called_is_explained(tmp_path: Path) -> None:
+    engine = OnnxEngine()
+    engine.load(onnx_models.linear(tmp_path / "linear.onnx"), Options(), "cpu.onnx")
+    call = engine.bind({"x": np.ones((1, 9), dtype=np.float32)})
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument) as caught:
+        call()
+    reason = engine.explain(caught.value)
+    assert isinstance(reason, ModelInvalid)
+    assert "does not take this shape for its input x" in reason.detail
+
+
+def test_words_of_older_runtimes_are_understood() -> None:
+    """Messages as onnxruntime 1.20 wrote them."""
+    old = "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Trilu(14) node with name 'n1'"
+    assert "the operator Trilu," in explain(RuntimeError(old), "m.onnx", "1.20").detail
+    assert "does not fit into the memory" in explain(RuntimeError("std::bad_alloc"), "m.onnx", "1.20").detail
