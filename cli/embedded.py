@@ -14,8 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-import redis
-
 from cli.client import Client
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
@@ -41,6 +39,7 @@ class Plan:
     database_url: str | None = None  # None: SQLite under data_dir
     with_worker: bool = True
     inherit: bool = True  # whether FLEETMARK_* of the environment reaches the parts
+    heartbeat_s: float | None = None  # None: as configured
 
 
 class Stack:
@@ -52,7 +51,6 @@ class Stack:
         self.data_dir = plan.data_dir.resolve()
         self.port = plan.port or free_port()
         self.redis_url = plan.redis_url or ""
-        self._worker_redis_url: str | None = None
         self._clock = clock
 
     @property
@@ -84,29 +82,33 @@ class Stack:
             binary = find_redis_server()
         except FileNotFoundError as error:
             raise PartFailed(str(error)) from error
-        credentials = f":{password}@" if password else ""
         name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
-        self.redis_url = f"redis://{credentials}{name}:{port}/0"
-        if self.plan.bind in EVERYWHERE:
-            self._worker_redis_url = f"redis://{credentials}{own_address()}:{port}/0"
+        # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
+        self.redis_url = f"redis://{f':{password}@' if password else ''}{name}:{port}/0"
         part = self._launch("redis", [str(binary), str(configuration)])
-        with redis.Redis.from_url(self.redis_url, socket_connect_timeout=1, socket_timeout=2) as client:
-            part.wait_until(lambda: _pings(client))
+        part.wait_until(lambda: _pings(name, port, password))
 
     def start_orchestrator(self) -> None:
         """Start API, consumer and watch in one process, on a database that it brings up to date itself.
 
         Raises:
-            PartFailed: the port is taken, or the process ended; with the end of its log.
+            PartFailed: the port is taken.
         """
         require_free(self.plan.bind, self.port)
         command = ["orchestrator.cli", "serve", "--host", self.plan.bind, "--port", str(self.port)]
-        part = self._launch("orchestrator", [sys.executable, "-m", *command])
+        self._orchestrator = self._launch("orchestrator", [sys.executable, "-m", *command])
+
+    def wait_for_orchestrator(self) -> None:
+        """Return when the API is healthy.
+
+        Raises:
+            PartFailed: it ended first, or never was; with the end of its log.
+        """
         with Client(self.host, self.plan.token) as client:
-            part.wait_until(lambda: _is_healthy(client))
+            self._orchestrator.wait_until(lambda: _is_healthy(client))
 
     def start_worker(self) -> None:
-        """Start a worker; `wait_for_worker` says when it can take jobs."""
+        """Start a worker. It need not wait for the orchestrator: it registers as soon as that one answers."""
         command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
         self._worker_started_at = self._clock.now().timestamp()
         self._worker = self._launch("worker", [sys.executable, "-m", *command])
@@ -170,10 +172,10 @@ class Stack:
             "WORKER_SPOOL_DIR": str(data / "worker" / "spool"),
             "WORKER_CACHE_DIR": str(data / "worker" / "cache"),
         }
+        if self.plan.heartbeat_s is not None:
+            values["HEARTBEAT_S"] = str(self.plan.heartbeat_s)
         if self.plan.token:
             values["TOKEN"] = self.plan.token
-        if self._worker_redis_url:
-            values["WORKER_REDIS_URL"] = self._worker_redis_url
         named = {PREFIX + name: value for name, value in values.items()}
         return child_environment(without=None if self.plan.inherit else PREFIX, **named)
 
@@ -230,20 +232,14 @@ def require_free(bind: str, port: int) -> None:
         ) from error
 
 
-def own_address() -> str:
-    """This machine's address on the network that leads outside; no packet is sent. The loopback when there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): only the routing table is asked
-        except OSError:
-            return LOOPBACK
-        return str(probe.getsockname()[0])
-
-
-def _pings(client: redis.Redis) -> bool:
+def _pings(name: str, port: int, password: str) -> bool:
+    """Whether a Redis answers; its protocol's inline form is enough for that, and spares importing a client."""
+    words = f"AUTH {password}\r\nPING\r\n" if password else "PING\r\n"
     try:
-        return bool(client.ping())
-    except redis.RedisError:
+        with socket.create_connection((name, port), timeout=2) as connection:
+            connection.sendall(words.encode())
+            return b"+PONG" in connection.recv(64)
+    except OSError:
         return False
 
 

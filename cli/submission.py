@@ -136,7 +136,12 @@ def _bar(file: Path) -> Iterator[Sent]:
         say(f"Uploading {file.name} ({file.stat().st_size / 2**20:.1f} MB)")
         yield lambda _: None
         return
-    columns = (TextColumn("Uploading {task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    columns = (
+        TextColumn("Uploading {task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(file.name, total=file.stat().st_size)
         yield lambda count: progress.advance(task, count)

@@ -73,6 +73,7 @@ def local_time(value: Any) -> str:
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
     """The results of a campaign (rows by the CSV's column names), and notes on what is missing and why."""
+    identity = ("FileName", "DeviceName", "ComputeUnits")
     headings = ("Model", "Device", "Where", "Median ms", "95 % interval", "p90", "p99", "Load ms", "Peak MB", "Noise")
     made = Table(header_style="bold", title_justify="left")
     for index, heading in enumerate(headings):
@@ -81,14 +82,12 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
     for row in rows:
         if row.get("Status") != "Complete":
             word = str(row.get("Status") or "pending")
-            made.add_row(_text(row, "FileName"), _text(row, "DeviceName"), _text(row, "ComputeUnits"), state(word))
+            made.add_row(*(Text(_text(row, key)) for key in identity), state(word))
             if row.get("Error"):
                 notes.append(f"{_text(row, 'FileName')}: {row['Error']}")
             continue
         made.add_row(
-            _text(row, "FileName"),
-            _text(row, "DeviceName"),
-            _text(row, "ComputeUnits"),
+            *(Text(_text(row, key)) for key in identity),
             _milliseconds(row.get("InferenceMsMedian")),
             _interval(row.get("InferenceMsMedianCiLow"), row.get("InferenceMsMedianCiHigh")),
             _milliseconds(row.get("InferenceMsP90")),

@@ -14,8 +14,9 @@ from shared.errors import FleetmarkError
 
 PIPED_WIDTH = 200  # a pipe has no width; rich would cut tables at 80
 
-out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPED_WIDTH)
+# Names of models and campaigns are data: a bracket in them is a bracket.
+out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else PIPED_WIDTH)
 
 
 def show_json(data: Any) -> None:
@@ -38,4 +39,4 @@ def show_error(error: FleetmarkError) -> None:
 
 def say(text: str) -> None:
     """A remark beside the results; a script that reads standard output never sees it."""
-    err.print(text, highlight=False)
+    err.print(text)

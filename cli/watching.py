@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.client import Client
@@ -86,7 +87,7 @@ def _view(job: dict[str, Any]) -> JobView:
     done = job["status"] in TERMINAL
     return JobView(
         job_id=job["job_id"],
-        name=f"{job.get('model_name') or job['job_id'].rpartition('-job-')[2]} on {job.get('capability') or job['compute_unit']}",
+        name=f"{job['model']} on {job.get('capability') or job['compute_unit']}",
         status=job["status"],
         stage=str(job.get("stage") or ""),
         progress=1.0 if done else float(job.get("progress") or 0.0),
@@ -98,7 +99,7 @@ class _Bars:
     """One bar a job; for a large campaign one bar for the whole and one for each job that runs."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), TextColumn("{task.percentage:>4.0f} %"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=32), TextColumn("{task.percentage:>4.0f} %"))
         self._progress = Progress(*columns, TextColumn("{task.fields[words]}"), TimeElapsedColumn(), console=err)
         self._bars: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
@@ -123,8 +124,8 @@ class _Bars:
             bar = self._bars[job.job_id]
             if job.status != JobStatus.PENDING:
                 self._progress.start_task(bar) if self._progress.tasks[bar].start_time is None else None
-            style = STATE_STYLES.get(job.status, "")
-            words = f"[{style}]{job.words}[/]" if style else job.words
+            style = STATE_STYLES.get(job.status, "none")
+            words = f"[{style}]{escape(job.words)}[/]"
             self._progress.update(bar, completed=job.progress, words=words, description=job.name)
             if job.status in TERMINAL:
                 self._progress.stop_task(bar)

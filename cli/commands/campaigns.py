@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from cli import zoo
 from cli.client import Client
@@ -32,7 +33,14 @@ CAMPAIGN_COLUMNS = [
     ("Failed", "failed_jobs"),
     ("Created", "created_at"),
 ]
-JOB_COLUMNS = [("Job", "job_id"), ("Compute unit", "compute_unit"), ("Status", "status"), ("Worker", "worker_id"), ("Error", "error")]
+JOB_COLUMNS = [
+    ("Job", "job_id"),
+    ("Model", "model"),
+    ("Compute unit", "compute_unit"),
+    ("Status", "status"),
+    ("Worker", "worker_id"),
+    ("Error", "error"),
+]
 
 
 class Format(StrEnum):
@@ -61,13 +69,13 @@ def run(
     with connect(host, token) as client:
         accepted = submit(client, content, recipe.parent)
         for warning in accepted.get("warnings", []):
-            err.print(f"[yellow]warning:[/] {warning}", highlight=False)
+            err.print("warning:", warning, style="yellow")
         campaign_id = accepted["campaign_id"]
         if not watch:
             if as_json:
                 show_json(accepted)
                 return
-            out.print(f"{campaign_id}: {accepted['total_jobs']} jobs", highlight=False)
+            out.print(f"{campaign_id}: {accepted['total_jobs']} jobs")
             say(f"Follow it:  fleetmark watch {campaign_id}")
             return
         say(f"{campaign_id}: {accepted['total_jobs']} jobs")
@@ -96,10 +104,10 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         files = {entry.model: str(file) if file else None for entry, file in models}
         show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "files": files})
         return
-    out.print(f"{recipe} is valid: {content.name}", highlight=False)
+    out.print(f"{recipe} is valid: {content.name}")
     for entry, file in models:
         where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
-        out.print(f"  {entry.model}: {where}", highlight=False)
+        out.print(f"  {entry.model}: {where}")
 
 
 validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES))
@@ -142,8 +150,8 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     if as_json:
         show_json(campaign)
         return
-    out.print(f"[bold]{campaign['name']}[/]  {campaign['campaign_id']}  created {local_time(campaign['created_at'])}", highlight=False)
-    out.print(state(campaign["status"]), _counts(campaign), highlight=False)
+    out.print(Text(campaign["name"], style="bold"), f" {campaign['campaign_id']}  created {local_time(campaign['created_at'])}")
+    out.print(state(campaign["status"]), _counts(campaign))
     out.print(table(campaign["jobs"], JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
@@ -186,7 +194,7 @@ def show_results(client: Client, campaign_id: str) -> None:
     made, notes = results_table(read_results(client, campaign_id))
     out.print(made)
     for note in notes:
-        out.print(note, style="dim", highlight=False)
+        out.print(note, style="dim")
 
 
 def results(
@@ -254,7 +262,7 @@ def stop(
         show_json(stopped)
     else:
         for campaign in stopped:
-            out.print(f"{campaign['campaign_id']}:", state(campaign["status"]), highlight=False)
+            out.print(f"{campaign['campaign_id']}:", state(campaign["status"]))
     for refusal in refusals:
         show_error(refusal)
     if refusals:

@@ -20,7 +20,7 @@ WORKER_COLUMNS = [
 ]
 JOB_COLUMNS = [
     ("Job", "job_id"),
-    ("Model", "model_name"),
+    ("Model", "model"),
     ("Compute unit", "compute_unit"),
     ("Status", "status"),
     ("Attempt", "attempt"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from cli.client import Client, is_loopback
 from cli.commands.campaigns import show_results
@@ -22,11 +23,12 @@ from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
 from cli.watching import watch as follow
 from shared.clock import SystemClock
-from shared.errors import InvalidInput
+from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes import Recipe
 
 CHECK_S = 0.5
 FILES_WAIT_S = 20.0
+DEMO_HEARTBEAT_S = 1.0  # a beat carries the progress that the bars show
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 FLOWER_PORT = 5555
 
@@ -88,17 +90,19 @@ def _start(stack: Stack, plan: Plan) -> None:
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
         if plan.with_worker:
+            stack.start_worker()  # both import for seconds: side by side is sooner
+        stack.wait_for_orchestrator()
+        if plan.with_worker:
             status.update("Starting a worker")
-            stack.start_worker()
             stack.wait_for_worker()
 
 
 def _tell(stack: Stack, settings: CliSettings) -> None:
-    out.print(f"[bold]Fleetmark is up[/] at {stack.host}   API documentation: {stack.host}/docs", highlight=False)
-    out.print(f"  results    {settings.outputs_dir.resolve()}", highlight=False)
-    out.print(f"  data, logs {stack.data_dir}", highlight=False)
-    out.print("  try        fleetmark run recipes/quickstart.yaml --watch", highlight=False)
-    out.print("Ctrl-C stops it.", highlight=False)
+    out.print(Text("Fleetmark is up", style="bold"), f"at {stack.host}   API documentation: {stack.host}/docs")
+    out.print(f"  results    {settings.outputs_dir.resolve()}")
+    out.print(f"  data, logs {stack.data_dir}")
+    out.print("  try        fleetmark run recipes/quickstart.yaml --watch")
+    out.print("Ctrl-C stops it.")
 
 
 def demo(
@@ -117,7 +121,7 @@ def demo(
     if not recipe.exists() and recipe == QUICKSTART:
         raise InvalidInput(f"{recipe} is not there (Fleetmark was installed without its recipes): name a recipe, fleetmark demo RECIPE")
     content = read_recipe(recipe)
-    plan = Plan(data_dir=settings.data_dir / "demo", outputs_dir=settings.outputs_dir, inherit=False)
+    plan = Plan(data_dir=settings.data_dir / "demo", outputs_dir=settings.outputs_dir, inherit=False, heartbeat_s=DEMO_HEARTBEAT_S)
     with _stopped_by_signals(), running_stack(plan) as stack:
         try:
             failed = _demonstrate(stack, content, recipe)
@@ -125,6 +129,9 @@ def demo(
             say("\nStopping")
             stack.stop()
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except FleetmarkError:
+            say(f"What the parts said is in {stack.logs}")
+            raise
         with err.status("Stopping"):
             stack.stop()
     if failed:
@@ -138,9 +145,10 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
         stack.start_redis()
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
+        stack.start_worker()  # both import for seconds: side by side is sooner
+        prepare(content, recipe.parent)  # and networks are made meanwhile
+        stack.wait_for_orchestrator()
         status.update("Starting a worker")
-        stack.start_worker()
-        prepare(content, recipe.parent)  # networks are made while the worker starts
         stack.wait_for_worker()
     with Client(stack.host) as client:
         accepted = submit(client, content, recipe.parent)
@@ -152,9 +160,9 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
         csv = _wait_for_files(client, stack, campaign_id)
     folder = stack.plan.outputs_dir / campaign_id
     out.print()
-    out.print(f"CSV         {csv}", highlight=False, soft_wrap=True)
-    out.print(f"Run folder  {folder}   (report.md, plots, raw samples, run.json)", highlight=False, soft_wrap=True)
-    out.print("Next        make up, then in another terminal:  fleetmark run recipes/sweep.yaml --watch", highlight=False)
+    out.print(f"CSV         {csv}", soft_wrap=True)
+    out.print(f"Run folder  {folder}   (report.md, plots, raw samples, run.json)", soft_wrap=True)
+    out.print("Next        make up, then in another terminal:  fleetmark run recipes/sweep.yaml --watch")
     return int(campaign["failed_jobs"])
 
 

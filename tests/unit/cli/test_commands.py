@@ -1,0 +1,202 @@
+"""The commands as a script meets them: a process, its exit code, and what is on which stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import app
+from tests.servers import free_port
+from tests.unit.cli.scripted_server import ScriptedServer
+
+QUEUES = {"worker_queues": {}, "capability_queues": {"CPU (ONNX)": 2}, "results_queue_size": 0}
+CAMPAIGN: dict[str, Any] = {
+    "campaign_id": "campaign-1",
+    "name": "nightly",
+    "status": "completed",
+    "total_jobs": 1,
+    "completed_jobs": 1,
+    "failed_jobs": 0,
+    "created_at": "2026-03-01T12:00:00+00:00",
+    "job_breakdown": {"pending": 0, "running": 0, "complete": 1, "failed": 0, "cancelled": 0},
+    "jobs": [{"job_id": "campaign-1-job-1", "model": "m.onnx", "compute_unit": "CPU (ONNX)", "status": "complete"}],
+}
+ROW = {"Status": "Complete", "FileName": "m.onnx", "InferenceMsMedian": 1.5, "Inferences": 10}
+
+
+def fleetmark(*arguments: str, host: str = "", folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")} | variables
+    if host:
+        environment["FLEETMARK_HOST"] = host
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=folder, timeout=60, stdin=subprocess.DEVNULL
+    )
+
+
+def test_no_orchestrator_is_exit_code_3_and_one_sentence() -> None:
+    ended = fleetmark("list", "--host", f"http://127.0.0.1:{free_port()}")
+    assert ended.returncode == 3
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: the orchestrator at http://127.0.0.1:")
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert fleetmark("list", "--nonsense").returncode == 2
+    assert fleetmark("nonsense").returncode == 2
+
+
+def test_an_invalid_recipe_is_exit_code_2_with_every_mistake_and_its_line(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("model: https://example.org/m.onnx\non: [cpu.onnxx]\ninferences: 0\nrepeatz: 3\n")
+    ended = fleetmark("run", str(recipe), host=f"http://127.0.0.1:{free_port()}")
+    assert ended.returncode == 2
+    for words in ("line 2", "did you mean 'cpu.onnx'", "line 3", "line 4", "did you mean 'repeats'"):
+        assert words in ended.stderr
+    as_json = fleetmark("validate", str(recipe), "--json")
+    assert as_json.returncode == 2
+    assert {field["path"] for field in json.loads(as_json.stdout)["fields"]} == {"on.0", "inferences", "repeatz"}
+
+
+def test_a_valid_recipe_is_exit_code_0(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("model: https://example.org/m.onnx\non: [cpu.onnx]\n")
+    ended = fleetmark("validate", str(recipe), "--json")
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["recipe"] == {"model": "https://example.org/m.onnx", "on": ["cpu.onnx"]}
+
+
+def test_an_address_that_is_none_is_exit_code_2() -> None:
+    ended = fleetmark("list", "--host", "ftp://lab")
+    assert ended.returncode == 2
+    assert "no address of an orchestrator" in ended.stderr
+
+
+def test_a_variable_that_cannot_be_used_is_named() -> None:
+    ended = fleetmark("list", FLEETMARK_PORT="many")
+    assert ended.returncode == 2
+    assert "FLEETMARK_PORT" in ended.stderr
+
+
+def test_json_is_all_there_is_on_standard_output(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.on("GET /api/campaigns", {"count": 1, "campaigns": [CAMPAIGN], "next_cursor": None})
+    server.on("GET /api/campaigns/campaign-1", CAMPAIGN)
+    server.on("GET /api/workers", {"count": 0, "workers": []})
+    server.on("GET /api/queue/status", QUEUES)
+    server.on("GET /api/jobs", {"count": 1, "jobs": CAMPAIGN["jobs"], "next_cursor": None})
+    monkeypatch.setenv("FLEETMARK_HOST", server.url)
+    shown = {}
+    for arguments in (["list"], ["show", "campaign-1"], ["workers"], ["queues"], ["jobs"]):
+        app([*arguments, "--json"], standalone_mode=False)
+        shown[arguments[0]] = json.loads(capsys.readouterr().out)
+    assert shown == {"list": [CAMPAIGN], "show": CAMPAIGN, "workers": [], "queues": QUEUES, "jobs": CAMPAIGN["jobs"]}
+
+
+def test_tables_are_whole_in_a_pipe(server: ScriptedServer) -> None:
+    long = CAMPAIGN | {"name": "a campaign whose name is long enough to be cut by a terminal of eighty columns"}
+    server.on("GET /api/campaigns", {"count": 1, "campaigns": [long], "next_cursor": None})
+    assert long["name"] in fleetmark("list", host=server.url).stdout
+
+
+def test_watching_shows_the_results_and_tells_by_its_exit_code_that_jobs_failed(server: ScriptedServer) -> None:
+    running = CAMPAIGN | {"status": "running"}
+    server.on("GET /api/campaigns/campaign-1", running, CAMPAIGN | {"failed_jobs": 1})
+    server.on("GET /api/jobs", {"count": 1, "jobs": CAMPAIGN["jobs"], "next_cursor": None})
+    server.on("GET /api/campaigns/campaign-1/results", json.dumps(ROW).encode() + b"\n", content_type="application/x-ndjson")
+    ended = fleetmark("watch", "campaign-1", host=server.url)
+    assert ended.returncode == 1
+    assert "m.onnx" in ended.stdout
+    assert "m.onnx on CPU (ONNX): complete" in ended.stderr
+
+
+def test_results_are_written_whole_or_not_at_all(server: ScriptedServer, tmp_path: Path) -> None:
+    server.on("GET /api/campaigns/campaign-1/results", b"Status,JobId\r\nComplete,1\r\n", content_type="text/csv")
+    assert fleetmark("results", "campaign-1", "-o", "r.csv", host=server.url, folder=tmp_path).returncode == 0
+    assert (tmp_path / "r.csv").read_bytes() == b"Status,JobId\r\nComplete,1\r\n"
+    assert fleetmark("results", "campaign-2", "-o", "other.csv", host=server.url, folder=tmp_path).returncode == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_results_go_to_standard_output_byte_for_byte(server: ScriptedServer) -> None:
+    server.on("GET /api/campaigns/campaign-1/results", b"Status,JobId\r\nComplete,1\r\n", content_type="text/csv")
+    ended = fleetmark("results", "campaign-1", "--format", "csv", host=server.url)
+    assert ended.stdout.splitlines() == ["Status,JobId", "Complete,1"]
+    assert server.requests[0].query == {"format": "csv"}
+
+
+def test_stopping_several_campaigns_goes_on_after_a_refusal(server: ScriptedServer) -> None:
+    server.on("POST /api/campaigns/campaign-1/cancel", {"campaign_id": "campaign-1", "status": "cancelled"})
+    ended = fleetmark("stop", "campaign-none", "campaign-1", host=server.url)
+    assert ended.returncode == 2
+    assert "campaign-1: cancelled" in ended.stdout
+    assert "campaign-none" in ended.stderr
+
+
+def test_listening_to_the_network_without_a_token_is_refused(tmp_path: Path) -> None:
+    ended = fleetmark("up", "--bind", "0.0.0.0", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "FLEETMARK_TOKEN" in ended.stderr
+    flower = fleetmark("flower", "--bind", "0.0.0.0", "--redis-url", "redis://127.0.0.1:1/0", folder=tmp_path)
+    assert flower.returncode == 2
+    assert "FLOWER_BASIC_AUTH" in flower.stderr
+
+
+def test_flower_without_a_broker_says_where_to_get_one(tmp_path: Path) -> None:
+    ended = fleetmark("flower", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "fleetmark up" in ended.stderr
+
+
+def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path) -> None:
+    well = fleetmark("doctor", "--json", folder=tmp_path, host=f"http://127.0.0.1:{free_port()}")
+    findings = {finding["what"]: finding for finding in json.loads(well.stdout)}
+    assert well.returncode == 0, findings
+    assert findings["Redis"]["verdict"] == "ok"
+    assert findings["orchestrator"]["verdict"] == "note"
+    ill = fleetmark(
+        "doctor",
+        "--json",
+        folder=tmp_path,
+        host=f"http://127.0.0.1:{free_port()}",
+        FLEETMARK_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
+    )
+    findings = {finding["what"]: finding for finding in json.loads(ill.stdout)}
+    assert ill.returncode == 1
+    assert "FLEETMARK_REDIS_URL" in findings["Redis"]["mend"]
+
+
+def test_everything_after_worker_is_the_workers_own() -> None:
+    ended = fleetmark("worker", "--help")
+    assert ended.returncode == 0
+    assert "start" in ended.stdout
+    assert "info" in ended.stdout
+
+
+def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (
+        "up",
+        "demo",
+        "run",
+        "validate",
+        "list",
+        "show",
+        "watch",
+        "results",
+        "stop",
+        "workers",
+        "queues",
+        "jobs",
+        "flower",
+        "doctor",
+    ):
+        app([command, "--help"], standalone_mode=False)
+        assert f"fleetmark {command}" in capsys.readouterr().out, command

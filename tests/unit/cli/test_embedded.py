@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cli.embedded import Plan, Stack, require_free, running_stack
+from cli.errors import PartFailed
+from tests.servers import free_port
+
+ONCE: Retry = Retry(NoBackoff(), 0)
+
+
+def test_a_taken_port_is_refused_with_the_option_that_helps() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PartFailed, match=rf"port {port} on 127\.0\.0\.1 cannot be used.*--port"):
+            require_free("127.0.0.1", port)
+    require_free("127.0.0.1", free_port())
+
+
+def test_an_address_that_is_not_this_machines_is_refused() -> None:
+    with pytest.raises(PartFailed, match=r"192\.0\.2\.1"):
+        require_free("192.0.2.1", 0)
+
+
+def test_a_data_directory_has_one_user_at_a_time(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs")
+    with running_stack(plan), pytest.raises(PartFailed, match="in use by another"), running_stack(plan):
+        pass
+    with running_stack(plan):
+        pass
+
+
+def test_redis_starts_keeps_what_it_is_told_and_stops(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "a folder with spaces", outputs_dir=tmp_path / "outputs")
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        with redis.Redis.from_url(stack.redis_url) as client:
+            client.set("kept", "yes")
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        with redis.Redis.from_url(stack.redis_url, decode_responses=True) as client:
+            assert client.get("kept") == "yes"
+    with pytest.raises(redis.ConnectionError), redis.Redis.from_url(stack.redis_url, retry=ONCE) as client:
+        client.ping()
+
+
+def test_redis_that_other_machines_can_reach_asks_for_a_password(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", bind="0.0.0.0", token="t")
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        with redis.Redis.from_url(stack.redis_url) as client:
+            assert client.ping()
+        port = stack.redis_url.rpartition(":")[2].partition("/")[0]
+        with redis.Redis(port=int(port), retry=ONCE) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        assert (stack.data_dir / "redis" / "redis.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_configured_redis_is_used_and_not_started(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", redis_url="redis://lab:6379/0")
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        assert stack.parts == []
+        assert stack.redis_url == "redis://lab:6379/0"
+
+
+def test_other_commands_find_the_broker_while_the_stack_runs(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", redis_url="redis://:secret@lab:6379/0")
+    assert Stack.announced_redis_url(plan.data_dir) is None
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        stack.announce()
+        assert Stack.announced_redis_url(plan.data_dir) == "redis://:secret@lab:6379/0"
+        assert (plan.data_dir / "running.json").stat().st_mode & 0o077 == 0
+    assert Stack.announced_redis_url(plan.data_dir) is None
