@@ -5,7 +5,7 @@
 Calls go through `calls_s` in a circle, waiting on the clock: `sleep` adds tens of microseconds that are not in the
 schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no
 CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before the load ends. `note_pid_in` is a file to
-which each process adds its id.
+which each process adds its id; `prints` goes to stdout.
 
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
 be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output), `spawn` (leaves a grandchild, its id in
@@ -56,6 +56,9 @@ class FakeEngine:
         _touched(self._schedule.get("allocate_in_passing_mb", 0))
         self._held = _touched(self._schedule.get("allocate_on_load_mb", 0))
         _wait(self._schedule.get("load_s", 0.0))
+        if "prints" in self._schedule:
+            sys.stdout.write(self._schedule["prints"] + "\n")
+            sys.stdout.flush()
         if self._schedule.get("when") == "load":
             self._misbehave()
 

@@ -1,0 +1,115 @@
+"""Two workers on one host never measure at once, and a worker killed with -9 leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.measuring import Stages, assignment, descendants, is_gone, schedule, supervisor
+from worker.supervisor import Outcome
+from worker.supervisor.host_lock import HostLock
+
+# A worker's process, as far as measuring goes: one attempt at a job that hangs.
+WORKER = """
+import sys
+from pathlib import Path
+from tests.measuring import assignment, schedule, supervisor
+
+folder = Path(sys.argv[1])
+with supervisor(folder, spawn=sys.argv[2] == "spawned") as made:
+    model = schedule(folder, then="hang", at_call=4, note_pid_in=str(folder / "pids"))
+    made.run(assignment(model), lambda stage, progress: print(stage, flush=True))
+"""
+
+
+@pytest.mark.parametrize("mode", ["forked", "spawned"])
+def test_a_worker_killed_with_9_leaves_no_process(tmp_path: Path, mode: str) -> None:
+    root = Path(__file__).parents[4]
+    with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), mode], stdout=subprocess.PIPE, text=True, cwd=root) as worker:
+        assert worker.stdout is not None
+        assert any("measuring" in line for line in iter(worker.stdout.readline, ""))
+        family = descendants(worker.pid)
+        assert len(family) == 2  # the guard and its runner
+        assert int((tmp_path / "pids").read_text()) in family
+        os.kill(worker.pid, signal.SIGKILL)
+    assert all(is_gone(pid) for pid in family)
+
+
+def test_two_supervisors_take_turns(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    outcomes: dict[str, Outcome] = {}
+    noted = tmp_path / "pids"
+
+    with supervisor(tmp_path / "a", lock=lock) as first, supervisor(tmp_path / "b", lock=lock) as second:
+        first_work = assignment(schedule(tmp_path, then="hang", at_call=4))
+        second_work = assignment(schedule(tmp_path, calls_s=[0.001], note_pid_in=str(noted)))
+        measuring, waiting = threading.Event(), threading.Event()
+
+        def run_first() -> None:
+            outcomes["first"] = first.run(first_work, lambda stage, _: measuring.set() if "measuring" in stage else None)
+
+        def run_second() -> None:
+            outcomes["second"] = second.run(second_work, lambda stage, _: waiting.set() if stage.startswith("waiting") else None)
+
+        threads = [threading.Thread(target=run_first), threading.Thread(target=run_second)]
+        threads[0].start()
+        assert measuring.wait(30)
+        threads[1].start()
+        assert waiting.wait(30)
+        assert not noted.exists()  # nothing of the second has started
+        first.stop(first_work.job_id, 1, "cancelled")
+        for thread in threads:
+            thread.join()
+    assert outcomes["first"].status == "cancelled"
+    assert outcomes["second"].status == "complete"
+    assert outcomes["second"].timings_s["wait_for_lock"] > 0
+
+
+def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    give_back = HostLock(lock).take(lambda: None)
+    stages = Stages()
+    with supervisor(tmp_path / "a", lock=lock) as waiter:
+        work = assignment(schedule(tmp_path, calls_s=[0.001]))
+
+        def stop_when_waiting(stage: str, progress: float | None) -> None:
+            stages(stage, progress)
+            if stage.startswith("waiting"):
+                waiter.stop(work.job_id, 1, "handed_back")
+
+        assert waiter.run(work, stop_when_waiting).status == "handed_back"
+        assert "waiting for another measurement on this host" in stages.names()
+        give_back()
+        # and the turn that was given up is not kept: the next attempt has the lock
+        assert waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+
+
+def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    HostLock(path).take(lambda: None)()
+    assert path.stat().st_mode & 0o777 == 0o666
+    path.chmod(0o444)  # another user's file may be opened for reading alone
+    taken: list[str] = []
+    give_back = HostLock(path).take(lambda: taken.append("first"))
+    assert taken == ["first"]
+    give_back()
+
+
+def test_a_lock_given_back_goes_to_the_one_that_waits(tmp_path: Path) -> None:
+    path, turns = tmp_path / "lock", []
+    second_has_it = threading.Event()
+    first = HostLock(path).take(lambda: turns.append("first"))
+    second = HostLock(path).take(second_has_it.set)
+    assert turns == ["first"]
+    assert not second_has_it.is_set()
+    first()
+    assert second_has_it.wait(10)
+    second()
+    HostLock(path).take(lambda: turns.append("third"))()
+    assert turns == ["first", "third"]
