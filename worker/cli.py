@@ -174,7 +174,7 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         max_bytes=settings.worker_max_model_bytes,
         cache_bytes=settings.worker_max_cache_bytes,
     )
-    return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock())
+    return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock(), lock_path=settings.worker_lock_file)
 
 
 def _fail(error: FleetmarkError) -> NoReturn:

@@ -16,7 +16,7 @@ from shared.errors import FieldError, InvalidInput
 DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
-    *("host", "redis_url", "token", "worker_state_dir", "worker_spool_dir", "worker_cache_dir"),
+    *("host", "redis_url", "token", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
     *("worker_price_per_hour", "worker_max_cache_bytes"),
 )
 
@@ -49,6 +49,10 @@ class WorkerSettings(BaseSettings):
     worker_spool_dir: Path | None = Field(default=None, description="results not yet answered; default: `spool` in the state folder")
     worker_cache_dir: Path | None = Field(
         default=None, description="fetched models; default: the user's cache folder (`~/.cache/fleetmark` on Linux)"
+    )
+    worker_lock_file: Path | None = Field(
+        default=None,
+        description="the lock that keeps two workers of a host from measuring at once; the same for all of them (default: in the temporary folder)",
     )
     worker_max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that is fetched")
     worker_max_cache_bytes: int | None = Field(default=None, gt=0, description="what the cache may hold; the least recently used go")

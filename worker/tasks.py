@@ -144,7 +144,7 @@ class JobTask:
                 raise ValueError(f"a job has one argument, its assignment; got {len(args)} and {sorted(kwargs)}")
             return Assignment.model_validate_json(json.dumps(args[0]))
         except ValidationError as error:
-            problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)]
+            problems = [f"{'.'.join(map(str, item['loc'])) or 'assignment'}: {item['msg']}" for item in error.errors(include_url=False)]
             self._reject("; ".join(problems), args)
         except ValueError as error:
             self._reject(str(error), [list(args), kwargs])

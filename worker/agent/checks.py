@@ -44,7 +44,7 @@ def check_device(settings: WorkerSettings) -> list[Check]:
         _folder("cache folder", lambda: settings.cache_dir, "FLEETMARK_WORKER_CACHE_DIR"),
         _disk(settings),
         _memory(hardware),
-        _host_lock(),
+        _host_lock(settings.worker_lock_file or default_lock_path()),
         _info_port(settings),
     ]
 
@@ -113,9 +113,8 @@ def _memory(hardware: Hardware) -> Check:
     return Check("memory", ok, f"{hardware.memory.available_mb:.0f} MB available", "" if ok else "end other programs")
 
 
-def _host_lock() -> Check:
+def _host_lock(path: Path) -> Check:
     """Workers of one host share a lock, so that two never measure at once; every user of them must be able to take it."""
-    path = default_lock_path()
     if path.exists():
         ok = os.access(path, os.R_OK | os.W_OK)
         mend = "" if ok else f"it belongs to another user: chmod 666 {path}, or run every worker as one user"

@@ -17,7 +17,7 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import Artifact, HandBack, Result, Started
 from worker.agent.broker import Broker
-from worker.agent.uploads import Refused, Uploads
+from worker.agent.uploads import Refused, Unwanted, Uploads
 from worker.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class Outbox:
                 if self._uploads is None:
                     raise Refused("no orchestrator is known to upload to")
                 self._uploads.send(result, name, content)
+            except Unwanted:
+                log.debug("%s of %s is not wanted any more", name, result.job_id)  # the answer to the message will say so
             except Refused as error:
                 if (artifact := self._inline(result, name, content, str(error))) is not None:
                     inlined[name] = artifact

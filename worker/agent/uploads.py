@@ -16,12 +16,18 @@ from shared.protocol.messages import Result
 
 CHUNK_BYTES = 8 * 2**20
 TIMEOUT = httpx.Timeout(60, connect=10)
-# Answers that another try may change: a token being set, a server that is busy. Every other 4xx is final.
+# Answers that another try may change: a token being set, a server that is busy.
 PASSING = frozenset({401, 403, 408, 425, 429})
+# To a piece also: it does not continue what is there (another try asks first), the whole has another hash (it begins anew).
+PASSING_OF_A_PIECE = PASSING | {409, 422}
 
 
 class Refused(Unavailable):
     """The orchestrator will not have this file by this way, now or later."""
+
+
+class Unwanted(Refused):
+    """The job has ended without us: nobody will ask for the file."""
 
 
 class Uploads:
@@ -35,7 +41,7 @@ class Uploads:
         """Send what the orchestrator does not have yet.
 
         Raises:
-            Refused: the orchestrator does not take it.
+            Refused: the orchestrator does not take it; `Unwanted` when the job has ended.
             Unavailable: not all of it arrived; another try may do.
         """
         artifact = result.artifacts[name]
@@ -48,14 +54,8 @@ class Uploads:
                 last = offset + len(piece) - 1
                 span = f"bytes {offset}-{last}/{artifact.size}"
                 answer = self._client.put(address, content=piece, headers={"Digest": digest, "Content-Range": span})
-                answer.raise_for_status()
+                _check(answer, PASSING_OF_A_PIECE)
                 offset = last + 1
-        except httpx.HTTPStatusError as error:
-            status = error.response.status_code
-            final = 400 <= status < 500 and status not in PASSING
-            raise (Refused if final else Unavailable)(
-                f"the orchestrator answered {status} to {name}: {error.response.text[:300]}"
-            ) from error
         except (httpx.HTTPError, OSError) as error:
             raise Unavailable(f"{name} was not sent: {error}") from error
 
@@ -63,11 +63,20 @@ class Uploads:
         answer = self._client.head(address)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return 0
-        answer.raise_for_status()
+        _check(answer, PASSING)
         return min(int(answer.headers.get("Upload-Offset", "0")), size)
 
     def close(self) -> None:
         self._client.close()
+
+
+def _check(answer: httpx.Response, passing: frozenset[int]) -> None:
+    if answer.is_success:
+        return
+    said = f"the orchestrator answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
+    if answer.is_client_error and answer.status_code not in passing:
+        raise (Unwanted if answer.status_code == httpx.codes.CONFLICT else Refused)(said)
+    raise Unavailable(said)
 
 
 def _read(content: Path | bytes, offset: int) -> bytes:

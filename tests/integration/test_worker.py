@@ -1,0 +1,255 @@
+"""A real worker process, a real Redis, the real measured process: one worker's whole life."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from shared.capabilities import worker_queue
+from shared.protocol import keys
+from tests.integration.worker_process import Fleet, eventually, fleet_at, long_job, sleeping_job, tiny_job
+from tests.servers import free_port
+from worker.hardware.identity import known_udid
+
+
+@pytest.fixture
+def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_at(redis_url, tmp_path) as made:
+        yield made
+
+
+def test_a_worker_registers_with_its_device_and_is_seen(fleet: Fleet) -> None:
+    worker = fleet.start("--label", "site=lab")
+    worker_id = fleet.registered(worker)
+    registration = json.loads(str(fleet.redis.hget(keys.WORKERS, worker_id)))
+    assert registration["device_name"] == "lab pi@3"
+    assert "cpu.onnx" in registration["capabilities"]
+    assert registration["labels"] == {"site": "lab"}
+    assert registration["hardware"]["memory_mb"] == round(psutil.virtual_memory().total / 2**20)
+    assert registration["device_info"]["UDID"] == known_udid(worker.state)
+    assert fleet.state(worker_id)["status"] == "active"
+    assert worker.end() == 0
+    assert fleet.state(worker_id)["status"] == "gone"
+    assert fleet.redis.zcard(keys.HEARTBEATS) == 0
+
+
+def test_a_job_comes_back_as_started_and_a_result_with_its_raw_samples(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    worker_id = fleet.registered(worker)
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    started = fleet.report("started", job.job_id)
+    assert (started.worker_id, started.attempt) == (worker_id, 1)
+    result = fleet.report("result", job.job_id)
+    assert (result.status, result.error) == ("complete", "")
+    assert result.summary.inference.n == 20
+    assert result.device.udid == known_udid(worker.state)
+    assert result.software["fleetmark"]
+    samples = np.load(io.BytesIO(base64.b64decode(result.artifacts["samples.npz"].inline)))
+    assert len(samples["repeat_0_inference_ns"]) == 20
+    eventually(lambda: fleet.unacknowledged() == 0, "the message is acknowledged")
+    eventually(lambda: fleet.state(worker_id)["status"] == "active", "the worker is active again")
+
+
+def test_the_private_queue_reaches_this_worker(fleet: Fleet, tmp_path: Path) -> None:
+    worker_id = fleet.registered(fleet.start())
+    job = tiny_job(tmp_path)
+    fleet.send(job, queue=worker_queue(worker_id))
+    assert fleet.report("result", job.job_id).worker_id == worker_id
+
+
+def test_a_result_stays_on_disk_until_it_is_answered(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    worker_id = fleet.registered(worker)
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    result = fleet.report("result", job.job_id)
+    assert worker.spooled() == [f"{job.job_id}.1.json"]
+    eventually(lambda: fleet.state(worker_id)["held"] == json.dumps([[job.job_id, 1]]), "what is not answered is held")
+    fleet.answer(result, "recorded")
+    eventually(lambda: worker.spooled() == [], "the spool file is deleted")
+    eventually(lambda: fleet.redis.hlen(keys.answers(worker_id)) == 0, "the answer is forgotten")
+    eventually(lambda: fleet.state(worker_id)["held"] == "[]", "nothing is held")
+
+
+def test_an_unanswered_result_is_sent_again_by_the_next_process(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    fleet.registered(worker)
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    first = fleet.report("result", job.job_id)
+    assert worker.end() == 0
+    second = fleet.start()
+    fleet.registered(second)
+    again = fleet.report("result", job.job_id, after=1)
+    assert again == first
+    fleet.answer(again, "unwanted")
+    eventually(lambda: second.spooled() == [], "an unwanted result goes, too")
+
+
+def test_identity_survives_restarts_and_a_crash_is_back_at_once(fleet: Fleet) -> None:
+    first = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="3600")
+    worker_id = fleet.registered(first)
+    first.process.kill()
+    first.wait()
+    fleet.redis.zrem(keys.HEARTBEATS, worker_id)  # the second one must say itself that it lives
+    second = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="3600")
+    assert fleet.registered(second) == worker_id
+    assert second.end() == 0
+
+
+def test_a_cloned_disk_is_refused_with_the_ways_out(fleet: Fleet, tmp_path: Path) -> None:
+    original = fleet.start()
+    worker_id = fleet.registered(original)
+    (tmp_path / "other").mkdir()
+    shutil.copytree(original.state, tmp_path / "other" / "state")
+    clone = fleet.start(folder=tmp_path / "other")
+    assert clone.wait() == 2
+    assert "identity.json" in clone.log()
+    assert "Traceback" not in clone.log()
+    assert original.process.poll() is None
+    assert fleet.state(worker_id)["status"] == "active"
+
+
+def test_a_worker_whose_identity_is_taken_over_stops(fleet: Fleet) -> None:
+    worker = fleet.start()
+    worker_id = fleet.registered(worker)
+    fleet.redis.hset(keys.worker(worker_id), "incarnation", "another")
+    assert worker.wait() == 2
+    assert "another process has registered as this device" in worker.log()
+    assert fleet.state(worker_id)["incarnation"] == "another"
+    assert fleet.state(worker_id)["status"] == "active"  # the other one's, left alone
+
+
+def test_sigterm_hands_the_running_job_back_and_leaves_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    worker_id = fleet.registered(worker)
+    job = long_job(tmp_path)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    eventually(lambda: "repeat" in fleet.state(worker_id)["stage"], "the measurement goes on")
+    family = worker.family()
+    assert worker.end() == 0
+    back = fleet.report("hand_back", job.job_id)
+    assert (back.attempt, back.worker_id) == (1, worker_id)
+    assert fleet.redis.exists(keys.claim(job.job_id)) == 0
+    assert fleet.unacknowledged() == 0
+    assert fleet.redis.llen("cpu.onnx") == 0  # acknowledged, not put back: the orchestrator issues the next attempt
+    assert fleet.state(worker_id)["status"] == "gone"
+    assert [process for process in family if process.is_running()] == []
+
+
+def test_with_drain_sigterm_lets_the_job_finish(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start("--drain")
+    fleet.registered(worker)
+    job = sleeping_job(tmp_path, 1, inferences=15)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    waiting = tiny_job(tmp_path, number=2)
+    fleet.send(waiting)
+    assert worker.end() == 0
+    assert fleet.report("result", job.job_id).status == "complete"
+    assert [report for report in fleet.reports if report.job_id == waiting.job_id] == []
+    assert fleet.redis.llen("cpu.onnx") == 1  # for somebody else
+
+
+def test_a_second_signal_ends_everything_at_once(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start("--drain")
+    worker_id = fleet.registered(worker)
+    job = long_job(tmp_path)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    eventually(lambda: "repeat" in fleet.state(worker_id)["stage"], "the measurement goes on")
+    family = worker.family()
+    worker.process.send_signal(signal.SIGINT)
+    eventually(lambda: "finishing" in worker.log(), "the first signal is taken")
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.wait() == 128 + signal.SIGINT
+    eventually(lambda: not [process for process in family if process.is_running()], "the guard ends with its worker")
+
+
+def test_a_cancelled_job_is_stopped_and_said_to_be(fleet: Fleet, tmp_path: Path) -> None:
+    worker_id = fleet.registered(fleet.start())
+    job = long_job(tmp_path)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    fleet.redis.set(keys.cancelled(job.job_id), 1)
+    assert fleet.report("result", job.job_id).status == "cancelled"
+    eventually(lambda: fleet.state(worker_id)["status"] == "active", "the worker is free again")
+
+
+def test_a_job_cancelled_in_its_queue_is_dropped(fleet: Fleet, tmp_path: Path) -> None:
+    cancelled, wanted = tiny_job(tmp_path, number=1), tiny_job(tmp_path, number=2)
+    fleet.redis.set(keys.cancelled(cancelled.job_id), 1)
+    fleet.send(cancelled)
+    fleet.send(wanted)
+    fleet.registered(fleet.start())
+    fleet.report("result", wanted.job_id)
+    assert [report for report in fleet.reports if report.job_id == cancelled.job_id] == []
+
+
+def test_two_workers_share_a_queue_and_run_each_job_once(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.registered(fleet.start())
+    fleet.start(folder=tmp_path / "other")
+    eventually(lambda: fleet.redis.zcard(keys.HEARTBEATS) == 2, "both live")
+    jobs = [tiny_job(tmp_path, number) for number in range(1, 7)]
+    for job in jobs:
+        fleet.send(job)
+        fleet.send(job)  # a copy, as the watch may make one
+    for job in jobs:
+        assert fleet.report("result", job.job_id).status == "complete"
+    eventually(lambda: fleet.unacknowledged() == 0 and fleet.redis.llen("cpu.onnx") == 0, "every copy is taken")
+    begun = [report.job_id for report in fleet.reports if report.kind == "started"]
+    assert sorted(begun) == sorted(job.job_id for job in jobs)
+
+
+def test_what_cannot_be_read_is_kept_as_a_dead_letter_and_work_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    fleet.registered(worker)
+    fleet.app.send_task("fleetmark.run_job", args=[{"job_id": "nonsense"}], queue="cpu.onnx")
+    fleet.app.send_task("no.such.task", queue="cpu.onnx")
+    with fleet.app.connection_for_write() as connection:
+        connection.default_channel.basic_publish(
+            connection.default_channel.prepare_message("<xml/>", content_type="application/xml", content_encoding="utf-8"),
+            exchange="",
+            routing_key="cpu.onnx",
+        )
+    eventually(lambda: fleet.redis.llen(keys.DEAD_LETTERS) == 3, "three letters")
+    letters = [json.loads(letter) for letter in fleet.redis.lrange(keys.DEAD_LETTERS, 0, -1)]
+    assert any("job_id: String should match pattern" in letter["reason"] for letter in letters)
+    assert any("no.such.task" in letter["reason"] for letter in letters)
+    fleet.redis.lpush("cpu.onnx", "{this is no message at all")
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    assert fleet.report("result", job.job_id).status == "complete"
+    assert fleet.unacknowledged() == 0
+
+
+def test_the_device_answers_for_itself(fleet: Fleet) -> None:
+    port = free_port()
+    worker_id = fleet.registered(fleet.start("--http-port", str(port)))
+    info = httpx.get(f"http://127.0.0.1:{port}/api/v1/info").raise_for_status().json()
+    assert info["agent_id"] == worker_id
+    health = httpx.get(f"http://127.0.0.1:{port}/health").raise_for_status().json()
+    assert (health["status"], health["worker_status"]) == ("healthy", "active")
+
+
+def test_celery_sees_a_worker_named_after_its_device_while_a_job_runs(fleet: Fleet, tmp_path: Path) -> None:
+    worker_id = fleet.registered(fleet.start())
+    job = long_job(tmp_path)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    nodename = f"lab-pi-3@{worker_id}"
+    assert fleet.app.control.ping(destination=[nodename], timeout=10, limit=1) == [{nodename: {"ok": "pong"}}]
+    (running,) = fleet.app.control.inspect([nodename], timeout=10, limit=1).active()[nodename]
+    assert (running["id"], running["name"]) == (f"{job.job_id}.1", "fleetmark.run_job")

@@ -1,0 +1,194 @@
+"""A real worker process against a real Redis, and the orchestrator's half of the conversation with it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import psutil
+import redis
+
+from shared.capabilities import RESULTS_QUEUE
+from shared.celery_app import make_celery_app
+from shared.protocol import keys
+from shared.protocol.messages import REPORT, TASK_NAME, Assignment, HandBack, Result, Started
+from shared.workloads import ModelRef, Warmup, Workload
+from worker.hardware.probe import PROBE_MODEL
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+CAMPAIGN = "campaign-0123456789abcdefgh"
+PATIENCE_S = 60.0  # a bound against hanging, not a measure: the machine may be busy
+
+
+def eventually(look: Callable[[], T | None], what: str) -> T:
+    """The first true answer of `look`, which may fail while a server is away."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            if found := look():
+                return found
+        except redis.RedisError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"not within {PATIENCE_S:g} s: {what}")
+
+
+class Worker:
+    """One worker process; its log goes to a file beside its state."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
+        self.state = folder / "state"
+        self._log = folder / f"worker-{time.monotonic_ns()}.log"
+        variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
+            "FLEETMARK_WORKER_STATE_DIR": str(self.state),
+            "FLEETMARK_WORKER_CACHE_DIR": str(folder / "cache"),
+            "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock"),  # other tests on this machine measure, too
+            "FLEETMARK_WORKER_NAME": "lab pi@3",
+            "FLEETMARK_WORKER_PORT": "0",
+            "FLEETMARK_HEARTBEAT_S": "0.2",
+            "FLEETMARK_HEARTBEAT_TIMEOUT_S": "20",
+            **environment,
+        }
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "worker.cli", "start", *options], env=variables, cwd=ROOT, stdout=log, stderr=log
+            )
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=PATIENCE_S)
+
+    def end(self) -> int:
+        self.process.terminate()
+        return self.wait()
+
+    def family(self) -> list[psutil.Process]:
+        """The guard and whatever it runs."""
+        return cast("list[psutil.Process]", psutil.Process(self.process.pid).children(recursive=True))
+
+    def spooled(self) -> list[str]:
+        return sorted(path.name for path in (self.state / "spool").glob("*.json"))
+
+
+class Fleet:
+    """Redis as the orchestrator uses it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.redis: redis.Redis = redis.Redis.from_url(url, decode_responses=True)
+        self.app = make_celery_app(url)
+        self.reports: list[Started | HandBack | Result] = []
+        self._workers: list[Worker] = []
+
+    def start(self, *options: str, folder: Path | None = None, **environment: str) -> Worker:
+        where = folder or self.folder
+        where.mkdir(exist_ok=True)
+        address = {} if "FLEETMARK_HOST" in environment else {"FLEETMARK_REDIS_URL": self.url}
+        worker = Worker(where, {**address, **environment}, *options)
+        self._workers.append(worker)
+        return worker
+
+    def registered(self, worker: Worker) -> str:
+        """The id of a worker that takes jobs now; its queue reader has said so to Celery."""
+
+        def look() -> str | None:
+            if worker.process.poll() is not None:
+                raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.log()}")
+            living = cast("list[str]", self.redis.zrange(keys.HEARTBEATS, 0, -1))
+            return living[0] if living and self.consuming(living[0]) else None
+
+        return eventually(look, f"a registered worker; its log:\n{worker.log()}")
+
+    def consuming(self, worker_id: str) -> bool:
+        """Celery notes each queue that someone has declared."""
+        return bool(self.redis.exists(f"_kombu.binding.{worker_id}")) or any(
+            "brpop" in str(client["cmd"]).lower() for client in cast("list[dict[str, Any]]", self.redis.client_list())
+        )
+
+    def state(self, worker_id: str) -> dict[str, str]:
+        return cast("dict[str, str]", self.redis.hgetall(keys.worker(worker_id)))
+
+    def send(self, assignment: Assignment, queue: str = "cpu.onnx") -> None:
+        """Publish as the dispatcher does."""
+        self.app.send_task(
+            TASK_NAME,
+            args=[json.loads(assignment.model_dump_json())],
+            task_id=f"{assignment.job_id}.{assignment.attempt}",
+            queue=queue,
+            argsrepr=f"({assignment.job_id!r}, attempt={assignment.attempt})",
+        )
+
+    def _collect(self) -> None:
+        while message := cast("str | None", self.redis.rpop(RESULTS_QUEUE)):
+            self.reports.append(REPORT.validate_json(base64.b64decode(json.loads(message)["body"])))
+
+    def report(self, kind: str, job_id: str, after: int = 0) -> Any:
+        """The first report of this kind about a job, `after` skipping earlier ones."""
+
+        def look() -> Any:
+            self._collect()
+            found = [report for report in self.reports if report.kind == kind and report.job_id == job_id]
+            return found[after] if len(found) > after else None
+
+        return eventually(look, f"{kind} of {job_id}; there are {[(report.kind, report.job_id) for report in self.reports]}")
+
+    def answer(self, result: Result, verdict: str) -> None:
+        self.redis.hset(keys.answers(result.worker_id), f"{result.job_id}/{result.attempt}", verdict)
+
+    def unacknowledged(self) -> int:
+        return sum(self.redis.hlen(key) for key in cast("list[str]", self.redis.keys("unacked:*")))
+
+    def close(self) -> None:
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+        self.app.close()
+        self.redis.close()
+
+
+@contextmanager
+def fleet_at(url: str, folder: Path) -> Iterator[Fleet]:
+    fleet = Fleet(url, folder)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def tiny_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
+    """A real ONNX graph of two operators, through the real engine."""
+    model = folder / "tiny.onnx"
+    model.write_bytes(PROBE_MODEL)
+    return _job(model, number, attempt, "cpu.onnx", inferences=20)
+
+
+def long_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
+    """The engine with a known schedule: each inference sleeps a tenth of a second, 100 s in all."""
+    return sleeping_job(folder, number, attempt, inferences=1000)
+
+
+def sleeping_job(folder: Path, number: int, attempt: int = 1, *, inferences: int) -> Assignment:
+    schedule = folder / "schedule.json"
+    schedule.write_text(json.dumps({"sleeps_s": [0.1]}))
+    return _job(schedule, number, attempt, "fake", inferences=inferences)
+
+
+def _job(model: Path, number: int, attempt: int, capability: str, inferences: int) -> Assignment:
+    workload = Workload(
+        model=ModelRef(source=model.as_uri(), name=model.name), inferences=inferences, repeats=1, warmup=Warmup(min_calls=1, min_s=0.0)
+    )
+    job_id = f"{CAMPAIGN}-job-{number}"
+    return Assignment(job_id=job_id, campaign_id=CAMPAIGN, attempt=attempt, capability=capability, workload=workload)

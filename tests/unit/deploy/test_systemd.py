@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from worker.agent.agent import EXIT_REFUSED
+from worker.agent.serving import ACKNOWLEDGE_WITHIN_S, HAND_BACK_WITHIN_S, LOOP_ENDS_WITHIN_S
+from worker.settings import WorkerSettings
+
+FOLDER = Path(__file__).parents[3] / "deploy" / "systemd"
+UNIT = FOLDER / "fleetmark-worker.service"
+
+
+def _settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in UNIT.read_text().splitlines():
+        if line and not line.startswith(("#", "[")):
+            name, _, value = line.partition("=")
+            found[name].append(value)
+    return found
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """The program it starts is put in the place of this machine's Python, which exists; everything else is as it ships."""
+    parsed = configparser.ConfigParser(strict=False, interpolation=None)
+    parsed.read_string(UNIT.read_text())
+    assert parsed.sections() == ["Unit", "Service", "Install"]
+    if shutil.which("systemd-analyze") is None:
+        return  # it takes systemd to say more
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/fleetmark/bin/python", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
+    assert complaints == []
+
+
+def test_the_unit_waits_longer_than_an_orderly_end_may_take() -> None:
+    (timeout,) = _settings()["TimeoutStopSec"]
+    assert int(timeout) > HAND_BACK_WITHIN_S + ACKNOWLEDGE_WITHIN_S + LOOP_ENDS_WITHIN_S
+
+
+def test_the_unit_restarts_a_crash_and_not_a_refusal() -> None:
+    settings = _settings()
+    assert settings["Restart"] == ["always"]
+    assert settings["RestartPreventExitStatus"] == [str(EXIT_REFUSED)]
+    assert settings["KillSignal"] == ["SIGTERM"]
+    assert settings["NoNewPrivileges"] == ["yes"]
+
+
+def test_every_variable_it_sets_is_a_setting() -> None:
+    names = {f"FLEETMARK_{name.upper()}" for name in WorkerSettings.model_fields}
+    example = [line for line in (FOLDER / "worker.env.example").read_text().splitlines() if line and not line.startswith("#")]
+    set_here = {line.partition("=")[0] for line in [*_settings()["Environment"], *example]}
+    assert set_here <= names

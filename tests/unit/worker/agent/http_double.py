@@ -1,0 +1,93 @@
+"""A small server that answers as an orchestrator does, for the calls a worker makes; it remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+@dataclass
+class Orchestrator:
+    """What it answers next, and what it has received."""
+
+    url: str = ""
+    register: tuple[int, dict[str, Any]] = (200, {})
+    registrations: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+    files: dict[str, bytearray] = field(default_factory=dict)
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+    head_status: int | None = None  # instead of the true answer
+    put_status: int | None = None
+    die_after_pieces: int | None = None
+
+
+@contextmanager
+def orchestrator() -> Iterator[Orchestrator]:
+    state = Orchestrator()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self, status: int, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> None:
+            content = json.dumps(body or {}).encode() if self.command != "HEAD" else b""
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+        def do_POST(self) -> None:
+            state.tokens.append(self.headers.get("Authorization"))
+            state.registrations.append(json.loads(self._body()))
+            self._answer(*state.register)
+
+        def do_HEAD(self) -> None:
+            if state.head_status is not None:
+                self._answer(state.head_status)
+            elif self.path in state.files:
+                self._answer(200, headers={"Upload-Offset": str(len(state.files[self.path]))})
+            else:
+                self._answer(404)
+
+        def do_PUT(self) -> None:
+            body = self._body()
+            span = _SPAN.fullmatch(self.headers["Content-Range"])
+            assert span is not None
+            assert self.headers["Digest"].startswith("sha-256=")
+            first, last, _ = (int(part) for part in span.groups())
+            assert last - first + 1 == len(body)
+            if state.put_status is not None:
+                self._answer(state.put_status, {"error": "Conflict", "detail": "no"})
+                return
+            if state.die_after_pieces is not None and len(state.pieces) >= state.die_after_pieces:
+                self.close_connection = True
+                return  # the connection breaks without an answer
+            there = state.files.setdefault(self.path, bytearray())
+            assert first == len(there)
+            there += body
+            state.pieces.append((first, last))
+            self._answer(200)
+
+        def log_message(self, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = Thread(target=lambda: server.serve_forever(poll_interval=0.02))
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

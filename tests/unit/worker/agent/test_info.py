@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.errors import InvalidInput
+from shared.workers import WorkerStatus
+from tests.servers import free_port
+from worker.activity import Snapshot
+from worker.agent.info import InfoServer, Vitals, cached_models, open_info_server
+from worker.hardware import Hardware, detect
+from worker.hardware.gpus import Gpu
+from worker.settings import load_settings
+
+WORKING = Vitals("worker-1", True, Snapshot(WorkerStatus.BUSY, ("job-1", 1), "measure", 0.25), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def hardware() -> Hardware:
+    return detect()
+
+
+@pytest.fixture
+def vitals() -> list[Vitals]:
+    return [WORKING]
+
+
+@pytest.fixture
+def server(hardware: Hardware, vitals: list[Vitals], tmp_path: Path) -> Iterator[InfoServer]:
+    settings = load_settings(worker_port=free_port(), worker_name="lab-pi", worker_cache_dir=tmp_path)
+    opened = open_info_server(settings, hardware, lambda: vitals[-1], "1.2.3")
+    assert opened is not None
+    yield opened
+    opened.close()
+
+
+def test_info_has_the_shape_of_the_contract(server: InfoServer, hardware: Hardware) -> None:
+    body = httpx.get(f"{server.address}/api/v1/info").raise_for_status().json()
+    assert body["agent_id"] == "worker-1"
+    assert body["agent_type"] == "white_box"
+    info = body["system_info"]
+    assert set(info) >= {"system", "cpu", "memory", "gpus", "frameworks", "models", "metrics"}
+    assert info["system"]["hostname"] == socket.gethostname()
+    assert info["cpu"]["cores_physical"] == hardware.cpu.cores_physical
+    assert {"latency", "throughput", "memory_usage"} <= set(info["metrics"])
+    assert {"name", "version", "gpu_support"} <= set(info["frameworks"][0])
+    assert [offer["offered"] for offer in info["capabilities"] if offer["capability"] == "cpu.onnx"] == [True]
+
+
+def test_a_gpu_shows_what_is_known_and_null_for_what_was_not_measured() -> None:
+    from worker.agent.info import _gpu
+
+    shown = _gpu(Gpu(0, "NVIDIA H200", "GPU-1", 143_771.0, 143_000.0, "9.0", 4, ("FP16", "FP8"), 31.0, 75.5, 0.0))
+    assert {"name", "memory_total_mb", "memory_free_mb", "compute_capability", "tensor_core_generation", "temperature_c"} <= set(shown)
+    assert shown["benchmark_results"]["tensor_core_capabilities"] == {"generation": 4, "supported_precisions": ["FP16", "FP8"]}
+    assert shown["benchmark_results"]["memory_bandwidth"] is None
+
+
+def test_health_follows_the_worker(server: InfoServer, vitals: list[Vitals]) -> None:
+    well = httpx.get(f"{server.address}/health")
+    assert well.status_code == 200
+    assert well.json()["worker_status"] == "busy"
+    assert (well.json()["current_job"], well.json()["progress"]) == ("job-1", 0.25)
+    vitals.append(Vitals("worker-1", False, Snapshot(), datetime(2026, 1, 1, tzinfo=UTC)))
+    ill = httpx.get(f"{server.address}/health")
+    assert (ill.status_code, ill.json()["status"], ill.json()["broker_connected"]) == (503, "degraded", False)
+
+
+def test_another_path_says_which_there_are(server: InfoServer) -> None:
+    answer = httpx.get(f"{server.address}/nothing")
+    assert answer.status_code == 404
+    assert "/api/v1/info" in answer.json()["detail"]
+
+
+def test_port_zero_turns_it_off(hardware: Hardware) -> None:
+    assert open_info_server(load_settings(worker_port=0), hardware, Vitals, "1") is None
+
+
+def test_a_taken_port_is_named_with_the_way_to_another(hardware: Hardware) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInput, match=rf"{port}.*--http-port"):
+            open_info_server(load_settings(worker_port=port), hardware, Vitals, "1")
+
+
+def test_cached_models_are_listed_by_their_content(tmp_path: Path) -> None:
+    assert cached_models(tmp_path) == []
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / ("a" * 64)).write_bytes(b"model")
+    (tmp_path / "blobs" / "something.tmp").write_bytes(b"no model")
+    assert cached_models(tmp_path) == [{"sha256": "a" * 64, "size": 5}]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.errors import FleetmarkError, IdentityInUse, Unauthorized, Unavailable
+from shared.workers import DeviceInfo, Registration
+from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
+from worker.agent.registration import explain_conflict, reachable_broker, register_by_http
+
+REGISTRATION = Registration(device_name="lab-pi", capabilities=["cpu.onnx"], device_info=DeviceInfo(UDID="u"), incarnation="one")
+ANSWER = {"worker_id": "worker-1", "status": "registered", "action": "created", "broker_url": "redis://127.0.0.1:6379/0"}
+
+
+@pytest.fixture
+def there() -> Iterator[Orchestrator]:
+    with orchestrator() as state:
+        yield state
+
+
+def test_the_orchestrator_gives_the_id_and_the_broker(there: Orchestrator) -> None:
+    there.register = (200, ANSWER)
+    registered = register_by_http(there.url, "secret", REGISTRATION, None)
+    assert (registered.worker_id, registered.action, registered.broker_url) == ("worker-1", "created", "redis://127.0.0.1:6379/0")
+    assert there.tokens == ["Bearer secret"]
+    assert there.registrations[0]["incarnation"] == "one"
+    assert there.registrations[0]["device_info"]["UDID"] == "u"
+
+
+def test_a_broker_given_by_hand_wins(there: Orchestrator) -> None:
+    there.register = (200, ANSWER)
+    assert register_by_http(there.url, None, REGISTRATION, "redis://other:1/0").broker_url == "redis://other:1/0"
+    assert there.tokens == [None]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "says"),
+    [
+        (409, IdentityInUse, "is alive"),
+        (401, Unauthorized, "FLEETMARK_TOKEN"),
+        (503, Unavailable, "not ready"),
+        (422, FleetmarkError, "capabilities.0: unknown"),
+    ],
+)
+def test_each_refusal_is_told_apart(there: Orchestrator, status: int, error: type[FleetmarkError], says: str) -> None:
+    there.register = (status, {"error": "X", "detail": "worker-1 is alive", "fields": [{"path": "capabilities.0", "message": "unknown"}]})
+    with pytest.raises(error, match=says):
+        register_by_http(there.url, None, REGISTRATION, None)
+
+
+def test_an_answer_without_a_broker_says_what_is_missing(there: Orchestrator) -> None:
+    there.register = (200, {"worker_id": "worker-1", "action": "created"})
+    with pytest.raises(FleetmarkError, match="worker role"):
+        register_by_http(there.url, None, REGISTRATION, None)
+
+
+def test_an_orchestrator_that_is_away_may_be_tried_again() -> None:
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1"):
+        register_by_http("http://127.0.0.1:1", None, REGISTRATION, None)
+
+
+@pytest.mark.parametrize(
+    ("broker", "host", "reachable"),
+    [
+        ("redis://127.0.0.1:6379/0", "http://lab:5000", "redis://lab:6379/0"),
+        ("redis://:secret@localhost:6379/1", "http://10.0.0.5:5000", "redis://:secret@10.0.0.5:6379/1"),
+        ("redis://localhost/0", "http://[fd00::1]:5000", "redis://[fd00::1]/0"),
+        ("redis://127.0.0.1:6379/0", "http://localhost:5000", "redis://127.0.0.1:6379/0"),
+        ("rediss://broker.example:6380/0", "http://lab:5000", "rediss://broker.example:6380/0"),
+    ],
+)
+def test_a_loopback_broker_of_another_machine_is_that_machine(broker: str, host: str, reachable: str) -> None:
+    assert reachable_broker(broker, host) == reachable
+
+
+def test_a_conflict_names_every_way_out() -> None:
+    text = explain_conflict(IdentityInUse("worker-1 is alive"), "/state", 30.0)
+    assert "/state/identity.json" in text
+    assert "cloned" in text
+    assert "30 s" in text

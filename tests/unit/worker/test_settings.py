@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import InvalidInput
+from worker.settings import WorkerSettings, load_settings, orchestrator_address
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for field in WorkerSettings.model_fields:
+        monkeypatch.delenv(f"FLEETMARK_{field.upper()}", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_the_environment_is_read_under_its_documented_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_HOST", "http://orchestrator:5000")
+    monkeypatch.setenv("FLEETMARK_HEARTBEAT_S", "2.5")
+    monkeypatch.setenv("FLEETMARK_WORKER_PORT", "9000")
+    monkeypatch.setenv("FLEETMARK_WORKER_LABELS", "site=lab, rack=3")
+    monkeypatch.setenv("FLEETMARK_WORKER_PRICE_PER_HOUR", "0.25")
+    settings = load_settings()
+    assert settings.host == "http://orchestrator:5000"
+    assert settings.heartbeat_s == 2.5
+    assert settings.worker_port == 9000
+    assert settings.worker_labels == {"site": "lab", "rack": "3"}
+    assert settings.worker_price_per_hour == 0.25
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_WORKER_NAME", "from-environment")
+    assert load_settings(worker_name="from-command-line").device_name == "from-command-line"
+    assert load_settings(worker_name=None).device_name == "from-environment"
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOST", "REDIS_URL", "TOKEN", "WORKER_STATE_DIR", "WORKER_PRICE_PER_HOUR"):
+        monkeypatch.setenv(f"FLEETMARK_{name}", "")
+    settings = load_settings()
+    assert (settings.host, settings.redis_url, settings.token, settings.worker_price_per_hour) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("orchestrator", "http://orchestrator:5000"),
+        ("10.0.0.7:5001", "http://10.0.0.7:5001"),
+        ("http://orchestrator:5000/", "http://orchestrator:5000"),
+        ("http://orchestrator:5000/api", "http://orchestrator:5000"),
+        ("https://bench.example.org", "https://bench.example.org"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("https://example.org/fleet/api/", "https://example.org/fleet"),
+    ],
+)
+def test_an_orchestrator_may_be_written_as_people_write_it(typed: str, address: str) -> None:
+    assert orchestrator_address(typed) == address
+
+
+@pytest.mark.parametrize("typed", ["ftp://orchestrator", "http://", "http://name:port", "://", "redis://localhost"])
+def test_what_is_no_address_is_refused_with_an_example(typed: str) -> None:
+    with pytest.raises(InvalidInput, match="http://name:5000"):
+        load_settings(host=typed)
+
+
+def test_every_wrong_setting_is_named_with_its_source_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_HEARTBEAT_S", "often")
+    with pytest.raises(InvalidInput) as caught:
+        load_settings(worker_port=70000)
+    sources = [field.path for field in caught.value.fields]
+    assert sources == ["FLEETMARK_HEARTBEAT_S='often'", "--port=70000"]
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_settings(redis_url="http://:hunter2@broker")
+    assert "hunter2" not in caught.value.detail
+    assert "redis://" in caught.value.detail
+
+
+def test_a_timeout_of_less_than_two_heartbeats_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="less than two beats"):
+        load_settings(heartbeat_s=20.0, heartbeat_timeout_s=30.0)
+
+
+def test_folders_follow_the_xdg_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    assert load_settings().state_dir == tmp_path / ".local/state/fleetmark"
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
+    settings = load_settings()
+    assert settings.state_dir == Path("/var/state/fleetmark")
+    assert settings.spool_dir == Path("/var/state/fleetmark/spool")
+    assert settings.cache_dir == tmp_path / ".cache/fleetmark"
+    assert load_settings(worker_state_dir="/srv/one").spool_dir == Path("/srv/one/spool")
+
+
+def test_every_setting_is_described() -> None:
+    ours = {name: field for name, field in WorkerSettings.model_fields.items() if not field.exclude}
+    assert [name for name, field in ours.items() if not field.description] == []

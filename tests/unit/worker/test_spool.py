@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.protocol.messages import Artifact
+from tests.unit.worker.results import CAMPAIGN, result
+from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, Spool
+
+JOB = f"{CAMPAIGN}-job-1"
+
+
+def _large(content: bytes) -> dict[str, Artifact]:
+    return {"samples.npz": Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content))}
+
+
+def test_a_result_outlives_the_process_with_its_attachments(tmp_path: Path) -> None:
+    written = result(artifacts=_large(b"samples"))
+    Spool(tmp_path).write(written, {"samples.npz": b"samples"})
+    (entry,) = Spool(tmp_path).entries()
+    assert entry.result == written
+    assert entry.attachments["samples.npz"].read_bytes() == b"samples"
+    assert entry.due == 0  # sent again at once
+
+
+def test_an_answered_result_leaves_no_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
+    spool.answered((JOB, 1))
+    assert list(tmp_path.iterdir()) == []
+    assert (JOB, 1) not in spool
+    spool.answered((JOB, 1))  # a second answer is nothing to it
+
+
+def test_attempts_of_one_job_are_kept_apart(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.write(result(attempt=1), {})
+    spool.write(result(attempt=2), {})
+    spool.answered((JOB, 1))
+    assert Spool(tmp_path).keys() == [(JOB, 2)]
+
+
+def test_a_new_entry_is_not_due_before_its_writer_has_sent_it(tmp_path: Path) -> None:
+    entry = Spool(tmp_path).write(result(), {})
+    assert entry.due > 1e12
+    entry.sent(now=100.0)
+    assert entry.due == 100.0 + FIRST_RESEND_S
+
+
+def test_sending_again_waits_longer_each_time_up_to_ten_minutes(tmp_path: Path) -> None:
+    entry = Spool(tmp_path).write(result(), {})
+    waits = []
+    for _ in range(7):
+        entry.sent(now=0.0)
+        waits.append(entry.due)
+    assert waits == [30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    assert waits[-1] == LAST_RESEND_S
+    entry.hurry()
+    assert entry.due == 0.0
+    entry.sent(now=0.0)
+    assert entry.due == FIRST_RESEND_S
+
+
+def test_what_cannot_be_read_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "torn.json").write_text('{"kind": "result"')
+    Spool(tmp_path).write(result(), {})
+    with caplog.at_level(logging.ERROR):
+        assert Spool(tmp_path).keys() == [(JOB, 1)]
+    assert (tmp_path / "torn.unreadable").exists()
+    assert "torn.json" in caplog.text
+
+
+def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".campaign.json.123.part").write_text("half")
+    (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"an attachment whose message was never written")
+    Spool(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_a_full_disk_is_an_error_that_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the full disk: the write itself fails, in a process of its own."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from tests.unit.worker.results import result
+from worker.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    spool.write(result(), {"samples.npz": b"x" * 1_000_000})
+except OSError as error:
+    print("refused:", error.strerror, spool.keys())
+"""
+    root = Path(__file__).parents[3]
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert child.stdout.startswith("refused:"), child.stderr
+    assert child.stdout.strip().endswith("[]")
+    assert list(tmp_path.iterdir()) == []

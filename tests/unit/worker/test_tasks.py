@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from shared.clock import FakeClock
+from shared.errors import Unavailable
+from shared.protocol.messages import Assignment, Device, HandBack, Result, Started
+from shared.workers import WorkerStatus
+from tests.unit.worker.results import WORKER, assignment
+from worker.activity import Activity
+from worker.spool import Spool
+from worker.supervisor import Outcome
+from worker.tasks import INLINE_BYTES, Author, JobTask, NotNow
+
+
+@dataclass
+class FixedSupervisor:
+    """Answers with what it was given, after looking at what the worker says of itself meanwhile."""
+
+    outcome: Outcome | Exception
+    activity: Activity
+    seen: list[WorkerStatus] = field(default_factory=list)
+
+    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None]) -> Outcome:
+        on_stage("measure", 0.5)
+        self.seen.append(self.activity.snapshot().status)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
+
+
+@dataclass
+class MemoryBroker:
+    """Claims and dead letters in lists; each verdict is taken once, the last one stays."""
+
+    verdicts: list[str | Unavailable]
+    released: list[tuple[str, int]] = field(default_factory=list)
+    letters: list[tuple[str, Any]] = field(default_factory=list)
+
+    def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        verdict = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
+        if isinstance(verdict, Unavailable):
+            raise verdict
+        return verdict
+
+    def release(self, job_id: str, attempt: int) -> None:
+        self.released.append((job_id, attempt))
+
+    def dead_letter(self, reason: str, body: Any) -> None:
+        self.letters.append((reason, body))
+
+
+@dataclass
+class MemoryOutbox:
+    away: bool = False
+    told: list[Started | HandBack] = field(default_factory=list)
+    delivered: list[tuple[Result, dict[str, bytes]]] = field(default_factory=list)
+
+    def tell(self, message: Started | HandBack) -> None:
+        if self.away:
+            raise Unavailable("the broker is away")
+        self.told.append(message)
+
+    def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
+        if self.away:
+            raise Unavailable("the broker is away")
+        content = {name: item if isinstance(item, bytes) else item.read_bytes() for name, item in attachments.items()}
+        self.delivered.append((result, content))
+
+
+@dataclass
+class House:
+    task: JobTask
+    supervisor: FixedSupervisor
+    broker: MemoryBroker
+    outbox: MemoryOutbox
+    spool: Spool
+    activity: Activity
+
+    def run(self, given: Assignment) -> str:
+        return self.task((json.loads(given.model_dump_json()),), {})
+
+
+def house(
+    folder: Path, outcome: Outcome | Exception, verdicts: list[str | Unavailable] | None = None, *, away: bool = False, inline: bool = False
+) -> House:
+    activity = Activity()
+    supervisor = FixedSupervisor(outcome, activity)
+    broker = MemoryBroker(verdicts if verdicts is not None else ["claimed"])
+    outbox, spool = MemoryOutbox(away), Spool(folder)
+    author = Author(WORKER, "first", Device(name="lab-pi", soc="A76"), "1.2.3")
+    task = JobTask(
+        author=author,
+        supervisor=supervisor,
+        broker=broker,
+        outbox=outbox,
+        spool=spool,
+        activity=activity,
+        clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC)),
+        inline_everything=inline,
+    )
+    return House(task, supervisor, broker, outbox, spool, activity)
+
+
+COMPLETE = Outcome(
+    "complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", log_jsonl=b"{}\n", software={"onnxruntime": "1"}
+)
+
+
+def test_a_job_is_claimed_announced_measured_kept_and_sent(tmp_path: Path) -> None:
+    given = assignment()
+    at = house(tmp_path, COMPLETE)
+    assert at.run(given) == "complete"
+    (started,) = at.outbox.told
+    assert isinstance(started, Started)
+    assert (started.job_id, started.attempt, started.worker_id, started.incarnation) == (given.job_id, 1, WORKER, "first")
+    ((sent, attachments),) = at.outbox.delivered
+    assert (sent.status, sent.model_size, sent.device.soc, attachments) == ("complete", 103, "A76", {})
+    assert base64.b64decode(sent.artifacts["samples.npz"].inline or "") == b"samples"
+    assert sent.software == {"onnxruntime": "1", "fleetmark": "1.2.3"}
+    assert at.spool.keys() == [(given.job_id, 1)]
+    assert at.supervisor.seen == [WorkerStatus.BUSY]
+    assert at.activity.snapshot().status is WorkerStatus.ACTIVE
+
+
+def test_the_worker_is_busy_then_cleans_up_then_is_active_again(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    steps: list[WorkerStatus] = []
+    at.activity.listen(lambda: steps.append(at.activity.snapshot().status))
+    at.run(assignment())
+    assert steps == [WorkerStatus.BUSY, WorkerStatus.CLEANUP, WorkerStatus.ACTIVE]
+
+
+@pytest.mark.parametrize("verdict", ["cancelled", "superseded", "held"])
+def test_a_job_that_cannot_be_claimed_is_dropped(tmp_path: Path, verdict: str) -> None:
+    at = house(tmp_path, COMPLETE, [verdict])
+    assert at.run(assignment()) == f"dropped: {verdict}"
+    assert (at.supervisor.seen, at.outbox.told, at.outbox.delivered) == ([], [], [])
+    assert at.activity.snapshot().job is None
+
+
+def test_a_claim_waits_for_redis_to_come_back(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE, [Unavailable("away"), "claimed"])
+    assert at.run(assignment()) == "complete"
+
+
+def test_a_worker_that_is_leaving_puts_the_message_back(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.activity.stop()
+    with pytest.raises(NotNow):
+        at.run(assignment())
+    assert at.outbox.told == []
+
+
+def test_a_worker_that_leaves_while_it_waits_for_redis_puts_the_message_back(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE, [Unavailable("away")])
+    at.activity.listen(at.activity.stop)  # the end comes when the job has begun
+    with pytest.raises(NotNow):
+        at.run(assignment())
+    assert at.activity.snapshot().job is None
+
+
+def test_an_attempt_that_is_delivered_twice_runs_once(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.run(assignment())
+    at.spool.answered((assignment().job_id, 1))
+    assert at.run(assignment()) == "dropped: already run here"
+    assert at.run(assignment(attempt=2)) == "complete"
+    assert len(at.outbox.delivered) == 2
+
+
+def test_a_result_found_in_the_spool_is_not_measured_again(tmp_path: Path) -> None:
+    house(tmp_path, COMPLETE, away=True).run(assignment())
+    after_restart = house(tmp_path, COMPLETE)
+    assert after_restart.run(assignment()) == "dropped: already run here"
+
+
+def test_a_job_handed_back_releases_its_claim_before_it_says_so(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("handed_back", error="the worker is stopping"))
+    assert at.run(assignment()) == "handed back"
+    assert at.broker.released == [(assignment().job_id, 1)]
+    assert [message.kind for message in at.outbox.told] == ["started", "hand_back"]
+    assert at.outbox.delivered == []
+    assert at.spool.keys() == []
+
+
+def test_a_cancelled_job_is_a_result_that_says_so(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("cancelled", error="cancelled"))
+    assert at.run(assignment()) == "cancelled"
+    assert at.outbox.delivered[0][0].status == "cancelled"
+
+
+def test_a_failing_supervisor_fails_the_job_and_not_the_worker(tmp_path: Path) -> None:
+    at = house(tmp_path, RuntimeError("the guard is gone"))
+    assert at.run(assignment()) == "failed"
+    sent = at.outbox.delivered[0][0]
+    assert (sent.error_kind, sent.error) == ("worker_error", "the worker itself failed: RuntimeError: the guard is gone")
+    assert at.activity.snapshot().status is WorkerStatus.ACTIVE
+
+
+def test_large_artifacts_travel_apart_from_the_message(tmp_path: Path) -> None:
+    large = b"x" * (INLINE_BYTES + 1)
+    at = house(tmp_path, Outcome("complete", samples_npz=large, log_jsonl=b"{}"))
+    at.run(assignment())
+    ((sent, attachments),) = at.outbox.delivered
+    assert sent.artifacts["samples.npz"].inline is None
+    assert sent.artifacts["samples.npz"].size == len(large)
+    assert attachments == {"samples.npz": large}
+    assert sent.artifacts["log.jsonl"].inline is not None
+
+
+def test_without_an_orchestrator_every_artifact_travels_inside(tmp_path: Path) -> None:
+    large = b"x" * (INLINE_BYTES + 1)
+    at = house(tmp_path, Outcome("complete", samples_npz=large), inline=True)
+    at.run(assignment())
+    ((sent, attachments),) = at.outbox.delivered
+    assert base64.b64decode(sent.artifacts["samples.npz"].inline or "") == large
+    assert attachments == {}
+
+
+def test_a_result_stays_in_the_spool_while_the_broker_is_away(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE, away=True)
+    assert at.run(assignment()) == "complete"
+    (entry,) = at.spool.entries()
+    assert entry.result.status == "complete"
+    assert 0 < entry.due < 3_600
+
+
+def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = house(tmp_path / "spool", Outcome("complete", samples_npz=b"x" * (INLINE_BYTES + 1)))
+    (tmp_path / "spool").rmdir()  # gone under the worker: every write fails
+    assert at.run(assignment()) == "complete"
+    ((sent, attachments),) = at.outbox.delivered
+    assert sent.status == "complete"
+    assert len(attachments["samples.npz"]) == INLINE_BYTES + 1
+    assert "could not be kept on disk" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "reason"),
+    [
+        (({"job_id": "nonsense"},), {}, "job_id: String should match pattern"),
+        ((), {}, "one argument"),
+        (("text",), {}, "assignment: Input should be an object"),
+        (({},), {"also": 1}, "one argument"),
+    ],
+)
+def test_what_is_no_assignment_becomes_a_dead_letter(tmp_path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str) -> None:
+    at = house(tmp_path, COMPLETE)
+    assert at.task(args, kwargs) == "dead letter"
+    assert reason in at.broker.letters[0][0]
+    assert at.supervisor.seen == []
+
+
+def test_an_assignment_of_another_format_becomes_a_dead_letter(tmp_path: Path) -> None:
+    body = json.loads(assignment().model_dump_json()) | {"format": 2}
+    at = house(tmp_path, COMPLETE)
+    assert at.task((body,), {}) == "dead letter"
+    assert "format" in at.broker.letters[0][0]
