@@ -95,9 +95,7 @@ class Download:
             if response.status_code not in (200, 206):
                 raise ModelUnavailable(self._refused(response))
             validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
-            offset = self._offset(response)
-            self._notes.write_text(json.dumps(asdict(validators)))
-            self._receive(response, offset)
+            self._receive(response, self._offset(response), validators)
             return validators
 
     def _offset(self, response: httpx.Response) -> int:
@@ -109,7 +107,7 @@ class Download:
             raise ModelUnavailable(f"{self._url} answered with another part than was asked for: {response.headers.get('Content-Range')}")
         return 0
 
-    def _receive(self, response: httpx.Response, offset: int) -> None:
+    def _receive(self, response: httpx.Response, offset: int, validators: Validators) -> None:
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length and length.isdigit() and not encoded else None
@@ -117,6 +115,7 @@ class Download:
             raise ModelUnavailable(self._too_large(f"has {total} bytes"))
         done = offset
         with self._partial.open("ab" if offset else "wb") as file:
+            self._notes.write_text(json.dumps(asdict(validators)))  # after the old bytes are gone: never of another file
             for block in response.iter_bytes(1 << 20) if encoded else response.iter_raw(1 << 20):
                 done += len(block)
                 if done > self._max_bytes:

@@ -1,0 +1,113 @@
+"""A real HTTP server on loopback that serves files as a good server does, or as a bad one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class FileServer:
+    """What it serves, how it behaves, and what it was asked."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    url: str = ""
+    ranges: bool = True
+    validators: bool = True
+    cut_after: int | None = None  # bytes of a body, then the connection ends; once for each path
+    cut_always: bool = False
+    chunked: bool = False  # no Content-Length
+    redirects: dict[str, str] = field(default_factory=dict)
+    status: int | None = None
+    stall: threading.Event | None = None  # waits for it in the middle of a body
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    bytes_sent: int = 0
+    cut_paths: set[str] = field(default_factory=set)
+
+
+def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class'
+            """Quiet."""
+
+        def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+            state.answers.append(status)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if not (state.chunked and body):
+                self.send_header("Content-Length", str(len(body)))
+            else:
+                self.send_header("Connection", "close")
+                self.close_connection = True
+            self.end_headers()
+            self._send(body)
+
+        def _send(self, body: bytes) -> None:
+            cut = state.cut_after
+            if cut is not None and (state.cut_always or self.path not in state.cut_paths) and body:
+                state.cut_paths.add(self.path)
+                body = body[:cut]
+                self.close_connection = True
+            half = len(body) // 2 if state.stall else len(body)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body[:half])
+                self.wfile.flush()
+                if state.stall:
+                    state.stall.wait(20)
+                    self.wfile.write(body[half:])
+                state.bytes_sent += len(body)
+
+        def do_GET(self) -> None:
+            state.requests.append((self.path, dict(self.headers.items())))
+            path = self.path.partition("?")[0]
+            if path in state.redirects:
+                return self._answer(302, {"Location": state.redirects[path]})
+            content = state.files.get(path)
+            if state.status is not None:
+                return self._answer(state.status, {}, b"refused")
+            if content is None:
+                return self._answer(404, {}, b"not here")
+            etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            headers = {"ETag": etag} if state.validators else {}
+            if state.validators and self.headers.get("If-None-Match") == etag:
+                return self._answer(304, headers)
+            wanted = self.headers.get("Range", "")
+            if state.ranges and wanted and self.headers.get("If-Range") == etag:
+                begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                if begin >= len(content):
+                    return self._answer(416, headers)
+                headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+                return self._answer(206, headers, content[begin:])
+            return self._answer(200, headers, content)
+
+    return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is what half of the tests are about."""
+
+
+@contextlib.contextmanager
+def file_server(**files: bytes) -> Iterator[FileServer]:
+    state = FileServer({f"/{name.replace('__', '.')}": content for name, content in files.items()})
+    server = _Server(("127.0.0.1", 0), _handler(state))
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
