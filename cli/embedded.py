@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
 from shared.workers import WorkerStatus
 
+DATABASE = "fleetmark.db"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (named in order to be recognised, not listened on)
 
 
@@ -62,6 +64,13 @@ class Stack:
     @property
     def logs(self) -> Path:
         return self.data_dir / "logs"
+
+    def forget(self) -> None:
+        """Remove what an earlier stack left in the data directory: its queue would otherwise be worked off first. Models stay cached."""
+        for name in ("redis", "models", "worker/spool", "worker/state"):
+            shutil.rmtree(self.data_dir / name, ignore_errors=True)
+        for file in self.data_dir.glob(f"{DATABASE}*"):  # with SQLite's -wal and -shm
+            file.unlink()
 
     def start_redis(self) -> None:
         """Start a Redis of our own, unless one is configured. Bound beyond the loopback it gets a password."""
@@ -165,10 +174,10 @@ class Stack:
             "HOST": self.plan.bind,
             "PORT": str(self.port),
             "REDIS_URL": self.redis_url,
-            "DATABASE_URL": self.plan.database_url or f"sqlite:///{data / 'fleetmark.db'}",
+            "DATABASE_URL": self.plan.database_url or f"sqlite:///{data / DATABASE}",
             "OUTPUTS_DIR": str(self.plan.outputs_dir.resolve()),
             "MODELS_DIR": str(data / "models"),
-            "WORKER_STATE_DIR": str(data / "worker"),
+            "WORKER_STATE_DIR": str(data / "worker" / "state"),
             "WORKER_SPOOL_DIR": str(data / "worker" / "spool"),
             "WORKER_CACHE_DIR": str(data / "worker" / "cache"),
         }

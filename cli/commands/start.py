@@ -141,6 +141,7 @@ def demo(
 
 def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
     """Run the recipe on a new stack and show what came out; returns how many jobs failed."""
+    stack.forget()
     with err.status("Starting Redis") as status:
         stack.start_redis()
         status.update("Starting the orchestrator")

@@ -1,0 +1,92 @@
+"""Processes of the end-to-end tests, each marked, so that whatever it started can be found again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+MARK = "TESTED_BY"
+SMALL_RECIPE = """
+name: small
+model: squeezenet
+on: [cpu.onnx]
+inferences: 5
+repeats: 2
+warmup: {min_calls: 1, min_s: 0}
+"""
+LONG_RECIPE = """
+name: long
+model: squeezenet
+on: [cpu.onnx]
+inferences: 100000
+repeats: 3
+"""
+
+
+class Command:
+    """A `fleetmark` command in a folder of its own."""
+
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+        self.mark = secrets.token_hex(8)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
+        self.stdout, self.stderr = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
+        with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", *arguments],
+                cwd=folder,
+                env=kept | variables | {MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def wait(self, timeout_s: float = 150) -> int:
+        return self.process.wait(timeout_s)
+
+    def out(self) -> str:
+        return self.stdout.read_text()
+
+    def err(self) -> str:
+        return self.stderr.read_text()
+
+    def survivors(self) -> list[str]:
+        """Command lines of everything it started that still lives, itself included."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue
+        return found
+
+    def assert_leaves_nothing(self, timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while survivors := self.survivors():
+            assert time.monotonic() < deadline, survivors
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """For a test that failed half way: nothing outlives it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def wait_until(condition: Callable[[], object], command: Command, timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert command.process.poll() is None, command.err()
+        assert time.monotonic() < deadline, command.err()
+        time.sleep(0.05)

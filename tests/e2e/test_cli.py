@@ -1,0 +1,147 @@
+"""The commands against the real parts: one `fleetmark up` for all of these tests."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
+from tests.servers import free_port
+
+
+@dataclass
+class Fleet:
+    folder: Path
+    url: str
+    up: Command
+
+    def run(self, *arguments: str, code: int = 0) -> Command:
+        command = Command(self.folder, *arguments, FLEETMARK_HOST=self.url)
+        assert command.wait() == code, command.err() + command.out()
+        return command
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").out())
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder, port = tmp_path_factory.mktemp("fleet"), free_port()
+    (folder / "small.yaml").write_text(SMALL_RECIPE)
+    (folder / "long.yaml").write_text(LONG_RECIPE)
+    up = Command(folder, "up", "--port", str(port))
+    try:
+        wait_until(lambda: "Fleetmark is up" in up.out(), up)
+        yield Fleet(folder, f"http://127.0.0.1:{port}", up)
+        up.process.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0, up.err()
+        up.assert_leaves_nothing(2)
+    finally:
+        up.end()
+
+
+@pytest.fixture(scope="module")
+def campaign_id(fleet: Fleet) -> str:
+    followed = json.loads(fleet.run("run", "small.yaml", "--watch", "--json").out())
+    assert followed["campaign"]["status"] == "completed"
+    assert followed["results"][0]["Status"] == "Complete"
+    return str(followed["campaign"]["campaign_id"])
+
+
+def test_a_campaign_is_listed_and_shown(fleet: Fleet, campaign_id: str) -> None:
+    assert campaign_id in [campaign["campaign_id"] for campaign in fleet.json("list")]
+    shown = fleet.run("show", campaign_id).out()
+    assert f"{campaign_id}-job-1" in shown
+    assert "squeezenet.onnx" in shown
+
+
+def test_its_results_are_a_table_a_file_and_json(fleet: Fleet, campaign_id: str) -> None:
+    assert "squeezenet.onnx" in fleet.run("results", campaign_id).out()
+    fleet.run("results", campaign_id, "-o", "results.csv")
+    header, row = (fleet.folder / "results.csv").read_text().splitlines()
+    assert header.startswith("Status,JobId,FileName,")
+    assert row.startswith("Complete,")
+    lines = fleet.run("results", campaign_id, "--format", "jsonl").out().splitlines()
+    assert json.loads(lines[0])["JobId"] == f"{campaign_id}-job-1"
+
+
+def test_watching_a_campaign_that_has_ended_shows_its_results(fleet: Fleet, campaign_id: str) -> None:
+    assert "squeezenet.onnx" in fleet.run("watch", campaign_id).out()
+
+
+def test_the_second_submission_uploads_nothing(fleet: Fleet, campaign_id: str) -> None:
+    again = fleet.run("run", "small.yaml")
+    assert "Uploading" not in again.err()
+    started = again.out().partition(":")[0]
+    assert started != campaign_id
+    fleet.run("watch", started)
+
+
+def test_workers_queues_and_jobs_are_shown(fleet: Fleet, campaign_id: str) -> None:
+    workers = fleet.json("workers")
+    assert len(workers) == 1
+    assert "cpu.onnx" in workers[0]["capabilities"]
+    assert workers[0]["device_name"] in fleet.run("workers").out()
+    assert "CPU (ONNX)" in fleet.run("queues").out()
+    jobs = fleet.json("jobs", "--campaign", campaign_id)
+    assert [job["status"] for job in jobs] == ["complete"]
+    assert jobs[0]["job_id"] in fleet.run("jobs", "--campaign", campaign_id).out()
+
+
+def test_a_running_campaign_is_stopped(fleet: Fleet) -> None:
+    campaign_id = json.loads(fleet.run("run", "long.yaml", "--json").out())["campaign_id"]
+    wait_until(lambda: fleet.json("show", campaign_id)["job_breakdown"]["running"] == 1, fleet.up)
+    assert "cancelled" in fleet.run("stop", campaign_id).out()
+    assert fleet.json("show", campaign_id)["status"] == "cancelled"
+    assert "cancelled" in fleet.run("stop", campaign_id).out()  # asking again changes nothing
+    wait_until(lambda: fleet.json("workers")[0]["status"] == "active", fleet.up)
+
+
+def test_what_does_not_exist_is_exit_code_2_with_the_apis_words(fleet: Fleet) -> None:
+    command = fleet.run("show", "campaign-" + "0" * 18, code=2)
+    assert "campaign-" in command.err()
+    assert "Traceback" not in command.err()
+
+
+def test_the_doctor_sees_the_fleet(fleet: Fleet) -> None:
+    findings = {finding["what"]: finding for finding in fleet.json("doctor")}
+    assert findings["orchestrator"]["verdict"] == "ok"
+    assert findings["workers"]["verdict"] == "ok"
+
+
+def test_a_second_stack_is_refused_in_one_sentence(fleet: Fleet, tmp_path: Path) -> None:
+    port = fleet.url.rpartition(":")[2]
+    elsewhere = Command(tmp_path, "up", "--port", port)
+    assert elsewhere.wait() == 1
+    assert "--port" in elsewhere.err()
+    same_folder = Command(fleet.folder, "up", "--port", str(free_port()))
+    assert same_folder.wait() == 1
+    assert "in use by another" in same_folder.err()
+    elsewhere.assert_leaves_nothing(2)
+
+
+def test_flower_finds_the_broker_and_shows_the_worker(fleet: Fleet) -> None:
+    port = free_port()
+    flower = Command(fleet.folder, "flower", "--port", str(port), FLOWER_UNAUTHENTICATED_API="true")
+    try:
+
+        def workers() -> dict[str, Any]:
+            try:
+                return dict(httpx.get(f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, timeout=20).json())
+            except httpx.TransportError:
+                return {}
+
+        wait_until(workers, flower)
+        (described,) = workers().values()
+        assert "cpu.onnx" in [queue["name"] for queue in described["active_queues"]]
+    finally:
+        flower.process.send_signal(signal.SIGTERM)
+        flower.wait(30)
+    flower.assert_leaves_nothing()
