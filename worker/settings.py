@@ -52,7 +52,7 @@ class WorkerSettings(BaseSettings):
     )
     worker_lock_file: Path | None = Field(
         default=None,
-        description="the lock that keeps two workers of a host from measuring at once; the same for all of them (default: in the temporary folder)",
+        description="keeps two workers of a host from measuring at once; the same file for all of them (default: in the temporary folder)",
     )
     worker_max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that is fetched")
     worker_max_cache_bytes: int | None = Field(default=None, gt=0, description="what the cache may hold; the least recently used go")

@@ -76,7 +76,7 @@ class Worker:
 
     def family(self) -> list[psutil.Process]:
         """The guard and whatever it runs."""
-        return cast("list[psutil.Process]", psutil.Process(self.process.pid).children(recursive=True))
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def spooled(self) -> list[str]:
         return sorted(path.name for path in (self.state / "spool").glob("*.json"))

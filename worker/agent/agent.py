@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from importlib.metadata import version
-from threading import Event, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from urllib.parse import urlsplit
 
@@ -221,7 +221,8 @@ class Agent:
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)  # no cleanup on purpose: the guard ends the runners when our pipe closes
-        self._stop.set()
+        # From another thread: this one may hold the event's own lock, in the middle of a wait.
+        Thread(target=self._stop.set, name="stop").start()
 
     def _vitals(self) -> Vitals:
         serving = self._serving

@@ -151,6 +151,9 @@ class CeleryConsumer:
         """End the loop; what is in hand is finished first. False when it has not ended after `timeout_s`."""
         self._closing = True
         state.should_stop = 0
+        consumer = getattr(self._controller, "consumer", None)
+        if consumer is not None:
+            consumer.call_soon(lambda: None)  # the loop looks at once, not after its poll
         self._thread.join(timeout=timeout_s)
         return not self._thread.is_alive()
 
