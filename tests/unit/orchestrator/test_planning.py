@@ -1,0 +1,88 @@
+"""From a recipe to jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.placement import KnownWorker
+from orchestrator.domain.planning import Plan, plan_recipe
+from shared.errors import InvalidInput
+from shared.recipes import load_recipe
+from shared.workloads import ModelRef
+
+LAPTOP = KnownWorker("worker-laptop", "laptop", ("cpu.onnx",), memory_mb=8_000)
+SERVER = KnownWorker("worker-server", "server", ("cpu.onnx", "gpu.cuda.onnx"), labels={"site": "lab"}, memory_mb=64_000)
+
+
+def plan(text: str, workers: tuple[KnownWorker, ...] = (LAPTOP, SERVER)) -> Plan:
+    recipe = load_recipe(text)
+    models = {entry.model: ModelRef(source=entry.model, name=entry.model) for entry in recipe.entries()}
+    return plan_recipe(recipe, models, workers)
+
+
+def test_every_model_meets_every_compute_unit() -> None:
+    made = plan("models: [a, b]\non: [cpu.onnx, GPU (ONNX)]\n")
+    assert [(job.workload.model.name, job.compute_unit) for job in made.jobs] == [
+        ("a", "cpu.onnx"),
+        ("a", "GPU (ONNX)"),
+        ("b", "cpu.onnx"),
+        ("b", "GPU (ONNX)"),
+    ]
+
+
+def test_a_sweep_is_the_product_of_its_lists() -> None:
+    made = plan("model: a\non: [cpu.onnx]\nsweep: {options.batch_size: [1, 8], options.threads: [1, 2]}\n")
+    assert [(job.workload.options.batch_size, job.workload.options.threads) for job in made.jobs] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+
+
+def test_a_sweep_reaches_numbers_of_the_recipe_itself() -> None:
+    assert [job.workload.inferences for job in plan("model: a\non: [cpu.onnx]\nsweep: {inferences: [10, 20]}\n").jobs] == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "message"),
+    [
+        ("options.bach_size", "[1]", "did you mean 'batch_size'"),
+        ("inferences.deeper", "[1]", "has no key 'deeper'"),
+        ("on.7", "[cpu.onnx]", "'7' is no index of a list of 1"),
+        ("options.threads", "[none]", "valid integer"),
+    ],
+)
+def test_a_sweep_that_leads_nowhere_is_refused(path: str, values: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message.replace("(", r"\(")):
+        plan(f"model: a\non: [cpu.onnx]\ninferences: 5\nsweep: {{{path}: {values}}}\n")
+
+
+def test_every_means_a_job_for_each_device_that_can() -> None:
+    made = plan("model: a\non: [cpu.onnx, gpu.cuda.onnx]\ndevices: every\n")
+    assert [(job.compute_unit, job.device) for job in made.jobs] == [
+        ("cpu.onnx", "worker-laptop"),
+        ("cpu.onnx", "worker-server"),
+        ("gpu.cuda.onnx", "worker-server"),
+    ]
+
+
+def test_every_looks_at_the_requirements_too() -> None:
+    made = plan("model: a\non: [cpu.onnx]\ndevices: every\nrequires: {min_memory_mb: 32000, labels: {site: lab}}\n")
+    assert [job.device for job in made.jobs] == ["worker-server"]
+
+
+def test_every_with_no_device_to_mean_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"no registered worker has gpu\.coreml"):
+        plan("model: a\non: [gpu.coreml]\ndevices: every\n")
+
+
+def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:
+    made = plan("models: [a, {model: b, inferences: 7, options: {threads: 1}}]\non: [cpu.onnx]\ninferences: 50\n")
+    assert [(job.workload.inferences, job.workload.options.threads) for job in made.jobs] == [(50, None), (7, 1)]
+
+
+def test_what_no_registered_worker_can_meet_is_a_warning_and_no_refusal() -> None:
+    made = plan("model: a\non: [cpu.onnx]\nrequires: {min_gpu_memory_mb: 16000}\n")
+    assert len(made.jobs) == 1
+    assert "no registered worker has cpu.onnx that meets {'min_gpu_memory_mb': 16000} yet" in made.warnings[0]
+
+
+def test_more_jobs_than_a_campaign_may_have_are_refused_before_they_are_made() -> None:
+    with pytest.raises(InvalidInput, match="more than 100000 jobs"):
+        plan(f"model: a\non: [cpu.onnx]\nsweep: {{inferences: {list(range(1, 1001))}, repeats: {list(range(1, 102))}}}\n")
