@@ -37,7 +37,7 @@ class ForkingGuard:
         self._pending = b""
         self._runners: dict[int, Running] = {}  # by process id
         self._pipes: dict[int, list[int]] = {}
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # epoll refuses a stdin that is a file or /dev/null
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def serve(self) -> None:

@@ -1,0 +1,97 @@
+"""What the measured process adds to a timing: the engine's path against bare `session.run`, in one process and session.
+
+    python -m benchmarks.harness_tax [--pairs 200] [--network squeezenet --network tiny-yolov2]
+
+Both sides run the same session with the same input, threads and collector (off), in alternating blocks, the order
+within a pair turning with each pair. The left side is the product's own code (`OnnxEngine.bind`, `hot_loop.time_calls`);
+the right side is the loop that anyone would write. A ratio is the median of a block to the median of its twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from cli import zoo
+from shared.stats import describe
+from worker.engines.base import Options
+from worker.engines.inputs import make_inputs
+from worker.engines.onnx import OnnxEngine
+from worker.runner.hot_loop import time_calls
+
+# Calls a block. Short, so that what else the machine does falls on both blocks of a pair, and odd, so that the median
+# of a block is one of its calls.
+CALLS = {"squeezenet": 5, zoo.TINY_YOLO: 3}
+
+
+def bare_loop(run: Callable[[], object], calls: int) -> list[int]:
+    taken = []
+    for _ in range(calls):
+        before = time.perf_counter_ns()
+        run()
+        after = time.perf_counter_ns()
+        taken.append(after - before)
+    return taken
+
+
+def compare(model: Path, pairs: int, calls: int) -> list[float]:
+    engine = OnnxEngine()
+    engine.load(model, Options(), "cpu.onnx")
+    feeds = make_inputs(engine.signature(), Options())
+    ours = engine.bind(feeds)
+    session = engine._session
+    names = [output.name for output in session.get_outputs()]
+
+    def bare() -> object:
+        return session.run(names, feeds)
+
+    def ours_block() -> float:
+        samples = array("q", bytes(8 * calls))
+        time_calls(ours, samples)
+        return median(samples)
+
+    def bare_block() -> float:
+        return median(bare_loop(bare, calls))
+
+    for _ in range(10):
+        ours()
+        bare()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    ratios = []
+    for pair in range(pairs):
+        if pair % 2:
+            other, mine = bare_block(), ours_block()
+        else:
+            mine, other = ours_block(), bare_block()
+        ratios.append(mine / other)
+    gc.enable()
+    gc.unfreeze()
+    engine.unload()
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--network", action="append", choices=zoo.NAMES)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.network or list(CALLS):
+            model = zoo.make(name, Path(folder), lambda _text: None)
+            calls = CALLS.get(name, 3)
+            result = describe(compare(model, arguments.pairs, calls))
+            interval = result.median_ci_within
+            shown = f"95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else "no interval: fewer than 6 pairs"
+            print(f"{name}: median ratio ours / bare {result.median:.4f}, {shown}; {result.n} pairs of blocks of {calls} calls")
+
+
+if __name__ == "__main__":
+    main()

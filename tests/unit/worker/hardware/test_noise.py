@@ -1,0 +1,90 @@
+"""The grade of the noise follows from facts, and the facts from the machine as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from shared.clock import SystemClock
+from worker.hardware.noise import NoiseProbe, grade
+
+QUIET: dict[str, Any] = {
+    "busy_before": 0.01,
+    "busy_by_others": 0.0,
+    "steal": 0.0,
+    "throttle_events": 0,
+    "temperature_c_after": 60.0,
+    "foreign_gpu_processes": [],
+    "on_battery": False,
+    "governor": "performance",
+    "turbo": False,
+    "virtual": False,
+}
+
+
+def test_a_machine_without_a_fault_is_quiet_and_needs_no_reason() -> None:
+    noise = grade(QUIET)
+    assert (noise.grade, noise.reasons) == ("quiet", [])
+    assert noise.facts == QUIET
+
+
+def test_what_is_not_known_speaks_for_nothing() -> None:
+    assert grade(dict.fromkeys(QUIET)).grade == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "expected", "reason"),
+    [
+        ("busy_before", 0.1, "fair", "the CPU was 10% busy with other work just before"),
+        ("busy_before", 0.5, "noisy", "the CPU was 50% busy with other work just before"),
+        ("busy_by_others", 0.25, "noisy", "other work took 25% of the CPU while measuring"),
+        ("steal", 0.01, "fair", "the hypervisor took 1.0% of the CPU"),
+        ("steal", 0.05, "noisy", "the hypervisor took 5.0% of the CPU"),
+        ("throttle_events", 3, "noisy", "the processor throttled 3 times"),
+        ("temperature_c_after", 97.0, "noisy", "the processor was at 97 °C"),
+        ("foreign_gpu_processes", [41, 42], "noisy", "other processes use the GPU: 41, 42"),
+        ("on_battery", True, "noisy", "the device runs on its battery"),
+        ("governor", "powersave", "fair", "the frequency governor is powersave"),
+        ("turbo", True, "fair", "turbo is on: the frequency depends on heat and on the other cores"),
+        ("virtual", True, "fair", "a virtual machine: its host's other work cannot be seen"),
+    ],
+)
+def test_each_fault_has_its_grade_and_its_reason(fact: str, value: object, expected: str, reason: str) -> None:
+    noise = grade({**QUIET, fact: value})
+    assert (noise.grade, noise.reasons) == (expected, [reason])
+
+
+def test_the_worst_reason_comes_first() -> None:
+    assert grade({**QUIET, "virtual": True, "steal": 0.5}).reasons[0].startswith("the hypervisor took 50.0%")
+
+
+def test_work_of_others_is_seen_and_our_own_is_not() -> None:
+    """A core that someone else keeps busy is noise; the same CPU time, named as the measured processes', is none."""
+    probe = NoiseProbe(SystemClock())
+    burn = [sys.executable, "-c", "while True: pass"]
+
+    def observe(count_as_ours: bool) -> float:
+        probe.before("cpu.onnx")
+        with subprocess.Popen(burn) as process:
+            time.sleep(1.0)
+            times = psutil.Process(process.pid).cpu_times()
+            noise = probe.after(times.user + times.system if count_as_ours else 0.0)
+            process.kill()
+        busy: float = noise.facts["busy_by_others"]
+        return busy
+
+    # Compared with each other, as the rest of this machine may be busy too.
+    seen = [observe(count_as_ours=False) for _ in range(3)]
+    hidden = [observe(count_as_ours=True) for _ in range(3)]
+    assert max(seen) > 0.1 / (psutil.cpu_count() or 1)
+    assert min(hidden) < max(seen)
+
+
+def test_a_look_after_needs_a_look_before() -> None:
+    with pytest.raises(RuntimeError, match="without a look before"):
+        NoiseProbe(SystemClock()).after(0.0)

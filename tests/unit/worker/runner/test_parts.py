@@ -1,0 +1,106 @@
+"""The small parts of the runner: bounded output, the memory killer's counter, records, the hot loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from array import array
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+
+from worker.runner.command import ROOT, runner_command
+from worker.runner.hot_loop import time_calls
+from worker.runner.oom import oom_kills
+from worker.runner.request import read_record, write_record
+from worker.runner.tail import LIMIT, Tail
+
+
+def test_a_short_output_is_kept_whole() -> None:
+    tail = Tail()
+    tail.feed(b"one\n")
+    tail.feed(b"two\n")
+    assert tail.text() == "one\ntwo"
+
+
+def test_of_a_long_output_the_last_whole_lines_are_kept_and_the_rest_is_counted() -> None:
+    tail = Tail()
+    for number in range(10_000):
+        tail.feed(f"line {number}\n".encode())
+    first, *lines = tail.text().splitlines()
+    assert first == f"[… {tail.total - LIMIT} bytes before this left out]"
+    assert lines[-1] == "line 9999"
+    assert all(line.startswith("line ") for line in lines)
+    assert len(tail.text()) < LIMIT + 100
+
+
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    tail = Tail()
+    tail.feed(b"\xff\xfe broken \x00")
+    assert "broken" in tail.text()
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file", "content"),
+    [
+        ("0::/job\n", "job/memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("0::/gone\n", "memory.events", "oom_kill 2\n"),  # a container sees its own group as the root
+        ("4:memory:/job\n1:cpu:/x\n", "memory/job/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+    ],
+    ids=["version 2", "version 2 in a container", "version 1"],
+)
+def test_the_memory_killers_counter_is_found(tmp_path: Path, cgroup: str, file: str, content: str) -> None:
+    (tmp_path / "cgroup").write_text(cgroup)
+    (tmp_path / "sys" / file).parent.mkdir(parents=True)
+    (tmp_path / "sys" / file).write_text(content)
+    assert oom_kills(tmp_path / "cgroup", tmp_path / "sys") == 2
+
+
+def test_where_nothing_counts_kills_nothing_is_said(tmp_path: Path) -> None:
+    assert oom_kills(tmp_path / "missing", tmp_path) is None
+    (tmp_path / "cgroup").write_text("0::/job\n")
+    assert oom_kills(tmp_path / "cgroup", tmp_path) is None
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "1.record"
+    assert read_record(path) is None
+    write_record(path, {"load_ns": 5, "runtime": {"name": "x"}}, array("q", [1, 2]), array("q", [3, 4, 2**62]))
+    record = read_record(path)
+    assert record is not None
+    assert (record.load_ns, record.warmup_ns, record.inference_ns) == (5, [1, 2], [3, 4, 2**62])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_hot_loop_fills_every_place_and_spans_them_all() -> None:
+    stamps: list[int] = []
+    samples = array("q", bytes(8 * 100))
+    wall = time_calls(lambda: stamps.append(perf_counter_ns()), samples)
+    assert len(stamps) == 100
+    assert all(sample > 0 for sample in samples)
+    assert sum(samples) <= wall
+    assert all(between > 0 for between in (later - earlier for earlier, later in pairwise(stamps)))
+    assert stamps[-1] - stamps[0] <= wall
+
+
+@pytest.mark.parametrize("arguments", [[], ["--spawn"], ["--once"]])
+def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) -> None:
+    finished = subprocess.run(runner_command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd="/")
+    assert finished.returncode == 0
+    assert finished.stderr == b""
+
+
+def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    finished = subprocess.run(runner_command(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert b'"preloaded": ["numpy", "onnxruntime"' in finished.stdout
+
+
+def test_a_worker_without_a_job_has_no_runtime_and_no_numpy_in_memory() -> None:
+    heavy = {"onnxruntime", "numpy", "onnx", "httpx"}
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import worker.engines.registry, worker.supervisor; print({heavy} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert finished.stdout.strip() == "set()", finished.stderr
