@@ -47,7 +47,7 @@ class Command:
                 stderr=err,
             )
 
-    def wait(self, timeout_s: float = 150) -> int:
+    def wait(self, timeout_s: float = 600) -> int:
         return self.process.wait(timeout_s)
 
     def out(self) -> str:
@@ -84,7 +84,7 @@ class Command:
                 self.process.wait()
 
 
-def wait_until(condition: Callable[[], object], command: Command, timeout_s: float = 90) -> None:
+def wait_until(condition: Callable[[], object], command: Command, timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert command.process.poll() is None, command.err()

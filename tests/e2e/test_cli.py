@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
 from tests.servers import free_port
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine may keep the one place for measurements waiting
+
 
 @dataclass
 class Fleet:

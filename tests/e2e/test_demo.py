@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.processes import LONG_RECIPE, Command, wait_until
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine may keep the one place for measurements waiting
+
 
 @contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[Command]:

@@ -1,0 +1,151 @@
+"""compose.yaml as written: there is no container engine in the tests, so what can be known without one is checked here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.settings import Settings
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS = {"FLEETMARK_TOKEN": "t0ken", "REDIS_PASSWORD": "r3dis", "POSTGRES_PASSWORD": "p0stgres", "FLOWER_BASIC_AUTH": "me:secret"}
+OURS = ("migrate", "orchestrator", "consumer", "watch", "flower", "worker")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return dict(content["services"])
+
+
+@pytest.fixture(scope="module")
+def dockerfiles() -> dict[str, str]:
+    return {file.stem: file.read_text() for file in (ROOT / "deploy" / "docker").glob("*.Dockerfile")}
+
+
+def test_every_part_is_there(services: dict[str, Any]) -> None:
+    assert set(services) == {"redis", "postgres", *OURS}
+
+
+def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
+    images = [service["image"] for service in services.values()]
+    images += [line.split()[1] for text in dockerfiles.values() for line in text.splitlines() if line.startswith("FROM")]
+    for image in images:
+        tag = image.rpartition(":")[2]
+        assert re.match(r"\d+\.\d+", tag), image
+        assert "latest" not in tag
+
+
+def test_whoever_can_be_asked_is_asked_for_its_health(services: dict[str, Any]) -> None:
+    unasked = {"migrate", "consumer", "watch"}  # they serve nothing
+    for name, service in services.items():
+        assert ("healthcheck" in service) == (name not in unasked), name
+
+
+def test_dependencies_wait_for_health_and_for_the_migration(services: dict[str, Any]) -> None:
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for name in ("orchestrator", "consumer", "watch"):
+        conditions = {other: wanted["condition"] for other, wanted in services[name]["depends_on"].items()}
+        assert conditions == {
+            "redis": "service_healthy",
+            "postgres": "service_healthy",
+            "migrate": "service_completed_successfully",
+        }
+    assert services["worker"]["depends_on"] == {"orchestrator": {"condition": "service_healthy"}}
+    for service in services.values():
+        for other, wanted in service.get("depends_on", {}).items():
+            assert wanted["condition"] != "service_healthy" or "healthcheck" in services[other]
+
+
+def test_what_must_last_is_on_a_volume(services: dict[str, Any]) -> None:
+    volumes = yaml.safe_load((ROOT / "compose.yaml").read_text())["volumes"]
+    for name in ("redis", "postgres", "orchestrator", "consumer", "worker"):
+        mounted = [volume.partition(":")[0] for volume in services[name]["volumes"]]
+        assert mounted, name
+        assert set(mounted) <= set(volumes)
+    assert "--appendonly yes" in " ".join(services["redis"]["command"])
+
+
+def test_nothing_runs_as_root(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
+    assert services["redis"]["user"] == "redis"
+    assert services["postgres"]["user"] == "postgres"
+    for name, text in dockerfiles.items():
+        final = text.rpartition("\nFROM ")[2]
+        users = re.findall(r"^USER (\S+)", final, re.MULTILINE)
+        assert users, name
+        assert int(users[-1]) > 0, name
+
+
+def test_images_are_built_in_stages_from_hashed_requirements(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
+    assert set(dockerfiles) == {"orchestrator", "worker"}
+    for name, text in dockerfiles.items():
+        assert text.count("\nFROM ") + text.startswith("FROM ") == 2, name
+        assert "--require-hashes" in text
+        copied = re.findall(r"^COPY (requirements/\S+)", text, re.MULTILINE)
+        assert [(ROOT / file).exists() for file in copied] == [True]
+    for name in OURS:
+        assert (ROOT / services[name]["build"]["dockerfile"]).exists()
+
+
+def test_what_the_images_copy_gets_past_the_ignore_file(dockerfiles: dict[str, str]) -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+    for text in dockerfiles.values():
+        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE):
+            for source in line.split():
+                assert source in let_in or f"{Path(source).parent}/*{Path(source).suffix}" in let_in, source
+
+
+def test_no_secret_has_a_default(services: dict[str, Any]) -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    example = (ROOT / ".env.example").read_text()
+    for name in SECRETS:
+        written = re.findall(rf"\$\{{{name}([^}}]*)\}}", text)
+        assert written, name
+        assert all(rest.startswith(":?") for rest in written), name
+        assert f"\n{name}=\n" in f"\n{example}", name
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> None:
+    for service in services.values():
+        for port in service.get("ports", []):
+            assert port.startswith("${FLEETMARK_BIND:-127.0.0.1}:"), port
+
+
+def test_every_variable_is_one_that_the_parts_read(services: dict[str, Any]) -> None:
+    known = {f"FLEETMARK_{name}".upper() for settings in (Settings, WorkerSettings) for name in settings.model_fields}
+    for name in OURS:
+        ours = {variable for variable in services[name]["environment"] if variable.startswith("FLEETMARK_")}
+        assert ours <= known, name
+
+
+def test_an_implementation_of_compose_reads_it(tmp_path: Path) -> None:
+    command = [shutil.which("docker-compose")] if shutil.which("docker-compose") else ["docker", "compose"]
+    if command[0] == "docker" and (
+        not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], check=False).returncode != 0
+    ):
+        pytest.skip("no implementation of compose on this machine; the tests above do without one")
+    secrets = tmp_path / "env"
+    secrets.write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
+    clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    arguments = [*map(str, command), "--project-directory", str(ROOT), "-f", str(ROOT / "compose.yaml")]
+    read = subprocess.run([*arguments, "--env-file", str(secrets), "config"], check=False, capture_output=True, text=True, env=clean)
+    assert read.returncode == 0, read.stderr
+    whole = yaml.safe_load(read.stdout)["services"]
+    assert whole["orchestrator"]["environment"]["FLEETMARK_REDIS_URL"] == "redis://:r3dis@redis:6379/0"
+    assert whole["flower"]["environment"]["FLOWER_BASIC_AUTH"] == "me:secret"
+    (tmp_path / "empty").write_text("")
+    refused = subprocess.run(
+        [*arguments, "--env-file", str(tmp_path / "empty"), "config"], check=False, capture_output=True, text=True, env=clean
+    )
+    assert refused.returncode != 0
+    assert "see .env.example" in refused.stderr
