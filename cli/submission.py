@@ -85,7 +85,22 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
 
 def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path | None]]:
     """Each model of the recipe with its file on this machine, if it has one; networks known by name are made here."""
-    return [(entry, find_model(entry.model, recipe_folder)) for entry in recipe.entries()]
+    return [(entry, find_model(entry.model, recipe_folder) or find_by_content(entry, recipe_folder)) for entry in recipe.entries()]
+
+
+def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
+    """The file that a recorded recipe (`sha256:…`, as in a run folder) was made with, if this machine still has it.
+
+    So a recorded run can be repeated on an orchestrator that never saw the model.
+    """
+    wanted = entry.model.removeprefix("sha256:")
+    if wanted == entry.model or entry.name is None:
+        return None
+    folder = models_folder(recipe_folder)
+    if zoo.is_known(Path(entry.name).stem):
+        zoo.make(Path(entry.name).stem, folder, say)
+    candidates = (recipe_folder / entry.name, folder / entry.name, Path(entry.name))
+    return next((file for file in candidates if file.is_file() and sha256_of(file) == wanted), None)
 
 
 def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:

@@ -63,6 +63,22 @@ def test_what_the_orchestrator_has_is_not_sent_again(server: ScriptedServer, tmp
     assert [request.method for request in server.requests] == ["HEAD", "POST"]
 
 
+def test_a_recorded_recipe_finds_its_model_by_content(server: ScriptedServer, tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"weights")
+    sha256 = sha256_of(model)
+    _scripted(server, model)
+    recorded = f"{{models: [{{model: 'sha256:{sha256}', name: mine.onnx, sha256: {sha256}, size: 7}}], on: [cpu.onnx]}}"
+    with Client(server.url) as client:
+        submit(client, load_recipe(recorded), tmp_path)
+    assert [request.body for request in server.requests if request.path == "/api/models"] == [b"weights"]
+    model.write_bytes(b"other weights")
+    server.requests.clear()
+    with Client(server.url) as client:
+        submit(client, load_recipe(recorded), tmp_path)
+    assert [request.path for request in server.requests] == ["/api/campaigns"]  # not the same model: the orchestrator may have it
+
+
 def test_external_data_travels_with_its_model(server: ScriptedServer, tmp_path: Path) -> None:
     import numpy as np
     import onnx
