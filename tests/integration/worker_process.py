@@ -18,9 +18,11 @@ import redis
 
 from shared.capabilities import RESULTS_QUEUE
 from shared.celery_app import make_celery_app
+from shared.ids import worker_id_of
 from shared.protocol import keys
 from shared.protocol.messages import REPORT, TASK_NAME, Assignment, HandBack, Result, Started
 from shared.workloads import ModelRef, Warmup, Workload
+from worker.hardware.identity import known_udid
 from worker.hardware.probe import PROBE_MODEL
 
 T = TypeVar("T")
@@ -101,21 +103,15 @@ class Fleet:
         return worker
 
     def registered(self, worker: Worker) -> str:
-        """The id of a worker that takes jobs now; its queue reader has said so to Celery."""
+        """The id of this worker, once its heart beats."""
 
         def look() -> str | None:
             if worker.process.poll() is not None:
                 raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.log()}")
-            living = cast("list[str]", self.redis.zrange(keys.HEARTBEATS, 0, -1))
-            return living[0] if living and self.consuming(living[0]) else None
+            worker_id = worker_id_of(known_udid(worker.state))
+            return worker_id if self.redis.zscore(keys.HEARTBEATS, worker_id) is not None else None
 
-        return eventually(look, f"a registered worker; its log:\n{worker.log()}")
-
-    def consuming(self, worker_id: str) -> bool:
-        """Celery notes each queue that someone has declared."""
-        return bool(self.redis.exists(f"_kombu.binding.{worker_id}")) or any(
-            "brpop" in str(client["cmd"]).lower() for client in cast("list[dict[str, Any]]", self.redis.client_list())
-        )
+        return eventually(look, "the worker registers")
 
     def state(self, worker_id: str) -> dict[str, str]:
         return cast("dict[str, str]", self.redis.hgetall(keys.worker(worker_id)))

@@ -1,0 +1,154 @@
+"""A real worker and a real orchestrator, each in a process of its own: what goes between them by HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
+from tests.servers import RedisServer, free_port, server_folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with server_folder() as folder:
+        made = RedisServer(folder, append_only=False)
+        made.start()
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def fleet(server: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_at(server.url, tmp_path) as made:
+        yield made
+
+
+class Orchestrator:
+    """The real control plane, in a process of its own, on SQLite."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
+            "FLEETMARK_REDIS_URL": redis_url,
+            "FLEETMARK_DATABASE_URL": f"sqlite:///{folder / 'fleetmark.db'}",
+            "FLEETMARK_OUTPUTS_DIR": str(folder / "outputs"),
+            "FLEETMARK_MODELS_DIR": str(folder / "models"),
+            "FLEETMARK_TOKEN": "a-token",
+        }
+        self._log = (folder / "orchestrator.log").open("wb")
+        command = [sys.executable, "-m", "orchestrator.cli", "serve", "--port", self.url.rpartition(":")[2]]
+        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log)
+        eventually(self._healthy, "the orchestrator answers")
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/api/health").is_success
+        except httpx.HTTPError:
+            return False
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"{self.url}/api", headers={"Authorization": "Bearer a-token"}, timeout=30)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        self._log.close()
+
+
+@pytest.fixture(scope="module")
+def orchestrator(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
+    """One for the module: it takes seconds to start. Each test brings a device of its own."""
+    made = Orchestrator(server.url, tmp_path_factory.mktemp("orchestrator"))
+    yield made
+    made.stop()
+
+
+def _with_host(fleet: Fleet, orchestrator: Orchestrator, token: str = "a-token") -> Worker:
+    return fleet.start("--host", orchestrator.url, FLEETMARK_HOST=orchestrator.url, FLEETMARK_TOKEN=token)
+
+
+def test_a_worker_needs_only_the_orchestrators_address(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    worker = _with_host(fleet, orchestrator)
+    worker_id = fleet.registered(worker)
+    job = tiny_job(tmp_path)
+    campaign = {
+        "model_url": job.workload.model.source,
+        "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 20, "runs_per_job": 2}],
+    }
+    with orchestrator.client() as client:
+        seen = client.get(f"/workers/{worker_id}").json()
+        assert (seen["device_name"], seen["status"]) == ("lab pi@3", "active")
+        made = client.post("/campaigns", json=campaign).raise_for_status().json()
+        job_id = made["jobs"][0]["job_id"]
+        done = eventually(
+            lambda: (answer := client.get(f"/jobs/{job_id}").json())["job"]["status"] in ("complete", "failed") and answer, "the job ends"
+        )
+        assert done["job"]["status"] == "complete", done
+        eventually(lambda: worker.spooled() == [], "the orchestrator has answered")
+        assert worker.end() == 0
+        assert client.get(f"/workers/{worker_id}").json()["status"] == "gone"
+
+
+def test_large_samples_reach_the_orchestrator_by_http(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    worker = _with_host(fleet, orchestrator)
+    fleet.registered(worker)
+    job = tiny_job(tmp_path)
+    campaign = {
+        "model_url": job.workload.model.source,
+        "jobs": [{"compute_unit": "cpu.onnx", "num_inference_runs": 200_000, "runs_per_job": 1}],
+    }
+    with orchestrator.client() as client:
+        made = client.post("/campaigns", json=campaign).raise_for_status().json()
+        job_id = made["jobs"][0]["job_id"]
+        eventually(lambda: client.get(f"/jobs/{job_id}").json()["job"]["status"] == "complete", "the job is complete")
+        eventually(lambda: worker.spooled() == [], "the orchestrator has answered")
+    (samples,) = (orchestrator.folder / "outputs").glob(f"{made['campaign_id']}/samples/*.npz")
+    assert samples.stat().st_size > 256 * 1024
+    assert list((worker.state / "spool").iterdir()) == []
+
+
+def test_a_wrong_token_is_one_clear_error(fleet: Fleet, orchestrator: Orchestrator) -> None:
+    worker = _with_host(fleet, orchestrator, token="wrong")
+    assert worker.wait() == 2
+    assert "FLEETMARK_TOKEN" in worker.log()
+    assert "Traceback" not in worker.log()
+
+
+def test_the_orchestrator_answers_a_cloned_identity_with_a_conflict(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    original = _with_host(fleet, orchestrator)
+    fleet.registered(original)
+    (tmp_path / "other").mkdir()
+    shutil.copytree(original.state, tmp_path / "other" / "state")
+    clone = fleet.start("--host", orchestrator.url, folder=tmp_path / "other", FLEETMARK_HOST=orchestrator.url, FLEETMARK_TOKEN="a-token")
+    assert clone.wait() == 2
+    assert "identity.json" in clone.log()
+
+
+def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tmp_path: Path) -> None:
+    environment = {
+        **orchestrator.environment,
+        "FLEETMARK_REDIS_URL": "",  # found by way of the orchestrator
+        "FLEETMARK_WORKER_STATE_DIR": str(tmp_path / "state"),
+        "FLEETMARK_WORKER_CACHE_DIR": str(tmp_path / "cache"),
+        "FLEETMARK_WORKER_LOCK_FILE": str(tmp_path / "measure.lock"),
+    }
+    with orchestrator.client() as client:
+        before = client.get("/workers").json()["count"]
+    command = [sys.executable, "-m", "worker.cli", "test", "--host", orchestrator.url]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        f"ok      {step}" for step in ("orchestrator", "token", "broker", "measurement on cpu.onnx")
+    ]
+    with orchestrator.client() as client:
+        assert client.get("/workers").json()["count"] == before  # nothing was registered
