@@ -202,6 +202,12 @@ def test_a_local_file_with_another_hash_than_promised_is_refused(cache: Path, tm
     assert sha256(MODEL) in refused(cache, own.as_uri(), sha256="1" * 64)
 
 
+def test_another_size_than_promised_is_refused(cache: Path, tmp_path: Path) -> None:
+    own = tmp_path / "model.onnx"
+    own.write_bytes(MODEL)
+    assert f"has {len(MODEL)} bytes, not the promised 7" in refused(cache, own.as_uri(), size=7)
+
+
 def test_an_uploaded_model_comes_from_the_orchestrator_with_the_token(cache: Path) -> None:
     with file_server() as host:
         host.files[f"/api/models/{sha256(MODEL)}"] = MODEL

@@ -63,6 +63,8 @@ class OnnxEngine:
         if model.is_dir():
             raise ModelInvalid(f"{model.name} is a directory; give the .onnx file")
         providers = wanted_providers(options, capability)
+        if capability == "gpu.cuda.onnx" and hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+            onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, where the system has none
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model),

@@ -93,6 +93,8 @@ class ModelStore:
             raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}") from error
         if ref.sha256 is not None and fetched.sha256 != ref.sha256:
             raise ModelUnavailable(f"{ref.source} has the SHA-256 {fetched.sha256}, not the promised {ref.sha256}: the file has changed")
+        if ref.size is not None and (size := fetched.path.stat().st_size) != ref.size:
+            raise ModelUnavailable(f"{ref.source} has {size} bytes, not the promised {ref.size}: the file has changed")
         return fetched
 
     def _local(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:

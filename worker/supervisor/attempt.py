@@ -129,13 +129,15 @@ class Attempt:
             token = object()
             stack.callback(self._lock.take(lambda: self._inbox.put(token)))
             event = self._next_event(0)
-            if event is None:
-                self._on_stage("waiting for another measurement on this host", None)
-                self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
+            waiting = False
             while event is not token:
-                event = self._next_event(None)
+                if event is None:
+                    waiting = True
+                    self._on_stage("waiting for another measurement on this host", None)
+                    self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
+                event = self._next_event(None if waiting else 0)
             self._timings["wait_for_lock"] = self._clock.monotonic() - begin
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
+            folder = self._records_folder(stack)
             self._guard().ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
             self._probe.before(self._assignment.capability)
             begin = self._clock.monotonic()
@@ -145,6 +147,13 @@ class Attempt:
                 self._timings["measure"] = self._clock.monotonic() - begin
                 self._noise = self._probe.after(self._own_cpu_s)
                 self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
+
+    def _records_folder(self, stack: ExitStack) -> Path:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
+        except OSError as error:
+            raise RunnerDied(f"no result could be written to the worker's cache folder: {error}") from error
 
     def _measure(self, folder: Path, begin: float) -> str:
         deadline = begin + self._workload.timeout_s

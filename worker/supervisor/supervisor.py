@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
+from shared.errors import RunnerDied
 from shared.protocol.messages import Assignment
 from worker.hardware.noise import NoiseProbe
 from worker.models import ModelStore
@@ -61,8 +62,6 @@ class Supervisor:
             raise RuntimeError("a supervisor runs one attempt at a time")
         key = (assignment.job_id, assignment.attempt)
         try:
-            folder = self._runs / f"{os.getpid()}"
-            folder.mkdir(parents=True, exist_ok=True)
             return Attempt(
                 assignment,
                 inbox=self._inbox,
@@ -71,7 +70,7 @@ class Supervisor:
                 lock=self._lock,
                 probe=self._probe,
                 clock=self._clock,
-                folder=folder,
+                folder=self._runs / f"{os.getpid()}",
                 on_stage=on_stage,
                 stopped=lambda: self._why_stopped(key),
             ).run()
@@ -107,7 +106,11 @@ class Supervisor:
         if self._guard is None or not self._guard.alive:
             if self._guard is not None:
                 self._guard.close()
-            self._guard = GuardProcess(self._inbox, spawn=self._spawn)
+            try:
+                self._guard = GuardProcess(self._inbox, spawn=self._spawn)
+            except OSError as error:  # no memory, or too many processes
+                self._guard = None
+                raise RunnerDied(f"no process for the measurement could be started: {error}") from error
         return self._guard
 
     def _clear_stale_runs(self) -> None:

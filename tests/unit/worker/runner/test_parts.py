@@ -101,6 +101,7 @@ def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) 
 
 def test_a_worker_without_a_job_has_no_runtime_and_no_numpy_in_memory() -> None:
     heavy = {"onnxruntime", "numpy", "onnx", "httpx"}
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import worker.engines.registry, worker.supervisor; print({heavy} & set(sys.modules))"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import worker.engines.registry, worker.supervisor; "
+    code += f"print({heavy} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
     assert finished.stdout.strip() == "set()", finished.stderr

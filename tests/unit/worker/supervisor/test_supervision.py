@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -224,6 +225,17 @@ def test_a_model_that_the_runtime_refuses_fails_with_the_reason(
     outcome = measurer.run(assignment(make(tmp_path / "bad.onnx"), capability="cpu.onnx"), Stages())
     assert said in failed(outcome, "model_invalid")
     assert "while loading" in outcome.error
+
+
+def test_a_cache_folder_that_cannot_be_written_fails_the_job_with_the_reason(tmp_path: Path) -> None:
+    with supervisor(tmp_path) as made:
+        still_measures(made, tmp_path)
+        runs = tmp_path / "cache" / "runs"
+        shutil.rmtree(runs)
+        runs.write_text("a file where the folder was")
+        outcome = made.run(assignment(schedule(tmp_path)), Stages())
+    assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
+    assert "no result could be written" in outcome.error
 
 
 def test_a_capability_that_nothing_runs_fails_by_its_name(measurer: Supervisor, tmp_path: Path) -> None:
