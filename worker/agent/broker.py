@@ -56,7 +56,7 @@ class Broker:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
             raise Unavailable(f"Redis does not answer: {error}") from error
 
     def ping(self) -> None:

@@ -107,6 +107,9 @@ class CeleryConsumer:
                 return handle(args, kwargs)
             except NotNow as why:
                 raise Reject("the worker is leaving", requeue=True) from why
+            except Exception:
+                log.exception("a job could not be handled; the watch will find it")  # Celery's own word of it is not shown
+                raise
 
         self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True)(run_job)
 
@@ -116,23 +119,31 @@ class CeleryConsumer:
     def _run(self) -> None:
         while not self._closing:
             state.should_stop = None
-            self._controller = WorkController(
-                app=self.app,
-                hostname=self._nodename,
-                pool_cls="threads",
-                concurrency=1,
-                consumer_cls=self._consumer_class,
-                without_gossip=True,
-                without_mingle=True,
-                heartbeat_interval=EVENT_HEARTBEAT_S,
-                task_events=True,
-                ready_callback=lambda _: self.ready.set(),
-            )
-            self._controller.start()
+            if self._closing:  # `close` came between the two lines above, and its word was just overwritten
+                return
+            try:
+                self._controller = self._new_controller()
+                self._controller.start()
+            except Exception:
+                log.exception("the queue reader failed")
             if not self._closing:
                 # A message that is no message ends Celery's loop. It was taken off the queue before, so it cannot do so twice.
-                log.error("the queue reader ended with code %s; starting it again", self._controller.exitcode)
+                log.error("the queue reader ended; starting it again")
                 self._clock.sleep(RESTART_AFTER_S)
+
+    def _new_controller(self) -> Any:
+        return WorkController(
+            app=self.app,
+            hostname=self._nodename,
+            pool_cls="threads",
+            concurrency=1,
+            consumer_cls=self._consumer_class,
+            without_gossip=True,
+            without_mingle=True,
+            heartbeat_interval=EVENT_HEARTBEAT_S,
+            task_events=True,
+            ready_callback=lambda _: self.ready.set(),
+        )
 
     def stop_taking(self) -> None:
         """Take no further message. The loop goes on, so that the one in hand can be acknowledged."""
@@ -156,7 +167,3 @@ class CeleryConsumer:
             consumer.call_soon(lambda: None)  # the loop looks at once, not after its poll
         self._thread.join(timeout=timeout_s)
         return not self._thread.is_alive()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()

@@ -109,6 +109,8 @@ class Outbox:
                 self.send_due()
             except Unavailable as error:
                 log.debug("the outbox waits: %s", error)  # the heartbeat says it once, aloud
+            except Exception:
+                log.exception("the outbox failed")  # a defect, or a file that is gone; the other results must go all the same
 
     def collect_answers(self) -> None:
         """Read what became of the results; those of an earlier identity of this device are answered under its name."""

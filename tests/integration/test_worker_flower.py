@@ -1,0 +1,70 @@
+"""Flower, as people start it, looking at a real worker: its name, its queues, its tasks with their arguments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.worker_process import ROOT, Fleet, eventually, fleet_at, tiny_job
+from tests.servers import free_port
+
+
+@pytest.fixture
+def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_at(redis_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def flower(redis_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, "-m", "cli.main", "flower", "--redis-url", redis_url, "--port", str(port)]
+    environment = {**os.environ, "FLOWER_UNAUTHENTICATED_API": "true"}  # its API asks for credentials otherwise; its pages do not
+    with (tmp_path / "flower.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        def answers() -> bool:
+            try:
+                return client.get("/healthcheck").is_success
+            except httpx.HTTPError:
+                return False
+
+        eventually(answers, "Flower answers")
+        yield client
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_flower_shows_workers_queues_and_tasks_by_readable_names(fleet: Fleet, flower: httpx.Client, tmp_path: Path) -> None:
+    worker_id = fleet.registered(fleet.start())
+    nodename = f"lab-pi-3@{worker_id}"
+
+    def shown() -> dict[str, Any] | None:
+        answer = flower.get("/api/workers", params={"refresh": "1"})
+        found: dict[str, Any] = answer.json() if answer.is_success else {}
+        return found.get(nodename) if found.get(nodename, {}).get("active_queues") else None
+
+    worker = eventually(shown, f"{nodename} in Flower")
+    assert {queue["name"] for queue in worker["active_queues"]} >= {"cpu.onnx", f"worker.{worker_id}"}
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    fleet.report("result", job.job_id)
+
+    def done() -> dict[str, Any] | None:
+        tasks: dict[str, dict[str, Any]] = flower.get("/api/tasks").json()
+        task = tasks.get(f"{job.job_id}.1")
+        return task if task and task["state"] == "SUCCESS" else None
+
+    task = eventually(done, "the task succeeded in Flower's eyes")
+    assert task["name"] == "fleetmark.run_job"
+    assert task["args"] == f"({job.job_id!r}, attempt=1)"
+    assert task["worker"] == nodename
+    assert task["result"] == "'complete'"
