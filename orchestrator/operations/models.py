@@ -44,7 +44,10 @@ def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
     if "://" in source:
         if scheme.lower() not in SCHEMES:
             raise _invalid(source, f"the scheme {scheme!r} is not fetched; use {', '.join(f'{known}://' for known in SCHEMES)}")
-        parts = urlsplit(source)
+        try:
+            parts = urlsplit(source)
+        except ValueError as error:
+            raise _invalid(source, f"it is no URL: {error}") from error
         if scheme.lower() != "file" and not parts.hostname:
             raise _invalid(source, "it names no host")
         if scheme.lower() == "file" and source.endswith("/"):

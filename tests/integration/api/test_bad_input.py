@@ -34,6 +34,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     (short(num_inference_run=5), "jobs.0.num_inference_run", "did you mean 'num_inference_runs'?"),
     (short(priority=10), "jobs.0.priority", "less than or equal to 9"),
     ({**short(), "model_url": "ftp://models.example/m.onnx"}, "model", "the scheme 'ftp' is not fetched; use http://, https://, file://"),
+    ({**short(), "model_url": "http://[::1"}, "model", "it is no URL"),
     ({**short(), "model_url": "file:///models/"}, "model", "it is a directory"),
     ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
     ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
