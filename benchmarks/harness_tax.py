@@ -1,6 +1,6 @@
 """What the measured process adds to a timing: the engine's path against bare `session.run`, in one process and session.
 
-    python -m benchmarks.harness_tax [--pairs 200] [--network squeezenet --network tiny-yolov2]
+    python -m benchmarks.harness_tax [--pairs 200] [--network squeezenet --network tiny-yolov2] [--calls 1] [--threads 1]
 
 Both sides run the same session with the same input, threads and collector (off), in alternating blocks, the order
 within a pair turning with each pair. The left side is the product's own code (`OnnxEngine.bind`, `hot_loop.time_calls`);
@@ -40,9 +40,9 @@ def bare_loop(run: Callable[[], object], calls: int) -> list[int]:
     return taken
 
 
-def compare(model: Path, pairs: int, calls: int) -> list[float]:
+def compare(model: Path, pairs: int, calls: int, threads: int | None) -> list[float]:
     engine = OnnxEngine()
-    engine.load(model, Options(), "cpu.onnx")
+    engine.load(model, Options(threads=threads), "cpu.onnx")
     feeds = make_inputs(engine.signature(), Options())
     ours = engine.bind(feeds)
     session = engine._session
@@ -82,12 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--network", action="append", choices=zoo.NAMES)
+    parser.add_argument("--calls", type=int, help="a block; one, on a machine that is busy otherwise")
+    parser.add_argument("--threads", type=int, help="of the session; fewer than the cores on a machine that is busy otherwise")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.network or list(CALLS):
             model = zoo.make(name, Path(folder), lambda _text: None)
-            calls = CALLS.get(name, 3)
-            result = describe(compare(model, arguments.pairs, calls))
+            calls = arguments.calls or CALLS.get(name, 3)
+            result = describe(compare(model, arguments.pairs, calls, arguments.threads))
             interval = result.median_ci_within
             shown = f"95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else "no interval: fewer than 6 pairs"
             print(f"{name}: median ratio ours / bare {result.median:.4f}, {shown}; {result.n} pairs of blocks of {calls} calls")

@@ -55,7 +55,10 @@ class ForkingGuard:
         gc.freeze()
         while self._commands in self._selector.get_map():
             for key, _ in self._selector.select():
-                key.data()
+                # What an earlier one of the same batch closed is no longer ours to read, nor is its reused number.
+                known = self._selector.get_map().get(key.fd)
+                if known is not None and known.data is key.data:
+                    key.data()
         for runner in list(self._runners.values()):
             self._kill(runner)
             os.waitpid(runner.pid, 0)

@@ -30,6 +30,7 @@ class GuardProcess:
 
     def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
         self._inbox = inbox
+        self.spawned = spawn
         self.ready = threading.Event()
         self._process = subprocess.Popen(
             runner_command(*(["--spawn"] if spawn else [])),
