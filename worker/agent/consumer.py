@@ -98,7 +98,7 @@ class CeleryConsumer:
         self._nodename, self._queues, self._clock = nodename, queues, clock
         self._consumer_class = type("BoundConsumer", (FleetmarkConsumer,), {"dead_letter": staticmethod(dead_letter)})
         self._controller: Any = None
-        self._closing = False
+        self._closing = Event()
         self.ready = Event()
         self._thread = Thread(target=self._run, name="celery", daemon=True)
 
@@ -117,16 +117,16 @@ class CeleryConsumer:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             state.should_stop = None
-            if self._closing:  # `close` came between the two lines above, and its word was just overwritten
+            if self._closing.is_set():  # `close` came between the two lines above, and its word was just overwritten
                 return
             try:
                 self._controller = self._new_controller()
                 self._controller.start()
             except Exception:
                 log.exception("the queue reader failed")
-            if not self._closing:
+            if not self._closing.is_set():
                 # A message that is no message ends Celery's loop. It was taken off the queue before, so it cannot do so twice.
                 log.error("the queue reader ended; starting it again")
                 self._clock.sleep(RESTART_AFTER_S)
@@ -160,7 +160,7 @@ class CeleryConsumer:
 
     def close(self, timeout_s: float) -> bool:
         """End the loop; what is in hand is finished first. False when it has not ended after `timeout_s`."""
-        self._closing = True
+        self._closing.set()
         state.should_stop = 0
         consumer = getattr(self._controller, "consumer", None)
         if consumer is not None:
