@@ -1,6 +1,6 @@
 """What the measured process adds to a timing: the engine's path against bare `session.run`, in one process and session.
 
-    python -m benchmarks.harness_tax [--pairs 200] [--network squeezenet --network tiny-yolov2] [--calls 1] [--threads 1]
+    python -m benchmarks.harness_tax [--pairs 400] [--network squeezenet --network tiny-yolov2] [--calls 1] [--threads 1]
 
 Both sides run the same session with the same input, threads and collector (off), in alternating blocks, the order
 within a pair turning with each pair. The left side is the product's own code (`OnnxEngine.bind`, `hot_loop.time_calls`);
@@ -25,9 +25,7 @@ from worker.engines.inputs import make_inputs
 from worker.engines.onnx import OnnxEngine
 from worker.runner.hot_loop import time_calls
 
-# Calls a block. Short, so that what else the machine does falls on both blocks of a pair, and odd, so that the median
-# of a block is one of its calls.
-CALLS = {"squeezenet": 5, zoo.TINY_YOLO: 3}
+NETWORKS = ["squeezenet", zoo.TINY_YOLO]
 
 
 def bare_loop(run: Callable[[], object], calls: int) -> list[int]:
@@ -80,19 +78,19 @@ def compare(model: Path, pairs: int, calls: int, threads: int | None) -> list[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--network", action="append", choices=zoo.NAMES)
-    parser.add_argument("--calls", type=int, help="a block; one, on a machine that is busy otherwise")
-    parser.add_argument("--threads", type=int, help="of the session; fewer than the cores on a machine that is busy otherwise")
+    parser.add_argument("--calls", type=int, default=1, help="a block; one, so that what else the machine does falls on both sides")
+    parser.add_argument("--threads", type=int, help="of the session; the runtime's own choice by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.network or list(CALLS):
+        for name in arguments.network or NETWORKS:
             model = zoo.make(name, Path(folder), lambda _text: None)
-            calls = arguments.calls or CALLS.get(name, 3)
+            calls = arguments.calls
             result = describe(compare(model, arguments.pairs, calls, arguments.threads))
             interval = result.median_ci_within
             shown = f"95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else "no interval: fewer than 6 pairs"
-            print(f"{name}: median ratio ours / bare {result.median:.4f}, {shown}; {result.n} pairs of blocks of {calls} calls")
+            print(f"{name}: median ratio ours / bare {result.median:.4f}, {shown}; {result.n} pairs of blocks of {calls} call(s)")
 
 
 if __name__ == "__main__":
