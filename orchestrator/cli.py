@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from orchestrator.api import make_api
+from orchestrator.api.access import RequestIds
 from orchestrator.app import ControlPlane
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -32,7 +33,10 @@ def _settings(**given: Any) -> Settings:
 
 
 def _log(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.addFilter(RequestIds())
+    form = "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"
+    logging.basicConfig(level=settings.log_level.upper(), format=form, handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

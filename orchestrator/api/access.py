@@ -16,6 +16,7 @@ from shared.clock import Clock
 log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
+_FREQUENT = ("/health", "/heartbeat", "/metrics")  # asked every few seconds by machines: logged when they go wrong
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The id of the request this code runs for; `-` outside of one.
@@ -27,7 +28,7 @@ class Counted(Protocol):
 
 
 class RequestIds(logging.Filter):
-    """Gives every record of a log handler a `request_id`."""
+    """Gives every record of a log handler a `request_id`, for its format to show."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
@@ -64,7 +65,8 @@ class Access:
         finally:
             seconds = self._clock.monotonic() - begin
             self._metrics.count(scope["method"], _template(scope), status, seconds)
-            log.info("%s %s %d %.1f ms request=%s", scope["method"], scope["path"], status, seconds * 1000, name)
+            level = logging.DEBUG if status < 400 and scope["path"].endswith(_FREQUENT) else logging.INFO
+            log.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
 
 
 def _template(scope: Scope) -> str:

@@ -59,7 +59,11 @@ class WorkersHealth(BaseModel):
     workers: list[WorkerHealth]
 
 
-@router.get("/health", response_model=Health, responses={503: {"model": Health, "description": "Degraded: Redis or the database is away."}})
+_DEGRADED: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Degraded: Redis or the database is away."}}
+
+
+@router.get("/health", response_model=Health, responses=_DEGRADED)
+@router.head("/health", response_model=Health, responses=_DEGRADED)
 def get_health(ctx: Ctx) -> JSONResponse:
     """Whether Redis and the database answer. Needs no token, and names no reason: the log has it."""
     address = urlsplit(ctx.settings.redis_url)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from orchestrator.api.access import Access, RequestIds
+from shared.clock import FakeClock
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, int, float]] = []
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.seen.append((method, route, status, seconds))
+
+
+def scope(path: str, *headers: tuple[bytes, bytes]) -> Scope:
+    return {"type": "http", "method": "GET", "path": path, "headers": list(headers)}
+
+
+def call(status: int, request: Scope, counts: Counts) -> list[Message]:
+    """One request through the middleware to an application that takes 1.5 s."""
+    clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
+    sent: list[Message] = []
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        clock.advance(1.5)
+        logging.getLogger("deep.inside").warning("noticed")
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(Access(app, clock, counts)(request, receive, send))
+    return sent
+
+
+def test_a_request_is_counted_by_its_route_and_never_by_its_path() -> None:
+    counts = Counts()
+    call(404, scope("/api/jobs/one-of-a-million"), counts)
+    assert counts.seen == [("GET", "unmatched", 404, 1.5)]
+
+
+def test_every_line_of_a_request_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(RequestIds())
+    with caplog.at_level(logging.INFO):
+        sent = call(200, scope("/api/jobs", (b"x-request-id", b"mine")), Counts())
+    assert [(record.message, record.__dict__["request_id"]) for record in caplog.records] == [
+        ("noticed", "mine"),
+        ("GET /api/jobs 200 1500.0 ms", "mine"),
+    ]
+    assert (b"x-request-id", b"mine") in sent[0]["headers"]
+
+
+def test_what_machines_ask_every_few_seconds_is_logged_when_it_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="orchestrator.api.access"):
+        call(200, scope("/api/health"), Counts())
+        call(503, scope("/api/health"), Counts())
+    assert [record.message for record in caplog.records if record.name == "orchestrator.api.access"] == ["GET /api/health 503 1500.0 ms"]
