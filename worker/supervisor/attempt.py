@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from shared.protocol.messages import Assignment
 from worker.hardware.noise import NoiseProbe
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import Record, RunRequest, read_record
+from worker.supervisor.deaths import how_it_died
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.job_log import JobLog
@@ -247,7 +247,7 @@ class Attempt:
         record = read_record(record_path)
         self._own_cpu_s += facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
         if facts["code"] != 0 or record is None:
-            raise RunnerDied(_how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
+            raise RunnerDied(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
             raise _ERRORS.get(record.error_kind, JobError)(f"{record.error} ({where}, while {phase})")
         return record
@@ -286,19 +286,3 @@ class Attempt:
 
 
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
-
-
-def _how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
-    during = f"the measured process of {where} ended while {phase}"
-    number = facts["signal"]
-    if number is None:
-        return f"{during}, with exit code {facts['code']} and no result"
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    peak = f" ({facts['max_rss_mb']:.0f} MB were resident at its peak)" if facts["max_rss_mb"] else ""
-    if number == 9 and not facts["killed_by_us"]:
-        if facts["oom_kill"]:
-            return (
-                f"{during}: killed by the kernel's out-of-memory killer; take a smaller model or batch, or a device with more memory{peak}"
-            )
-        return f"{during}: killed by SIGKILL, which the worker did not send; most likely the out-of-memory killer{peak}"
-    return f"{during}: killed by {name}"
