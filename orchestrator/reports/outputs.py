@@ -45,7 +45,7 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
-    _replace(recipe, yaml.safe_dump(_plain(bundle.recipe), sort_keys=False, allow_unicode=True).encode())
+    _replace(recipe, _recipe_text(bundle.recipe).encode())
     figures = _write_jobs(bundle, run, summary, results)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
@@ -109,9 +109,13 @@ def _members(content: dict[str, Any]) -> str:
     return ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
 
 
-def _plain(content: Any) -> Any:
-    """Only what YAML and JSON share: tuples become lists, enums their values."""
-    return json.loads(json.dumps(content))
+def _recipe_text(content: dict[str, Any]) -> str:
+    """YAML that can be submitted again. The API's short form is written as JSON, which is YAML too, so that `curl -d` takes it."""
+    as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if "model_url" in content:
+        return as_json
+    # Through JSON: only what YAML and JSON share is left, tuples are lists and enums their values.
+    return yaml.safe_dump(json.loads(as_json), sort_keys=False, allow_unicode=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -76,8 +76,15 @@ def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence
             "reasons": dict(reasons.most_common(20)),
             "not_steady": [one.job_id for one in figures if one.steadiness == "not steady"][:MAX_LISTED],
         },
-        "run_again": "fleetmark run recipe.yaml --watch",
+        "run_again": _command(bundle.recipe),
     }
+
+
+def _command(recipe: dict[str, Any]) -> str:
+    """What runs it again, typed in the folder of the page; the short form of the API is no recipe for the command line."""
+    if "model_url" in recipe:
+        return 'curl -d @recipe.yaml "${FLEETMARK_HOST:-http://localhost:5000}/api/campaigns"'
+    return "fleetmark run recipe.yaml --watch"
 
 
 def _listed(figures: Sequence[Figure]) -> list[dict[str, Any]]:

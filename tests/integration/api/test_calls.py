@@ -253,6 +253,8 @@ def test_a_finished_campaign_s_file_is_listed_and_downloaded(api: httpx.Client, 
     assert file["size_mb"] > 0
     answer = api.get(f"/api/results/download/{file['filename']}")
     assert answer.text == api.get(f"/api/campaigns/{campaign}/results").text
+    recipe = (ctx.settings.outputs_dir / campaign / "recipe.yaml").read_bytes()
+    assert api.post("/api/campaigns", content=recipe, headers=CURL).json()["total_jobs"] == 2  # what the report says to type
 
 
 def test_queues_are_shown_by_worker_and_by_label(api: httpx.Client, worker: str, campaign: str) -> None:

@@ -167,3 +167,11 @@ def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
 
     assert height(1) < height(40)
     assert height(60) - height(40) < 60  # only the note's line is added
+
+
+def test_the_short_form_of_the_api_is_run_again_by_curl(tmp_path: Path) -> None:
+    short = {"model_url": "https://models.example/m.onnx", "jobs": [{"compute_unit": "CPU (ONNX)"}]}
+    write_campaign(tmp_path, bundle([record(1, result_of(1))], recipe=short))
+    text = (tmp_path / CAMPAIGN / "recipe.yaml").read_text()
+    assert json.loads(text) == yaml.safe_load(text) == short
+    assert "curl -d @recipe.yaml" in (tmp_path / CAMPAIGN / "report.md").read_text()
