@@ -9,6 +9,7 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 endif
 PYTEST_ARGS ?=
+BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo-setup python demo up test test-all check format docs bench requirements upgrade clean
@@ -53,7 +54,9 @@ docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
 
 bench: setup ## the targets of docs/benchmarks.md, measured on this machine
-	@$(BIN)/python -m benchmarks
+	@failed=0; for what in $(BENCHMARKS); do \
+		echo "== benchmarks.$$what"; $(BIN)/python -m benchmarks.$$what || failed=1; \
+	done; exit $$failed
 
 requirements: setup ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
 	@$(BIN)/python tools/lock.py
