@@ -37,6 +37,8 @@ class Store:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
         self._writing = self.engine.execution_options(fleetmark_write=True)
+        # PostgreSQL takes a snapshot a statement either way; without BEGIN and ROLLBACK a read is two round trips shorter.
+        self._reading = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -45,7 +47,7 @@ class Store:
         Raises:
             Unavailable: the database does not answer.
         """
-        with _as_unavailable(), Session(self.engine) as session:
+        with _as_unavailable(), Session(self._reading) as session:
             yield session
 
     def transact(self, work: Callable[[Session], T]) -> T:
