@@ -92,7 +92,7 @@ def test_the_first_campaign_by_curl_ends_in_a_csv(host: str, tmp_path: Path) -> 
     assert '"status":"healthy"' in done.stdout
     [file] = tmp_path.glob("campaign-*_results.csv")
     rows = pd.read_csv(file)
-    assert list(rows["Status"]) == ["Complete", "Complete"]
+    assert list(rows["Status"]) == ["Complete", "Complete"], list(rows["Error"])
     assert list(rows["Inferences"]) == [150, 150]
     assert (rows["InferenceMsMedian"] > 0).all()
     assert (rows["InferenceMsMedianCiLow"] <= rows["InferenceMsMedianCiHigh"]).all()
