@@ -1,0 +1,70 @@
+"""What the documents say of the project is so: links lead somewhere, commands, targets and variables exist, recipes are valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cli.main import app
+from cli.settings import CliSettings
+from orchestrator.settings import Settings
+from shared.recipes import load_recipe
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    assert {first or second for first, second in named} <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_every_command_exists(page: Path) -> None:
+    root: Any = typer.main.get_command(app)
+    named = set(re.findall(r"(?:`|^|bin/)fleetmark ([a-z]+)", page.read_text(), re.MULTILINE))
+    assert named <= set(root.commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_every_variable_is_read_by_something(page: Path) -> None:
+    known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings, CliSettings) for name in settings.model_fields}
+    assert set(re.findall(r"FLEETMARK_[A-Z_]*[A-Z]", page.read_text())) <= known
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=_id)
+def test_every_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
+    text = file.read_text()
+    load_recipe(text, str(file))
+    assert text.startswith("# ")
+
+
+def test_the_recipe_of_the_readme_is_valid() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert load_recipe(block).devices == "every"
+
+
+def test_every_module_is_in_the_house() -> None:
+    """The rooms that the architecture page names are the rooms there are."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for package in ("orchestrator", "worker"):
+        for room in (ROOT / package).iterdir():
+            if room.is_dir() and (room / "__init__.py").exists():
+                assert re.search(rf"\b{room.name}/", page), room
