@@ -24,7 +24,6 @@ TOMBSTONE_S = 14 * 86_400  # outlives every message that could still name the jo
 ANSWER_S = 14 * 86_400
 LEADER_KEY = keys.PREFIX + "leader"
 MONITOR_KEY = keys.PREFIX + "monitor"
-DEAD_LETTERS_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Registry:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
             raise Unavailable(f"Redis does not answer: {error}; try again in a moment") from error
 
     def ping_ms(self) -> float:
@@ -214,19 +213,13 @@ class Registry:
             self._deregister(args=[worker_id, ""])
 
     def tombstone(self, job_ids: Iterable[str]) -> None:
-        """Nobody may claim these jobs any more, and whoever runs one stops at its next beat."""
+        """These jobs have ended: nobody may claim one any more, and whoever still runs one stops at its next beat."""
         with self._answering():
             pipeline = self.redis.pipeline(transaction=False)
             for job_id in job_ids:
                 pipeline.set(keys.cancelled(job_id), "1", ex=TOMBSTONE_S)
+                pipeline.delete(keys.claim(job_id))
             pipeline.execute()
-
-    def forget_claims(self, job_ids: Iterable[str]) -> None:
-        """Claims of jobs that have ended."""
-        names = [keys.claim(job_id) for job_id in job_ids]
-        if names:
-            with self._answering():
-                self.redis.delete(*names)
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
@@ -277,7 +270,7 @@ class Registry:
         letter = json.dumps({"queue": RESULTS_QUEUE, "reason": reason, "message": text[:20_000]})
         with self._answering():
             self.redis.lpush(keys.DEAD_LETTERS, letter)
-            self.redis.ltrim(keys.DEAD_LETTERS, 0, DEAD_LETTERS_KEPT - 1)
+            self.redis.ltrim(keys.DEAD_LETTERS, 0, keys.DEAD_LETTERS_KEPT - 1)
 
     def clear(self) -> None:
         """Forget every worker, claim, tombstone and answer."""

@@ -16,6 +16,9 @@ class WorkerStatus(StrEnum):
     GONE = "gone"
 
 
+# The stage of a job whose worker waits until another one on its host has measured: its own time has not begun.
+WAITING_FOR_HOST = "waiting for another measurement on this host"
+
 TRANSITIONS: dict[WorkerStatus, frozenset[WorkerStatus]] = {
     WorkerStatus.ACTIVE: frozenset({WorkerStatus.BUSY, WorkerStatus.FAULTY, WorkerStatus.GONE}),
     WorkerStatus.BUSY: frozenset({WorkerStatus.CLEANUP, WorkerStatus.FAULTY, WorkerStatus.GONE}),

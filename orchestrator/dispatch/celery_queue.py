@@ -129,5 +129,5 @@ def _list_of(queue: str, priority: int) -> str:
 def _answering() -> Iterator[None]:
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
         raise Unavailable(f"the broker does not answer: {error}; try again in a moment") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared.errors import IllegalTransition
-from shared.jobs import TRANSITIONS, JobStatus
+from shared.jobs import DEFAULT_TIMEOUT_S, TRANSITIONS, JobStatus
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
@@ -36,6 +38,11 @@ def check_step(job_id: str, seen: str, wanted: JobStatus) -> None:
     """
     if wanted not in TRANSITIONS[JobStatus(seen)]:
         raise IllegalTransition(f"job {job_id} is {seen}; it cannot become {wanted}")
+
+
+def deadline(now: datetime, workload: Mapping[str, Any], grace_s: float) -> datetime:
+    """When a job that begins now is given up: its own timeout, and grace for what its worker does not count into that."""
+    return now + timedelta(seconds=float(workload.get("timeout_s", DEFAULT_TIMEOUT_S)) + grace_s)
 
 
 def after_loss(*, attempt: int, losses: int, max_attempts: int, now: datetime, jitter: float, reason: str) -> Requeue | GiveUp:

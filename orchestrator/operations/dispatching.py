@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from sqlmodel import Session
 
@@ -12,12 +13,14 @@ from orchestrator.domain.placement import KnownWorker, Place, choose, room, shar
 from orchestrator.operations.context import Context
 from orchestrator.store import jobs
 from orchestrator.store.jobs import Waiting
+from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
+from shared.jobs import JobStatus
 from shared.protocol.messages import Assignment
 from shared.recipes import Requirements
 from shared.workloads import Workload
 
-LANES_AT_ONCE = 200
+LANES_AT_ONCE = 500  # a page; all are looked at, as those of absent or busy devices come to nothing
 
 
 def top_up(ctx: Context) -> int:
@@ -36,11 +39,28 @@ def top_up(ctx: Context) -> int:
     return len(batch)
 
 
-def publish_again(ctx: Context, found: Iterable[Job]) -> int:
-    """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless."""
-    batch = [_dispatch(job, str(job.queue), str(job.capability)) for job in found]
-    ctx.queue.publish(batch)
-    return len(batch)
+def publish_again(ctx: Context, found: Sequence[Job]) -> int:
+    """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless.
+
+    The row remembers when, so that the copy has its time too. A job that has moved on since is left alone.
+    """
+
+    def write(session: Session) -> list[Job]:
+        moves = Moves(session, ctx.clock.now())
+        locked = lock_jobs(session, [job.id for job in found])
+        still = [job for job in found if job.id in locked and _is_sent(locked[job.id], job.attempt)]
+        for job in still:
+            moves.set(locked[job.id], dispatched_at=ctx.clock.now())
+        moves.flush()
+        return still
+
+    still = ctx.store.transact(write) if found else []
+    ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in still])
+    return len(still)
+
+
+def _is_sent(job: LockedJob, attempt: int) -> bool:
+    return job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempt
 
 
 def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list[Dispatch]:
@@ -50,12 +70,14 @@ def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list
     for item in waiting:
         depth[item.queue] += item.jobs
     groups: dict[tuple[int, Place], list[tuple[Lane, int]]] = defaultdict(list)
-    for lane, running in jobs.open_lanes(session, now, LANES_AT_ONCE):
+    reasons: dict[int, str] = {}
+    for lane, running in _open_lanes(session, now):
         place, reason = choose(lane.compute_unit, lane.device, Requirements.model_validate(lane.requires), living, depth)
         if lane.waiting_for != reason and lane.id is not None:
-            jobs.set_waiting(session, lane.id, reason)
+            reasons[lane.id] = reason
         if place is not None:
             groups[lane.priority, place].append((lane, running))
+    jobs.set_waiting(session, reasons)
     sent: list[tuple[Job, str, str]] = []
     for (priority, place), lanes in sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1].queue)):
         urgent = sum(item.jobs for item in waiting if item.queue == place.queue and item.priority >= priority)
@@ -65,6 +87,16 @@ def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list
             sent += [(job, place.queue, place.capability) for job in _fairly(session, ctx, lanes, waiting, seats)]
     jobs.mark_dispatched(session, sent, now)
     return [_dispatch(job, queue, capability) for job, queue, capability in sent]
+
+
+def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
+    last: Lane | None = None
+    while True:
+        page = jobs.open_lanes(session, now, LANES_AT_ONCE, last)
+        yield from page
+        if len(page) < LANES_AT_ONCE:
+            return
+        last = page[-1][0]
 
 
 def _fairly(session: Session, ctx: Context, lanes: Sequence[tuple[Lane, int]], waiting: Sequence[Waiting], seats: int) -> list[Job]:

@@ -10,12 +10,11 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import RETRIED_KINDS, GiveUp, after_loss
+from orchestrator.domain.lifecycle import RETRIED_KINDS, GiveUp, after_loss, deadline
 from orchestrator.operations.artifacts import keep_artifacts
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
@@ -36,7 +35,6 @@ class Recorded:
 
     answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
     ended_jobs: list[str] = field(default_factory=list)
-    superseded: list[str] = field(default_factory=list)  # a newer attempt of these may be running: stop it
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
 
@@ -48,11 +46,8 @@ def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Record
         Unavailable: the database or Redis does not answer; nothing is lost by recording the same batch again.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
-    if outcome.superseded:
-        ctx.registry.tombstone(outcome.superseded)
-    if outcome.answers:
-        ctx.registry.answer(outcome.answers)
-    ctx.registry.forget_claims(outcome.ended_jobs)
+    ctx.registry.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
+    ctx.registry.answer(outcome.answers)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
     try:
@@ -86,19 +81,20 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
 def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> None:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
-        timeout_s = float(job.workload.get("timeout_s", 3_600.0))
-        deadline = now + timedelta(seconds=timeout_s + ctx.settings.deadline_grace_s)
+        until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
-        moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=deadline, **who)
+        moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
         moves.note(job, "started", worker_id=report.worker_id)
     elif not (job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation):
         moves.note(job, "unwanted", f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
 def _handed_back(moves: Moves, job: LockedJob, report: HandBack) -> None:
-    if JobStatus(job.status) not in TERMINAL and job.attempt == report.attempt:
+    # Pending is fine: the start may not have been heard. Running under another's name is not: it took the claim over.
+    theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
+    if theirs and job.attempt == report.attempt:
         moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
-        moves.again(job, losses=job.losses, not_before=None)
+        moves.again(job, losses=job.losses)
     else:
         moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
@@ -109,6 +105,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
             return RECORDED  # twice in one batch
         known = results.get(session, job.id)
         if known is not None and known.attempt == report.attempt and known.worker_id == report.worker_id:
+            outcome.ended_jobs.append(job.id)
             return RECORDED  # sent again because our answer was slow
         moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
@@ -118,8 +115,6 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
     if report.status == "failed" and report.error_kind in RETRIED_KINDS and _retried(ctx, moves, job, report):
         keep_artifacts(ctx, job, report)
         return RECORDED
-    if report.status == "complete" and report.attempt < job.attempt:
-        outcome.superseded.append(job.id)
     _end(ctx, moves, job, report, outcome)
     outcome.ended_jobs.append(job.id)
     return RECORDED

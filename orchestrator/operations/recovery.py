@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import GiveUp, after_loss
+from orchestrator.domain.lifecycle import GiveUp, after_loss, deadline
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job
-from shared.jobs import TERMINAL, JobStatus
+from shared.jobs import JobStatus
 
 
 def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> int:
@@ -58,33 +59,61 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> int:
     return touched
 
 
-def end_overdue(ctx: Context, reasons: Mapping[str, tuple[JobStatus, str, str]]) -> int:
-    """End unfinished jobs whose time is over: job id -> (state, why, kind). How many ended."""
+@dataclass(frozen=True)
+class Overdue:
+    """A job whose time was over when it was looked at, as which attempt in which state, and how it is to end."""
+
+    attempt: int
+    seen: JobStatus
+    ends: JobStatus
+    reason: str
+    kind: str
+
+
+def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> int:
+    """End jobs whose time is over, by their ids. One that has moved on since is left alone. How many ended."""
 
     def write(session: Session) -> list[str]:
         moves = Moves(session, ctx.clock.now())
         ended = []
-        for job in lock_jobs(session, reasons).values():
-            if JobStatus(job.status) in TERMINAL:
+        for job in lock_jobs(session, found).values():
+            overdue = found[job.id]
+            if job.status != overdue.seen or job.attempt != overdue.attempt:
                 continue
-            status, reason, kind = reasons[job.id]
-            if status is JobStatus.FAILED and job.status == JobStatus.RUNNING:
-                continue  # it started after we looked: only a job that never started waits too long
-            moves.step(job, status, error=reason, error_kind=kind)
-            moves.note(job, kind, reason, worker_id=job.worker_id)
+            moves.step(job, overdue.ends, error=overdue.reason, error_kind=overdue.kind)
+            moves.note(job, overdue.kind, overdue.reason, worker_id=job.worker_id)
             ended.append(job.id)
         moves.flush()
         return ended
 
-    if not reasons:
+    if not found:
         return 0
     ended = ctx.store.transact(write)
     after_cancel(ctx, ended)
     return len(ended)
 
 
+def postpone(ctx: Context, found: Iterable[Job]) -> None:
+    """Give running jobs a new deadline, as if they began now."""
+    attempts = {job.id: job.attempt for job in found}
+
+    def write(session: Session) -> None:
+        now = ctx.clock.now()
+        moves = Moves(session, now)
+        for job in lock_jobs(session, attempts).values():
+            if job.status == JobStatus.RUNNING and job.attempt == attempts[job.id]:
+                moves.set(job, deadline_at=deadline(now, job.workload, ctx.settings.deadline_grace_s))
+        moves.flush()
+
+    if attempts:
+        ctx.store.transact(write)
+
+
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:
-    """Take unclaimed jobs out of a queue that nobody serves any more, so that they are placed anew."""
+    """Take unclaimed jobs out of a queue that nobody serves any more, so that they are placed anew.
+
+    They keep their attempt, which has not begun: should one have been claimed after all, its start still counts.
+    """
     attempts = {job.id: job.attempt for job in found}
 
     def write(session: Session) -> int:
@@ -93,7 +122,7 @@ def undispatch(ctx: Context, found: Iterable[Job]) -> int:
         for job in lock_jobs(session, attempts).values():
             if job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempts[job.id]:
                 moves.note(job, "undispatched", f"{job.queue} is served by nobody")
-                moves.again(job, losses=job.losses, not_before=None)
+                moves.set(job, dispatched_at=None, queue=None, capability=None)
                 back += 1
         moves.flush()
         return back

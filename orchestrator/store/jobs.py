@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import bindparam, func, insert, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane
@@ -93,8 +93,12 @@ def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
             connection.execute(insert(Job.__table__), batch)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
-def open_lanes(session: Session, now: datetime, limit: int) -> list[tuple[Lane, int]]:
-    """Lanes of running campaigns with something to send, most urgent first, then oldest; with what the campaign runs now."""
+def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None = None) -> list[tuple[Lane, int]]:
+    """Lanes of running campaigns with something to send, most urgent first, then oldest; with what the campaign runs now.
+
+    Args:
+        after: the last lane of the page before.
+    """
     ready = (
         select(col(Job.id))
         .where(col(Job.lane_id) == Lane.id, *UNDISPATCHED, or_(col(Job.not_before).is_(None), col(Job.not_before) <= now))
@@ -107,6 +111,9 @@ def open_lanes(session: Session, now: datetime, limit: int) -> list[tuple[Lane, 
         .order_by(col(Lane.priority).desc(), col(Lane.campaign_id), col(Lane.id))
         .limit(limit)
     )
+    if after is not None:
+        key = tuple_(-col(Lane.priority), col(Lane.campaign_id), col(Lane.id))
+        statement = statement.where(key > tuple_(-after.priority, after.campaign_id, after.id))
     return [(lane, running) for lane, running in session.execute(statement)]
 
 
@@ -142,18 +149,25 @@ def mark_dispatched(session: Session, jobs: Sequence[tuple[Job, str, str]], now:
     session.connection().execute(statement, rows)
 
 
-def set_waiting(session: Session, lane_id: int, waiting_for: str) -> None:
-    session.execute(update(Lane).where(col(Lane.id) == lane_id).values(waiting_for=waiting_for))
-
-
-def dispatched_before(session: Session, moment: datetime, queues: Iterable[str], limit: int = 1_000) -> list[Job]:
-    """Dispatched, unclaimed jobs that were sent before `moment`, or whose queue is one of these."""
+def set_waiting(session: Session, reasons: Mapping[int, str]) -> None:
+    """Write what lanes wait for, in the order of their ids: two orchestrators do not wait for each other."""
+    if not reasons:
+        return
     statement = (
-        select(Job)
-        .where(*DISPATCHED, or_(col(Job.dispatched_at) < moment, col(Job.queue).in_(list(queues))))
-        .order_by(col(Job.dispatched_at))
-        .limit(limit)
+        update(Lane.__table__)  # type: ignore[attr-defined]  # untyped in SQLModel
+        .where(col(Lane.id) == bindparam("b_id"))
+        .values(waiting_for=bindparam("b_reason"))
     )
+    session.connection().execute(statement, [{"b_id": lane_id, "b_reason": reason} for lane_id, reason in sorted(reasons.items())])
+
+
+def dispatched_in(session: Session, queues: Sequence[str], before: datetime | None = None, limit: int = 1_000) -> list[Job]:
+    """Dispatched, unclaimed jobs of these queues, the oldest first; sent before that moment."""
+    if not queues:
+        return []
+    statement = select(Job).where(*DISPATCHED, col(Job.queue).in_(queues)).order_by(col(Job.dispatched_at)).limit(limit)
+    if before is not None:
+        statement = statement.where(col(Job.dispatched_at) < before)
     return list(session.scalars(statement))
 
 
@@ -178,20 +192,34 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
     return list(session.scalars(statement))
 
 
-def queued_too_long(session: Session, now: datetime, limit: int = 1_000) -> list[tuple[str, str]]:
-    """(job id, what it waits for) of pending jobs of campaigns whose time to start a job is over."""
-    statement = (
-        select(col(Job.id), col(Lane.waiting_for))
-        .join(Campaign, col(Campaign.id) == col(Job.campaign_id))
-        .join(Lane, col(Lane.id) == col(Job.lane_id))
-        .where(
-            and_(
-                col(Campaign.status) == CampaignStatus.RUNNING,
-                col(Campaign.queue_deadline_at) < now,
-                col(Job.status) == JobStatus.PENDING,
-                col(Job.attempt) == 1,
-            )
-        )
-        .limit(limit)
+def unfinished_among(session: Session, job_ids: Iterable[str]) -> set[str]:
+    statement = select(col(Job.id)).where(
+        col(Job.id).in_(list(job_ids)), or_(col(Job.status) == JobStatus.PENDING, col(Job.status) == JobStatus.RUNNING)
     )
-    return [(job_id, waiting_for) for job_id, waiting_for in session.execute(statement)]
+    return set(session.scalars(statement))
+
+
+def queued_too_long(session: Session, now: datetime, limit: int = 1_000) -> list[tuple[str, int, str]]:
+    """(job id, attempt, what it waits for) of pending jobs whose time to be started is over.
+
+    That is the campaign's queue timeout, from the campaign's beginning or from when the job went back.
+    """
+    over = select(col(Campaign.id), col(Campaign.created_at), col(Campaign.queue_deadline_at)).where(
+        col(Campaign.status) == CampaignStatus.RUNNING, col(Campaign.queue_deadline_at) < now
+    )
+    found: list[tuple[str, int, str]] = []
+    for campaign_id, created_at, queue_deadline_at in session.execute(over).all():
+        statement = (
+            select(col(Job.id), col(Job.attempt), col(Lane.waiting_for))
+            .join(Lane, col(Lane.id) == col(Job.lane_id))
+            .where(
+                col(Job.campaign_id) == campaign_id,
+                col(Job.status) == JobStatus.PENDING,
+                or_(col(Job.not_before).is_(None), col(Job.not_before) < now - (queue_deadline_at - created_at)),
+            )
+            .limit(limit - len(found))
+        )
+        found += [(job_id, attempt, waiting_for) for job_id, attempt, waiting_for in session.execute(statement)]
+        if len(found) == limit:
+            break
+    return found

@@ -78,13 +78,27 @@ class Moves:
             changes.setdefault("ended_at", self._now)
         self._change(job, seen=job.status, status=str(wanted), **changes)
 
-    def again(self, job: LockedJob, *, losses: int, not_before: datetime | None) -> None:
-        """Put a locked, unfinished job back: pending, undispatched, as its next attempt."""
-        changes = {"attempt": job.attempt + 1, "losses": losses, "not_before": not_before, "dispatched_at": None, "queue": None}
+    def again(self, job: LockedJob, *, losses: int, not_before: datetime | None = None) -> None:
+        """Put a locked, unfinished job back: pending, undispatched, as its next attempt.
+
+        Args:
+            not_before: when it may be sent, now if left out; from then on it waits to be started.
+        """
+        changes = {
+            "attempt": job.attempt + 1,
+            "losses": losses,
+            "not_before": not_before or self._now,
+            "dispatched_at": None,
+            "queue": None,
+        }
         changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
         if job.status != JobStatus.PENDING:
             check_step(job.id, job.status, JobStatus.PENDING)
         self._change(job, seen=job.status, status=str(JobStatus.PENDING), **changes)
+
+    def set(self, job: LockedJob, **changes: Any) -> None:
+        """Set columns of a locked job whose status stays."""
+        self._change(job, seen=job.status, status=job.status, **changes)
 
     def note(self, job: LockedJob, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
         """Add to a job's history."""

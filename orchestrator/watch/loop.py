@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import datetime
 
 from orchestrator.operations.context import Context
 from orchestrator.watch.sweep import Found, Memory, sweep
@@ -21,6 +22,7 @@ class Watch:
         self._name = new_incarnation()
         self._memory = Memory()
         self._trusted_from: float | None = None  # monotonic; before it nobody is condemned
+        self._last_turn: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. An outage of Redis or of the database is waited out."""
@@ -49,7 +51,7 @@ class Watch:
             self._trusted_from = None
             return None
         now = ctx.clock.monotonic()
-        if self._trusted_from is None or not ctx.registry.same_memory():
+        if self._trusted_from is None or self._was_away() or not ctx.registry.same_memory():
             # New as a leader, back after an outage, or Redis lost its memory: everyone gets a full timeout to be heard.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
@@ -57,3 +59,12 @@ class Watch:
         found = sweep(ctx, self._memory, may_condemn=now >= self._trusted_from)
         ctx.registry.count_sweep(vars(found))
         return found
+
+    def _was_away(self) -> bool:
+        """Whether this process, and maybe its whole machine, stood still since the last turn: nobody was heard meanwhile.
+
+        By the wall clock, as the other one stands still too while a laptop sleeps.
+        """
+        now, before = self._ctx.clock.now(), self._last_turn
+        self._last_turn = now
+        return before is not None and (now - before).total_seconds() > self._ctx.registry.timeout_s / 2 + 2 * self._ctx.settings.sweep_s

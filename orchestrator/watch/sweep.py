@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
-from orchestrator.operations.recovery import end_overdue, lose, undispatch
+from orchestrator.operations.recovery import Overdue, end_overdue, lose, postpone, undispatch
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job
-from shared.capabilities import LABELS, worker_queue
+from shared.capabilities import worker_queue
+from shared.ids import JOB_ID
 from shared.jobs import JobStatus
-from shared.workers import WorkerStatus
+from shared.workers import WAITING_FOR_HOST, WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Memory:
     """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
 
     unheld: dict[str, tuple[int, float]] = field(default_factory=dict)  # job -> attempt, worker's last beat when first missed
-    empty: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has been empty for
+    short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
     outage_since: float | None = None
 
 
@@ -61,9 +64,11 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
     if may_condemn:
         _condemn_silent(ctx, memory, workers, running, found)
         _requeue_unheld(ctx, memory, workers, running, found)
-    _end_overdue(ctx, running, found)
+    _end_overdue(ctx, workers, running, found)
+    _stop_ended(ctx, workers, running)
     _send_again(ctx, memory, workers, found)
-    found.jobs_dispatched = top_up(ctx)
+    while sent := top_up(ctx):  # until no queue has room: each turn looks anew which has the least to do
+        found.jobs_dispatched += sent
     return found
 
 
@@ -88,6 +93,8 @@ def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         record = workers.get(str(job.worker_id))
         if record is None:
             lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
+        elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
+            continue  # it left in order: its word that the job is handed back may be on the way
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{record.id} ({record.registration.device_name}) is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
@@ -102,7 +109,7 @@ def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         worker = workers.get(str(job.worker_id))
         if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
             continue
-        if (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation:
+        if worker.status is WorkerStatus.GONE or _holds(worker, job):
             continue
         attempt, first_beat = memory.unheld.get(job.id, (job.attempt, worker.last_seen))
         if attempt == job.attempt and worker.last_seen >= first_beat + 2 * ctx.settings.heartbeat_s * 0.9:
@@ -114,45 +121,77 @@ def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
     found.jobs_requeued += lose(ctx, lost)
 
 
-def _end_overdue(ctx: Context, running: Sequence[Job], found: Found) -> None:
+def _holds(worker: WorkerRecord, job: Job) -> bool:
+    return (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation
+
+
+def _end_overdue(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
     now = ctx.clock.now()
+    grace_s = ctx.settings.deadline_grace_s
+    waiting = {job.id: job for job in running if _waits_for_host(workers.get(str(job.worker_id)), job)}
+    # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
+    postpone(
+        ctx, [job for job in waiting.values() if job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2)]
+    )
+    why = f"no result within its timeout and {grace_s:.0f} s of grace"
     overdue = {
-        job.id: (
-            JobStatus.CANCELLED,
-            f"no result within its timeout and {ctx.settings.deadline_grace_s:.0f} s of grace",
-            "deadline_exceeded",
-        )
+        job.id: Overdue(job.attempt, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
         for job in running
-        if job.deadline_at is not None and job.deadline_at < now
+        if job.deadline_at is not None and job.deadline_at < now and job.id not in waiting
     }
     with ctx.store.read() as session:
-        waited = jobs.queued_too_long(session, now)
-    for job_id, waiting_for in waited:
+        queued = jobs.queued_too_long(session, now)
+    for job_id, attempt, waiting_for in queued:
         reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
-        overdue[job_id] = (JobStatus.FAILED, reason, "queue_timeout")
+        overdue[job_id] = Overdue(attempt, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
     found.jobs_timed_out += end_overdue(ctx, overdue)
 
 
+def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:
+    """Another worker of its host measures, for however long that job takes: the time of this one has not begun."""
+    return worker is not None and worker.stage == WAITING_FOR_HOST and _holds(worker, job)
+
+
+def _stop_ended(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job]) -> None:
+    """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset."""
+    at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
+    doubtful = at_work - {job.id for job in running}
+    if doubtful:
+        with ctx.store.read() as session:
+            unfinished = jobs.unfinished_among(session, doubtful)
+        ctx.registry.tombstone(doubtful - unfinished)
+
+
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:
-    """Jobs that the table holds for sent and no queue has: the message vanished, or nobody serves the queue."""
+    """Jobs that the table holds for sent and no queue has: the message vanished, or nobody serves the queue.
+
+    A queue with fewer messages than it should have is looked at for two sweeps, as a worker may have taken one a moment
+    ago. Empty, it has lost all of them. Otherwise nobody knows which: those that are older than `redispatch_after_s`.
+    """
+    sent: Counter[str] = Counter()
     with ctx.store.read() as session:
-        queues = jobs.dispatched_queues(session)
-    depths = ctx.queue.depths(queues)
-    memory.empty = {queue: memory.empty.get(queue, 0) + 1 for queue, depth in depths.items() if depth == 0}
-    deserted = [queue for queue in queues if queue not in LABELS and not _is_served(queue, workers)]
-    vanished = [queue for queue, sweeps in memory.empty.items() if sweeps >= 2 and queue not in deserted]
-    settled = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.sweep_s)
+        for item in jobs.waiting(session):
+            sent[item.queue] += item.jobs
+    deserted = [queue for queue in sent if not _is_served(queue, workers)]
+    depths = ctx.queue.depths(queue for queue in sent if queue not in deserted)
+    memory.short = {queue: memory.short.get(queue, 0) + 1 for queue, depth in depths.items() if depth < sent[queue]}
+    short = [queue for queue, sweeps in memory.short.items() if sweeps >= 2]
+    now = ctx.clock.now()
     with ctx.store.read() as session:
-        old = jobs.dispatched_before(session, ctx.clock.now() - timedelta(seconds=ctx.settings.redispatch_after_s), [*deserted, *vanished])
+        back = jobs.dispatched_in(session, deserted)
+        gone = jobs.dispatched_in(session, [q for q in short if not depths[q]], now - timedelta(seconds=2 * ctx.settings.sweep_s))
+        old = jobs.dispatched_in(session, [q for q in short if depths[q]], now - timedelta(seconds=ctx.settings.redispatch_after_s))
         session.expunge_all()
-    found.jobs_requeued += undispatch(ctx, [job for job in old if job.queue in deserted])
+    found.jobs_requeued += undispatch(ctx, back)
     if deserted:
         ctx.queue.purge(deserted)
-    again = [job for job in old if job.queue not in deserted and job.dispatched_at is not None and job.dispatched_at < settled]
-    found.jobs_sent_again += publish_again(ctx, again) if again else 0
+    found.jobs_sent_again += publish_again(ctx, [*gone, *old])
 
 
 def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:
+    """Whether a worker that may still be there takes from this queue. A silent one counts until it is condemned."""
     return any(
-        worker_queue(worker.id) == queue and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE) for worker in workers.values()
+        (worker_queue(worker.id) == queue or queue in worker.registration.capabilities)
+        and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
+        for worker in workers.values()
     )

@@ -7,6 +7,7 @@ WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
 HEARTBEATS = PREFIX + "heartbeats"  # sorted set: worker id by Redis' own time, ms
 DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages no worker could read, with the reason (JSON)
+DEAD_LETTERS_KEPT = 1_000  # by whoever adds one: both sides cut the same list
 EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory
 
 
@@ -21,7 +22,7 @@ def claim(job_id: str) -> str:
 
 
 def cancelled(job_id: str) -> str:
-    """Tombstone: nobody may claim this job, and whoever runs it must stop."""
+    """Tombstone of a job that has ended, however: nobody may claim it, and whoever runs it must stop."""
     return f"{PREFIX}cancelled:{job_id}"
 
 

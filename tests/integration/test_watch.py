@@ -22,8 +22,8 @@ Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 
 
-def beat(ctx: Context, worker_id: str, incarnation: str, held: str = "[]") -> None:
-    ctx.registry.redis.eval(scripts.HEARTBEAT, 0, worker_id, incarnation, "", "", held, "", "", "")
+def beat(ctx: Context, worker_id: str, incarnation: str, held: str = "[]", current_job: str = "", stage: str = "") -> None:
+    ctx.registry.redis.eval(scripts.HEARTBEAT, 0, worker_id, incarnation, "", current_job, held, stage, "", "")
 
 
 def test_a_silent_worker_becomes_faulty_and_its_job_goes_back(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:

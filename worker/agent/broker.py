@@ -19,7 +19,6 @@ from shared.protocol import keys, scripts
 from shared.workers import Registration
 from worker.activity import Key, Snapshot
 
-DEAD_LETTERS_KEPT = 1_000
 DEAD_LETTER_CHARACTERS = 100_000  # of one letter: enough to see what it was
 
 
@@ -110,7 +109,7 @@ class Broker:
         letter = {"reason": reason, "at": self._clock.now().isoformat(), "body": repr(body)[:DEAD_LETTER_CHARACTERS]}
         with self._answering(), self._redis.pipeline() as pipe:
             pipe.lpush(keys.DEAD_LETTERS, json.dumps(letter))
-            pipe.ltrim(keys.DEAD_LETTERS, 0, DEAD_LETTERS_KEPT - 1)
+            pipe.ltrim(keys.DEAD_LETTERS, 0, keys.DEAD_LETTERS_KEPT - 1)
             pipe.execute()
 
     def unacknowledged(self, worker_id: str) -> int:

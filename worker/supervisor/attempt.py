@@ -14,6 +14,7 @@ from shared.clock import Clock
 from shared.errors import DeadlineExceeded, EngineUnavailable, JobCancelled, JobError, ModelInvalid, ModelUnavailable, RunnerDied
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
+from shared.workers import WAITING_FOR_HOST
 from worker.hardware.noise import NoiseProbe
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import Record, RunRequest, read_record
@@ -133,7 +134,7 @@ class Attempt:
             while event is not token:
                 if event is None:
                     waiting = True
-                    self._on_stage("waiting for another measurement on this host", None)
+                    self._on_stage(WAITING_FOR_HOST, None)
                     self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
                 event = self._next_event(None if waiting else 0)
             self._timings["wait_for_lock"] = self._clock.monotonic() - begin

@@ -1,0 +1,101 @@
+"""Messages that are sent again: as few as needed, and none of them runs a job that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.operations.cancel import cancel_job
+from orchestrator.operations.context import Context
+from orchestrator.operations.record import record
+from orchestrator.operations.submit import Submitted
+from orchestrator.watch.sweep import Memory, sweep
+from shared.clock import FakeClock
+from shared.ids import job_id
+from shared.protocol import keys, scripts
+from tests.integration.reports import INCARNATION, WORKER, handed_back, result, started
+from tests.integration.test_watch import beat
+from tests.integration.test_way_of_a_job import counters, events, job
+
+Submit = Callable[..., Submitted]
+Register = Callable[..., str]
+
+
+def claim(ctx: Context, name: str, attempt: int = 1, worker_id: str = WORKER, incarnation: str = INCARNATION) -> str:
+    return str(ctx.registry.redis.eval(scripts.CLAIM, 0, name, attempt, worker_id, incarnation, 60_000, 3_600))
+
+
+def test_a_job_that_waits_long_in_its_queue_is_not_copied_into_it(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    submit(jobs=5)
+    clock.advance(ctx.settings.redispatch_after_s + 1)
+    memory = Memory()
+    for _ in range(4):
+        assert sweep(ctx, memory, may_condemn=False).jobs_sent_again == 0
+    assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 5}
+
+
+def test_a_message_lost_from_a_busy_queue_is_sent_again_once_it_is_old(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    submit(jobs=3)
+    assert ctx.registry.redis.rpop("cpu.onnx\x06\x163") is not None, "a worker took it and died before it was booked"
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0]
+    clock.advance(ctx.settings.redispatch_after_s + 1)
+    assert sweep(ctx, memory, may_condemn=False).jobs_sent_again == 3, "nobody knows which of them it was"
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_copy_of_an_ended_job_cannot_be_claimed(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    assert claim(ctx, name) == "claimed"
+    record(ctx, [started(name), result(name)])
+    assert claim(ctx, name, worker_id="worker-b", incarnation="other") == "cancelled"
+    assert ctx.registry.redis.exists(keys.claim(name)) == 0
+
+
+def test_a_next_attempt_can_be_claimed_while_the_last_ones_claim_is_still_there(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    assert claim(ctx, name) == "claimed"
+    record(ctx, [started(name), handed_back(name)])
+    assert claim(ctx, name, attempt=2, worker_id="worker-b", incarnation="other") == "claimed"
+    assert claim(ctx, name, attempt=1, worker_id="worker-c", incarnation="third") == "superseded"
+
+
+def test_only_who_runs_a_job_can_hand_it_back(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name, worker_id="worker-b", incarnation="took-the-claim-over"), handed_back(name)])
+    assert counters(ctx, campaign) == {"running": 1}
+    assert events(ctx, campaign) == ["started", "unwanted"]
+
+
+def test_a_job_handed_back_before_its_start_was_heard_of_goes_out_again(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [handed_back(name)])
+    record(ctx, [started(name)])
+    back = job(ctx, campaign)
+    assert (back.status, back.attempt, back.losses) == ("pending", 2, 0)
+
+
+def test_who_runs_a_job_that_has_ended_is_told_again(ctx: Context, submit: Submit, register: Register) -> None:
+    worker = register(incarnation="first-start")
+    campaign = submit(jobs=2).campaign
+    ended, runs = job_id(campaign.id, 1), job_id(campaign.id, 2)
+    record(ctx, [started(ended, worker_id=worker)])
+    cancel_job(ctx, ended)
+    ctx.registry.redis.delete(keys.cancelled(ended))  # as if Redis had been away at that moment
+    for held, stopped in ((runs, 0), (ended, 1), (f"campaign-{'0' * 18}-job-1", 1)):
+        beat(ctx, worker, "first-start", held=f'[["{held}", 1]]', current_job=held)
+        sweep(ctx, Memory(), may_condemn=False)
+        assert ctx.registry.redis.exists(keys.cancelled(held)) == stopped, held

@@ -1,0 +1,143 @@
+"""An accepted job always ends: queue timeouts and deadlines, whatever became of its earlier attempts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.operations.context import Context
+from orchestrator.operations.record import record
+from orchestrator.operations.submit import Submitted
+from orchestrator.watch import Watch
+from orchestrator.watch.sweep import Memory, sweep
+from shared.clock import FakeClock
+from shared.ids import job_id
+from shared.workers import WAITING_FOR_HOST
+from tests.integration.reports import handed_back, result, started
+from tests.integration.test_watch import beat
+from tests.integration.test_way_of_a_job import counters, events, job
+
+Submit = Callable[..., Submitted]
+Register = Callable[..., str]
+DAY_S = 86_400
+
+
+def test_a_job_that_went_back_waits_its_queue_timeout_from_then_on(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    worker = register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name)])
+    clock.advance(DAY_S - 100)
+    record(ctx, [handed_back(name)])
+    ctx.registry.remove(worker)
+    clock.advance(200)
+    assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 0, "it was started in time"
+    clock.advance(DAY_S)
+    assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
+    assert counters(ctx, campaign) == {"failed": 1}
+    assert job(ctx, campaign).error == "no worker with cpu.onnx"
+
+
+def test_a_job_whose_device_went_away_before_it_began_still_times_out(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    worker = register("only-one")
+    campaign = submit(jobs=1, device="only-one").campaign
+    ctx.registry.condemn(worker)
+    sweep(ctx, Memory(), may_condemn=True)
+    assert job(ctx, campaign).attempt == 1, "nobody has begun it"
+    clock.advance(DAY_S + 1)
+    sweep(ctx, Memory(), may_condemn=True)
+    assert counters(ctx, campaign) == {"failed": 1}
+    assert job(ctx, campaign).error == "no worker with cpu.onnx on only-one"
+
+
+def test_a_job_lost_past_its_deadline_goes_back_and_is_not_cancelled(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    worker = register()
+    campaign = submit(jobs=1, timeout_s=60).campaign
+    record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
+    time.sleep(ctx.registry.timeout_s + 0.1)
+    clock.advance(60 + ctx.settings.deadline_grace_s + 1)
+    found = sweep(ctx, Memory(), may_condemn=True)
+    assert (found.jobs_requeued, found.jobs_timed_out) == (1, 0)
+    assert counters(ctx, campaign) == {"pending": 1}
+    assert events(ctx, campaign) == ["started", "lost"]
+
+
+def test_the_time_of_a_job_does_not_run_while_another_one_measures_on_its_host(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    worker = register(incarnation="first-start")
+    campaign = submit(jobs=1, timeout_s=60).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name, worker_id=worker)])
+    held = f'[["{name}", 1]]'
+    for _ in range(200):
+        beat(ctx, worker, "first-start", held=held, current_job=name, stage=WAITING_FOR_HOST)
+        clock.advance(1)
+        assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 0
+    beat(ctx, worker, "first-start", held=held, current_job=name, stage="repeat 1: load")
+    clock.advance(60)
+    assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 0, "its own time, from when it began"
+    clock.advance(ctx.settings.deadline_grace_s + 1)
+    assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 1
+
+
+def test_the_job_of_a_worker_that_said_goodbye_is_not_lost_before_its_word_is_read(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    worker = register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name, worker_id=worker)])
+    ctx.registry.remove(worker)
+    assert sweep(ctx, Memory(), may_condemn=True).jobs_requeued == 0
+    record(ctx, [handed_back(name)])
+    assert (job(ctx, campaign).attempt, job(ctx, campaign).losses) == (2, 0)
+
+
+def test_a_worker_that_left_without_a_word_of_its_job_has_lost_it(ctx: Context, submit: Submit, register: Register) -> None:
+    worker = register()
+    campaign = submit(jobs=1).campaign
+    record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
+    ctx.registry.remove(worker)
+    time.sleep(ctx.registry.timeout_s + 0.1)
+    assert sweep(ctx, Memory(), may_condemn=True).jobs_requeued == 1
+
+
+@pytest.mark.parametrize("slept", [False, True])
+def test_after_a_sleep_everyone_gets_the_time_to_be_heard_again(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register, slept: bool
+) -> None:
+    """A laptop that slept: every heartbeat is old, and nobody is at fault."""
+    worker = register()
+    campaign = submit(jobs=1).campaign
+    record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
+    watch = Watch(ctx)
+    for _ in range(4):
+        watch.once()
+        clock.advance(ctx.registry.timeout_s / 3)
+    time.sleep(ctx.registry.timeout_s + 0.1)
+    if slept:
+        clock.advance(3_600)
+    turn = watch.once()
+    assert turn is not None
+    assert turn.faults_found == (0 if slept else 1)
+
+
+def test_a_result_of_a_job_past_its_queue_timeout_is_unwanted_and_the_failure_stands(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    clock.advance(DAY_S + 1)
+    sweep(ctx, Memory(), may_condemn=True)
+    record(ctx, [result(job_id(campaign.id, 1))])
+    assert counters(ctx, campaign) == {"failed": 1}
+    assert events(ctx, campaign) == ["queue_timeout", "unwanted"]
