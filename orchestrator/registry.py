@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -214,19 +215,25 @@ class Registry:
 
     def tombstone(self, job_ids: Iterable[str]) -> None:
         """These jobs have ended: nobody may claim one any more, and whoever still runs one stops at its next beat."""
+        ids = list(job_ids)
+        if not ids:
+            return
         with self._answering():
             pipeline = self.redis.pipeline(transaction=False)
-            for job_id in job_ids:
+            for job_id in ids:
                 pipeline.set(keys.cancelled(job_id), "1", ex=TOMBSTONE_S)
-                pipeline.delete(keys.claim(job_id))
+            pipeline.delete(*(keys.claim(job_id) for job_id in ids))
             pipeline.execute()
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
+        by_worker: dict[str, dict[str, str]] = defaultdict(dict)
+        for worker_id, job_id, attempt, verdict in answers:
+            by_worker[worker_id][answer_field(job_id, attempt)] = verdict
         with self._answering():
             pipeline = self.redis.pipeline(transaction=False)
-            for worker_id, job_id, attempt, verdict in answers:
-                pipeline.hset(keys.answers(worker_id), answer_field(job_id, attempt), verdict)
+            for worker_id, verdicts in by_worker.items():
+                pipeline.hset(keys.answers(worker_id), mapping=verdicts)
                 pipeline.expire(keys.answers(worker_id), ANSWER_S)
             pipeline.execute()
 

@@ -6,6 +6,8 @@ On the REST API the `compute_unit` of a job may be a capability or one of the la
 
 from __future__ import annotations
 
+from functools import cache
+
 from shared.errors import InvalidInput, nearest
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
@@ -47,6 +49,7 @@ def known_names() -> list[str]:
     return list(LABELS) + sorted({label for label in LABELS.values() if label not in LABELS})
 
 
+@cache
 def resolve(name: str) -> tuple[str, ...]:
     """The capabilities that a capability or a label stands for, in the order of the table.
 

@@ -41,8 +41,9 @@ def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
     """95 % interval on the typical repeat's median, from one value a fresh process.
 
     From 6 values: order statistics of the median, exact and distribution-free; the narrowest symmetric pair that
-    keeps at least 95 %. Below: Student's t around their mean, which assumes they are roughly normal. One value
-    gives none: a single process says nothing of the spread between processes.
+    keeps at least 95 %. Below: Student's t around their mean, which assumes they are roughly normal; of positive
+    values (times are) the part below zero is left off, which changes nothing of what the interval covers. One
+    value gives none: a single process says nothing of the spread between processes.
     """
     n = len(values)
     if n < 2:
@@ -51,7 +52,8 @@ def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
         mean = math.fsum(values) / n
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
         half = STUDENT_T_975[n - 1] * spread / math.sqrt(n)
-        return Interval(low=mean - half, high=mean + half, level=0.95, method="student-t over repeats", n=n)
+        low = max(0.0, mean - half) if min(values) >= 0 else mean - half
+        return Interval(low=low, high=mean + half, level=0.95, method="student-t over repeats", n=n)
     return _order_statistic_interval(sorted(values), "order statistics over repeats")
 
 

@@ -21,7 +21,7 @@ OLDEST = (3, 11)
 CONTAINS = {"demo": ("demo", "dev")}  # role -> environments that carry everything of it
 # What a start imports, and what is imported on the way of a job.
 USED = ["cli.main", "cli.tiny_yolo", "cli.flower", "orchestrator.cli", "orchestrator.reports", "worker.cli", "worker.runner.forking"]
-USED += ["onnxruntime", "pandas"]
+USED += ["onnxruntime"]
 HOW_TO_GET_VENV = "On Debian and Ubuntu: apt-get install python3-venv. Or name another interpreter: make PYTHON=/path/to/python3.13"
 
 

@@ -31,7 +31,7 @@ NEEDED_GB = 2.0
 
 # role -> packages whose presence means its extra is installed
 EXTRAS = {
-    "orchestrator": ("fastapi", "uvicorn", "sqlmodel", "alembic", "psycopg", "pandas", "matplotlib", "flower"),
+    "orchestrator": ("fastapi", "uvicorn", "sqlmodel", "alembic", "psycopg", "matplotlib", "flower"),
     "worker": ("psutil", "numpy", "pynvml"),
     "onnx": ("onnxruntime", "onnx"),
 }

@@ -21,6 +21,7 @@ from orchestrator.api import (
     workers,
 )
 from orchestrator.api.access import Access
+from orchestrator.api.docs import serve_docs
 from orchestrator.api.errors import documented, install_handlers
 from orchestrator.api.limits import BodyLimit
 from orchestrator.api.metrics import Metrics
@@ -42,6 +43,8 @@ def make_api(ctx: Context) -> FastAPI:
             "whatever their Content-Type. Lists are pages: `limit` and `cursor` in, `next_cursor` out."
         ),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
@@ -50,6 +53,7 @@ def make_api(ctx: Context) -> FastAPI:
     app.include_router(metrics.router, responses=documented(401, 403))
     install_handlers(app)
     describe(app)
+    serve_docs(app)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, settings=ctx.settings)
     app.add_middleware(Guard, token=ctx.settings.token)

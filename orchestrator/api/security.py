@@ -9,11 +9,12 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator.api.docs import ASSETS
 from orchestrator.api.errors import Forbidden, answer
 from shared.errors import FleetmarkError, Unauthorized
 
 # Needs no token: whether the system is well, and the description of the API, which says nothing about this system.
-OPEN = frozenset({"/api/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN = frozenset({"/api/health", "/", "/docs", "/openapi.json"})
 
 
 class Guard:
@@ -43,7 +44,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host", ""):
             return Forbidden(f"a page of {origin} may not call this orchestrator")
-        if self._token is None or (scope["path"] in OPEN and scope["method"] in ("GET", "HEAD")):
+        is_open = scope["path"] in OPEN or scope["path"].startswith(f"{ASSETS}/")
+        if self._token is None or (is_open and scope["method"] in ("GET", "HEAD")):
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):

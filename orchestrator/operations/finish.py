@@ -19,21 +19,38 @@ from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.rows import EndedJob, Row, csv_row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job
+from shared.errors import Unavailable
 from shared.jobs import CampaignStatus, JobStatus
 from shared.protocol.messages import Result
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("fleetmark", "celery", "redis", "sqlalchemy", "pandas")
+PACKAGES = ("fleetmark", "celery", "redis", "sqlalchemy", "matplotlib")
 
 
 def finish_ended(ctx: Context) -> int:
-    """Write the files of every campaign that has ended and has none yet; how many there were."""
+    """Write the files of every campaign that has ended and has none yet; how many were written.
+
+    One that cannot be written holds up none of the others: the log says why, and it is tried again the next time.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     with ctx.store.read() as session:
         waiting = campaigns.unreported(session)
+    written = 0
     for campaign_id in waiting:
-        finish(ctx, campaign_id)
-    return len(waiting)
+        try:
+            finish(ctx, campaign_id)
+        except Unavailable:
+            raise
+        except OSError as error:
+            log.warning("the files of %s cannot be written, and are tried again: %s", campaign_id, error)
+        except Exception:
+            log.exception("the files of %s cannot be made, and are tried again", campaign_id)
+        else:
+            written += 1
+    return written
 
 
 def finish(ctx: Context, campaign_id: str) -> list[Path]:

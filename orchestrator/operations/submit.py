@@ -19,7 +19,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.models import resolve_model
 from orchestrator.store import campaigns, jobs
-from orchestrator.store.tables import Campaign, Job, Lane
+from orchestrator.store.tables import Campaign, Lane
 from shared.errors import Conflict, Unavailable
 from shared.ids import job_id, new_campaign_id
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
@@ -82,8 +82,8 @@ def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None
     if replay is not None:
         return replay
     model = resolve_model(ctx, ModelEntry(model=short.model_url))
-    workloads: dict[tuple[int, int, int, float], Workload] = {}
-    planned = [_planned(job, model, workloads) for job in short.jobs]
+    alike: dict[ShortJob, PlannedJob] = {}  # most of a large campaign is: each kind is planned and validated once
+    planned = [alike.get(job) or alike.setdefault(job, _planned(job, model)) for job in short.jobs]
     plan = Plan(
         name=short.name,
         model_url=short.model_url,
@@ -95,12 +95,11 @@ def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None
     return _accept(ctx, plan, request_hash, idempotency_key)
 
 
-def _planned(job: ShortJob, model: ModelRef, workloads: dict[tuple[int, int, int, float], Workload]) -> PlannedJob:
-    key = (job.num_inference_runs, job.runs_per_job, job.num_load_runs, job.timeout_s)
-    if key not in workloads:  # most of a large campaign is alike: validate each kind once
-        inferences, repeats, loads, timeout_s = key
-        workloads[key] = Workload(model=model, inferences=inferences, repeats=repeats, loads=loads, timeout_s=timeout_s)
-    return PlannedJob(compute_unit=job.compute_unit, workload=workloads[key], priority=job.priority, device=job.device)
+def _planned(job: ShortJob, model: ModelRef) -> PlannedJob:
+    workload = Workload(
+        model=model, inferences=job.num_inference_runs, repeats=job.runs_per_job, loads=job.num_load_runs, timeout_s=job.timeout_s
+    )
+    return PlannedJob(compute_unit=job.compute_unit, workload=workload, priority=job.priority, device=job.device)
 
 
 def _hash(content: Mapping[str, Any]) -> str:
@@ -153,7 +152,9 @@ def _accept(ctx: Context, plan: Plan, request_hash: str, idempotency_key: str | 
         session.add(campaign)
         session.flush()
         lanes = _lanes(session, campaign_id, plan.jobs)
-        jobs.insert_many(session, [_row(campaign, number, job, lanes) for number, job in enumerate(plan.jobs, start=1)])
+        alike = {id(job): _columns(campaign, job, lanes) for job in {id(job): job for job in plan.jobs}.values()}
+        rows = [{"id": job_id(campaign_id, number), "number": number, **alike[id(job)]} for number, job in enumerate(plan.jobs, start=1)]
+        jobs.insert_many(session, rows)
         return campaign
 
     try:
@@ -180,7 +181,7 @@ def _lane_key(job: PlannedJob) -> LaneKey:
 
 def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) -> dict[LaneKey, int]:
     lanes: dict[LaneKey, Lane] = {}
-    for job in planned:
+    for job in {id(job): job for job in planned}.values():
         key = _lane_key(job)
         if key not in lanes:
             lanes[key] = Lane(
@@ -195,14 +196,10 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
     return {key: lane.id for key, lane in lanes.items() if lane.id is not None}
 
 
-_COLUMNS = Job.__table__.columns.keys()  # type: ignore[attr-defined]  # untyped in SQLModel
-
-
-def _row(campaign: Campaign, number: int, job: PlannedJob, lanes: Mapping[LaneKey, int]) -> dict[str, Any]:
-    return dict.fromkeys(_COLUMNS) | {
-        "id": job_id(campaign.id, number),
+def _columns(campaign: Campaign, job: PlannedJob, lanes: Mapping[LaneKey, int]) -> dict[str, Any]:
+    """What the rows of a job's kind have in common; every other column is empty or its default."""
+    return {
         "campaign_id": campaign.id,
-        "number": number,
         "lane_id": lanes[_lane_key(job)],
         "compute_unit": job.compute_unit,
         "priority": job.priority,

@@ -20,7 +20,6 @@ import yaml
 
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.page import PLOT, report, report_md
-from orchestrator.reports.plots import medians_png
 from orchestrator.reports.ranking import Figure, figure, rank
 from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
@@ -49,6 +48,8 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     figures = _write_jobs(bundle, run, summary, results)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
+    from orchestrator.reports.plots import medians_png  # matplotlib: a second of CPU and 60 MB that no start should pay for
+
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(page, report_md(content).encode())

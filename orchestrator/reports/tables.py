@@ -1,6 +1,6 @@
 """Rows as files, streamed in chunks: what is in memory does not grow with their number.
 
-CSV is written by the standard library: pandas' `to_csv` in chunks of 2 000 rows took 3.6 to 5.9 s for 100 000 rows of 51
+CSV is written by the standard library: pandas' `to_csv` in chunks of 2 000 rows took 3.6 to 5.9 s for 100 000 rows of 50
 columns where the csv module took 2.7 to 3.8 s, and pandas reads what it writes. Even so, turning numbers into text costs more
 than everything else, so a row's line is made once, when it is recorded (`csv_line`), and streamed as it is.
 """

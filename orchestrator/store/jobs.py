@@ -19,7 +19,7 @@ UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
 
 INSERT_BATCH = 5_000
-_INSERT_DOCUMENT = text("INSERT INTO jobs SELECT * FROM jsonb_populate_recordset(NULL::jobs, CAST(:rows AS jsonb))")
+_INSERT_DOCUMENT = text("INSERT INTO jobs SELECT * FROM json_populate_recordset(NULL::jobs, CAST(:rows AS json))")
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,14 @@ class Job(SQLModel, table=True):
         ),
         Index("ix_jobs_running", "worker_id", postgresql_where=text("status = 'running'"), sqlite_where=text("status = 'running'")),
         Index("ix_jobs_status_campaign_id_number", "status", "campaign_id", "number"),
-        Index("ix_jobs_worker_id_campaign_id_number", "worker_id", "campaign_id", "number"),
+        Index(
+            "ix_jobs_worker_id_campaign_id_number",
+            "worker_id",
+            "campaign_id",
+            "number",
+            postgresql_where=text("worker_id IS NOT NULL"),
+            sqlite_where=text("worker_id IS NOT NULL"),
+        ),
     )
 
     id: str = Field(sa_column=Column(String(64), primary_key=True))

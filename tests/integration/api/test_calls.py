@@ -298,7 +298,12 @@ def test_metrics_speak_prometheus_of_requests_and_of_the_system(api: httpx.Clien
 
 
 def test_the_description_names_every_call_with_its_bodies(api: httpx.Client) -> None:
-    assert api.get("/docs").status_code == 200
+    page = api.get("/docs")
+    assert page.status_code == 200
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert linked
+    assert all(link.startswith("/") for link in linked), "nothing of it is loaded from elsewhere"
+    assert [api.get(link).status_code for link in linked] == [200] * len(linked)
     document = api.get("/openapi.json").json()
     submit = document["paths"]["/api/campaigns"]["post"]
     assert set(submit["responses"]) >= {"201", "400", "401", "403", "409", "413", "422", "503"}

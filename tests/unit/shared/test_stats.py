@@ -235,3 +235,10 @@ def test_a_million_samples_are_summarised() -> None:
     values = np.random.default_rng(0).lognormal(size=1_000_000)
     assert stats.steadiness(values) in ("steady", "not steady")
     assert stats.describe(values).p999 is not None
+
+
+def test_an_interval_on_times_does_not_reach_below_zero() -> None:
+    interval = stats.median_interval_of_repeats([1.0, 2.0, 40.0])
+    assert interval is not None
+    assert interval.low == 0.0
+    assert interval.high > 40.0

@@ -148,7 +148,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'running'"),
     )
     op.create_index("ix_jobs_status_campaign_id_number", "jobs", ["status", "campaign_id", "number"], unique=False)
-    op.create_index("ix_jobs_worker_id_campaign_id_number", "jobs", ["worker_id", "campaign_id", "number"], unique=False)
+    op.create_index(
+        "ix_jobs_worker_id_campaign_id_number",
+        "jobs",
+        ["worker_id", "campaign_id", "number"],
+        unique=False,
+        postgresql_where=sa.text("worker_id IS NOT NULL"),
+        sqlite_where=sa.text("worker_id IS NOT NULL"),
+    )
     op.create_table(
         "events",
         sa.Column("id", sa.Integer(), nullable=False),
