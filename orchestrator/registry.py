@@ -227,7 +227,7 @@ class Registry:
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
-        by_worker: dict[str, dict[str, str]] = defaultdict(dict)
+        by_worker: dict[str, dict[Any, Any]] = defaultdict(dict)
         for worker_id, job_id, attempt, verdict in answers:
             by_worker[worker_id][answer_field(job_id, attempt)] = verdict
         with self._answering():
