@@ -78,8 +78,8 @@ class ControlPlane:
             self._report.clear()
             try:
                 finish_ended(self.context)
-            except (Unavailable, OSError) as error:
-                log.warning("the files of a campaign could not be written: %s; trying again", error)
+            except Unavailable as error:
+                log.warning("the files of campaigns wait: %s", error.detail)
                 self._stop.wait(1.0)
                 continue
             self._report.wait(REPORTER_IDLE_S)

@@ -26,6 +26,7 @@ CONSUMERS = keys.PREFIX + "consumers"  # sorted set: consumer by the time of its
 DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
 
 # KEYS: queue, consumers. ARGV: consumer, batch size, dead after ms, prefix of the lists. Returns the messages, oldest first.
+# What is this consumer's already comes first, and alone: the answer that brought it was lost, or it could not be recorded.
 _TAKE = """
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZADD', KEYS[2], now, ARGV[1])
@@ -34,6 +35,11 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3]
   redis.call('ZREM', KEYS[2], dead)
 end
 local mine, taken = ARGV[4] .. ARGV[1], {}
+local kept = redis.call('LRANGE', mine, 0, -1)
+if #kept > 0 then
+  for i = #kept, 1, -1 do table.insert(taken, kept[i]) end
+  return taken
+end
 for _ = 1, tonumber(ARGV[2]) do
   local message = redis.call('LMOVE', KEYS[1], mine, 'RIGHT', 'LEFT')
   if not message then break end
@@ -55,7 +61,7 @@ class Inbox:
         self._take = self._redis.register_script(_TAKE)
 
     def take(self, limit: int) -> list[str]:
-        """Up to `limit` message bodies, oldest first. They stay this consumer's until `done`.
+        """Up to `limit` message bodies, oldest first. They stay this consumer's, and are given again, until `done`.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -110,5 +116,5 @@ def _body(message: str) -> str:
 def _answering() -> Iterator[None]:
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError) as error:
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
         raise Unavailable(f"the results queue does not answer: {error}") from error

@@ -1,4 +1,7 @@
-"""Files that come with a result: raw samples and logs, put beside the campaign's reports before the row is committed."""
+"""Files that come with a result: raw samples and logs, put beside the campaign's reports before the worker is answered.
+
+A worker that got no answer sends its result again, so a crash between the row and its files loses neither.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import secrets
 from pathlib import Path
 
 from orchestrator.operations.context import Context
-from orchestrator.store.moves import LockedJob
 from shared.protocol.messages import Artifact, Result
 
 log = logging.getLogger(__name__)
@@ -27,40 +29,71 @@ def upload_path(ctx: Context, campaign_id: str, job_id: str, attempt: int, name:
     return ctx.settings.outputs_dir / campaign_id / ".uploads" / f"{job_id}.{attempt}.{name}"
 
 
-def keep_artifacts(ctx: Context, job: LockedJob, report: Result) -> None:
-    """Write the artifacts of a result to `outputs/<campaign>/`. Safe to repeat."""
-    folder = ctx.settings.outputs_dir / job.campaign_id
-    for name in ACCEPTED:
+def keep_artifacts(ctx: Context, report: Result) -> None:
+    """Put the artifacts of a recorded result into `outputs/<campaign>/`. Safe to repeat.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = ctx.settings.outputs_dir / _campaign_of(report)
+    samples = folder / "samples" / f"{report.job_id}.npz"
+    lines = folder / "logs" / f"{report.job_id}.log"
+    for name, target in ((SAMPLES, samples), (LOG, lines)):
         artifact = report.artifacts.get(name)
         if artifact is None:
             continue
-        content = _content(ctx, job, report, name, artifact)
-        if content is None:
+        source = _checked(ctx, report, name, artifact, target)
+        if source is None:
             continue
-        if name == SAMPLES:
-            _write(folder / "samples" / f"{job.id}.npz", content, durable=True)  # the record: on disk before the worker drops its copy
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name == LOG:
+            content = source.read_bytes() if isinstance(source, Path) else source
+            _write(target, _merged(target, report.attempt, content), durable=False)
+        elif isinstance(source, Path):
+            _sync(source)
+            source.replace(target)
         else:
-            path = folder / "logs" / f"{job.id}.log"
-            _write(path, _merged(path, report.attempt, content), durable=False)
+            _write(target, source, durable=True)  # the record: on disk before the worker drops its copy
+    drop_uploads(ctx, report)
 
 
-def _content(ctx: Context, job: LockedJob, report: Result, name: str, artifact: Artifact) -> bytes | None:
+def drop_uploads(ctx: Context, report: Result) -> None:
+    """Forget what was uploaded for a result that is kept, or that nobody wants."""
+    for name in ACCEPTED:
+        upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name).unlink(missing_ok=True)
+
+
+def _campaign_of(report: Result) -> str:
+    return report.job_id.rpartition("-job-")[0]
+
+
+def _checked(ctx: Context, report: Result, name: str, artifact: Artifact, target: Path) -> bytes | Path | None:
+    """An artifact that is what its hash says: its bytes, or the uploaded file."""
+    what = f"{name} of {report.job_id} attempt {report.attempt}"
     if artifact.inline is not None:
         try:
             content = base64.b64decode(artifact.inline, validate=True)
         except binascii.Error:
-            log.warning("%s of %s attempt %d is not base64; it is left out", name, job.id, report.attempt)
+            log.warning("%s is not base64; it is left out", what)
             return None
+        if hashlib.sha256(content).hexdigest() == artifact.sha256:
+            return content
     else:
-        path = upload_path(ctx, job.campaign_id, job.id, report.attempt, name)
+        path = upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name)
         if not path.is_file():
-            log.warning("%s of %s attempt %d was announced and never arrived", name, job.id, report.attempt)
+            if not target.is_file():  # there it is already when the result was sent twice
+                log.warning("%s was announced and never arrived", what)
             return None
-        content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != artifact.sha256:
-        log.warning("%s of %s attempt %d is not what its hash says; it is left out", name, job.id, report.attempt)
-        return None
-    return content
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
+                return path
+    log.warning("%s is not what its hash says; it is left out", what)
+    return None
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _merged(path: Path, attempt: int, lines: bytes) -> bytes:
@@ -80,7 +113,6 @@ def _attempt_of(line: bytes) -> int | None:
 
 
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with part.open("wb") as file:
         file.write(content)

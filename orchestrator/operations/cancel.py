@@ -52,19 +52,27 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
     def write(session: Session) -> tuple[Campaign, list[str]]:
         campaign = campaigns.get(session, campaign_id)
         if campaign.status == CampaignStatus.COMPLETED:
-            raise IllegalTransition(f"campaign {campaign_id} is completed; nothing of it is left to cancel")
+            raise _completed(campaign_id)
         now = ctx.clock.now()
         locked = lock_jobs(session, jobs.unfinished_of(session, campaign_id))
         moves = Moves(session, now)
         stopped = cancel_steps(moves, list(locked.values()), "the campaign was cancelled")
         moves.flush()
-        _close(session, campaign_id, now)
+        if stopped:
+            _close(session, campaign_id, now)
         session.expire_all()
-        return campaigns.get(session, campaign_id), stopped
+        campaign = campaigns.get(session, campaign_id)
+        if campaign.status == CampaignStatus.COMPLETED:
+            raise _completed(campaign_id)  # its last job ended while we waited for it
+        return campaign, stopped
 
     campaign, stopped = ctx.store.transact(write)
     after_cancel(ctx, stopped)
     return campaign, len(stopped)
+
+
+def _completed(campaign_id: str) -> IllegalTransition:
+    return IllegalTransition(f"campaign {campaign_id} is completed; nothing of it is left to cancel")
 
 
 def _close(session: Session, campaign_id: str, now: datetime) -> None:
@@ -76,7 +84,7 @@ def _close(session: Session, campaign_id: str, now: datetime) -> None:
 
 
 def after_cancel(ctx: Context, job_ids: Sequence[str]) -> None:
-    """Hurry it: whoever runs one of these stops at its next beat. The table already says cancelled."""
+    """Hurry it: whoever runs one of these stops at its next beat. The table already says so, and the watch repeats it."""
     ctx.wake_reporter()
     if not job_ids:
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from orchestrator.operations.context import Context
@@ -67,8 +67,9 @@ def _uploaded(ctx: Context, sha256: str, name: str | None, companions: tuple[Com
     try:
         with ctx.store.read() as session:
             found = results.model(session, sha256)
-            for companion in companions:
-                results.model(session, companion.sha256)
+            for content in (sha256, *(companion.sha256 for companion in companions)):
+                if not path_of(ctx, results.model(session, content).sha256).is_file():
+                    raise NotFound(f"the file of the uploaded model {content} is gone; POST /api/models takes it again")
             return ModelRef(source=f"sha256:{sha256}", name=name or found.name, sha256=sha256, size=found.size, companions=companions)
     except NotFound as error:
         raise _invalid(f"sha256:{sha256}", error.detail) from error
@@ -118,7 +119,7 @@ def store_model(ctx: Context, chunks: Iterable[bytes], name: str) -> ModelFile:
             raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
         target = path_of(ctx, digest.hexdigest())
         target.parent.mkdir(exist_ok=True)
-        shutil.move(part, target)
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     row = ModelFile(sha256=digest.hexdigest(), name=name[:255], size=size, created_at=ctx.clock.now())
@@ -126,4 +127,7 @@ def store_model(ctx: Context, chunks: Iterable[bytes], name: str) -> ModelFile:
     def write(session: Session) -> ModelFile:
         return session.merge(row)
 
-    return ctx.store.transact(write)
+    try:
+        return ctx.store.transact(write)
+    except IntegrityError:
+        return ctx.store.transact(write)  # another upload of the same bytes was a moment faster: the row is there now

@@ -15,7 +15,7 @@ from typing import Any
 from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import RETRIED_KINDS, GiveUp, after_loss, deadline
-from orchestrator.operations.artifacts import keep_artifacts
+from orchestrator.operations.artifacts import drop_uploads, keep_artifacts
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.reports.rows import EndedJob, csv_row
@@ -37,6 +37,8 @@ class Recorded:
     ended_jobs: list[str] = field(default_factory=list)
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
+    kept: list[Result] = field(default_factory=list)  # whose files are wanted
+    dropped: list[Result] = field(default_factory=list)
 
 
 def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
@@ -46,8 +48,9 @@ def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Record
         Unavailable: the database or Redis does not answer; nothing is lost by recording the same batch again.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
+    unkept = _keep_files(ctx, outcome)
     ctx.registry.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
-    ctx.registry.answer(outcome.answers)
+    ctx.registry.answer(answer for answer in outcome.answers if answer[1:3] not in unkept)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
     try:
@@ -55,6 +58,24 @@ def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Record
     except Unavailable as error:
         log.warning("recorded; the queues are filled again when Redis is back: %s", error.detail)
     return outcome
+
+
+def _keep_files(ctx: Context, outcome: Recorded) -> set[tuple[str, int]]:
+    """Put the files of recorded results into their places; (job, attempt) of those that could not be.
+
+    Outside of the transaction, which others wait for. A result whose files are not there is not answered: its worker
+    keeps them and sends it again.
+    """
+    failed: set[tuple[str, int]] = set()
+    for report in outcome.kept:
+        try:
+            keep_artifacts(ctx, report)
+        except OSError as error:
+            failed.add((report.job_id, report.attempt))
+            log.warning("the files of %s wait at their worker: %s; free some space, or make the folder writable", report.job_id, error)
+    for report in outcome.dropped:
+        drop_uploads(ctx, report)
+    return failed
 
 
 def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
@@ -66,6 +87,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
         if job is None:  # reset, or deleted with its campaign
             if isinstance(report, Result):
                 outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
+                outcome.dropped.append(report)
         elif isinstance(report, Started):
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
@@ -73,6 +95,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
         else:
             verdict = _result(session, ctx, moves, job, report, outcome)
             outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
+            (outcome.kept if verdict == RECORDED else outcome.dropped).append(report)
     results.insert_many(session, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome
@@ -113,7 +136,6 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS and _retried(ctx, moves, job, report):
-        keep_artifacts(ctx, job, report)
         return RECORDED
     _end(ctx, moves, job, report, outcome)
     outcome.ended_jobs.append(job.id)
@@ -169,4 +191,3 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         "result": report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
         "recorded_at": now,
     }
-    keep_artifacts(ctx, job, report)
