@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
@@ -60,6 +60,10 @@ def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
 def delete_all(session: Session) -> tuple[int, int, int]:
     """Forget every campaign, job and result; how many of each there were."""
     counts = [session.scalar(select(func.count()).select_from(table)) or 0 for table in (Campaign, Job, ResultRow)]
-    for table in (Event, ResultRow, Job, Lane, Campaign):
-        session.execute(delete(table))
+    if session.connection().dialect.name == "postgresql":
+        # A DELETE would look for the jobs of each lane among all of them: a minute for 5 000 lanes of 100 000 jobs.
+        session.execute(text("TRUNCATE campaigns, lanes, jobs, results, events"))
+    else:
+        for table in (Event, ResultRow, Job, Lane, Campaign):
+            session.execute(delete(table))
     return counts[0], counts[1], counts[2]

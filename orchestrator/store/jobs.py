@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane
 from shared.errors import NotFound
-from shared.jobs import CampaignStatus, JobStatus
+from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
@@ -63,7 +63,9 @@ def page(
         statement = statement.where(col(Job.worker_id) == worker_id)
     if since is not None:
         statement = statement.where(col(Job.created_at) >= since)
-    if after is not None:
+    if after is not None and after[0] == campaign_id:
+        statement = statement.where(col(Job.number) > after[1])  # SQLite would begin at 1 for a pair
+    elif after is not None:
         statement = statement.where(tuple_(col(Job.campaign_id), col(Job.number)) > tuple_(*after))
     return list(session.scalars(statement))
 
@@ -193,10 +195,8 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
 
 
 def unfinished_among(session: Session, job_ids: Iterable[str]) -> set[str]:
-    statement = select(col(Job.id)).where(
-        col(Job.id).in_(list(job_ids)), or_(col(Job.status) == JobStatus.PENDING, col(Job.status) == JobStatus.RUNNING)
-    )
-    return set(session.scalars(statement))
+    statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(list(job_ids)))
+    return {job_id for job_id, status in session.execute(statement) if JobStatus(status) not in TERMINAL}
 
 
 def queued_too_long(session: Session, now: datetime, limit: int = 1_000) -> list[tuple[str, int, str]]:

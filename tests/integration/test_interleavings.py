@@ -16,6 +16,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.models import path_of, store_model
 from orchestrator.operations.record import record
+from orchestrator.operations.reset import reset
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
 from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
@@ -24,7 +25,7 @@ from shared.errors import IllegalTransition, InvalidInput
 from shared.ids import job_id
 from shared.jobs import JobStatus
 from tests.integration.reports import result
-from tests.integration.test_way_of_a_job import counters
+from tests.integration.test_way_of_a_job import counters, events
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
@@ -129,3 +130,30 @@ def test_a_campaign_whose_files_cannot_be_written_holds_up_no_other(ctx: Context
     assert finish_ended(ctx) == 0
     (ctx.settings.outputs_dir / bad / "plots").unlink()
     assert finish_ended(ctx) == 1
+
+
+def test_a_reset_forgets_everything_while_work_is_running(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=30).campaign
+    reports = [result(job_id(campaign.id, number)) for number in range(1, 31)]
+    record(ctx, reports[:5])
+    with ThreadPoolExecutor() as pool:
+        recording = [pool.submit(record, ctx, reports[start : start + 5]) for start in range(5, 30, 5)]
+        cleared = pool.submit(reset, ctx)
+        for one in recording:
+            assert {verdict for *_, verdict in one.result(30).answers} <= {"recorded", "unwanted"}
+        assert cleared.result(30).campaigns == 1
+    reset(ctx)
+    [(*_, verdict)] = record(ctx, reports[:1]).answers
+    assert verdict == "unwanted"
+    assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 0}
+    assert submit(jobs=1).campaign.total_jobs == 1
+
+
+def test_a_large_campaign_is_cancelled_with_its_history(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=60).campaign
+    record(ctx, [result(job_id(campaign.id, 1))])
+    assert cancel_campaign(ctx, campaign.id)[1] == 59
+    assert counters(ctx, campaign) == {"complete": 1, "cancelled": 59}
+    assert [events(ctx, campaign, number) for number in (1, 2, 60)] == [["complete"], ["cancelled"], ["cancelled"]]
