@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,3 +33,21 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
     max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
     log_level: str = Field(default="info", description="debug, info, warning or error")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        """`postgres://` and `postgresql://`, as hosting providers write it, mean the driver that is installed."""
+        scheme, separator, rest = url.partition("://")
+        if separator and scheme in ("postgres", "postgresql"):
+            return f"postgresql+psycopg://{rest}"
+        if not separator or scheme not in ("sqlite", "postgresql+psycopg"):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return url
+
+    @field_validator("redis_url", "worker_redis_url")
+    @classmethod
+    def _known_broker(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url

@@ -24,6 +24,9 @@ from shared.errors import Unavailable
 T = TypeVar("T")
 
 TRANSIENT_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, deadlock detected
+UNDEFINED_SQLSTATES = frozenset({"42P01", "42703"})  # no such table, no such column
+READ_ONLY = "25006"  # a standby, or a failover that is not over
+MIGRATE = "run `python -m orchestrator.cli migrate`"
 MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000
 
@@ -112,9 +115,24 @@ def _as_unavailable() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise Unavailable("the database has no free connection; try again in a moment") from error
-    except OperationalError as error:
-        raise Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}; try again in a moment") from error
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if not _is_away(error):
             raise
-        raise Unavailable("the connection to the database was lost; try again in a moment") from error
+        if _has_other_tables(error):
+            raise Unavailable(f"the database is not at this version's revision ({_reason(error)}): {MIGRATE}") from error
+        raise Unavailable(f"the database does not answer: {_reason(error)}; try again in a moment") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the database, and not what was asked of it, is what is wrong."""
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, OperationalError) or error.connection_invalidated or state == READ_ONLY or _has_other_tables(error)
+
+
+def _has_other_tables(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    return state in UNDEFINED_SQLSTATES or str(error.orig).startswith(("no such table", "no such column"))
+
+
+def _reason(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
 from orchestrator.store import tables as _tables  # noqa: F401 (registers the tables)
-from orchestrator.store.database import Store
+from orchestrator.store.database import MIGRATE, Store
 from shared.errors import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -60,7 +60,7 @@ def require_current(store: Store) -> None:
     """
     found = current(store)
     if found != newest():
-        raise Unavailable(f"the database is at revision {found}, this version needs {newest()}: run `python -m orchestrator.cli migrate`")
+        raise Unavailable(f"the database is at revision {found}, this version needs {newest()}: {MIGRATE}")
 
 
 def differences(store: Store) -> list[Any]:
