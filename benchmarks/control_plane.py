@@ -53,7 +53,10 @@ def plane() -> Iterator[tuple[Context, str]]:
         port = free_port()
         made = ControlPlane(
             Settings(
-                redis_url=redis_server.url, database_url=postgres.create_database("bench"), outputs_dir=Path(outputs), models_dir=Path(outputs)
+                redis_url=redis_server.url,
+                database_url=postgres.create_database("bench"),
+                outputs_dir=Path(outputs),
+                models_dir=Path(outputs),
             )
         )
         made.prepare(migrating=True)
