@@ -29,7 +29,8 @@ def _settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise typer.BadParameter(f"FLEETMARK_{name}: {first["msg"].removeprefix("Value error, ")}, not {first['input']!r}") from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"FLEETMARK_{name}: {why}, not {first['input']!r}") from error
 
 
 def _log(settings: Settings) -> None:
