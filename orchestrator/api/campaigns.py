@@ -16,7 +16,8 @@ from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_recipe, submit_short
-from orchestrator.store.listings import JobHead, campaign, campaign_page, job_heads
+from orchestrator.store import campaigns, jobs
+from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
 from shared.errors import BadRequest, InvalidInput
 from shared.jobs import CampaignStatus
@@ -147,7 +148,7 @@ def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit 
     """Campaigns, newest first."""
     key = decode_cursor(cursor, str)
     with ctx.store.read() as session:
-        found = campaign_page(session, status=status, before=key[0] if key else None, limit=limit + 1)
+        found = campaigns.page(session, status=status, before=key[0] if key else None, limit=limit + 1)
         shown = [_brief(one) for one in found[:limit]]
     more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
     return JSONResponse({"count": len(shown), "campaigns": shown, "next_cursor": more})
@@ -163,10 +164,10 @@ def get_campaign(
 
 def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> dict[str, Any]:
     with ctx.store.read() as session:
-        found = campaign(session, campaign_id)
+        found = campaigns.get(session, campaign_id)
         content = _brief(found) | {"notes": found.notes, "labels": found.labels}
         if first is not None:
-            heads = job_heads(session, campaign_id, limit=first + 1)
+            heads = jobs.heads(session, campaign_id, limit=first + 1)
             content["jobs"] = [_job_brief(head) for head in heads[:first]]
             content["jobs_cursor"] = encode_cursor(campaign_id, heads[first - 1].number) if len(heads) > first else None
     return content

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
+from sqlmodel import col
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 
 from orchestrator.api.context import Ctx
@@ -18,12 +19,12 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.finish import row_of
 from orchestrator.reports.rows import Row
 from orchestrator.reports.tables import csv_line, stream_csv_lines, table_format
-from orchestrator.store.listings import campaign, ended_page, jobs_by_number
+from orchestrator.store import campaigns, jobs, results
+from orchestrator.store.tables import Job, ResultRow
 from shared.errors import NotFound
 
 router = APIRouter(prefix="/api", tags=["results"])
 
-PAGE = 1_000  # jobs looked at, and rows in memory, at a time
 _FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
 _TABLE = {
     "description": "One row a job that has ended.",
@@ -55,33 +56,33 @@ def get_results(
     """The rows of the jobs that have ended, streamed; while others run, that is not all of them."""
     table = table_format(format)
     with ctx.store.read() as session:
-        total = campaign(session, campaign_id).total_jobs
+        total = campaigns.get(session, campaign_id).total_jobs
     content = stream_csv_lines(_lines(ctx, campaign_id, total)) if table.suffix == "csv" else table.stream(_rows(ctx, campaign_id, total))
     headers = {"Content-Disposition": f'attachment; filename="{campaign_id}_results.{table.suffix}"'}
     return StreamingResponse(content, media_type=table.media_type, headers=headers)
 
 
 def _lines(ctx: Context, campaign_id: str, total: int) -> Iterator[str]:
-    for kept, made in _ended(ctx, campaign_id, "line", total):
+    for kept, made in _ended(ctx, campaign_id, col(ResultRow.line), total):
         yield kept if made is None else csv_line(made)
 
 
 def _rows(ctx: Context, campaign_id: str, total: int) -> Iterator[Row]:
-    for kept, made in _ended(ctx, campaign_id, "row", total):
+    for kept, made in _ended(ctx, campaign_id, col(ResultRow.row), total):
         yield kept if made is None else made
 
 
-def _ended(ctx: Context, campaign_id: str, column: str, total: int) -> Iterator[tuple[Any, Row | None]]:
+def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[tuple[Any, Row | None]]:
     """What was kept for each ended job, or the row made now for one that no device answered for.
 
     A session a page: a slow reader holds no connection.
     """
-    for after in range(0, total, PAGE):
+    for after in range(0, total, results.PAGE):
         with ctx.store.read() as session:
-            page = ended_page(session, campaign_id, column, after=after, limit=PAGE)
-            unanswered = [item.number for item in page if item.kept is None]
-            made = {number: row_of(job) for number, job in jobs_by_number(session, campaign_id, unanswered).items()} if unanswered else {}
-        yield from ((item.kept, made.get(item.number)) for item in page)
+            page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
+            unanswered = [number for number, kept in page if kept is None]
+            made = {number: row_of(job) for number, job in jobs.by_number(session, campaign_id, unanswered).items()} if unanswered else {}
+        yield from ((kept, made.get(number)) for number, kept in page)
 
 
 @router.get("/results/files", response_model=ResultFiles)

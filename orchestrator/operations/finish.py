@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col
@@ -18,7 +19,7 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.rows import EndedJob, Row, csv_row
 from orchestrator.store import campaigns, results
-from orchestrator.store.tables import Campaign, Job
+from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.errors import Unavailable
 from shared.jobs import CampaignStatus, JobStatus
 from shared.protocol.messages import Result
@@ -60,8 +61,7 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         OSError: the outputs folder cannot be written.
     """
     with ctx.store.read() as session:
-        campaign = campaigns.get(session, campaign_id)
-        session.expunge(campaign)
+        campaign = campaigns.get(session, campaign_id, recipe=True)
         paths = write_campaign(ctx.settings.outputs_dir, _bundle(session, campaign, ctx.clock.now()))
 
     def write(session: Session) -> None:
@@ -80,30 +80,36 @@ def _bundle(session: Session, campaign: Campaign, now: datetime) -> CampaignBund
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(session, campaign.id),
+        jobs=_records(session, campaign),
         notes=campaign.notes,
         labels=campaign.labels,
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )
 
 
-def _records(session: Session, campaign_id: str) -> Iterator[JobRecord]:
-    for job, row, result in results.ended(session, campaign_id, whole=True):
-        yield JobRecord(
-            job_id=job.id,
-            status=JobStatus(job.status),
-            compute_unit=job.compute_unit,
-            workload=workload_of(job),
-            attempt=job.attempt,
-            capability=job.capability,
-            worker_id=job.worker_id,
-            error=job.error or "",
-            created_at=job.created_at,
-            started_at=job.started_at,
-            ended_at=job.ended_at,
-            row=row or row_of(job),
-            result=Result.model_validate(result) if result is not None else None,
-        )
+def _records(session: Session, campaign: Campaign) -> Iterator[JobRecord]:
+    for after in range(0, campaign.total_jobs, results.PAGE):
+        for job, row, result in results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after):
+            yield _record(job, row, result)
+        session.expunge_all()
+
+
+def _record(job: Job, row: Row | None, result: dict[str, Any] | None) -> JobRecord:
+    return JobRecord(
+        job_id=job.id,
+        status=JobStatus(job.status),
+        compute_unit=job.compute_unit,
+        workload=workload_of(job),
+        attempt=job.attempt,
+        capability=job.capability,
+        worker_id=job.worker_id,
+        error=job.error or "",
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        row=row or row_of(job),
+        result=Result.model_validate(result) if result is not None else None,
+    )
 
 
 def row_of(job: Job) -> Row:
@@ -121,8 +127,3 @@ def row_of(job: Job) -> Row:
             error=job.error or "",
         )
     )
-
-
-def ended_rows(session: Session, campaign_id: str) -> Iterator[Row]:
-    """CSV rows of the jobs that have ended so far, in the order of the jobs; memory does not grow with their number."""
-    return (row or row_of(job) for job, row, _ in results.ended(session, campaign_id))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus
 
+# A recipe may list 100 000 jobs: whoever shows a campaign does not read it.
+_WITHOUT_RECIPE = defer(col(Campaign.recipe), raiseload=True)  # type: ignore[arg-type]  # SQLModel types columns as values
 
-def get(session: Session, campaign_id: str, *, lock: bool = False) -> Campaign:
-    """
+
+def get(session: Session, campaign_id: str, *, recipe: bool = False) -> Campaign:
+    """A campaign, without its recipe unless it is asked for.
+
     Raises:
         NotFound: no such campaign.
     """
     statement = select(Campaign).where(col(Campaign.id) == campaign_id)
-    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    found = session.scalars(statement if recipe else statement.options(_WITHOUT_RECIPE)).one_or_none()
     if found is None:
         raise NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
     return found
@@ -27,8 +32,8 @@ def by_idempotency_key(session: Session, key: str) -> Campaign | None:
 
 
 def page(session: Session, *, status: str | None = None, before: str | None = None, limit: int = 100) -> list[Campaign]:
-    """Campaigns, newest first (ids sort by time), from behind `before`."""
-    statement = select(Campaign).order_by(col(Campaign.id).desc()).limit(limit)
+    """Campaigns without their recipes, newest first (ids sort by time), from behind `before`."""
+    statement = select(Campaign).options(_WITHOUT_RECIPE).order_by(col(Campaign.id).desc()).limit(limit)
     if status is not None:
         statement = statement.where(col(Campaign.status) == status)
     if before is not None:

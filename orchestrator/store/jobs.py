@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, insert, or_, select, text, tuple_, update
 from sqlmodel import Session, col
@@ -30,6 +30,20 @@ class Waiting:
     campaign_id: str
     priority: int
     jobs: int
+
+
+class JobHead(NamedTuple):
+    """A job as a list of its campaign's shows it."""
+
+    number: int
+    job_id: str
+    compute_unit: str
+    status: str
+    model: str
+    capability: str | None
+    worker_id: str | None
+    attempt: int
+    error: str | None
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -68,6 +82,25 @@ def page(
     elif after is not None:
         statement = statement.where(tuple_(col(Job.campaign_id), col(Job.number)) > tuple_(*after))
     return list(session.scalars(statement))
+
+
+def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 100) -> list[JobHead]:
+    """Jobs of a campaign in their order, behind number `after`. Columns, not objects: a tenth of the time.
+
+    Numbers run from 1 without gaps, so the page is a range of them: right after a large campaign was written, PostgreSQL
+    has no statistics of it yet and would sort all of it for a plain LIMIT.
+    """
+    columns: list[Any] = [
+        *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error)
+    ]
+    number = col(Job.number)
+    statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)
+    return [JobHead(*item) for item in session.execute(statement)]
+
+
+def by_number(session: Session, campaign_id: str, numbers: list[int]) -> dict[int, Job]:
+    statement = select(Job).where(col(Job.campaign_id) == campaign_id, col(Job.number).in_(numbers))
+    return {job.number: job for job in session.scalars(statement)}
 
 
 def history(session: Session, job_id: str) -> list[Event]:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import insert, null, select
+from sqlalchemy import insert, select
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Job, ModelFile, ResultRow
 from shared.errors import NotFound
 from shared.jobs import TERMINAL
 
-PAGE = 2_000  # rows held in memory while streaming
-
-
-class EndedJob(NamedTuple):
-    """An ended job and, when it has one, the row and the whole of its result."""
-
-    job: Job
-    row: dict[str, Any] | None
-    result: dict[str, Any] | None
+PAGE = 1_000  # jobs looked at, and rows in memory, at a time
 
 
 def get(session: Session, job_id: str) -> ResultRow | None:
@@ -32,29 +24,22 @@ def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         session.connection().execute(insert(ResultRow.__table__), rows)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
-def ended(session: Session, campaign_id: str, *, whole: bool = False) -> Iterator[EndedJob]:
-    """Ended jobs of a campaign in their order, a page at a time: memory does not grow with the campaign.
+def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) -> list[Any]:
+    """Columns of the ended jobs, and of their results, among the `PAGE` numbers behind `after`, in the order of the jobs.
 
-    Args:
-        whole: with the whole result beside the CSV row.
+    A job that no device answered for has no result: None. Numbers run from 1 without gaps, so a page is a range of them,
+    which PostgreSQL finds without statistics of a campaign that was written a moment ago.
     """
-    columns: list[Any] = [Job, col(ResultRow.row), col(ResultRow.result) if whole else null()]
-    after = 0
-    while True:
-        statement = (
-            select(*columns)
-            .select_from(Job)
-            .outerjoin(ResultRow, col(ResultRow.job_id) == col(Job.id))
-            .where(col(Job.campaign_id) == campaign_id, col(Job.number) > after, col(Job.status).in_([str(s) for s in TERMINAL]))
-            .order_by(col(Job.number))
-            .limit(PAGE)
-        )
-        found = session.execute(statement).all()
-        yield from (EndedJob(*item) for item in found)
-        if len(found) < PAGE:
-            return
-        after = found[-1][0].number
-        session.expunge_all()
+    number = col(Job.number)
+    statement = (
+        select(*columns)
+        .select_from(Job)
+        .outerjoin(ResultRow, col(ResultRow.job_id) == col(Job.id))
+        .where(col(Job.campaign_id) == campaign_id, number > after, number <= after + PAGE)
+        .where(col(Job.status).in_([str(status) for status in TERMINAL]))
+        .order_by(number)
+    )
+    return list(session.execute(statement))
 
 
 def model(session: Session, sha256: str) -> ModelFile:

@@ -11,10 +11,10 @@ import redis
 from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
-from orchestrator.operations.finish import ended_rows, finish_ended
+from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
-from orchestrator.store import campaigns, jobs
+from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Campaign, Job
 from shared.clock import FakeClock
 from shared.errors import Conflict, IllegalTransition, InvalidInput
@@ -119,8 +119,9 @@ def test_a_result_is_recorded_once_and_answered(ctx: Context, submit: Submit, re
         assert client.hgetall(keys.answers(WORKER)) == {f"{name}/1": "recorded"}
     with ctx.store.read() as session:
         assert campaigns.get(session, campaign.id).status == "completed"
-        rows = list(ended_rows(session, campaign.id))
-    assert [(row["Status"], row["InferenceMsMedian"]) for row in rows] == [("Complete", 1.1)]
+        kept = results.get(session, name)
+        assert kept is not None
+        assert (kept.row["Status"], kept.row["InferenceMsMedian"]) == ("Complete", 1.1)
     folder = ctx.settings.outputs_dir / campaign.id
     assert (folder / "samples" / f"{name}.npz").read_bytes() == b"raw samples"
 
