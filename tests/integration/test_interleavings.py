@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import pytest
 from sqlmodel import Session
 
 from orchestrator.consumer.inbox import Inbox
-from orchestrator.operations.cancel import cancel_campaign
+from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.models import path_of, store_model
 from orchestrator.operations.record import record
@@ -21,10 +23,11 @@ from orchestrator.operations.submit import ShortCampaign, Submitted, submit_shor
 from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import ModelFile
+from orchestrator.watch.sweep import Memory, sweep
 from shared.errors import IllegalTransition, InvalidInput
 from shared.ids import job_id
 from shared.jobs import JobStatus
-from tests.integration.reports import result
+from tests.integration.reports import handed_back, result, started
 from tests.integration.test_way_of_a_job import counters, events
 
 Submit = Callable[..., Submitted]
@@ -157,3 +160,33 @@ def test_a_large_campaign_is_cancelled_with_its_history(ctx: Context, submit: Su
     assert cancel_campaign(ctx, campaign.id)[1] == 59
     assert counters(ctx, campaign) == {"complete": 1, "cancelled": 59}
     assert [events(ctx, campaign, number) for number in (1, 2, 60)] == [["complete"], ["cancelled"], ["cancelled"]]
+
+
+def test_everything_at_once_leaves_counters_that_equal_the_rows(ctx: Context, submit: Submit, register: Register) -> None:
+    worker = register()
+    made = [submit(jobs=40).campaign for _ in range(3)]
+    names = [job_id(campaign.id, number) for number in range(1, 41) for campaign in made]
+
+    def quietly(work: Callable[[], object]) -> None:
+        with contextlib.suppress(IllegalTransition):
+            work()
+
+    turns: list[Callable[[], object]] = []
+    for start in range(0, len(names), 10):
+        some = names[start : start + 10]
+        turns += [
+            lambda some=some: record(ctx, [started(name, worker_id=worker) for name in some]),  # type: ignore[misc]  # a default binds it
+            lambda some=some: record(ctx, [handed_back(name) for name in some[:3]]),  # type: ignore[misc]  # as above
+            lambda some=some: record(ctx, [result(name, worker_id=worker) for name in reversed(some)]),  # type: ignore[misc]  # as above
+            lambda some=some: cancel_job(ctx, some[5]),  # type: ignore[misc]  # as above
+            lambda: top_up(ctx),
+            lambda: sweep(ctx, Memory(), may_condemn=True),
+        ]
+    turns.insert(20, lambda: cancel_campaign(ctx, made[1].id))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(quietly, turns))
+    for campaign in made:
+        assert sum(counters(ctx, campaign).values()) == 40
+    record(ctx, [result(name, worker_id=worker) for name in names])
+    for campaign in made:
+        assert counters(ctx, campaign).keys() <= {"complete", "cancelled"}
