@@ -19,7 +19,7 @@ from shared.protocol.messages import REPORT, HandBack, Result, Started
 
 log = logging.getLogger(__name__)
 
-BATCH = 200
+BATCH = 500
 IDLE_S = 1.0  # how soon a stop is noticed
 BACKOFF_S = 1.0
 

@@ -45,12 +45,12 @@ def keep_artifacts(ctx: Context, report: Result) -> None:
         source = _checked(ctx, report, name, artifact, target)
         if source is None:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
         if name == LOG:
             content = source.read_bytes() if isinstance(source, Path) else source
             _write(target, _merged(target, report.attempt, content), durable=False)
         elif isinstance(source, Path):
             _sync(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
         else:
             _write(target, source, durable=True)  # the record: on disk before the worker drops its copy
@@ -60,7 +60,9 @@ def keep_artifacts(ctx: Context, report: Result) -> None:
 def drop_uploads(ctx: Context, report: Result) -> None:
     """Forget what was uploaded for a result that is kept, or that nobody wants."""
     for name in ACCEPTED:
-        upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name).unlink(missing_ok=True)
+        artifact = report.artifacts.get(name)
+        if artifact is not None and artifact.inline is None:
+            upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name).unlink(missing_ok=True)
 
 
 def _campaign_of(report: Result) -> str:
@@ -113,10 +115,23 @@ def _attempt_of(line: bytes) -> int | None:
 
 
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    with part.open("wb") as file:
+    """Write a file; what is there already is replaced whole or not at all.
+
+    A new one needs no such care, and a fleet writes thousands of them: cut short, it is sent again and then replaced.
+    """
+    try:
+        _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=durable)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content, durable=durable)
+    except FileExistsError:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        _fill(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=durable)
+        part.replace(path)
+
+
+def _fill(descriptor: int, content: bytes, *, durable: bool) -> None:
+    with open(descriptor, "wb", buffering=0) as file:
         file.write(content)
         if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
+            os.fsync(descriptor)

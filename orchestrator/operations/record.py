@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +23,16 @@ from orchestrator.operations.dispatching import top_up
 from orchestrator.reports.rows import EndedJob, csv_row
 from orchestrator.reports.tables import csv_line
 from orchestrator.store import results
+from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
+from orchestrator.store.tables import ResultRow
 from shared.errors import Unavailable
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, HandBack, Result, Started
 
 log = logging.getLogger(__name__)
+
+WRITERS = 2  # creating a small file is the kernel's work for most of its time
 
 
 @dataclass
@@ -66,13 +72,22 @@ def _keep_files(ctx: Context, outcome: Recorded) -> set[tuple[str, int]]:
     Outside of the transaction, which others wait for. A result whose files are not there is not answered: its worker
     keeps them and sends it again.
     """
+
     failed: set[tuple[str, int]] = set()
+
+    def keep(reports: list[Result]) -> None:
+        for report in reports:
+            try:
+                keep_artifacts(ctx, report)
+            except OSError as error:
+                failed.add((report.job_id, report.attempt))
+                log.warning("the files of %s wait at their worker: %s; free some space, or make the folder writable", report.job_id, error)
+
+    by_job: dict[str, list[Result]] = defaultdict(list)  # one log for all attempts of a job: they go one after the other
     for report in outcome.kept:
-        try:
-            keep_artifacts(ctx, report)
-        except OSError as error:
-            failed.add((report.job_id, report.attempt))
-            log.warning("the files of %s wait at their worker: %s; free some space, or make the folder writable", report.job_id, error)
+        by_job[report.job_id].append(report)
+    with ThreadPoolExecutor(WRITERS) as writers:
+        deque(writers.map(keep, by_job.values()), maxlen=0)  # what else goes wrong is raised here
     for report in outcome.dropped:
         drop_uploads(ctx, report)
     return failed
@@ -96,7 +111,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
             verdict = _result(session, ctx, moves, job, report, outcome)
             outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
             (outcome.kept if verdict == RECORDED else outcome.dropped).append(report)
-    results.insert_many(session, list(outcome.rows.values()))
+    insert_many(session, ResultRow, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome
 

@@ -18,8 +18,9 @@ from orchestrator.domain.planning import Plan, PlannedJob, plan_recipe, unmeetab
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.models import resolve_model
-from orchestrator.store import campaigns, jobs
-from orchestrator.store.tables import Campaign, Lane
+from orchestrator.store import campaigns
+from orchestrator.store.bulk import insert_many
+from orchestrator.store.tables import Campaign, Job, Lane
 from shared.errors import Conflict, Unavailable
 from shared.ids import job_id, new_campaign_id
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
@@ -154,7 +155,7 @@ def _accept(ctx: Context, plan: Plan, request_hash: str, idempotency_key: str | 
         lanes = _lanes(session, campaign_id, plan.jobs)
         alike = {id(job): _columns(campaign, job, lanes) for job in {id(job): job for job in plan.jobs}.values()}
         rows = [{"id": job_id(campaign_id, number), "number": number, **alike[id(job)]} for number, job in enumerate(plan.jobs, start=1)]
-        jobs.insert_many(session, rows)
+        insert_many(session, Job, rows)
         return campaign
 
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import bindparam, func, or_, select, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane
@@ -17,9 +16,6 @@ from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
-
-INSERT_BATCH = 5_000
-_INSERT_DOCUMENT = text("INSERT INTO jobs SELECT * FROM json_populate_recordset(NULL::jobs, CAST(:rows AS json))")
 
 
 @dataclass(frozen=True)
@@ -111,21 +107,6 @@ def lane_of(session: Session, job: Job) -> Lane:
     lane = session.get(Lane, job.lane_id)
     assert lane is not None, "a foreign key holds it"
     return lane
-
-
-def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert job rows in batches, past the unit of work: 10 000 objects would cost seconds.
-
-    PostgreSQL takes a batch as one JSON document: a statement a row costs it 5 times as long.
-    """
-    connection = session.connection()
-    for start in range(0, len(rows), INSERT_BATCH):
-        batch = rows[start : start + INSERT_BATCH]
-        if connection.dialect.name == "postgresql":
-            document = json.dumps(batch, default=lambda moment: moment.isoformat())
-            connection.execute(_INSERT_DOCUMENT, {"rows": document})
-        else:
-            connection.execute(insert(Job.__table__), batch)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
 def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None = None) -> list[tuple[Lane, int]]:

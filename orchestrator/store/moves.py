@@ -6,27 +6,23 @@ each other.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, bindparam, case, insert, select, text, update
+from sqlalchemy import CursorResult, bindparam, case, select, update
 from sqlmodel import Session, col
 
 from orchestrator.domain.lifecycle import check_step
+from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Event, Job
 from shared.errors import IllegalTransition
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 ID_BATCH = 5_000  # ids in one statement
-MANY = 20  # jobs with the same change, and events, from which on they are written together
-_EVENT = "at, job_id, attempt, kind, worker_id, detail"
-_INSERT_EVENTS = text(
-    f"INSERT INTO events ({_EVENT}) SELECT {_EVENT} FROM jsonb_populate_recordset(NULL::events, CAST(:rows AS jsonb))"  # noqa: S608 (a constant)
-)
+MANY = 20  # jobs with the same change, from which on they are written together
 
 
 @dataclass
@@ -146,17 +142,8 @@ class Moves:
                 .values({name: bindparam(f"b_{name}") for name in names})
             )
             _require(connection.execute(statement, rows).rowcount, len(rows))
-        self._insert_events()
+        insert_many(self._session, Event, self._events)
         return [campaign_id for campaign_id in sorted(self._deltas) if self._count(campaign_id, self._deltas[campaign_id])]
-
-    def _insert_events(self) -> None:
-        connection = self._session.connection()
-        if connection.dialect.name == "postgresql" and len(self._events) >= MANY:
-            for start in range(0, len(self._events), ID_BATCH):  # one document costs a fraction of a statement a row
-                rows = json.dumps(self._events[start : start + ID_BATCH], default=lambda moment: moment.isoformat())
-                connection.execute(_INSERT_EVENTS, {"rows": rows})
-        elif self._events:
-            connection.execute(insert(Event.__table__), self._events)  # type: ignore[attr-defined]  # as above
 
     def _update_all(self, job_ids: Sequence[str], seen: str, changes: dict[str, Any]) -> None:
         for start in range(0, len(job_ids), ID_BATCH):

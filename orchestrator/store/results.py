@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Job, ModelFile, ResultRow
@@ -17,11 +16,6 @@ PAGE = 1_000  # jobs looked at, and rows in memory, at a time
 
 def get(session: Session, job_id: str) -> ResultRow | None:
     return session.get(ResultRow, job_id)
-
-
-def insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        session.connection().execute(insert(ResultRow.__table__), rows)  # type: ignore[attr-defined]  # untyped in SQLModel
 
 
 def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) -> list[Any]:

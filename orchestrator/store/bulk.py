@@ -1,0 +1,37 @@
+"""Many rows at once, past the unit of work: 10 000 objects would cost seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, insert, text
+from sqlmodel import Session, SQLModel
+
+BATCH = 5_000
+
+
+def insert_many(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all name the same columns; the others are empty or the database's default.
+
+    PostgreSQL takes a batch as one JSON document: a statement a row costs it five times as long.
+    """
+    target: Table = table.__table__  # type: ignore[attr-defined]  # untyped in SQLModel
+    connection = session.connection()
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        if connection.dialect.name != "postgresql":
+            connection.execute(insert(target), batch)
+            continue
+        columns = ", ".join(batch[0])
+        source = f"json_populate_recordset(NULL::{target.name}, CAST(:rows AS json))"
+        statement = f"INSERT INTO {target.name} ({columns}) SELECT {columns} FROM {source}"  # noqa: S608 (names of our own)
+        connection.execute(text(statement), {"rows": json.dumps(batch, default=_iso)})
+
+
+def _iso(value: object) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{value!r} is no JSON")
+    return value.isoformat()
