@@ -26,9 +26,10 @@ from sqlmodel import Session
 
 from orchestrator.reports.rows import EndedJob, Row, csv_row
 from orchestrator.reports.tables import csv_line, stream_csv
-from orchestrator.store import Store, jobs, results
+from orchestrator.store import Store
+from orchestrator.store.bulk import insert_many
 from orchestrator.store.schema import migrate
-from orchestrator.store.tables import Campaign, Lane
+from orchestrator.store.tables import Campaign, Job, Lane, ResultRow
 from shared.ids import job_id, new_campaign_id
 from shared.jobs import CampaignStatus, JobStatus
 from shared.measurements import Noise, RawRepeat
@@ -93,9 +94,9 @@ def fill(store: Store, count: int) -> str:
 
         def batch(session: Session, first: int = start) -> None:
             numbers = {number: job_id(campaign_id, number) for number in range(first, min(first + BATCH, count + 1))}
-            jobs.insert_many(session, [{"id": name, "number": number, **facts, **job} for number, name in numbers.items()])
+            insert_many(session, Job, [{"id": name, "number": number, **facts, **job} for number, name in numbers.items()])
             kept = {"row": row, "line": line, "result": {}, "recorded_at": NOW}
-            results.insert_many(session, [{"job_id": name, "number": number, **kept, **facts} for number, name in numbers.items()])
+            insert_many(session, ResultRow, [{"job_id": name, "number": number, **kept, **facts} for number, name in numbers.items()])
 
         store.transact(batch)
     return campaign_id

@@ -1,0 +1,117 @@
+"""What a job costs beyond its own loading, warming up and inferring: the whole system, over HTTP and a real Redis.
+
+    python -m benchmarks.job_overhead
+
+A campaign of 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 and with 5 repeats a job. The overhead is
+(wall - all timed loads - all warm-ups - all timed inferences) / jobs; limits 0.25 s and 0.5 s. It holds the fork of each
+process, the noise probe, heartbeats, the queue both ways, the store and the files.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from tests.servers import RedisServer, free_port, server_folder
+
+JOBS = 20
+INFERENCES = 100
+LIMITS_S = {1: 0.25, 5: 0.5}
+
+
+def squeezenet() -> Path:
+    package = find_spec("onnx")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "backend" / "test" / "data" / "light" / "light_squeezenet.onnx"
+
+
+@contextmanager
+def system(folder: Path) -> Iterator[str]:
+    """Redis, orchestrator on SQLite, one worker; the API's address."""
+    with server_folder() as redis_folder:
+        redis = RedisServer(redis_folder)
+        redis.start()
+        host = f"http://127.0.0.1:{free_port()}"
+        places = {"DATABASE_URL": f"sqlite:///{folder}/fleetmark.db", "OUTPUTS_DIR": folder / "outputs", "MODELS_DIR": folder / "models"}
+        places |= {
+            "REDIS_URL": redis.url,
+            "WORKER_STATE_DIR": folder / "worker",
+            "WORKER_LOCK_FILE": folder / "lock",
+            "LOG_LEVEL": "warning",
+        }
+        environment = os.environ | {f"FLEETMARK_{name}": str(value) for name, value in places.items()}
+        environment.pop("FLEETMARK_HOST", None)
+        serve = [sys.executable, "-m", "orchestrator.cli", "serve", "--port", host.rpartition(":")[2]]
+        work = [sys.executable, "-m", "worker.cli", "start", "--host", host, "--http-port", "0"]
+        parts = [subprocess.Popen(command, env=environment) for command in (serve, work)]
+        try:
+            wait_for_a_worker(host)
+            yield host
+        finally:
+            for part in reversed(parts):
+                part.terminate()
+                part.wait()
+            redis.stop()
+
+
+def wait_for_a_worker(host: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if httpx.get(f"{host}/api/workers").json()["count"]:
+                return
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
+def run(host: str, repeats: int) -> tuple[str, float]:
+    """Submit and wait; the campaign and the seconds from the POST to its end."""
+    job = {"compute_unit": "cpu.onnx", "num_inference_runs": INFERENCES, "runs_per_job": repeats}
+    begin = time.perf_counter()
+    campaign = httpx.post(f"{host}/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
+    while True:
+        seen = httpx.get(f"{host}/api/campaigns/{campaign}", params={"jobs": "false"}).json()
+        if seen["status"] != "running":
+            elapsed = time.perf_counter() - begin
+            assert seen["completed_jobs"] == JOBS, seen
+            return campaign, elapsed
+        time.sleep(0.02)
+
+
+def timed_s(samples: Path) -> float:
+    """Everything that was timed in a campaign: loads, warm-ups, inferences, in seconds."""
+    total = 0
+    for file in samples.glob("*.npz"):
+        with np.load(file, allow_pickle=False) as arrays:
+            total += sum(int(arrays[name].sum()) for name in arrays.files if name.endswith("_ns"))
+    return total / 1e9
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, system(Path(name)) as host:
+        run(host, 1)  # the model is fetched, the guard has imported
+        for repeats, limit in LIMITS_S.items():
+            campaign, wall = run(host, repeats)
+            timed = timed_s(Path(name) / "outputs" / campaign / "samples")
+            cost = (wall - timed) / JOBS
+            print(
+                f"{JOBS} jobs of {repeats} repeat(s): {wall:.1f} s, of them {timed:.1f} s timed: "
+                f"{cost:.3f} s a job ({cost / limit:.2f} of the {limit} s limit)"
+            )
+
+
+if __name__ == "__main__":
+    main()
