@@ -106,7 +106,7 @@ def test_what_is_not_there_is_a_404_in_the_one_shape(api: httpx.Client) -> None:
         ("GET", f"/api/models/{'0' * 64}"),
         ("GET", "/api/models/latest"),
         ("GET", "/api/nowhere"),
-        ("GET", "/"),
+        ("GET", "/favicon.ico"),
     ):
         answer = api.request(method, path)
         assert answer.status_code == 404, (path, answer.text)
