@@ -10,6 +10,7 @@ A check compiles onto a copy of the committed file, so that a newer release of a
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,19 @@ def without_header(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
+def pip_settings() -> dict[str, str]:
+    """What a user has configured for pip, files and environment: `index-url`, `cert` and so on."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True).stdout
+    lines = (line.partition("=") for line in said.splitlines())
+    return {name.rpartition(".")[2]: value.strip("'\"") for name, _, value in lines}
+
+
+def as_uv_reads_it(pip: dict[str, str]) -> dict[str, str]:
+    """The same index and certificates for uv, which reads none of pip's settings."""
+    names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    return {uv: pip[name] for name, uv in names.items() if name in pip}
+
+
 def compile_role(role: str, pins: str, upgrade: bool) -> str:
     """The text of a role's file; `pins` is what is kept of an earlier one.
 
@@ -57,7 +71,8 @@ def compile_role(role: str, pins: str, upgrade: bool) -> str:
         command += [] if role == "dev" else ["--constraint", str(FOLDER / "dev.txt")]
         command += [flag for extra in ROLES[role] for flag in ("--extra", extra)]
         command += ["--upgrade"] if upgrade else []
-        subprocess.run([*command, "pyproject.toml", str(build_in)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        environment = os.environ | as_uv_reads_it(pip_settings())  # noqa: TID251 (a tool's own door)
+        subprocess.run([*command, "pyproject.toml", str(build_in)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
         return header(role) + without_header(output.read_text())
 
 
