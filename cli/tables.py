@@ -71,6 +71,11 @@ def local_time(value: Any) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def work_name(model: str, options: Mapping[str, Any] | None) -> str:
+    """A model with the options it was given, so that the jobs of a sweep can be told apart."""
+    return ", ".join([model, *(f"{name} {value}" for name, value in (options or {}).items())])
+
+
 def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
     """The results of a campaign (rows by the CSV's column names), and notes on what is missing and why."""
     identity = ("FileName", "DeviceName", "ComputeUnits")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cli.client import Client
 from cli.errors import Unreachable
-from cli.tables import STATE_STYLES
+from cli.tables import STATE_STYLES, work_name
 from cli.terminal import err, say
 from shared.clock import Clock, SystemClock
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
@@ -87,7 +87,7 @@ def _view(job: dict[str, Any]) -> JobView:
     done = job["status"] in TERMINAL
     return JobView(
         job_id=job["job_id"],
-        name=f"{job['model']} on {job.get('capability') or job['compute_unit']}",
+        name=f"{work_name(job['model'], job.get('options'))} on {job.get('capability') or job['compute_unit']}",
         status=job["status"],
         stage=str(job.get("stage") or ""),
         progress=1.0 if done else float(job.get("progress") or 0.0),

@@ -16,7 +16,7 @@ from cli.client import Client
 from cli.errors import EXIT_FAILED, EXIT_USAGE
 from cli.options import Host, Json, Limit, Token, connect
 from cli.submission import prepare, read_recipe, submit
-from cli.tables import local_time, results_table, state, table
+from cli.tables import local_time, results_table, state, table, work_name
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
@@ -191,7 +191,11 @@ def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
 
 
 def show_results(client: Client, campaign_id: str) -> None:
-    made, notes = results_table(read_results(client, campaign_id))
+    options = {job["job_id"]: job.get("options") for job in client.pages("jobs", "jobs", campaign=campaign_id)}
+    rows = read_results(client, campaign_id)
+    for row in rows:
+        row["FileName"] = work_name(str(row.get("FileName") or ""), options.get(str(row.get("JobId"))))
+    made, notes = results_table(rows)
     out.print(made)
     for note in notes:
         out.print(note, style="dim")

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from cli.client import Client, is_loopback
 from cli.commands.campaigns import show_results
-from cli.embedded import EVERYWHERE, Plan, Stack, running_stack
+from cli.embedded import EVERYWHERE, Plan, Stack, require_free, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
@@ -249,6 +249,7 @@ def flower(
         )
     if not is_loopback(f"//{bind}") and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
+    require_free(bind, port, "--port")
     from cli.flower import run_flower  # imports Celery: half a second that only this command pays
 
     say(f"Flower: http://{bind}:{port}")

@@ -30,6 +30,7 @@ class JobBody(BaseModel):
     campaign_id: str
     model: str
     compute_unit: str
+    options: dict[str, Any]
     capability: str | None
     status: str
     attempt: int
@@ -124,6 +125,7 @@ def _body(job: Job) -> dict[str, Any]:
         "campaign_id": job.campaign_id,
         "model": job.model_name,
         "compute_unit": job.compute_unit,
+        "options": job.workload.get("options", {}),
         "capability": job.capability,
         "status": job.status,
         "attempt": job.attempt,

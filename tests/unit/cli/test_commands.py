@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +201,15 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
     ):
         app([command, "--help"], standalone_mode=False)
         assert f"fleetmark {command}" in capsys.readouterr().out, command
+
+
+def test_flower_on_a_taken_port_says_how_to_name_another(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = fleetmark("flower", "--redis-url", "redis://127.0.0.1:1/0", "--port", port, folder=tmp_path)
+    assert ended.returncode != 0
+    assert f"port {port} on 127.0.0.1 cannot be used" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr

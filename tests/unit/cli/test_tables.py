@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.tables import local_time, results_table, table
+from cli.tables import local_time, results_table, table, work_name
 
 COMPLETE: dict[str, Any] = {
     "Status": "Complete",
@@ -63,3 +63,8 @@ def test_a_key_leads_down_and_what_is_missing_is_a_dash() -> None:
 def test_times_are_shown_in_this_machines_zone() -> None:
     assert local_time("2026-03-01T12:00:00+00:00") == local_time(1772366400)
     assert local_time("not a time") == "not a time"
+
+
+def test_the_jobs_of_a_sweep_are_told_apart_by_their_options() -> None:
+    assert work_name("yolo.onnx", {"threads": 1, "batch_size": 4}) == "yolo.onnx, threads 1, batch_size 4"
+    assert work_name("yolo.onnx", {}) == work_name("yolo.onnx", None) == "yolo.onnx"
