@@ -17,7 +17,7 @@ from shared.errors import ModelInvalid, ModelUnavailable
 from shared.workloads import Companion, ModelRef
 from tests import onnx_models
 from tests.file_server import FileServer, file_server
-from tests.measuring import LIGHT_MODELS
+from tests.measuring import LIGHT_MODELS, Stages, assignment, supervisor
 from tests.servers import free_port
 from worker.models import FetchedModel, ModelStore
 from worker.models.cache import Cache
@@ -330,3 +330,11 @@ def test_a_cache_that_cannot_be_written_is_a_reason_and_no_traceback(tmp_path: P
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelUnavailable, match="cannot be stored or read on this device"):
         fetch(tmp_path / "file" / "cache", f"{server.url}/model.onnx")
+
+
+def test_what_is_no_model_is_called_by_the_name_its_user_knows(tmp_path: Path) -> None:
+    with file_server(page__onnx=b"<html>not a model</html>") as running, supervisor(tmp_path) as measurer:
+        outcome = measurer.run(assignment(f"{running.url}/page.onnx", capability="cpu.onnx"), Stages())
+    assert (outcome.status, outcome.error_kind) == ("failed", "model_invalid")
+    assert outcome.error.startswith("page.onnx is no ONNX model")
+    assert sha256(b"<html>not a model</html>") not in outcome.error

@@ -250,8 +250,14 @@ class Attempt:
         if facts["code"] != 0 or record is None:
             raise RunnerDied(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
-            raise _ERRORS.get(record.error_kind, JobError)(f"{record.error} ({where}, while {phase})")
+            raise _ERRORS.get(record.error_kind, JobError)(f"{self._by_its_name(record.error)} ({where}, while {phase})")
         return record
+
+    def _by_its_name(self, error: str) -> str:
+        """An error of the engine, which knows only the cached file, with the model called as its user calls it."""
+        if self._model is None or self._model.path.name == self._model.name:
+            return error
+        return error.replace(str(self._model.path), self._model.name).replace(self._model.path.name, self._model.name)
 
     def _end(self, guard: GuardProcess, number: int) -> None:
         """Kill the process of a run, if it still lives, and wait until the guard says so."""
