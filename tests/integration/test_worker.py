@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_kept_as_a_dead_letter_and_work_goes_on(fleet: Fl
     job = tiny_job(tmp_path)
     fleet.send(job)
     assert fleet.report("result", job.job_id).status == "complete"
-    assert fleet.unacknowledged() == 0
+    eventually(lambda: fleet.unacknowledged() == 0, "the message is acknowledged")
 
 
 def test_the_device_answers_for_itself(fleet: Fleet) -> None:
