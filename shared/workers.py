@@ -33,6 +33,11 @@ def may_become(seen: WorkerStatus, wanted: WorkerStatus) -> bool:
     return wanted is seen or wanted in TRANSITIONS[seen]
 
 
+def following(seen: WorkerStatus) -> list[WorkerStatus]:
+    """The states that may be asked for next, sorted; a worker leaves by its own goodbye or by being removed, not by asking."""
+    return sorted(TRANSITIONS[seen] - {WorkerStatus.GONE})
+
+
 class DeviceInfo(BaseModel):
     """What a device says of itself. The five named keys are those of the REST API; any other key is kept as it is."""
 

@@ -69,12 +69,12 @@ class System(Collector):
     def _redis(self) -> list[Metric]:
         states: Tally[str] = Tally({status.value: 0 for status in WorkerStatus})
         states.update(worker.status.value for worker in self._ctx.registry.all())
-        seen = self._ctx.registry.monitor()
+        seen = self._ctx.registry.monitor.counters()
         last = seen.pop("last_sweep", None)
         families: list[Metric] = [
             _gauge("fleetmark_workers", "Workers by state.", "state", states),
             _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
-            GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.dead_letters()),
+            GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.letters.count()),
         ]
         families += [CounterMetricFamily(f"fleetmark_watch_{name}", "Counted by the watch.", value=value) for name, value in seen.items()]
         if last is not None:

@@ -37,7 +37,7 @@ class MonitoringStats(BaseModel):
 @router.get("/monitoring/stats", response_model=MonitoringStats)
 def get_stats(ctx: Ctx) -> JSONResponse:
     """Counters over all watches, since Redis was last reset."""
-    seen = ctx.registry.monitor()
+    seen = ctx.registry.monitor.counters()
     last = text_of_epoch(seen["last_sweep"]) if "last_sweep" in seen else None
     counts = {name: int(value) for name, value in seen.items() if name != "last_sweep"}
     health = {

@@ -39,7 +39,7 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
         },
         "capability_queues": by_label(depths),
         "results_queue_size": depths[RESULTS_QUEUE],
-        "dead_letters": ctx.registry.dead_letters(),
+        "dead_letters": ctx.registry.letters.count(),
     }
     return JSONResponse(content)
 

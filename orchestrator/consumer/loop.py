@@ -73,7 +73,7 @@ class ResultsConsumer:
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
             log.warning("a report that cannot be read goes to the dead letters: %s", error)
-            self._ctx.registry.bury(text, str(error))
+            self._ctx.registry.letters.bury(text, str(error))
             return None
 
     def _record(self, reports: Sequence[Report]) -> None:
@@ -82,7 +82,7 @@ class ResultsConsumer:
         except (SQLAlchemyError, IllegalTransition) as error:
             if len(reports) == 1:
                 log.exception("a report that cannot be recorded goes to the dead letters")
-                self._ctx.registry.bury(reports[0].model_dump_json(), str(error))
+                self._ctx.registry.letters.bury(reports[0].model_dump_json(), str(error))
                 return
             for report in reports:  # one of them is bad: the others must not wait for it
                 self._record([report])

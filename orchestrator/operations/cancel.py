@@ -89,6 +89,6 @@ def after_cancel(ctx: Context, job_ids: Sequence[str]) -> None:
     if not job_ids:
         return
     try:
-        ctx.registry.tombstone(job_ids)
+        ctx.registry.marks.tombstone(job_ids)
     except Unavailable as error:
         log.warning("cancelled in the table; workers learn of it when Redis is back: %s", error.detail)

@@ -55,8 +55,8 @@ def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Record
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
     unkept = _keep_files(ctx, outcome)
-    ctx.registry.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
-    ctx.registry.answer(answer for answer in outcome.answers if answer[1:3] not in unkept)
+    ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
+    ctx.registry.marks.answer(answer for answer in outcome.answers if answer[1:3] not in unkept)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
     try:

@@ -47,17 +47,17 @@ class Watch:
             Unavailable: Redis or the database does not answer.
         """
         ctx = self._ctx
-        if not ctx.registry.lead(self._name, max(5.0, 3 * ctx.settings.sweep_s)):
+        if not ctx.registry.monitor.lead(self._name, max(5.0, 3 * ctx.settings.sweep_s)):
             self._trusted_from = None
             return None
         now = ctx.clock.monotonic()
-        if self._trusted_from is None or self._was_away() or not ctx.registry.same_memory():
+        if self._trusted_from is None or self._was_away() or not ctx.registry.monitor.same_memory():
             # New as a leader, back after an outage, or Redis lost its memory: everyone gets a full timeout to be heard.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
-            ctx.registry.same_memory()
+            ctx.registry.monitor.same_memory()
         found = sweep(ctx, self._memory, may_condemn=now >= self._trusted_from)
-        ctx.registry.count_sweep(vars(found))
+        ctx.registry.monitor.count_sweep(vars(found))
         return found
 
     def _was_away(self) -> bool:

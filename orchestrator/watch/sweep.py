@@ -159,7 +159,7 @@ def _stop_ended(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
     if doubtful:
         with ctx.store.read() as session:
             unfinished = jobs.unfinished_among(session, doubtful)
-        ctx.registry.tombstone(doubtful - unfinished)
+        ctx.registry.marks.tombstone(doubtful - unfinished)
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:

@@ -84,6 +84,6 @@ def test_what_cannot_be_read_is_buried_with_its_reason_and_holds_up_nothing(
     send(result(job_id(campaign.id, 1), error="a \x00 byte", status="failed", error_kind="model_invalid").model_dump_json())
     with consuming(ctx):
         until(lambda: counters(ctx, campaign) == {"failed": 1})
-        until(lambda: ctx.registry.dead_letters() == 2)
+        until(lambda: ctx.registry.letters.count() == 2)
     with redis.Redis.from_url(ctx.settings.redis_url, decode_responses=True) as client:
         assert "Field required" in client.lrange(keys.DEAD_LETTERS, 0, -1)[0]

@@ -131,6 +131,6 @@ def test_the_sweeps_are_counted_for_everyone_to_see(ctx: Context) -> None:
     watch = Watch(ctx)
     watch.once()
     watch.once()
-    counted = ctx.registry.monitor()
+    counted = ctx.registry.monitor.counters()
     assert counted["sweeps"] == 2
     assert counted["last_sweep"] > 0

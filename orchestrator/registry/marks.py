@@ -1,0 +1,45 @@
+"""What Redis remembers of single jobs: tombstones that claims and heartbeats read, and the answers workers wait for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from orchestrator.registry.link import Link
+from shared.protocol import keys
+from shared.protocol.messages import answer_field
+
+TOMBSTONE_S = 14 * 86_400  # outlives every message that could still name the job
+ANSWER_S = 14 * 86_400
+
+
+class Marks:
+    """Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def tombstone(self, job_ids: Iterable[str]) -> None:
+        """These jobs have ended: nobody may claim one any more, and whoever still runs one stops at its next beat."""
+        ids = list(job_ids)
+        if not ids:
+            return
+        with self._link.answering():
+            pipeline = self._link.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipeline.set(keys.cancelled(job_id), "1", ex=TOMBSTONE_S)
+            pipeline.delete(*(keys.claim(job_id) for job_id in ids))
+            pipeline.execute()
+
+    def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
+        """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
+        by_worker: dict[str, dict[Any, Any]] = defaultdict(dict)
+        for worker_id, job_id, attempt, verdict in answers:
+            by_worker[worker_id][answer_field(job_id, attempt)] = verdict
+        with self._link.answering():
+            pipeline = self._link.redis.pipeline(transaction=False)
+            for worker_id, verdicts in by_worker.items():
+                pipeline.hset(keys.answers(worker_id), mapping=verdicts)
+                pipeline.expire(keys.answers(worker_id), ANSWER_S)
+            pipeline.execute()

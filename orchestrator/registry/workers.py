@@ -1,0 +1,174 @@
+"""Workers and heartbeats in Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from orchestrator.registry.letters import DeadLetters
+from orchestrator.registry.link import Link
+from orchestrator.registry.marks import Marks
+from orchestrator.registry.monitor import Monitor
+from orchestrator.registry.records import WorkerRecord, record_of
+from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
+from shared.ids import new_worker_id, worker_id_of
+from shared.protocol import keys, scripts
+from shared.workers import Registration, WorkerStatus, following, may_become
+
+
+class Registry:
+    """The registry of workers. Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """
+        Args:
+            timeout_s: silence after which a worker no longer counts as living.
+        """
+        self.timeout_s = timeout_s
+        self._link = Link(url)
+        self.redis = self._link.redis
+        self.marks, self.monitor, self.letters = Marks(self._link), Monitor(self._link), DeadLetters(self._link)
+        self._register = self.redis.register_script(scripts.REGISTER)
+        self._heartbeat = self.redis.register_script(scripts.HEARTBEAT)
+        self._deregister = self.redis.register_script(scripts.DEREGISTER)
+
+    def ping_ms(self) -> float:
+        """Time of one round trip by Redis' own count of the connection, in milliseconds."""
+        with self._link.answering():
+            before = self._link.time()
+            return max(0.0, (self._link.time() - before) * 1000)
+
+    def register(self, registration: Registration) -> tuple[str, str]:
+        """Enter a worker.
+
+        Returns:
+            Its id, and `created` or `reconnected` (the same UDID was known).
+
+        Raises:
+            IdentityInUse: another living process speaks for this UDID.
+        """
+        udid = registration.device_info.UDID
+        arguments: list[str | int] = [
+            worker_id_of(udid) if udid else new_worker_id(),
+            udid,
+            registration.model_dump_json(),
+            registration.incarnation,
+        ]
+        arguments.append(int(self.timeout_s * 1000))
+        with self._link.answering():
+            worker_id, action = cast("list[str]", self._register(args=arguments))
+        if action == "conflict":
+            raise IdentityInUse(
+                f"{worker_id} (UDID {udid}) is alive in another process; stop that one, or, if this disk is a clone, "
+                "delete the identity file in the worker's state folder and start again"
+            )
+        return worker_id, action
+
+    def heartbeat(
+        self, worker_id: str, status: WorkerStatus | None = None, current_job: str = "", metrics: dict[str, Any] | None = None
+    ) -> WorkerStatus:
+        """One beat of a device that is driven by REST."""
+        if status is not None:
+            self._check_step(worker_id, status)
+        arguments = [worker_id, "", status or "", current_job, "[]", "", "", json.dumps(metrics) if metrics else ""]
+        with self._link.answering():
+            answer = cast("list[str]", self._heartbeat(args=arguments))
+        if answer[0] == "unknown":
+            raise _no_worker(worker_id)
+        return WorkerStatus(answer[1])
+
+    def get(self, worker_id: str) -> WorkerRecord:
+        """
+        Raises:
+            NotFound: no worker has this id.
+        """
+        found = self._load([worker_id])
+        if not found:
+            raise _no_worker(worker_id)
+        return found[0]
+
+    def all(self) -> list[WorkerRecord]:
+        """Every registered worker that has not been removed, in the order of registration."""
+        with self._link.answering():
+            ids = cast("list[str]", self.redis.hkeys(keys.WORKERS))
+        return sorted(self._load(ids), key=lambda worker: (worker.registered_at, worker.id))
+
+    def living(self) -> list[WorkerRecord]:
+        """Workers that can be given work: heard of within the timeout, and neither faulty nor gone."""
+        return [w for w in self.all() if w.silent_s <= self.timeout_s and w.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)]
+
+    def _load(self, worker_ids: Sequence[str]) -> list[WorkerRecord]:
+        if not worker_ids:
+            return []
+        with self._link.answering():
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.hmget(keys.WORKERS, list(worker_ids))
+            for worker_id in worker_ids:
+                pipeline.hgetall(keys.worker(worker_id))
+            answers = pipeline.execute()
+        now = answers[0][0] + answers[0][1] / 1e6
+        return [
+            record_of(worker_id, registration, state, now)
+            for worker_id, registration, state in zip(worker_ids, answers[1], answers[2:], strict=True)
+            if registration and state
+        ]
+
+    def silent(self) -> list[str]:
+        """Ids of workers whose last beat is older than the timeout and that are still in the set of heartbeats."""
+        with self._link.answering():
+            horizon = int((self._link.time() - self.timeout_s) * 1000)
+            return cast("list[str]", self.redis.zrangebyscore(keys.HEARTBEATS, "-inf", horizon))
+
+    def _check_step(self, worker_id: str, wanted: WorkerStatus) -> None:
+        seen = self.get(worker_id).status
+        if not may_become(seen, wanted):
+            steps = " or ".join(following(seen))
+            what = f"it cannot become {wanted}, only {steps}" if steps else "it has to register again"
+            raise IllegalTransition(f"worker {worker_id} is {seen}; {what}")
+
+    def set_status(self, worker_id: str, wanted: WorkerStatus) -> None:
+        """
+        Raises:
+            IllegalTransition: the table of states has no such step.
+        """
+        self._check_step(worker_id, wanted)
+        with self._link.answering():
+            self.redis.hset(keys.worker(worker_id), "status", wanted)
+
+    def condemn(self, worker_id: str) -> None:
+        """Mark a silent worker faulty and stop looking at its heartbeat; its next beat makes it active again."""
+        with self._link.answering():
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.hset(keys.worker(worker_id), mapping={"status": WorkerStatus.FAULTY, "current_job": "", "held": "[]"})
+            pipeline.zrem(keys.HEARTBEATS, worker_id)
+            pipeline.execute()
+
+    def reset(self, worker_id: str) -> None:
+        """Back to `active`, whatever it was, unless it is gone; counts as a beat."""
+        worker = self.get(worker_id)
+        if worker.status is WorkerStatus.GONE:
+            raise Conflict(f"worker {worker_id} is gone; it has to register again")
+        self.heartbeat(worker_id)
+        with self._link.answering():
+            self.redis.hset(keys.worker(worker_id), "status", WorkerStatus.ACTIVE)
+
+    def remove(self, worker_id: str) -> None:
+        self.get(worker_id)
+        with self._link.answering():
+            self._deregister(args=[worker_id, ""])
+
+    def clear(self) -> None:
+        """Forget every worker, claim, tombstone and answer."""
+        with self._link.answering():
+            batch = [str(name) for name in self.redis.scan_iter(match=f"{keys.PREFIX}*", count=1000)]
+            for start in range(0, len(batch), 1000):
+                self.redis.unlink(*batch[start : start + 1000])
+
+    def close(self) -> None:
+        self.redis.close()
+
+
+def _no_worker(worker_id: str) -> NotFound:
+    return NotFound(f"no worker has the id {worker_id!r}; GET /api/workers lists them, POST /api/register enters one")
