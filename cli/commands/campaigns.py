@@ -47,6 +47,7 @@ class Format(StrEnum):
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 def run(
@@ -152,7 +153,8 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
         return
     out.print(Text(campaign["name"], style="bold"), f" {campaign['campaign_id']}  created {local_time(campaign['created_at'])}")
     out.print(state(campaign["status"]), _counts(campaign))
-    out.print(table(campaign["jobs"], JOB_COLUMNS))
+    jobs = [job | {"model": work_name(job["model"], job["options"])} for job in campaign["jobs"]]
+    out.print(table(jobs, JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")
@@ -203,7 +205,7 @@ def show_results(client: Client, campaign_id: str) -> None:
 
 def results(
     campaign_id: CampaignId,
-    format: Annotated[Format | None, typer.Option(help="csv, json or jsonl; a table when neither this nor a file is asked for.")] = None,  # noqa: A002 (the option's name is the contract's)
+    format: Annotated[Format | None, typer.Option(help="By the file's ending when it is left out; a table without a file.")] = None,  # noqa: A002 (the contract's name)
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")] = None,
     host: Host = None,
     token: Token = None,
@@ -215,13 +217,14 @@ def results(
 
       fleetmark results campaign-01jd9…
       fleetmark results campaign-01jd9… -o results.csv
+      fleetmark results campaign-01jd9… -o results.parquet
       fleetmark results campaign-01jd9… --format jsonl | jq .InferenceMsMedian
     """
     with connect(host, token) as client:
         if format is None and output is None and not as_json:
             show_results(client, campaign_id)
             return
-        wanted = format or (Format.JSON if as_json else Format.CSV)
+        wanted = format or _by_ending(output) or (Format.JSON if as_json else Format.CSV)
         pieces = client.stream(f"campaigns/{campaign_id}/results", format=wanted.value)
         if output is None:
             for piece in pieces:
@@ -238,6 +241,12 @@ def results(
         finally:
             unfinished.unlink(missing_ok=True)
         say(f"Wrote {output} ({output.stat().st_size} bytes)")
+
+
+def _by_ending(file: Path | None) -> Format | None:
+    """The format that a file's name asks for."""
+    ending = file.suffix.removeprefix(".") if file else ""
+    return Format(ending) if ending in list(Format) else None
 
 
 def stop(

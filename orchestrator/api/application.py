@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from orchestrator.api import (
     artifacts,
@@ -26,6 +26,7 @@ from orchestrator.api.errors import documented, install_handlers
 from orchestrator.api.limits import BodyLimit
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.openapi import describe
+from orchestrator.api.query import refuse_unknown
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
@@ -49,8 +50,8 @@ def make_api(ctx: Context) -> FastAPI:
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
     for module in ROUTERS:
-        app.include_router(module.router, responses=documented(401, 403, 503))
-    app.include_router(metrics.router, responses=documented(401, 403))
+        app.include_router(module.router, dependencies=[Depends(refuse_unknown)], responses=documented(401, 403, 422, 503))
+    app.include_router(metrics.router, dependencies=[Depends(refuse_unknown)], responses=documented(401, 403, 422))
     install_handlers(app)
     describe(app)
     serve_docs(app)

@@ -54,6 +54,7 @@ class JobBrief(BaseModel):
     worker_id: str | None
     attempt: int
     error: str | None
+    options: dict[str, Any]
 
 
 class Breakdown(BaseModel):
@@ -196,7 +197,7 @@ def _brief(one: Campaign) -> dict[str, Any]:
 
 
 def _job_brief(head: JobHead) -> dict[str, Any]:
-    content = head._asdict()
+    content = head._asdict() | {"options": head.options or {}}
     del content["number"]
     return content
 

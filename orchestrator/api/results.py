@@ -17,8 +17,9 @@ from orchestrator.api.ids import CampaignId
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import row_of
+from orchestrator.reports.formats import table_format
 from orchestrator.reports.rows import Row
-from orchestrator.reports.tables import csv_line, stream_csv_lines, table_format
+from orchestrator.reports.tables import csv_line, stream_csv_lines
 from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Job, ResultRow
 from shared.errors import NotFound
@@ -32,6 +33,7 @@ _TABLE = {
         "text/csv": {"schema": {"type": "string"}},
         "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
         "application/x-ndjson": {"schema": {"type": "string"}},
+        "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
     },
 }
 
@@ -51,7 +53,7 @@ class ResultFiles(BaseModel):
 def get_results(
     ctx: Ctx,
     campaign_id: CampaignId,
-    format: Annotated[str, Query(max_length=20, description="csv, json or jsonl")] = "csv",  # noqa: A002 (the contract's name)
+    format: Annotated[str, Query(max_length=20, description="csv, json, jsonl or parquet")] = "csv",  # noqa: A002 (the contract's name)
 ) -> StreamingResponse:
     """The rows of the jobs that have ended, streamed; while others run, that is not all of them."""
     table = table_format(format)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import GiveUp, after_loss, deadline
+from orchestrator.domain.placement import KnownWorker, could_ever_run
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
+from orchestrator.store import patience
 from orchestrator.store.moves import Moves, lock_jobs
-from orchestrator.store.tables import Job
+from orchestrator.store.tables import Job, Lane
+from shared.capabilities import resolve
 from shared.jobs import JobStatus
+from shared.recipes import Requirements
 
 
 def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> int:
@@ -107,6 +111,22 @@ def postpone(ctx: Context, found: Iterable[Job]) -> None:
 
     if attempts:
         ctx.store.transact(write)
+
+
+def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
+    """Hold the queue timeout of the lanes whose jobs one of these workers, which are busy now, could take next."""
+    if not at_work:
+        return
+    now = ctx.clock.now()
+    with ctx.store.read() as session:
+        served = [lane.id for lane in patience.lanes_to_look_at(session, now) if lane.id is not None and _is_served(lane, at_work)]
+    if served:
+        ctx.store.transact(lambda session: patience.mark_served(session, served, now))
+
+
+def _is_served(lane: Lane, at_work: Sequence[KnownWorker]) -> bool:
+    requires = Requirements.model_validate(lane.requires)
+    return any(could_ever_run(worker, resolve(lane.compute_unit), lane.device, requires) for worker in at_work)
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:

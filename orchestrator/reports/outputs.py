@@ -46,6 +46,9 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     recipe, run, summary, results, report_data, page, plot = paths
     _replace(recipe, _recipe_text(bundle.recipe).encode())
     figures = _write_jobs(bundle, run, summary, results)
+    flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
+    with results.open("rb") as source, _whole_file(flat) as target:
+        shutil.copyfileobj(source, target)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
     from orchestrator.reports.plots import medians_png  # matplotlib: a second of CPU and 60 MB that no start should pay for
@@ -53,9 +56,6 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(page, report_md(content).encode())
-    flat = outputs_dir / csv_name(bundle)
-    with results.open("rb") as source, _whole_file(flat) as target:
-        shutil.copyfileobj(source, target)
     return [*paths, flat]
 
 

@@ -37,6 +37,8 @@ TEXT_COLUMNS = frozenset(
         *("NoiseGrade", "WorkerId", "CampaignId", "CreatedUtc", "Error"),
     }
 )
+# The columns that hold whole numbers.
+COUNT_COLUMNS = frozenset({"FileSize", "Inferences", "Loads", "Repeats", "Outliers", "InputTokens", "OutputTokens", "Attempt"})
 STATUS_WORDS = {JobStatus.COMPLETE: "Complete", JobStatus.FAILED: "Failed", JobStatus.CANCELLED: "Cancelled"}
 PRICE_LABEL = "price_per_hour"  # label of a worker: what an hour of the device costs, in any one currency
 _EMPTY: Row = dict.fromkeys(COLUMNS)

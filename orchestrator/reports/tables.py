@@ -12,12 +12,10 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Cell, Row
-from shared.errors import InvalidInput, nearest
 
 T = TypeVar("T")
 
@@ -49,7 +47,7 @@ def csv_line(row: Row) -> str:
 def stream_csv(rows: Iterable[Row]) -> Iterator[bytes]:
     """UTF-8 without a byte order mark, lines ended by CR LF (RFC 4180); the header comes even without rows."""
     yield HEADER
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows):
         buffer = io.StringIO()
         csv.writer(buffer).writerows(map(_cells, chunk))
         yield buffer.getvalue().encode("utf-8", errors="replace")
@@ -58,7 +56,7 @@ def stream_csv(rows: Iterable[Row]) -> Iterator[bytes]:
 def stream_csv_lines(lines: Iterable[str]) -> Iterator[bytes]:
     """The same from lines of `csv_line`."""
     yield HEADER
-    for chunk in _chunks(lines):
+    for chunk in chunks(lines):
         yield "".join(chunk).encode("utf-8", errors="replace")
 
 
@@ -73,7 +71,7 @@ def _cells(row: Row) -> list[Cell]:
 
 def stream_jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
     """One JSON object a line."""
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows):
         yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chunk).encode("utf-8", errors="replace")
 
 
@@ -81,42 +79,14 @@ def stream_json(rows: Iterable[Row]) -> Iterator[bytes]:
     """One JSON array of objects."""
     yield b"["
     separator = "\n"
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows):
         yield (separator + ",\n".join(json.dumps(row, ensure_ascii=False) for row in chunk)).encode("utf-8", errors="replace")
         separator = ",\n"
     yield b"\n]\n"
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def chunks(items: Iterable[T], size: int = CHUNK_ROWS) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
     iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, CHUNK_ROWS)):
+    while chunk := list(itertools.islice(iterator, size)):
         yield chunk
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """How results leave: the media type, the file's ending, and the writer."""
-
-    media_type: str
-    suffix: str
-    stream: Callable[[Iterable[Row]], Iterator[bytes]]
-
-
-FORMATS: dict[str, TableFormat] = {
-    "csv": TableFormat("text/csv; charset=utf-8", "csv", stream_csv),
-    "json": TableFormat("application/json", "json", stream_json),
-    "jsonl": TableFormat("application/x-ndjson", "jsonl", stream_jsonl),
-}
-
-
-def table_format(name: str) -> TableFormat:
-    """A format by its name.
-
-    Raises:
-        InvalidInput: there is no such format, or this installation cannot write it.
-    """
-    if name == "parquet":
-        raise InvalidInput("format 'parquet' needs the library pyarrow, which Fleetmark does not install; ask for csv, json or jsonl")
-    if name not in FORMATS:
-        raise InvalidInput(f"unknown format {name!r}: {nearest(name, list(FORMATS))}")
-    return FORMATS[name]

@@ -40,6 +40,7 @@ class JobHead(NamedTuple):
     worker_id: str | None
     attempt: int
     error: str | None
+    options: dict[str, Any] | None
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -87,7 +88,8 @@ def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 10
     has no statistics of it yet and would sort all of it for a plain LIMIT.
     """
     columns: list[Any] = [
-        *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error)
+        *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error),
+        col(Job.workload)["options"],
     ]
     number = col(Job.number)
     statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)
@@ -211,29 +213,3 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
 def unfinished_among(session: Session, job_ids: Iterable[str]) -> set[str]:
     statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(list(job_ids)))
     return {job_id for job_id, status in session.execute(statement) if JobStatus(status) not in TERMINAL}
-
-
-def queued_too_long(session: Session, now: datetime, limit: int = 1_000) -> list[tuple[str, int, str]]:
-    """(job id, attempt, what it waits for) of pending jobs whose time to be started is over.
-
-    That is the campaign's queue timeout, from the campaign's beginning or from when the job went back.
-    """
-    over = select(col(Campaign.id), col(Campaign.created_at), col(Campaign.queue_deadline_at)).where(
-        col(Campaign.status) == CampaignStatus.RUNNING, col(Campaign.queue_deadline_at) < now
-    )
-    found: list[tuple[str, int, str]] = []
-    for campaign_id, created_at, queue_deadline_at in session.execute(over).all():
-        statement = (
-            select(col(Job.id), col(Job.attempt), col(Lane.waiting_for))
-            .join(Lane, col(Lane.id) == col(Job.lane_id))
-            .where(
-                col(Job.campaign_id) == campaign_id,
-                col(Job.status) == JobStatus.PENDING,
-                or_(col(Job.not_before).is_(None), col(Job.not_before) < now - (queue_deadline_at - created_at)),
-            )
-            .limit(limit - len(found))
-        )
-        found += [(job_id, attempt, waiting_for) for job_id, attempt, waiting_for in session.execute(statement)]
-        if len(found) == limit:
-            break
-    return found

@@ -11,9 +11,9 @@ from datetime import timedelta
 from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
-from orchestrator.operations.recovery import Overdue, end_overdue, lose, postpone, undispatch
+from orchestrator.operations.recovery import Overdue, end_overdue, lose, note_served, postpone, undispatch
 from orchestrator.registry import WorkerRecord
-from orchestrator.store import jobs
+from orchestrator.store import jobs, patience
 from orchestrator.store.tables import Job
 from shared.capabilities import worker_queue
 from shared.ids import JOB_ID
@@ -139,12 +139,17 @@ def _end_overdue(ctx: Context, workers: dict[str, WorkerRecord], running: Sequen
         for job in running
         if job.deadline_at is not None and job.deadline_at < now and job.id not in waiting
     }
+    note_served(ctx, [worker.known() for worker in workers.values() if _is_at_work(ctx, worker)])
     with ctx.store.read() as session:
-        queued = jobs.queued_too_long(session, now)
+        queued = patience.late(session, now)
     for job_id, attempt, waiting_for in queued:
         reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
         overdue[job_id] = Overdue(attempt, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
     found.jobs_timed_out += end_overdue(ctx, overdue)
+
+
+def _is_at_work(ctx: Context, worker: WorkerRecord) -> bool:
+    return worker.silent_s <= ctx.registry.timeout_s and worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP)
 
 
 def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:

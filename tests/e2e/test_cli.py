@@ -70,6 +70,8 @@ def test_its_results_are_a_table_a_file_and_json(fleet: Fleet, campaign_id: str)
     header, row = (fleet.folder / "results.csv").read_text().splitlines()
     assert header.startswith("Status,JobId,FileName,")
     assert row.startswith("Complete,")
+    fleet.run("results", campaign_id, "-o", "results.parquet")
+    assert (fleet.folder / "results.parquet").read_bytes()[:4] == b"PAR1"
     lines = fleet.run("results", campaign_id, "--format", "jsonl").out().splitlines()
     assert json.loads(lines[0])["JobId"] == f"{campaign_id}-job-1"
 

@@ -14,7 +14,8 @@ from orchestrator.watch import Watch
 from orchestrator.watch.sweep import Memory, sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
-from shared.workers import WAITING_FOR_HOST
+from shared.jobs import MAX_TIMEOUT_S
+from shared.workers import WAITING_FOR_HOST, WorkerStatus
 from tests.integration.reports import handed_back, result, started
 from tests.integration.test_watch import beat
 from tests.integration.test_way_of_a_job import counters, events, job
@@ -40,6 +41,29 @@ def test_a_job_that_went_back_waits_its_queue_timeout_from_then_on(
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
     assert counters(ctx, campaign) == {"failed": 1}
     assert job(ctx, campaign).error == "no worker with cpu.onnx"
+
+
+def test_the_queue_timeout_stands_still_while_a_worker_that_could_take_the_job_is_at_work(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    worker, other = register("first"), register("second", capabilities=("gpu.cuda.onnx",))
+    long = submit(jobs=2, timeout_s=MAX_TIMEOUT_S).campaign
+    record(ctx, [started(job_id(long.id, 1), worker_id=worker)])
+
+    def look_for_two_days(busy: str, idle: str) -> int:
+        late = 0
+        for _ in range(48):
+            clock.advance(DAY_S / 24)
+            ctx.registry.heartbeat(busy, WorkerStatus.BUSY)
+            ctx.registry.heartbeat(idle)
+            late += sweep(ctx, Memory(), may_condemn=False).jobs_timed_out
+        return late
+
+    assert look_for_two_days(busy=worker, idle=other) == 0, "the worker is busy with the same campaign"
+    ctx.registry.heartbeat(worker, WorkerStatus.CLEANUP)
+    ctx.registry.heartbeat(worker, WorkerStatus.ACTIVE)
+    assert look_for_two_days(busy=other, idle=worker) == 1, "one that is idle and takes nothing, or works on other things, does not count"
+    assert job(ctx, long, 2).error == "no worker took it in time"
 
 
 def test_a_job_whose_device_went_away_before_it_began_still_times_out(

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 
 from orchestrator.operations.context import Context
@@ -242,6 +243,9 @@ def test_results_come_as_csv_json_and_jsonl_while_others_run(api: httpx.Client, 
     as_json = api.get(url, params={"format": "json"}).json()
     assert [row["JobId"] for row in as_json] == [row["JobId"] for row in rows]
     assert [json.loads(line) for line in api.get(url, params={"format": "jsonl"}).text.splitlines()] == as_json
+    parquet = api.get(url, params={"format": "parquet"})
+    assert parquet.headers["content-disposition"].endswith('_results.parquet"')
+    assert list(pd.read_parquet(io.BytesIO(parquet.content))["JobId"]) == [row["JobId"] for row in as_json]
 
 
 def test_a_finished_campaign_s_file_is_listed_and_downloaded(api: httpx.Client, ctx: Context, campaign: str) -> None:

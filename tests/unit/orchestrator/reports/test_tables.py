@@ -7,8 +7,9 @@ import json
 import pandas as pd
 import pytest
 
+from orchestrator.reports.formats import FORMATS, table_format
 from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, csv_row
-from orchestrator.reports.tables import FORMATS, csv_line, neutral, stream_csv, stream_csv_lines, table_format
+from orchestrator.reports.tables import csv_line, neutral, stream_csv, stream_csv_lines
 from shared.errors import InvalidInput
 from shared.jobs import JobStatus
 from shared.measurements import Distribution
@@ -134,10 +135,9 @@ def test_figures_that_are_not_finite_become_empty() -> None:
     assert row["InferenceMsStdDev"] is None
 
 
-@pytest.mark.parametrize(("name", "said"), [("parquet", "needs the library pyarrow"), ("jsonI", "did you mean 'json")])
-def test_a_format_that_cannot_be_written_says_which_can(name: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        table_format(name)
+def test_a_format_that_cannot_be_written_says_which_can() -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'json"):
+        table_format("jsonI")
 
 
 def test_the_campaign_is_named_in_every_row() -> None:

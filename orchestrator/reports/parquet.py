@@ -1,0 +1,69 @@
+"""Rows as Apache Parquet: typed columns that pandas, DuckDB and Spark read without guessing.
+
+One row group at a time is in memory, so a file may be larger than it. Text is as it was reported: nothing here runs a formula.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.reports.rows import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
+from orchestrator.reports.tables import chunks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GROUP_ROWS = 10_000  # about 4 MB of cells; a reader skips whole groups
+
+
+class _Drain(io.RawIOBase):
+    """A file that is read while it is written: counts its position, keeps only what nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._pending = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # pyarrow hands over bytes, or what bytes() takes
+        taken = bytes(data)
+        self._position += len(taken)
+        self._pending += taken
+        return len(taken)
+
+    def tell(self) -> int:
+        return self._position
+
+    def take(self) -> bytes:
+        taken = bytes(self._pending)
+        self._pending.clear()
+        return taken
+
+
+def stream_parquet(rows: Iterable[Row]) -> Iterator[bytes]:
+    """A Parquet file with the CSV's columns; without rows it has the columns alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema(pa)
+    drain = _Drain()
+    with pq.ParquetWriter(drain, schema, compression="zstd") as writer:
+        for group in chunks(rows, GROUP_ROWS):
+            writer.write_table(pa.Table.from_pylist([_encodable(row) for row in group], schema=schema))
+            yield drain.take()
+    yield drain.take()
+
+
+def _encodable(row: Row) -> Row:
+    """What UTF-8 has no bytes for (half a surrogate pair) becomes a question mark, as in the CSV."""
+    return {name: cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell for name, cell in row.items()}
+
+
+def _schema(arrow: pa) -> pa.Schema:
+    def kind(name: str) -> pa.DataType:
+        return arrow.string() if name in TEXT_COLUMNS else arrow.int64() if name in COUNT_COLUMNS else arrow.float64()
+
+    return arrow.schema([(name, kind(name)) for name in COLUMNS])

@@ -1,0 +1,73 @@
+"""Queries on how long jobs wait to be started.
+
+A campaign's queue timeout counts from when a job could first be sent, or went back, and stands still while a worker that could
+take it is at work: a campaign of a week is not late, it is long. `lanes.served_at` remembers when that was last so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import or_, select, update
+from sqlmodel import Session, col
+
+from orchestrator.store.tables import Campaign, Job, Lane
+from shared.jobs import CampaignStatus, JobStatus
+
+STEPS = 20  # of a queue timeout: how finely `served_at` is kept
+
+
+class LateJob(NamedTuple):
+    """A pending job whose time to be started is over."""
+
+    job_id: str
+    attempt: int
+    waiting_for: str
+
+
+def lanes_to_look_at(session: Session, now: datetime) -> list[Lane]:
+    """Lanes of running campaigns that were last known to be served a step of their queue timeout ago, or never."""
+    found: list[Lane] = []
+    for campaign_id, created_at, timeout in _running(session):
+        horizon = now - timeout / STEPS
+        if created_at < horizon:
+            mine = col(Lane.campaign_id) == campaign_id
+            found += session.scalars(select(Lane).where(mine, or_(col(Lane.served_at).is_(None), col(Lane.served_at) < horizon)))
+    return found
+
+
+def mark_served(session: Session, lane_ids: Sequence[int], now: datetime) -> None:
+    """In the order of their ids, as everyone who writes lanes."""
+    for lane_id in sorted(lane_ids):
+        session.execute(update(Lane).where(col(Lane.id) == lane_id).values(served_at=now))
+
+
+def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:
+    """Pending jobs that have waited for their campaign's queue timeout with no worker at work that could take them."""
+    found: list[LateJob] = []
+    for campaign_id, created_at, timeout in _running(session):
+        horizon = now - timeout
+        if created_at >= horizon or len(found) == limit:
+            continue
+        statement = (
+            select(col(Job.id), col(Job.attempt), col(Lane.waiting_for))
+            .join(Lane, col(Lane.id) == col(Job.lane_id))
+            .where(
+                col(Job.campaign_id) == campaign_id,
+                col(Job.status) == JobStatus.PENDING,
+                or_(col(Job.not_before).is_(None), col(Job.not_before) < horizon),
+                or_(col(Lane.served_at).is_(None), col(Lane.served_at) < horizon),
+            )
+            .limit(limit - len(found))
+        )
+        found += [LateJob(*row) for row in session.execute(statement)]
+    return found
+
+
+def _running(session: Session) -> list[tuple[str, datetime, timedelta]]:
+    """Running campaigns with their beginning and their queue timeout."""
+    columns = (col(Campaign.id), col(Campaign.created_at), col(Campaign.queue_deadline_at))
+    rows = session.execute(select(*columns).where(col(Campaign.status) == CampaignStatus.RUNNING))
+    return [(campaign_id, created_at, deadline_at - created_at) for campaign_id, created_at, deadline_at in rows]
