@@ -10,7 +10,9 @@ from orchestrator.registry.link import Link
 from shared.protocol import keys
 from shared.protocol.messages import answer_field
 
-TOMBSTONE_S = 14 * 86_400  # outlives every message that could still name the job
+# Outlives what is on its way when a job ends. Where a message comes later still (a copy behind long jobs), its start is reported, the
+# watch finds a worker at an ended job and writes the tombstone anew: a beat of work is wasted, and Redis need not remember weeks of jobs.
+TOMBSTONE_S = 6 * 3_600
 ANSWER_S = 14 * 86_400
 
 

@@ -1,0 +1,221 @@
+"""A fleet that no lab has: how the control plane grows with workers and with jobs, on real Redis and PostgreSQL.
+
+    python -m benchmarks.fleet [--most-workers 1000] [--most-jobs 10000] [--real-workers 50]
+
+Simulated workers (see `simulated_workers`) take a campaign to its end while the API is asked all the time; then a tenth of them is
+killed at once and noticed. Grown from 100 to 1 000 workers with 1 000 jobs, and from 1 000 to 10 000 jobs with 1 000 workers; the
+exponent of a log-log fit says how each figure grows (1 is in proportion; the limit is 1.1). Then real workers at rest: what
+each holds and says. Exits 1 when an exponent or the time to notice is above its limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from benchmarks.control_plane_processes import Processes, control_plane
+from shared.protocol import keys
+
+CAPABILITY = "gpu.cuda.onnx"  # not the real workers': they rest
+HEARTBEAT_S, TIMEOUT_S, SWEEP_S = 2.0, 10.0, 1.0
+EXPONENT_LIMIT = 1.1
+NOISE_SLACK_S = 1.0  # of the time to notice: how often it is looked at, and two busy cores
+
+
+@dataclass
+class Run:
+    """What one fleet came to."""
+
+    workers: int
+    jobs: int
+    seconds: float = 0.0
+    notice_s: float = 0.0
+    latency_ms: dict[str, list[float]] = field(default_factory=dict)
+    resident_mb: dict[str, float] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """What is fitted: each is a cost, so growing slower than the fleet is well."""
+        figures = {"time to the end": self.seconds}
+        figures |= {f"API p50, {name}": float(np.percentile(taken, 50)) for name, taken in self.latency_ms.items()}
+        figures |= {f"memory of {name}": size for name, size in self.resident_mb.items()}
+        return figures
+
+
+@contextmanager
+def simulated(plane: Processes, workers: int) -> Iterator[subprocess.Popen[str]]:
+    """`workers` of them in two processes; yields the one with a tenth, to be killed."""
+    with ExitStack() as stack:
+        tenth = max(1, workers // 10)
+        made = [_simulate(stack, plane, prefix, number) for prefix, number in (("many", workers - tenth), ("tenth", tenth))]
+        for process in made:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "registered":
+                raise SystemExit("the simulated workers did not come up")
+        yield made[1]
+
+
+def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.simulated_workers", "--redis-url", plane.redis_url, "--capability", CAPABILITY]
+    command += ["--workers", str(number), "--prefix", prefix, "--heartbeat-s", str(HEARTBEAT_S)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
+
+
+class Asking:
+    """Asks the API in turn, ten times a second, until told to stop."""
+
+    def __init__(self, api: str, campaign_id: str) -> None:
+        self.latency_ms: dict[str, list[float]] = {}
+        self._calls = {
+            "the campaign": f"{api}/campaigns/{campaign_id}",
+            "its last jobs": f"{api}/jobs?campaign={campaign_id}&limit=100",
+            "campaigns": f"{api}/campaigns",
+            "workers": f"{api}/workers",
+            "queues": f"{api}/queue/status",
+        }
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=60) as client:
+            while not self._stop.is_set():
+                for name, url in self._calls.items():
+                    start = time.perf_counter()
+                    client.get(url).raise_for_status()
+                    self.latency_ms.setdefault(name, []).append((time.perf_counter() - start) * 1000)
+                    self._stop.wait(0.1)
+
+
+def run(workers: int, jobs: int) -> Run:
+    """One campaign of `jobs` on a fresh control plane with `workers`."""
+    made = Run(workers, jobs)
+    settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "sweep_s": str(SWEEP_S)}
+    with control_plane(**settings) as plane, simulated(plane, workers) as tenth:
+        time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # until then a new leader condemns nobody
+        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
+        start = time.perf_counter()
+        accepted = httpx.post(f"{plane.api}/campaigns", content=json.dumps(body), timeout=60).raise_for_status().json()
+        url = f"{plane.api}/campaigns/{accepted['campaign_id']}?jobs=false"
+        with Asking(plane.api, accepted["campaign_id"]) as asking:
+            while (campaign := httpx.get(url).json())["status"] == "running":
+                time.sleep(0.2)
+        made.seconds = time.perf_counter() - start
+        if campaign["completed_jobs"] != jobs:
+            raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
+        made.latency_ms, made.resident_mb = asking.latency_ms, plane.resident_mb()
+        made.notice_s = _notice(plane, tenth, max(1, workers // 10))
+    return made
+
+
+def _notice(plane: Processes, tenth: subprocess.Popen[str], number: int) -> float:
+    """Seconds from `kill -9` until the last of these workers is faulty."""
+    tenth.kill()
+    start = time.perf_counter()
+    with httpx.Client() as client:
+        while client.get(f"{plane.api}/workers?status=faulty").json()["count"] < number:
+            if time.perf_counter() - start > 10 * TIMEOUT_S:
+                raise SystemExit(f"{number} killed workers are not all faulty after {10 * TIMEOUT_S:g} s")
+            time.sleep(0.1)
+    return time.perf_counter() - start
+
+
+def exponents(runs: Sequence[Run], by: str) -> dict[str, float]:
+    """The slope of a least-squares line through the logarithms of size and figure."""
+    sizes = np.log([getattr(one, by) for one in runs])
+    return {name: float(np.polyfit(sizes, np.log([one.figures()[name] for one in runs]), 1)[0]) for name in runs[0].figures()}
+
+
+def real_workers_at_rest(number: int, seconds: float = 20.0) -> None:
+    """Connections and commands a second of real worker processes, over what the control plane alone comes to."""
+    with control_plane() as plane, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        alone = _commands_per_s(plane, seconds)
+        connections = int(plane.redis.info("clients")["connected_clients"])
+        for index in range(number):
+            state = Path(folder, str(index))
+            environment = plane.environment | {
+                "FLEETMARK_WORKER_STATE_DIR": str(state),
+                "FLEETMARK_WORKER_CACHE_DIR": str(state / "cache"),
+                "FLEETMARK_WORKER_NAME": f"real-{index}",
+            }
+            worker = subprocess.Popen([sys.executable, "-m", "worker.cli", "start", "--http-port", "0"], env=environment)
+            stack.callback(worker.wait)
+            stack.callback(worker.terminate)
+        until = time.monotonic() + 20 * number
+        while plane.redis.zcard(keys.HEARTBEATS) < number:
+            if time.monotonic() > until:
+                raise SystemExit(f"only {plane.redis.zcard(keys.HEARTBEATS)} of {number} real workers registered")
+            time.sleep(0.5)
+        time.sleep(10)  # the last of them settles
+        each = (_commands_per_s(plane, seconds) - alone) / number
+        held = (int(plane.redis.info("clients")["connected_clients"]) - connections) / number
+        print(f"{number} real workers at rest: {held:.1f} connections and {each:.1f} commands/s each")
+        print(f"  so a Redis with maxclients 10 000 holds about {10_000 / held:.0f} of them")
+
+
+def _commands_per_s(plane: Processes, seconds: float) -> float:
+    before = int(plane.redis.info("stats")["total_commands_processed"])
+    time.sleep(seconds)
+    return (int(plane.redis.info("stats")["total_commands_processed"]) - before - 1) / seconds
+
+
+def show(one: Run) -> None:
+    every = [taken for latencies in one.latency_ms.values() for taken in latencies]
+    p50, p99 = np.percentile(every, [50, 99])
+    print(f"{one.workers} workers, {one.jobs} jobs: {one.seconds:.1f} s to the end, {one.jobs / one.seconds:.0f} jobs/s")
+    print(f"  API under it: p50 {p50:.1f} ms, p99 {p99:.1f} ms over {len(every)} calls", end="")
+    print(f" ({', '.join(f'{name} {np.median(taken):.1f}' for name, taken in one.latency_ms.items())})")
+    print(f"  resident MB: {', '.join(f'{name} {size:.0f}' for name, size in one.resident_mb.items())}")
+    print(f"  {max(1, one.workers // 10)} workers killed at once are all faulty after {one.notice_s:.1f} s", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="how the control plane grows with workers and with jobs")
+    parser.add_argument("--most-workers", type=int, default=1_000)
+    parser.add_argument("--most-jobs", type=int, default=10_000)
+    parser.add_argument("--real-workers", type=int, default=50)
+    options = parser.parse_args()
+    fewest = options.most_jobs // 10
+    sizes = [(options.most_workers // 10, fewest), (int(options.most_workers / 10**0.5), fewest), (options.most_workers, fewest)]
+    sizes += [(options.most_workers, int(options.most_jobs / 10**0.5)), (options.most_workers, options.most_jobs)]
+    runs = []
+    for workers, jobs in sizes:
+        runs.append(run(workers, jobs))
+        show(runs[-1])
+    well = True
+    for by, fitted in (("workers", runs[:3]), ("jobs", runs[2:])):
+        print(f"growth with {by}, exponent of a log-log fit over {[getattr(one, by) for one in fitted]}:")
+        for name, exponent in exponents(fitted, by).items():
+            print(f"  {name:<28} {exponent:6.2f}{'' if exponent <= EXPONENT_LIMIT else f'  ABOVE {EXPONENT_LIMIT}'}")
+            well &= exponent <= EXPONENT_LIMIT
+    limit = TIMEOUT_S + 2 * SWEEP_S + NOISE_SLACK_S
+    worst = max(one.notice_s for one in runs)
+    print(f"time to notice: at most {worst:.1f} s, {worst / limit:.2f} of timeout + 2 sweeps + {NOISE_SLACK_S:g} s")
+    if options.real_workers:
+        real_workers_at_rest(options.real_workers)
+    return 0 if well and worst <= limit else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Workers without an engine: the same scripts, messages and waits as a real one, many in one process.
+
+    python -m benchmarks.simulated_workers --redis-url redis://127.0.0.1:6379/0 --workers 900 --capability gpu.cuda.onnx
+
+Each registers, beats, blocks on its queues over a connection of its own, claims, reports the start, waits `--job-s`, reports a
+result of a real result's size and reads its answers. What a real one does besides: kombu books each message in `unacked`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import resource
+import signal
+from typing import Any
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from orchestrator.dispatch.celery_queue import SEPARATOR
+from shared.capabilities import RESULTS_QUEUE, worker_queue
+from shared.celery_app import PRIORITY_STEPS
+from shared.ids import new_incarnation, worker_id_of
+from shared.protocol import keys, scripts
+from shared.workers import DeviceInfo, Registration
+from tests.integration.reports import result, started
+
+POLL_S = 2.0  # for answers, as the real outbox
+TEMPLATE = "campaign-000000000000000000-job-1"  # is replaced in the reports: building 10 000 of them would measure pydantic
+TIMEOUT_MS = 60_000
+
+
+class SimulatedWorker:
+    """One device; `broker` is shared with others for short commands, as their own would be idle."""
+
+    def __init__(self, number: int, options: argparse.Namespace, broker: redis.Redis) -> None:
+        self.udid = f"{options.prefix}-{number}"
+        self.id = worker_id_of(self.udid)
+        self.incarnation = new_incarnation()
+        self._options, self._broker = options, broker
+        self._queue = redis.Redis.from_url(options.redis_url, decode_responses=True, single_connection_client=True)
+        self._held: list[tuple[str, int]] = []
+        self._unanswered: set[str] = set()
+        queues = [worker_queue(self.id), options.capability]
+        self._lists = [f"{queue}{SEPARATOR}{step}" if step else queue for step in PRIORITY_STEPS for queue in queues]
+        who = {"worker_id": self.id, "incarnation": self.incarnation}
+        self._started = started(TEMPLATE).model_copy(update=who).model_dump_json()
+        self._result = result(TEMPLATE, worker_id=self.id).model_copy(update=who | {"capability": options.capability}).model_dump_json()
+
+    async def _script(self, script: str, *arguments: object) -> Any:
+        return await self._broker.eval(script, 0, *[str(argument) for argument in arguments])
+
+    async def register(self) -> None:
+        registration = Registration(
+            device_name=self.udid,
+            capabilities=[self._options.capability],
+            device_info=DeviceInfo(UDID=self.udid),
+            incarnation=self.incarnation,
+        )
+        await self._script(scripts.REGISTER, self.id, self.udid, registration.model_dump_json(), self.incarnation, TIMEOUT_MS)
+
+    async def beat_on(self) -> None:
+        while True:
+            status, job = ("busy", self._held[0][0]) if self._held else ("active", "")
+            await self._script(scripts.HEARTBEAT, self.id, self.incarnation, status, job, json.dumps(self._held), "", "", "")
+            await asyncio.sleep(self._options.heartbeat_s)
+
+    async def work_on(self) -> None:
+        while True:
+            taken = await self._queue.brpop(self._lists, timeout=5)
+            if taken is not None:
+                envelope = json.loads(taken[1])
+                await self._run(json.loads(base64.b64decode(envelope["body"]))[0][0])
+
+    async def _run(self, assignment: dict[str, Any]) -> None:
+        job_id, attempt = assignment["job_id"], assignment["attempt"]
+        self._held.append((job_id, attempt))
+        verdict = await self._script(scripts.CLAIM, job_id, attempt, self.id, self.incarnation, TIMEOUT_MS, 3_600)
+        if verdict == "claimed":
+            await self._report(self._started, job_id, attempt)
+            await asyncio.sleep(self._options.job_s)
+            await self._report(self._result, job_id, attempt)
+            self._unanswered.add(f"{job_id}/{attempt}")
+        self._held.clear()
+
+    async def _report(self, template: str, job_id: str, attempt: int) -> None:
+        body = template.replace(TEMPLATE, job_id).replace(TEMPLATE.rpartition("-job-")[0], job_id.rpartition("-job-")[0])
+        body = body.replace('"attempt":1', f'"attempt":{attempt}', 1)
+        envelope = {"body": base64.b64encode(body.encode()).decode(), "properties": {"body_encoding": "base64"}}
+        await self._broker.lpush(RESULTS_QUEUE, json.dumps(envelope))
+
+    async def read_answers(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self._unanswered:
+                answers = await self._broker.hgetall(keys.answers(self.id))
+                if answers:
+                    await self._broker.hdel(keys.answers(self.id), *answers)
+                    self._unanswered -= set(answers)
+
+
+async def _main(options: argparse.Namespace) -> None:
+    broker = redis.Redis(
+        connection_pool=redis.BlockingConnectionPool.from_url(options.redis_url, decode_responses=True, max_connections=64)
+    )
+    workers = [SimulatedWorker(number, options, broker) for number in range(options.workers)]
+    for worker in workers:
+        await worker.register()
+    print("registered", flush=True)
+    tasks = [asyncio.create_task(loop()) for worker in workers for loop in (worker.beat_on, worker.work_on, worker.read_answers)]
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {waiting}:
+        try:
+            task.result()
+        except RedisError as error:
+            raise SystemExit(f"a simulated worker lost Redis: {error}") from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="workers without an engine")
+    parser.add_argument("--redis-url", required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--capability", required=True)
+    parser.add_argument("--prefix", default="simulated", help="of the devices' names")
+    parser.add_argument("--heartbeat-s", type=float, default=2.0)
+    parser.add_argument("--job-s", type=float, default=0.2)
+    options = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * options.workers + 256)), hard))
+    asyncio.run(_main(options))
+
+
+if __name__ == "__main__":
+    main()
