@@ -53,7 +53,7 @@ def control_plane(**settings: str) -> Iterator[Processes]:
             "FLEETMARK_DATABASE_URL": postgres.create_database("bench"),
             "FLEETMARK_OUTPUTS_DIR": str(folder / "outputs"),
             "FLEETMARK_MODELS_DIR": str(folder / "models"),
-            "FLEETMARK_LOG_LEVEL": "warning",
+            "FLEETMARK_LOG_LEVEL": "error",
             **{f"FLEETMARK_{name.upper()}": value for name, value in settings.items()},
         }
         cli = [sys.executable, "-m", "orchestrator.cli"]

@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
+from shared.measurements import PERCENTILE_FLOORS
 from shared.protocol import keys
 
 CAPABILITY = "gpu.cuda.onnx"  # not the real workers': they rest
@@ -53,9 +54,23 @@ class Run:
         return figures
 
 
+class Simulated:
+    """Simulated workers in two processes, of which the smaller one can be killed."""
+
+    def __init__(self, many: subprocess.Popen[str], tenth: subprocess.Popen[str]) -> None:
+        self._all, self._tenth = (many, tenth), tenth
+
+    def kill_a_tenth(self) -> None:
+        self._tenth.kill()
+
+    def check(self) -> None:
+        if any(process.poll() is not None for process in self._all):
+            raise SystemExit("simulated workers ended by themselves; what they said is above")
+
+
 @contextmanager
-def simulated(plane: Processes, workers: int) -> Iterator[subprocess.Popen[str]]:
-    """`workers` of them in two processes; yields the one with a tenth, to be killed."""
+def simulated(plane: Processes, workers: int) -> Iterator[Simulated]:
+    """`workers` of them, registered."""
     with ExitStack() as stack:
         tenth = max(1, workers // 10)
         made = [_simulate(stack, plane, prefix, number) for prefix, number in (("many", workers - tenth), ("tenth", tenth))]
@@ -63,7 +78,7 @@ def simulated(plane: Processes, workers: int) -> Iterator[subprocess.Popen[str]]
             assert process.stdout is not None
             if process.stdout.readline().strip() != "registered":
                 raise SystemExit("the simulated workers did not come up")
-        yield made[1]
+        yield Simulated(*made)
 
 
 def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int) -> subprocess.Popen[str]:
@@ -76,7 +91,7 @@ def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int) -> s
 
 
 class Asking:
-    """Asks the API in turn, ten times a second, until told to stop."""
+    """Asks the API one thing after the other until told to stop."""
 
     def __init__(self, api: str, campaign_id: str) -> None:
         self.latency_ms: dict[str, list[float]] = {}
@@ -105,14 +120,14 @@ class Asking:
                     start = time.perf_counter()
                     client.get(url).raise_for_status()
                     self.latency_ms.setdefault(name, []).append((time.perf_counter() - start) * 1000)
-                    self._stop.wait(0.1)
+                    self._stop.wait(0.02)
 
 
 def run(workers: int, jobs: int) -> Run:
     """One campaign of `jobs` on a fresh control plane with `workers`."""
     made = Run(workers, jobs)
     settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "sweep_s": str(SWEEP_S)}
-    with control_plane(**settings) as plane, simulated(plane, workers) as tenth:
+    with control_plane(**settings) as plane, simulated(plane, workers) as fleet:
         time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # until then a new leader condemns nobody
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
         start = time.perf_counter()
@@ -120,18 +135,19 @@ def run(workers: int, jobs: int) -> Run:
         url = f"{plane.api}/campaigns/{accepted['campaign_id']}?jobs=false"
         with Asking(plane.api, accepted["campaign_id"]) as asking:
             while (campaign := httpx.get(url).json())["status"] == "running":
+                fleet.check()
                 time.sleep(0.2)
         made.seconds = time.perf_counter() - start
         if campaign["completed_jobs"] != jobs:
             raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
         made.latency_ms, made.resident_mb = asking.latency_ms, plane.resident_mb()
-        made.notice_s = _notice(plane, tenth, max(1, workers // 10))
+        made.notice_s = _notice(plane, fleet, max(1, workers // 10))
     return made
 
 
-def _notice(plane: Processes, tenth: subprocess.Popen[str], number: int) -> float:
+def _notice(plane: Processes, fleet: Simulated, number: int) -> float:
     """Seconds from `kill -9` until the last of these workers is faulty."""
-    tenth.kill()
+    fleet.kill_a_tenth()
     start = time.perf_counter()
     with httpx.Client() as client:
         while client.get(f"{plane.api}/workers?status=faulty").json()["count"] < number:
@@ -182,9 +198,9 @@ def _commands_per_s(plane: Processes, seconds: float) -> float:
 
 def show(one: Run) -> None:
     every = [taken for latencies in one.latency_ms.values() for taken in latencies]
-    p50, p99 = np.percentile(every, [50, 99])
+    tail = f"p99 {np.percentile(every, 99):.1f} ms" if len(every) >= PERCENTILE_FLOORS["p99"][1] else "too few for a p99"
     print(f"{one.workers} workers, {one.jobs} jobs: {one.seconds:.1f} s to the end, {one.jobs / one.seconds:.0f} jobs/s")
-    print(f"  API under it: p50 {p50:.1f} ms, p99 {p99:.1f} ms over {len(every)} calls", end="")
+    print(f"  API under it: p50 {np.median(every):.1f} ms, {tail} over {len(every)} calls", end="")
     print(f" ({', '.join(f'{name} {np.median(taken):.1f}' for name, taken in one.latency_ms.items())})")
     print(f"  resident MB: {', '.join(f'{name} {size:.0f}' for name, size in one.resident_mb.items())}")
     print(f"  {max(1, one.workers // 10)} workers killed at once are all faulty after {one.notice_s:.1f} s", flush=True)

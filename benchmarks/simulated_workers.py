@@ -40,7 +40,7 @@ class SimulatedWorker:
         self.id = worker_id_of(self.udid)
         self.incarnation = new_incarnation()
         self._options, self._broker = options, broker
-        self._queue = redis.Redis.from_url(options.redis_url, decode_responses=True, single_connection_client=True)
+        self._queue = redis.Redis.from_url(options.redis_url, decode_responses=True, single_connection_client=True, socket_timeout=None)
         self._held: list[tuple[str, int]] = []
         self._unanswered: set[str] = set()
         queues = [worker_queue(self.id), options.capability]

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
-from benchmarks.fleet import CAPABILITY, simulated
+from benchmarks.fleet import CAPABILITY, Simulated, simulated
 from shared.protocol import keys
 
 JOBS = 50
@@ -45,7 +45,7 @@ def sample(plane: Processes) -> dict[str, float]:
     return figures
 
 
-def work(plane: Processes, until: float) -> tuple[list[tuple[float, dict[str, float]]], int]:
+def work(plane: Processes, fleet: Simulated, until: float) -> tuple[list[tuple[float, dict[str, float]]], int]:
     """Campaign after campaign; (time, figures) as they went, and how many jobs ended."""
     seen: list[tuple[float, dict[str, float]]] = []
     ended = 0
@@ -54,6 +54,7 @@ def work(plane: Processes, until: float) -> tuple[list[tuple[float, dict[str, fl
         while time.monotonic() < until:
             campaign = client.post("/campaigns", json=body).raise_for_status().json()["campaign_id"]
             while client.get(f"/campaigns/{campaign}?jobs=false").json()["status"] == "running":
+                fleet.check()
                 time.sleep(0.1)
                 if not seen or time.monotonic() - seen[-1][0] >= EVERY_S:
                     client.get("/workers").raise_for_status()
@@ -91,8 +92,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--workers", type=int, default=20)
     options = parser.parse_args()
-    with control_plane() as plane, simulated(plane, options.workers):
-        seen, ended = work(plane, time.monotonic() + 60 * options.minutes)
+    with control_plane() as plane, simulated(plane, options.workers) as fleet:
+        seen, ended = work(plane, fleet, time.monotonic() + 60 * options.minutes)
         tombstones = int(seen[-1][1]["tombstones"])
     print(f"{options.minutes:g} minutes, {options.workers} simulated workers, {ended} jobs ended, {len(seen)} samples:")
     any_grew = grown(seen)
