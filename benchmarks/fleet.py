@@ -3,7 +3,7 @@
     python -m benchmarks.fleet [--most-workers 1000] [--most-jobs 10000] [--real-workers 50]
 
 Simulated workers (see `simulated_workers`) take a campaign to its end while the API is asked all the time; then a tenth of them is
-killed at once and noticed. Grown from 100 to 1 000 workers with 1 000 jobs, and from 1 000 to 10 000 jobs with 1 000 workers; the
+killed at once and noticed. Grown from 100 to 1 000 workers with 3 162 jobs, and from 1 000 to 10 000 jobs with 1 000 workers; the
 exponent of a log-log fit says how each figure grows (1 is in proportion; the limit is 1.1). Then real workers at rest: what
 each holds and says. Exits 1 when an exponent or the time to notice is above its limit.
 """
@@ -212,21 +212,21 @@ def main() -> int:
     parser.add_argument("--most-jobs", type=int, default=10_000)
     parser.add_argument("--real-workers", type=int, default=50)
     options = parser.parse_args()
-    fewest = options.most_jobs // 10
-    sizes = [(options.most_workers // 10, fewest), (int(options.most_workers / 10**0.5), fewest), (options.most_workers, fewest)]
-    sizes += [(options.most_workers, int(options.most_jobs / 10**0.5)), (options.most_workers, options.most_jobs)]
-    runs = []
-    for workers, jobs in sizes:
-        runs.append(run(workers, jobs))
-        show(runs[-1])
+    middle_jobs, middle_workers = int(options.most_jobs / 10**0.5), int(options.most_workers / 10**0.5)
+    by_workers = [(workers, middle_jobs) for workers in (options.most_workers // 10, middle_workers, options.most_workers)]
+    by_jobs = [(options.most_workers, jobs) for jobs in (options.most_jobs // 10, middle_jobs, options.most_jobs)]
+    runs: dict[tuple[int, int], Run] = {}
+    for size in dict.fromkeys([*by_workers, *by_jobs]):
+        runs[size] = run(*size)
+        show(runs[size])
     well = True
-    for by, fitted in (("workers", runs[:3]), ("jobs", runs[2:])):
+    for by, fitted in (("workers", [runs[size] for size in by_workers]), ("jobs", [runs[size] for size in by_jobs])):
         print(f"growth with {by}, exponent of a log-log fit over {[getattr(one, by) for one in fitted]}:")
         for name, exponent in exponents(fitted, by).items():
             print(f"  {name:<28} {exponent:6.2f}{'' if exponent <= EXPONENT_LIMIT else f'  ABOVE {EXPONENT_LIMIT}'}")
             well &= exponent <= EXPONENT_LIMIT
     limit = TIMEOUT_S + 2 * SWEEP_S + NOISE_SLACK_S
-    worst = max(one.notice_s for one in runs)
+    worst = max(one.notice_s for one in runs.values())
     print(f"time to notice: at most {worst:.1f} s, {worst / limit:.2f} of timeout + 2 sweeps + {NOISE_SLACK_S:g} s")
     if options.real_workers:
         real_workers_at_rest(options.real_workers)

@@ -39,9 +39,9 @@ class ModelRef(Strict):
 class Warmup(Strict):
     """Warm-up of each repeat: until both `min_calls` and `min_s` have passed, capped at `max_s` or one call, the longer."""
 
-    min_calls: int = Field(default=10, ge=0, le=100_000)
-    min_s: float = Field(default=1.0, ge=0, le=3_600)
-    max_s: float = Field(default=30.0, ge=0, le=3_600)
+    min_calls: int = Field(default=10, ge=0, le=100_000, description="calls at least")
+    min_s: float = Field(default=1.0, ge=0, le=3_600, description="seconds at least")
+    max_s: float = Field(default=30.0, ge=0, le=3_600, description="seconds at most, or one call, the longer")
 
 
 class StopRule(Strict):
@@ -50,18 +50,20 @@ class StopRule(Strict):
     `precision` is the half-width of the interval as a fraction of the median.
     """
 
-    precision: float = Field(gt=0, lt=1)
-    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS)
-    budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S)
+    precision: float = Field(gt=0, lt=1, description="half-width of the median's 95 % interval, as a fraction of the median")
+    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS, description="fresh processes at most")
+    budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S, description="seconds at most")
 
 
 class EngineOptions(Strict):
     """Options of the runtime. Empty means the runtime's own default, which is recorded as the runtime reports it."""
 
-    providers: tuple[str, ...] | None = Field(default=None, max_length=8)
+    providers: tuple[str, ...] | None = Field(
+        default=None, max_length=8, description="execution providers by the runtime's names, in order"
+    )
     threads: int | None = Field(default=None, ge=1, le=4096, description="threads within one operator")
     inter_threads: int | None = Field(default=None, ge=1, le=4096, description="threads across operators")
-    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = None
+    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(default=None, description="level of graph optimisation")
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="value of the leading symbolic dimension")
     shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="input name -> shape")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")

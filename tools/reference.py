@@ -1,4 +1,4 @@
-"""Writes the parts of docs/ that repeat the code: every setting, and every command. Or checks that they are current.
+"""Writes the parts of docs/ that repeat the code: every setting, command and key of a recipe. Or checks that they are current.
 
 python -m tools.reference
 python -m tools.reference --check
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -24,6 +24,10 @@ from rich.text import Text
 from cli.main import app
 from cli.settings import CliSettings
 from orchestrator.settings import Settings
+from shared.capabilities import LABELS
+from shared.recipes import ModelEntry, Recipe, Requirements
+from shared.recipes.schema import Retries
+from shared.workloads import EngineOptions, StopRule, Warmup
 from worker.settings import WorkerSettings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -90,7 +94,58 @@ def _help(text: str) -> str:
     return text
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands}
+RECIPE_ABOUT = """A recipe is YAML, or JSON of the same shape: `fleetmark run FILE`, or the body of `POST /api/campaigns`. It is checked
+whole, every mistake at once, by `fleetmark validate FILE`; a key that is not known is an error that names the nearest one.
+Examples are in `recipes/`.
+
+```yaml
+name: squeezenet by batch
+model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
+on: [cpu.onnx, gpu.cuda.onnx]
+devices: every                   # one job a device
+inferences: 200
+repeats: 5                       # or  stop: {precision: 0.02}
+sweep:
+  options.batch_size: [1, 8, 32] # the product of the lists, a job each
+```
+"""
+RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
+    ("The recipe", Recipe),
+    ("`models`, an entry", ModelEntry),
+    ("`options`", EngineOptions),
+    ("`warmup`", Warmup),
+    ("`stop`", StopRule),
+    ("`requires`", Requirements),
+    ("`retries`", Retries),
+]
+
+
+def recipes() -> str:
+    """docs/recipes.md: every key of a recipe."""
+    parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
+    for title, model in RECIPE_PARTS:
+        rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+        rows += [_key(name, field) for name, field in model.model_fields.items()]
+        parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
+    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
+    about = "A name on the left is one queue; a label on the right is any of its capabilities, whichever has the least to do."
+    rows = ["| capability | label |", "| --- | --- |", *capabilities]
+    parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if field.is_required():
+        shown = "required"
+    elif default is None or isinstance(default, BaseModel) or default in ("", {}, ()):
+        shown = ""
+    else:
+        shown = f"`{default}`"
+    return f"| `{name}` | {shown} | {field.description or ''} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands, "recipes.md": recipes}
 
 
 def main() -> int:

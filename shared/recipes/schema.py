@@ -20,59 +20,77 @@ def _known_compute_unit(name: str) -> str:
     return name
 
 
+MODEL = "`http(s)://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
 ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit)]
 
 
 class ModelEntry(Strict):
     """A model of the list, with what differs for it alone."""
 
-    model: str = Field(min_length=1, max_length=4096)
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES)
-    options: EngineOptions | None = None
+    model: str = Field(min_length=1, max_length=4096, description=MODEL)
+    name: str | None = Field(
+        default=None, min_length=1, max_length=200, description="shown in reports; the file's name when it is left out"
+    )
+    inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES, description="in place of the recipe's")
+    options: EngineOptions | None = Field(default=None, description="in place of the recipe's")
     # What whoever uploaded the model knows of it; checked on the device that fetches it.
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    size: int | None = Field(default=None, ge=0)
-    companions: tuple[Companion, ...] = ()
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the file, checked where it is fetched")
+    size: int | None = Field(default=None, ge=0, description="bytes, checked where it is fetched")
+    companions: tuple[Companion, ...] = Field(default=(), description="files that belong beside it: ONNX external data")
 
 
 class Requirements(Strict):
     """What a device must have to be given the job."""
 
-    min_memory_mb: int = Field(default=0, ge=0)
-    min_gpu_memory_mb: int = Field(default=0, ge=0)
-    labels: dict[str, str] = Field(default_factory=dict)
+    min_memory_mb: int = Field(default=0, ge=0, description="memory of the device, MB of 2^20 bytes")
+    min_gpu_memory_mb: int = Field(default=0, ge=0, description="memory of its largest GPU, MB of 2^20 bytes")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels the worker was started with, all of them")
 
     def is_empty(self) -> bool:
         return self == Requirements()
 
 
 class Retries(Strict):
-    max_attempts: int = Field(default=3, ge=1, le=100)
+    max_attempts: int = Field(
+        default=3, ge=1, le=100, description="tries, after deaths of the measured process or of its worker; errors are not retried"
+    )
 
 
 class Recipe(Strict):
     """One benchmark: models x compute units x devices x sweep, a job each."""
 
-    name: str = Field(default="campaign", min_length=1, max_length=200)
-    notes: str = Field(default="", max_length=10_000)
-    model: str | None = Field(default=None, min_length=1, max_length=4096)
-    models: tuple[str | ModelEntry, ...] | None = Field(default=None, min_length=1, max_length=1_000)
-    on: tuple[ComputeUnit, ...] = Field(min_length=1, max_length=100)
-    devices: Literal["any", "every"] | tuple[str, ...] = "any"
-    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES)
-    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS)
-    loads: int = Field(default=0, ge=0, le=MAX_REPEATS)
-    warmup: Warmup = Warmup()
-    stop: StopRule | None = None
-    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9)
-    queue_timeout_s: float = Field(default=DEFAULT_QUEUE_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
-    requires: Requirements = Requirements()
-    options: EngineOptions = EngineOptions()
-    sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
-    retries: Retries = Retries()
-    labels: dict[str, str] = Field(default_factory=dict)
+    name: str = Field(default="campaign", min_length=1, max_length=200, description="what people call it")
+    notes: str = Field(default="", max_length=10_000, description="kept with the results")
+    model: str | None = Field(default=None, min_length=1, max_length=4096, description=MODEL)
+    models: tuple[str | ModelEntry, ...] | None = Field(
+        default=None, min_length=1, max_length=1_000, description="several, each a `model` or a mapping with what differs for it"
+    )
+    on: tuple[ComputeUnit, ...] = Field(
+        min_length=1, max_length=100, description="what a device must be able to do: capabilities or labels"
+    )
+    devices: Literal["any", "every"] | tuple[str, ...] = Field(
+        default="any", description="`any`: whoever is free; `every`: one job a device; or a list of names or ids, one job each"
+    )
+    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
+    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes; 6 give an interval without assuming a distribution")
+    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
+    warmup: Warmup = Field(default=Warmup(), description="calls before the timed ones, kept apart")
+    stop: StopRule | None = Field(default=None, description="as many repeats as a precision needs, in place of `repeats`")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="9 goes first, 0 last")
+    queue_timeout_s: float = Field(
+        default=DEFAULT_QUEUE_TIMEOUT_S,
+        ge=1,
+        le=MAX_TIMEOUT_S,
+        description="how long a job waits while no worker that could take it is at work; then it has failed",
+    )
+    requires: Requirements = Field(default=Requirements(), description="what a device must have")
+    options: EngineOptions = Field(default=EngineOptions(), description="of the runtime; empty means its own defaults, which are recorded")
+    sweep: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="dotted paths into the recipe, each with a list of values; the product of the lists, a job each"
+    )
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="for the measuring of one job")
+    retries: Retries = Field(default=Retries(), description="what a lost process costs")
+    labels: dict[str, str] = Field(default_factory=dict, description="of the campaign, for whoever looks for it")
 
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> Recipe:

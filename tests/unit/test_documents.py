@@ -11,6 +11,7 @@ import typer
 
 from cli.main import app
 from cli.settings import CliSettings
+from orchestrator.reports.rows import COLUMNS
 from orchestrator.settings import Settings
 from shared.recipes import load_recipe
 from worker.settings import WorkerSettings
@@ -59,6 +60,11 @@ def test_every_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
 def test_the_recipe_of_the_readme_is_valid() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert load_recipe(block).devices == "every"
+
+
+def test_every_column_of_the_csv_is_explained() -> None:
+    page = (ROOT / "docs" / "results.md").read_text().partition("## Columns")[2]
+    assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
 
 
 def test_every_module_is_in_the_house() -> None:
