@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import FieldError, InvalidInput
+from shared.masking import masked
+from shared.tokens import usable_token, with_token_of_file
 from worker.settings import DEFAULT_PORT, orchestrator_address
 
 PREFIX = "FLEETMARK_"
@@ -23,17 +26,26 @@ class CliSettings(BaseSettings):
     host: str = Field(default=LOOPBACK, description="address of the orchestrator to talk to (`http://name:5000`, or a name alone)")
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="port of `fleetmark up`, and of a FLEETMARK_HOST that names none")
     token: SecretStr | None = Field(default=None, description="bearer token of the orchestrator, where it asks for one")
+    token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
     data_dir: Path = Field(default=Path(".fleetmark"), description="where `fleetmark up` and `demo` keep Redis, SQLite, models and logs")
     outputs_dir: Path = Field(default=Path("outputs"), description="where CSV files and run folders go")
-    redis_url: str | None = Field(default=None, description="a Redis of yours, which `fleetmark up` then does not start")
-    database_url: str | None = Field(default=None, description="a database of yours, instead of the SQLite file of `fleetmark up`")
+    redis_url: str | None = Field(default=None, repr=False, description="a Redis of yours, which `fleetmark up` then does not start")
+    database_url: str | None = Field(
+        default=None, repr=False, description="a database of yours, instead of the SQLite file of `fleetmark up`"
+    )
 
     flower_basic_auth: str | None = Field(default=None, validation_alias="FLOWER_BASIC_AUTH", exclude=True)  # Flower's own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_file(cls, values: Any) -> Any:
+        return with_token_of_file(values)
 
     @field_validator("token")
     @classmethod
     def _empty_is_unset(cls, value: SecretStr | None) -> SecretStr | None:
-        return value if value is not None and value.get_secret_value().strip() else None
+        given = value.get_secret_value().strip() if value is not None else ""
+        return SecretStr(usable_token(given)) if given else None
 
     @property
     def secret(self) -> str | None:
@@ -65,8 +77,14 @@ def load_settings() -> CliSettings:
     try:
         return CliSettings()
     except ValidationError as error:
-        fields = [FieldError(PREFIX + str(item["loc"][0]).upper(), f"{item['msg']}, not {item['input']!r}") for item in error.errors()]
-        raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from error
+        fields = [_field_error(dict(item)) for item in error.errors(include_url=False)]
+        raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from None
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    name, said = (str(item["loc"][0]) if item["loc"] else "token_file"), str(item["msg"]).removeprefix("Value error, ")
+    shown = "" if name in ("token", "token_file") else masked(f", not {item['input']!r}")
+    return FieldError(PREFIX + name.upper(), f"{said}{shown}")
 
 
 def child_environment(without: str | None = None, **values: str) -> dict[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.tokens import usable_token, with_token_of_file
 
 
 class Settings(BaseSettings):
@@ -15,16 +18,27 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address the API listens on; anything but loopback needs a token")
     port: int = Field(default=5000, ge=0, le=65535, description="port the API listens on")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="broker and registry")
-    worker_redis_url: str | None = Field(default=None, description="the broker's address as workers see it, if it differs from ours")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False, description="broker and registry")
+    worker_redis_url: str | None = Field(
+        default=None, repr=False, description="the broker's address as workers see it, if it differs from ours"
+    )
     database_url: str = Field(
         default="sqlite:///.fleetmark/fleetmark.db",
+        repr=False,
         description="the store: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`",
     )
     outputs_dir: Path = Field(default=Path("outputs"), description="where reports and CSV files go")
     recipes_dir: Path = Field(default=Path("recipes"), description="where recipes, and models known by name, are looked up")
     models_dir: Path = Field(default=Path(".fleetmark/models"), description="uploaded models, by content")
-    token: SecretStr | None = Field(default=None, description="bearer token that every call but GET /api/health must carry")
+    token: SecretStr | None = Field(
+        default=None,
+        description="a bearer token with the role `admin`; with this one, or one made by `fleetmark token`, "
+        "every call but GET /api/health must carry one",
+    )
+    token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
+    trusted_proxies: str = Field(
+        default="", description="addresses of reverse proxies, comma-separated, whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
     heartbeat_s: float = Field(default=5.0, gt=0, description="how often a worker says that it lives")
     heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="silence after which a worker is faulty")
     sweep_s: float = Field(default=2.0, gt=0, description="how often the watch looks")
@@ -34,7 +48,23 @@ class Settings(BaseSettings):
     deadline_grace_s: float = Field(default=900.0, ge=0, description="beyond a job's own timeout: fetching the model, waiting for the host")
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
     max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
+    max_connections: int = Field(default=1000, gt=0, description="connections at a time; one more is answered 503")
+    request_timeout_s: float = Field(
+        default=30.0, gt=0, description="time for the head of a request, for a body beyond 16 kB/s, and for a client to take an answer"
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_file(cls, values: Any) -> Any:
+        return with_token_of_file(values)
+
+    @field_validator("token")
+    @classmethod
+    def _usable_token(cls, value: SecretStr | None) -> SecretStr | None:
+        """Compose files and unit files pass `NAME=` for what is not set."""
+        given = value.get_secret_value().strip() if value is not None else ""
+        return SecretStr(usable_token(given)) if given else None
 
     @field_validator("database_url")
     @classmethod

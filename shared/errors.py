@@ -3,12 +3,15 @@
 FleetmarkError (500)
 ├── InvalidInput (422)          something in a body or a recipe is wrong; `fields` says where
 ├── BadRequest (400)            the request cannot be read at all
-├── Unauthorized (401)
+├── Unauthorized (401)          no token, or none that counts
+├── Forbidden (403)             the caller is known, and may not do this
 ├── NotFound (404)
+├── TooSlow (408)               the body came in too slowly
 ├── Conflict (409)
 │   ├── IllegalTransition       a step that the table of states does not have
 │   └── IdentityInUse           two living processes claim one device
 ├── TooLarge (413)
+├── TooManyFailures (429)       wrong tokens from one address; `retry_after_s` says when to try again
 ├── Unavailable (503)           Redis or the database is away; try again
 └── JobError                    why a job failed on a device; recorded, never an HTTP answer
     ├── ModelUnavailable        the model cannot be fetched or is not what was promised
@@ -64,8 +67,16 @@ class Unauthorized(FleetmarkError):
     status = 401
 
 
+class Forbidden(FleetmarkError):
+    status = 403
+
+
 class NotFound(FleetmarkError):
     status = 404
+
+
+class TooSlow(FleetmarkError):
+    status = 408
 
 
 class Conflict(FleetmarkError):
@@ -82,6 +93,14 @@ class IdentityInUse(Conflict):
 
 class TooLarge(FleetmarkError):
     status = 413
+
+
+class TooManyFailures(FleetmarkError):
+    status = 429
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(FleetmarkError):

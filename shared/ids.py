@@ -12,6 +12,7 @@ _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: safe to read a
 CAMPAIGN_ID = re.compile(r"campaign-[0-9a-z]{18}")
 JOB_ID = re.compile(r"(campaign-[0-9a-z]{18})-job-([1-9][0-9]*)")
 WORKER_ID = re.compile(r"worker-[0-9a-z][0-9a-z-]{0,62}")
+TOKEN_ID = re.compile(r"token-[0-9a-z]{18}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -22,8 +23,17 @@ def _base32(number: int, length: int) -> str:
 
 def new_campaign_id(now: datetime) -> str:
     """`campaign-` and 18 characters: 10 of milliseconds since 1970, 8 random (40 bits). Sorts by time of making."""
+    return f"campaign-{_sortable(now)}"
+
+
+def new_token_id(now: datetime) -> str:
+    """The id of a bearer token, made like a campaign's: it names the token, and is none of its secret."""
+    return f"token-{_sortable(now)}"
+
+
+def _sortable(now: datetime) -> str:
     milliseconds = int(now.astimezone(UTC).timestamp() * 1000)
-    return f"campaign-{_base32(milliseconds, 10)}{_base32(secrets.randbits(40), 8)}"
+    return f"{_base32(milliseconds, 10)}{_base32(secrets.randbits(40), 8)}"
 
 
 def job_id(campaign_id: str, number: int) -> str:

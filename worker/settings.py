@@ -12,11 +12,13 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import FieldError, InvalidInput
+from shared.masking import masked
+from shared.tokens import usable_token, with_token_of_file
 
 DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
-    *("host", "redis_url", "token", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
+    *("host", "redis_url", "token", "token_file", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
     *("worker_price_per_hour", "worker_max_cache_bytes"),
 )
 
@@ -27,8 +29,11 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
 
     host: str | None = Field(default=None, description="address of the orchestrator, `http://name:5000`; all a worker needs")
-    redis_url: str | None = Field(default=None, description="address of the broker, where it differs from what the orchestrator says")
-    token: SecretStr | None = Field(default=None, description="bearer token of the orchestrator, where it asks for one")
+    redis_url: str | None = Field(
+        default=None, repr=False, description="address of the broker, where it differs from what the orchestrator says"
+    )
+    token: SecretStr | None = Field(default=None, description="bearer token with the role `worker`, where the orchestrator asks for one")
+    token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
     heartbeat_s: float = Field(default=5.0, ge=0.1, le=300, description="seconds between two signs of life")
     heartbeat_timeout_s: float = Field(default=30.0, ge=1, le=3600, description="seconds of silence after which a worker counts as gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
@@ -68,6 +73,16 @@ class WorkerSettings(BaseSettings):
     def _empty_is_unset(cls, value: Any) -> Any:
         """Compose files and unit files pass `NAME=` for what is not set."""
         return None if isinstance(value, str) and not value.strip() else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_file(cls, values: Any) -> Any:
+        return with_token_of_file(values)
+
+    @field_validator("token")
+    @classmethod
+    def _usable_token(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(usable_token(value.get_secret_value()))
 
     @field_validator("host")
     @classmethod
@@ -191,5 +206,5 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
     if not name:
         return FieldError("settings", str(problem["msg"]).removeprefix("Value error, "))
     source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else PREFIX + name.upper()
-    shown = "" if name in ("token", "redis_url") else f"={problem['input']!r}"
+    shown = "" if name in ("token", "redis_url") else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))

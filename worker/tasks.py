@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.jobs import MAX_TIMEOUT_S
+from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, Device, HandBack, Result, Started
 from worker.activity import Activity, Key
 from worker.spool import Entry, Spool
@@ -230,7 +231,7 @@ class JobTask:
             campaign_id=assignment.campaign_id,
             capability=assignment.capability,
             status=status,
-            error=(outcome.error if outcome else failure)[:20_000],
+            error=masked(outcome.error if outcome else failure)[:20_000],
             error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
             device=self.author.device,
             model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,

@@ -21,6 +21,7 @@ from orchestrator.store.tables import Event, Job
 from shared.errors import NotFound, Unavailable
 from shared.ids import CAMPAIGN_ID, WORKER_ID
 from shared.jobs import TERMINAL, JobStatus
+from shared.masking import without_passwords
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
@@ -113,7 +114,7 @@ def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
         waiting_for = jobs.lane_of(session, job).waiting_for if job.status == JobStatus.PENDING and job.dispatched_at is None else ""
         kept = results.get(session, job_id)
         row = kept.row if kept is not None else row_of(job) if JobStatus(job.status) in TERMINAL else None
-        content = _body(job) | {"waiting_for": waiting_for or None, "timeline": timeline, "workload": job.workload}
+        content = _body(job) | {"waiting_for": waiting_for or None, "timeline": timeline, "workload": _shown(job.workload)}
     stage, progress = _live(ctx, content)
     result = {"status": row["Status"], **row} if row is not None else None
     return JSONResponse({"job": content | {"stage": stage, "progress": progress}, "result": result})
@@ -137,6 +138,12 @@ def _body(job: Job) -> dict[str, Any]:
         "started_at": text(job.started_at),
         "ended_at": text(job.ended_at),
     }
+
+
+def _shown(workload: dict[str, Any]) -> dict[str, Any]:
+    """A workload without the password that its model's address may hold."""
+    model = workload["model"]
+    return workload | {"model": model | {"source": without_passwords(model["source"])}}
 
 
 def _step(event: Event) -> dict[str, Any]:

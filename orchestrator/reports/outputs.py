@@ -25,6 +25,7 @@ from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
+from shared.masking import without_passwords
 
 
 def csv_name(bundle: CampaignBundle) -> str:
@@ -35,7 +36,7 @@ def csv_name(bundle: CampaignBundle) -> str:
 def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     """Write all reports of a campaign that has ended; returns the files, the CSV in `outputs_dir` itself last.
 
-    The jobs are gone through once; of each only a few figures stay in memory.
+    The jobs are gone through once; of each only a few figures stay in memory. A password in a model's address is masked everywhere.
 
     Raises:
         OSError: the folder cannot be written (full, read-only); whatever was there before is still there, whole.
@@ -44,7 +45,7 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
-    _replace(recipe, _recipe_text(bundle.recipe).encode())
+    _replace(recipe, without_passwords(_recipe_text(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
     with results.open("rb") as source, _whole_file(flat) as target:
@@ -54,8 +55,8 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     from orchestrator.reports.plots import medians_png  # matplotlib: a second of CPU and 60 MB that no start should pay for
 
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
-    _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    _replace(page, report_md(content).encode())
+    _replace(report_data, without_passwords(json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    _replace(page, without_passwords(report_md(content)).encode())
     return [*paths, flat]
 
 
@@ -103,7 +104,7 @@ class JobsFile:
         self._write("\n],\n" + _members(tail) + "\n}\n")
 
     def _write(self, text: str, start: str = "") -> None:
-        self._file.write((start + text).encode("utf-8", errors="replace"))
+        self._file.write(without_passwords(start + text).encode("utf-8", errors="replace"))
 
 
 def _members(content: dict[str, Any]) -> str:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 
-# The password in any address: redis://:secret@host, https://user:secret@host.
-_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
-_BEARER = re.compile(r"(?P<start>bearer\s+)\S+", re.IGNORECASE)
+from shared.masking import masked as masked
 
 # What these say of a lost broker, the heartbeat says once; each try again would be a line otherwise.
 QUIET = ("celery", "kombu", "httpx", "httpcore", "amqp", "vine")
-
-
-def masked(text: str) -> str:
-    return _BEARER.sub(r"\g<start>***", _PASSWORD.sub(r"\g<start>***@", text))
 
 
 class Masked(logging.Formatter):

@@ -6,6 +6,7 @@ import json
 from typing import Literal
 
 from shared.clock import Clock
+from shared.masking import masked
 from shared.protocol.messages import Assignment
 
 Level = Literal["info", "warning", "error"]
@@ -45,6 +46,6 @@ class JobLog:
             "source": source,
             "job": self._job,
             "attempt": self._attempt,
-            "message": message,
+            "message": masked(message),
         }
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"

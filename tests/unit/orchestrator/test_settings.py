@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -23,3 +25,35 @@ def test_a_database_that_is_not_known_is_refused_with_the_known_ones(url: str) -
 def test_a_broker_that_is_not_redis_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match=r"must begin with redis://"):
         Settings(redis_url=url)
+
+
+def test_the_token_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    monkeypatch.setenv("FLEETMARK_TOKEN_FILE", str(file))
+    token = Settings().token
+    assert token is not None
+    assert token.get_secret_value() == "from-file"
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings(token_file=tmp_path / "none")
+
+
+def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`FLEETMARK_TOKEN=` in a unit file must not become a token that everyone can guess."""
+    for value in ("", "  "):
+        monkeypatch.setenv("FLEETMARK_TOKEN", value)
+        assert Settings().token is None
+
+
+def test_settings_that_are_printed_show_no_secret() -> None:
+    shown = repr(
+        Settings.model_validate(
+            {
+                "token": "t0ken",
+                "redis_url": "redis://:r3dis@host",
+                "worker_redis_url": "redis://:w0rker@host",
+                "database_url": "postgresql://user:p0stgres@host/name",
+            }
+        )
+    )
+    assert not [secret for secret in ("t0ken", "r3dis", "w0rker", "p0stgres") if secret in shown]

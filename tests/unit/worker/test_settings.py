@@ -101,3 +101,26 @@ def test_folders_follow_the_xdg_rules(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_every_setting_is_described() -> None:
     ours = {name: field for name, field in WorkerSettings.model_fields.items() if not field.exclude}
     assert [name for name, field in ours.items() if not field.description] == []
+
+
+def test_the_token_may_be_in_a_file_that_the_command_line_or_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+
+    def token(**given: object) -> str:
+        found = load_settings(**given).token
+        assert found is not None
+        return found.get_secret_value()
+
+    assert token(token_file=file) == "from-file"
+    monkeypatch.setenv("FLEETMARK_TOKEN_FILE", str(file))
+    assert token() == "from-file"
+    monkeypatch.setenv("FLEETMARK_TOKEN", "given")
+    assert token() == "given"
+
+
+def test_a_token_that_cannot_be_sent_is_refused_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_TOKEN", "se\ncret")
+    with pytest.raises(InvalidInput, match="FLEETMARK_TOKEN: a token is printable ASCII") as refused:
+        load_settings()
+    assert "cret" not in str(refused.value)
