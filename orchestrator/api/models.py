@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from anyio import from_thread, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import FileResponse, JSONResponse
@@ -13,12 +13,16 @@ from starlette.responses import FileResponse, JSONResponse
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import Sha256
-from orchestrator.operations.models import path_of, store_model
+from orchestrator.operations.context import Context
+from orchestrator.operations.models import Incoming, path_of
 from orchestrator.store import results
+from orchestrator.store.tables import ModelFile
 from shared.errors import BadRequest, InvalidInput, NotFound
 from shared.ids import SHA256
 
 router = APIRouter(prefix="/api", tags=["models"])
+
+PIECE_BYTES = 2**20
 
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
@@ -45,21 +49,24 @@ async def upload(
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise BadRequest("send the model's bytes as they are (curl --data-binary @model.onnx), not as a form (curl -F)")
-    stored = await to_thread.run_sync(lambda: store_model(ctx, _pieces(request.stream()), name))
+    stored = await _taken_in(ctx, request.stream(), name)
     if sha256 is not None and sha256 != stored.sha256:
         raise InvalidInput(f"the bytes that arrived have the SHA-256 {stored.sha256}, not {sha256}; send them again")
     content = {"sha256": stored.sha256, "size": stored.size, "name": stored.name, "source": f"sha256:{stored.sha256}"}
     return JSONResponse(content, status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
 
 
-def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """An asynchronous stream, read from a thread: hashing and writing block nobody."""
-
-    async def following() -> bytes | None:
-        return await anext(stream, None)
-
-    while (piece := from_thread.run(following)) is not None:
-        yield piece
+async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> ModelFile:
+    """Hashing and writing go to a thread a piece, waiting for the next piece does not: a slow upload holds none."""
+    with await to_thread.run_sync(Incoming, ctx) as incoming:
+        waiting = bytearray()
+        async for piece in stream:
+            waiting += piece
+            if len(waiting) >= PIECE_BYTES:
+                await to_thread.run_sync(incoming.add, bytes(waiting))
+                waiting.clear()
+        await to_thread.run_sync(incoming.add, bytes(waiting))
+        return await to_thread.run_sync(incoming.store, name)
 
 
 @router.get("/models/{sha256}", response_class=FileResponse, responses=documented(404) | {200: _FILE})

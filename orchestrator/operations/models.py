@@ -93,41 +93,69 @@ def path_of(ctx: Context, sha256: str) -> Path:
     return ctx.settings.models_dir / sha256[:2] / sha256
 
 
+class Incoming:
+    """A model on its way in, by content: the same bytes twice are one file, and it is there whole or not at all. A context manager."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        ctx.settings.models_dir.mkdir(parents=True, exist_ok=True)
+        self._part = ctx.settings.models_dir / f".part-{secrets.token_hex(8)}"
+        self._file = self._part.open("wb")
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def add(self, chunk: bytes) -> None:
+        """
+        Raises:
+            TooLarge: more than `max_model_bytes`.
+        """
+        limit = self._ctx.settings.max_model_bytes
+        self._size += len(chunk)
+        if self._size > limit:
+            raise TooLarge(f"the model is larger than {limit} bytes; raise FLEETMARK_MAX_MODEL_BYTES to accept it")
+        self._digest.update(chunk)
+        self._file.write(chunk)
+
+    def store(self, name: str) -> ModelFile:
+        """All of it is there: keep it.
+
+        Raises:
+            InvalidInput: no bytes at all.
+        """
+        if self._size == 0:
+            raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        sha256 = self._digest.hexdigest()
+        target = path_of(self._ctx, sha256)
+        target.parent.mkdir(exist_ok=True)
+        self._part.replace(target)
+        row = ModelFile(sha256=sha256, name=name[:255], size=self._size, created_at=self._ctx.clock.now())
+
+        def write(session: Session) -> ModelFile:
+            return session.merge(row)
+
+        try:
+            return self._ctx.store.transact(write)
+        except IntegrityError:
+            return self._ctx.store.transact(write)  # another upload of the same bytes was a moment faster: the row is there now
+
+
 def store_model(ctx: Context, chunks: Iterable[bytes], name: str) -> ModelFile:
-    """Take a model in, by content: the same bytes twice are one file. Written whole or not at all.
+    """Take a model in.
 
     Raises:
         TooLarge: more than `max_model_bytes`.
         InvalidInput: no bytes at all.
     """
-    ctx.settings.models_dir.mkdir(parents=True, exist_ok=True)
-    part = ctx.settings.models_dir / f".part-{secrets.token_hex(8)}"
-    digest, size = hashlib.sha256(), 0
-    try:
-        with part.open("wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > ctx.settings.max_model_bytes:
-                    raise TooLarge(
-                        f"the model is larger than {ctx.settings.max_model_bytes} bytes; raise FLEETMARK_MAX_MODEL_BYTES to accept it"
-                    )
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        if size == 0:
-            raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
-        target = path_of(ctx, digest.hexdigest())
-        target.parent.mkdir(exist_ok=True)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    row = ModelFile(sha256=digest.hexdigest(), name=name[:255], size=size, created_at=ctx.clock.now())
-
-    def write(session: Session) -> ModelFile:
-        return session.merge(row)
-
-    try:
-        return ctx.store.transact(write)
-    except IntegrityError:
-        return ctx.store.transact(write)  # another upload of the same bytes was a moment faster: the row is there now
+    with Incoming(ctx) as incoming:
+        for chunk in chunks:
+            incoming.add(chunk)
+        return incoming.store(name)
