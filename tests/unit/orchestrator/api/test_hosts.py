@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.api.hosts import is_loopback, is_ours, network_of
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:5000", "127.8.9.1:80", "localhost", "LOCALHOST:5000", "localhost.", "[::1]:5000", "[::1]", ""]
+)
+def test_names_of_this_machine_are_ours(host: str) -> None:
+    assert is_ours(host, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:5000",
+        "127.0.0.1.evil.example:5000",
+        "localhost.evil.example",
+        "10.0.0.7:5000",
+        "[fe80::1]:5000",
+        "0x7f.1",
+        "2130706433",
+    ],
+)
+def test_any_other_name_may_be_a_page_that_resolves_to_us(host: str) -> None:
+    assert not is_ours(host, "127.0.0.1")
+
+
+def test_the_name_we_are_bound_to_is_ours() -> None:
+    assert is_ours("MyBox:5000", "mybox")
+    assert not is_ours("otherbox:5000", "mybox")
+
+
+def test_loopback_is_judged_by_what_a_name_resolves_to() -> None:
+    assert is_loopback("localhost")
+    assert is_loopback("::1")
+    assert not is_loopback("0.0.0.0")
+    assert not is_loopback("::")
+
+
+def test_an_address_of_ipv6_stands_for_its_network() -> None:
+    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::7") == "2001:db8:1:2::"
+    assert network_of("2001:db8:1:3::7") != "2001:db8:1:2::"
+    assert network_of("::ffff:192.0.2.7") == network_of("192.0.2.7") == "192.0.2.7"
+    assert network_of("") == ""
