@@ -11,6 +11,7 @@ from typing import Protocol
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.api.roles import caller_of
 from shared.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,14 @@ class Access:
             seconds = self._clock.monotonic() - begin
             self._metrics.count(scope["method"], _template(scope), status, seconds)
             level = logging.DEBUG if status < 400 and scope["path"].endswith(_FREQUENT) else logging.INFO
-            log.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+            # The path as it came in: decoded, it could hold the line break that begins a line of the caller's own.
+            path = scope.get("raw_path", b"").decode("ascii", errors="replace") or scope["path"]
+            log.log(level, "%s %s %d %.1f ms%s", scope["method"], path, status, seconds * 1000, _by_whom(scope))
+
+
+def _by_whom(scope: Scope) -> str:
+    caller = caller_of(scope)
+    return f" by {caller.token_id or caller.name} ({caller.role})" if caller is not None and caller.name else ""
 
 
 def _template(scope: Scope) -> str:

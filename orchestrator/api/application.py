@@ -18,23 +18,32 @@ from orchestrator.api import (
     recipes,
     reset,
     results,
+    tokens,
     workers,
 )
 from orchestrator.api.access import Access
+from orchestrator.api.credentials import Credentials
 from orchestrator.api.docs import serve_docs
 from orchestrator.api.errors import documented, install_handlers
-from orchestrator.api.limits import BodyLimit
+from orchestrator.api.headers import SafeHeaders
+from orchestrator.api.hosts import is_loopback
+from orchestrator.api.limits import BodyLimits
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.openapi import describe
 from orchestrator.api.query import refuse_unknown
+from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset)
+ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
 
 
 def make_api(ctx: Context) -> FastAPI:
-    """Build the application on `ctx`. Opens nothing: Redis and the database may be away, calls then answer 503."""
+    """Build the application on `ctx`. Opens nothing: Redis and the database may be away, calls then answer 503.
+
+    Raises:
+        OSError: the host of the settings is no address.
+    """
     app = FastAPI(
         title="Fleetmark",
         summary="Benchmarks on every machine a team owns.",
@@ -49,14 +58,17 @@ def make_api(ctx: Context) -> FastAPI:
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
+    app.state.credentials = Credentials(ctx, always=not is_loopback(ctx.settings.host))
+    every_call = [Depends(require_role), Depends(refuse_unknown)]
     for module in ROUTERS:
-        app.include_router(module.router, dependencies=[Depends(refuse_unknown)], responses=documented(401, 403, 422, 503))
-    app.include_router(metrics.router, dependencies=[Depends(refuse_unknown)], responses=documented(401, 403, 422))
+        app.include_router(module.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))
+    app.include_router(metrics.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))
     install_handlers(app)
     describe(app)
     serve_docs(app)
     # The last one added is the first to see a request.
-    app.add_middleware(BodyLimit, settings=ctx.settings)
-    app.add_middleware(Guard, token=ctx.settings.token)
+    app.add_middleware(BodyLimits, settings=ctx.settings)
+    app.add_middleware(Guard, credentials=app.state.credentials, bound=ctx.settings.host)
+    app.add_middleware(SafeHeaders)
     app.add_middleware(Access, clock=ctx.clock, metrics=app.state.metrics)
     return app

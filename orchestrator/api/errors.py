@@ -15,27 +15,25 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from orchestrator.api.access import HEADER, request_id
-from shared.errors import FieldError, FleetmarkError, InvalidInput, Unavailable
+from orchestrator.api.headers import SAFE
+from shared.errors import FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
+from shared.masking import without_passwords
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 _MEANINGS = {
     400: "The request cannot be read.",
-    401: "A token is configured and the call carries none, or another one.",
-    403: "A page of another origin asked.",
+    401: "A token is needed, and the call carries none, or none that counts.",
+    403: "The token's role does not allow it, or a page of another origin asked.",
     404: "There is no such thing.",
+    408: "The body came in too slowly.",
     409: "The present state does not allow it.",
     413: "The body is larger than the limit.",
     422: "Something in the request is not valid; `fields` says what.",
+    429: "Too many wrong tokens from this address; `Retry-After` says when to try again.",
     503: "Redis or the database does not answer; try again.",
 }
-
-
-class Forbidden(FleetmarkError):
-    """The caller may not do this."""
-
-    status = 403
 
 
 class FieldBody(BaseModel):
@@ -50,14 +48,34 @@ class ErrorBody(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a call, for its description."""
+    """The error answers of a call, for its description. A body that can be too large can also be too slow."""
+    if 413 in statuses:
+        statuses = (*statuses, 408)
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
 
 
 def answer(error: FleetmarkError) -> JSONResponse:
     """The response an error becomes."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == Unavailable.status else {}
-    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+    headers = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    elif isinstance(error, TooManyFailures):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    elif isinstance(error, TooSlow):
+        headers["Connection"] = "close"  # what may still come of the body is nobody's
+    return JSONResponse(_shown(error.body()), status_code=error.status, headers=headers)
+
+
+def _shown(body: dict[str, Any]) -> dict[str, Any]:
+    """An error as its caller may see it: it may repeat an address with a password, the caller's own or one of our settings."""
+    return {
+        name: without_passwords(value)
+        if isinstance(value, str)
+        else [{key: without_passwords(text) for key, text in field.items()} for field in value]
+        for name, value in body.items()
+    }
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -121,4 +139,4 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
     """A mistake of ours: the caller gets the id under which the log has the whole story, and none of the story."""
     log.error("%s %s failed, request %s", request.method, request.url.path, request_id.get(), exc_info=error)
     detail = f"the orchestrator made a mistake; its log has it under request {request_id.get()}"
-    return JSONResponse({"error": "ServerError", "detail": detail}, status_code=500, headers={HEADER: request_id.get()})
+    return JSONResponse({"error": "ServerError", "detail": detail}, status_code=500, headers={HEADER: request_id.get(), **SAFE})

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path
 
 from shared.errors import NotFound
-from shared.ids import CAMPAIGN_ID, JOB_ID, SHA256, WORKER_ID
+from shared.ids import CAMPAIGN_ID, JOB_ID, SHA256, TOKEN_ID, WORKER_ID
 
 
 def _campaign_id(campaign_id: Annotated[str, Path(examples=["campaign-0123456789abcdefgh"])]) -> str:
@@ -28,6 +28,12 @@ def _worker_id(worker_id: Annotated[str, Path(examples=["worker-0123456789ab"])]
     return worker_id
 
 
+def _token_id(token_id: Annotated[str, Path(examples=["token-0123456789abcdefgh"])]) -> str:
+    if TOKEN_ID.fullmatch(token_id) is None:
+        raise NotFound(f"no token has the id {token_id!r}; GET /api/tokens lists them")
+    return token_id
+
+
 def _sha256(sha256: Annotated[str, Path(examples=["ab" * 32])]) -> str:
     if SHA256.fullmatch(sha256) is None:
         raise NotFound(f"{sha256!r} is no SHA-256 (64 hexadecimal digits, lower case)")
@@ -37,4 +43,5 @@ def _sha256(sha256: Annotated[str, Path(examples=["ab" * 32])]) -> str:
 CampaignId = Annotated[str, Depends(_campaign_id)]
 JobId = Annotated[str, Depends(_job_id)]
 WorkerId = Annotated[str, Depends(_worker_id)]
+TokenId = Annotated[str, Depends(_token_id)]
 Sha256 = Annotated[str, Depends(_sha256)]

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from orchestrator.api.bodies import BODIES, SCHEMA_KEY
+from orchestrator.api.roles import ADMINS, MAY_CALL, OPEN
 
 _REF = "#/components/schemas/{model}"
 
@@ -29,13 +30,24 @@ def _document(app: FastAPI) -> dict[str, Any]:
     )
     components = content.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for operations in content["paths"].values():
-        for operation in operations.values():
+    for path, operations in content["paths"].items():
+        for method, operation in operations.items():
+            call = f"{method.upper()} {path}"
+            if path in OPEN:
+                operation["security"] = []
+            else:
+                operation["x-roles"] = sorted(MAY_CALL.get(call, ADMINS))
             for media in operation.get("requestBody", {}).get("content", {}).values():
                 if SCHEMA_KEY in media["schema"]:
                     media["schema"] = _schema_of(media["schema"][SCHEMA_KEY], schemas)
-    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    content["security"] = [{}, {"token": []}]  # none is needed until one is configured
+    components["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Made by POST /api/tokens; `x-roles` of a call are the roles it takes.",
+        }
+    }
+    content["security"] = [{}, {"token": []}]  # none is needed on a loopback until there is one
     return content
 
 

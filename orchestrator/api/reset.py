@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from orchestrator.api.bodies import RawBody, described, parse_optional
 from orchestrator.api.context import Ctx
+from orchestrator.api.credentials import ANYONE
 from orchestrator.api.errors import documented
+from orchestrator.api.roles import caller_of
 from orchestrator.operations.reset import reset
 from shared.errors import BadRequest
 from shared.workloads import Strict
@@ -36,9 +38,9 @@ class Cleared(BaseModel):
     responses=documented(400, 413, 422),
     openapi_extra=described(Confirmation, example={"confirm": True}, required=False),
 )
-def post_reset(ctx: Ctx, body: RawBody) -> JSONResponse:
-    """Forget every worker, campaign, job, result and queued message; files under `outputs/` stay. Cannot be undone."""
-    if not parse_optional(Confirmation, body).confirm and ctx.settings.token is not None:
+def post_reset(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
+    """Forget every worker, campaign, job, result and queued message; files under `outputs/` and tokens stay. Cannot be undone."""
+    if not parse_optional(Confirmation, body).confirm and caller_of(request.scope) is not ANYONE:
         raise BadRequest('this forgets every worker, campaign and result: send {"confirm": true} to mean it')
     cleared = reset(ctx)
     message = (

@@ -1,53 +1,58 @@
-"""Who may call: everyone on loopback, or whoever carries the configured token."""
+"""Who gets in: nobody by way of a foreign page, everyone on a loopback without tokens, else whoever carries one that counts."""
 
 from __future__ import annotations
 
-import hmac
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator.api.docs import ASSETS
-from orchestrator.api.errors import Forbidden, answer
-from shared.errors import FleetmarkError, Unauthorized
-
-# Needs no token: whether the system is well, and the description of the API, which says nothing about this system.
-OPEN = frozenset({"/api/health", "/", "/docs", "/openapi.json"})
+from orchestrator.api.credentials import ANYONE, Credentials
+from orchestrator.api.errors import answer
+from orchestrator.api.hosts import is_ours
+from orchestrator.api.roles import is_open, set_caller
+from shared.errors import FleetmarkError, Forbidden
 
 
 class Guard:
-    """ASGI middleware: a bearer token on every call but the open ones, once one is configured.
+    """ASGI middleware: finds out who calls, before the call reaches a route. What they may do is `roles.require_role`'s to say.
 
-    A browser names the page that makes it call in `Origin`. A page of another host is refused: without a token, any web page
-    could otherwise submit jobs to an orchestrator on the visitor's own machine.
+    Bodies are taken whatever their Content-Type, so a browser asks no permission before it sends one here for a page of anywhere.
+    It does name the page's origin in `Origin`: another than ours is refused, with a token or without.
     """
 
-    def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, credentials: Credentials, bound: str) -> None:
+        """
+        Args:
+            bound: the address we listen on, as it was configured.
+        """
         self._app = app
-        self._token = token.get_secret_value().encode() if token else None
+        self._credentials = credentials
+        self._bound = bound
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            error = self._refusal(scope)
-            if error is not None:
-                response = answer(error)
-                if isinstance(error, Unauthorized):
-                    response.headers["WWW-Authenticate"] = "Bearer"
-                await response(scope, receive, send)
+            try:
+                await self._check(scope)
+            except FleetmarkError as error:
+                await answer(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> FleetmarkError | None:
+    async def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host", ""):
-            return Forbidden(f"a page of {origin} may not call this orchestrator")
-        is_open = scope["path"] in OPEN or scope["path"].startswith(f"{ASSETS}/")
-        if self._token is None or (is_open and scope["method"] in ("GET", "HEAD")):
-            return None
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
-            return None
-        return Unauthorized("this orchestrator wants its token: send the header `Authorization: Bearer <token>`")
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Forbidden(f"a page of {origin:.200} may not call this orchestrator")
+        if is_open(scope):
+            return
+        if await self._credentials.are_needed():
+            address = scope["client"][0] if scope.get("client") else ""
+            set_caller(scope, await self._credentials.caller(address, headers.get("authorization", "")))
+            return
+        if not is_ours(host, self._bound):
+            raise Forbidden(
+                f"without a token this orchestrator answers to localhost, not to {host:.200}: a web page could be behind that name. "
+                "Call it by http://127.0.0.1, or set a token"
+            )
+        set_caller(scope, ANYONE)

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlmodel import SQLModel
 
 from orchestrator.store import tables as _tables  # noqa: F401 (registers the tables)
@@ -61,6 +61,12 @@ def require_current(store: Store) -> None:
     found = current(store)
     if found != newest():
         raise Unavailable(f"the database is at revision {found}, this version needs {newest()}: {MIGRATE}")
+
+
+def has_table(store: Store, name: str) -> bool:
+    """Whether the database, at whatever revision it is, has this table."""
+    with store.read() as session:
+        return inspect(session.connection()).has_table(name)
 
 
 def differences(store: Store) -> list[Any]:

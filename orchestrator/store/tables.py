@@ -13,6 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from orchestrator.store.types import Json, UtcDateTime
 from shared.jobs import CampaignStatus, JobStatus
+from shared.tokens import Role
 
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -190,3 +191,26 @@ class ModelFile(SQLModel, table=True):
     name: str = Field(sa_column=Column(String(255), nullable=False))
     size: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Token(SQLModel, table=True):
+    """A bearer token: whose it is, what it allows, and the hash of its secret (see `operations.tokens`).
+
+    Never deleted: a log may name it.
+    """
+
+    __tablename__: ClassVar[str] = "tokens"
+    __table_args__ = (
+        CheckConstraint(_one_of("role", list(Role)), name="role"),
+        UniqueConstraint("secret_hash"),
+        Index("ix_tokens_unrevoked", "id", postgresql_where=text("revoked_at IS NULL"), sqlite_where=text("revoked_at IS NULL")),
+    )
+
+    id: str = Field(sa_column=Column(String(40), primary_key=True))
+    name: str = Field(sa_column=Column(String(200), nullable=False))
+    role: str = Field(sa_column=Column(String(16), nullable=False))
+    secret_hash: str = Field(sa_column=Column(String(64), nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    revoked_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    last_used_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))  # to the hour

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from orchestrator.api import make_api
+from orchestrator.api.connections import server_config
 from orchestrator.operations.context import Context
 
 Serve = Callable[[Context], contextlib.AbstractContextManager[httpx.Client]]
@@ -25,7 +26,7 @@ def serving(ctx: Context) -> Iterator[httpx.Client]:
     # asyncio turns Nagle's algorithm off only on sockets that say they are TCP; with it every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(make_api(ctx), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(server_config(make_api(ctx), ctx.settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     deadline = time.monotonic() + START_S

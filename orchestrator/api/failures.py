@@ -1,0 +1,32 @@
+"""How often an address may try a token that is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+from shared.clock import Clock
+
+BURST = 20  # wrong tokens at once: a script of twenty calls with a mistyped token still hears what is wrong
+FORGIVEN_EVERY_S = 3.0
+REMEMBERED = 10_000  # addresses; the one whose last failure is the longest ago is forgotten first
+
+
+class Failures:
+    """Failures by address: `BURST` at once, then one every `FORGIVEN_EVERY_S`. One number an address is all that is kept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._clear_at: OrderedDict[str, float] = OrderedDict()  # when the last failure of an address will be forgiven
+
+    def wait_s(self, address: str) -> int:
+        """Whole seconds until this address may try again; 0 when it may now."""
+        excess = self._clear_at.get(address, 0.0) - self._clock.monotonic() - (BURST - 1) * FORGIVEN_EVERY_S
+        return max(0, math.ceil(excess))
+
+    def add(self, address: str) -> None:
+        now = self._clock.monotonic()
+        self._clear_at[address] = max(now, self._clear_at.get(address, now)) + FORGIVEN_EVERY_S
+        self._clear_at.move_to_end(address)
+        if len(self._clear_at) > REMEMBERED:
+            self._clear_at.popitem(last=False)

@@ -1,0 +1,131 @@
+"""Bearer tokens: make one (its secret is shown once), list, look at, revoke. An administrator's calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from orchestrator.api.bodies import RawBody, described, parse
+from orchestrator.api.context import Ctx
+from orchestrator.api.credentials import Credentials
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import TokenId
+from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from orchestrator.api.roles import caller_of
+from orchestrator.api.times import text
+from orchestrator.operations.tokens import create_token, require_an_administrator, revoke_token
+from orchestrator.store import tokens
+from orchestrator.store.tables import Token
+from shared.tokens import Role
+from shared.workloads import Strict
+
+router = APIRouter(prefix="/api", tags=["tokens"])
+
+
+class NewToken(Strict):
+    name: str = Field(min_length=1, max_length=200, pattern=r"\S", description="whose it is, or what for")
+    role: Role
+    valid_days: int | None = Field(default=None, ge=1, le=3650, description="how long it can be used; without it, until it is revoked")
+
+
+class TokenBody(BaseModel):
+    token_id: str
+    name: str
+    role: Role
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None = Field(description="to the hour")
+
+
+class CreatedToken(TokenBody):
+    secret: str = Field(description="the token itself; it is not kept, and cannot be shown again")
+
+
+class Tokens(BaseModel):
+    count: int
+    tokens: list[TokenBody]
+    next_cursor: str | None
+
+
+class CurrentToken(BaseModel):
+    role: Role
+    name: str = Field(description="empty where no token is needed")
+    token_id: str | None
+    expires_at: str | None
+
+
+@router.post(
+    "/tokens",
+    status_code=201,
+    response_model=CreatedToken,
+    responses=documented(400, 409, 413, 422),
+    openapi_extra=described(NewToken, example={"name": "lab-pi", "role": "worker", "valid_days": 90}),
+)
+def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
+    """Make a token. Once there is one, every call needs one, so the first has to be an administrator's."""
+    wanted = parse(NewToken, body)
+    if wanted.role is not Role.ADMIN:
+        require_an_administrator(ctx)
+    token, secret = create_token(ctx, wanted.name, wanted.role, wanted.valid_days)
+    _credentials(request).forget()
+    return JSONResponse(_body(token) | {"secret": secret}, status_code=201, headers={"Location": f"/api/tokens/{token.id}"})
+
+
+@router.get("/tokens", response_model=Tokens, responses=documented(422))
+def list_tokens(
+    ctx: Ctx,
+    revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Tokens, newest first, without their secrets. The one in FLEETMARK_TOKEN is not among them."""
+    key = decode_cursor(cursor, str)
+    with ctx.store.read() as session:
+        found = tokens.page(session, revoked=revoked, before=key[0] if key else None, limit=limit + 1)
+    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
+    return JSONResponse({"count": len(found[:limit]), "tokens": [_body(one) for one in found[:limit]], "next_cursor": more})
+
+
+@router.get("/tokens/current", response_model=CurrentToken)
+def get_current(request: Request) -> JSONResponse:
+    """What the token of this call is: how a device finds out whether its own is right."""
+    caller = caller_of(request.scope)
+    assert caller is not None  # this call is not an open one: the guard has looked
+    content = {"role": caller.role, "name": caller.name, "token_id": caller.token_id, "expires_at": text(caller.expires_at)}
+    return JSONResponse(content)
+
+
+@router.get("/tokens/{token_id}", response_model=TokenBody, responses=documented(404))
+def get_token(ctx: Ctx, token_id: TokenId) -> JSONResponse:
+    """One token, without its secret."""
+    with ctx.store.read() as session:
+        return JSONResponse(_body(tokens.get(session, token_id)))
+
+
+@router.delete("/tokens/{token_id}", response_model=TokenBody, responses=documented(404))
+def delete_token(ctx: Ctx, token_id: TokenId, request: Request) -> JSONResponse:
+    """Revoke a token: at once in this process, within seconds in others. Its row stays, since logs may name it."""
+    revoked = revoke_token(ctx, token_id)
+    _credentials(request).forget()
+    return JSONResponse(_body(revoked))
+
+
+def _credentials(request: Request) -> Credentials:
+    credentials: Credentials = request.app.state.credentials
+    return credentials
+
+
+def _body(token: Token) -> dict[str, Any]:
+    return {
+        "token_id": token.id,
+        "name": token.name,
+        "role": token.role,
+        "created_at": text(token.created_at),
+        "expires_at": text(token.expires_at),
+        "revoked_at": text(token.revoked_at),
+        "last_used_at": text(token.last_used_at),
+    }
