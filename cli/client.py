@@ -47,6 +47,9 @@ class Client:
     def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         return self._call("POST", path, json=body, headers=headers).json()
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path).json()
+
     def exists(self, path: str) -> bool:
         """Whether a GET of `path` would find something."""
         try:

@@ -8,6 +8,15 @@ import typer
 
 from cli.client import Client
 from cli.settings import CliSettings, load_settings
+from cli.terminal import say
+
+
+def warn_of_the_process_list(token: str | None) -> str | None:
+    """A token on the command line is readable by every user of this machine, for as long as the command runs."""
+    if token is not None:
+        say("warning: --token shows the token in the process list; FLEETMARK_TOKEN, or FLEETMARK_TOKEN_FILE with a file's name, does not")
+    return token
+
 
 Host = Annotated[
     str | None,
@@ -16,7 +25,13 @@ Host = Annotated[
     ),
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="Bearer token, where the orchestrator asks for one. [dim]\\[env: FLEETMARK_TOKEN][/]")
+    str | None,
+    typer.Option(
+        "--token",
+        callback=warn_of_the_process_list,
+        help="Bearer token, where the orchestrator asks for one; better in the environment, where `ps` does not show it. "
+        "[dim]\\[env: FLEETMARK_TOKEN, FLEETMARK_TOKEN_FILE][/]",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this many.")]

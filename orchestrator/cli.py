@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import logging
 import signal
-import socket
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +14,31 @@ from pydantic import ValidationError
 
 from orchestrator.api import make_api
 from orchestrator.api.access import RequestIds
+from orchestrator.api.connections import server_config
+from orchestrator.api.hosts import is_loopback
 from orchestrator.app import ControlPlane
+from orchestrator.operations.context import Context
+from orchestrator.operations.tokens import create_token, is_administered, revoke_token
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.store.schema import current, migrate
-from shared.errors import FleetmarkError
+from orchestrator.store import Store, tokens
+from orchestrator.store.schema import current, has_table, migrate, require_current
+from orchestrator.store.tables import Token
+from shared.errors import FleetmarkError, Unavailable
+from shared.masking import masked
+from shared.tokens import Role
+
+log = logging.getLogger(__name__)
+
+SHORT_TOKEN = 16  # characters; made as we say, one has 64
 
 app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Masked(logging.Formatter):
+    """Lines without secrets, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def _settings(**given: Any) -> Settings:
@@ -28,36 +46,47 @@ def _settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper() or "TOKEN_FILE"
         why = first["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(f"FLEETMARK_{name}: {why}, not {first['input']!r}") from error
+        shown = "" if name in ("TOKEN", "TOKEN_FILE") else masked(f", not {first['input']!r}")
+        raise typer.BadParameter(f"FLEETMARK_{name}: {why}{shown}") from None
 
 
 def _log(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(RequestIds())
-    form = "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"
-    logging.basicConfig(level=settings.log_level.upper(), format=form, handlers=[handler], force=True)
+    handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether everything that `host` resolves to stays on this machine."""
+def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
+    """Open to the network and to everyone is refused.
+
+    Args:
+        is_administered: whether the store holds a token of an administrator; asked only where none is configured.
+    """
+    host, token = settings.host, settings.token
     try:
-        addresses = {item[4][0] for item in socket.getaddrinfo(host, None)}
+        if is_loopback(host):
+            return
     except OSError as error:
         raise typer.BadParameter(f"--host {host!r} is no address of this machine: {error}") from error
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def check_bind(host: str, token: object) -> None:
-    """Open to the network and to everyone is refused."""
-    if token is None and not is_loopback(host):
-        raise typer.BadParameter(
-            f"listening on {host} without a token would let anyone in: set one (export FLEETMARK_TOKEN=$(openssl rand -hex 32)), "
-            "or listen on 127.0.0.1"
-        )
+    if token is not None:
+        if len(token.get_secret_value()) < SHORT_TOKEN:
+            log.warning("FLEETMARK_TOKEN has fewer than %d characters: on %s it can be guessed; openssl rand -hex 32", SHORT_TOKEN, host)
+        return
+    try:
+        if is_administered():
+            return
+    except Unavailable as error:
+        log.warning("whether there is a token is not known (%s); nobody gets in without one", error.detail)
+        return
+    raise typer.BadParameter(
+        f"listening on {host} without a token would let anyone in: set one (export FLEETMARK_TOKEN=$(openssl rand -hex 32)), "
+        "make one (python -m orchestrator.cli token create me --role admin), or listen on 127.0.0.1"
+    )
 
 
 @app.command()
@@ -72,17 +101,14 @@ def serve(
     """
     settings = _settings(host=host, port=port)
     _log(settings)
-    check_bind(settings.host, settings.token)
     plane = ControlPlane(settings)
-    plane.prepare(migrating=not only_api)
-    if not only_api:
-        plane.start_consumer()
-        plane.start_watch()
-    config = uvicorn.Config(
-        make_api(plane.context), host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
     try:
-        uvicorn.Server(config).run()
+        plane.prepare(migrating=not only_api)
+        check_bind(settings, lambda: has_table(plane.context.store, Token.__tablename__) and is_administered(plane.context))
+        if not only_api:
+            plane.start_consumer()
+            plane.start_watch()
+        uvicorn.Server(server_config(make_api(plane.context), settings)).run()
     finally:
         plane.stop()
 
@@ -131,6 +157,61 @@ def migrate_command() -> None:
         raise typer.Exit(3) from error
     finally:
         store.close()
+
+
+tokens_app = typer.Typer(
+    help="Bearer tokens, straight in the store: for the first one, and for whoever has lost the last.", no_args_is_help=True
+)
+app.add_typer(tokens_app, name="token")
+
+
+@contextlib.contextmanager
+def _store_of_tokens() -> Iterator[Context]:
+    """The context on a database that has the table: an empty one is given its tables, an old one is for `migrate`."""
+    settings = _settings()
+    _log(settings)
+    plane = ControlPlane(settings)
+    try:
+        if current(plane.context.store) is None:
+            migrate(plane.context.store)
+        require_current(plane.context.store)
+        yield plane.context
+    except FleetmarkError as error:
+        typer.echo(error.detail, err=True)
+        raise typer.Exit(3 if isinstance(error, Unavailable) else 2) from error
+    finally:
+        plane.stop()
+
+
+@tokens_app.command("create")
+def create_token_command(
+    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    role: Annotated[Role, typer.Option(help="What it allows.")] = Role.ADMIN,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+) -> None:
+    """Make a token and print it: this once, it is not kept. A running orchestrator knows it within seconds.
+
+    Example: python -m orchestrator.cli token create me --role admin
+    """
+    with _store_of_tokens() as ctx:
+        _, secret = create_token(ctx, name, role, days)
+    typer.echo(secret)
+
+
+@tokens_app.command("list")
+def list_tokens_command() -> None:
+    """Every token that is not revoked: id, role, last use, name."""
+    with _store_of_tokens() as ctx, ctx.store.read() as session:
+        for token in tokens.page(session, revoked=False, limit=100_000):
+            typer.echo(f"{token.id}  {token.role:<9}  {token.last_used_at or 'never used':<25}  {token.name}")
+
+
+@tokens_app.command("revoke")
+def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
+    """Take a token back. A running orchestrator refuses it within seconds."""
+    with _store_of_tokens() as ctx:
+        token = revoke_token(ctx, token_id)
+    typer.echo(f"{token.id} ({token.role}, {token.name}) is revoked")
 
 
 if __name__ == "__main__":

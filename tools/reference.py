@@ -1,4 +1,6 @@
-"""Writes the parts of docs/ that repeat the code: every setting, command and key of a recipe. Or checks that they are current.
+"""Writes the parts of docs/ that repeat the code: every setting, command, key of a recipe, and who may call what.
+
+Or checks that they are current:
 
 python -m tools.reference
 python -m tools.reference --check
@@ -23,10 +25,12 @@ from rich.text import Text
 
 from cli.main import app
 from cli.settings import CliSettings
+from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import LABELS
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.tokens import Role
 from shared.workloads import EngineOptions, StopRule, Warmup
 from worker.settings import WorkerSettings
 
@@ -70,15 +74,23 @@ def commands() -> str:
         "Every command that shows data takes `--json`. Results go to standard output, everything said about them to standard error.\n"
     )
     for name, command in root.commands.items():
-        arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-        usage = " ".join(["fleetmark", name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
-        parts.append(f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n")
-        options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
-        if options:
-            rows = ["| option | meaning |", "| --- | --- |"]
-            rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
-            parts.append("\n".join(rows) + "\n")
+        parts += _command(f"fleetmark {name}", command)
     return "\n".join(parts)
+
+
+def _command(name: str, command: Any) -> list[str]:
+    if hasattr(command, "commands"):  # a group of them
+        inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
+        return [f"## `{name}`\n\n{command.help}\n", *inner]
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    usage = " ".join([name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
+    parts = [f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
+    if options:
+        rows = ["| option | meaning |", "| --- | --- |"]
+        rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
+        parts.append("\n".join(rows) + "\n")
+    return parts
 
 
 def _plain(text: str) -> str:
@@ -145,7 +157,21 @@ def _key(name: str, field: FieldInfo) -> str:
     return f"| `{name}` | {shown} | {field.description or ''} |"
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands, "recipes.md": recipes}
+def roles() -> str:
+    """docs/roles.md: each call of the API, and the roles that may make it."""
+    parts = [MADE_BY, "# Roles\n"]
+    parts.append(
+        "Who may make which call, once there is a token ([SECURITY.md](../SECURITY.md) says when that is, and what the roles are for).\n"
+    )
+    rows = [f"| call | {' | '.join(Role)} |", f"| --- |{' :-: |' * len(Role)}"]
+    for call, allowed in MAY_CALL.items():
+        marks = ["anyone" if call.split()[1] in OPEN else "yes" if role in allowed else "" for role in Role]
+        rows.append(f"| `{call}` | {' | '.join(marks)} |".replace("  ", " "))
+    parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands, "recipes.md": recipes, "roles.md": roles}
 
 
 def main() -> int:

@@ -35,9 +35,24 @@ Host = Annotated[str | None, typer.Option("--host", help="The orchestrator: `htt
 RedisUrl = Annotated[
     str | None, typer.Option("--redis-url", help="The broker, where it differs from what the orchestrator says. [env: FLEETMARK_REDIS_URL]")
 ]
+
+
+def _warn_of_the_process_list(token: str | None) -> str | None:
+    if token is not None:
+        said = "[yellow]warning:[/] --token shows the token in the process list; FLEETMARK_TOKEN and --token-file do not"
+        Console(stderr=True).print(said, soft_wrap=True, highlight=False)
+    return token
+
+
 Token = Annotated[
-    str | None, typer.Option("--token", help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]")
+    str | None,
+    typer.Option(
+        "--token",
+        callback=_warn_of_the_process_list,
+        help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]",
+    ),
 ]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File that holds the token. [env: FLEETMARK_TOKEN_FILE]")]
 
 
 @app.command()
@@ -45,6 +60,7 @@ def start(
     host: Host = None,
     redis_url: RedisUrl = None,
     token: Token = None,
+    token_file: TokenFile = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the device in reports; default: its host name. [env: FLEETMARK_WORKER_NAME]")
     ] = None,
@@ -72,6 +88,7 @@ def start(
         host=host,
         redis_url=redis_url,
         token=token,
+        token_file=token_file,
         worker_name=name,
         worker_labels=_labels(label),
         worker_drain=drain or None,
@@ -127,7 +144,7 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a 
 
 
 @app.command(name="test")
-def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = None) -> None:
+def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = None, token_file: TokenFile = None) -> None:
     """Try the way to the orchestrator and a tiny measurement, step by step. Nothing is registered.
 
     Exits 0 when all is well, 1 when the measurement failed, 3 when something cannot be reached.
@@ -136,7 +153,7 @@ def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = No
     """
     from worker.agent.trial import try_out
 
-    settings = _settings(host=host, redis_url=redis_url, token=token)
+    settings = _settings(host=host, redis_url=redis_url, token=token, token_file=token_file)
     if settings.host is None and settings.redis_url is None:
         _fail(InvalidInput("give the address to try: --host http://<orchestrator>:5000"))
     console = Console()

@@ -20,6 +20,7 @@ from cli.client import Client, is_loopback
 from cli.commands.campaigns import show_results
 from cli.embedded import EVERYWHERE, Plan, Stack, require_free, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
+from cli.options import Token
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
@@ -41,7 +42,7 @@ def up(
         str | None,
         typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"),
     ] = None,
-    token: Annotated[str | None, typer.Option(help="Bearer token that everyone must show. [dim]\\[env: FLEETMARK_TOKEN][/]")] = None,
+    token: Token = None,
     redis_port: Annotated[int, typer.Option(help="Port of the Redis that is started; 0 takes a free one.")] = 0,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
 ) -> None:

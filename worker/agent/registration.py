@@ -51,7 +51,7 @@ def register_by_http(host: str, token: str | None, registration: Registration, r
     if answer.status_code == httpx.codes.CONFLICT:
         raise IdentityInUse(detail)
     if answer.status_code in (401, 403):
-        raise Unauthorized(f"{host} wants another token ({detail}): set FLEETMARK_TOKEN or give --token")
+        raise Unauthorized(f"{host} wants another token ({detail}): set FLEETMARK_TOKEN or give --token-file")
     if answer.status_code in (429, 502, 503, 504):
         raise Unavailable(f"the orchestrator at {host} is not ready: {detail}")
     raise FleetmarkError(f"the orchestrator at {host} refused this worker with {answer.status_code}: {detail}")

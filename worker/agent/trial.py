@@ -13,6 +13,7 @@ import httpx
 import redis
 
 from shared.protocol.messages import Assignment
+from shared.tokens import Role
 from shared.workloads import ModelRef, Warmup, Workload
 from worker.agent.capabilities import offered
 from worker.agent.registration import reachable_broker
@@ -72,14 +73,17 @@ def _orchestrator(host: str) -> tuple[Step, str | None]:
 def _token(settings: WorkerSettings) -> Step:
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
     try:
-        answer = httpx.get(f"{settings.host}/api/workers", headers=headers, timeout=TIMEOUT_S)
+        answer = httpx.get(f"{settings.host}/api/tokens/current", headers=headers, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
         return Step("token", f"{settings.host} does not answer: {error}", UNREACHABLE)
     if answer.status_code in (401, 403):
-        return Step("token", f"refused with {answer.status_code}: set FLEETMARK_TOKEN or give --token", FAILED)
+        return Step("token", f"refused with {answer.status_code}: set FLEETMARK_TOKEN or give --token-file", FAILED)
     if not answer.is_success:
-        return Step("token", f"GET /api/workers answered {answer.status_code}", UNREACHABLE)
-    return Step("token", f"accepted; {answer.json().get('count', 0)} workers are registered")
+        return Step("token", f"GET /api/tokens/current answered {answer.status_code}", UNREACHABLE)
+    body = answer.json()
+    if body["role"] not in (Role.WORKER, Role.ADMIN):
+        return Step("token", f"its role is {body['role']}; a worker needs one with the role worker (fleetmark token create)", FAILED)
+    return Step("token", f"accepted: {body['name']}, role {body['role']}" if body["name"] else "none is needed")
 
 
 def _broker(url: str) -> Step:

@@ -70,7 +70,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_POST = do_HEAD = _serve
+        do_GET = do_POST = do_HEAD = do_DELETE = _serve
 
         def log_message(self, *arguments: Any) -> None: ...
 

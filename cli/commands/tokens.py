@@ -1,0 +1,104 @@
+"""Commands about bearer tokens: an administrator's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import Host, Json, Token, connect
+from cli.tables import table
+from cli.terminal import out, say, show_json
+from shared.tokens import Role
+
+COLUMNS = [
+    ("Token", "token_id"),
+    ("Name", "name"),
+    ("Role", "role"),
+    ("Made", "created_at"),
+    ("Expires", "expires_at"),
+    ("Last used", "last_used_at"),
+    ("Revoked", "revoked_at"),
+]
+
+app = typer.Typer(
+    help="Bearer tokens: who may call the orchestrator, and for what.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    role: Annotated[
+        Role, typer.Option(help="viewer reads; submitter also submits and cancels; worker is for devices; admin may everything.")
+    ],
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it: this once, it is not kept anywhere.
+
+    The first one has to be an admin's: from then on every call needs a token, those of workers included. Where the orchestrator listens
+    beyond 127.0.0.1 the first one is FLEETMARK_TOKEN, or made on its machine by  python -m orchestrator.cli token create NAME
+
+    Examples:
+
+      fleetmark token create me --role admin
+      fleetmark token create lab-pi --role worker --days 90 > lab-pi.token
+    """
+    with connect(host, token) as client:
+        is_first = not client.get("tokens/current")["name"]
+        made = client.post("tokens", {"name": name, "role": role, "valid_days": days})
+    if as_json:
+        show_json(made)
+    else:
+        say(f"{made['token_id']} ({made['role']}, {made['name']}). Keep it now, it is not shown again:")
+        out.print(made["secret"], soft_wrap=True)
+    if is_first:
+        say("From now on every call needs a token: set FLEETMARK_TOKEN here, and start workers again with a token of the role worker.")
+
+
+@app.command("list")
+def list_tokens(
+    revoked: Annotated[bool, typer.Option("--revoked", help="Also those that are revoked.")] = False,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """The tokens there are, newest first; never the secrets. The one in the orchestrator's FLEETMARK_TOKEN is not among them.
+
+    Example:
+
+      fleetmark token list --revoked
+    """
+    with connect(host, token) as client:
+        found = list(client.pages("tokens", "tokens", revoked="true" if revoked else None))
+    if as_json:
+        show_json(found)
+        return
+    out.print(table(found, COLUMNS if revoked else COLUMNS[:-1]))
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="Its id, as `fleetmark token list` shows it.")],
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Take a token back: it is refused within seconds.
+
+    Example:
+
+      fleetmark token revoke token-01jd9…
+    """
+    with connect(host, token) as client:
+        gone = client.delete(f"tokens/{token_id}")
+    if as_json:
+        show_json(gone)
+        return
+    out.print(f"{gone['token_id']} ({gone['role']}, {gone['name']}) is revoked", soft_wrap=True)

@@ -1,0 +1,94 @@
+"""How the first token comes to be on a server that is open to the network, and how the last one goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.servers import free_port
+
+PATIENCE_S = 120.0
+
+
+class Machine:
+    """A folder with a database of its own, and `python -m orchestrator.cli` on it. No Redis: nothing here needs one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
+            "FLEETMARK_DATABASE_URL": f"sqlite:///{folder / 'fleetmark.db'}",
+            "FLEETMARK_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        }
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def orchestrator(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+        ended = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=PATIENCE_S
+        )
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended
+
+    def serve(self) -> None:
+        command = [sys.executable, "-m", "orchestrator.cli", "serve", "--only-api", "--host", "0.0.0.0", "--port", str(self.port)]
+        self.server = subprocess.Popen(command, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
+        self.until(200, "/api/tokens/current")
+
+    def ask(self, path: str, token: str = "") -> int:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, trust_env=False, timeout=30).status_code
+        except httpx.TransportError:
+            return 0
+
+    def until(self, status: int, path: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.ask(path, self.token) != status:
+            assert self.server is not None
+            assert self.server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    token = ""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    if made.server is not None:
+        made.server.terminate()
+        made.server.wait(30)
+
+
+def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door_closed(machine: Machine) -> None:
+    serve = ("serve", "--only-api", "--host", "0.0.0.0", "--port", str(machine.port))
+    said = " ".join(machine.orchestrator(*serve, code=2).stderr.replace("│", "").split())  # there is not even a table
+    assert "export FLEETMARK_TOKEN=" in said
+    assert "token create me --role admin" in said
+    machine.orchestrator("migrate")
+    machine.orchestrator(*serve, code=2)
+
+    made = machine.orchestrator("token", "create", "me", "--role", "admin")
+    machine.token = made.stdout.strip()
+    assert machine.token.startswith("fleetmark_")
+    assert machine.token not in made.stderr
+    machine.serve()
+    assert machine.ask("/api/tokens/current") == 401
+    assert machine.ask("/api/tokens", machine.token) == 200
+
+    listed = machine.orchestrator("token", "list").stdout
+    assert "me" in listed
+    assert machine.token not in listed
+    assert "revoked" in machine.orchestrator("token", "revoke", listed.split()[0]).stdout
+    machine.until(401, "/api/tokens")  # another process wrote it: within seconds
+    assert machine.ask("/api/tokens") == 401  # no token is left, and still nobody gets in
