@@ -24,6 +24,7 @@ import uvicorn
 from sqlalchemy import text
 
 from orchestrator.api import make_api
+from orchestrator.api.connections import server_config
 from orchestrator.app import ControlPlane
 from orchestrator.consumer import ResultsConsumer
 from orchestrator.dispatch.base import Dispatch
@@ -53,6 +54,7 @@ def plane() -> Iterator[tuple[Context, str]]:
         port = free_port()
         made = ControlPlane(
             Settings(
+                port=port,
                 redis_url=redis_server.url,
                 database_url=postgres.create_database("bench"),
                 outputs_dir=Path(outputs),
@@ -60,7 +62,7 @@ def plane() -> Iterator[tuple[Context, str]]:
             )
         )
         made.prepare(migrating=True)
-        server = uvicorn.Server(uvicorn.Config(make_api(made.context), port=port, log_config=None, access_log=False))
+        server = uvicorn.Server(server_config(make_api(made.context), made.settings))
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

@@ -38,7 +38,10 @@ class WorkerSettings(BaseSettings):
     heartbeat_timeout_s: float = Field(default=30.0, ge=1, le=3600, description="seconds of silence after which a worker counts as gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 
-    worker_host: str = Field(default="127.0.0.1", description="address that the worker's own info server listens on")
+    worker_host: str = Field(
+        default="127.0.0.1",
+        description="address that the worker's own info server listens on; beyond loopback, whoever asks sends FLEETMARK_TOKEN",
+    )
     worker_port: int = Field(default=8081, ge=0, le=65535, description="port of the worker's own info server; 0 turns it off")
     worker_type: Literal["white_box", "gray_box", "black_box"] = Field(
         default="white_box", description="how far the worker sees into what it measures"

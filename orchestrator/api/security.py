@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.api.credentials import ANYONE, Credentials
 from orchestrator.api.errors import answer
-from orchestrator.api.hosts import is_ours
 from orchestrator.api.roles import is_open, set_caller
 from shared.errors import FleetmarkError, Forbidden
+from shared.hosts import is_ours
 
 
 class Guard:

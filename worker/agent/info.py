@@ -1,10 +1,14 @@
 """What the device says of itself to whoever asks it directly: `GET /api/v1/info` and `GET /health`.
 
+On the loopback it answers every program of this machine, and no page of a browser on it. Anywhere else it wants the worker's own token;
+without one `/health` says whether the worker is well, and no more.
+
 The standard library's server: a Raspberry Pi installs no web framework, and at rest it costs nothing.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 from collections.abc import Callable
@@ -12,11 +16,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 from shared.errors import InvalidInput
+from shared.hosts import is_ours
 from shared.ids import SHA256
 from worker.activity import Snapshot
 from worker.agent.capabilities import offers
@@ -24,6 +29,8 @@ from worker.hardware import Hardware
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 16
 
 Describe = Callable[[], dict[str, Any]]
 
@@ -55,16 +62,23 @@ def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Calla
     """The server that the settings ask for; None where they turn it off.
 
     Raises:
-        InvalidInput: its address is taken.
+        InvalidInput: its address is taken, or open to the network while there is no token.
     """
     if settings.worker_port == 0:
         return None
+    is_local = is_ours(settings.worker_host, "localhost")
+    token = settings.token.get_secret_value() if settings.token and not is_local else ""
+    if not is_local and not token:
+        raise InvalidInput(
+            f"the info server on {settings.worker_host} would tell anyone what this device is and does: set FLEETMARK_TOKEN, "
+            "which whoever asks then has to send, or stay on 127.0.0.1 (FLEETMARK_WORKER_HOST)"
+        )
 
     def info() -> dict[str, Any]:
         return describe(hardware, settings, agent_id=vitals().agent_id, version=version)
 
     try:
-        server = InfoServer(settings.worker_host, settings.worker_port, info=info, health=lambda: vitals().as_health())
+        server = InfoServer(settings.worker_host, settings.worker_port, info=info, health=lambda: vitals().as_health(), token=token)
     except OSError as error:
         raise InvalidInput(
             f"the info server cannot listen on {settings.worker_host}:{settings.worker_port} ({error.strerror}): "
@@ -121,17 +135,17 @@ def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
 class InfoServer:
     """Serves until closed."""
 
-    def __init__(self, host: str, port: int, *, info: Describe, health: Describe) -> None:
+    def __init__(self, host: str, port: int, *, info: Describe, health: Describe, token: str = "") -> None:
         """
         Args:
             health: its `status` is `healthy` or `degraded`; the latter answers 503.
+            token: who does not send it hears next to nothing; empty on the loopback, which no other machine reaches.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        handler = type("Handler", (_Handler,), {"info": staticmethod(info), "health": staticmethod(health)})
-        self._server = ThreadingHTTPServer((host, port), handler)
-        self._server.daemon_threads = True
+        handler = type("Handler", (_Handler,), {"info": staticmethod(info), "health": staticmethod(health), "token": token.encode()})
+        self._server = _Server((host, port), handler)
         self._thread = Thread(target=self._server.serve_forever, name="info", daemon=True)
         self._thread.start()
 
@@ -146,26 +160,64 @@ class InfoServer:
         self._thread.join(timeout=5)
 
 
+class _Server(ThreadingHTTPServer):
+    """A thread a connection, and no more of them than a measured device can spare; one too many is hung up on."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._places = BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+
 class _Handler(BaseHTTPRequestHandler):
     info: Describe
     health: Describe
+    token: bytes
     timeout = 10
+    server_version, sys_version = "fleetmark-worker", ""
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path.rstrip("/")
-        if path == "/api/v1/info":
-            self._answer(200, self.info())
+        if not self.token and not is_ours(self.headers.get("Host", ""), "localhost"):
+            detail = "this worker answers to localhost alone: a web page could be behind another name"
+            self._answer(403, {"error": "Forbidden", "detail": detail})
         elif path == "/health":
             body = self.health()
-            self._answer(200 if body["status"] == "healthy" else 503, body)
+            shown = body if self._is_allowed() else {"status": body["status"]}
+            self._answer(200 if body["status"] == "healthy" else 503, shown)
+        elif not self._is_allowed():
+            self._answer(401, {"error": "Unauthorized", "detail": "send this worker's token: the header `Authorization: Bearer <token>`"})
+        elif path == "/api/v1/info":
+            self._answer(200, self.info())
         else:
             self._answer(404, {"error": "NotFound", "detail": f"{path or '/'} is not here; try /api/v1/info or /health"})
+
+    def _is_allowed(self) -> bool:
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        return not self.token or (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token))
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from orchestrator.api import make_api
 from orchestrator.api.headers import SAFE
 from orchestrator.operations.context import Context
 from tests.integration.api.conftest import serving
@@ -105,6 +107,23 @@ def test_a_refusal_says_so_too(ctx: Context) -> None:
         refused = client.get("/api/campaigns", headers={"Origin": "https://evil.example"})
         for answer in (refused, client.post("/api/campaigns", content=b"{")):
             assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+
+
+def test_a_mistake_of_ours_says_so_too(ctx: Context) -> None:
+    app = make_api(ctx)
+
+    @app.get("/api/broken")
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/api/broken")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error"]) == (500, "ServerError")
+    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
 
 
 def test_the_documentation_s_policy_admits_its_own_script_and_no_other(api: httpx.Client) -> None:

@@ -8,7 +8,10 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.api.access import Access, RequestIds
+from orchestrator.api.credentials import Caller
+from orchestrator.api.roles import set_caller
 from shared.clock import FakeClock
+from shared.tokens import Role
 
 
 class Counts:
@@ -65,3 +68,22 @@ def test_what_machines_ask_every_few_seconds_is_logged_when_it_goes_wrong(caplog
         call(200, scope("/api/health"), Counts())
         call(503, scope("/api/health"), Counts())
     assert [record.message for record in caplog.records if record.name == "orchestrator.api.access"] == ["GET /api/health 503 1500.0 ms"]
+
+
+def test_a_path_cannot_begin_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    forged = "/x\n2026-01-01 INFO all is well"
+    request = scope(forged)
+    request["raw_path"] = b"/x%0A2026-01-01%20INFO%20all%20is%20well"
+    with caplog.at_level(logging.INFO, logger="orchestrator.api.access"):
+        call(404, request, Counts())
+    (line,) = [record.message for record in caplog.records if record.name == "orchestrator.api.access"]
+    assert line == "GET /x%0A2026-01-01%20INFO%20all%20is%20well 404 1500.0 ms"
+
+
+def test_a_line_names_whose_token_it_was_and_never_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    request = scope("/api/jobs", (b"authorization", b"Bearer s3cret"))
+    set_caller(request, Caller("lab-pi", Role.WORKER, "token-0123456789abcdefgh"))
+    with caplog.at_level(logging.DEBUG):
+        call(200, request, Counts())
+    assert "GET /api/jobs 200 1500.0 ms by token-0123456789abcdefgh (worker)" in caplog.messages
+    assert "s3cret" not in caplog.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from shared.errors import InvalidInput
 from shared.workers import WorkerStatus
 from tests.servers import free_port
 from worker.activity import Snapshot
-from worker.agent.info import InfoServer, Vitals, cached_models, open_info_server
+from worker.agent.info import MAX_CONNECTIONS, InfoServer, Vitals, cached_models, open_info_server
 from worker.hardware import Hardware, detect
 from worker.hardware.gpus import Gpu
 from worker.settings import load_settings
@@ -75,6 +76,55 @@ def test_another_path_says_which_there_are(server: InfoServer) -> None:
     answer = httpx.get(f"{server.address}/nothing")
     assert answer.status_code == 404
     assert "/api/v1/info" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["evil.example", "10.0.0.7"])
+def test_a_page_whose_name_resolves_to_this_device_hears_nothing(server: InfoServer, name: str) -> None:
+    port = server.address.rpartition(":")[2]
+    for path in ("/api/v1/info", "/health"):
+        answer = httpx.get(server.address + path, headers={"Host": f"{name}:{port}"})
+        assert (answer.status_code, answer.json()["error"]) == (403, "Forbidden")
+    assert httpx.get(f"{server.address}/health", headers={"Host": f"localhost:{port}"}).status_code == 200
+
+
+def test_beyond_the_loopback_it_wants_the_token_of_the_worker(hardware: Hardware, tmp_path: Path) -> None:
+    port = free_port()
+    with pytest.raises(InvalidInput, match=r"0\.0\.0\.0.*FLEETMARK_TOKEN"):
+        open_info_server(load_settings(worker_host="0.0.0.0", worker_port=port), hardware, lambda: WORKING, "1")
+    settings = load_settings(worker_host="0.0.0.0", worker_port=port, worker_cache_dir=tmp_path, token="t0ken")
+    opened = open_info_server(settings, hardware, lambda: WORKING, "1.2.3")
+    assert opened is not None
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic t0ken"}):
+            refused = httpx.get(f"{address}/api/v1/info", headers=headers)
+            assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert httpx.get(f"{address}/health", headers=headers).json() == {"status": "healthy"}
+        right = {"Authorization": "Bearer t0ken"}
+        assert httpx.get(f"{address}/api/v1/info", headers=right).json()["agent_id"] == "worker-1"
+        assert httpx.get(f"{address}/health", headers=right).json()["current_job"] == "job-1"
+    finally:
+        opened.close()
+
+
+def test_a_crowd_takes_no_more_threads_than_there_are_places(server: InfoServer) -> None:
+    port = int(server.address.rpartition(":")[2])
+    crowd = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(MAX_CONNECTIONS)]
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as one_more:
+            assert one_more.recv(1) == b""
+    finally:
+        for connection in crowd:
+            connection.close()
+    deadline = time.monotonic() + 60
+    while True:  # places become free as the server notices
+        try:
+            assert httpx.get(f"{server.address}/health").status_code == 200
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            break
 
 
 def test_port_zero_turns_it_off(hardware: Hardware) -> None:
