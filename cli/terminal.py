@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from shared.errors import FleetmarkError
+from shared.masking import masked
 
 PIPED_WIDTH = 200  # a pipe has no width; rich would cut tables at 80
 
@@ -26,11 +27,11 @@ def show_json(data: Any) -> None:
 
 def show_error(error: FleetmarkError) -> None:
     """One panel: what happened, each wrong field on a line of its own."""
-    text = Text(error.detail)
+    text = Text(masked(error.detail))
     for field in error.fields:
         if field.message not in error.detail or len(error.fields) > 1:
             text.append(f"\n• {field.path}: ", style="bold")
-            text.append(field.message)
+            text.append(masked(field.message))
     if not err.is_terminal:
         err.print(Text("error: ").append_text(text), soft_wrap=True)
         return

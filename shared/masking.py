@@ -7,7 +7,7 @@ import re
 # The password in any address: redis://:secret@host, https://user:secret@host. It may hold an @ that nobody encoded.
 # Begins at the colon: a pattern that begins with the scheme takes quadratic time on a long word.
 _PASSWORD = re.compile(r"(?P<start>://[^\s:/@'\"]*:)[^\s/'\"]*@")
-_BEARER = re.compile(r"(?P<start>bearer\s+)[^\s'\"]+", re.IGNORECASE)
+_BEARER = re.compile(r"(?P<start>bearer\s+)[^\s'\"`<…][^\s'\"`]*", re.IGNORECASE)
 _TOKEN = re.compile(r"fleetmark_[A-Za-z0-9_-]{43}")
 
 

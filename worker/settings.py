@@ -198,10 +198,13 @@ def load_settings(**given: Any) -> WorkerSettings:
         InvalidInput: a value cannot be used; `fields` names each by the variable it came from.
     """
     try:
-        return WorkerSettings(**{name: value for name, value in given.items() if value is not None})
+        # Here already, so that a file named on the command line comes before a token in the environment.
+        return WorkerSettings(**with_token_of_file({name: value for name, value in given.items() if value is not None}))
     except ValidationError as error:
         fields = [_field_error(dict(problem), given) for problem in error.errors(include_url=False)]
         raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from None
+    except ValueError as error:
+        raise InvalidInput(f"--token-file: {error}") from error
 
 
 def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:

@@ -35,14 +35,15 @@ class BodyLimits:
             limit, name = self._settings.max_model_bytes, "FLEETMARK_MAX_MODEL_BYTES"
         declared = Headers(scope=scope).get("content-length", "0")
         received, whole = 0, False
-        begun = asyncio.get_running_loop().time()
+        begun: float | None = None  # when we began to read: what a busy server let wait is not the client's
 
         async def limited() -> Message:
-            nonlocal received, whole
+            nonlocal received, whole, begun
             if whole:
                 return await receive()  # what is waited for now is the client's leaving
             if declared.isdigit() and int(declared) > limit:
                 raise TooLarge(f"the body is {declared} bytes; at most {limit} are accepted ({name} raises that)")
+            begun = begun or asyncio.get_running_loop().time()
             allowed_s = self._settings.request_timeout_s + received / MIN_BYTES_PER_S
             try:
                 async with asyncio.timeout_at(begun + allowed_s):

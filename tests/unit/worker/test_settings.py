@@ -117,6 +117,14 @@ def test_the_token_may_be_in_a_file_that_the_command_line_or_the_environment_nam
     assert token() == "from-file"
     monkeypatch.setenv("FLEETMARK_TOKEN", "given")
     assert token() == "given"
+    assert token(token_file=file) == "from-file"
+    assert token(token_file=file, token="typed") == "typed"
+    with pytest.raises(InvalidInput, match=r"--token-file: the token file .* cannot be read"):
+        load_settings(token_file=tmp_path / "none")
+    monkeypatch.delenv("FLEETMARK_TOKEN")
+    monkeypatch.setenv("FLEETMARK_TOKEN_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidInput, match=r"the token file .* cannot be read"):
+        load_settings()
 
 
 def test_a_token_that_cannot_be_sent_is_refused_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
