@@ -71,7 +71,7 @@ def test_a_job_whose_device_went_away_before_it_began_still_times_out(
 ) -> None:
     worker = register("only-one")
     campaign = submit(jobs=1, device="only-one").campaign
-    ctx.registry.condemn(worker)
+    ctx.registry.set_status(worker, WorkerStatus.FAULTY)
     sweep(ctx, Memory(), may_condemn=True)
     assert job(ctx, campaign).attempt == 1, "nobody has begun it"
     clock.advance(DAY_S + 1)
