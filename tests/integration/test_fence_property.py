@@ -287,11 +287,6 @@ class Fleet(RuleBasedStateMachine):
     # The end
 
     def teardown(self) -> None:
-        import sys
-
-        sys.stderr.write(
-            f"RUN {len(self.before)} {len(self.ended)} {len(self.claimed)} {sum(r.losses for r in self.before.values())} {sum(r.deaths for r in self.before.values())}\n"
-        )
         """With devices that work, everything that was accepted ends; with what nobody can do, at the queue timeout."""
         if not self.before:
             return
