@@ -108,6 +108,7 @@ class CeleryConsumer:
             try:
                 return handle(args, kwargs)
             except Quarantined as why:
+                log.warning("this device is in quarantine: what it took goes back into its queue")
                 self.take(False)  # before the message is back, or this worker would be given it again at once
                 raise Reject("the device is in quarantine", requeue=True) from why
             except NotNow as why:
