@@ -23,6 +23,7 @@ from orchestrator.consumer.inbox import Inbox
 from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
+from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import ShortCampaign, submit_short
 from orchestrator.settings import Settings
 from orchestrator.store import campaigns
@@ -42,7 +43,7 @@ QUEUES = ("cpu.onnx", "gpu.rocm.onnx", "cpu.onnx\x06\x163", "gpu.rocm.onnx\x06\x
 HAPPENS = (*["work"] * 6, "submit", *["consume"] * 3, "answers", "look", *["time"] * 3, *["fault"] * 3)
 FAULTS = (
     *("cancel", "crash", "come_back", "leave", "change_network", "forgive", "vanish", "double", "deliver_again"),
-    *("consumer_dies", "forget", "two_lead"),
+    *("consumer_dies", "forget", "two_lead", "retry"),
 )
 ENDINGS = ("complete", "complete", "failed", "died")
 SETTLED_AFTER = 200  # rounds of a beat each
@@ -173,6 +174,13 @@ class Fleet(RuleBasedStateMachine):
             else:
                 cancel_job(self.ctx, row.id)
 
+    def _retry(self, which: int, coin: bool) -> None:
+        row = list(self.before.values())[which % len(self.before)]
+        with self.ctx.store.read() as session:
+            refused = campaigns.get(session, row.campaign_id).status == "cancelled" or row.status not in ("failed", "cancelled")
+        with pytest.raises(IllegalTransition) if refused else nullcontext():
+            assert retry_job(self.ctx, row.id).job.retry_of == row.id
+
     def _crash(self, which: int, coin: bool) -> None:
         if device := self._device(which, lambda device: device.process is not None):
             device.crash()
@@ -278,6 +286,7 @@ class Fleet(RuleBasedStateMachine):
             assert ends == 1, "it ended once"
             assert row.status == "complete" or row.error, "and says why"
             assert recorded is not None or row.status != "complete"
+            assert recorded is None or row.status == "complete" or recorded[0] == row.attempt, "a failure of an earlier attempt is none"
         else:
             assert recorded is None
             assert ends == 0
@@ -347,8 +356,7 @@ def _works(device: SimulatedDevice) -> bool:
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """As in production, but quicker to put a device into quarantine."""
-    times = {"heartbeat_s": BEAT_S, "heartbeat_timeout_s": 30.0, "sweep_s": 2.0, "deadline_grace_s": 60.0}
-    return settings.model_copy(update=times | {"quarantine_after": 2})
+    return settings.model_copy(update={"sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_every_job_ends(ctx: Context, clock: FakeClock) -> None:

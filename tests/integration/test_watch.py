@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import redis
@@ -17,6 +16,7 @@ from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts
 from shared.workers import WorkerStatus
+from tests.integration.redis_time import pass_time
 from tests.integration.reports import result, started
 from tests.integration.test_way_of_a_job import counters, events, job
 
@@ -34,7 +34,7 @@ def test_a_silent_worker_becomes_faulty_and_its_job_goes_back(ctx: Context, cloc
     name = job_id(campaign.id, 1)
     record(ctx, [started(name, worker_id=worker)])
     assert sweep(ctx, Memory(), may_condemn=True).faults_found == 0
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     found = sweep(ctx, Memory(), may_condemn=True)
     assert (found.faults_found, found.jobs_requeued) == (1, 1)
     assert ctx.registry.get(worker).status == "faulty"
@@ -52,7 +52,7 @@ def test_nobody_is_condemned_before_everyone_had_the_time_to_be_heard(
     worker = register()
     campaign = submit(jobs=1).campaign
     record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     watch = Watch(ctx)
     first = watch.once()
     assert first is not None
