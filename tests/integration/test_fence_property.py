@@ -39,6 +39,7 @@ from tests.integration.simulated import SimulatedDevice
 BEAT_S = 5.0
 WORK = [("cpu.onnx", None), ("GPU (ONNX)", None), ("cpu.onnx", "pi-0"), ("cpu.onnx", "absent")]
 DEVICES = [("pi-0", ("cpu.onnx",)), ("pi-1", ("cpu.onnx",)), ("big-2", ("cpu.onnx", "gpu.rocm.onnx"))]
+LIMITS_S = (60, 100_000, 100_000)  # what is forgotten must come back by itself, not by its deadline alone
 QUEUES = ("cpu.onnx", "gpu.rocm.onnx", "cpu.onnx\x06\x163", "gpu.rocm.onnx\x06\x163")
 HAPPENS = (*["work"] * 6, "submit", *["consume"] * 3, "answers", "look", *["time"] * 3, *["fault"] * 3)
 FAULTS = (
@@ -81,6 +82,7 @@ class Fleet(RuleBasedStateMachine):
         self.ended: dict[str, tuple[Row, Any]] = {}  # as each was when it was first seen so
         self.before: dict[str, Row] = {}
         self.claimed: set[tuple[str, int, str]] = set()  # job, attempt, worker
+        self.newest: dict[str, tuple[int, int]] = {}  # job -> memory of Redis', attempt: the newest claim in it
 
     # What ought to happen
 
@@ -101,7 +103,7 @@ class Fleet(RuleBasedStateMachine):
     def _submit(self, which: int, coin: bool) -> None:
         unit, device = WORK[which % len(WORK)]
         self.clock.advance(0.01)  # ids sort by it
-        one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": 60}
+        one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": LIMITS_S[which % 3]}
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [one] * (1 + which % 3)}
         submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
 
@@ -133,6 +135,8 @@ class Fleet(RuleBasedStateMachine):
         assert JobStatus(row.status) not in TERMINAL or self.memory > self._forgotten_at(row.id), "what has ended cannot be claimed"
         assert attempt <= row.attempt, "an attempt that was never issued"
         self.claimed.add((job_id, attempt, now.worker_id))
+        assert self.newest.get(job_id, (0, 0)) <= (self.memory, attempt), "a superseded attempt is not claimed"
+        self.newest[job_id] = (self.memory, attempt)
         for other in (each.process for each in self.devices if each is not device and _works(each)):
             living = other is not None and self.clock.monotonic() - other.last_beat < self.ctx.registry.timeout_s
             if other is not None and living and other.runs == (job_id, attempt):
@@ -193,7 +197,10 @@ class Fleet(RuleBasedStateMachine):
 
     def _leave(self, which: int, coin: bool) -> None:
         if device := self._device(which, _works):
+            runs = device.process.runs if device.process else None
             device.leave(heard=coin)
+            if runs is not None and self.newest.get(runs[0]) == (self.memory, runs[1]):
+                del self.newest[runs[0]]  # its claim is released
 
     def _change_network(self, which: int, coin: bool) -> None:
         device = self.devices[which % len(self.devices)]

@@ -11,8 +11,9 @@ from sqlmodel import Session
 
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import publish_again
 from orchestrator.operations.record import record
-from orchestrator.operations.recovery import Overdue, end_overdue, lose
+from orchestrator.operations.recovery import Lost, Overdue, end_overdue, lose, postpone, undispatch
 from orchestrator.operations.submit import Submitted
 from orchestrator.registry import Registry
 from orchestrator.store.moves import Moves, lock_jobs
@@ -123,6 +124,23 @@ def test_a_row_that_moved_under_its_writer_is_left_alone_and_nothing_else_is_wri
     with pytest.raises(IllegalTransition, match="1 of 2 jobs changed under a lock; nothing was written"):
         ctx.store.transact(write)
     assert counters(ctx, campaign) == {"pending": 2}
+
+
+def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, submit: Submit, register: Register) -> None:
+    """It stood still between its look and its act, or another one leads: the job is at its second attempt by now."""
+    register()
+    campaign = submit(jobs=2).campaign
+    runs, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)
+    seen = [job(ctx, campaign, number) for number in (1, 2)]
+    record(ctx, [started(runs), handed_back(runs), started(runs, attempt=2), started(waits), handed_back(waits)])
+    before = [job(ctx, campaign, number).model_dump() for number in (1, 2)]
+    assert before[1]["dispatched_at"] is not None
+    assert lose(ctx, {runs: (1, "fell silent"), waits: (1, "fell silent")}) == Lost()
+    for status in (JobStatus.RUNNING, JobStatus.PENDING):
+        assert end_overdue(ctx, {name: Overdue(1, status, JobStatus.FAILED, "late", "late") for name in (runs, waits)}) == []
+    assert (postpone(ctx, seen), undispatch(ctx, seen), publish_again(ctx, seen)) == (0, 0, 0)
+    assert [job(ctx, campaign, number).model_dump() for number in (1, 2)] == before
+    assert counters(ctx, campaign) == {"pending": 1, "running": 1}
 
 
 @pytest.fixture
