@@ -43,10 +43,10 @@ LIMITS_S = (60, 100_000, 100_000)  # what is forgotten must come back by itself,
 QUEUES = ("cpu.onnx", "gpu.rocm.onnx", "cpu.onnx\x06\x163", "gpu.rocm.onnx\x06\x163")
 HAPPENS = (*["work"] * 6, "submit", *["consume"] * 3, "answers", "look", *["time"] * 3, *["fault"] * 3)
 FAULTS = (
-    *("cancel", "crash", "come_back", "leave", "change_network", "forgive", "vanish", "double", "deliver_again"),
+    *("cancel", "crash", "come_back", "leave", "change_network", "cut_off", "forgive", "vanish", "double", "deliver_again"),
     *("consumer_dies", "forget", "two_lead", "retry"),
 )
-ENDINGS = ("complete", "complete", "failed", "died")
+ENDINGS = ("complete", "failed", "died", "failed")
 SETTLED_AFTER = 200  # rounds of a beat each
 
 
@@ -205,6 +205,14 @@ class Fleet(RuleBasedStateMachine):
     def _change_network(self, which: int, coin: bool) -> None:
         device = self.devices[which % len(self.devices)]
         device.connected = not device.connected
+
+    def _cut_off(self, which: int, coin: bool) -> None:
+        """A device is off the network for long enough to be given up, and goes on with what it had when it is back."""
+        if device := self._device(which, _works):
+            device.connected = False
+            for _ in range(16):
+                self._pass(BEAT_S, watched=True)
+            device.connected = True
 
     def _forgive(self, which: int, coin: bool) -> None:
         known = [worker for worker in self.ctx.registry.all() if worker.status != "gone"]
