@@ -49,14 +49,14 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
         Unavailable: Redis or the database does not answer.
     """
     found = Found()
-    began = ctx.clock.monotonic()
+    began = ctx.clock.now()
     workers = {worker.id: worker for worker in ctx.registry.all()}
     with ctx.store.read() as session:
         running = jobs.running(session)
         session.expunge_all()
     silent = ctx.registry.silent()
-    if may_condemn and ctx.clock.monotonic() - began > ctx.registry.timeout_s / 2:
-        # Another watch may lead by now, and everyone may have been heard of.
+    if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
+        # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
         log.warning("this look at workers and jobs took too long to condemn anyone on it")
         may_condemn = False
     if may_condemn:
