@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         default=300.0, gt=0, description="age at which an unclaimed job is sent again when its queue lacks a message"
     )
     deadline_grace_s: float = Field(default=900.0, ge=0, description="beyond a job's own timeout: fetching the model, waiting for the host")
+    quarantine_after: int = Field(default=5, ge=1, description="so many faults of a device within the window below, and it gets no work")
+    quarantine_window_s: float = Field(default=600.0, gt=0, description="faults older than this are forgotten")
+    quarantine_s: float = Field(
+        default=60.0, gt=0, description="how long a device's first quarantine lasts; each further one twice as long, an hour at most"
+    )
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
     max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
     max_connections: int = Field(default=1000, gt=0, description="connections at a time; one more is answered 503")

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from tests.servers import PostgresServer, RedisServer, server_folder
 
 _numbers = itertools.count(1)
+hypothesis.settings.register_profile("long", print_blob=True)  # --hypothesis-profile=long: more runs, another seed each time
 
 
 @pytest.fixture(scope="session")

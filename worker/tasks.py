@@ -40,6 +40,10 @@ class NotNow(Exception):
     """The worker is leaving: the message belongs back into its queue, untouched."""
 
 
+class Quarantined(NotNow):
+    """This device flaps and may claim nothing for a while: nor is it to take the next message."""
+
+
 class SupervisorPort(Protocol):
     """The part of `worker.supervisor.Supervisor` that a task needs."""
 
@@ -52,7 +56,7 @@ class BrokerPort(Protocol):
     """Claims and dead letters. Every method raises `Unavailable` while Redis is away."""
 
     def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
-        """`claimed`, `cancelled`, `superseded` or `held`."""
+        """`claimed`, `cancelled`, `superseded`, `held` or `quarantined`."""
 
     def release(self, job_id: str, attempt: int) -> None: ...
 
@@ -132,6 +136,8 @@ class JobTask:
         self._activity.begin(key)
         try:
             verdict = self._claim(assignment)
+            if verdict == "quarantined":
+                raise Quarantined
             if verdict != "claimed":
                 log.info("dropped attempt %d of %s: %s", assignment.attempt, assignment.job_id, verdict)
                 return f"dropped: {verdict}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.options import Host, Json, Limit, Token, connect
-from cli.tables import table
+from cli.tables import local_time, table
 from cli.terminal import out, say, show_json
 
 WORKER_COLUMNS = [
@@ -49,6 +49,9 @@ def workers(
         show_json(found)
         return
     out.print(table(found, WORKER_COLUMNS))
+    for resting in (worker for worker in found if worker.get("quarantine")):
+        rest = resting["quarantine"]
+        say(f"{resting['device_name']} is given no work until {local_time(rest['until'])}: {rest['reason']}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
 

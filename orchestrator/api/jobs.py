@@ -1,4 +1,4 @@
-"""Jobs: list, look at, cancel."""
+"""Jobs: list, look at, cancel, retry."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.finish import row_of
+from orchestrator.operations.retry import retry_job
 from orchestrator.store import jobs, results
 from orchestrator.store.tables import Event, Job
 from shared.errors import NotFound, Unavailable
@@ -39,6 +40,7 @@ class JobBody(BaseModel):
     worker_id: str | None
     error: str | None
     error_kind: str | None
+    retry_of: str | None
     created_at: str
     started_at: str | None
     ended_at: str | None
@@ -74,6 +76,11 @@ class Jobs(BaseModel):
 class CancelledJob(BaseModel):
     job_id: str
     status: str
+
+
+class RetriedJob(CancelledJob):
+    campaign_id: str
+    retry_of: str
 
 
 @router.get("/jobs", response_model=Jobs, responses=documented(422))
@@ -134,6 +141,7 @@ def _body(job: Job) -> dict[str, Any]:
         "worker_id": job.worker_id,
         "error": job.error,
         "error_kind": job.error_kind,
+        "retry_of": job.retry_of,
         "created_at": text(job.created_at),
         "started_at": text(job.started_at),
         "ended_at": text(job.ended_at),
@@ -166,3 +174,16 @@ def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
     """Cancel a job. One that is cancelled already stays so; one that ended otherwise is a conflict."""
     job = cancel_job(ctx, job_id)
     return JSONResponse({"job_id": job.id, "status": job.status})
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    status_code=201,
+    response_model=RetriedJob,
+    responses=documented(404, 409) | {200: {"model": RetriedJob, "description": "An earlier retry of it has not ended yet: that one."}},
+)
+def retry(ctx: Ctx, job_id: JobId) -> JSONResponse:
+    """Make a failed or cancelled job anew, in its campaign, which runs again. The old job stays as it ended."""
+    made = retry_job(ctx, job_id)
+    body = {"job_id": made.job.id, "status": made.job.status, "campaign_id": made.job.campaign_id, "retry_of": job_id}
+    return JSONResponse(body, status_code=200 if made.replayed else 201)

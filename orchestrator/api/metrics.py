@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from orchestrator.api.queues import capability_depths
+from orchestrator.domain.findings import COUNTERS
 from orchestrator.operations.context import Context
 from orchestrator.store import campaigns
 from shared.errors import Unavailable
@@ -26,6 +27,9 @@ router = APIRouter(tags=["metrics"])
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
+
+
+COUNTED = {"sweeps": "sweeps", **COUNTERS}
 
 
 class Metrics:
@@ -68,15 +72,22 @@ class System(Collector):
 
     def _redis(self) -> list[Metric]:
         states: Tally[str] = Tally({status.value: 0 for status in WorkerStatus})
-        states.update(worker.status.value for worker in self._ctx.registry.all())
+        workers = self._ctx.registry.all()
+        states.update(worker.status.value for worker in workers)
         seen = self._ctx.registry.monitor.counters()
         last = seen.pop("last_sweep", None)
         families: list[Metric] = [
             _gauge("fleetmark_workers", "Workers by state.", "state", states),
+            GaugeMetricFamily(
+                "fleetmark_workers_quarantined",
+                "Flapping devices that are given no work now.",
+                value=sum(worker.quarantine is not None for worker in workers),
+            ),
             _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
             GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.letters.count()),
         ]
-        families += [CounterMetricFamily(f"fleetmark_watch_{name}", "Counted by the watch.", value=value) for name, value in seen.items()]
+        for name, said in COUNTED.items():
+            families.append(CounterMetricFamily(f"fleetmark_watch_{name}", f"By the watch: {said}.", value=seen.get(name, 0)))
         if last is not None:
             families.append(GaugeMetricFamily("fleetmark_watch_last_sweep_timestamp_seconds", "When the watch last looked.", value=last))
         return families

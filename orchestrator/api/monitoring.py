@@ -1,54 +1,55 @@
-"""What the watch has found and done."""
+"""What the watch has found and done: the counters of `orchestrator.domain.findings`, in two groups."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.times import text_of_epoch
+from orchestrator.domain.findings import COUNTERS
 
 router = APIRouter(prefix="/api", tags=["monitoring"])
 
+OF_TIME = ("jobs_timed_out", "queue_timeouts", "deadlines_postponed")
+OF_HEALTH = tuple(name for name in COUNTERS if name not in OF_TIME)
 
-class HealthMonitor(BaseModel):
-    sweeps: int
-    faults_found: int
-    jobs_requeued: int
-    jobs_sent_again: int
+
+class Sweeps(BaseModel):
+    sweeps: int = Field(description="how often a watch has looked")
     last_sweep: str | None
-    heartbeat_timeout_s: float
     sweep_s: float
+    leader: str | None = Field(description="the watch that leads: host, process, one start of it")
 
 
-class TimeoutHandler(BaseModel):
-    sweeps: int
-    jobs_timed_out: int
-    last_sweep: str | None
-    deadline_grace_s: float
+def _counters(name: str, names: tuple[str, ...], **settings: Any) -> type[Sweeps]:
+    counted: dict[str, Any] = {each: (int, Field(description=COUNTERS[each])) for each in names}
+    made: type[Sweeps] = create_model(name, __base__=Sweeps, **counted, **settings)
+    return made
+
+
+HealthMonitor = _counters("HealthMonitor", OF_HEALTH, heartbeat_timeout_s=(float, ...))
+TimeoutHandler = _counters("TimeoutHandler", OF_TIME, deadline_grace_s=(float, ...))
 
 
 class MonitoringStats(BaseModel):
-    health_monitor: HealthMonitor
-    timeout_handler: TimeoutHandler
+    health_monitor: HealthMonitor  # type: ignore[valid-type]  # made from the counters
+    timeout_handler: TimeoutHandler  # type: ignore[valid-type]  # as above
 
 
 @router.get("/monitoring/stats", response_model=MonitoringStats)
 def get_stats(ctx: Ctx) -> JSONResponse:
     """Counters over all watches, since Redis was last reset."""
     seen = ctx.registry.monitor.counters()
-    last = text_of_epoch(seen["last_sweep"]) if "last_sweep" in seen else None
-    counts = {name: int(value) for name, value in seen.items() if name != "last_sweep"}
-    health = {
-        **{name: counts.get(name, 0) for name in ("sweeps", "faults_found", "jobs_requeued", "jobs_sent_again")},
-        "last_sweep": last,
-        "heartbeat_timeout_s": ctx.settings.heartbeat_timeout_s,
+    sweeps = {
+        "sweeps": int(seen.get("sweeps", 0)),
+        "last_sweep": text_of_epoch(seen["last_sweep"]) if "last_sweep" in seen else None,
         "sweep_s": ctx.settings.sweep_s,
+        "leader": ctx.registry.monitor.leader(),
     }
-    timeouts = {
-        **{name: counts.get(name, 0) for name in ("sweeps", "jobs_timed_out")},
-        "last_sweep": last,
-        "deadline_grace_s": ctx.settings.deadline_grace_s,
-    }
-    return JSONResponse({"health_monitor": health, "timeout_handler": timeouts})
+    health = {name: int(seen.get(name, 0)) for name in OF_HEALTH} | {"heartbeat_timeout_s": ctx.settings.heartbeat_timeout_s}
+    times = {name: int(seen.get(name, 0)) for name in OF_TIME} | {"deadline_grace_s": ctx.settings.deadline_grace_s}
+    return JSONResponse({"health_monitor": sweeps | health, "timeout_handler": sweeps | times})

@@ -39,6 +39,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/jobs": READERS,
     "GET /api/jobs/{job_id}": READERS,
     "POST /api/jobs/{job_id}/cancel": SUBMITTERS,
+    "POST /api/jobs/{job_id}/retry": SUBMITTERS,
     "GET /api/results/files": READERS,
     "GET /api/results/download/{filename}": READERS,
     "GET /api/recipes": READERS,

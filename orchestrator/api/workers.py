@@ -35,6 +35,13 @@ class Registered(BaseModel):
     broker_url: str
 
 
+class Quarantine(BaseModel):
+    """The device flaps, and is given no work until then."""
+
+    reason: str
+    until: str
+
+
 class WorkerBody(BaseModel):
     worker_id: str
     device_name: str
@@ -51,6 +58,7 @@ class WorkerBody(BaseModel):
     agent_type: str
     version: str
     metrics: dict[str, Any]
+    quarantine: Quarantine | None
 
 
 class Workers(BaseModel):
@@ -154,6 +162,7 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
         "agent_type": registration.agent_type,
         "version": registration.version,
         "metrics": worker.metrics,
+        "quarantine": {"reason": rest.reason, "until": text_of_epoch(rest.until)} if (rest := worker.quarantine) else None,
     }
 
 
@@ -198,6 +207,6 @@ def get_worker_health(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
 
 @router.put("/workers/{worker_id}/reset", response_model=ResetAnswer, responses=documented(404, 409))
 def reset_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
-    """Back to active, whatever it was; a worker that is gone has to register again."""
+    """Back to active and out of quarantine, whatever it was; a worker that is gone has to register again."""
     ctx.registry.reset(worker_id)
     return JSONResponse({"worker_id": worker_id, "status": "active", "message": f"worker {worker_id} is active again"})

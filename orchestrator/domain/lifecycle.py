@@ -1,8 +1,8 @@
-"""Which steps a job may take, and what happens to one whose attempt ended badly."""
+"""Which steps a job may take, and what becomes of one whose attempt ended badly."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,23 +12,19 @@ from shared.jobs import DEFAULT_TIMEOUT_S, TRANSITIONS, JobStatus
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
+WORKERS_LOST_LIMIT = 3  # a job that took so many workers with it is poison, whatever it allows: it harms no fourth
 RETRIED_KINDS = frozenset({"runner_died"})  # a timeout or an error of the model on a healthy worker is the answer
+STORY_LIMIT = 20_000  # characters; a result's error holds no more
+TOLD_LIMIT = 1_000  # characters of each setback but the last, which is told whole
 
 
 @dataclass(frozen=True)
-class Requeue:
-    """The job goes back to its queue as its next attempt."""
+class Setback:
+    """An attempt that ended badly: lost with its worker, or a proven death of the measured process."""
 
     attempt: int
-    losses: int
-    not_before: datetime
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """The job has failed for good."""
-
-    reason: str
+    what: str
+    worker_id: str | None = None
 
 
 def check_step(job_id: str, seen: str, wanted: JobStatus) -> None:
@@ -45,15 +41,28 @@ def deadline(now: datetime, workload: Mapping[str, Any], grace_s: float) -> date
     return now + timedelta(seconds=float(workload.get("timeout_s", DEFAULT_TIMEOUT_S)) + grace_s)
 
 
-def after_loss(*, attempt: int, losses: int, max_attempts: int, now: datetime, jitter: float, reason: str) -> Requeue | GiveUp:
-    """What becomes of a job whose attempt was lost with its process.
+def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitter: float) -> datetime | None:
+    """When a job may be tried again after a setback; None when it has failed for good.
 
     Args:
-        losses: attempts lost before this one; what was handed back does not count.
-        jitter: uniform in 0..1; the backoff doubles with each loss and is spread over its upper half.
+        losses: attempts lost with their worker, this one included. What was handed back does not count.
+        deaths: proven deaths of the measured process on a worker that lived, this one included.
+        max_attempts: how many such deaths the job allows. A lost worker proves nothing about the job, so it is not counted in.
+        jitter: uniform in 0..1; the backoff doubles with each setback and is spread over its upper half.
     """
-    losses += 1
-    if losses >= max_attempts:
-        return GiveUp(f"lost {losses} times, the last: {reason}")
-    backoff = min(BACKOFF_LIMIT_S, BACKOFF_BASE_S * 2 ** (losses - 1)) * (0.5 + jitter / 2)
-    return Requeue(attempt=attempt + 1, losses=losses, not_before=now + timedelta(seconds=backoff))
+    if losses >= WORKERS_LOST_LIMIT or deaths >= max_attempts:
+        return None
+    backoff = min(BACKOFF_LIMIT_S, BACKOFF_BASE_S * 2 ** (losses + deaths - 1)) * (0.5 + jitter / 2)
+    return now + timedelta(seconds=backoff)
+
+
+def story(verdict: str, setbacks: Sequence[Setback]) -> str:
+    """Why a job has failed for good: each attempt that ended badly, on which worker, and how."""
+    *earlier, last = setbacks
+    told = [_told(setback, setback.what[:TOLD_LIMIT]) for setback in earlier] + [_told(last, last.what)]
+    return f"{verdict}: {'; '.join(told)}"[:STORY_LIMIT]
+
+
+def _told(setback: Setback, what: str) -> str:
+    where = f" on {setback.worker_id}" if setback.worker_id and setback.worker_id not in what else ""
+    return f"attempt {setback.attempt}{where}: {what}"

@@ -50,13 +50,19 @@ def window(workers: int) -> int:
 
 
 def choose(
-    compute_unit: str, device: str | None, requires: Requirements, living: Sequence[KnownWorker], waiting: Mapping[str, int]
+    compute_unit: str,
+    device: str | None,
+    requires: Requirements,
+    living: Sequence[KnownWorker],
+    waiting: Mapping[str, int],
+    quarantined: Sequence[KnownWorker] = (),
 ) -> tuple[Place | None, str]:
     """The queue with the least waiting work per worker, or why there is none.
 
     Args:
-        living: workers that are heard of now.
+        living: workers that are heard of now, and can be given work.
         waiting: dispatched and unclaimed jobs of each queue.
+        quarantined: workers that are heard of and can not.
 
     Returns:
         The place and `""`, or None and what the job waits for.
@@ -65,7 +71,7 @@ def choose(
     able = [worker for worker in living if could_ever_run(worker, capabilities, device, requires)]
     if device is not None or not requires.is_empty():
         if not able:
-            return None, _waits_for(capabilities, device, requires)
+            return None, _waits_for(capabilities, device, requires, quarantined)
         best = min(able, key=lambda worker: (waiting.get(worker_queue(worker.id), 0), worker.id))
         return Place(worker_queue(best.id), next(c for c in capabilities if c in best.capabilities)), ""
     load: list[tuple[float, int, str]] = []
@@ -74,7 +80,7 @@ def choose(
         if servers:
             load.append((waiting.get(capability, 0) / servers, order, capability))
     if not load:
-        return None, _waits_for(capabilities, device, requires)
+        return None, _waits_for(capabilities, device, requires, quarantined)
     chosen = min(load)[2]
     return Place(chosen, chosen), ""
 
@@ -109,9 +115,11 @@ def share(candidates: Sequence[tuple[int, Sequence[str]]], seats: int) -> list[s
     return taken
 
 
-def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements) -> str:
+def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements, quarantined: Sequence[KnownWorker]) -> str:
     *first, last = capabilities
     names = f"{', '.join(first)} or {last}" if first else last
     who = f" on {device}" if device else ""
     what = "" if requires.is_empty() else f" and {requires.model_dump(exclude_defaults=True)}"
-    return f"waiting for a worker with {names}{who}{what}"
+    resting = [worker.device_name for worker in quarantined if could_ever_run(worker, capabilities, device, requires)]
+    but = f" ({', '.join(resting)} in quarantine)" if resting else ""
+    return f"waiting for a worker with {names}{who}{what}{but}"

@@ -32,8 +32,10 @@ def top_up(ctx: Context) -> int:
     Raises:
         Unavailable: Redis or the database does not answer.
     """
-    living = [worker.known() for worker in ctx.registry.living()]
-    batch = ctx.store.transact(lambda session: _take(session, ctx, living))
+    living = ctx.registry.living()
+    able = [worker.known() for worker in living if worker.quarantine is None]
+    quarantined = [worker.known() for worker in living if worker.quarantine is not None]
+    batch = ctx.store.transact(lambda session: _take(session, ctx, able, quarantined))
     if batch:
         ctx.queue.publish(batch)
     return len(batch)
@@ -63,7 +65,7 @@ def _is_sent(job: LockedJob, attempt: int) -> bool:
     return job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempt
 
 
-def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list[Dispatch]:
+def _take(session: Session, ctx: Context, living: Sequence[KnownWorker], quarantined: Sequence[KnownWorker]) -> list[Dispatch]:
     now = ctx.clock.now()
     waiting = jobs.waiting(session)
     depth: dict[str, int] = defaultdict(int)
@@ -72,7 +74,7 @@ def _take(session: Session, ctx: Context, living: Sequence[KnownWorker]) -> list
     groups: dict[tuple[int, Place], list[tuple[Lane, int]]] = defaultdict(list)
     reasons: dict[int, str] = {}
     for lane, running in _open_lanes(session, now):
-        place, reason = choose(lane.compute_unit, lane.device, Requirements.model_validate(lane.requires), living, depth)
+        place, reason = choose(lane.compute_unit, lane.device, Requirements.model_validate(lane.requires), living, depth, quarantined)
         if lane.waiting_for != reason and lane.id is not None:
             reasons[lane.id] = reason
         if place is not None:

@@ -62,10 +62,14 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
     """
     with ctx.store.read() as session:
         campaign = campaigns.get(session, campaign_id, recipe=True)
+        ended_at = campaign.ended_at
+        if ended_at is None:
+            return []  # a job of it is retried
         paths = write_campaign(ctx.settings.outputs_dir, _bundle(session, campaign, ctx.clock.now()))
 
     def write(session: Session) -> None:
-        session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(reported_at=ctx.clock.now()))
+        same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no job of it is retried meanwhile
+        session.execute(update(Campaign).where(*same).values(reported_at=ctx.clock.now()))
 
     ctx.store.transact(write)
     log.info("%s: %s", campaign_id, paths[-1])

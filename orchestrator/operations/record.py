@@ -7,7 +7,6 @@ attempt alone. Anything else is kept as an event and answered `unwanted`.
 from __future__ import annotations
 
 import logging
-import random
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,11 @@ from typing import Any
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import RETRIED_KINDS, GiveUp, after_loss, deadline
+from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline
 from orchestrator.operations.artifacts import drop_uploads, keep_artifacts
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.setbacks import DIED, set_back
 from orchestrator.reports.rows import EndedJob, csv_row
 from orchestrator.reports.tables import csv_line
 from orchestrator.store import results
@@ -132,7 +132,7 @@ def _handed_back(moves: Moves, job: LockedJob, report: HandBack) -> None:
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
         moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
-        moves.again(job, losses=job.losses)
+        moves.again(job)
     else:
         moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
@@ -150,22 +150,14 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
     if report.attempt > job.attempt or (report.status != "complete" and report.attempt < job.attempt):
         moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
-    if report.status == "failed" and report.error_kind in RETRIED_KINDS and _retried(ctx, moves, job, report):
-        return RECORDED
+    if report.status == "failed" and report.error_kind in RETRIED_KINDS:
+        reason = set_back(session, moves, job, DIED, report.error, report.worker_id)
+        if reason is None:
+            return RECORDED
+        report = report.model_copy(update={"error": reason})
     _end(ctx, moves, job, report, outcome)
     outcome.ended_jobs.append(job.id)
     return RECORDED
-
-
-def _retried(ctx: Context, moves: Moves, job: LockedJob, report: Result) -> bool:
-    """Whether a proven death of the measured process gives the job another attempt."""
-    loss = {"attempt": job.attempt, "losses": job.losses, "max_attempts": job.max_attempts}
-    verdict = after_loss(**loss, now=ctx.clock.now(), jitter=random.random(), reason=report.error)  # noqa: S311 (jitter)
-    if isinstance(verdict, GiveUp):
-        return False
-    moves.note(job, "lost", report.error, worker_id=report.worker_id)
-    moves.again(job, losses=verdict.losses, not_before=verdict.not_before)
-    return True
 
 
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import GiveUp, after_loss, deadline
+from orchestrator.domain.lifecycle import deadline
 from orchestrator.domain.placement import KnownWorker, could_ever_run
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
+from orchestrator.operations.setbacks import LOST, set_back
 from orchestrator.store import patience
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
@@ -20,47 +20,44 @@ from shared.jobs import JobStatus
 from shared.recipes import Requirements
 
 
-def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> int:
-    """Put back jobs whose attempt was lost with its process.
+@dataclass(frozen=True)
+class Lost:
+    """Jobs whose attempt was lost: those that went back, and those that have failed for good."""
+
+    back: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
+
+
+def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> Lost:
+    """Put back jobs whose attempt was lost with its worker; one that was lost too often has failed.
 
     Args:
-        seen: job id -> (attempt that was lost, why). A job that has moved on since is left alone.
-
-    Returns:
-        How many jobs went back or failed.
+        seen: job id -> (attempt that was lost, how). A job that has moved on since is left alone.
     """
 
-    def write(session: Session) -> tuple[int, list[str]]:
+    def write(session: Session) -> Lost:
         moves = Moves(session, ctx.clock.now())
-        touched, ended = 0, []
+        back, given_up = [], []
         for job in lock_jobs(session, seen).values():
-            attempt, reason = seen[job.id]
+            attempt, what = seen[job.id]
             if job.status != JobStatus.RUNNING or job.attempt != attempt:
                 continue
-            touched += 1
-            verdict = after_loss(
-                attempt=job.attempt,
-                losses=job.losses,
-                max_attempts=job.max_attempts,
-                now=ctx.clock.now(),
-                jitter=random.random(),  # noqa: S311 (spreads retries; not a secret)
-                reason=reason,
-            )
-            moves.note(job, "lost", reason, worker_id=job.worker_id)
-            if isinstance(verdict, GiveUp):
-                moves.step(job, JobStatus.FAILED, error=verdict.reason, error_kind="lost")
-                ended.append(job.id)
+            reason = set_back(session, moves, job, LOST, what, job.worker_id)
+            if reason is None:
+                back.append(job.id)
             else:
-                moves.again(job, losses=verdict.losses, not_before=verdict.not_before)
+                moves.step(job, JobStatus.FAILED, error=reason, error_kind=LOST)
+                moves.note(job, "failed", reason, worker_id=job.worker_id)
+                given_up.append(job.id)
         moves.flush()
-        return touched, ended
+        return Lost(tuple(back), tuple(given_up))
 
     if not seen:
-        return 0
-    touched, ended = ctx.store.transact(write)
-    if ended:
-        after_cancel(ctx, ended)
-    return touched
+        return Lost()
+    lost = ctx.store.transact(write)
+    if lost.given_up:
+        after_cancel(ctx, lost.given_up)
+    return lost
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ class Overdue:
     kind: str
 
 
-def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> int:
-    """End jobs whose time is over, by their ids. One that has moved on since is left alone. How many ended."""
+def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
+    """End jobs whose time is over, by their ids. One that has moved on since is left alone. Those that ended."""
 
     def write(session: Session) -> list[str]:
         moves = Moves(session, ctx.clock.now())
@@ -91,26 +88,27 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> int:
         return ended
 
     if not found:
-        return 0
+        return []
     ended = ctx.store.transact(write)
     after_cancel(ctx, ended)
-    return len(ended)
+    return ended
 
 
-def postpone(ctx: Context, found: Iterable[Job]) -> None:
-    """Give running jobs a new deadline, as if they began now."""
+def postpone(ctx: Context, found: Iterable[Job]) -> int:
+    """Give running jobs a new deadline, as if they began now; how many."""
     attempts = {job.id: job.attempt for job in found}
 
-    def write(session: Session) -> None:
+    def write(session: Session) -> int:
         now = ctx.clock.now()
         moves = Moves(session, now)
-        for job in lock_jobs(session, attempts).values():
-            if job.status == JobStatus.RUNNING and job.attempt == attempts[job.id]:
-                moves.set(job, deadline_at=deadline(now, job.workload, ctx.settings.deadline_grace_s))
+        still = [job for job in lock_jobs(session, attempts).values() if job.status == JobStatus.RUNNING]
+        still = [job for job in still if job.attempt == attempts[job.id]]
+        for job in still:
+            moves.set(job, deadline_at=deadline(now, job.workload, ctx.settings.deadline_grace_s))
         moves.flush()
+        return len(still)
 
-    if attempts:
-        ctx.store.transact(write)
+    return ctx.store.transact(write) if attempts else 0
 
 
 def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:

@@ -208,6 +208,7 @@ def _columns(campaign: Campaign, job: PlannedJob, lanes: Mapping[LaneKey, int]) 
         "attempt": 1,
         "max_attempts": job.max_attempts,
         "losses": 0,
+        "deaths": 0,
         "workload": job.workload.model_dump(mode="json", exclude_defaults=True),
         "model_name": job.workload.model.name,
         "created_at": campaign.created_at,

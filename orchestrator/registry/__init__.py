@@ -1,6 +1,7 @@
-"""What Redis knows: workers and heartbeats, marks of jobs, the monitor's memory, dead letters."""
+"""What Redis knows: workers and heartbeats, faults of devices, marks of jobs, the monitor's memory, dead letters."""
 
+from orchestrator.registry.faults import Patience
 from orchestrator.registry.records import WorkerRecord
 from orchestrator.registry.workers import Registry
 
-__all__ = ["Registry", "WorkerRecord"]
+__all__ = ["Patience", "Registry", "WorkerRecord"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from orchestrator.registry.link import Link
 from shared.ids import new_incarnation
 from shared.protocol import keys
@@ -25,6 +27,11 @@ class Monitor:
                 return False
             self._link.redis.pexpire(LEADER_KEY, int(ttl_s * 1000))
             return True
+
+    def leader(self) -> str | None:
+        """The name of the watch that leads now."""
+        with self._link.answering():
+            return cast("str | None", self._link.redis.get(LEADER_KEY))
 
     def same_memory(self) -> bool:
         """False once after Redis lost its memory (or was new): the epoch key was gone and is written again."""

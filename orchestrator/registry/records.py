@@ -11,6 +11,14 @@ from shared.workers import Registration, WorkerStatus
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """A flapping device is given no work, until then (seconds since 1970)."""
+
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class WorkerRecord:
     """A worker as it was when it was read. Times are Redis' own, seconds since 1970."""
 
@@ -26,6 +34,8 @@ class WorkerRecord:
     stage: str
     progress: float | None
     metrics: dict[str, Any]
+    beats: int  # since it was entered first
+    quarantine: Quarantine | None
 
     def known(self) -> KnownWorker:
         hardware = self.registration.hardware
@@ -45,6 +55,7 @@ def _number(value: Any) -> float:
 
 def record_of(worker_id: str, registration: str, state: dict[str, str], now: float) -> WorkerRecord:
     last_seen = float(state.get("last_seen", "0")) / 1000
+    until = float(state.get("quarantined_until", "0")) / 1000
     return WorkerRecord(
         id=worker_id,
         registration=Registration.model_validate_json(registration),
@@ -58,4 +69,6 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
         stage=state.get("stage", ""),
         progress=float(state["progress"]) if state.get("progress") else None,
         metrics=json.loads(state["metrics"]) if state.get("metrics") else {},
+        beats=int(state.get("beats", "0")),
+        quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
     )

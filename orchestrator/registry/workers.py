@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
+from orchestrator.registry.faults import Faults
 from orchestrator.registry.letters import DeadLetters
 from orchestrator.registry.link import Link
 from orchestrator.registry.marks import Marks
@@ -29,9 +30,12 @@ class Registry:
         self._link = Link(url)
         self.redis = self._link.redis
         self.marks, self.monitor, self.letters = Marks(self._link), Monitor(self._link), DeadLetters(self._link)
+        self.faults = Faults(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)
         self._heartbeat = self.redis.register_script(scripts.HEARTBEAT)
         self._deregister = self.redis.register_script(scripts.DEREGISTER)
+        self._step = self.redis.register_script(scripts.STEP)
+        self._condemn = self.redis.register_script(scripts.CONDEMN)
 
     def ping_ms(self) -> float:
         """Time of one round trip by Redis' own count of the connection, in milliseconds."""
@@ -68,14 +72,20 @@ class Registry:
     def heartbeat(
         self, worker_id: str, status: WorkerStatus | None = None, current_job: str = "", metrics: dict[str, Any] | None = None
     ) -> WorkerStatus:
-        """One beat of a device that is driven by REST."""
+        """One beat of a device that is driven by REST.
+
+        Raises:
+            NotFound: no worker has this id.
+            IllegalTransition: the table of states has no such step.
+            Conflict: it is gone.
+        """
         if status is not None:
             self._check_step(worker_id, status)
         arguments = [worker_id, "", status or "", current_job, "[]", "", "", json.dumps(metrics) if metrics else ""]
         with self._link.answering():
             answer = cast("list[str]", self._heartbeat(args=arguments))
         if answer[0] == "unknown":
-            raise _no_worker(worker_id)
+            raise _gone(self.get(worker_id).id)
         return WorkerStatus(answer[1])
 
     def get(self, worker_id: str) -> WorkerRecord:
@@ -95,7 +105,7 @@ class Registry:
         return sorted(self._load(ids), key=lambda worker: (worker.registered_at, worker.id))
 
     def living(self) -> list[WorkerRecord]:
-        """Workers that can be given work: heard of within the timeout, and neither faulty nor gone."""
+        """Workers that are heard of within the timeout, and neither faulty nor gone."""
         return [w for w in self.all() if w.silent_s <= self.timeout_s and w.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)]
 
     def _load(self, worker_ids: Sequence[str]) -> list[WorkerRecord]:
@@ -121,36 +131,37 @@ class Registry:
             horizon = int((self._link.time() - self.timeout_s) * 1000)
             return cast("list[str]", self.redis.zrangebyscore(keys.HEARTBEATS, "-inf", horizon))
 
-    def _check_step(self, worker_id: str, wanted: WorkerStatus) -> None:
+    def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
         seen = self.get(worker_id).status
         if not may_become(seen, wanted):
             steps = " or ".join(following(seen))
             what = f"it cannot become {wanted}, only {steps}" if steps else "it has to register again"
             raise IllegalTransition(f"worker {worker_id} is {seen}; {what}")
+        return seen
 
     def set_status(self, worker_id: str, wanted: WorkerStatus) -> None:
         """
         Raises:
             IllegalTransition: the table of states has no such step.
         """
-        self._check_step(worker_id, wanted)
-        with self._link.answering():
-            self.redis.hset(keys.worker(worker_id), "status", wanted)
+        while True:  # until nobody else has taken a step between our look and ours
+            seen = self._check_step(worker_id, wanted)
+            with self._link.answering():
+                if self._step(args=[worker_id, seen, wanted]):
+                    return
 
-    def condemn(self, worker_id: str) -> None:
-        """Mark a silent worker faulty and stop looking at its heartbeat; its next beat makes it active again."""
+    def condemn(self, worker_id: str) -> bool:
+        """Mark a silent worker faulty and stop looking at its heartbeat; its next beat makes it active again.
+
+        False when it was heard of meanwhile, or another watch was first.
+        """
         with self._link.answering():
-            pipeline = self.redis.pipeline(transaction=True)
-            pipeline.hset(keys.worker(worker_id), mapping={"status": WorkerStatus.FAULTY, "current_job": "", "held": "[]"})
-            pipeline.zrem(keys.HEARTBEATS, worker_id)
-            pipeline.execute()
+            return bool(self._condemn(args=[worker_id, int(self.timeout_s * 1000)]))
 
     def reset(self, worker_id: str) -> None:
-        """Back to `active`, whatever it was, unless it is gone; counts as a beat."""
-        worker = self.get(worker_id)
-        if worker.status is WorkerStatus.GONE:
-            raise Conflict(f"worker {worker_id} is gone; it has to register again")
+        """Back to `active` and out of quarantine, whatever it was, unless it is gone; counts as a beat."""
         self.heartbeat(worker_id)
+        self.faults.forgive(worker_id)
         with self._link.answering():
             self.redis.hset(keys.worker(worker_id), "status", WorkerStatus.ACTIVE)
 
@@ -172,3 +183,7 @@ class Registry:
 
 def _no_worker(worker_id: str) -> NotFound:
     return NotFound(f"no worker has the id {worker_id!r}; GET /api/workers lists them, POST /api/register enters one")
+
+
+def _gone(worker_id: str) -> Conflict:
+    return Conflict(f"worker {worker_id} is gone; it has to register again")

@@ -38,6 +38,7 @@ class LockedJob:
     attempt: int
     max_attempts: int
     losses: int
+    deaths: int
     workload: dict[str, Any]
     dispatched_at: datetime | None
     queue: str | None
@@ -65,7 +66,7 @@ class Moves:
 
     def __init__(self, session: Session, now: datetime) -> None:
         self._session = session
-        self._now = now
+        self.now = now
         self._first_seen: dict[str, str] = {}  # job -> the status it was locked in
         self._changes: dict[str, dict[str, Any]] = defaultdict(dict)  # several steps of one job become one update
         self._deltas: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -79,22 +80,16 @@ class Moves:
         """
         check_step(job.id, job.status, wanted)
         if wanted in TERMINAL:
-            changes.setdefault("ended_at", self._now)
+            changes.setdefault("ended_at", self.now)
         self._change(job, seen=job.status, status=str(wanted), **changes)
 
-    def again(self, job: LockedJob, *, losses: int, not_before: datetime | None = None) -> None:
-        """Put a locked, unfinished job back: pending, undispatched, as its next attempt.
+    def again(self, job: LockedJob, *, not_before: datetime | None = None, **changes: Any) -> None:
+        """Put a locked, unfinished job back: pending, undispatched, as its next attempt; and set further columns.
 
         Args:
             not_before: when it may be sent, now if left out; from then on it waits to be started.
         """
-        changes = {
-            "attempt": job.attempt + 1,
-            "losses": losses,
-            "not_before": not_before or self._now,
-            "dispatched_at": None,
-            "queue": None,
-        }
+        changes |= {"attempt": job.attempt + 1, "not_before": not_before or self.now, "dispatched_at": None, "queue": None}
         changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
         if job.status != JobStatus.PENDING:
             check_step(job.id, job.status, JobStatus.PENDING)
@@ -106,8 +101,12 @@ class Moves:
 
     def note(self, job: LockedJob, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
         """Add to a job's history."""
-        event = {"at": self._now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": kind}
+        event = {"at": self.now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": kind}
         self._events.append(event | {"worker_id": worker_id, "detail": detail[:20_000]})
+
+    def notes(self, job: LockedJob) -> list[Event]:
+        """What was added to a job's history so far; `flush` writes it."""
+        return [Event(**event) for event in self._events if event["job_id"] == job.id]
 
     def _change(self, job: LockedJob, *, seen: str, **changes: Any) -> None:
         self._first_seen.setdefault(job.id, seen)
@@ -163,7 +162,7 @@ class Moves:
         over = (left == 0) & (columns.status == CampaignStatus.RUNNING)
         values: dict[Any, Any] = {columns[name]: columns[name] + delta for name, delta in deltas.items() if delta}
         values[columns.status] = case((over, str(CampaignStatus.COMPLETED)), else_=columns.status)
-        values[columns.ended_at] = case((left == 0, bindparam("now", self._now, type_=columns.ended_at.type)), else_=columns.ended_at)
+        values[columns.ended_at] = case((left == 0, bindparam("now", self.now, type_=columns.ended_at.type)), else_=columns.ended_at)
         connection = self._session.connection()
         done: CursorResult[Any] = connection.execute(update(Campaign.__table__).where(columns.id == campaign_id).values(values))  # type: ignore[attr-defined]  # as above
         assert done.rowcount == 1

@@ -132,7 +132,8 @@ class Job(SQLModel, table=True):
     status: str = Field(default=JobStatus.PENDING, sa_column=Column(String(16), nullable=False))
     attempt: int = 1
     max_attempts: int = 3
-    losses: int = 0
+    losses: int = 0  # attempts lost with their worker
+    deaths: int = Field(default=0, sa_column_kwargs={"server_default": "0"})  # proven deaths of the measured process
     workload: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
     model_name: str = Field(sa_column=Column(String(255), nullable=False))
     retry_of: str | None = Field(default=None, sa_column=Column(String(64)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 from datetime import datetime
 
+from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
-from orchestrator.watch.sweep import Found, Memory, sweep
+from orchestrator.watch.sweep import Memory, sweep
 from shared.errors import Unavailable
 from shared.ids import new_incarnation
 
@@ -19,7 +22,9 @@ class Watch:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._name = new_incarnation()
+        self._name = f"{socket.gethostname()}/{os.getpid()}/{new_incarnation()}"
+        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # without a sign of the leader for so long, another one leads
+        self._leads = False
         self._memory = Memory()
         self._trusted_from: float | None = None  # monotonic; before it nobody is condemned
         self._last_turn: datetime | None = None
@@ -47,17 +52,21 @@ class Watch:
             Unavailable: Redis or the database does not answer.
         """
         ctx = self._ctx
-        if not ctx.registry.monitor.lead(self._name, max(5.0, 3 * ctx.settings.sweep_s)):
-            self._trusted_from = None
+        leads = ctx.registry.monitor.lead(self._name, self._lease_s)
+        away = self._was_away()
+        if not leads:
+            self._leads = False
             return None
         now = ctx.clock.monotonic()
-        if self._trusted_from is None or self._was_away() or not ctx.registry.monitor.same_memory():
+        remembers = ctx.registry.monitor.same_memory()
+        counted = Found(leaders_changed=int(not self._leads), memory_losses=int(not remembers))
+        if not self._leads or self._trusted_from is None or away or not remembers:
             # New as a leader, back after an outage, or Redis lost its memory: everyone gets a full timeout to be heard.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
-            ctx.registry.monitor.same_memory()
+        self._leads = True
         found = sweep(ctx, self._memory, may_condemn=now >= self._trusted_from)
-        ctx.registry.monitor.count_sweep(vars(found))
+        ctx.registry.monitor.count_sweep({name: number + getattr(counted, name) for name, number in vars(found).items()})
         return found
 
     def _was_away(self) -> bool:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from orchestrator.domain.findings import Found
 from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
-from orchestrator.operations.recovery import Overdue, end_overdue, lose, note_served, postpone, undispatch
+from orchestrator.operations.recovery import Lost, Overdue, end_overdue, lose, note_served, postpone, undispatch
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import jobs, patience
 from orchestrator.store.tables import Job
+from orchestrator.watch.flapping import Fault, quarantine_flapping
 from shared.capabilities import worker_queue
 from shared.ids import JOB_ID
 from shared.jobs import JobStatus
@@ -24,24 +26,14 @@ log = logging.getLogger(__name__)
 
 OUTAGE_SHARE = 0.5  # this many of the workers silent at once is an outage, and nobody's fault
 OUTAGE_MIN = 4
-
-
-@dataclass
-class Found:
-    """What a sweep came to; added to the counters that `GET /monitoring/stats` shows."""
-
-    faults_found: int = 0
-    jobs_requeued: int = 0
-    jobs_timed_out: int = 0
-    jobs_sent_again: int = 0
-    jobs_dispatched: int = 0
+BEATS_MISSED = 2  # a worker's first beat without its job may have been made up before it took it
 
 
 @dataclass
 class Memory:
     """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
 
-    unheld: dict[str, tuple[int, float]] = field(default_factory=dict)  # job -> attempt, worker's last beat when first missed
+    unheld: dict[str, tuple[int, int]] = field(default_factory=dict)  # job -> attempt, its worker's beats when first missed
     short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
     outage_since: float | None = None
 
@@ -57,38 +49,54 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
         Unavailable: Redis or the database does not answer.
     """
     found = Found()
+    began = ctx.clock.now()
     workers = {worker.id: worker for worker in ctx.registry.all()}
     with ctx.store.read() as session:
         running = jobs.running(session)
         session.expunge_all()
+    silent = ctx.registry.silent()
+    if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
+        # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
+        log.warning("this look at workers and jobs took too long to condemn anyone on it")
+        may_condemn = False
     if may_condemn:
-        _condemn_silent(ctx, memory, workers, running, found)
+        _condemn_silent(ctx, memory, workers, [workers[worker_id] for worker_id in silent if worker_id in workers], running, found)
         _requeue_unheld(ctx, memory, workers, running, found)
     _end_overdue(ctx, workers, running, found)
-    _stop_ended(ctx, workers, running)
+    _stop_ended(ctx, workers, running, found)
     _send_again(ctx, memory, workers, found)
     while sent := top_up(ctx):  # until no queue has room: each turn looks anew which has the least to do
         found.jobs_dispatched += sent
     return found
 
 
-def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def _condemn_silent(
+    ctx: Context,
+    memory: Memory,
+    workers: dict[str, WorkerRecord],
+    silent: Sequence[WorkerRecord],
+    running: Sequence[Job],
+    found: Found,
+) -> None:
     """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
-    silent = [workers[worker_id] for worker_id in ctx.registry.silent() if worker_id in workers]
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
     now = ctx.clock.monotonic()
-    if len(silent) >= OUTAGE_MIN and len(silent) > OUTAGE_SHARE * len(at_work):
-        memory.outage_since = memory.outage_since if memory.outage_since is not None else now
+    outage = len(silent) >= OUTAGE_MIN and len(silent) > OUTAGE_SHARE * len(at_work)
+    if outage:
+        if memory.outage_since is None:
+            memory.outage_since = now
+            found.outages_waited_out += 1
         if now - memory.outage_since < ctx.registry.timeout_s:
             log.warning("%d of %d workers are silent at once: waiting for them before anyone is condemned", len(silent), len(at_work))
             return
     else:
         memory.outage_since = None
-    for worker in silent:
-        log.warning("%s (%s) has been silent for %.0f s: faulty", worker.id, worker.registration.device_name, worker.silent_s)
-        ctx.registry.condemn(worker.id)
-        found.faults_found += 1
-    lost_with = {worker.id: f"{worker.id} ({worker.registration.device_name}) fell silent" for worker in silent}
+    condemned = [worker for worker in silent if ctx.registry.condemn(worker.id)]
+    found.faults_found += len(condemned)
+    lost_with: dict[str, str] = {}
+    for worker in condemned:
+        log.warning("%s has been silent for %.0f s: faulty", _named(worker), worker.silent_s)
+        lost_with[worker.id] = f"{_named(worker)} fell silent"
     for job in running:
         record = workers.get(str(job.worker_id))
         if record is None:
@@ -96,29 +104,49 @@ def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
             continue  # it left in order: its word that the job is handed back may be on the way
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
-            lost_with[record.id] = f"{record.id} ({record.registration.device_name}) is {record.status}"
+            lost_with[record.id] = f"{_named(record)} is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
-    found.jobs_requeued += lose(ctx, seen)
+    lost = _lose(ctx, seen, found)
+    if not outage:  # that is nobody's fault
+        at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
+        faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{_named(w)} fell silent") for w in condemned]
+        found.workers_quarantined += quarantine_flapping(ctx, faults)
 
 
 def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
     """A job that its living worker has not held for two beats is lost: the worker crashed and came back."""
-    missed: dict[str, tuple[int, float]] = {}
+    missed: dict[str, tuple[int, int]] = {}
     lost: dict[str, tuple[int, str]] = {}
+    restarted: dict[str, Fault] = {}
     for job in running:
         worker = workers.get(str(job.worker_id))
         if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
             continue
         if worker.status is WorkerStatus.GONE or _holds(worker, job):
             continue
-        attempt, first_beat = memory.unheld.get(job.id, (job.attempt, worker.last_seen))
-        if attempt == job.attempt and worker.last_seen >= first_beat + 2 * ctx.settings.heartbeat_s * 0.9:
-            why = "was started again" if worker.incarnation != job.incarnation else "does not hold it any more"
-            lost[job.id] = (job.attempt, f"{worker.id} ({worker.registration.device_name}) {why}")
+        attempt, beats = memory.unheld.get(job.id, (job.attempt, worker.beats))
+        if attempt != job.attempt or worker.beats < beats + BEATS_MISSED:
+            missed[job.id] = (job.attempt, beats if attempt == job.attempt else worker.beats)
+        elif worker.incarnation != job.incarnation:
+            lost[job.id] = (job.attempt, f"{_named(worker)} was started again")
+            restarted[job.id] = Fault(worker.id, job.id, lost[job.id][1])
         else:
-            missed[job.id] = (job.attempt, first_beat if attempt == job.attempt else worker.last_seen)
+            lost[job.id] = (job.attempt, f"{_named(worker)} does not hold it any more")
     memory.unheld = missed
-    found.jobs_requeued += lose(ctx, lost)
+    done = _lose(ctx, lost, found)
+    found.attempts_unheld += len(done.back) + len(done.given_up)
+    found.workers_quarantined += quarantine_flapping(ctx, [restarted[name] for name in (*done.back, *done.given_up) if name in restarted])
+
+
+def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found) -> Lost:
+    lost = lose(ctx, seen)
+    found.jobs_requeued += len(lost.back)
+    found.jobs_given_up += len(lost.given_up)
+    return lost
+
+
+def _named(worker: WorkerRecord) -> str:
+    return f"{worker.id} ({worker.registration.device_name})"
 
 
 def _holds(worker: WorkerRecord, job: Job) -> bool:
@@ -130,9 +158,8 @@ def _end_overdue(ctx: Context, workers: dict[str, WorkerRecord], running: Sequen
     grace_s = ctx.settings.deadline_grace_s
     waiting = {job.id: job for job in running if _waits_for_host(workers.get(str(job.worker_id)), job)}
     # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
-    postpone(
-        ctx, [job for job in waiting.values() if job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2)]
-    )
+    soon = [job for job in waiting.values() if job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2)]
+    found.deadlines_postponed += postpone(ctx, soon)
     why = f"no result within its timeout and {grace_s:.0f} s of grace"
     overdue = {
         job.id: Overdue(job.attempt, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
@@ -145,11 +172,14 @@ def _end_overdue(ctx: Context, workers: dict[str, WorkerRecord], running: Sequen
     for job_id, attempt, waiting_for in queued:
         reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
         overdue[job_id] = Overdue(attempt, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
-    found.jobs_timed_out += end_overdue(ctx, overdue)
+    ended = end_overdue(ctx, overdue)
+    found.jobs_timed_out += len(ended)
+    found.queue_timeouts += sum(overdue[job_id].seen is JobStatus.PENDING for job_id in ended)
 
 
 def _is_at_work(ctx: Context, worker: WorkerRecord) -> bool:
-    return worker.silent_s <= ctx.registry.timeout_s and worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP)
+    heard = worker.silent_s <= ctx.registry.timeout_s
+    return heard and worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP) and worker.quarantine is None
 
 
 def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:
@@ -157,13 +187,14 @@ def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:
     return worker is not None and worker.stage == WAITING_FOR_HOST and _holds(worker, job)
 
 
-def _stop_ended(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job]) -> None:
+def _stop_ended(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
     """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset."""
     at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
     doubtful = at_work - {job.id for job in running}
     if doubtful:
         with ctx.store.read() as session:
             unfinished = jobs.unfinished_among(session, doubtful)
+        found.stops_repeated += len(doubtful - unfinished)
         ctx.registry.marks.tombstone(doubtful - unfinished)
 
 
@@ -187,7 +218,7 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
         gone = jobs.dispatched_in(session, [q for q in short if not depths[q]], now - timedelta(seconds=2 * ctx.settings.sweep_s))
         old = jobs.dispatched_in(session, [q for q in short if depths[q]], now - timedelta(seconds=ctx.settings.redispatch_after_s))
         session.expunge_all()
-    found.jobs_requeued += undispatch(ctx, back)
+    found.jobs_undispatched += undispatch(ctx, back)
     if deserted:
         ctx.queue.purge(deserted)
     found.jobs_sent_again += publish_again(ctx, [*gone, *old])
@@ -198,5 +229,6 @@ def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:
     return any(
         (worker_queue(worker.id) == queue or queue in worker.registration.capabilities)
         and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
+        and worker.quarantine is None
         for worker in workers.values()
     )

@@ -12,8 +12,22 @@ EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory
 
 
 def worker(worker_id: str) -> str:
-    """Hash of a worker's state: status, incarnation, current_job, held, stage, progress, last_seen (ms), registered_at (ms)."""
+    """Hash of a worker's state.
+
+    status, incarnation, current_job, held, stage, progress, beats, last_seen (ms), registered_at (ms), and for one in
+    quarantine quarantined_until (ms) and quarantine_reason.
+    """
     return f"{PREFIX}worker:{worker_id}"
+
+
+def faults(worker_id: str) -> str:
+    """Sorted set of a device's latest faults: cause by Redis' own time, ms."""
+    return f"{PREFIX}faults:{worker_id}"
+
+
+def quarantines(worker_id: str) -> str:
+    """How often the device was in quarantine of late: each time lasts twice as long."""
+    return f"{PREFIX}quarantines:{worker_id}"
 
 
 def claim(job_id: str) -> str:

@@ -41,7 +41,8 @@ return {id, action}
 
 # ARGV: worker id, incarnation or '' (a device driven by REST alone), status or '', current job,
 #       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
-# Returns {'unknown'} | {'conflict'} | {'ok', status, cancelled job ids ...}.
+# Returns {'unknown'} | {'conflict'} | {'ok', status, why it is in quarantine or '', cancelled job ids ...}.
+# A worker that is gone is unknown, too: only a registration brings it back.
 HEARTBEAT = (
     _NOW
     + _P
@@ -50,6 +51,7 @@ local key = P .. 'worker:' .. ARGV[1]
 if redis.call('HEXISTS', P .. 'workers', ARGV[1]) == 0 then return {'unknown'} end
 local mine = redis.call('HGET', key, 'incarnation')
 if ARGV[2] ~= '' and mine and mine ~= '' and mine ~= ARGV[2] then return {'conflict'} end
+if redis.call('HGET', key, 'status') == 'gone' then return {'unknown'} end
 if ARGV[3] ~= '' then
   redis.call('HSET', key, 'status', ARGV[3])
 elseif redis.call('HGET', key, 'status') == 'faulty' then
@@ -57,8 +59,11 @@ elseif redis.call('HGET', key, 'status') == 'faulty' then
 end
 redis.call('HSET', key, 'last_seen', now, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
 if ARGV[8] ~= '' then redis.call('HSET', key, 'metrics', ARGV[8]) end
+redis.call('HINCRBY', key, 'beats', 1)
 redis.call('ZADD', P .. 'heartbeats', now, ARGV[1])
-local answer = {'ok', redis.call('HGET', key, 'status')}
+local rest = redis.call('HMGET', key, 'quarantined_until', 'quarantine_reason')
+local resting = rest[1] and tonumber(rest[1]) > now
+local answer = {'ok', redis.call('HGET', key, 'status'), resting and rest[2] or ''}
 for _, pair in ipairs(cjson.decode(ARGV[5])) do
   if redis.call('EXISTS', P .. 'cancelled:' .. pair[1]) == 1 then table.insert(answer, pair[1]) end
 end
@@ -81,7 +86,7 @@ return 1
 )
 
 # ARGV: job id, attempt, worker id, incarnation, heartbeat timeout ms, time to live of the claim s
-# Returns 'claimed' | 'cancelled' | 'superseded' | 'held'.
+# Returns 'claimed' | 'cancelled' | 'superseded' | 'held' | 'quarantined'.
 CLAIM = (
     _NOW
     + _P
@@ -98,6 +103,8 @@ if seen[1] then
     if living then return 'held' end
   end
 end
+local rest = redis.call('HGET', P .. 'worker:' .. ARGV[3], 'quarantined_until')
+if rest and tonumber(rest) > now then return 'quarantined' end
 redis.call('HSET', key, 'attempt', ARGV[2], 'worker', ARGV[3], 'incarnation', ARGV[4])
 redis.call('EXPIRE', key, ARGV[6])
 return 'claimed'
@@ -112,5 +119,54 @@ local key = P .. 'claim:' .. ARGV[1]
 local seen = redis.call('HMGET', key, 'attempt', 'incarnation')
 if seen[1] == ARGV[2] and seen[2] == ARGV[3] then return redis.call('DEL', key) end
 return 0
+"""
+)
+
+# ARGV: worker id, state it was seen in, state it is to have. A step that nobody else has taken meanwhile; 1 or 0.
+STEP = (
+    _P
+    + """
+local key = P .. 'worker:' .. ARGV[1]
+if redis.call('HGET', key, 'status') ~= ARGV[2] then return 0 end
+redis.call('HSET', key, 'status', ARGV[3])
+return 1
+"""
+)
+
+# ARGV: worker id, heartbeat timeout ms. A silent worker is faulty, and its heartbeat is looked at no more; 0 when it was
+# heard of meanwhile, or somebody else was first.
+CONDEMN = (
+    _NOW
+    + _P
+    + """
+local key = P .. 'worker:' .. ARGV[1]
+local seen = redis.call('HGET', key, 'last_seen')
+if not seen or now - tonumber(seen) < tonumber(ARGV[2]) then return 0 end
+if redis.call('ZREM', P .. 'heartbeats', ARGV[1]) == 0 then return 0 end
+redis.call('HSET', key, 'status', 'faulty', 'current_job', '', 'held', '[]')
+return 1
+"""
+)
+
+# ARGV: worker id, cause, why (for people), faults it takes, window ms, quarantine ms, longest ms, memory of earlier ones ms
+# Counts a fault of a device, the same cause once; as many as it takes within the window put it into quarantine, each time
+# for twice as long. Returns how long that is, in ms, or 0.
+FAULT = (
+    _NOW
+    + _P
+    + """
+local key = P .. 'worker:' .. ARGV[1]
+if redis.call('EXISTS', key) == 0 then return 0 end
+local faults, terms = P .. 'faults:' .. ARGV[1], P .. 'quarantines:' .. ARGV[1]
+redis.call('ZREMRANGEBYSCORE', faults, '-inf', now - tonumber(ARGV[5]))
+redis.call('ZADD', faults, now, ARGV[2])
+redis.call('PEXPIRE', faults, ARGV[5])
+if redis.call('ZCARD', faults) < tonumber(ARGV[4]) then return 0 end
+redis.call('DEL', faults)
+local term = redis.call('INCR', terms)
+redis.call('PEXPIRE', terms, ARGV[8])
+local lasts = math.min(tonumber(ARGV[6]) * 2 ^ (term - 1), tonumber(ARGV[7]))
+redis.call('HSET', key, 'quarantined_until', string.format('%d', now + lasts), 'quarantine_reason', ARGV[3])
+return lasts
 """
 )

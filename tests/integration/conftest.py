@@ -29,8 +29,6 @@ def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
         outputs_dir=tmp_path / "outputs",
         models_dir=tmp_path / "models",
         recipes_dir=tmp_path / "recipes",
-        heartbeat_s=0.2,
-        heartbeat_timeout_s=1.0,
         sweep_s=0.1,
         deadline_grace_s=10.0,
     )

@@ -99,3 +99,36 @@ def test_who_runs_a_job_that_has_ended_is_told_again(ctx: Context, submit: Submi
         beat(ctx, worker, "first-start", held=f'[["{held}", 1]]', current_job=held)
         sweep(ctx, Memory(), may_condemn=False)
         assert ctx.registry.redis.exists(keys.cancelled(held)) == stopped, held
+
+
+def test_a_cancel_between_the_claim_and_the_start_stops_the_worker_and_its_start_changes_nothing(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    worker = register(incarnation=INCARNATION)
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    assert claim(ctx, name, worker_id=worker) == "claimed"
+    cancel_job(ctx, name)
+    record(ctx, [started(name, worker_id=worker)])
+    assert counters(ctx, campaign) == {"cancelled": 1}
+    held = [worker, INCARNATION, "busy", name, f'[["{name}", 1]]', "", "", ""]
+    assert ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *held) == ["ok", "busy", "", name], "its next beat tells it to stop"
+    [(*_, verdict)] = record(ctx, [result(name, worker_id=worker)]).answers
+    assert verdict == "unwanted", "even if it was done by then"
+    assert events(ctx, campaign) == ["cancelled", "unwanted", "unwanted"]
+    assert claim(ctx, name, worker_id=worker) == "cancelled"
+
+
+def test_a_cancel_that_redis_was_away_for_stops_a_worker_whose_start_was_never_heard(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    worker = register(incarnation=INCARNATION)
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    cancel_job(ctx, name)
+    ctx.registry.redis.delete(keys.cancelled(name))
+    assert claim(ctx, name, worker_id=worker) == "claimed"
+    beat(ctx, worker, INCARNATION, held=f'[["{name}", 1]]', current_job=name)
+    assert sweep(ctx, Memory(), may_condemn=False).stops_repeated == 1
+    held = [worker, INCARNATION, "busy", name, f'[["{name}", 1]]', "", "", ""]
+    assert ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *held)[3:] == [name]

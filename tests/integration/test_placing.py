@@ -9,6 +9,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
 from orchestrator.store import jobs
 from orchestrator.watch.sweep import Memory, sweep
+from shared.workers import WorkerStatus
 from tests.integration.test_way_of_a_job import job
 
 Submit = Callable[..., Submitted]
@@ -30,7 +31,7 @@ def test_jobs_of_a_label_leave_the_queue_of_a_dead_worker_for_a_living_one(ctx: 
     register("cuda", capabilities=("gpu.cuda.onnx",))
     sweep(ctx, Memory(), may_condemn=True)
     assert job(ctx, campaign).queue == "gpu.rocm.onnx", "its worker lives"
-    ctx.registry.condemn(rocm)
+    ctx.registry.set_status(rocm, WorkerStatus.FAULTY)
     sweep(ctx, Memory(), may_condemn=True)
     moved = job(ctx, campaign)
     assert (moved.queue, moved.capability, moved.attempt) == ("gpu.cuda.onnx", "gpu.cuda.onnx", 1)
@@ -40,7 +41,7 @@ def test_jobs_of_a_label_leave_the_queue_of_a_dead_worker_for_a_living_one(ctx: 
 def test_a_job_in_a_queue_that_lost_its_last_worker_says_what_it_waits_for(ctx: Context, submit: Submit, register: Register) -> None:
     worker = register()
     campaign = submit(jobs=1).campaign
-    ctx.registry.condemn(worker)
+    ctx.registry.set_status(worker, WorkerStatus.FAULTY)
     sweep(ctx, Memory(), may_condemn=True)
     with ctx.store.read() as session:
         found = jobs.get(session, f"{campaign.id}-job-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +15,7 @@ from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.jobs import MAX_TIMEOUT_S
 from shared.workers import WAITING_FOR_HOST, WorkerStatus
+from tests.integration.redis_time import pass_time
 from tests.integration.reports import handed_back, result, started
 from tests.integration.test_watch import beat
 from tests.integration.test_way_of_a_job import counters, events, job
@@ -71,7 +71,7 @@ def test_a_job_whose_device_went_away_before_it_began_still_times_out(
 ) -> None:
     worker = register("only-one")
     campaign = submit(jobs=1, device="only-one").campaign
-    ctx.registry.condemn(worker)
+    ctx.registry.set_status(worker, WorkerStatus.FAULTY)
     sweep(ctx, Memory(), may_condemn=True)
     assert job(ctx, campaign).attempt == 1, "nobody has begun it"
     clock.advance(DAY_S + 1)
@@ -86,7 +86,7 @@ def test_a_job_lost_past_its_deadline_goes_back_and_is_not_cancelled(
     worker = register()
     campaign = submit(jobs=1, timeout_s=60).campaign
     record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     clock.advance(60 + ctx.settings.deadline_grace_s + 1)
     found = sweep(ctx, Memory(), may_condemn=True)
     assert (found.jobs_requeued, found.jobs_timed_out) == (1, 0)
@@ -131,7 +131,7 @@ def test_a_worker_that_left_without_a_word_of_its_job_has_lost_it(ctx: Context, 
     campaign = submit(jobs=1).campaign
     record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
     ctx.registry.remove(worker)
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     assert sweep(ctx, Memory(), may_condemn=True).jobs_requeued == 1
 
 
@@ -147,7 +147,7 @@ def test_after_a_sleep_everyone_gets_the_time_to_be_heard_again(
     for _ in range(4):
         watch.once()
         clock.advance(ctx.registry.timeout_s / 3)
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     if slept:
         clock.advance(3_600)
     turn = watch.once()

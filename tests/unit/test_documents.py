@@ -11,6 +11,7 @@ import typer
 
 from cli.main import app
 from cli.settings import CliSettings
+from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.rows import COLUMNS
 from orchestrator.settings import Settings
 from shared.recipes import load_recipe
@@ -65,6 +66,21 @@ def test_the_recipe_of_the_readme_is_valid() -> None:
 def test_every_column_of_the_csv_is_explained() -> None:
     page = (ROOT / "docs" / "results.md").read_text().partition("## Columns")[2]
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
+
+
+def test_what_the_watch_counts_is_explained() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    for name, said in COUNTERS.items():
+        assert f"| `{name}` | {said} |" in page
+
+
+def test_the_tests_that_the_promises_name_are_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    for name in re.findall(r"\btest_\w+\.py", page):
+        assert name in tests, name
+    for name in re.findall(r"::(test_\w+)", page):
+        assert any(re.search(rf"def {name}", text) for text in tests.values()), name
 
 
 def test_every_module_is_in_the_house() -> None:

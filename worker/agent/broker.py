@@ -28,6 +28,7 @@ class Beat:
 
     known: bool = True  # false: Redis lost its memory; register again
     conflict: bool = False  # another process registered with our identity
+    quarantine: str = ""  # why this device is given no work for now
     cancelled: tuple[str, ...] = ()  # of the jobs we hold
 
 
@@ -79,7 +80,9 @@ class Broker:
         pairs = json.dumps([list(pair) for pair in held])
         told = json.dumps(metrics) if metrics else ""
         answer = cast("list[str]", self._run("HEARTBEAT", worker_id, self.incarnation, now.status, job, pairs, now.stage, progress, told))
-        return Beat(known=answer[0] != "unknown", conflict=answer[0] == "conflict", cancelled=tuple(answer[2:]))
+        if answer[0] != "ok":
+            return Beat(known=answer[0] != "unknown", conflict=answer[0] == "conflict")
+        return Beat(quarantine=answer[2], cancelled=tuple(answer[3:]))
 
     def deregister(self, worker_id: str) -> None:
         self._run("DEREGISTER", worker_id, self.incarnation)

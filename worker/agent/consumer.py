@@ -20,7 +20,7 @@ from shared.celery_app import make_celery_app
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME
-from worker.tasks import NotNow
+from worker.tasks import NotNow, Quarantined
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +99,18 @@ class CeleryConsumer:
         self._consumer_class = type("BoundConsumer", (FleetmarkConsumer,), {"dead_letter": staticmethod(dead_letter)})
         self._controller: Any = None
         self._closing = Event()
+        self._leaving = False
+        self._taking = True
         self.ready = Event()
         self._thread = Thread(target=self._run, name="celery", daemon=True)
 
         def run_job(*args: Any, **kwargs: Any) -> str:
             try:
                 return handle(args, kwargs)
+            except Quarantined as why:
+                log.warning("this device is in quarantine: what it took goes back into its queue")
+                self.take(False)  # before the message is back, or this worker would be given it again at once
+                raise Reject("the device is in quarantine", requeue=True) from why
             except NotNow as why:
                 raise Reject("the worker is leaving", requeue=True) from why
             except Exception:
@@ -146,17 +152,29 @@ class CeleryConsumer:
         )
 
     def stop_taking(self) -> None:
-        """Take no further message. The loop goes on, so that the one in hand can be acknowledged."""
-        consumer = getattr(self._controller, "consumer", None)
-        if consumer is None or not self.ready.is_set():
-            return
+        """Take no further message, ever. The loop goes on, so that the one in hand can be acknowledged."""
+        self.take(False)
+        self._leaving = True
 
-        def cancel() -> None:
+    def take(self, taking: bool) -> None:
+        """Take messages, or none for now. Asked for again and again: before the loop is ready it comes to nothing."""
+        consumer = getattr(self._controller, "consumer", None)
+        if taking == self._taking or self._leaving or consumer is None or not self.ready.is_set():
+            return
+        self._taking = taking
+
+        def change() -> None:
+            known = self.app.amqp.queues
+            for queue in self._queues:  # what the next connection takes from
+                if taking:
+                    known.select_add(known[queue])
+                else:
+                    known.deselect(queue)
             if consumer.task_consumer is not None:
                 for queue in self._queues:
-                    consumer.cancel_task_queue(queue)
+                    (consumer.add_task_queue if taking else consumer.cancel_task_queue)(queue)
 
-        consumer.call_soon(cancel)
+        consumer.call_soon(change)
 
     def close(self, timeout_s: float) -> bool:
         """End the loop; what is in hand is finished first. False when it has not ended after `timeout_s`."""

@@ -30,19 +30,22 @@ class Heart:
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
         on_back: Callable[[], None],
+        on_quarantine: Callable[[bool], None],
     ) -> None:
         """
         Args:
             on_unknown: Redis lost its memory; may raise `Unavailable`, and is called again at the next beat.
             on_back: the first beat that succeeds after one that did not.
+            on_quarantine: at each beat, whether this device is in quarantine.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
         self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
-        self._on_back = on_back
+        self._on_back, self._on_quarantine = on_back, on_quarantine
         self._wake = Event()
         self._closed = Event()
         self.away = False  # whether the last beat did not reach Redis
+        self._quarantine = ""
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
         activity.listen(self._wake.set)
 
@@ -82,6 +85,10 @@ class Heart:
             self.away = False
             log.info("Redis is back")
             self._on_back()
+        if bool(answer.quarantine) != bool(self._quarantine):
+            log.warning("%s", f"in quarantine, no job is taken: {answer.quarantine}" if answer.quarantine else "out of quarantine")
+        self._quarantine = answer.quarantine
+        self._on_quarantine(bool(answer.quarantine))
         if now.job and now.job[0] in answer.cancelled:
             self._on_cancelled(now.job)
 

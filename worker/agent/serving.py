@@ -101,6 +101,7 @@ class Serving:
             on_unknown=on_unknown,
             on_conflict=on_conflict,
             on_back=self.outbox.hurry,
+            on_quarantine=lambda quarantined: self._consumer.take(not quarantined),
         )
 
     def start(self) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import socket
 from typing import Any
 
 import httpx
 import pandas as pd
 import pytest
 
+from orchestrator.domain.findings import COUNTERS
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish
 from orchestrator.operations.record import record
+from orchestrator.watch import Watch
 from shared.ids import CAMPAIGN_ID
 from tests.integration.reports import WORKER, result, started
 
@@ -277,6 +281,23 @@ def test_monitoring_shows_what_the_watch_counted(api: httpx.Client, ctx: Context
     assert (body["health_monitor"]["sweeps"], body["health_monitor"]["faults_found"], body["health_monitor"]["jobs_requeued"]) == (1, 2, 3)
     assert body["timeout_handler"]["jobs_timed_out"] == 1
     assert body["timeout_handler"]["last_sweep"].endswith("Z")
+
+
+def test_every_counter_of_the_watch_is_in_the_stats_and_in_the_metrics(api: httpx.Client, ctx: Context) -> None:
+    counts = {name: number for number, name in enumerate(COUNTERS, start=2)}
+    before = api.get("/metrics").text
+    assert all(f"\nfleetmark_watch_{name}_total 0.0\n" in before for name in COUNTERS), "from the beginning, so that an increase is seen"
+    Watch(ctx).once()
+    ctx.registry.monitor.count_sweep(counts)
+    counts |= {name: counts[name] + 1 for name in ("leaders_changed", "memory_losses")}
+    body = api.get("/api/monitoring/stats").json()
+    shown = body["health_monitor"] | body["timeout_handler"]
+    assert {name: shown[name] for name in COUNTERS} == counts
+    assert str(shown["leader"]).startswith(f"{socket.gethostname()}/{os.getpid()}/")
+    metrics = api.get("/metrics").text
+    for name, number in counts.items():
+        assert f"\nfleetmark_watch_{name}_total {number}.0\n" in metrics
+        assert f"# HELP fleetmark_watch_{name}_total By the watch: {COUNTERS[name]}.\n" in metrics
 
 
 def test_reset_forgets_everything_but_files(api: httpx.Client, ctx: Context, worker: str, campaign: str) -> None:

@@ -108,6 +108,15 @@ def test_tables_are_whole_in_a_pipe(server: ScriptedServer) -> None:
     assert long["name"] in fleetmark("list", host=server.url).stdout
 
 
+def test_a_device_in_quarantine_is_told_of_with_its_reason(server: ScriptedServer) -> None:
+    rest = {"reason": "5 faults within 600 s, the last: worker-1 (pi) fell silent", "until": "2026-03-01T12:00:00Z"}
+    worker = {"worker_id": "worker-1", "device_name": "pi", "status": "active", "capabilities": ["cpu.onnx"], "quarantine": rest}
+    server.on("GET /api/workers", {"count": 1, "workers": [worker]})
+    ended = fleetmark("workers", host=server.url)
+    assert "pi is given no work until 2026-03-01" in ended.stdout + ended.stderr
+    assert rest["reason"] in ended.stdout + ended.stderr
+
+
 def test_watching_shows_the_results_and_tells_by_its_exit_code_that_jobs_failed(server: ScriptedServer) -> None:
     running = CAMPAIGN | {"status": "running"}
     server.on("GET /api/campaigns/campaign-1", running, CAMPAIGN | {"failed_jobs": 1})

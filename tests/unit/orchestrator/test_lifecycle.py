@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from orchestrator.domain.lifecycle import BACKOFF_LIMIT_S, GiveUp, Requeue, after_loss, check_step
+from orchestrator.domain.lifecycle import BACKOFF_LIMIT_S, STORY_LIMIT, Setback, check_step, next_try, story
 from shared.errors import IllegalTransition
 from shared.jobs import TERMINAL, JobStatus
 from shared.workers import WorkerStatus, may_become
@@ -56,19 +57,39 @@ def test_a_worker_takes_the_steps_of_the_table_and_no_other(seen: WorkerStatus, 
     assert may_become(seen, wanted) == (seen == wanted or (seen, wanted) in WORKER_STEPS)
 
 
-def test_a_lost_attempt_is_followed_by_the_next_after_a_growing_pause() -> None:
-    first = after_loss(attempt=1, losses=0, max_attempts=3, now=NOW, jitter=1.0, reason="SIGSEGV")
-    assert first == Requeue(attempt=2, losses=1, not_before=NOW + timedelta(seconds=1))
-    second = after_loss(attempt=5, losses=1, max_attempts=3, now=NOW, jitter=0.0, reason="SIGSEGV")
-    assert second == Requeue(attempt=6, losses=2, not_before=NOW + timedelta(seconds=1))
+def test_a_setback_is_followed_by_the_next_try_after_a_growing_pause() -> None:
+    ask = partial(next_try, max_attempts=3, now=NOW)
+    assert ask(losses=1, deaths=0, jitter=1.0) == NOW + timedelta(seconds=1)
+    assert ask(losses=1, deaths=1, jitter=1.0) == NOW + timedelta(seconds=2)
+    assert ask(losses=2, deaths=2, jitter=0.0) == NOW + timedelta(seconds=4), "spread over the upper half of 8 s"
 
 
 def test_the_pause_has_a_limit() -> None:
-    late = after_loss(attempt=40, losses=39, max_attempts=100, now=NOW, jitter=1.0, reason="")
-    assert isinstance(late, Requeue)
-    assert late.not_before == NOW + timedelta(seconds=BACKOFF_LIMIT_S)
+    assert next_try(losses=0, deaths=40, max_attempts=100, now=NOW, jitter=1.0) == NOW + timedelta(seconds=BACKOFF_LIMIT_S)
 
 
-def test_the_last_loss_fails_the_job_with_its_reason() -> None:
-    end = after_loss(attempt=3, losses=2, max_attempts=3, now=NOW, jitter=0.5, reason="killed by SIGKILL")
-    assert end == GiveUp("lost 3 times, the last: killed by SIGKILL")
+@pytest.mark.parametrize("max_attempts", [1, 3, 10])
+def test_deaths_of_the_process_count_to_the_attempts_a_job_allows_and_lost_workers_do_not(max_attempts: int) -> None:
+    ask = partial(next_try, max_attempts=max_attempts, now=NOW, jitter=0.5)
+    assert ask(losses=2, deaths=max_attempts - 1) is not None
+    assert ask(losses=0, deaths=max_attempts) is None
+    assert ask(losses=3, deaths=0) is None, "three workers are enough"
+
+
+def test_the_story_names_each_attempt_its_worker_and_how_it_ended() -> None:
+    setbacks = [
+        Setback(1, "worker-a (pi) fell silent", "worker-a"),
+        Setback(2, "killed by SIGSEGV", "worker-b"),
+        Setback(4, "worker-c is not registered any more"),
+    ]
+    assert story("given up", setbacks) == (
+        "given up: attempt 1: worker-a (pi) fell silent; attempt 2 on worker-b: killed by SIGSEGV; "
+        "attempt 4: worker-c is not registered any more"
+    )
+
+
+def test_a_long_story_keeps_its_end_and_fits_into_a_result() -> None:
+    long = [Setback(number, "x" * 50_000, "worker-a") for number in range(1, 4)]
+    assert len(story("given up", long)) == STORY_LIMIT
+    told = story("given up", [Setback(1, "x" * 50_000), Setback(2, "the last words")])
+    assert told.endswith("attempt 2: the last words")

@@ -18,7 +18,7 @@ from tests.unit.worker.results import WORKER, assignment
 from worker.activity import Activity
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import INLINE_BYTES, Author, JobTask, NotNow
+from worker.tasks import INLINE_BYTES, Author, JobTask, NotNow, Quarantined
 
 
 @dataclass
@@ -145,6 +145,14 @@ def test_the_worker_is_busy_then_cleans_up_then_is_active_again(tmp_path: Path) 
 def test_a_job_that_cannot_be_claimed_is_dropped(tmp_path: Path, verdict: str) -> None:
     at = house(tmp_path, COMPLETE, [verdict])
     assert at.run(assignment()) == f"dropped: {verdict}"
+    assert (at.supervisor.seen, at.outbox.told, at.outbox.delivered) == ([], [], [])
+    assert at.activity.snapshot().job is None
+
+
+def test_a_device_in_quarantine_puts_the_message_back_and_runs_nothing(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE, ["quarantined"])
+    with pytest.raises(Quarantined):
+        at.run(assignment())
     assert (at.supervisor.seen, at.outbox.told, at.outbox.delivered) == ([], [], [])
     assert at.activity.snapshot().job is None
 

@@ -1,0 +1,34 @@
+"""What the watch finds and does, counted: each field is a counter of the whole system's, with what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+def _counter(said: str) -> int:
+    made: int = field(default=0, metadata={"said": said})
+    return made
+
+
+@dataclass
+class Found:
+    """What a sweep came to."""
+
+    faults_found: int = _counter("workers silent past the timeout, marked faulty until they are heard again")
+    outages_waited_out: int = _counter("times so many workers were silent at once that nobody was blamed for another timeout")
+    workers_quarantined: int = _counter("flapping devices that were given no work for a while")
+    jobs_requeued: int = _counter("attempts lost with their worker, the job sent back as its next attempt")
+    jobs_given_up: int = _counter("jobs failed because three workers were lost to them")
+    attempts_unheld: int = _counter("of the lost attempts, those that their living worker had forgotten: it crashed and came back")
+    jobs_undispatched: int = _counter("jobs taken back out of a queue that nobody serves any more")
+    jobs_sent_again: int = _counter("messages that were in no queue, sent again")
+    jobs_dispatched: int = _counter("jobs sent by a sweep, as there was room for them")
+    jobs_timed_out: int = _counter("jobs ended because their time was over, running or waiting")
+    queue_timeouts: int = _counter("of those, jobs that nobody started in time")
+    deadlines_postponed: int = _counter("deadlines moved because another job measures on the same host")
+    stops_repeated: int = _counter("ended jobs that a worker still ran, told to stop again")
+    leaders_changed: int = _counter("times a watch took over the lead")
+    memory_losses: int = _counter("times Redis was new or had lost its memory")
+
+
+COUNTERS: dict[str, str] = {each.name: each.metadata["said"] for each in fields(Found)}

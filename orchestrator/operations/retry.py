@@ -1,0 +1,61 @@
+"""Retry: a new job in the place of one that failed or was cancelled. The old one stays as it ended."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import top_up
+from orchestrator.store import jobs
+from orchestrator.store.moves import Moves, lock_jobs
+from orchestrator.store.retries import add_retry, unfinished_retry
+from orchestrator.store.tables import Job
+from shared.errors import IllegalTransition, Unavailable
+from shared.jobs import JobStatus
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The new job; `replayed` when an earlier retry of the old one is still on its way."""
+
+    job: Job
+    replayed: bool
+
+
+def retry_job(ctx: Context, job_id: str) -> Retried:
+    """Make a job anew, as the last one of its campaign, which runs again until it has ended.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it is complete or has not ended, or its campaign was cancelled.
+    """
+
+    def write(session: Session) -> Retried:
+        now = ctx.clock.now()
+        old = lock_jobs(session, [job_id]).get(job_id)
+        if old is None or old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            status = jobs.get(session, job_id).status  # raises for one that is not there
+            raise IllegalTransition(f"job {job_id} is {status}; a retry is for one that failed or was cancelled")
+        waiting = unfinished_retry(session, old)
+        if waiting is not None:
+            return Retried(waiting, replayed=True)
+        new = add_retry(session, old, now)
+        if new is None:
+            raise IllegalTransition(f"campaign {old.campaign_id} was cancelled; submit its recipe again instead")
+        moves = Moves(session, now)
+        moves.note(old, "retried", f"as {new}")
+        moves.flush()
+        return Retried(jobs.get(session, new), replayed=False)
+
+    made = ctx.store.transact(write)
+    if not made.replayed:
+        try:
+            top_up(ctx)
+        except Unavailable as error:
+            log.warning("%s is accepted; it goes out when Redis is back: %s", made.job.id, error.detail)
+    return made

@@ -1,0 +1,36 @@
+"""An attempt that ended badly: the job's next one, or its end with the whole history."""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Literal
+
+from sqlmodel import Session
+
+from orchestrator.domain.lifecycle import Setback, next_try, story
+from orchestrator.store import jobs
+from orchestrator.store.moves import LockedJob, Moves
+
+LOST: Final = "lost"  # with its worker
+DIED: Final = "died"  # the measured process did, and its worker lived to tell
+
+
+def set_back(session: Session, moves: Moves, job: LockedJob, kind: Literal["lost", "died"], what: str, worker_id: str | None) -> str | None:
+    """Count a setback and put the job back as its next attempt; or, without moving it, why it has failed for good.
+
+    Either way it becomes part of the job's history.
+    """
+    losses, deaths = job.losses + (kind == LOST), job.deaths + (kind == DIED)
+    moves.note(job, kind, what, worker_id=worker_id)
+    jitter = random.random()  # noqa: S311 (spreads retries; not a secret)
+    not_before = next_try(losses=losses, deaths=deaths, max_attempts=job.max_attempts, now=moves.now, jitter=jitter)
+    if not_before is not None:
+        moves.again(job, losses=losses, deaths=deaths, not_before=not_before)
+        return None
+    moves.set(job, losses=losses, deaths=deaths)
+    history = [*jobs.history(session, job.id), *moves.notes(job)]
+    setbacks = [Setback(event.attempt, event.detail, event.worker_id) for event in history if event.kind in (LOST, DIED)]
+    if len(setbacks) == 1:
+        return what
+    verdict = f"{losses} workers were lost to it" if kind == LOST else f"the measured process died in {deaths} attempts"
+    return story(verdict, setbacks)

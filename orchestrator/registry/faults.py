@@ -1,0 +1,53 @@
+"""Faults of devices: one that flaps is put into quarantine, and told so at its next beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from orchestrator.registry.link import Link
+from shared.protocol import keys, scripts
+
+LONGEST_S = 3_600.0
+REMEMBERED_S = 86_400.0  # a day without quarantine, and the next one is short again
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a device flaps: `faults` different ones within `window_s`; how long its first quarantine lasts."""
+
+    faults: int
+    window_s: float
+    quarantine_s: float
+
+
+class Faults:
+    """Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._fault = link.redis.register_script(scripts.FAULT)
+
+    def add(self, worker_id: str, cause: str, what: str, patience: Patience) -> float:
+        """Count a fault of a device.
+
+        Args:
+            cause: what the fault was, so that the same one is counted once: by two watches, or by a job that is lost again.
+            what: the same for people.
+
+        Returns:
+            For how many seconds this puts it into quarantine; 0 if it does not.
+        """
+        why = f"{patience.faults} faults within {patience.window_s:g} s, the last: {what}"
+        times = (patience.window_s, patience.quarantine_s, LONGEST_S, REMEMBERED_S)
+        with self._link.answering():
+            lasts = self._fault(args=[worker_id, cause, why, patience.faults, *(int(seconds * 1000) for seconds in times)])
+        return cast("int", lasts) / 1000
+
+    def forgive(self, worker_id: str) -> None:
+        """End a quarantine, and forget what led to it."""
+        with self._link.answering():
+            pipeline = self._link.redis.pipeline(transaction=True)
+            pipeline.hdel(keys.worker(worker_id), "quarantined_until", "quarantine_reason")
+            pipeline.delete(keys.faults(worker_id), keys.quarantines(worker_id))
+            pipeline.execute()

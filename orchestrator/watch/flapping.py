@@ -1,0 +1,33 @@
+"""Devices that lose work or fall silent again and again are left alone for a while, so that they harm no more jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from orchestrator.operations.context import Context
+from orchestrator.registry import Patience
+
+log = logging.getLogger(__name__)
+
+
+class Fault(NamedTuple):
+    """What a device did. The same cause counts once: one poison job that kills its worker again and again is no flapping."""
+
+    worker_id: str
+    cause: str
+    what: str
+
+
+def quarantine_flapping(ctx: Context, faults: Iterable[Fault]) -> int:
+    """Count faults; how many devices they put into quarantine."""
+    settings = ctx.settings
+    patience = Patience(settings.quarantine_after, settings.quarantine_window_s, settings.quarantine_s)
+    quarantined = 0
+    for fault in faults:
+        lasts_s = ctx.registry.faults.add(*fault, patience)
+        if lasts_s:
+            log.warning("%s flaps (%s): no work for it for %.0f s", fault.worker_id, fault.what, lasts_s)
+            quarantined += 1
+    return quarantined

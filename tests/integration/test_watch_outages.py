@@ -1,0 +1,250 @@
+"""When everybody is silent, nobody is to blame; and a watch that stood still condemns nobody on what it saw before."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from orchestrator.dispatch.celery_queue import CeleryQueue
+from orchestrator.operations.context import Context
+from orchestrator.operations.record import record
+from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.store import Store, jobs
+from orchestrator.store.schema import migrate
+from orchestrator.watch import Watch
+from orchestrator.watch.sweep import OUTAGE_MIN, Memory, sweep
+from shared.clock import FakeClock, SystemClock
+from shared.ids import job_id
+from shared.protocol import scripts
+from shared.workers import Registration
+from tests.integration.redis_time import pass_time
+from tests.integration.reports import result, started
+from tests.integration.test_consumer import until
+from tests.integration.test_watch import beat
+from tests.integration.test_way_of_a_job import counters, events, job
+from tests.servers import RedisServer
+
+Submit = Callable[..., Submitted]
+Register = Callable[..., str]
+INCARNATION = "first-start"
+
+
+def _fleet(ctx: Context, submit: Submit, register: Register, workers: int) -> tuple[Submitted, dict[str, str]]:
+    """So many workers, each with a running job: the campaign, and worker -> job."""
+    names = [register(f"pi-{number}", incarnation=INCARNATION) for number in range(workers)]
+    made = submit(jobs=workers)
+    running = {worker: job_id(made.campaign.id, number) for number, worker in enumerate(names, start=1)}
+    record(ctx, [started(name, worker_id=worker) for worker, name in running.items()])
+    return made, running
+
+
+def _beat_all(ctx: Context, running: dict[str, str]) -> None:
+    for worker, name in running.items():
+        beat(ctx, worker, INCARNATION, held=f'[["{name}", 1]]', current_job=name)
+
+
+def test_many_silent_at_once_are_waited_for_and_when_they_are_heard_again_nothing_was_lost(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    made, running = _fleet(ctx, submit, register, OUTAGE_MIN + 1)
+    memory = Memory()
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+    for _ in range(3):
+        found = sweep(ctx, memory, may_condemn=True)
+        assert (found.faults_found, found.jobs_requeued) == (0, 0)
+    _beat_all(ctx, running)
+    clock.advance(ctx.registry.timeout_s + 1)
+    assert sweep(ctx, memory, may_condemn=True).faults_found == 0
+    assert counters(ctx, made.campaign) == {"running": OUTAGE_MIN + 1}
+
+
+def test_an_outage_that_does_not_end_condemns_everyone_and_puts_nobody_into_quarantine(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    made, _ = _fleet(ctx, submit, register, OUTAGE_MIN + 1)
+    strict = dataclasses.replace(ctx, settings=ctx.settings.model_copy(update={"quarantine_after": 1}))
+    memory = Memory()
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+    assert sweep(strict, memory, may_condemn=True).outages_waited_out == 1
+    clock.advance(ctx.registry.timeout_s + 1)
+    found = sweep(strict, memory, may_condemn=True)
+    assert (found.faults_found, found.jobs_requeued, found.workers_quarantined) == (OUTAGE_MIN + 1, OUTAGE_MIN + 1, 0)
+    assert counters(ctx, made.campaign) == {"pending": OUTAGE_MIN + 1}
+
+
+def test_workers_that_died_while_redis_was_empty_lose_their_jobs_and_those_that_live_keep_them(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """Nobody knows the dead ones any more: their names stand in the rows of running jobs alone."""
+    made, running = _fleet(ctx, submit, register, 2)
+    watch = Watch(ctx)
+    for _ in range(4):
+        _beat_all(ctx, running)
+        watch.once()
+        clock.advance(ctx.registry.timeout_s / 3)
+    ctx.registry.redis.flushall()
+    dead, living = running
+    assert register("pi-1", incarnation=INCARNATION) == living, "its next beat was answered `unknown`"
+    for _ in range(3):
+        _beat_all(ctx, {living: running[living]})
+        turn = watch.once()
+        assert turn is not None
+        assert turn.jobs_requeued == 0, "everyone gets a full timeout to be heard"
+        clock.advance(ctx.registry.timeout_s / 3 + 0.01)
+    _beat_all(ctx, {living: running[living]})
+    turn = watch.once()
+    assert turn is not None
+    assert turn.jobs_requeued == 1
+    assert events(ctx, made.campaign, 1) == ["started", "lost"]
+    assert f"{dead} is not registered any more" in _last_event(ctx, running[dead])
+    assert events(ctx, made.campaign, 2) == ["started"]
+
+
+def _last_event(ctx: Context, name: str) -> str:
+    with ctx.store.read() as session:
+        return jobs.history(session, name)[-1].detail
+
+
+class PausingRegistry(Registry):
+    """A watch that is stopped (SIGSTOP, a laptop's lid) in the middle of its look, and goes on long after."""
+
+    def __init__(self, url: str, timeout_s: float, pause: Callable[[], None]) -> None:
+        super().__init__(url, timeout_s)
+        self._pause = pause
+
+    def silent(self) -> list[str]:
+        found = super().silent()
+        self._pause()
+        return found
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_leader_that_stood_still_in_the_middle_of_its_look_condemns_nobody_who_was_heard_of_since(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register, noticed: bool
+) -> None:
+    made, running = _fleet(ctx, submit, register, 1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+
+    def pause() -> None:
+        _beat_all(ctx, running)
+        clock.advance(3_600 if noticed else 0)
+
+    registry = PausingRegistry(ctx.settings.redis_url, ctx.registry.timeout_s, pause)
+    found = sweep(dataclasses.replace(ctx, registry=registry), Memory(), may_condemn=True)
+    registry.close()
+    assert (found.faults_found, found.jobs_requeued) == (0, 0)
+    assert counters(ctx, made.campaign) == {"running": 1}
+    assert ctx.registry.get(next(iter(running))).status == "active"
+
+
+def test_two_watches_that_lead_at_once_lose_each_attempt_once(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+    """The lead only saves work: everything a watch does is a conditional write."""
+    made, _ = _fleet(ctx, submit, register, 3)
+    waiting = submit(jobs=3).campaign
+    late = submit(jobs=2, timeout_s=60).campaign
+    record(ctx, [started(job_id(late.id, number), worker_id="worker-gone") for number in (1, 2)])
+    ctx.queue.purge(["cpu.onnx"])
+    clock.advance(60 + ctx.settings.deadline_grace_s + 1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+    start = threading.Barrier(2)
+
+    def look(memory: Memory) -> int:
+        faults = 0
+        for _ in range(3):
+            start.wait(30)
+            found = sweep(ctx, memory, may_condemn=True)
+            faults += found.faults_found
+        return faults
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(look, [Memory(), Memory()])) == 3
+    for campaign, number in [(made.campaign, 1), (made.campaign, 2), (made.campaign, 3), (late, 1), (late, 2)]:
+        assert (job(ctx, campaign, number).attempt, events(ctx, campaign, number)) == (2, ["started", "lost"])
+    assert sum(counters(ctx, waiting).values()) == 3
+    for campaign in (made.campaign, waiting, late):
+        for number in range(1, campaign.total_jobs + 1):
+            record(ctx, [result(job_id(campaign.id, number), job(ctx, campaign, number).attempt)])
+        assert counters(ctx, campaign) == {"complete": campaign.total_jobs}
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@contextmanager
+def _beating(url: str, running: dict[str, str], silent: set[str]) -> Iterator[None]:
+    """Workers that beat by themselves, all but the silent ones, and wait where Redis does not answer."""
+    stop = threading.Event()
+
+    def beat_on(worker: str, name: str) -> None:
+        with redis.Redis.from_url(url, socket_timeout=30) as client:
+            while not stop.wait(0.1):
+                if worker not in silent:
+                    _one_beat(client, worker, name)
+
+    threads = [threading.Thread(target=beat_on, args=pair) for pair in running.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(40)
+
+
+def _one_beat(client: redis.Redis, worker: str, name: str) -> None:
+    client.eval(scripts.HEARTBEAT, 0, worker, INCARNATION, "busy", name, f'[["{name}", 1]]', "", "", "")
+
+
+def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp_path: Path) -> None:
+    """Shorter than the watch's own patience with Redis, longer than a worker may be silent: no call fails, all beats are late."""
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}", redis_url=own_redis.url, heartbeat_timeout_s=3, heartbeat_s=0.1, sweep_s=0.2
+    )
+    ctx = Context(settings, Store(settings.database_url), Registry(own_redis.url, 3), CeleryQueue(own_redis.url), SystemClock())
+    migrate(ctx.store)
+    workers = [
+        ctx.registry.register(Registration(device_name=name, capabilities=["cpu.onnx"], incarnation=INCARNATION))[0] for name in ("a", "b")
+    ]
+    body = {"model_url": "https://models.example/a.onnx", "jobs": [{"compute_unit": "cpu.onnx"}] * 2}
+    campaign = submit_short(ctx, ShortCampaign.model_validate(body, strict=False)).campaign
+    running = {worker: job_id(campaign.id, number) for number, worker in enumerate(workers, start=1)}
+    record(ctx, [started(name, worker_id=worker, incarnation=INCARNATION) for worker, name in running.items()])
+    silent: set[str] = set()
+    stop = threading.Event()
+    watch = threading.Thread(target=Watch(ctx).run, args=(stop,))
+    with _beating(own_redis.url, running, silent):
+        watch.start()
+        until(lambda: ctx.registry.monitor.counters().get("sweeps", 0) > 20, 60)  # past the patience of a new leader
+        assert own_redis.process is not None
+        own_redis.process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        own_redis.process.send_signal(signal.SIGCONT)
+        sweeps = ctx.registry.monitor.counters()["sweeps"]
+        until(lambda: ctx.registry.monitor.counters()["sweeps"] > sweeps + 20, 60)
+        assert ctx.registry.monitor.counters()["faults_found"] == 0
+        assert counters(ctx, campaign) == {"running": 2}
+        silent.add(workers[0])  # and now one of them really dies
+        until(lambda: ctx.registry.monitor.counters()["faults_found"] == 1, 60)
+        until(lambda: counters(ctx, campaign) == {"running": 1, "pending": 1}, 60)
+        stop.set()
+        watch.join(30)
+    ctx.queue.close()
+    ctx.registry.close()
+    ctx.store.close()

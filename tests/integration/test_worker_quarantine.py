@@ -1,0 +1,65 @@
+"""A real worker that is put into quarantine leaves the work to others, and takes it up again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.registry import Patience, Registry
+from tests.integration.worker_process import Fleet, eventually, fleet_at, tiny_job
+
+
+@pytest.fixture
+def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_at(redis_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def registry(redis_url: str) -> Iterator[Registry]:
+    made = Registry(redis_url, timeout_s=20)
+    yield made
+    made.close()
+
+
+def _quarantine(registry: Registry, worker_id: str) -> None:
+    assert registry.faults.add(worker_id, "test", "it was seen to flap", Patience(1, 600, 3_000)) == 3_000
+
+
+def test_a_worker_in_quarantine_takes_nothing_until_it_is_over(fleet: Fleet, registry: Registry, tmp_path: Path) -> None:
+    flapping = fleet.start()
+    worker_id = fleet.registered(flapping)
+    _quarantine(registry, worker_id)
+    eventually(lambda: "in quarantine, no job is taken: 1 faults within 600 s, the last: it was seen to flap" in flapping.log(), "it hears")
+    first, second = tiny_job(tmp_path, 1), tiny_job(tmp_path, 2)
+    fleet.send(first)
+    steady = fleet.start(folder=tmp_path / "steady")
+    other_id = fleet.registered(steady)
+    assert fleet.report("result", first.job_id).worker_id == other_id
+    assert steady.end() == 0
+
+    registry.reset(worker_id)
+    eventually(lambda: "out of quarantine" in flapping.log(), "it hears")
+    fleet.send(second)
+    result = fleet.report("result", second.job_id)
+    assert (result.worker_id, result.status) == (worker_id, "complete")
+    assert flapping.end() == 0
+
+
+def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_goes_back_into_its_queue(
+    fleet: Fleet, registry: Registry, tmp_path: Path
+) -> None:
+    worker = fleet.start(FLEETMARK_HEARTBEAT_S="3")
+    worker_id = fleet.registered(worker)
+    _quarantine(registry, worker_id)
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    eventually(
+        lambda: "goes back into its queue" in worker.log() or "in quarantine" in worker.log(), "it is told by its claim, or by its beat"
+    )
+    eventually(lambda: fleet.redis.llen("cpu.onnx") == 1 and fleet.unacknowledged() == 0, "the message waits for others")
+    registry.faults.forgive(worker_id)
+    assert fleet.report("result", job.job_id).worker_id == worker_id
+    assert worker.end() == 0
