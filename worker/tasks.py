@@ -56,7 +56,7 @@ class BrokerPort(Protocol):
 
     def release(self, job_id: str, attempt: int) -> None: ...
 
-    def dead_letter(self, reason: str, body: Any) -> None: ...
+    def dead_letter(self, reason: str, message: str) -> None: ...
 
 
 class OutboxPort(Protocol):
@@ -149,12 +149,14 @@ class JobTask:
             self._reject("; ".join(problems), args)
         except ValueError as error:
             self._reject(str(error), [list(args), kwargs])
+        except RecursionError:
+            self._reject("the assignment is nested too deeply", None)
         return None
 
     def _reject(self, reason: str, body: Any) -> None:
         log.error("unreadable assignment, kept as a dead letter: %s", reason)
         try:
-            self._broker.dead_letter(reason, body)
+            self._broker.dead_letter(reason, json.dumps(body))
         except Unavailable as error:
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
 

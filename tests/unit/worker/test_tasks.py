@@ -45,7 +45,7 @@ class MemoryBroker:
 
     verdicts: list[str | Unavailable]
     released: list[tuple[str, int]] = field(default_factory=list)
-    letters: list[tuple[str, Any]] = field(default_factory=list)
+    letters: list[tuple[str, str]] = field(default_factory=list)
 
     def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
         verdict = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
@@ -56,8 +56,8 @@ class MemoryBroker:
     def release(self, job_id: str, attempt: int) -> None:
         self.released.append((job_id, attempt))
 
-    def dead_letter(self, reason: str, body: Any) -> None:
-        self.letters.append((reason, body))
+    def dead_letter(self, reason: str, message: str) -> None:
+        self.letters.append((reason, message))
 
 
 @dataclass
