@@ -33,6 +33,12 @@ def burial(*, by: str, queue: str, reason: str, message: str) -> list[str]:
     return [by, _fit(queue, 200), _fit(reason, REASON_CHARACTERS), _fit(message, MESSAGE_CHARACTERS), str(keys.DEAD_LETTERS_KEPT)]
 
 
+def problems(error: ValidationError) -> str:
+    """What is wrong with a message, on one line: `job_id: Field required; attempt: …`."""
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}" for item in items)
+
+
 def _fit(text: str, most: int) -> str:
     """Cut, and without the half characters that JSON can spell and UTF-8 cannot."""
     return text[:most].encode(errors="replace").decode()
