@@ -21,7 +21,9 @@ def _known_compute_unit(name: str) -> str:
     return name
 
 
-MODEL = "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
+MODEL = (
+    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
+)
 ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit)]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
