@@ -188,7 +188,7 @@ class Stack:
         if self.plan.token:
             values["TOKEN"] = self.plan.token
         named = {PREFIX + name: value for name, value in values.items()}
-        # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/decisions/0010).
+        # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/untrusted-input.md).
         local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(f"//{self.plan.bind}") else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
 

@@ -17,7 +17,9 @@ from shared.errors import ModelUnavailable
 from shared.workloads import ModelRef
 from tests import onnx_models
 from tests.file_server import FileServer, file_server
+from tests.integration.worker_process import CAMPAIGN, fleet_at, tiny_job
 from tests.servers import free_port
+from worker.hardware.probe import PROBE_MODEL
 from worker.models import FetchedModel, ModelStore, Own, addresses, transport
 
 CONTENT = bytes(range(256)) * 4096
@@ -316,6 +318,29 @@ def _reason_of_hub(cache: Path, server: FileServer) -> str:
 )
 def test_what_is_no_address_on_a_hub_says_what_one_looks_like(cache: Path, source: str) -> None:
     assert "hf://org/repo[@revision]/path/to/model.onnx" in refused(cache, source)
+
+
+def test_a_worker_measures_a_model_of_its_hub_and_refuses_one_of_its_own_network(
+    redis_url: str, tmp_path: Path, server: FileServer
+) -> None:
+    server.files["/org/repo/resolve/main/tiny.onnx"] = PROBE_MODEL
+    with fleet_at(redis_url, tmp_path) as fleet:
+        worker = fleet.start(HF_ENDPOINT=server.url, HF_TOKEN="hf_secret")
+        fleet.registered(worker)
+        job = tiny_job(tmp_path)
+        sources = ("hf://org/repo/tiny.onnx", f"{server.url}/org/repo/resolve/main/tiny.onnx")
+        jobs = []
+        for number, source in enumerate(sources, start=1):
+            model = ModelRef(source=source, name="tiny.onnx")
+            workload = job.workload.model_copy(update={"model": model})
+            jobs.append(job.model_copy(update={"job_id": f"{CAMPAIGN}-job-{number}", "workload": workload}))
+            fleet.send(jobs[-1])
+        measured, refusal = (fleet.report("result", one.job_id) for one in jobs)
+        assert (measured.status, measured.error) == ("complete", "")
+        assert (refusal.status, refusal.error_kind) == ("failed", "model_unavailable")
+        assert SETTING in refusal.error
+        assert [headers.get("Authorization") for _, headers in server.requests] == ["Bearer hf_secret"]
+        assert "hf_secret" not in worker.log() + measured.model_dump_json() + refusal.model_dump_json()
 
 
 def test_nobody_listens_on_a_port_that_was_free(cache: Path) -> None:
