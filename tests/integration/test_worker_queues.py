@@ -20,7 +20,9 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
         yield running
 
 
-def envelope(body: Any = None, headers: dict[str, Any] | None = None, properties: dict[str, Any] | None = None, **more: Any) -> str:
+def envelope(
+    body: Any = None, headers: dict[str, Any] | None = None, properties: dict[str, Any] | None = None, more: dict[str, Any] | None = None
+) -> str:
     """A message as kombu writes it, with whatever is to be wrong in it."""
     content = {
         "body": base64.b64encode(json.dumps([[], {}, None] if body is None else body).encode()).decode(),
@@ -34,7 +36,7 @@ def envelope(body: Any = None, headers: dict[str, Any] | None = None, properties
             **(properties or {}),
         },
     }
-    return json.dumps({**content, **more})
+    return json.dumps({**content, **(more or {})})
 
 
 OURS = {"lang": "py", "task": TASK_NAME, "id": "one"}
@@ -60,9 +62,9 @@ LETTERS: list[tuple[str | bytes, str]] = [
     (envelope(headers={**OURS, "eta": "2999-01-01T00:00:00"}), "asks for eta"),
     (envelope(headers={**OURS, "expires": "2999-01-01T00:00:00"}), "asks for expires"),
     (envelope(headers={**OURS, "timelimit": 5}), "asks for a time limit"),
-    (envelope(**{"content-type": "application/x-python-serialize"}), "cannot be decoded"),
-    (envelope(**{"content-type": "application/x-yaml"}), "cannot be decoded"),
-    (envelope(**{"content-type": 5}), "cannot be decoded"),
+    (envelope(more={"content-type": "application/x-python-serialize"}), "cannot be decoded"),
+    (envelope(more={"content-type": "application/x-yaml"}), "cannot be decoded"),
+    (envelope(more={"content-type": 5}), "cannot be decoded"),
     (envelope(body={"job_id": 1}), "is not [arguments"),
     (envelope(body=[]), "is not [arguments"),
     (envelope(body=[[], {}]), "is not [arguments"),
