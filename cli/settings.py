@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     return FieldError(PREFIX + name.upper(), f"{said}{shown}")
 
 
-def child_environment(without: str | None = None, **values: str) -> dict[str, str]:
-    """The environment of a process to start: ours, less the variables that begin with `without`, and `values` over it."""
+def child_environment(without: str | None = None, defaults: Mapping[str, str] | None = None, **values: str) -> dict[str, str]:
+    """The environment of a process to start: `defaults`, then ours, less the variables that begin with `without`, then `values`."""
     ours = dict(os.environ)  # noqa: TID251 (this is the door: children are handed the environment here and nowhere else)
     kept = {name: value for name, value in ours.items() if without is None or not name.startswith(without)}
-    return kept | {"PYTHONUNBUFFERED": "1"} | values
+    return {**(defaults or {}), **kept, "PYTHONUNBUFFERED": "1", **values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,7 @@ STATE_STYLES = {
     "gone": "dim",
 }
 MISSING = "—"
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 
 def state(word: str) -> Text:
@@ -57,9 +59,12 @@ def _cell(value: Any, key: str) -> RenderableType:
         return state(str(value))
     if key.endswith(("_at", "_seen")):
         return Text(local_time(value))
-    if isinstance(value, list):
-        return Text(", ".join(str(item) for item in value))
-    return Text(str(value))
+    return Text(_shown(", ".join(str(item) for item in value) if isinstance(value, list) else str(value)))
+
+
+def _shown(text: str) -> str:
+    """What others wrote (an error, a dead letter) does not move this terminal's cursor or change its colours."""
+    return _CONTROLS.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def local_time(value: Any) -> str:

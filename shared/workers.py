@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.names import OneLine
+
 
 class WorkerStatus(StrEnum):
     ACTIVE = "active"
@@ -53,8 +55,8 @@ class DeviceInfo(BaseModel):
 class Registration(BaseModel):
     """The body of `POST /register`."""
 
-    device_name: str = Field(min_length=1, max_length=200)
-    ip_address: str = Field(default="", max_length=64)
+    device_name: OneLine = Field(min_length=1, max_length=200)
+    ip_address: OneLine = Field(default="", max_length=64)
     capabilities: list[str] = Field(min_length=1, max_length=64)
     device_info: DeviceInfo = Field(default_factory=DeviceInfo)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
@@ -62,6 +64,6 @@ class Registration(BaseModel):
     previous_incarnation: str = Field(
         default="", max_length=64, description="the process start before this one, when the device has proof that it is dead"
     )
-    agent_type: str = "white_box"
-    version: str = ""
+    agent_type: OneLine = Field(default="white_box", max_length=64)
+    version: OneLine = Field(default="", max_length=64)
     hardware: dict[str, Any] = Field(default_factory=dict, description="memory_mb, gpu_memory_mb and whatever else placement reads")

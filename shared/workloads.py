@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shared.external_data import is_inside
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.names import OneLine
 
 
 class Strict(BaseModel):
@@ -15,10 +17,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _relative(name: str) -> str:
+    if not is_inside(name):
+        raise ValueError(f"{name!r:.300} is no relative path inside the model's own folder, written with `/`")
+    return name
+
+
 class Companion(Strict):
     """A file that belongs beside a model: ONNX external data, content-addressed like the model itself."""
 
-    name: str = Field(min_length=1, max_length=255, description="path relative to the model's folder")
+    name: Annotated[str, AfterValidator(_relative)] = Field(min_length=1, max_length=255, description="path relative to the model's folder")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
@@ -26,11 +34,11 @@ class Companion(Strict):
 class ModelRef(Strict):
     """Where a model comes from.
 
-    `source` is `http(s)://…`, `file://…` (on the worker's disk) or `sha256:<hex>` (uploaded to the orchestrator).
+    `source` is `http(s)://…`, `hf://…`, `file://…` (on the worker's disk) or `sha256:<hex>` (uploaded to the orchestrator).
     """
 
-    source: str = Field(min_length=1, max_length=4096)
-    name: str = Field(min_length=1, max_length=255, description="file name shown in reports")
+    source: OneLine = Field(min_length=1, max_length=4096)
+    name: OneLine = Field(min_length=1, max_length=255, description="file name shown in reports")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     size: int | None = Field(default=None, ge=0)
     companions: tuple[Companion, ...] = ()

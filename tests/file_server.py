@@ -21,6 +21,8 @@ class FileServer:
     cut_after: int | None = None  # bytes of a body, then the connection ends; once for each path
     cut_always: bool = False
     chunked: bool = False  # no Content-Length
+    headers: dict[str, str] = field(default_factory=dict)  # of every file, over those that are true
+    if_range: bool = True  # false: goes on with whatever is there now
     redirects: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     stall: threading.Event | None = None  # waits for it in the middle of a body
@@ -42,7 +44,7 @@ def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            if not (state.chunked and body):
+            if "Content-Length" not in headers and not (state.chunked and body):
                 self.send_header("Content-Length", str(len(body)))
             else:
                 self.send_header("Connection", "close")
@@ -80,7 +82,8 @@ def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
             if state.validators and self.headers.get("If-None-Match") == etag:
                 return self._answer(304, headers)
             wanted = self.headers.get("Range", "")
-            if state.ranges and wanted and self.headers.get("If-Range") == etag:
+            headers |= state.headers
+            if state.ranges and wanted and (not state.if_range or self.headers.get("If-Range") == etag):
                 begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
                 if begin >= len(content):
                     return self._answer(416, headers)
@@ -99,10 +102,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def file_server(**files: bytes) -> Iterator[FileServer]:
+def file_server(address: tuple[str, int] = ("127.0.0.1", 0), **files: bytes) -> Iterator[FileServer]:
     state = FileServer({f"/{name.replace('__', '.')}": content for name, content in files.items()})
-    server = _Server(("127.0.0.1", 0), _handler(state))
-    state.url = f"http://127.0.0.1:{server.server_port}"
+    server = _Server(address, _handler(state))
+    state.url = f"http://{address[0]}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

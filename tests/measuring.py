@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 @contextlib.contextmanager
 def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None) -> Iterator[Supervisor]:
     """A started supervisor with a lock of its own, so that a worker that measures on this machine does not hold it up."""
-    models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30)
+    models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
     made = Supervisor(cache_dir=folder / "cache", models=models, clock=SystemClock(), lock_path=lock or folder / "lock", spawn=spawn)
     made.start()
     try:

@@ -112,10 +112,17 @@ def unknown_operator(path: Path) -> Path:
     return save(path, [helper.make_node("Frobnicate", ["x"], ["y"])], [shapes[0]], [shapes[1]])
 
 
-def foreign_operator(path: Path) -> Path:
+def reshaped(path: Path) -> Path:
+    """Takes a batch of sequences to rows of 64: impossible where each free dimension is 1."""
+    x, y = tensor("x", TensorProto.FLOAT, ["batch", "sequence", 8]), tensor("y", TensorProto.FLOAT, [None, 64])
+    rows = weight("rows", np.array([-1, 64], dtype=np.int64))
+    return save(path, [helper.make_node("Reshape", ["x", "rows"], ["y"])], [x], [y], [rows])
+
+
+def foreign_operator(path: Path, *, imported: bool = True) -> Path:
     shapes = tensor("x", TensorProto.FLOAT, [1]), tensor("y", TensorProto.FLOAT, [1])
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="example.org")
-    return save(path, [node], [shapes[0]], [shapes[1]], domains=["example.org"])
+    return save(path, [node], [shapes[0]], [shapes[1]], domains=["example.org"] if imported else [])
 
 
 def missing_kernel(path: Path) -> Path:

@@ -52,9 +52,14 @@ def configuration() -> str:
         parts.append(f"## {title}\n\n{about}\n")
         rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
         prefix = str(settings.model_config.get("env_prefix", ""))
-        rows += [_setting(prefix + name.upper(), field) for name, field in settings.model_fields.items() if not field.exclude]
+        rows += [_setting(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _variable(prefix: str, name: str, field: FieldInfo) -> str:
+    """What is not ours to name keeps its name."""
+    return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
 def _setting(variable: str, field: FieldInfo) -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
+from shared.hub import HUB
 from worker.agent import Agent
 from worker.agent.log import masked, set_up
 from worker.agent.serving import SupervisorLife
@@ -180,7 +181,7 @@ def _labels(pairs: list[str] | None) -> dict[str, str] | None:
 
 
 def _supervisor(settings: WorkerSettings) -> SupervisorLife:
-    from worker.models import ModelStore
+    from worker.models import ModelStore, Own
     from worker.supervisor import Supervisor
 
     token = settings.token.get_secret_value() if settings.token else None
@@ -190,6 +191,8 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         token=token,
         max_bytes=settings.worker_max_model_bytes,
         cache_bytes=settings.worker_max_cache_bytes,
+        allow_private=settings.worker_allow_private_urls,
+        hub=Own(settings.hf_endpoint or HUB, settings.hf_token.get_secret_value() if settings.hf_token else None),
     )
     return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock(), lock_path=settings.worker_lock_file)
 

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import FieldError, InvalidInput
+from shared.hub import HUB
 from shared.masking import masked
 from shared.tokens import usable_token, with_token_of_file
 
@@ -19,7 +20,7 @@ DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
     *("host", "redis_url", "token", "token_file", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
-    *("worker_price_per_hour", "worker_max_cache_bytes"),
+    *("worker_price_per_hour", "worker_max_cache_bytes", "hf_endpoint", "hf_token"),
 )
 
 
@@ -62,9 +63,24 @@ class WorkerSettings(BaseSettings):
         default=None,
         description="keeps two workers of a host from measuring at once; the same file for all of them (default: in the temporary folder)",
     )
-    worker_max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that is fetched")
+    worker_max_model_bytes: int = Field(
+        default=8 * 2**30, gt=0, description="largest model that is fetched, with the files of its weights beside it"
+    )
     worker_max_cache_bytes: int | None = Field(default=None, gt=0, description="what the cache may hold; the least recently used go")
+    worker_allow_private_urls: bool = Field(
+        default=False,
+        description="fetch models that a recipe names from addresses of this device and its network too (loopback, private, link-local …), "
+        "and through a proxy",
+    )
     worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
+
+    # The hub's own variables, as every tool for it reads them.
+    hf_endpoint: str | None = Field(
+        default=None, validation_alias="HF_ENDPOINT", description=f"the hub that `hf://` means; default: `{HUB}`"
+    )
+    hf_token: SecretStr | None = Field(
+        default=None, validation_alias="HF_TOKEN", description="token for that hub's private models; sent to that host only"
+    )
 
     # Where the system says that a user's files belong; not ours to name.
     xdg_state_home: Path | None = Field(default=None, validation_alias="XDG_STATE_HOME", exclude=True)
@@ -97,6 +113,13 @@ class WorkerSettings(BaseSettings):
     def _known_broker(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in ("redis", "rediss"):
             raise ValueError("a broker's address starts with redis:// or rediss://")
+        return value
+
+    @field_validator("hf_endpoint")
+    @classmethod
+    def _known_hub(cls, value: str | None) -> str | None:
+        if value is not None and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname):
+            raise ValueError("a hub's address starts with https:// (or http://) and names a host")
         return value
 
     @field_validator("worker_labels", mode="before")
@@ -211,6 +234,7 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if not name:
         return FieldError("settings", str(problem["msg"]).removeprefix("Value error, "))
-    source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else PREFIX + name.upper()
-    shown = "" if name in ("token", "redis_url") else masked(f"={problem['input']!r}")
+    own = name.upper() if name.isupper() else PREFIX + name.upper()  # what is not ours is told by its alias: HF_ENDPOINT
+    source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else own
+    shown = "" if name in ("token", "redis_url", "HF_TOKEN") else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))

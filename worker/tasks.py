@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import ValidationError
-
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.jobs import MAX_TIMEOUT_S
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, Device, HandBack, Result, Started
 from worker.activity import Activity, Key
+from worker.assignments import Unreadable, named_by, read_assignment
 from worker.spool import Entry, Spool
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class BrokerPort(Protocol):
 
     def release(self, job_id: str, attempt: int) -> None: ...
 
-    def dead_letter(self, reason: str, body: Any) -> None: ...
+    def dead_letter(self, reason: str, message: str) -> None: ...
 
 
 class OutboxPort(Protocol):
@@ -125,50 +124,69 @@ class JobTask:
         Raises:
             NotNow: the message is to go back into its queue.
         """
-        assignment = self._read(args, kwargs)
-        if assignment is None:
-            return "dead letter"
-        key = (assignment.job_id, assignment.attempt)
+        try:
+            assignment = read_assignment(args, kwargs)
+        except Unreadable as error:
+            self._reject(str(error), [list(args), kwargs])
+            named, reason = named_by(args), str(error)
+            return "dead letter" if named is None else self._take(named, lambda: self._cannot_read(named, reason))
+        return self._take((assignment.job_id, assignment.attempt), lambda: self._run(assignment))
+
+    def _take(self, key: Key, run: Callable[[], str]) -> str:
+        """Run what a message asks for, if it is ours to run and not done yet."""
         if key in self._finished or key in self._spool:
             return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
         if self._activity.stopping:
             raise NotNow
         self._activity.begin(key)
         try:
-            verdict = self._claim(assignment)
+            verdict = self._claim(*key)
             if verdict == "quarantined":
                 raise Quarantined
             if verdict != "claimed":
-                log.info("dropped attempt %d of %s: %s", assignment.attempt, assignment.job_id, verdict)
+                log.info("dropped attempt %d of %s: %s", key[1], key[0], verdict)
                 return f"dropped: {verdict}"
-            return self._run(assignment)
+            return run()
         finally:
             self._activity.end()
-
-    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment | None:
-        try:
-            if len(args) != 1 or kwargs:
-                raise ValueError(f"a job has one argument, its assignment; got {len(args)} and {sorted(kwargs)}")
-            return Assignment.model_validate_json(json.dumps(args[0]))
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, item['loc'])) or 'assignment'}: {item['msg']}" for item in error.errors(include_url=False)]
-            self._reject("; ".join(problems), args)
-        except ValueError as error:
-            self._reject(str(error), [list(args), kwargs])
-        return None
 
     def _reject(self, reason: str, body: Any) -> None:
         log.error("unreadable assignment, kept as a dead letter: %s", reason)
         try:
-            self._broker.dead_letter(reason, body)
+            self._broker.dead_letter(reason, json.dumps(body))
         except Unavailable as error:
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
 
-    def _claim(self, assignment: Assignment) -> str:
+    def _cannot_read(self, key: Key, reason: str) -> str:
+        """End the job: a message that stays unread is sent again and again, by a watch that takes it for lost."""
+        now = self._clock.now().timestamp()
+        job_id, attempt = key
+        result = Result(
+            job_id=job_id,
+            attempt=attempt,
+            worker_id=self.author.worker_id,
+            incarnation=self.author.incarnation,
+            campaign_id=job_id.rpartition("-job-")[0],
+            capability="",
+            status="failed",
+            error=f"{self.author.device.name} (Fleetmark {self.author.version}) cannot read its assignment, now a dead letter; "
+            f"are the worker and the orchestrator of one version? {reason}"[:20_000],
+            error_kind="unreadable_assignment",
+            device=self.author.device,
+            model_name="",
+            software={"fleetmark": self.author.version},
+            started_at=now,
+            ended_at=now,
+        )
+        self._send(result, {})
+        self._finished.append(key)
+        return result.status
+
+    def _claim(self, job_id: str, attempt: int) -> str:
         """Claim, waiting for as long as Redis is away: who else may have the job is not known before."""
         while True:
             try:
-                return self._broker.claim(assignment.job_id, assignment.attempt, self.author.worker_id, CLAIM_TTL_S)
+                return self._broker.claim(job_id, attempt, self.author.worker_id, CLAIM_TTL_S)
             except Unavailable:
                 if self._activity.wait_stopping(CLAIM_RETRY_S):
                     raise NotNow from None

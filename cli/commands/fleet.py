@@ -56,13 +56,26 @@ def workers(
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
 
 
-def queues(host: Host = None, token: Token = None, as_json: Json = False) -> None:
+LETTER_COLUMNS = [("Found", "found_at"), ("By", "by"), ("Queue", "queue"), ("Reason", "reason"), ("Message", "message")]
+
+
+def queues(
+    dead: Annotated[bool, typer.Option("--dead", help="Instead: messages that nobody could read, newest first, with the reason.")] = False,
+    limit: Limit = 20,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
     """Messages waiting in each queue: one a capability, one a worker, one for results.
 
-    Example:
+    Examples:
 
       fleetmark queues
+      fleetmark queues --dead --json
     """
+    if dead:
+        _dead_letters(limit, host, token, as_json)
+        return
     with connect(host, token) as client:
         found = client.get("queue/status")
     if as_json:
@@ -76,6 +89,20 @@ def queues(host: Host = None, token: Token = None, as_json: Json = False) -> Non
     if "dead_letters" in found:
         rows.append({"queue": "dead letters", "waiting": found["dead_letters"]})
     out.print(table(rows, [("Queue", "queue"), ("Waiting", "waiting")]))
+    if found.get("dead_letters"):
+        say("Why nobody could read the dead letters:  fleetmark queues --dead")
+
+
+def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool) -> None:
+    with connect(host, token) as client:
+        found = client.get("queue/dead-letters", limit=min(limit, 1000))
+    if as_json:
+        show_json(found["dead_letters"])
+        return
+    rows = [letter | {"found_at": letter["at"], "message": letter["message"][:200]} for letter in found["dead_letters"]]
+    out.print(table(rows, LETTER_COLUMNS))
+    if found["total"] > found["count"]:
+        say(f"{found['count']} of {found['total']}; --limit shows more")
 
 
 def jobs(

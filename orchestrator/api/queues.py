@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
 from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
+from shared.protocol.letters import DeadLetter
 from shared.workers import WorkerStatus
 
 router = APIRouter(prefix="/api", tags=["queues"])
+
+LATEST = 5  # dead letters shown with the queues
 
 
 class WorkerQueue(BaseModel):
@@ -21,11 +27,29 @@ class WorkerQueue(BaseModel):
     queue_size: int
 
 
+class LetterHead(BaseModel):
+    at: str | None
+    by: str = Field(description="the worker that took it, or `orchestrator`")
+    queue: str
+    reason: str
+
+
+class Letter(LetterHead):
+    message: str
+
+
+class Letters(BaseModel):
+    count: int
+    total: int
+    dead_letters: list[Letter]
+
+
 class QueueStatus(BaseModel):
     worker_queues: dict[str, WorkerQueue]
     capability_queues: dict[str, int]
     results_queue_size: int
     dead_letters: int
+    latest_dead_letters: list[LetterHead]
 
 
 @router.get("/queue/status", response_model=QueueStatus)
@@ -40,8 +64,21 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
         "capability_queues": by_label(depths),
         "results_queue_size": depths[RESULTS_QUEUE],
         "dead_letters": ctx.registry.letters.count(),
+        "latest_dead_letters": [_head(letter) for letter in ctx.registry.letters.newest(LATEST)],
     }
     return JSONResponse(content)
+
+
+@router.get("/queue/dead-letters", response_model=Letters, responses=documented(422))
+def get_dead_letters(ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="how many at most")] = 20) -> JSONResponse:
+    """Messages that nobody could read, newest first, each with its reason. The last thousand are kept."""
+    letters = [_head(letter) | {"message": letter.message} for letter in ctx.registry.letters.newest(limit)]
+    return JSONResponse({"count": len(letters), "total": ctx.registry.letters.count(), "dead_letters": letters})
+
+
+def _head(letter: DeadLetter) -> dict[str, Any]:
+    at = None if letter.at is None else text_of_epoch(letter.at)
+    return {"at": at, "by": letter.by, "queue": letter.queue, "reason": letter.reason}
 
 
 def by_label(depths: dict[str, int]) -> dict[str, int]:

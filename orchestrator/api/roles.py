@@ -45,6 +45,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/recipes": READERS,
     "POST /api/recipes/validate": READERS,  # writes nothing
     "GET /api/queue/status": READERS,
+    "GET /api/queue/dead-letters": READERS,
     "GET /api/monitoring/stats": READERS,
     "GET /metrics": READERS,
     "GET /api/health/workers": READERS,

@@ -15,6 +15,7 @@ from orchestrator.consumer.inbox import Inbox
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from shared.errors import IllegalTransition, Unavailable
+from shared.protocol.letters import problems
 from shared.protocol.messages import REPORT, HandBack, Result, Started
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,9 @@ class ResultsConsumer:
                 return REPORT.validate_python(_without_nul(json.loads(text)))
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
-            log.warning("a report that cannot be read goes to the dead letters: %s", error)
-            self._ctx.registry.letters.bury(text, str(error))
+            reason = problems(error) if isinstance(error, ValidationError) else str(error)
+            log.warning("a report that cannot be read goes to the dead letters: %s", reason)
+            self._ctx.registry.letters.bury(text, reason)
             return None
 
     def _record(self, reports: Sequence[Report]) -> None:

@@ -16,12 +16,13 @@ from orchestrator.operations.context import Context
 from orchestrator.store import results
 from orchestrator.store.tables import ModelFile
 from shared.errors import FieldError, InvalidInput, NotFound, TooLarge, nearest
+from shared.hub import HubFile
 from shared.ids import SHA256
 from shared.recipes import ModelEntry
 from shared.recipes.parse import model_name
 from shared.workloads import Companion, ModelRef
 
-SCHEMES = ("http", "https", "file")
+SCHEMES = ("http", "https", "file", "hf")
 SUFFIXES = ("", ".onnx")
 CHUNK = 2**20
 
@@ -29,7 +30,7 @@ CHUNK = 2**20
 def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
     """What a worker fetches for a model of a recipe.
 
-    `http(s)://` and `file://` (a path on the worker's disk) go to the worker as they are; `sha256:<hex>` must have been
+    `http(s)://`, `hf://` and `file://` (a path on the worker's disk) go to the worker as they are; `sha256:<hex>` must have been
     uploaded; a plain name is looked up among the files of `<recipes_dir>/models` and taken in.
 
     Raises:
@@ -48,7 +49,12 @@ def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
             parts = urlsplit(source)
         except ValueError as error:
             raise _invalid(source, f"it is no URL: {error}") from error
-        if scheme.lower() != "file" and not parts.hostname:
+        if scheme.lower() == "hf":
+            try:
+                HubFile.parse(source)
+            except ValueError as error:
+                raise _invalid(source, str(error)) from error
+        elif scheme.lower() != "file" and not parts.hostname:
             raise _invalid(source, "it names no host")
         if scheme.lower() == "file" and source.endswith("/"):
             raise _invalid(source, "it is a directory; name the model's file")
@@ -82,7 +88,7 @@ def _by_name(ctx: Context, source: str, name: str | None) -> ModelRef:
     if found is None:
         listed = nearest(source, known) if known else f"there are none in {folder}"
         raise _invalid(
-            source, f"it is neither a URL (https://…, file://…), nor sha256:<hex> of an upload, nor a model known by name. {listed}"
+            source, f"it is neither a URL (https://…, hf://…, file://…), nor sha256:<hex> of an upload, nor a model known by name. {listed}"
         )
     with (folder / found).open("rb") as file:
         stored = store_model(ctx, iter(lambda: file.read(CHUNK), b""), found)

@@ -24,6 +24,7 @@ from orchestrator.store.tables import Campaign, Job, Lane
 from shared.errors import Conflict, Unavailable
 from shared.ids import job_id, new_campaign_id
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.schema import ComputeUnit
 from shared.workloads import ModelRef, Strict, Workload
@@ -39,16 +40,16 @@ class ShortJob(Strict):
     runs_per_job: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
     num_load_runs: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
-    device: str | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
+    device: OneLine | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9)
 
 
 class ShortCampaign(Strict):
     """The short form of `POST /campaigns`: one model, a list of jobs."""
 
-    model_url: str = Field(min_length=1, max_length=4096)
+    model_url: OneLine = Field(min_length=1, max_length=4096)
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
-    name: str = Field(default="campaign", min_length=1, max_length=200)
+    name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from typing import cast
 
 from orchestrator.registry.link import Link
 from shared.capabilities import RESULTS_QUEUE
-from shared.protocol import keys
+from shared.protocol import keys, scripts
+from shared.protocol.letters import DeadLetter, burial
 
 
 class DeadLetters:
@@ -14,15 +15,18 @@ class DeadLetters:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._bury = link.redis.register_script(scripts.BURY)
 
     def count(self) -> int:
-        """How many messages nobody could read; each is kept with its reason."""
+        """How many there are; of more than `DEAD_LETTERS_KEPT` the oldest have gone."""
         with self._link.answering():
             return self._link.redis.llen(keys.DEAD_LETTERS)
 
-    def bury(self, text: str, reason: str) -> None:
-        """Keep a message that cannot be read, with the reason."""
-        letter = json.dumps({"queue": RESULTS_QUEUE, "reason": reason, "message": text[:20_000]})
+    def newest(self, limit: int) -> list[DeadLetter]:
         with self._link.answering():
-            self._link.redis.lpush(keys.DEAD_LETTERS, letter)
-            self._link.redis.ltrim(keys.DEAD_LETTERS, 0, keys.DEAD_LETTERS_KEPT - 1)
+            return [DeadLetter.read(text) for text in cast("list[str]", self._link.redis.lrange(keys.DEAD_LETTERS, 0, limit - 1))]
+
+    def bury(self, text: str, reason: str) -> None:
+        """Keep a message of the results queue that cannot be read, with the reason."""
+        with self._link.answering():
+            self._bury(args=burial(by="orchestrator", queue=RESULTS_QUEUE, reason=reason, message=text))

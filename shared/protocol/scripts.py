@@ -111,6 +111,18 @@ return 'claimed'
 """
 )
 
+# ARGV: who, queue, reason, message, how many to keep. Keeps a message that cannot be read, newest first.
+BURY = (
+    _NOW
+    + _P
+    + """
+local letter = cjson.encode({at = now / 1000, by = ARGV[1], queue = ARGV[2], reason = ARGV[3], message = ARGV[4]})
+redis.call('LPUSH', P .. 'dead_letters', letter)
+redis.call('LTRIM', P .. 'dead_letters', 0, ARGV[5] - 1)
+return 1
+"""
+)
+
 # ARGV: job id, attempt, incarnation. Gives a claim back; somebody else's is left alone.
 RELEASE = (
     _P

@@ -71,7 +71,9 @@ def parse_recipe(content: Any, source: str = "recipe", lines: dict[str, int] | N
 
 
 def _field_error(item: Any, lines: dict[str, int]) -> FieldError:
-    location = [part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal["))]
+    location = [
+        part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal[", "function-"))
+    ]
     path = ".".join(str(part) for part in location)
     line = next((lines[key] for key in _prefixes(path) if key in lines), None)
     message = item["msg"].removeprefix("Value error, ")

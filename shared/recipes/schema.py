@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.capabilities import resolve
 from shared.errors import InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.names import OneLine
 from shared.workloads import Companion, EngineOptions, StopRule, Strict, Warmup
 
 
@@ -20,15 +21,18 @@ def _known_compute_unit(name: str) -> str:
     return name
 
 
-MODEL = "`http(s)://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
+MODEL = (
+    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
+)
 ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit)]
+Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 
 class ModelEntry(Strict):
     """A model of the list, with what differs for it alone."""
 
-    model: str = Field(min_length=1, max_length=4096, description=MODEL)
-    name: str | None = Field(
+    model: OneLine = Field(min_length=1, max_length=4096, description=MODEL)
+    name: OneLine | None = Field(
         default=None, min_length=1, max_length=200, description="shown in reports; the file's name when it is left out"
     )
     inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES, description="in place of the recipe's")
@@ -59,16 +63,16 @@ class Retries(Strict):
 class Recipe(Strict):
     """One benchmark: models x compute units x devices x sweep, a job each."""
 
-    name: str = Field(default="campaign", min_length=1, max_length=200, description="what people call it")
+    name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="what people call it")
     notes: str = Field(default="", max_length=10_000, description="kept with the results")
-    model: str | None = Field(default=None, min_length=1, max_length=4096, description=MODEL)
-    models: tuple[str | ModelEntry, ...] | None = Field(
+    model: OneLine | None = Field(default=None, min_length=1, max_length=4096, description=MODEL)
+    models: tuple[OneLine | ModelEntry, ...] | None = Field(
         default=None, min_length=1, max_length=1_000, description="several, each a `model` or a mapping with what differs for it"
     )
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=100, description="what a device must be able to do: capabilities or labels"
     )
-    devices: Literal["any", "every"] | tuple[str, ...] = Field(
+    devices: Literal["any", "every"] | tuple[Device, ...] = Field(
         default="any", description="`any`: whoever is free; `every`: one job a device; or a list of names or ids, one job each"
     )
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")

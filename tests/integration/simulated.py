@@ -64,7 +64,7 @@ class SimulatedDevice:
         self.last: Message | None = None  # that it took
 
     def start(self) -> None:
-        broker = Broker(self._url, new_incarnation(), self._timeout_s, self._clock)
+        broker = Broker(self._url, new_incarnation(), self._timeout_s)
         worker_id, action = broker.register(self._registration(broker))
         assert action in ("created", "reconnected")
         broker.drop_unacknowledged(worker_id)

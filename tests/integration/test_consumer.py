@@ -15,7 +15,6 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted
 from shared.celery_app import make_celery_app, results_queue
 from shared.ids import job_id
-from shared.protocol import keys
 from tests.integration.reports import result, started
 from tests.integration.test_way_of_a_job import counters
 
@@ -85,5 +84,6 @@ def test_what_cannot_be_read_is_buried_with_its_reason_and_holds_up_nothing(
     with consuming(ctx):
         until(lambda: counters(ctx, campaign) == {"failed": 1})
         until(lambda: ctx.registry.letters.count() == 2)
-    with redis.Redis.from_url(ctx.settings.redis_url, decode_responses=True) as client:
-        assert "Field required" in client.lrange(keys.DEAD_LETTERS, 0, -1)[0]
+    newest, older = ctx.registry.letters.newest(10)
+    assert "Field required" in newest.reason
+    assert (older.message, older.by, older.queue) == ("not json at all", "orchestrator", "results")

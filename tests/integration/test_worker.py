@@ -214,8 +214,7 @@ def test_two_workers_share_a_queue_and_run_each_job_once(fleet: Fleet, tmp_path:
 
 
 def test_what_cannot_be_read_is_kept_as_a_dead_letter_and_work_goes_on(fleet: Fleet, tmp_path: Path) -> None:
-    worker = fleet.start()
-    fleet.registered(worker)
+    worker_id = fleet.registered(fleet.start())
     fleet.app.send_task("fleetmark.run_job", args=[{"job_id": "nonsense"}], queue="cpu.onnx")
     fleet.app.send_task("no.such.task", queue="cpu.onnx")
     with fleet.app.connection_for_write() as connection:
@@ -224,11 +223,12 @@ def test_what_cannot_be_read_is_kept_as_a_dead_letter_and_work_goes_on(fleet: Fl
             exchange="",
             routing_key="cpu.onnx",
         )
-    eventually(lambda: fleet.redis.llen(keys.DEAD_LETTERS) == 3, "three letters")
-    letters = [json.loads(letter) for letter in fleet.redis.lrange(keys.DEAD_LETTERS, 0, -1)]
-    assert any("job_id: String should match pattern" in letter["reason"] for letter in letters)
-    assert any("no.such.task" in letter["reason"] for letter in letters)
-    fleet.redis.lpush("cpu.onnx", "{this is no message at all")
+    eventually(lambda: len(fleet.letters()) == 3, "three letters")
+    letters = fleet.letters()
+    assert any("job_id: String should match pattern" in letter.reason for letter in letters)
+    assert any("no.such.task" in letter.reason and letter.queue == "cpu.onnx" for letter in letters)
+    assert any("protocol 2" in letter.reason and letter.message == "<xml/>" for letter in letters)
+    assert {letter.by for letter in letters} == {worker_id}
     job = tiny_job(tmp_path)
     fleet.send(job)
     assert fleet.report("result", job.job_id).status == "complete"

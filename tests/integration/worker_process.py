@@ -20,6 +20,7 @@ from shared.capabilities import RESULTS_QUEUE
 from shared.celery_app import make_celery_app
 from shared.ids import worker_id_of
 from shared.protocol import keys
+from shared.protocol.letters import DeadLetter
 from shared.protocol.messages import REPORT, TASK_NAME, Assignment, HandBack, Result, Started
 from shared.workloads import ModelRef, Warmup, Workload
 from worker.hardware.identity import known_udid
@@ -142,6 +143,10 @@ class Fleet:
 
     def answer(self, result: Result, verdict: str) -> None:
         self.redis.hset(keys.answers(result.worker_id), f"{result.job_id}/{result.attempt}", verdict)
+
+    def letters(self) -> list[DeadLetter]:
+        """The dead letters, newest first."""
+        return [DeadLetter.read(text) for text in cast("list[str]", self.redis.lrange(keys.DEAD_LETTERS, 0, -1))]
 
     def unacknowledged(self) -> int:
         return sum(self.redis.hlen(key) for key in cast("list[str]", self.redis.keys("unacked:*")))

@@ -177,7 +177,7 @@ class Agent:
             token = settings.token.get_secret_value() if settings.token else None
             return register_by_http(settings.host, token, registration, settings.redis_url)
         url = settings.redis_url or ""  # one of the two is there: __init__ sees to it
-        broker = Broker(url, self._incarnation, settings.heartbeat_timeout_s, self._clock)
+        broker = Broker(url, self._incarnation, settings.heartbeat_timeout_s)
         try:
             return register_in_redis(broker, url, registration)
         finally:

@@ -12,14 +12,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import worker_id_of
 from shared.protocol import keys, scripts
+from shared.protocol.letters import burial
 from shared.workers import Registration
 from worker.activity import Key, Snapshot
-
-DEAD_LETTER_CHARACTERS = 100_000  # of one letter: enough to see what it was
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,13 @@ class Beat:
 class Broker:
     """Each method is one round trip, with its own connection from a small pool; `Unavailable` while Redis is away."""
 
-    def __init__(self, url: str, incarnation: str, heartbeat_timeout_s: float, clock: Clock) -> None:
+    def __init__(self, url: str, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
+        """
+        Args:
+            worker_id: who speaks, once that is known.
+        """
         self.incarnation = incarnation
-        self._clock = clock
+        self._worker_id = worker_id
         self._timeout_ms = int(heartbeat_timeout_s * 1000)
         # No retries in here: who calls knows whether waiting is worth it.
         self._redis: redis.Redis = redis.Redis.from_url(
@@ -45,7 +47,7 @@ class Broker:
         )
         self._scripts = {
             name: self._redis.register_script(getattr(scripts, name))
-            for name in ("REGISTER", "HEARTBEAT", "DEREGISTER", "CLAIM", "RELEASE")
+            for name in ("REGISTER", "HEARTBEAT", "DEREGISTER", "CLAIM", "RELEASE", "BURY")
         }
 
     def _run(self, script: str, *arguments: object) -> Any:
@@ -107,13 +109,9 @@ class Broker:
         with self._answering():
             self._redis.hdel(keys.answers(worker_id), *[f"{job_id}/{attempt}" for job_id, attempt in seen])
 
-    def dead_letter(self, reason: str, body: Any) -> None:
-        """Keep a message that cannot be read, newest first, the last thousand."""
-        letter = {"reason": reason, "at": self._clock.now().isoformat(), "body": repr(body)[:DEAD_LETTER_CHARACTERS]}
-        with self._answering(), self._redis.pipeline() as pipe:
-            pipe.lpush(keys.DEAD_LETTERS, json.dumps(letter))
-            pipe.ltrim(keys.DEAD_LETTERS, 0, keys.DEAD_LETTERS_KEPT - 1)
-            pipe.execute()
+    def dead_letter(self, reason: str, message: str, queue: str = "") -> None:
+        """Keep a message that cannot be read, with the reason."""
+        self._run("BURY", *burial(by=self._worker_id, queue=queue, reason=reason, message=message))
 
     def unacknowledged(self, worker_id: str) -> int:
         """How many messages this worker has taken and not acknowledged yet."""

@@ -6,6 +6,7 @@ so SIGTERM belongs to the agent, which ends the job in hand while this loop stil
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from threading import Event, Thread
@@ -20,6 +21,7 @@ from shared.celery_app import make_celery_app
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME
+from worker.agent.envelope import AnyMessage, fault_of
 from worker.tasks import NotNow, Quarantined
 
 log = logging.getLogger(__name__)
@@ -28,37 +30,67 @@ EVENT_HEARTBEAT_S = 10.0  # for Flower, which learns from each one when to expec
 RECONNECT_AT_MOST_S = 5.0
 RESTART_AFTER_S = 1.0
 
-DeadLetter = Callable[[str, Any], None]
+DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
 
 
 class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
-    """Celery's consumer, except that what it cannot read is kept, and that it returns soon after the broker does."""
+    """Celery's consumer, except that what is no job is kept and rejected, and that it returns soon after the broker does."""
 
     dead_letter: DeadLetter  # set on the subclass that `CeleryConsumer` makes
 
-    def _keep(self, reason: str, message: Any) -> None:
-        headers = dict(message.headers or {})
-        try:
-            body = message.body.decode(errors="replace") if isinstance(message.body, bytes) else message.body
-            self.dead_letter(reason, {"headers": {name: headers[name] for name in ("id", "task") if name in headers}, "body": body})
-        except Unavailable as error:
-            log.error("a dead letter could not be kept: %s", error)  # noqa: TRY400 - the cause is in the text
+    def loop_args(self) -> Any:
+        """The loop is about to read from its channel: from here on, no bytes in a queue end it."""
+        channel = self.task_consumer.channel
+        channel.Message = AnyMessage
+        read = channel.handlers["BRPOP"]
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:
-        self._keep("not a Celery message of protocol 1 or 2", message)
-        super().on_unknown_message(body, message)
+        def read_anything(**options: Any) -> Any:
+            try:
+                return read(**options)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raw = error.doc if isinstance(error, json.JSONDecodeError) else error.object.decode(errors="backslashreplace")
+                self._bury(f"not JSON: {error}", raw, "")
+            except (ValueError, RecursionError) as error:  # deeper than Python reads, or a number that is none: the text is gone
+                self._bury(f"JSON that cannot be read: {error}", "", "")
+            return True
 
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        self._keep(f"no task of this worker is called {exc}", message)
-        super().on_unknown_task(body, message, exc)
+        channel.handlers["BRPOP"] = read_anything
+        return super().loop_args()
 
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        self._keep(f"an invalid task message: {exc}", message)
-        super().on_invalid_task(body, message, exc)
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def handle_anything(message: Any) -> None:
+            fault = fault_of(message)
+            if fault is None:
+                try:
+                    handle(message)
+                except self.connection_errors:
+                    raise
+                except Exception as error:
+                    log.exception("Celery cannot handle a message")
+                    fault = f"Celery cannot handle it: {type(error).__name__}: {error}"
+            if fault is not None and not message.acknowledged:
+                self._keep(fault, message)
+                message.reject_log_error(log, self.connection_errors)
+
+        return handle_anything
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         self._keep(f"cannot be decoded: {exc}", message)
         super().on_decode_error(message, exc)
+
+    def _keep(self, reason: str, message: Any) -> None:
+        body = message.body.decode(errors="backslashreplace") if isinstance(message.body, bytes) else str(message.body)
+        known = {name: message.headers[name] for name in ("id", "task") if name in message.headers}
+        self._bury(reason, f"{json.dumps(known)} {body}" if known else body, str(message.delivery_info.get("routing_key", "")))
+
+    def _bury(self, reason: str, message: str, queue: str) -> None:
+        log.error("a message that is no job goes to the dead letters: %s", reason)
+        try:
+            self.dead_letter(reason, message, queue)
+        except Unavailable as error:
+            log.error("the dead letter could not be kept (%s); it was: %.2000s", error, message)  # noqa: TRY400 - the cause is in the text
 
     def ensure_connected(self, conn: Any) -> Any:
         """As Celery does it, waiting 5 s between tries at most, where Celery waits up to 30. Never gives up."""
@@ -133,7 +165,6 @@ class CeleryConsumer:
             except Exception:
                 log.exception("the queue reader failed")
             if not self._closing.is_set():
-                # A message that is no message ends Celery's loop. It was taken off the queue before, so it cannot do so twice.
                 log.error("the queue reader ended; starting it again")
                 self._clock.sleep(RESTART_AFTER_S)
 

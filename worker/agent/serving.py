@@ -65,7 +65,7 @@ class Serving:
         self.worker_id = registered.worker_id
         self.activity = Activity()
         self._supervisor, self._clock = supervisor, clock
-        self._broker = Broker(registered.broker_url, registration.incarnation, settings.heartbeat_timeout_s, clock)
+        self._broker = Broker(registered.broker_url, registration.incarnation, settings.heartbeat_timeout_s, self.worker_id)
         token = settings.token.get_secret_value() if settings.token else None
         uploads = Uploads(settings.host, token) if settings.host else None
         spool = _open_spool(settings)

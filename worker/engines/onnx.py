@@ -126,8 +126,16 @@ class OnnxEngine:
     def explain(self, error: Exception) -> JobError | None:
         module = type(error).__module__
         if module.startswith("onnxruntime") or isinstance(error, (RuntimeError, ValueError, MemoryError)):
-            return explain(error, self._model, onnxruntime.__version__)
+            return explain(error, self._model, onnxruntime.__version__, self._free())
         return None
+
+    def _free(self) -> dict[str, tuple[tuple[int | str | None, ...], list[int]]]:
+        """Inputs whose shape the model leaves open, with the shape they were called with."""
+        return {
+            spec.name: (spec.shape, self._bound[spec.name])
+            for spec in self.signature()
+            if spec.shape is not None and spec.name in self._bound and list(spec.shape) != self._bound[spec.name]
+        }
 
     def unload(self) -> None:
         self._session = None

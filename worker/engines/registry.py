@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class EngineEntry:
     """Where an engine lives (`module:Class`), the extra that brings its library, and the modules a zygote may import.
 
-    `preload` modules must be safe to fork after: no CUDA probe, no running pool.
+    `preload` modules must be safe to fork after: no CUDA probe, no running pool. `suffixes` are the names by which its models
+    are known on a device: `file://` leads to no other file.
     """
 
     target: str
     extra: str = ""
     preload: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = (".onnx",)
 
 
 _ONNX = EngineEntry("worker.engines.onnx:OnnxEngine", extra="onnx", preload=("numpy", "onnxruntime"))
@@ -34,7 +36,7 @@ ENGINES: dict[str, EngineEntry] = {
     "gpu.rocm.onnx": _ONNX,
     "gpu.directml.onnx": _ONNX,
     # Sleeps a known schedule: the truth that the tests hold the measured process to. No worker advertises it.
-    "fake": EngineEntry("worker.engines.fake:FakeEngine"),
+    "fake": EngineEntry("worker.engines.fake:FakeEngine", suffixes=(".json",)),
 }
 
 
@@ -53,6 +55,12 @@ def resolve(capability: str) -> type[Engine]:
     module, _, name = entry.target.partition(":")
     engine: type[Engine] = getattr(import_module(module), name)
     return engine
+
+
+def model_suffixes(capability: str) -> tuple[str, ...]:
+    """How the files of a capability's models end; of one that nothing here runs, as the default says."""
+    entry = ENGINES.get(capability)
+    return entry.suffixes if entry is not None else EngineEntry.suffixes
 
 
 def missing_extra(capability: str) -> str:

@@ -1,5 +1,5 @@
 """Models on this device: fetched, verified, and kept by their content."""
 
-from worker.models.store import FetchedModel, ModelStore
+from worker.models.store import FetchedModel, ModelStore, Own
 
-__all__ = ["FetchedModel", "ModelStore"]
+__all__ = ["FetchedModel", "ModelStore", "Own"]

@@ -104,11 +104,11 @@ class Cache:
         folder = self._folder("sets") / identity
         if not _touch(folder):
             temporary = Path(tempfile.mkdtemp(dir=self._folder("sets")))
-            for relative, sha256 in files.items():
-                target = temporary / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _link(self._folder("blobs") / sha256, target)
             try:
+                for relative, sha256 in files.items():
+                    target = temporary / relative
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _link(self._folder("blobs") / sha256, target)
                 temporary.rename(folder)
             except OSError:  # another process assembled the same; a folder's content follows from its name
                 shutil.rmtree(temporary)

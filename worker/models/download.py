@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from shared.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     import httpx
+
+    from worker.models.transport import Patience
 
 TRIES = 4  # of one download that makes progress; each goes on where the last one broke
 RETRY_S = (0.2, 1.0, 3.0)
@@ -54,10 +56,15 @@ class Download:
         headers: Mapping[str, str],
         max_bytes: int,
         clock: Clock,
-        tick: Callable[[float | None], None],
+        patience: Patience,
     ) -> None:
+        """
+        Args:
+            headers: go to the URL's own host, and not with a redirect to another.
+            max_bytes: of this file.
+        """
         self._client, self._url, self._partial, self._headers = client, url, partial, dict(headers)
-        self._max_bytes, self._clock, self._tick = max_bytes, clock, tick
+        self._max_bytes, self._clock, self._patience = max_bytes, clock, patience
         self._notes = partial.with_suffix(".json")
 
     def run(self, known: Validators) -> Validators | None:
@@ -68,6 +75,8 @@ class Download:
         """
         import httpx
 
+        from worker.models.transport import Refused
+
         for attempt in range(TRIES):
             before = self._size()
             try:
@@ -77,8 +86,11 @@ class Download:
                 if attempt == TRIES - 1 or not progress:
                     raise ModelUnavailable(self._why_not(error)) from error
                 self._clock.sleep(RETRY_S[attempt])
-            except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
                 raise ModelUnavailable(f"{self._url} cannot be followed: {error}") from error
+            except Refused as error:
+                led = "" if error.url in (None, httpx.URL(self._url)) else f" leads to {error.url}, which"
+                raise ModelUnavailable(f"{self._url}{led} {error}") from error
         raise AssertionError("the last try returns or raises")
 
     def _once(self, known: Validators) -> Validators | None:
@@ -94,7 +106,15 @@ class Download:
                 return self._once(known)
             if response.status_code not in (200, 206):
                 raise ModelUnavailable(self._refused(response))
+            if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+                raise ModelUnavailable(
+                    f"{self._url} sends the file as {encoding!r:.100}, though it was asked for as it is: "
+                    "serve the file itself, or upload it to the orchestrator"
+                )
             validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+            if response.status_code == 206 and begun and validators.etag not in (None, begun.etag):
+                self.discard()  # the server goes on with another file, whatever it was asked
+                return self._once(known)
             self._receive(response, self._offset(response), validators)
             return validators
 
@@ -108,22 +128,21 @@ class Download:
         return 0
 
     def _receive(self, response: httpx.Response, offset: int, validators: Validators) -> None:
-        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
         length = response.headers.get("Content-Length")
-        total = offset + int(length) if length and length.isdigit() and not encoded else None
+        total = offset + int(length) if length and length.isdigit() else None
         if total is not None and total > self._max_bytes:
             raise ModelUnavailable(self._too_large(f"has {total} bytes"))
         done = offset
         with self._partial.open("ab" if offset else "wb") as file:
             self._notes.write_text(json.dumps(asdict(validators)))  # after the old bytes are gone: never of another file
-            for block in response.iter_bytes(1 << 20) if encoded else response.iter_raw(1 << 20):
+            for block in response.iter_raw():  # as it comes: waiting for a full block, a slow server would hear no cancel
                 done += len(block)
                 if done > self._max_bytes:
                     file.close()
                     self.discard()
                     raise ModelUnavailable(self._too_large("does not end there"))
                 file.write(block)
-                self._tick(done / total if total else None)
+                self._patience.tick(done / total if total else None)
         if total is not None and done != total:
             raise ModelUnavailable(
                 f"{self._url} is truncated: it promised {total} bytes and gave {done}; try again, or repair the server's copy"
@@ -146,7 +165,7 @@ class Download:
             return None
 
     def _too_large(self, what: str) -> str:
-        return f"{self._url} {what}; the limit of this worker is {self._max_bytes} bytes (its setting for the largest model)"
+        return f"{self._url} {what}: FLEETMARK_WORKER_MAX_MODEL_BYTES of this worker leaves {self._max_bytes} bytes for it"
 
     def _refused(self, response: httpx.Response) -> str:
         code = response.status_code

@@ -1,30 +1,32 @@
-"""Where models come from: `http(s)://…`, `file://…` and `sha256:<hex>`, each into a path a runtime can open."""
+"""Where models come from: `http(s)://…`, `hf://…`, `file://…` and `sha256:<hex>`, each into a path a runtime can open."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import url2pathname
 
 from shared.clock import Clock, SystemClock
 from shared.errors import ModelUnavailable
+from shared.hub import HUB, HubFile
 from shared.ids import SHA256
 from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
-from worker.models.external_data import check_relative, external_locations
+from worker.models.local import LocalFiles, files_beside, local_path, locations, missing
 
 if TYPE_CHECKING:
     import ssl
 
+    from worker.models.transport import Patience
+
 OnProgress = Callable[[float | None], None]
-CONNECT_S, READ_S = 10.0, 30.0  # READ_S without one byte is a dead connection, not a slow one
-FETCH_TIMEOUT_S = 6 * 3_600.0  # of one file; 100 GB at 5 MB/s
+FETCH_TIMEOUT_S = 6 * 3_600.0  # of a model with all that lies beside it; 100 GB at 5 MB/s
+MODEL = "model.onnx"  # the file in an assembled folder; what its user calls it may be no name for a file
+SUFFIXES = (".onnx",)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class FetchedModel:
     name: str
 
 
+@dataclass(frozen=True)
+class Own:
+    """A server that this worker's own settings name: reached wherever it is, and the only one to be shown its token."""
+
+    address: str
+    token: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
 class ModelStore:
     """Fetches models into a cache that any number of processes share.
 
@@ -44,8 +57,11 @@ class ModelStore:
         cache_dir: ours alone; a user's own file is never in it, is used where it lies, and is never changed.
         host: the orchestrator's address, for uploaded models; None on a worker without one.
         token: sent to that host only.
-        max_bytes: of one downloaded file.
+        max_bytes: of a downloaded model with the files beside it.
         cache_bytes: what the cache may hold, by least recent use; None for no limit.
+        allow_private: fetch from addresses of this device and its network too, and through a proxy.
+        hub: the Hugging Face hub that `hf://` means, and the token for it.
+        timeout_s: of one model with all that lies beside it.
     """
 
     def __init__(
@@ -56,22 +72,26 @@ class ModelStore:
         token: str | None,
         max_bytes: int,
         cache_bytes: int | None = None,
+        allow_private: bool = False,
+        hub: Own = Own(HUB),
+        timeout_s: float = FETCH_TIMEOUT_S,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._cache = Cache(cache_dir, self._clock)
-        self._host, self._token = host.rstrip("/") if host else None, token
-        self._max_bytes, self._cache_bytes = max_bytes, cache_bytes
+        self._orchestrator, self._hub = Own(host.rstrip("/"), token) if host else None, hub
+        self._max_bytes, self._cache_bytes, self._timeout_s = max_bytes, cache_bytes, timeout_s
+        self._allow_private = allow_private
         self._tls: ssl.SSLContext | None = None
-        self._hashes: dict[tuple[str, int, int, int], str] = {}  # of local files, by path, size, time and inode
-        self._lock = threading.Lock()
+        self._local = LocalFiles()
 
-    def fetch(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
+    def fetch(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...] = SUFFIXES) -> FetchedModel:
         """The model on this disk, verified against every hash and size the reference promises.
 
         Args:
-            on_progress: told the share done (None when the whole is unknown), about once a megabyte; what it raises
+            on_progress: told the share done (None when the whole is unknown), with every piece that comes; what it raises
                 ends the fetch, and a later one goes on from there.
+            suffixes: by which a file of this device is known for a model.
 
         Raises:
             ModelUnavailable: with the source, what came back, and what to do.
@@ -80,14 +100,16 @@ class ModelStore:
         scheme = ref.source.partition(":")[0].lower()
         try:
             if scheme == "file":
-                fetched = self._local(ref, on_progress)
+                fetched = self._from_disk(ref, on_progress, suffixes)
             elif scheme in ("http", "https"):
-                fetched = self._from_url(ref, on_progress)
+                fetched = self._from_url(ref, ref.source, None, on_progress)
+            elif scheme == "hf":
+                fetched = self._from_url(ref, _on_hub(ref.source, self._hub.address), self._hub, on_progress)
             elif scheme == "sha256":
                 fetched = self._uploaded(ref, on_progress)
             else:
                 raise ModelUnavailable(
-                    f"{ref.source}: the scheme {scheme!r} is not supported; give an http(s):// or file:// URL, or upload the model"
+                    f"{ref.source}: the scheme {scheme!r} is not supported; give an http(s)://, hf:// or file:// URL, or upload the model"
                 )
         except OSError as error:
             raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}") from error
@@ -97,98 +119,96 @@ class ModelStore:
             raise ModelUnavailable(f"{ref.source} has {size} bytes, not the promised {ref.size}: the file has changed")
         return fetched
 
-    def _local(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
-        path = local_path(ref.source)
-        if path.is_dir():
-            raise ModelUnavailable(f"{ref.source} is a directory; give the model file in it")
-        if not path.is_file():
-            raise ModelUnavailable(f"{ref.source} does not exist on this device; give a path on the worker's own disk, or upload the model")
-        stat = path.stat()
-        identity = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        with self._lock:
-            known = self._hashes.get(identity)
-        sha256 = known or hash_file(path, lambda done: on_progress(done / max(1, stat.st_size)))
-        with self._lock:
-            self._hashes[identity] = sha256
-        beside = [path.parent / location for location in external_locations(path)]
-        return FetchedModel(path, sha256, stat.st_size + sum(file.stat().st_size for file in beside if file.is_file()), ref.name)
+    def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
+        path = local_path(ref.source, suffixes)
+        sha256 = self._local.sha256(path, ref.source, on_progress)
+        return FetchedModel(path, sha256, _size(path, *files_beside(path, ref.name)), ref.name)
 
     def _uploaded(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
         sha256 = ref.source.partition(":")[2].lower()
         if not SHA256.fullmatch(sha256):
             raise ModelUnavailable(f"{ref.source} is no SHA-256: sha256: and 64 hexadecimal digits")
-        for companion in ref.companions:
-            check_relative(companion.name, ref.name)
+        patience = self._patience(ref.source, on_progress)
         files = {companion.name: companion.sha256 for companion in ref.companions}
-        paths = [self._by_hash(wanted, on_progress) for wanted in (sha256, *files.values())]
+        paths = [self._by_hash(sha256, [], patience)]
+        for location in locations(paths[0], ref.name):
+            if location not in files:
+                raise ModelUnavailable(missing(ref.name, location, "upload it with the model, as `fleetmark run` does"))
+        for wanted in files.values():
+            paths.append(self._by_hash(wanted, paths, patience))
         return self._fetched(ref.name, sha256, paths, files)
 
-    def _by_hash(self, sha256: str, on_progress: OnProgress) -> Path:
-        with self._cache.locked(sha256, lambda: on_progress(None)):
+    def _by_hash(self, sha256: str, so_far: Sequence[Path], patience: Patience) -> Path:
+        with self._cache.locked(sha256, patience.look):
             if (blob := self._cache.blob(sha256)) is not None:
                 return blob
-            if self._host is None:
+            if self._orchestrator is None:
                 raise ModelUnavailable(
                     f"sha256:{sha256} is an uploaded model, and this worker has no orchestrator to fetch it from (--host)"
                 )
-            url = f"{self._host}/api/models/{sha256}"
-            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-            with self._downloading(url, sha256, headers, on_progress) as download:
+            url = f"{self._orchestrator.address}/api/models/{sha256}"
+            with self._downloading(url, sha256, self._orchestrator, so_far, patience) as download:
                 download.run(Validators())
-                return self._verified(url, download, sha256, sha256, on_progress)
+                return self._verified(url, download, sha256, sha256, patience)
 
-    def _from_url(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
-        path, sha256 = self._by_url(ref.source, ref.sha256, on_progress)
+    def _from_url(self, ref: ModelRef, url: str, own: Own | None, on_progress: OnProgress) -> FetchedModel:
+        patience = self._patience(ref.source, on_progress)
+        path, sha256 = self._by_url(url, own, ref.sha256, [], patience)
         promised = {companion.name: companion.sha256 for companion in ref.companions}
-        locations = dict.fromkeys([*external_locations(path), *promised])
         files: dict[str, str] = {}
         paths = [path]
-        for location in locations:
-            check_relative(location, ref.name)
-            sibling = urljoin(ref.source, quote(location))
-            companion, files[location] = self._by_url(sibling, promised.get(location), on_progress)
+        for location in dict.fromkeys([*locations(path, ref.name), *promised]):
+            beside = urljoin(url, quote(location))
+            companion, files[location] = self._by_url(beside, own, promised.get(location), paths, patience)
             paths.append(companion)
         return self._fetched(ref.name, sha256, paths, files)
 
-    def _by_url(self, url: str, promised: str | None, on_progress: OnProgress) -> tuple[Path, str]:
+    def _by_url(self, url: str, own: Own | None, promised: str | None, so_far: Sequence[Path], patience: Patience) -> tuple[Path, str]:
         """Path and SHA-256 of what a URL gives now: asked again each time, downloaded only when it has changed."""
         if promised is not None and (blob := self._cache.blob(promised)) is not None:
             return blob, promised
         key = key_of(url)
-        with self._cache.locked(key, lambda: on_progress(None)):
+        with self._cache.locked(key, patience.look):
             known = self._cache.remembered(key)
-            with self._downloading(url, key, {}, on_progress) as download:
+            with self._downloading(url, key, own, so_far, patience) as download:
                 validators = download.run(Validators(known.get("etag"), known.get("last_modified")))
                 if validators is None:
                     sha256 = str(known["sha256"])
                     return self._cache.blob(sha256) or self._cache.partial(key), sha256
-                path = self._verified(url, download, key, promised, on_progress)
+                path = self._verified(url, download, key, promised, patience)
             self._cache.remember(key, {"url": url, "sha256": path.name, "etag": validators.etag, "last_modified": validators.last_modified})
             return path, path.name
 
+    def _patience(self, source: str, on_progress: OnProgress) -> Patience:
+        from worker.models.transport import Patience  # and with it httpx: 10 MB resident that a worker of local files does not need
+
+        return Patience(source, self._clock, self._timeout_s, on_progress)
+
     @contextmanager
-    def _downloading(self, url: str, key: str, headers: dict[str, str], on_progress: OnProgress) -> Iterator[Download]:
-        import httpx  # 10 MB resident that a worker of local files does not need
+    def _downloading(self, url: str, key: str, own: Own | None, so_far: Sequence[Path], patience: Patience) -> Iterator[Download]:
+        """A download of what the limit leaves beside the files there are `so_far`; only `own` is reached at any address."""
+        import httpx
+
+        from worker.models.transport import Transport, open_client
 
         if self._tls is None:
             self._tls = httpx.create_ssl_context()  # 20 ms, once
-        end = self._clock.monotonic() + FETCH_TIMEOUT_S
+        host = urlsplit(own.address).hostname if own else None
+        transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
+        with open_client(transport) as client:
+            yield Download(
+                client,
+                url,
+                self._cache.partial(key),
+                headers=own.headers() if own else {},
+                max_bytes=max(0, self._max_bytes - _size(*so_far)),
+                clock=self._clock,
+                patience=patience,
+            )
 
-        def tick(share: float | None) -> None:
-            if self._clock.monotonic() > end:
-                raise ModelUnavailable(
-                    f"{url} was not done after {FETCH_TIMEOUT_S / 3600:g} h; what came is kept, and the next try goes on from there"
-                )
-            on_progress(share)
-
-        timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
-        with httpx.Client(verify=self._tls, follow_redirects=True, timeout=timeout) as client:
-            partial = self._cache.partial(key)
-            yield Download(client, url, partial, headers=headers, max_bytes=self._max_bytes, clock=self._clock, tick=tick)
-
-    def _verified(self, url: str, download: Download, key: str, promised: str | None, on_progress: OnProgress) -> Path:
+    def _verified(self, url: str, download: Download, key: str, promised: str | None, patience: Patience) -> Path:
         partial = self._cache.partial(key)
-        sha256 = hash_file(partial, lambda _done: on_progress(1.0))
+        sha256 = hash_file(partial, lambda _done: patience.tick(1.0))
         if promised is not None and sha256 != promised:
             download.discard()
             raise ModelUnavailable(f"{url} gave a file with the SHA-256 {sha256}, but {promised} was promised: the file has changed")
@@ -201,23 +221,19 @@ class ModelStore:
     def _fetched(self, name: str, sha256: str, paths: list[Path], files: dict[str, str]) -> FetchedModel:
         path = paths[0]
         if files:
-            model = PurePosixPath(name.replace("\\", "/")).name or "model.onnx"
+            model = MODEL
             while model in files:
-                model = f"model-{model}"
+                model = f"the-{model}"
             path = self._cache.assemble(model, {model: sha256, **files})
-        return FetchedModel(path, sha256, sum(file.stat().st_size for file in paths), name)
+        return FetchedModel(path, sha256, _size(*paths), name)
 
 
-def local_path(source: str) -> Path:
-    """The path of a `file://` URL.
+def _size(*paths: Path) -> int:
+    return sum(path.stat().st_size for path in paths)
 
-    Raises:
-        ModelUnavailable: it names another host, or no absolute path.
-    """
-    parts = urlsplit(source)
-    if parts.netloc not in ("", "localhost"):
-        raise ModelUnavailable(f"{source} names the host {parts.netloc!r}; a file URL of this device has three slashes: file:///path")
-    path = Path(url2pathname(parts.path))
-    if not path.is_absolute():
-        raise ModelUnavailable(f"{source} is no absolute path: file:///path/to/model.onnx")
-    return path
+
+def _on_hub(source: str, endpoint: str) -> str:
+    try:
+        return HubFile.parse(source).url(endpoint)
+    except ValueError as error:
+        raise ModelUnavailable(f"{source}: {error}") from error

@@ -15,6 +15,7 @@ from shared.errors import DeadlineExceeded, EngineUnavailable, JobCancelled, Job
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
 from shared.workers import WAITING_FOR_HOST
+from worker.engines.registry import model_suffixes
 from worker.hardware.noise import NoiseProbe
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import Record, RunRequest, read_record
@@ -116,7 +117,7 @@ class Attempt:
             self._check_stop()
             self._on_stage("fetching", fraction)
 
-        self._model = self._models.fetch(self._workload.model, on_progress)
+        self._model = self._models.fetch(self._workload.model, on_progress, model_suffixes(self._assignment.capability))
         self._timings["fetch"] = self._clock.monotonic() - begin
         size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
         self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")

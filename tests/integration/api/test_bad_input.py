@@ -35,6 +35,8 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     (short(priority=10), "jobs.0.priority", "less than or equal to 9"),
     ({**short(), "model_url": "ftp://models.example/m.onnx"}, "model", "the scheme 'ftp' is not fetched; use http://, https://, file://"),
     ({**short(), "model_url": "http://[::1"}, "model", "it is no URL"),
+    ({**short(), "model_url": "hf://repo/m.onnx"}, "model", "a file on a hub is written hf://org/repo[@revision]/path/to/model.onnx"),
+    ({**short(), "model_url": "https://models.example/m.onnx\x1b[2J"}, "model_url", "control character"),
     ({**short(), "model_url": "file:///models/"}, "model", "it is a directory"),
     ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
     ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
@@ -75,7 +77,8 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b"model: [", "application/yaml", 422, "is not valid YAML"),
     (b"a: &x [1]\nb: *x\n", "application/yaml", 422, "aliases"),
     (b"\xff", "application/yaml", 400, "not UTF-8"),
-    (b'model: "a\\0b"\non: [cpu.onnx]\n', "application/yaml", 422, "the character NUL"),
+    (b'notes: "a\\0b"\nmodel: https://models.example/m\non: [cpu.onnx]\n', "application/yaml", 422, "the character NUL"),
+    (b'model: "a\\0b"\non: [cpu.onnx]\n', "application/yaml", 422, "model: line 1: holds the control character"),
 ]
 
 

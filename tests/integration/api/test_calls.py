@@ -20,6 +20,7 @@ from orchestrator.operations.finish import finish
 from orchestrator.operations.record import record
 from orchestrator.watch import Watch
 from shared.ids import CAMPAIGN_ID
+from shared.protocol import keys
 from tests.integration.reports import WORKER, result, started
 
 DEVICE = {
@@ -271,7 +272,39 @@ def test_queues_are_shown_by_worker_and_by_label(api: httpx.Client, worker: str,
     assert body["worker_queues"] == {worker: {"device_name": "pi-5", "queue_size": 0}}
     assert body["capability_queues"]["CPU (ONNX)"] == 1
     assert body["capability_queues"]["GPU (ONNX)"] == 0
-    assert (body["results_queue_size"], body["dead_letters"]) == (0, 0)
+    assert (body["results_queue_size"], body["dead_letters"], body["latest_dead_letters"]) == (0, 0, [])
+
+
+def test_dead_letters_are_shown_newest_first_with_their_reasons(api: httpx.Client, ctx: Context) -> None:
+    for number in range(7):
+        ctx.registry.letters.bury(f"message {number} " + "x" * 30_000, f"reason {number} \ud800")
+    ctx.registry.redis.lpush(keys.DEAD_LETTERS, "somebody else's \x1b[31m words")
+    status = api.get("/api/queue/status").json()
+    assert status["dead_letters"] == 8
+    assert [letter["reason"][:8] for letter in status["latest_dead_letters"]] == [
+        "lay amon",
+        "reason 6",
+        "reason 5",
+        "reason 4",
+        "reason 3",
+    ]
+    assert status["latest_dead_letters"][1]["by"] == "orchestrator"
+    assert "message" not in status["latest_dead_letters"][1]
+    body = api.get("/api/queue/dead-letters", params={"limit": 2}).json()
+    assert (body["count"], body["total"]) == (2, 8)
+    foreign, newest = body["dead_letters"]
+    assert foreign["message"] == "somebody else's \x1b[31m words"
+    assert foreign["at"] is None
+    assert (newest["queue"], newest["message"][:10], len(newest["message"])) == ("results", "message 6 ", 20_000)
+    assert newest["at"].endswith("Z")
+    assert api.get("/api/queue/dead-letters?limit=0").status_code == 422
+
+
+def test_the_last_thousand_dead_letters_are_kept(ctx: Context) -> None:
+    for number in range(keys.DEAD_LETTERS_KEPT + 3):
+        ctx.registry.letters.bury(str(number), "no reason")
+    assert ctx.registry.letters.count() == keys.DEAD_LETTERS_KEPT
+    assert ctx.registry.letters.newest(1)[0].message == str(keys.DEAD_LETTERS_KEPT + 2)
 
 
 def test_monitoring_shows_what_the_watch_counted(api: httpx.Client, ctx: Context) -> None:

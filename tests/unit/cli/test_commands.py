@@ -102,6 +102,20 @@ def test_json_is_all_there_is_on_standard_output(
     assert shown == {"list": [CAMPAIGN], "show": CAMPAIGN, "workers": [], "queues": QUEUES, "jobs": CAMPAIGN["jobs"]}
 
 
+def test_dead_letters_are_shown_with_their_reasons_and_move_no_terminal(server: ScriptedServer) -> None:
+    letter = {"at": "2026-03-01T12:00:00Z", "by": "worker-0", "queue": "cpu.onnx", "reason": "not JSON", "message": "\x1b[2Jcleared\r"}
+    server.on("GET /api/queue/status", {**QUEUES, "dead_letters": 3})
+    server.on("GET /api/queue/dead-letters", {"count": 1, "total": 3, "dead_letters": [letter]})
+    assert "fleetmark queues --dead" in fleetmark("queues", host=server.url).stderr
+    shown = fleetmark("queues", "--dead", "--limit", "1", host=server.url)
+    assert "not JSON" in shown.stdout
+    assert "\\x1b[2Jcleared\\r" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "1 of 3" in shown.stderr
+    assert server.requests[-1].query == {"limit": "1"}
+    assert json.loads(fleetmark("queues", "--dead", "--json", host=server.url).stdout) == [letter]
+
+
 def test_tables_are_whole_in_a_pipe(server: ScriptedServer) -> None:
     long = CAMPAIGN | {"name": "a campaign whose name is long enough to be cut by a terminal of eighty columns"}
     server.on("GET /api/campaigns", {"count": 1, "campaigns": [long], "next_cursor": None})

@@ -10,6 +10,7 @@ from redis.retry import Retry
 
 from cli.embedded import Plan, Stack, require_free, running_stack
 from cli.errors import PartFailed
+from shared.clock import SystemClock
 from tests.servers import free_port
 
 ONCE: Retry = Retry(NoBackoff(), 0)
@@ -70,6 +71,17 @@ def test_a_configured_redis_is_used_and_not_started(tmp_path: Path) -> None:
         stack.start_redis()
         assert stack.parts == []
         assert stack.redis_url == "redis://lab:6379/0"
+
+
+@pytest.mark.parametrize(("bind", "allowed"), [("127.0.0.1", "true"), ("localhost", "true"), ("0.0.0.0", None), ("192.0.2.1", None)])
+def test_the_worker_fetches_from_this_machine_where_only_this_machine_may_submit(
+    tmp_path: Path, bind: str, allowed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLEETMARK_WORKER_ALLOW_PRIVATE_URLS", raising=False)
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", bind=bind, token="t")
+    assert Stack(plan, SystemClock())._environment().get("FLEETMARK_WORKER_ALLOW_PRIVATE_URLS") == allowed
+    monkeypatch.setenv("FLEETMARK_WORKER_ALLOW_PRIVATE_URLS", "false")
+    assert Stack(plan, SystemClock())._environment()["FLEETMARK_WORKER_ALLOW_PRIVATE_URLS"] == "false"
 
 
 def test_other_commands_find_the_broker_while_the_stack_runs(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def _external(name: str, location: str) -> onnx.TensorProto:
     return tensor
 
 
-def _write(path: Path, *tensors: onnx.TensorProto, nodes: list[onnx.NodeProto] | None = None) -> Path:
+def _write(path: Path, *tensors: onnx.TensorProto) -> Path:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
-    graph = helper.make_graph(nodes or [helper.make_node("Relu", ["x"], ["y"])], "g", [value], [value], initializer=list(tensors))
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [value], initializer=list(tensors))
     path.write_bytes(helper.make_model(graph).SerializeToString())
     return path
 
@@ -42,17 +42,9 @@ def test_each_file_is_named_once_and_folders_are_kept(tmp_path: Path) -> None:
     assert external_files(model) == [tmp_path / "data" / "a.bin", tmp_path / "b.bin"]
 
 
-def test_a_constant_inside_a_branch_counts(tmp_path: Path) -> None:
-    (tmp_path / "deep.bin").write_bytes(b"1234")
-    constant = helper.make_node("Constant", [], ["y"], value=_external("c", "deep.bin"))
-    branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])])
-    model = _write(tmp_path / "m.onnx", nodes=[helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)])
-    assert external_files(model) == [tmp_path / "deep.bin"]
-
-
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "a/../../b.bin", "..\\secret.bin"])
 def test_a_file_outside_the_models_folder_is_refused(tmp_path: Path, location: str) -> None:
-    with pytest.raises(InvalidInput, match="outside the model's folder"):
+    with pytest.raises(InvalidInput, match="only a relative path inside the model's own folder is read; move its external data beside it"):
         external_files(_write(tmp_path / "m.onnx", _external("w", location)))
 
 
@@ -68,8 +60,22 @@ def test_what_is_not_a_model_has_no_companions(tmp_path: Path, content: bytes) -
     assert external_files(file) == []
 
 
-def test_a_truncated_model_ends_quietly(tmp_path: Path) -> None:
-    whole = _write(tmp_path / "m.onnx", numpy_helper.from_array(np.ones(100, dtype=np.float32), "w")).read_bytes()
-    for length in range(1, len(whole), 7):
-        (tmp_path / "cut.onnx").write_bytes(whole[:length])
-        assert external_files(tmp_path / "cut.onnx") == []
+def test_a_link_out_of_the_folder_is_not_sent(tmp_path: Path) -> None:
+    """A model from elsewhere may bring a link along, and what it leads to would be uploaded."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    (folder / "w.bin").symlink_to(tmp_path / "secret")
+    with pytest.raises(InvalidInput, match="a link out of the model's folder"):
+        external_files(_write(folder / "m.onnx", _external("w", "w.bin")))
+
+
+def test_a_cache_that_links_model_and_weights_into_one_folder_is_followed(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    for folder in (blobs, snapshot):
+        folder.mkdir()
+    _write(blobs / "aaa", _external("w", "w.bin"))
+    (blobs / "bbb").write_bytes(b"1234" * 4)
+    (snapshot / "m.onnx").symlink_to(blobs / "aaa")
+    (snapshot / "w.bin").symlink_to(blobs / "bbb")
+    assert external_files(snapshot / "m.onnx") == [snapshot / "w.bin"]

@@ -12,8 +12,8 @@ from worker.settings import WorkerSettings, load_settings, orchestrator_address
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for field in WorkerSettings.model_fields:
         monkeypatch.delenv(f"FLEETMARK_{field.upper()}", raising=False)
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
@@ -29,6 +29,22 @@ def test_the_environment_is_read_under_its_documented_names(monkeypatch: pytest.
     assert settings.worker_port == 9000
     assert settings.worker_labels == {"site": "lab", "rack": "3"}
     assert settings.worker_price_per_hour == 0.25
+
+
+def test_a_worker_fetches_from_public_addresses_and_the_public_hub_unless_it_is_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    assert (settings.worker_allow_private_urls, settings.hf_endpoint, settings.hf_token) == (False, None, None)
+    monkeypatch.setenv("FLEETMARK_WORKER_ALLOW_PRIVATE_URLS", "true")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    settings = load_settings()
+    assert (settings.worker_allow_private_urls, settings.hf_endpoint) == (True, "https://hub.example")
+    assert "hf_secret" not in repr(settings)
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example")
+    with pytest.raises(InvalidInput, match=r"HF_ENDPOINT='hub\.example': a hub's address starts with https://"):
+        load_settings()
+    monkeypatch.setenv("HF_ENDPOINT", "")
+    assert load_settings().hf_endpoint is None
 
 
 def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

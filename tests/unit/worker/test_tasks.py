@@ -45,7 +45,7 @@ class MemoryBroker:
 
     verdicts: list[str | Unavailable]
     released: list[tuple[str, int]] = field(default_factory=list)
-    letters: list[tuple[str, Any]] = field(default_factory=list)
+    letters: list[tuple[str, str]] = field(default_factory=list)
 
     def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
         verdict = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
@@ -56,8 +56,8 @@ class MemoryBroker:
     def release(self, job_id: str, attempt: int) -> None:
         self.released.append((job_id, attempt))
 
-    def dead_letter(self, reason: str, body: Any) -> None:
-        self.letters.append((reason, body))
+    def dead_letter(self, reason: str, message: str) -> None:
+        self.letters.append((reason, message))
 
 
 @dataclass
@@ -259,7 +259,7 @@ def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path,
     [
         (({"job_id": "nonsense"},), {}, "job_id: String should match pattern"),
         ((), {}, "one argument"),
-        (("text",), {}, "assignment: Input should be an object"),
+        (("text",), {}, "message: Input should be an object"),
         (({},), {"also": 1}, "one argument"),
     ],
 )
@@ -270,8 +270,28 @@ def test_what_is_no_assignment_becomes_a_dead_letter(tmp_path: Path, args: tuple
     assert at.supervisor.seen == []
 
 
-def test_an_assignment_of_another_format_becomes_a_dead_letter(tmp_path: Path) -> None:
+def test_an_assignment_of_another_format_becomes_a_dead_letter_and_its_job_ends(tmp_path: Path) -> None:
+    """Left alone, the watch would send it again for a day."""
     body = json.loads(assignment().model_dump_json()) | {"format": 2}
     at = house(tmp_path, COMPLETE)
-    assert at.task((body,), {}) == "dead letter"
+    assert at.task((body,), {}) == "failed"
     assert "format" in at.broker.letters[0][0]
+    ((sent, _),) = at.outbox.delivered
+    assert (sent.job_id, sent.attempt, sent.error_kind) == (body["job_id"], body["attempt"], "unreadable_assignment")
+    assert "are the worker and the orchestrator of one version? format:" in sent.error
+    assert at.task((body,), {}) == "dropped: already run here"
+
+
+def test_a_copy_that_cannot_be_read_harms_no_job_that_runs_elsewhere(tmp_path: Path) -> None:
+    body = json.loads(assignment().model_dump_json()) | {"unknown": True}
+    at = house(tmp_path, COMPLETE, verdicts=["held"])
+    assert at.task((body,), {}) == "dropped: held"
+    assert at.outbox.delivered == []
+
+
+@pytest.mark.parametrize("wrong", [{"attempt": 0}, {"attempt": None}, {"job_id": "../x"}, {"job_id": None}])
+def test_one_that_names_no_job_is_only_kept(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    at = house(tmp_path, COMPLETE)
+    assert at.task((json.loads(assignment().model_dump_json()) | wrong,), {}) == "dead letter"
+    assert len(at.broker.letters) == 1
+    assert at.outbox.delivered == []

@@ -70,7 +70,7 @@ def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
 def test_missing_external_data_is_named(tmp_path: Path) -> None:
     path = onnx_models.external(tmp_path)
     (tmp_path / "weights" / "big.bin").unlink()
-    with pytest.raises(ModelInvalid, match="weights in files beside it"):
+    with pytest.raises(ModelInvalid, match=r"in files beside it, and 'big\.bin' is not there: put it beside the model, or upload it with"):
         run(path)
 
 
@@ -110,8 +110,17 @@ def test_a_provider_of_another_capability_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"u\.onnx needs the operator Frobnicate"):
         run(onnx_models.unknown_operator(tmp_path / "u.onnx"))
-    with pytest.raises(ModelInvalid, match=r"f\.onnx needs the operator example\.org:Frobnicate"):
+    with pytest.raises(ModelInvalid, match=r"of opset 21, .* does not have: update onnxruntime on the worker, or export the model without"):
+        run(onnx_models.unknown_operator(tmp_path / "u.onnx"))
+
+
+def test_an_operator_of_another_library_is_named_with_its_domain(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelInvalid, match=r"needs the operator example\.org:Frobnicate, .*: it belongs to 'example\.org', .* ONNX Runtime"
+    ):
         run(onnx_models.foreign_operator(tmp_path / "f.onnx"))
+    with pytest.raises(ModelInvalid, match=r"i\.onnx has operators of the domain 'example\.org' and names no version of it"):
+        run(onnx_models.foreign_operator(tmp_path / "i.onnx", imported=False))
 
 
 def test_an_operator_without_a_kernel_is_named(tmp_path: Path) -> None:
@@ -128,10 +137,41 @@ def test_a_truncated_model_is_called_so(tmp_path: Path) -> None:
 
 
 def test_an_opset_or_ir_version_of_tomorrow_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalid, match="opset 99, newer than ONNX Runtime"):
+    with pytest.raises(
+        ModelInvalid, match=r"opset 99, newer than ONNX Runtime \S+ supports, up to \d+ of ai\.onnx: export it with a lower"
+    ):
         run(onnx_models.opset_of_tomorrow(tmp_path / "opset.onnx"))
     with pytest.raises(ModelInvalid, match=r"IR version 99; ONNX Runtime .* reads up to"):
         run(onnx_models.format_of_tomorrow(tmp_path / "ir.onnx"))
+
+
+def test_a_shape_that_a_free_dimension_makes_impossible_says_what_to_give(tmp_path: Path) -> None:
+    path = onnx_models.reshaped(tmp_path / "r.onnx")
+    engine = OnnxEngine()
+    engine.load(path, Options(), "cpu.onnx")
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail) as caught:
+        engine.bind(make_inputs(engine.signature(), Options()))()
+    reason = engine.explain(caught.value)
+    assert isinstance(reason, ModelInvalid)
+    what, _, words = reason.detail.partition(". ONNX Runtime ")
+    assert what == (
+        "r.onnx cannot be run with these shapes, its Reshape node refuses them: x was [1, 1, 8]; "
+        "give what its free dimensions need, options.shapes: {x: [batch, sequence, 8]}"
+    )
+    assert "Input shape:{1,1,8}, requested shape:{-1,64}" in words
+    assert "onnxruntime_src" not in words
+    assert run(path, Options(shapes={"x": (2, 8, 8)}))[1]
+
+
+def test_the_runtimes_own_words_are_kept_and_bounded() -> None:
+    long = "[ONNXRuntimeError] : 1 : FAIL : " + "words " * 1000
+    assert 400 < len(explain(RuntimeError(long), "m.onnx", "1.31").detail) < 500
+    assert "words words" in explain(RuntimeError(long), "m.onnx", "1.31").detail
+
+
+def test_a_model_without_a_free_dimension_is_at_fault_itself() -> None:
+    words = "Non-zero status code returned while running MatMul node. Name:'' Status Message: dimension mismatch"
+    assert "no free dimension, so the model itself is at fault" in explain(RuntimeError(words), "m.onnx", "1.31", {}).detail
 
 
 def test_a_shape_that_only_fails_when_called_is_explained(tmp_path: Path) -> None:

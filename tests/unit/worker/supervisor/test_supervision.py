@@ -239,12 +239,13 @@ def test_a_cache_folder_that_cannot_be_written_fails_the_job_with_the_reason(tmp
 
 
 def test_a_capability_that_nothing_runs_fails_by_its_name(measurer: Supervisor, tmp_path: Path) -> None:
-    outcome = measurer.run(assignment(schedule(tmp_path), capability="cpu.abacus"), Stages())
+    model = schedule(tmp_path).rename(tmp_path / "m.onnx")
+    outcome = measurer.run(assignment(model, capability="cpu.abacus"), Stages())
     assert "no engine runs 'cpu.abacus' here" in failed(outcome, "engine_unavailable")
 
 
 def test_a_model_that_is_not_there_fails_before_anything_is_measured(measurer: Supervisor, tmp_path: Path) -> None:
-    outcome = measurer.run(assignment(tmp_path / "missing.onnx"), Stages())
+    outcome = measurer.run(assignment(tmp_path / "missing.json"), Stages())
     assert (outcome.status, outcome.error_kind) == ("failed", "model_unavailable")
     assert "does not exist on this device" in outcome.error
     assert outcome.noise is None

@@ -1,0 +1,77 @@
+"""What may lie in a queue: anything at all. Which messages are jobs, and how the others are taken without harm.
+
+Celery trusts what lies in its queues: an envelope it cannot take apart ends its loop, a body of another shape is lost in
+its pool while the message stays reserved for ever, and a message may ask for other tasks to be sent in its name.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.transport.virtual import Message
+
+from shared.protocol.messages import TASK_NAME
+
+# What a message of our own never asks for; a worker that did as it is told would send other tasks, or keep the message for years.
+_WISHES = ("callbacks", "errbacks", "chain", "chord")
+_TIMES = ("eta", "expires")
+
+
+class AnyMessage(Message):  # type: ignore[misc]  # kombu has no types
+    """kombu's message, or one made around an envelope that is none: it can be looked at and rejected like any other."""
+
+    def __init__(self, payload: Any, channel: Any = None, **more: Any) -> None:
+        try:
+            _check_envelope(payload)
+            super().__init__(payload, channel=channel, **more)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            super().__init__(_around(payload), channel=channel, **more)
+
+
+def _check_envelope(payload: Any) -> None:
+    """
+    Raises:
+        ValueError, TypeError, KeyError: what kombu would stumble over, and what it would unpack without a limit.
+    """
+    properties, headers = payload["properties"], payload.get("headers") or {}
+    delivery = properties["delivery_info"]
+    words = (properties["delivery_tag"], delivery["exchange"], delivery["routing_key"])
+    if not all(isinstance(word, str) for word in words) or not isinstance(headers, dict) or headers.get("compression"):
+        raise ValueError
+
+
+def _around(payload: Any) -> dict[str, Any]:
+    return {
+        "body": payload if isinstance(payload, str) else json.dumps(payload),
+        "headers": {},
+        "properties": {"delivery_tag": str(uuid.uuid4()), "delivery_info": {"exchange": "", "routing_key": ""}},
+    }
+
+
+def fault_of(message: Any) -> str | None:
+    """Why a message is not one of ours; None when its only argument may be read as an assignment."""
+    headers = message.headers
+    if "task" not in headers:
+        return "not a message of Celery's protocol 2"
+    if headers["task"] != TASK_NAME:
+        return f"no task of this worker is called {headers['task']!r:.200}; it runs {TASK_NAME}"
+    if not isinstance(headers.get("id"), str):
+        return "the message has no id"
+    for name in _TIMES:
+        if headers.get(name) is not None:
+            return f"the message asks for {name} {headers[name]!r:.200}; a job is run when it is taken"
+    if headers.get("timelimit") not in (None, [None, None]):
+        return "the message asks for a time limit; a job has its own"
+    try:
+        body = message.payload
+    except (DecodeError, ContentDisallowed, ValueError, TypeError, LookupError, RecursionError) as error:
+        return f"the body cannot be decoded: {error}"
+    if not (isinstance(body, list) and len(body) == 3 and isinstance(body[0], list) and isinstance(body[1], dict)):
+        return "the body is not [arguments, keywords, what else to do]"
+    if not isinstance(body[2] or {}, dict):
+        return "what the message asks for beside its arguments is no mapping"
+    wishes = [name for name in _WISHES if (body[2] or {}).get(name)]
+    return f"the message asks for other tasks to be sent ({', '.join(wishes)})" if wishes else None

@@ -1,0 +1,41 @@
+"""An assignment as it comes out of a queue: read, or refused with the reason; even then it may name the job it was for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.ids import JOB_ID
+from shared.protocol.letters import problems
+from shared.protocol.messages import Assignment
+from worker.activity import Key
+
+
+class Unreadable(Exception):
+    """The text says why."""
+
+
+def read_assignment(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment:
+    """
+    Raises:
+        Unreadable: the arguments of the message are no assignment of this version.
+    """
+    if len(args) != 1 or kwargs:
+        raise Unreadable(f"a job has one argument, its assignment; got {len(args)} and {sorted(kwargs)}")
+    try:
+        return Assignment.model_validate_json(json.dumps(args[0]))
+    except ValidationError as error:
+        raise Unreadable(problems(error)) from error
+    except RecursionError as error:
+        raise Unreadable("the assignment is nested too deeply") from error
+
+
+def named_by(args: tuple[Any, ...]) -> Key | None:
+    """The job and the attempt that an unreadable assignment is about, as far as it can be told."""
+    content = args[0] if len(args) == 1 and isinstance(args[0], dict) else {}
+    job_id, attempt = content.get("job_id"), content.get("attempt")
+    if not isinstance(job_id, str) or JOB_ID.fullmatch(job_id) is None or type(attempt) is not int or attempt < 1:
+        return None
+    return job_id, attempt

@@ -1,0 +1,42 @@
+"""Which addresses a model named by somebody else may be fetched from."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that has been given out; the rest is local, reserved or multicast
+NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the whole internet: not private, loopback, link-local, shared (CGNAT), reserved or multicast.
+
+    An IPv6 address that stands for an IPv4 one (mapped, 6to4, NAT64) is what that one is.
+    """
+    found = _without_wrapping(ip_address(address))
+    if isinstance(found, IPv6Address) and found not in GLOBAL_UNICAST:
+        return False
+    return found.is_global and not found.is_multicast
+
+
+def _without_wrapping(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(address, IPv4Address):
+        return address
+    inside = address.ipv4_mapped or address.sixtofour
+    if inside is None and address in NAT64:
+        inside = IPv4Address(int(address) & 0xFFFF_FFFF)
+    return inside or address
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Every address of a name, in the order of preference; of an address, itself, however it is written.
+
+    Raises:
+        OSError: nobody knows the name.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is too long, or empty
+        raise OSError(f"{host!r:.100} is no name of a host") from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -1,0 +1,247 @@
+"""The way to a server: an address is looked at before it is connected to, and nothing waits for ever.
+
+A name is resolved once, and the connection goes to the address that was looked at: a name that means another address a
+moment later (DNS re-binding) gains nothing. Each redirect is a request of its own and takes the same way.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from shared.clock import Clock
+from shared.errors import ModelUnavailable
+from worker.models.addresses import is_public, resolve
+
+CONNECT_S, READ_S = 10.0, 30.0  # READ_S without one byte is a dead connection, not a slow one
+MAX_REDIRECTS = 10
+SETTING = "FLEETMARK_WORKER_ALLOW_PRIVATE_URLS"
+
+
+class Patience:
+    """How long a whole fetch may take, and whether it is still wanted. Asked before every piece that is read or written.
+
+    Args:
+        on_progress: told the share done, None while unknown; what it raises ends the fetch.
+        limit_s: of the whole fetch, whatever arrives in it.
+    """
+
+    def __init__(self, source: str, clock: Clock, limit_s: float, on_progress: Callable[[float | None], None]) -> None:
+        self._source, self._clock, self._limit_s, self._on_progress = source, clock, limit_s, on_progress
+        self._end = clock.monotonic() + limit_s
+        self._share: float | None = None
+
+    def look(self) -> None:
+        """
+        Raises:
+            ModelUnavailable: the time is over.
+        """
+        if self._clock.monotonic() >= self._end:
+            raise ModelUnavailable(
+                f"{self._source} was not fetched within {self._limit_s / 3600:g} h; what came is kept, and the next try goes on from there"
+            )
+        self._on_progress(self._share)
+
+    def tick(self, share: float | None) -> None:
+        self._share = share
+        self.look()
+
+    @contextmanager
+    def waiting(self, timeout_s: float | None) -> Iterator[float]:
+        """One wait, and how long it may be."""
+        self.look()
+        left = max(0.001, self._end - self._clock.monotonic())  # 0 would mean: do not wait at all
+        try:
+            yield left if timeout_s is None else min(timeout_s, left)
+        except httpcore.TimeoutException:
+            self.look()  # it was the fetch's own time that was over
+            raise
+
+
+class Refused(Exception):
+    """A request that this worker does not make; the text goes on from its URL: `is at …`, `would be fetched …`."""
+
+    url: httpx.URL | None = None  # of the request, which a redirect may have led to
+
+
+class Transport(httpx.BaseTransport):
+    """Every request on a connection of its own.
+
+    Args:
+        own_host: a host that this worker's own settings name (its orchestrator, its hub): reached wherever it is.
+        allow_private: so is every other.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, patience: Patience, *, own_host: str | None, allow_private: bool) -> None:
+        self._tls, self._patience, self._own_host, self._allow_private = tls, patience, own_host, allow_private
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Raises:
+            Refused: the address, or the way to it, is not allowed.
+            httpx.TransportError: it did not work.
+        """
+        try:
+            return self._send(request, request.url)
+        except Refused as refused:
+            refused.url = request.url
+            raise
+
+    def _send(self, request: httpx.Request, url: httpx.URL) -> httpx.Response:
+        if url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} of {url}")
+        anywhere = self._allow_private or url.host == self._own_host
+        proxy = _proxy_for(url)
+        if proxy is not None and not anywhere:
+            raise Refused(
+                f"would be fetched through the proxy {proxy.url.host.decode()}, and what address that one connects to cannot be seen here: "
+                f"list the host in NO_PROXY, set {SETTING}=true on this worker to trust the proxy, or upload the model to the orchestrator"
+            )
+        pool = httpcore.ConnectionPool(
+            self._tls, proxy, max_connections=1, network_backend=_Backend(self._patience, only_public=not anywhere)
+        )
+        asked = httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with _as_httpx():
+            answer = pool.handle_request(asked)
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer, pool), extensions=answer.extensions)
+
+
+def open_client(transport: Transport) -> httpx.Client:
+    timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
+    return httpx.Client(
+        transport=transport,
+        trust_env=False,  # proxies are the transport's part
+        timeout=timeout,
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        event_hooks={"response": [_keep_secure]},
+    )
+
+
+def _keep_secure(response: httpx.Response) -> None:
+    """A redirect from https to http would give away what the one who wrote https relied on."""
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["Location"])
+        if response.url.scheme == "https" and target.scheme == "http":
+            raise Refused(f"redirects from https to {target.scheme}://{target.host}, where anyone on the way could change the file")
+
+
+def _proxy_for(url: httpx.URL) -> httpcore.Proxy | None:
+    """The proxy that the environment (on macOS and Windows: the system) names for a URL."""
+    if url.host == "localhost" or _is_loopback(url.host):
+        return None  # a proxy is for the internet; asking it for this very machine never works
+    proxies = getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all")
+    if not address or proxy_bypass(url.netloc.decode()):
+        return None
+    proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
+    return httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to the address it has looked at."""
+
+    def __init__(self, patience: Patience, *, only_public: bool) -> None:
+        self._patience, self._only_public = patience, only_public
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            addresses = resolve(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host!r} is not known here: {error}") from error
+        if self._only_public and (private := next((address for address in addresses if not is_public(address)), None)):
+            raise Refused(
+                f"is at {private}, which is no public address: what a recipe names is not fetched from this worker's own network. "
+                f"Upload the model to the orchestrator, or set {SETTING}=true on this worker"
+            )
+        for address in addresses:
+            try:
+                with self._patience.waiting(timeout) as most:
+                    stream = self._sockets.connect_tcp(address, port, most, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+            else:
+                return _PatientStream(stream, self._patience)
+        raise httpcore.ConnectError(f"{host!r} has no address")
+
+
+class _PatientStream(httpcore.NetworkStream):
+    """A connection whose every wait ends with the fetch: a byte now and then does not keep it alive."""
+
+    def __init__(self, stream: httpcore.NetworkStream, patience: Patience) -> None:
+        self._stream, self._patience = stream, patience
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with self._patience.waiting(timeout) as most:
+            return self._stream.read(max_bytes, most)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with self._patience.waiting(timeout) as most:
+            self._stream.write(buffer, most)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> _PatientStream:
+        with self._patience.waiting(timeout) as most:
+            return _PatientStream(self._stream.start_tls(ssl_context, server_hostname, most), self._patience)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Stream(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response, pool: httpcore.ConnectionPool) -> None:
+        self._answer, self._pool = answer, pool
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+        self._pool.close()
+
+
+@contextmanager
+def _as_httpx() -> Iterator[None]:
+    """httpx has an error of the same name for each of httpcore's that a connection can meet."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        httpcore.UnsupportedProtocol,
+    ) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
