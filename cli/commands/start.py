@@ -30,7 +30,7 @@ from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes import Recipe
 
 CHECK_S = 0.5
-FILES_WAIT_S = 20.0
+FILES_WAIT_S = 60.0
 DEMO_HEARTBEAT_S = 1.0  # a beat carries the progress that the bars show
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 FLOWER_PORT = 5555
@@ -177,20 +177,20 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
 
 
 def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
-    """The campaign's CSV; it is written just after the campaign has ended.
+    """The campaign's CSV, when all of its files are there; they are written just after it has ended.
 
     Raises:
-        PartFailed: it is not there after `FILES_WAIT_S`.
+        PartFailed: they are not there after `FILES_WAIT_S`.
     """
     clock = SystemClock()
     deadline = clock.monotonic() + FILES_WAIT_S
     while clock.monotonic() < deadline:
         stack.check()
-        for file in client.get("results/files")["files"]:
-            if file["filename"].startswith(campaign_id):
-                return stack.plan.outputs_dir / str(file["filename"])
+        if client.get(f"campaigns/{campaign_id}", jobs="false")["reported_at"]:
+            files = (str(file["filename"]) for file in client.get("results/files")["files"])
+            return stack.plan.outputs_dir / next(name for name in files if name.startswith(campaign_id))
         clock.sleep(0.1)
-    raise stack.parts[-2].failure(f"wrote no CSV within {FILES_WAIT_S:g} s")
+    raise stack.parts[-2].failure(f"did not write the campaign's files within {FILES_WAIT_S:g} s")
 
 
 @contextlib.contextmanager

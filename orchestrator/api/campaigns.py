@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from orchestrator.api.bodies import RawBody, described, parse, read_json, refuse_nul
@@ -76,6 +76,7 @@ class CampaignBrief(BaseModel):
     failed_jobs: int
     created_at: str
     ended_at: str | None
+    reported_at: str | None = Field(description="when its files under `outputs/` were all written")
     job_breakdown: Breakdown
     warnings: list[str]
 
@@ -186,6 +187,7 @@ def _brief(one: Campaign) -> dict[str, Any]:
         "failed_jobs": one.failed_jobs,
         "created_at": text(one.created_at),
         "ended_at": text(one.ended_at),
+        "reported_at": text(one.reported_at),
         "job_breakdown": {
             "pending": one.pending_jobs,
             "running": one.running_jobs,

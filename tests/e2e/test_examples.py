@@ -97,7 +97,7 @@ def test_the_first_campaign_by_curl_ends_in_a_csv(host: str, tmp_path: Path) -> 
     assert (rows["InferenceMsMedian"] > 0).all()
     assert (rows["InferenceMsMedianCiLow"] <= rows["InferenceMsMedianCiHigh"]).all()
     campaign = file.name.removesuffix("_results.csv")
-    wait_for(host, "/api/results/files", campaign, tmp_path / "serve.log")
+    wait_for(host, f"/api/campaigns/{campaign}?jobs=false", '"reported_at":"', tmp_path / "serve.log")
     listed = httpx.get(f"{host}/api/results/files", trust_env=False).json()["files"][0]["filename"]
     assert re.fullmatch(rf"{campaign}_\d{{8}}_\d{{6}}_results\.csv", listed)
     assert (tmp_path / "outputs" / campaign / "plots" / "medians.png").is_file()
