@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 from shared.clock import Clock, SystemClock
 from shared.errors import ModelUnavailable
@@ -193,7 +193,7 @@ class ModelStore:
 
         if self._tls is None:
             self._tls = httpx.create_ssl_context()  # 20 ms, once
-        host = urlsplit(own.address).hostname if own else None
+        host = httpx.URL(own.address).host if own else None
         transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
         with open_client(transport) as client:
             yield Download(
