@@ -1,0 +1,182 @@
+"""`kill -9` at each step of a job's way, one after the other: whoever dies, the job ends once, with its files, and nothing is left."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from orchestrator.registry import LEADER_KEY
+from shared.ids import job_id
+from tests.chaos.audit import audit, read_books
+from tests.chaos.client import LARGE, Client, recipe
+from tests.chaos.system import Part, System, eventually, system_in
+
+pytestmark = pytest.mark.timeout(600)
+
+DYING = "tests.chaos.dying"
+MEASURING = ("before", "worker.activity:Activity.stage", "measuring")
+Step = tuple[str, str, str]
+_keys = itertools.count(1)
+
+# Side, place, and what the call must show; `{job}` is the id of the job that is meant.
+WORKER: tuple[Step, ...] = (
+    ("before", "worker.tasks:JobTask.__call__", "{job}'"),  # the message is taken
+    ("after", "worker.agent.broker:Broker.claim", "{job}'"),
+    ("after", "worker.agent.outbox:Outbox.tell", "{job}'"),  # the start is told
+    MEASURING,
+    ("before", "worker.spool:write_durably", ".json"),  # the samples are in the spool, their message is not
+    ("after", "worker.spool:Spool.write", "{job}'"),
+    ("after", "worker.agent.uploads:Uploads.send", "{job}'"),
+    ("after", "worker.agent.outbox:Outbox.deliver", "{job}'"),  # sent, not acknowledged
+    ("after", "kombu.transport.redis:QoS.ack", ""),
+    ("before", "worker.spool:Spool.answered", "{job}'"),
+    ("after", "worker.spool:Spool.answered", "{job}'"),  # the answer is still in Redis
+)
+CONSUMER: tuple[Step, ...] = (
+    ("before", "orchestrator.consumer.loop:record", "status='complete'"),  # the batch is taken
+    ("before", "orchestrator.operations.record:keep_artifacts", ""),  # committed, without files
+    ("after", "orchestrator.operations.record:keep_artifacts", ""),
+    ("after", "orchestrator.registry:Registry.tombstone", "{job}'"),  # everything but the answer
+    ("after", "orchestrator.consumer.loop:record", "'recorded'"),  # answered, and the batch still in its list
+    ("before", "orchestrator.operations.finish:write_campaign", ""),
+    ("after", "orchestrator.operations.finish:write_campaign", ""),  # the files are there, and nobody noted it
+)
+API: tuple[Step, ...] = (
+    ("before", "orchestrator.operations.submit:insert_many", ""),  # within the transaction
+    ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", ""),  # committed, not sent
+    ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", ""),  # sent, and not answered
+)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with system_in(tmp_path_factory.mktemp("steps")) as made:
+        made.start("api", "consumer", "watch")
+        yield made
+
+
+@pytest.fixture
+def client(system: System) -> Client:
+    for name in ("api", "consumer", "watch", "worker-1"):
+        if not system.parts[name].alive:
+            system.parts[name].start()
+    return Client(system)
+
+
+def submit(system: System, client: Client, *inferences: int, max_attempts: int = 20) -> str:
+    return client.submit(recipe(system.folder, list(inferences), max_attempts=max_attempts), key=f"step-{next(_keys)}")
+
+
+def dies(part: Part, step: Step) -> None:
+    side, place, _ = step
+    assert part.died() == -signal.SIGKILL, part.log.read_text()
+    assert f"dying {side} {place}" in part.log.read_text()
+
+
+def arm(part: Part, step: Step, job: str = "") -> None:
+    side, place, text = step
+    part.start(DYING, side, place, text.format(job=job))
+
+
+def left_as_it_must_be(system: System, client: Client, campaign_id: str) -> None:
+    client.ended(campaign_id)
+    found: list[str] = []
+
+    def settled() -> bool:
+        found[:] = audit(system, client, campaign_id)
+        return not found
+
+    try:
+        eventually(settled, "everything is as it must be")
+    except AssertionError as error:
+        raise AssertionError("\n".join([*found, f"logs: {system.folder}"])) from error
+    assert client.problems == []
+
+
+def test_a_worker_killed_at_any_step_loses_no_job(system: System, client: Client) -> None:
+    worker = system.parts["worker-1"]
+    worker.kill()
+    sizes = [LARGE + number if "spool" in place or "uploads" in place else 20 + number for number, (_, place, _) in enumerate(WORKER)]
+    campaign = submit(system, client, *sizes)
+    for number, step in enumerate(WORKER, start=1):
+        arm(worker, step, job_id(campaign, number))
+        dies(worker, step)
+    worker.start()
+    left_as_it_must_be(system, client, campaign)
+    assert {job["status"] for job in read_books(system, campaign).jobs} == {"complete"}
+
+
+def test_a_consumer_killed_at_any_step_loses_no_result(system: System, client: Client) -> None:
+    consumer = system.parts["consumer"]
+    consumer.terminate(60)
+    campaigns = []
+    for step in CONSUMER:
+        arm(consumer, step, job="-job-1")
+        campaigns.append(submit(system, client, 20))
+        dies(consumer, step)
+    consumer.start()
+    for campaign in campaigns:
+        left_as_it_must_be(system, client, campaign)
+
+
+def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(system: System, client: Client) -> None:
+    api = system.parts["api"]
+    body, sent = recipe(system.folder, [20]), []
+    for step in API:
+        api.terminate(60)
+        arm(api, step)
+        eventually(lambda: httpx.get(f"{system.address}/api/health").is_success, f"the API answers: {api.log}")
+        sent.append({"Idempotency-Key": f"step-{next(_keys)}"})
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(f"{system.address}/api/campaigns", json=body, headers=sent[-1], timeout=60)
+        dies(api, step)
+    api.start()
+    for headers in sent:
+        left_as_it_must_be(system, client, client.submit(body, headers["Idempotency-Key"]))
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_watch_killed_while_it_sends_a_lost_message_again_is_followed_by_another(system: System, client: Client, side: str) -> None:
+    system.parts["worker-1"].kill()  # it counts as living for a while, so the message goes out, and nobody takes it
+    system.parts["watch"].kill()
+    campaign = submit(system, client, 20)
+    eventually(lambda: system.redis.delete("cpu.onnx"), "the message is lost")
+    watch_dies(system, (side, "orchestrator.dispatch.celery_queue:CeleryQueue.publish", ""))
+    for name in ("watch", "worker-1"):
+        system.parts[name].start()
+    left_as_it_must_be(system, client, campaign)
+
+
+@pytest.mark.parametrize(
+    ("step", "attempts", "ends"),
+    [
+        (("after", "orchestrator.watch.sweep:lose", "-job-1"), 20, "complete"),  # it goes back, and nobody sends it yet
+        (("before", "orchestrator.operations.recovery:after_cancel", "-job-1"), 1, "failed"),  # it has ended, and Redis does not know
+    ],
+)
+def test_a_watch_killed_while_it_takes_a_lost_job_back_is_followed_by_another(
+    system: System, client: Client, step: Step, attempts: int, ends: str
+) -> None:
+    worker = system.parts["worker-1"]
+    worker.kill()
+    system.parts["watch"].kill()
+    campaign = submit(system, client, 20, max_attempts=attempts)
+    arm(worker, MEASURING)
+    dies(worker, MEASURING)
+    worker.start()
+    watch_dies(system, step)
+    system.parts["watch"].start()
+    left_as_it_must_be(system, client, campaign)
+    assert [job["status"] for job in read_books(system, campaign).jobs] == [ends]
+
+
+def watch_dies(system: System, step: Step) -> None:
+    """Started at once as the leader: the time of the one before it is over."""
+    system.redis.delete(LEADER_KEY)
+    arm(system.parts["watch"], step)
+    dies(system.parts["watch"], step)
+    system.redis.delete(LEADER_KEY)
