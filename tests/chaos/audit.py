@@ -137,8 +137,8 @@ def _table(system: System, books: Books, client: Client) -> Iterator[str]:
     if len(flat) != 1:
         yield f"there are {len(flat)} CSV files of the campaign in {system.outputs}"
         return
-    content = flat[0].read_bytes()
-    if content != (system.outputs / name / "results.csv").read_bytes():
+    content, inner = flat[0].read_bytes(), system.outputs / name / "results.csv"
+    if not inner.is_file() or content != inner.read_bytes():
         yield f"{flat[0].name} differs from results.csv in the campaign's folder"
     if content != client.content(f"/api/campaigns/{name}/results"):
         yield f"{flat[0].name} differs from what the API gives"
@@ -161,9 +161,10 @@ def _files(system: System, books: Books) -> Iterator[str]:
             lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
             if row["attempt"] not in {line["attempt"] for line in lines}:
                 yield f"{log} has no line of attempt {row['attempt']}"
-    told = json.loads((folder / "run.json").read_text())["jobs"]
+    run = folder / "run.json"
+    told = json.loads(run.read_text())["jobs"] if run.is_file() else []
     if [job["job_id"] for job in told] != [job["id"] for job in books.jobs]:
-        yield f"run.json has {len(told)} jobs"
+        yield f"{run} has {len(told)} jobs"
     yield from (f"{path} is left over" for path in system.outputs.rglob("*") if path.name.endswith(".part"))
     yield from (f"{path} was uploaded and is left over" for path in (folder / ".uploads").glob("*"))
 
