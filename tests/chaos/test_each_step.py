@@ -41,7 +41,7 @@ CONSUMER: tuple[Step, ...] = (
     ("before", "orchestrator.consumer.loop:record", "status='complete'"),  # the batch is taken
     ("before", "orchestrator.operations.record:keep_artifacts", ""),  # committed, without files
     ("after", "orchestrator.operations.record:keep_artifacts", ""),
-    ("after", "orchestrator.registry:Registry.tombstone", "{job}'"),  # everything but the answer
+    ("after", "orchestrator.registry.marks:Marks.tombstone", "{job}'"),  # everything but the answer
     ("after", "orchestrator.consumer.loop:record", "'recorded'"),  # answered, and the batch still in its list
     ("before", "orchestrator.operations.finish:write_campaign", ""),
     ("after", "orchestrator.operations.finish:write_campaign", ""),  # the files are there, and nobody noted it
