@@ -1,20 +1,27 @@
-"""`kill -9` at each step of a job's way, one after the other: whoever dies, the job ends once, with its files, and nothing is left."""
+"""`kill -9` at each step of a job's way, one after the other: whoever dies, the job ends once, with its files, and nothing is left.
+
+At the end: that whatever is not so would be seen.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import cast
 
 import httpx
+import psycopg
 import pytest
 
 from orchestrator.registry.monitor import LEADER_KEY
 from shared.ids import job_id
-from tests.chaos.audit import audit, read_books
+from shared.protocol import keys
+from tests.chaos.audit import audit, processes_left, read_books
 from tests.chaos.client import LARGE, Client, recipe
-from tests.chaos.system import Part, System, eventually, system_in
+from tests.chaos.system import MARK, Part, System, eventually, system_in
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -184,3 +191,67 @@ def watch_dies(system: System, step: Step) -> None:
     arm(system.parts["watch"], step)
     dies(system.parts["watch"], step)
     system.redis.delete(LEADER_KEY)
+
+
+def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -> None:
+    """Each promise is broken by hand, for a job of its own, and the audit names it."""
+    campaign = submit(system, client, *range(20, 28))
+    left_as_it_must_be(system, client, campaign)
+    name = {number: job_id(campaign, number) for number in range(1, 9)}
+    with psycopg.connect(system.database_url.replace("+psycopg", ""), autocommit=True) as database:
+        database.execute("UPDATE jobs SET status = 'running' WHERE id = %s", [name[1]])
+        database.execute("DELETE FROM results WHERE job_id = %s", [name[2]])
+        again = "INSERT INTO events (at, job_id, attempt, kind, detail) SELECT at, job_id, attempt, kind, detail FROM events"
+        database.execute(again + " WHERE job_id = %s AND kind = 'complete'", [name[3]])
+        database.execute("UPDATE jobs SET status = 'failed' WHERE id = %s", [name[4]])
+        database.execute("UPDATE results SET attempt = 9 WHERE job_id = %s", [name[5]])
+        database.execute("UPDATE jobs SET worker_id = 'worker-unknown' WHERE id = %s", [name[8]])
+        database.execute("UPDATE campaigns SET reported_at = NULL WHERE id = %s", [campaign])
+    folder = system.outputs / campaign
+    (folder / "samples" / f"{name[6]}.npz").unlink()
+    (folder / "logs" / f"{name[7]}.log").write_text("")
+    (folder / ".results.csv.x.part").touch()
+    [table] = system.outputs.glob(f"{campaign}_*.csv")
+    table.write_bytes(b"".join(table.read_bytes().splitlines(keepends=True)[:-1]))
+    for key in (keys.claim(name[1]), keys.answers("worker-1"), "unacked:worker-1", keys.PREFIX + "taken:x", "cpu.onnx"):
+        system.redis.set(key, "left over")
+    spooled = system.state("worker-1") / "spool" / f"{name[1]}.1.json"
+    spooled.touch()
+    found = "\n".join(audit(system, client, campaign))
+    for problem in (
+        f"{name[1]} is running",
+        f"{name[2]} is complete with 0 results",
+        f"{name[3]} is complete, and its history says ['started', 'complete', 'complete']",
+        f"{name[4]} is failed without a reason",
+        f"{name[5]} is complete at attempt 1; its result is complete of attempt 9",
+        f"{name[8]} was run by worker-",
+        "the campaign counts {'complete': 8}, its rows are",
+        "the API says something else than the rows",
+        "its files were written at None",
+        f"{name[6]}.npz is missing",
+        f"{name[7]}.log has no line of attempt 1",
+        ".results.csv.x.part is left over",
+        f"{table.name} differs from results.csv",
+        f"{table.name} differs from what the API gives",
+        "the CSV has 7 rows",
+        f"Redis still has {keys.claim(name[1])}",
+        "Redis still has fleetmark:answers:worker-1",
+        "Redis still has unacked:worker-1",
+        "Redis still has fleetmark:taken:x",
+        "Redis still has cpu.onnx",
+        f"{spooled} is still in the spool",
+    ):
+        assert problem in found
+
+
+def test_whoever_ends_by_itself_or_outlives_the_end_is_seen(system: System, client: Client) -> None:
+    worker = system.parts["worker-1"]
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    worker.look()
+    assert worker.by_itself == [f"worker-1 ended by itself with -9: {worker.log}"]
+    system.stop()
+    assert processes_left(system) == []
+    with subprocess.Popen(["sleep", "60"], env={MARK: system.mark}) as orphan:
+        assert processes_left(system) == [f"process {orphan.pid} is left: sleep 60"]
+        orphan.kill()

@@ -33,7 +33,7 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 EXIT_WELL, EXIT_REFUSED = 0, 2
-REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0)  # an orchestrator that was restarted has its fleet back as soon
 CONTEST_RETRY_S = 1.0
 
 
