@@ -28,13 +28,14 @@ MAY_STAY = {
     keys.HEARTBEATS: "the registry",
     keys.EPOCH: "tells a Redis that lost its memory",
     keys.PREFIX + "worker:": "the registry: the state of a device",
+    keys.PREFIX + "faults:": "what a device did lately, should it flap",
     keys.PREFIX + "cancelled:": "the tombstone of an ended job, for as long as a message could name it",
     keys.PREFIX + "leader": "of the watch, for seconds",
     keys.PREFIX + "monitor": "the counters of the watch",
     keys.PREFIX + "consumers": "when each consumer last took a batch",
     "_kombu.binding": "Celery's control exchange",
 }
-EXPIRE = (keys.PREFIX + "cancelled:", keys.PREFIX + "leader")
+EXPIRE = (keys.PREFIX + "cancelled:", keys.PREFIX + "faults:", keys.PREFIX + "leader")
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def _rows(books: Books, worker_ids: set[str]) -> Iterator[str]:
         if job["ended_at"] is None:
             yield f"{name} has ended at no time"
         ends = [event for event in books.events[name] if event["kind"] in TERMINAL]
-        given_up = status == "failed" and not ends and job["error_kind"] == "lost"
-        if [event["kind"] for event in ends] != [status] and not given_up:
+        if [event["kind"] for event in ends] != [status]:
             yield f"{name} is {status}, and its history says {[event['kind'] for event in books.events[name]]}"
         if status == "complete" and (len(results) != 1 or job["error"]):
             yield f"{name} is complete with {len(results)} results and the error {job['error']!r}"

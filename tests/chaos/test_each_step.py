@@ -16,6 +16,7 @@ import httpx
 import psycopg
 import pytest
 
+from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT
 from orchestrator.registry.monitor import LEADER_KEY
 from shared.ids import job_id
 from shared.protocol import keys
@@ -76,8 +77,8 @@ def client(system: System) -> Client:
     return Client(system)
 
 
-def submit(system: System, client: Client, *inferences: int, max_attempts: int = 20) -> str:
-    return client.submit(recipe(system.folder, list(inferences), max_attempts=max_attempts), key=f"step-{next(_keys)}")
+def submit(system: System, client: Client, *inferences: int) -> str:
+    return client.submit(recipe(system.folder, list(inferences)), key=f"step-{next(_keys)}")
 
 
 def dies(part: Part, step: Step) -> None:
@@ -168,7 +169,9 @@ def test_a_job_given_up_by_a_watch_that_is_killed_before_redis_knows_leaves_noth
     watch, worker = system.parts["watch"], system.parts["worker-1"]
     watch.kill()
     worker.kill()
-    campaign = submit(system, client, 20, max_attempts=1)
+    campaign = submit(system, client, 20)
+    with psycopg.connect(system.database_url.replace("+psycopg", ""), autocommit=True) as database:
+        database.execute("UPDATE jobs SET losses = %s WHERE campaign_id = %s", [WORKERS_LOST_LIMIT - 1, campaign])
     worker_dies_measuring(system)
     watch_dies(system, ("before", "orchestrator.operations.recovery:after_cancel", "-job-1"))
     watch.start()
