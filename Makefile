@@ -9,10 +9,14 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 endif
 PYTEST_ARGS ?=
+SEEDS ?= 20
+FIRST ?= 1
+FAULTS ?= 25
+LENGTH ?= 25
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-all check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-all chaos check format docs bench requirements upgrade clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +41,9 @@ test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part o
 
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test
+
+chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=25 LENGTH=25, or PLAN=file
+	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH))
 
 check: setup ## lint, format, types, import contracts, locked requirements, generated docs
 	@$(BIN)/ruff check .

@@ -125,6 +125,8 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content, durable=durable)
     except FileExistsError:
+        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
+            leftover.unlink(missing_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         _fill(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=durable)
         part.replace(path)

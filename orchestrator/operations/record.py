@@ -141,9 +141,9 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
     if JobStatus(job.status) in TERMINAL:
         if outcome.rows.get(job.id, {}).get("attempt") == report.attempt:
             return RECORDED  # twice in one batch
+        outcome.ended_jobs.append(job.id)  # somebody ran it all the same: Redis may have lost its tombstone
         known = results.get(session, job.id)
         if known is not None and known.attempt == report.attempt and known.worker_id == report.worker_id:
-            outcome.ended_jobs.append(job.id)
             return RECORDED  # sent again because our answer was slow
         moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED

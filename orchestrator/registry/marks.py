@@ -34,6 +34,12 @@ class Marks:
             pipeline.delete(*(keys.claim(job_id) for job_id in ids))
             pipeline.execute()
 
+    def claimed(self) -> set[str]:
+        """The jobs that somebody has claimed and whose end nobody noted. Goes through all of Redis' keys, a thousand at a time."""
+        prefix = keys.claim("")
+        with self._link.answering():
+            return {str(key).removeprefix(prefix) for key in self._link.redis.scan_iter(match=f"{prefix}*", count=1_000)}
+
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
         by_worker: dict[str, dict[Any, Any]] = defaultdict(dict)

@@ -43,12 +43,14 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     """
     folder = outputs_dir / bundle.campaign_id
     (folder / "plots").mkdir(parents=True, exist_ok=True)
+    for leftover in (*folder.glob(".*.part"), *folder.glob("plots/.*.part")):  # of a writer that was killed
+        leftover.unlink(missing_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
     _replace(recipe, without_passwords(_recipe_text(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
-    with results.open("rb") as source, _whole_file(flat) as target:
+    with results.open("rb") as source, _whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
@@ -126,9 +128,13 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole, or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+def _whole_file(path: Path, parts: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is whole, or not at all.
+
+    Args:
+        parts: where it lies until then; beside its place if left out.
+    """
+    descriptor, name = tempfile.mkstemp(dir=parts or path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 OUTAGE_SHARE = 0.5  # this many of the workers silent at once is an outage, and nobody's fault
 OUTAGE_MIN = 4
+CLAIMS_EVERY_S = 60.0
 BEATS_MISSED = 2  # a worker's first beat without its job may have been made up before it took it
 
 
@@ -36,6 +37,7 @@ class Memory:
     unheld: dict[str, tuple[int, int]] = field(default_factory=dict)  # job -> attempt, its worker's beats when first missed
     short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
     outage_since: float | None = None
+    claims_seen_at: float | None = None
 
 
 def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
@@ -63,7 +65,7 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
         _condemn_silent(ctx, memory, workers, [workers[worker_id] for worker_id in silent if worker_id in workers], running, found)
         _requeue_unheld(ctx, memory, workers, running, found)
     _end_overdue(ctx, workers, running, found)
-    _stop_ended(ctx, workers, running, found)
+    _stop_ended(ctx, memory, workers, running, found)
     _send_again(ctx, memory, workers, found)
     while sent := top_up(ctx):  # until no queue has room: each turn looks anew which has the least to do
         found.jobs_dispatched += sent
@@ -187,15 +189,23 @@ def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:
     return worker is not None and worker.stage == WAITING_FOR_HOST and _holds(worker, job)
 
 
-def _stop_ended(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset."""
+def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+    """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset.
+
+    Now and then, and first of all as a new leader, also forget the claims of jobs whose end whoever wrote it into the
+    table did not live to note in Redis.
+    """
     at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
     doubtful = at_work - {job.id for job in running}
+    now = ctx.clock.monotonic()
+    if memory.claims_seen_at is None or now - memory.claims_seen_at >= CLAIMS_EVERY_S:
+        memory.claims_seen_at = now
+        doubtful |= ctx.registry.marks.claimed() - {job.id for job in running}
     if doubtful:
         with ctx.store.read() as session:
-            unfinished = jobs.unfinished_among(session, doubtful)
-        found.stops_repeated += len(doubtful - unfinished)
-        ctx.registry.marks.tombstone(doubtful - unfinished)
+            ended = doubtful - jobs.unfinished_among(session, doubtful)
+        found.stops_repeated += len(ended & at_work)
+        ctx.registry.marks.tombstone(ended)
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:

@@ -8,7 +8,7 @@ from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.sweep import CLAIMS_EVERY_S, Memory, sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts
@@ -132,3 +132,30 @@ def test_a_cancel_that_redis_was_away_for_stops_a_worker_whose_start_was_never_h
     assert sweep(ctx, Memory(), may_condemn=False).stops_repeated == 1
     held = [worker, INCARNATION, "busy", name, f'[["{name}", 1]]', "", "", ""]
     assert ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *held)[3:] == [name]
+
+
+def test_a_claim_whose_job_ended_while_redis_could_not_be_told_is_forgotten(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=2).campaign
+    ended, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)
+    cancel_job(ctx, ended)
+    ctx.registry.redis.delete(keys.cancelled(ended))  # as if it had died between the table and Redis
+    memory = Memory()
+    sweep(ctx, memory, may_condemn=False)
+    assert [claim(ctx, ended), claim(ctx, waits)] == ["claimed", "claimed"]
+    clock.advance(CLAIMS_EVERY_S)
+    sweep(ctx, memory, may_condemn=False)
+    assert ctx.registry.marks.claimed() == {waits}
+    assert claim(ctx, ended) == "cancelled"
+
+
+def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    record(ctx, [result(name)])
+    ctx.registry.redis.delete(keys.cancelled(name))  # Redis lost its memory
+    assert claim(ctx, name, worker_id="worker-b", incarnation="other") == "claimed"
+    record(ctx, [result(name, worker_id="worker-b")])
+    assert ctx.registry.marks.claimed() == set()

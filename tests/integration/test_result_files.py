@@ -73,3 +73,13 @@ def test_a_result_whose_files_cannot_be_kept_is_not_answered_until_they_can(ctx:
     record(ctx, [result(first)])
     assert answers(ctx) == {f"{first}/1": "recorded", f"{second}/1": "recorded"}
     assert obstacle.read_bytes() == b"raw samples"
+
+
+def test_what_a_killed_consumer_left_of_a_file_goes_when_the_result_comes_again(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    record(ctx, [result(name)])
+    samples = ctx.settings.outputs_dir / name.rpartition("-job-")[0] / "samples"
+    (samples / f".{name}.npz.0badcafe.part").write_bytes(b"raw sam")
+    record(ctx, [result(name)])
+    assert [path.name for path in samples.iterdir()] == [f"{name}.npz"]

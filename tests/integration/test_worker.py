@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from shared.capabilities import worker_queue
-from shared.protocol import keys
+from shared.protocol import keys, scripts
 from tests.integration.worker_process import Fleet, eventually, fleet_at, long_job, sleeping_job, tiny_job
 from tests.servers import free_port
-from worker.hardware.identity import known_udid
+from worker.hardware.identity import Identity, known_udid
 
 
 @pytest.fixture
@@ -108,12 +108,35 @@ def test_identity_survives_restarts_and_a_crash_is_back_at_once(fleet: Fleet) ->
     assert second.end() == 0
 
 
+def test_a_second_crash_before_the_first_one_is_noticed_is_back_without_a_hand(fleet: Fleet) -> None:
+    first = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="3")
+    worker_id = fleet.registered(first)
+    incarnation = fleet.state(worker_id)["incarnation"]
+    first.process.kill()
+    first.wait()
+    Identity.claim(first.state, "died before it could register").close()
+    third = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="3")
+    eventually(lambda: fleet.state(worker_id)["incarnation"] != incarnation, "it is back")
+    assert third.end() == 0
+
+
+def test_a_redis_that_came_back_without_the_last_it_was_told_ends_no_worker(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="2")
+    worker_id = fleet.registered(worker)
+    incarnation = fleet.state(worker_id)["incarnation"]
+    fleet.redis.hset(keys.worker(worker_id), "incarnation", "an earlier start")
+    eventually(lambda: fleet.state(worker_id)["incarnation"] == incarnation, "it is known again")
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    assert fleet.report("result", job.job_id).status == "complete"
+
+
 def test_a_cloned_disk_is_refused_with_the_ways_out(fleet: Fleet, tmp_path: Path) -> None:
-    original = fleet.start()
+    original = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="2")
     worker_id = fleet.registered(original)
     (tmp_path / "other").mkdir()
     shutil.copytree(original.state, tmp_path / "other" / "state")
-    clone = fleet.start(folder=tmp_path / "other")
+    clone = fleet.start(folder=tmp_path / "other", FLEETMARK_HEARTBEAT_TIMEOUT_S="2")
     assert clone.wait() == 2
     assert "identity.json" in clone.log()
     assert "Traceback" not in clone.log()
@@ -122,11 +145,17 @@ def test_a_cloned_disk_is_refused_with_the_ways_out(fleet: Fleet, tmp_path: Path
 
 
 def test_a_worker_whose_identity_is_taken_over_stops(fleet: Fleet) -> None:
-    worker = fleet.start()
+    worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="2")
     worker_id = fleet.registered(worker)
     fleet.redis.hset(keys.worker(worker_id), "incarnation", "another")
+
+    def ended() -> bool:
+        fleet.redis.eval(scripts.HEARTBEAT, 0, worker_id, "another", "", "", "[]", "", "", "")
+        return worker.process.poll() is not None
+
+    eventually(ended, "it sees that another one speaks for this device")
     assert worker.wait() == 2
-    assert "another process has registered as this device" in worker.log()
+    assert "is alive in another process" in worker.log()
     assert fleet.state(worker_id)["incarnation"] == "another"
     assert fleet.state(worker_id)["status"] == "active"  # the other one's, left alone
 

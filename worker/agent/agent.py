@@ -16,7 +16,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from shared.clock import Clock
-from shared.errors import Conflict, FleetmarkError, InvalidInput, Unavailable
+from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
 from shared.protocol.messages import Device
 from shared.workers import Registration
@@ -33,7 +33,8 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 EXIT_WELL, EXIT_REFUSED = 0, 2
-REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0)  # an orchestrator that was restarted has its fleet back as soon
+CONTEST_RETRY_S = 1.0
 
 
 class Agent:
@@ -53,6 +54,7 @@ class Agent:
         self._signals = 0
         self._refusal = ""  # why this worker must not go on
         self._renamed = False
+        self._contested_at: float | None = None  # monotonic; since when another process is said to be this device
         self._serving: Serving | None = None
 
     def run(self) -> int:
@@ -109,7 +111,7 @@ class Agent:
                 supervisor=self._supervisor,
                 clock=self._clock,
                 on_unknown=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # a default binds the id
-                on_conflict=self._lost_identity,
+                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # as above
             )
             serving.start()
             self._serving = serving
@@ -163,9 +165,13 @@ class Agent:
                     log.warning("%s; trying again until it answers", masked(error.detail))
                 self._stop.wait(REGISTER_RETRY_S[min(tries, len(REGISTER_RETRY_S) - 1)])
                 tries += 1
+            except IdentityInUse as error:
+                self._contested(error)
+                self._stop.wait(CONTEST_RETRY_S)
             except FleetmarkError as error:
                 self._refuse(error)
             else:
+                self._contested_at = None
                 offer = ", ".join(registration.capabilities)
                 log.info("%s as %s (%s): %s", registered.action, registered.worker_id, registration.device_name, offer)
                 return registered
@@ -184,14 +190,18 @@ class Agent:
             broker.close()
 
     def _register_again(self, registration: Registration, worker_id: str) -> None:
-        """After Redis lost its memory. Raises `Unavailable` when that has to be tried again."""
+        """After Redis lost its memory, or the last of it. Raises `Unavailable` when that has to be tried again."""
         try:
             registered = self._register_once(registration)
         except Unavailable:
             raise
+        except IdentityInUse as error:
+            self._contested(error)
+            return
         except FleetmarkError as error:
             self._refuse(error)
             return
+        self._contested_at = None
         if registered.worker_id != worker_id:
             log.warning("registered anew as %s; finishing what is in hand as %s first", registered.worker_id, worker_id)
             self._renamed = True
@@ -199,8 +209,19 @@ class Agent:
         elif self._serving is not None:
             self._serving.outbox.hurry()
 
-    def _lost_identity(self) -> None:
-        self._refuse(Conflict("another process has registered as this device, and speaks for it now"))
+    def _contested(self, error: IdentityInUse) -> None:
+        """Another process is said to speak for this device: refuse, but not before it has proved by a beat that it lives.
+
+        It may be one of ours that died a moment ago, and this one its second successor; or Redis came back without the
+        last it was told, and knows a predecessor.
+        """
+        now = self._clock.monotonic()
+        patience_s = self._settings.heartbeat_timeout_s + CONTEST_RETRY_S
+        if self._contested_at is None:
+            self._contested_at = now
+            log.warning("%s; looking for %g s whether it really lives", error.detail, patience_s)
+        elif now - self._contested_at > patience_s:
+            self._refuse(error)
 
     def _refuse(self, error: FleetmarkError) -> None:
         settings = self._settings

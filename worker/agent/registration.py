@@ -94,6 +94,6 @@ def register_in_redis(broker: Broker, redis_url: str, registration: Registration
 def explain_conflict(error: Conflict, state_dir: object, timeout_s: float) -> str:
     """The one message of a refused identity: what happened, and the ways out."""
     return (
-        f"{error.detail}. Two living workers cannot be one device. If this disk was cloned, delete {state_dir}/identity.json and start "
-        f"again; if the other worker is meant to be gone, stop it; if it crashed, start again after {timeout_s:g} s"
+        f"{error.detail}. Two living workers cannot be one device, and the other one was heard all through {timeout_s:g} s. If this disk "
+        f"was cloned, delete {state_dir}/identity.json and start again; if the other worker is meant to be gone, stop it"
     )

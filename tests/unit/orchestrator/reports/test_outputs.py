@@ -50,6 +50,15 @@ def test_a_campaign_leaves_every_file_and_nothing_half_written(tmp_path: Path) -
     assert paths[-1].read_bytes() == (tmp_path / CAMPAIGN / "results.csv").read_bytes()
 
 
+def test_what_a_killed_writer_left_goes_when_the_files_are_written_again(tmp_path: Path) -> None:
+    write_campaign(tmp_path, mixed())
+    litter = [tmp_path / CAMPAIGN / name for name in (".run.json.x1.part", ".name_results.csv.x2.part", "plots/.medians.png.x3.part")]
+    for path in litter:
+        path.write_text("half of i")
+    write_campaign(tmp_path, mixed())
+    assert list(tmp_path.rglob("*.part")) == []
+
+
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first = {path: path.read_bytes() for path in write_campaign(tmp_path, mixed())}
     assert {path: path.read_bytes() for path in write_campaign(tmp_path, mixed())} == first

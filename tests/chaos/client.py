@@ -1,0 +1,112 @@
+"""Somebody who submits a campaign and looks at it all the time, whatever goes wrong meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.chaos.system import System, eventually
+from worker.hardware.probe import PROBE_MODEL
+
+LARGE = 250_000  # inferences whose samples (380 kB) are too large for a message: they go by HTTP
+END_WITHIN_S = 180.0  # after the last fault: a consumer's batch comes back after 15 s, an unanswered result after 30 s
+TERMINAL = ("complete", "failed", "cancelled")
+
+
+def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any]:
+    """Short jobs, one for each number of inferences and seed: a real ONNX graph, in a fresh process each."""
+    model = folder / "tiny.onnx"
+    if not model.exists():
+        model.write_bytes(PROBE_MODEL)
+    return {
+        "name": "chaos",
+        "model": model.as_uri(),
+        "on": ["cpu.onnx"],
+        "repeats": 1,
+        "warmup": {"min_calls": 1, "min_s": 0.1},
+        "sweep": {"options.seed": list(range(seeds)), "inferences": inferences},
+        "retries": {"max_attempts": 20},  # it is chaos that kills the processes, not the job
+    }
+
+
+def short_jobs(folder: Path) -> dict[str, Any]:
+    """200 jobs; one in forty has large samples."""
+    return recipe(folder, [*range(20, 59), LARGE], seeds=5)
+
+
+class Client:
+    """Speaks HTTP and knows nothing else; what it must never see is in `problems`."""
+
+    def __init__(self, system: System) -> None:
+        self._address = system.address
+        self._closed = threading.Event()
+        self._seen_over = 0
+        self.problems: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, recipe: dict[str, Any], key: str) -> str:
+        """POST until it is accepted. One key, so however often it is sent, it is one campaign."""
+
+        def post() -> str | None:
+            answer = self._answered(httpx.post(f"{self._address}/api/campaigns", json=recipe, headers={"Idempotency-Key": key}, timeout=20))
+            return str(answer["campaign_id"]) if answer else None
+
+        return eventually(post, "the campaign is accepted")
+
+    def look_at(self, campaign_id: str) -> None:
+        """From now on, in a thread, until `close`."""
+        self._thread = threading.Thread(target=self._look_on, args=(campaign_id,))
+        self._thread.start()
+
+    def ended(self, campaign_id: str, patience_s: float = END_WITHIN_S) -> dict[str, Any]:
+        """The campaign, when it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            seen = self.get(f"/api/campaigns/{campaign_id}", jobs="false")
+            return seen if seen and seen["status"] != "running" else None
+
+        return eventually(look, f"{campaign_id} ends", patience_s)
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        """What it answers; nothing while it says that a part is away."""
+        return self._answered(httpx.get(f"{self._address}{path}", params=query, timeout=20))
+
+    def content(self, path: str) -> bytes:
+        """The body as it is."""
+        return httpx.get(f"{self._address}{path}", timeout=60).raise_for_status().content
+
+    def _answered(self, answer: httpx.Response) -> dict[str, Any]:
+        self.answers[str(answer.status_code)] += 1
+        if answer.is_success:
+            body: dict[str, Any] = answer.json()
+            return body
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or "Retry-After" not in answer.headers:
+            self.problems.append(f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text[:500]}")
+        return {}
+
+    def _look_on(self, campaign_id: str) -> None:
+        while not self._closed.wait(0.2):
+            try:
+                if seen := self.get(f"/api/campaigns/{campaign_id}", jobs="false"):
+                    self._check(seen["total_jobs"], seen["job_breakdown"])
+            except httpx.HTTPError as error:
+                self.answers[type(error).__name__] += 1
+
+    def _check(self, total: int, breakdown: dict[str, int]) -> None:
+        over = sum(breakdown[status] for status in TERMINAL)
+        if sum(breakdown.values()) != total:
+            self.problems.append(f"at {time.strftime('%X')} the counters do not add up to {total}: {breakdown}")
+        if over < self._seen_over:
+            self.problems.append(f"at {time.strftime('%X')} {over} jobs had ended, and {self._seen_over} before")
+        self._seen_over = max(over, self._seen_over)
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()

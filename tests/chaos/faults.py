@@ -1,0 +1,180 @@
+"""A plan carried out on a system: one thread for each target, which takes its faults one after the other."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import psutil
+import psycopg
+import redis
+
+from tests.chaos.plan import Fault, Plan
+from tests.chaos.system import Part, System
+
+RUNNER_WITHIN_S = 5.0  # a worker between two jobs has none
+SERVER_TRIES = 5  # PostgreSQL refuses while a process of the one before it is not quite gone
+
+
+class Chaos:
+    """Begins with `start`; `wait` returns when the last fault is over, and raises what went wrong in here."""
+
+    def __init__(self, system: System, plan: Plan) -> None:
+        self._system, self._plan = system, plan
+        self._called_off = threading.Event()
+        self._errors: list[Exception] = []
+        self.done: Counter[str] = Counter()  # faults by kind
+        self.missed: list[Fault] = []  # nobody was there to do it to
+        self._threads = [threading.Thread(target=self._go_through, args=(target,), name=target) for target in {f.target for f in plan}]
+        self._begin = 0.0
+
+    def start(self) -> None:
+        self._begin = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise ExceptionGroup("the plan could not be carried out", self._errors)
+
+    def call_off(self) -> None:
+        """Begin no further fault; the ones that are under way come to their end, so that nothing stays stopped."""
+        self._called_off.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _go_through(self, target: str) -> None:
+        try:
+            for fault in (fault for fault in self._plan if fault.target == target):
+                if self._called_off.wait(max(0.0, self._begin + fault.at_s - time.monotonic())):
+                    return
+                if self._act(fault):
+                    self.done[fault.kind] += 1
+                else:
+                    self.missed.append(fault)
+        except Exception as error:
+            self._errors.append(error)
+
+    def _act(self, fault: Fault) -> bool:
+        part, _, number = fault.target.partition("-")
+        if part == "redis":
+            return _to_redis(self._system, fault)
+        if part == "postgres":
+            return _to_postgres(self._system, fault)
+        if part in ("runner", "guard"):
+            return _to_measuring(self._system.workers[int(number) - 1], part, fault)
+        return _to_part(self._system.parts[fault.target], fault)
+
+
+def _to_part(part: Part, fault: Fault) -> bool:
+    if fault.kind == "stop":
+        part.send(signal.SIGSTOP)
+        time.sleep(fault.lasts_s)
+        part.send(signal.SIGCONT)
+        return True
+    if fault.kind == "kill":
+        part.kill()
+        time.sleep(fault.lasts_s)
+    else:
+        part.terminate(fault.lasts_s)
+    part.start()
+    return True
+
+
+def _to_measuring(worker: Part, which: str, fault: Fault) -> bool:
+    until = time.monotonic() + RUNNER_WITHIN_S
+    while time.monotonic() < until:
+        for process in _measuring(worker, which):
+            with suppress(psutil.Error):  # it ended a moment ago: the next one, then
+                process.send_signal(signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)
+                if fault.kind == "stop":
+                    time.sleep(fault.lasts_s)
+                    with suppress(psutil.Error):  # killed meanwhile, by its worker or the plan
+                        process.send_signal(signal.SIGCONT)
+                return True
+        time.sleep(0.005)
+    return False
+
+
+def _measuring(worker: Part, which: str) -> list[psutil.Process]:
+    """A worker's guard, or the process that measures at this moment: the guard's child."""
+    if not worker.alive:
+        return []
+    with suppress(psutil.Error):
+        guards = [child for child in psutil.Process(worker.pid).children() if "worker.runner" in " ".join(child.cmdline())]
+        return guards if which == "guard" else [runner for guard in guards for runner in guard.children()]
+    return []
+
+
+def _to_redis(system: System, fault: Fault) -> bool:
+    server = system.redis_server
+    assert server.process is not None
+    if fault.kind == "cut":
+        for pause_s in (fault.lasts_s, 0):
+            with suppress(redis.ConnectionError):  # it closes this one, too
+                system.redis.client_kill_filter(_type="normal", skipme=False)
+            with suppress(redis.ConnectionError):
+                system.redis.client_kill_filter(_type="pubsub", skipme=False)
+            time.sleep(pause_s)
+    elif fault.kind == "stop":
+        _stop([psutil.Process(server.process.pid)], fault.lasts_s)
+    else:
+        server.stop(signal.SIGKILL)
+        if fault.kind == "wipe":
+            shutil.rmtree(server.folder / "appendonlydir")
+        time.sleep(fault.lasts_s)
+        _until_it_starts(server.start)
+    return True
+
+
+def _to_postgres(system: System, fault: Fault) -> bool:
+    server = system.postgres
+    assert server.process is not None
+    main = psutil.Process(server.process.pid)
+    family = [main, *main.children(recursive=True)]
+    if fault.kind == "cut":
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        for pause_s in (fault.lasts_s, 0):
+            with psycopg.connect(system.database_url.replace("+psycopg", ""), autocommit=True) as connection:
+                connection.execute(others)
+            time.sleep(pause_s)
+    elif fault.kind == "stop":
+        _stop(family, fault.lasts_s)
+    else:
+        if fault.kind == "kill":  # all of it, as when the machine's power goes
+            for process in family:
+                with suppress(psutil.Error):
+                    process.kill()
+        server.stop(signal.SIGQUIT)
+        psutil.wait_procs(family, timeout=10)
+        time.sleep(fault.lasts_s)
+        _until_it_starts(server.start)
+    return True
+
+
+def _stop(processes: Iterable[psutil.Process], lasts_s: float) -> None:
+    stopped = list(processes)
+    for number, pause_s in ((signal.SIGSTOP, lasts_s), (signal.SIGCONT, 0)):
+        for process in stopped:
+            with suppress(psutil.Error):  # one of a server's many has ended
+                process.send_signal(number)
+        time.sleep(pause_s)
+
+
+def _until_it_starts(start: Callable[[], None]) -> None:
+    for tries_left in reversed(range(SERVER_TRIES)):
+        try:
+            start()
+        except (psycopg.OperationalError, redis.RedisError):
+            if not tries_left:
+                raise
+            time.sleep(0.5)
+        else:
+            return

@@ -1,0 +1,109 @@
+"""What goes wrong, when and for how long: a plan is drawn from a seed, printed, and can be written by hand.
+
+    # seconds  what      whom        for seconds
+    0.84       kill      worker-2    1.3
+    2.10       stop      redis       2.4
+
+What each kind of fault does:
+
+    kill       SIGKILL; started again after that time. A runner and a guard are their worker's to replace.
+    stop       SIGSTOP; SIGCONT after that time.
+    terminate  SIGTERM; killed if it is still there after that time, as a service manager does; then started again.
+    wipe       SIGKILL, its file deleted; started empty after that time.
+    quit       PostgreSQL's immediate shutdown; started again after that time.
+    cut        every connection closed by the server, at once, and again at the end of that time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+WORKERS = 3
+PROCESS = ("kill", "stop", "terminate")
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "worker": PROCESS,
+    "runner": ("kill", "stop"),
+    "guard": ("kill", "stop"),
+    "api": PROCESS,
+    "consumer": PROCESS,
+    "watch": PROCESS,
+    "redis": ("kill", "stop", "wipe", "cut"),
+    "postgres": ("kill", "stop", "quit", "cut"),
+}
+EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds)
+NUMBERED = ("worker", "runner", "guard")  # there is one of each on every device
+TARGETS = tuple(f"{part}-{number}" for part in NUMBERED for number in range(1, WORKERS + 1)) + tuple(
+    part for part in KINDS if part not in NUMBERED
+)
+
+# Seconds, drawn evenly between the two. A heartbeat times out after 3 s here, so a stop may be one or not.
+LASTS: Mapping[str, tuple[float, float]] = {
+    "kill": (0.1, 2.0),
+    "stop": (0.3, 5.0),
+    "terminate": (2.0, 8.0),
+    "wipe": (0.1, 2.0),
+    "quit": (0.1, 2.0),
+    "cut": (0.1, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong, `at_s` seconds after the plan began. One on the same target waits until this one is over."""
+
+    at_s: float
+    kind: str
+    target: str
+    lasts_s: float
+
+    def __str__(self) -> str:
+        return f"{self.at_s:<10.2f} {self.kind:<9} {self.target:<11} {self.lasts_s:.1f}"
+
+
+Plan = tuple[Fault, ...]
+
+
+def draw(seed: int, faults: int = 25, length_s: float = 25.0) -> Plan:
+    """The plan of a seed: the same for ever. None of `EACH` comes twice before all have come once."""
+    chance = random.Random(seed)
+    drawn: list[tuple[str, str]] = []
+    while len(drawn) < faults:
+        drawn += chance.sample(EACH, len(EACH))
+    times = sorted(round(chance.uniform(0, length_s), 2) for _ in range(faults))
+    plan = []
+    for at_s, (kind, part) in zip(times, drawn, strict=False):
+        target = f"{part}-{chance.randint(1, WORKERS)}" if part in NUMBERED else part
+        plan.append(Fault(at_s, kind, target, round(chance.uniform(*LASTS[kind]), 1)))
+    return tuple(plan)
+
+
+def written(plan: Plan) -> str:
+    return "\n".join(map(str, plan)) + "\n"
+
+
+def read(text: str) -> Plan:
+    """A plan as `written` writes it; empty lines and what follows a `#` are left out.
+
+    Raises:
+        ValueError: a line is no fault; the message names it and says what is known.
+    """
+    lines = ((number, line.partition("#")[0].split()) for number, line in enumerate(text.splitlines(), start=1))
+    return tuple(sorted((_fault(number, words) for number, words in lines if words), key=lambda fault: fault.at_s))
+
+
+def _fault(number: int, words: list[str]) -> Fault:
+    try:
+        at_s, kind, target, lasts_s = words
+        fault = Fault(float(at_s), kind, target, float(lasts_s))
+    except ValueError as error:
+        raise ValueError(
+            f"line {number}, {' '.join(words)!r}: a fault is four words, seconds, what, whom and for how many seconds"
+        ) from error
+    if target not in TARGETS:
+        raise ValueError(f"line {number}: there is no {target!r}; there are {', '.join(TARGETS)}")
+    known = KINDS[target.partition("-")[0]]
+    if kind not in known:
+        raise ValueError(f"line {number}: {target} knows no {kind!r}; it knows {', '.join(known)}")
+    return fault

@@ -1,0 +1,196 @@
+"""The whole system as in production: each part a process of its own, Redis with its file, PostgreSQL, three devices."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import psutil
+import redis
+
+from tests.chaos.plan import WORKERS
+from tests.servers import PostgresServer, RedisServer, free_port, server_folder
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+MARK = "TESTED_BY"  # in the environment of everything that is started, and so of whatever that starts
+PATIENCE_S = 120.0  # a bound against hanging, not a measure: the machine may be busy
+BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "SWEEP_S": "0.5", "REDISPATCH_AFTER_S": "5"}
+BEATS |= {"QUARANTINE_AFTER": "1000"}  # it is chaos that flaps, not the devices: all three stay in it
+
+
+def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
+    """The first true answer of `look`, which may fail while a part is away."""
+    until = time.monotonic() + patience_s
+    reason: Exception | None = None
+    while time.monotonic() < until:
+        try:
+            if found := look():
+                return found
+        except (httpx.HTTPError, redis.RedisError) as error:
+            reason = error
+        time.sleep(0.05)
+    raise AssertionError(f"not within {patience_s:g} s: {what}") from reason
+
+
+class Part:
+    """One process of the product, which can be ended and started again; each start has a log of its own."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], logs: Path) -> None:
+        self.name, self.command = name, command
+        self._environment, self._logs = environment, logs
+        self._starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = logs / f"{name}.log"
+        self.by_itself: list[str] = []  # every end that nobody asked for
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *launcher: str) -> None:
+        """Start it, by `launcher` where one is given (see `dying.py`)."""
+        self._starts += 1
+        self.log = self._logs / f"{self.name}-{self._starts}.log"
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", *launcher, *self.command]
+            self._process = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def look(self) -> None:
+        """Note it if the process has ended by itself."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self.by_itself.append(f"{self.name} ended by itself with {code}: {self.log}")
+            self._process = None
+
+    def send(self, number: int) -> None:
+        self.look()
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.look()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def terminate(self, patience_s: float) -> None:
+        """SIGTERM; SIGKILL if it is still there after `patience_s`."""
+        self.send(signal.SIGTERM)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(patience_s)
+                if code not in (0, -signal.SIGTERM):  # the second: before it had its handlers, or passed on when it was done
+                    self.by_itself.append(f"{self.name} ended with {code} on SIGTERM: {self.log}")
+                self._process = None
+            self.kill()
+
+    def died(self) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self._process is not None
+        code = self._process.wait(PATIENCE_S)
+        self._process = None
+        return code
+
+
+class System:
+    """Everything, in one folder; `close` leaves nothing of it but the folder."""
+
+    def __init__(self, folder: Path, redis_server: RedisServer, postgres: PostgresServer) -> None:
+        self.folder, self.redis_server, self.postgres = folder, redis_server, postgres
+        self.outputs = folder / "outputs"
+        self.address = f"http://127.0.0.1:{free_port()}"
+        self.database_url = postgres.create_database(f"chaos_{secrets.token_hex(4)}")
+        self.redis: redis.Redis = redis.Redis.from_url(redis_server.url, decode_responses=True)
+        self.mark = secrets.token_hex(8)
+        logs = folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        places = {"REDIS_URL": redis_server.url, "DATABASE_URL": self.database_url, "OUTPUTS_DIR": str(self.outputs)}
+        places |= {"MODELS_DIR": str(folder / "models"), "RECIPES_DIR": str(folder / "recipes")}
+        self._common = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
+        self._common |= {MARK: self.mark, **{f"FLEETMARK_{name}": value for name, value in (places | BEATS).items()}}
+        serve = ["orchestrator.cli", "serve", "--only-api", "--port", self.address.rpartition(":")[2]]
+        self.api = Part("api", serve, self._common, logs)
+        self.consumer = Part("consumer", ["orchestrator.cli", "consumer"], self._common, logs)
+        self.watch = Part("watch", ["orchestrator.cli", "watch"], self._common, logs)
+        self.workers = [self._worker(number) for number in range(1, WORKERS + 1)]
+        self.parts = {part.name: part for part in (self.api, self.consumer, self.watch, *self.workers)}
+
+    def _worker(self, number: int) -> Part:
+        """A device of its own: state, cache and lock are files of no other, so that three measure at once."""
+        name = f"worker-{number}"
+        own = {"STATE_DIR": self.state(name), "CACHE_DIR": self.folder / name / "cache", "LOCK_FILE": self.folder / name / "measure.lock"}
+        environment = self._common | {f"FLEETMARK_WORKER_{key}": str(value) for key, value in own.items()}
+        environment |= {"FLEETMARK_HOST": self.address, "FLEETMARK_WORKER_NAME": name, "FLEETMARK_WORKER_PORT": "0"}
+        del environment["FLEETMARK_REDIS_URL"]  # one address is all a worker needs
+        (self.folder / name).mkdir(exist_ok=True)
+        return Part(name, ["worker.cli", "start"], environment, self.folder / "logs")
+
+    def state(self, worker: str) -> Path:
+        return self.folder / worker / "state"
+
+    def start(self, *names: str) -> None:
+        """Bring the database up to date, then start these parts, or all, and wait until each can be used."""
+        wanted = [self.parts[name] for name in names] or list(self.parts.values())
+        subprocess.run([sys.executable, "-m", "orchestrator.cli", "migrate"], env=self._common, cwd=ROOT, check=True, capture_output=True)
+        for part in sorted(wanted, key=lambda part: part is not self.api):
+            part.start()
+            if part is self.api:
+                eventually(lambda: httpx.get(f"{self.address}/api/health").is_success, f"the API answers: {part.log}")
+        devices = sum(part in wanted for part in self.workers)
+        eventually(lambda: httpx.get(f"{self.address}/api/health/workers").json()["healthy"] >= devices, "every worker has registered")
+
+    def family(self) -> list[psutil.Process]:
+        """Every living process that was started by this system, servers not included."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        """In order: workers first, so that what they hand back is heard."""
+        for part in (*self.workers, self.consumer, self.watch, self.api):
+            part.terminate(PATIENCE_S)
+
+    def close(self) -> None:
+        """Whatever is left is killed."""
+        for part in self.parts.values():
+            part.kill()
+        for process in self.family():
+            with suppress(psutil.Error):
+                process.kill()
+        self.redis.close()
+
+
+@contextmanager
+def system_in(folder: Path) -> Iterator[System]:
+    """A system that has not started, on real servers that have."""
+    with server_folder() as redis_folder, server_folder() as postgres_folder:
+        redis_server, postgres = RedisServer(redis_folder), PostgresServer(postgres_folder)
+        redis_server.start()
+        try:
+            postgres.start()
+            system = System(folder, redis_server, postgres)
+            try:
+                yield system
+            finally:
+                system.close()
+        finally:
+            redis_server.stop()
+            postgres.stop()
