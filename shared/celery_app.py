@@ -36,9 +36,12 @@ def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: st
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "priority_steps": PRIORITY_STEPS,
         "queue_order_strategy": "priority",
+        # A connection may die without a word (a cable, a firewall that forgets): a publish gives it up after the timeout, which
+        # a result of 700 kB over 600 kbit/s must fit into; a queue reader after a second and once or twice the interval.
+        "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": 5,
     }
     if worker_id:
         transport |= {

@@ -41,6 +41,11 @@ def job_id(campaign_id: str, number: int) -> str:
     return f"{campaign_id}-job-{number}"
 
 
+def campaign_of(job_id: str) -> str:
+    """The id of a job's campaign."""
+    return job_id.rpartition("-job-")[0]
+
+
 def new_worker_id() -> str:
     return f"worker-{_base32(secrets.randbits(60), 12)}"
 

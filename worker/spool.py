@@ -3,13 +3,15 @@
     <job_id>.<attempt>.json               the Result message
     <job_id>.<attempt>.<artifact>         an artifact too large to travel inside it (`samples.npz`, `log.jsonl`)
 
-A file is whole or not there. What is found at start is sent again: that is how a result outlives the process.
+A file is whole or not there. What is found at start is sent again: that is how a result outlives the process. A result that
+a full disk does not take is held in memory in its place, until it is answered or the disk takes it after all.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -21,19 +23,21 @@ from worker.durable import write_durably
 
 log = logging.getLogger(__name__)
 
+SOON_S = 5.0  # after a try that failed: nothing is on its way
 FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or two
 LAST_RESEND_S = 600.0
+MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
 
 Key = tuple[str, int]  # job id, attempt
 
 
 @dataclass
 class Entry:
-    """One result waiting for its answer. `due` is in monotonic seconds, when it is sent again."""
+    """One result waiting for its answer. `due` is in monotonic seconds, when it is sent again; `path` is None in memory."""
 
     result: Result
-    path: Path
-    attachments: dict[str, Path] = field(default_factory=dict)
+    path: Path | None
+    attachments: dict[str, Path | bytes] = field(default_factory=dict)
     due: float = 0.0
     wait_s: float = FIRST_RESEND_S
 
@@ -45,6 +49,10 @@ class Entry:
         """Put the next sending off: 30 s, then twice as long each time, up to 10 minutes."""
         self.due = now + self.wait_s
         self.wait_s = min(self.wait_s * 2, LAST_RESEND_S)
+
+    def failed(self, now: float) -> None:
+        """It was not sent after all."""
+        self.due = now + SOON_S
 
     def hurry(self) -> None:
         """Send again at once, and start over with the waiting."""
@@ -76,14 +84,49 @@ class Spool:
                 path.replace(aside)
                 log.error("%s is no result this version can read (%s); kept as %s", path, error.errors()[0]["msg"], aside.name)  # noqa: TRY400 - the cause is in the text
                 continue
-            attachments = {name: path.with_suffix(f".{name}") for name, artifact in result.artifacts.items() if artifact.inline is None}
+            attachments: dict[str, Path | bytes] = {
+                name: path.with_suffix(f".{name}") for name, artifact in result.artifacts.items() if artifact.inline is None
+            }
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
-        kept = {path for entry in self._entries.values() for path in entry.attachments.values()}
+        kept = {path for entry in self._entries.values() for path in entry.attachments.values() if isinstance(path, Path)}
         for litter in set(self._folder.glob("*.samples.npz")) | set(self._folder.glob("*.log.jsonl")):
             if litter not in kept:  # the process died between an attachment and its message
                 litter.unlink(missing_ok=True)
 
-    def write(self, result: Result, attachments: dict[str, bytes]) -> Entry:
+    def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
+        """Keep a result until it is answered: on disk, or in memory if the disk takes nothing; None if there is no room there."""
+        try:
+            return self.write(result, attachments)
+        except OSError as error:
+            size = _weight(result, attachments)
+            with self._lock:
+                held = sum(_weight(entry.result, entry.attachments) for entry in self._entries.values() if entry.path is None)
+                if held + size > MEMORY_BYTES:
+                    log.error("the result of %s could not be kept, on disk (%s) or in memory: free some space", result.job_id, error)  # noqa: TRY400 - the cause is in the text
+                    return None
+                entry = Entry(result, None, dict(attachments), due=math.inf)
+                self._entries[entry.key] = entry
+            log.error(  # noqa: TRY400 - the cause is in the text
+                "the result of %s could not be kept on disk (%s): it is held in memory until it is answered, and is lost if this "
+                "process ends before; free some space",
+                result.job_id,
+                error,
+            )
+            return entry
+
+    def settle(self, entry: Entry) -> Entry:
+        """Write a result that is held in memory to the disk, if that takes it by now; the entry that stands for it then."""
+        if entry.path is not None:
+            return entry
+        try:
+            settled = self.write(entry.result, {name: content for name, content in entry.attachments.items() if isinstance(content, bytes)})
+        except OSError as error:
+            log.debug("%s stays in memory: %s", entry.result.job_id, error)
+            return entry
+        settled.due, settled.wait_s = entry.due, entry.wait_s
+        return settled
+
+    def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:
         """Keep a result until it is answered; attachments first, so that a message on disk never lacks its files.
 
         Raises:
@@ -99,7 +142,7 @@ class Spool:
             for written in paths.values():
                 written.unlink(missing_ok=True)
             raise
-        entry = Entry(result, path, paths, due=math.inf)  # the writer sends it first, and says when
+        entry = Entry(result, path, dict(paths), due=math.inf)  # the writer sends it first, and says when
         with self._lock:
             self._entries[entry.key] = entry
         return entry
@@ -125,8 +168,15 @@ class Spool:
         """The orchestrator has it, or wants none of it: the files go."""
         with self._lock:
             entry = self._entries.pop(key, None)
-        if entry is not None:
+        if entry is not None and entry.path is not None:
             # The message first: attachments without a message are litter, a message without its attachments a loss.
             entry.path.unlink(missing_ok=True)
             for attachment in entry.attachments.values():
-                attachment.unlink(missing_ok=True)
+                if isinstance(attachment, Path):
+                    attachment.unlink(missing_ok=True)
+
+
+def _weight(result: Result, attachments: Mapping[str, Path | bytes]) -> int:
+    """What a result takes in memory, roughly, in bytes."""
+    inline = sum(len(artifact.inline) for artifact in result.artifacts.values() if artifact.inline is not None)
+    return inline + sum(len(content) for content in attachments.values() if isinstance(content, bytes))

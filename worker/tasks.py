@@ -19,10 +19,11 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.jobs import MAX_TIMEOUT_S
 from shared.masking import masked
-from shared.protocol.messages import Artifact, Assignment, Device, HandBack, Result, Started
+from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, HandBack, Result, Started
 from worker.activity import Activity, Key
 from worker.assignments import Unreadable, named_by, read_assignment
-from worker.spool import Entry, Spool
+from worker.job_log import JobLog, Journals
+from worker.spool import Spool
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
@@ -46,7 +47,7 @@ class Quarantined(NotNow):
 class SupervisorPort(Protocol):
     """The part of `worker.supervisor.Supervisor` that a task needs."""
 
-    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None]) -> Outcome: ...
+    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome: ...
 
     def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
 
@@ -65,7 +66,7 @@ class BrokerPort(Protocol):
 class OutboxPort(Protocol):
     """The way to the orchestrator."""
 
-    def tell(self, message: Started | HandBack) -> None:
+    def tell(self, message: Started | HandBack | AttemptLog) -> None:
         """Send, at most once.
 
         Raises:
@@ -101,6 +102,7 @@ class JobTask:
         broker: BrokerPort,
         outbox: OutboxPort,
         spool: Spool,
+        journals: Journals,
         activity: Activity,
         clock: Clock,
         inline_everything: bool = False,
@@ -111,7 +113,7 @@ class JobTask:
         """
         self.author = author
         self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
-        self._spool, self._activity, self._clock = spool, activity, clock
+        self._spool, self._journals, self._activity, self._clock = spool, journals, activity, clock
         self._inline_bytes = None if inline_everything else INLINE_BYTES
         self._finished: deque[Key] = deque(maxlen=REMEMBERED)
 
@@ -198,23 +200,26 @@ class JobTask:
         log.info(
             "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability
         )
+        key = (assignment.job_id, assignment.attempt)
+        job_log = JobLog(key, self._clock, self.author.worker_id, self._journals.begin(key))
         outcome: Outcome | None = None
         failure = ""
         try:
-            outcome = self._supervisor.run(assignment, self._activity.stage)
+            outcome = self._supervisor.run(assignment, self._activity.stage, job_log)
         except Exception as error:
             log.exception("the supervisor failed in %s", assignment.job_id)
             failure = f"the worker itself failed: {type(error).__name__}: {error}"
+            job_log.add("error", "infrastructure", failure)
         if outcome is not None and outcome.status == "handed_back":
-            return self._hand_back(assignment, outcome, speaker)
+            return self._hand_back(assignment, outcome, speaker, job_log)
         self._activity.clean_up()
-        result, attachments = self._result(assignment, outcome, failure, started_at)
+        result, attachments = self._result(assignment, outcome, failure, started_at, job_log)
         self._send(result, attachments)
-        self._finished.append((result.job_id, result.attempt))
+        self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
         return result.status
 
-    def _hand_back(self, assignment: Assignment, outcome: Outcome, speaker: dict[str, str]) -> str:
+    def _hand_back(self, assignment: Assignment, outcome: Outcome, speaker: dict[str, str], job_log: JobLog) -> str:
         """Release first: whoever reads the message may claim the job the moment it is out."""
         try:
             self._broker.release(assignment.job_id, assignment.attempt)
@@ -222,21 +227,30 @@ class JobTask:
             log.warning("the claim of %s could not be released (%s); the watch will find the job", assignment.job_id, error)
         reason = outcome.error or "the worker is stopping"
         self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **speaker))
+        key = (assignment.job_id, assignment.attempt)
+        if self._tell(log_message(key, job_log.to_jsonl(), self.author.worker_id)):
+            self._journals.done(key)
+        else:
+            self._journals.leave(key)
         log.info("attempt %d of %s handed back: %s", assignment.attempt, assignment.job_id, reason)
         return "handed back"
 
-    def _tell(self, message: Started | HandBack) -> None:
+    def _tell(self, message: Started | HandBack | AttemptLog) -> bool:
         try:
             self._outbox.tell(message)
         except Unavailable as error:
             # Not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
+            return False
+        return True
 
-    def _result(self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float) -> tuple[Result, dict[str, bytes]]:
+    def _result(
+        self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float, job_log: JobLog
+    ) -> tuple[Result, dict[str, bytes]]:
         status: Literal["complete", "failed", "cancelled"] = "failed"
         if outcome is not None and outcome.status != "handed_back":
             status = outcome.status
-        files = {} if outcome is None else {"samples.npz": outcome.samples_npz, "log.jsonl": outcome.log_jsonl}
+        files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
         artifacts: dict[str, Artifact] = {}
         attachments: dict[str, bytes] = {}
         for name, content in files.items():
@@ -273,18 +287,21 @@ class JobTask:
         return result, attachments
 
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
-        files: Mapping[str, Path | bytes] = attachments
-        entry: Entry | None = None
+        entry = self._spool.keep(result, attachments)  # the measurement stands, so it is sent whether or not it could be kept
+        self._journals.done((result.job_id, result.attempt))  # its log travels with it
         try:
-            entry = self._spool.write(result, attachments)
-            files = dict(entry.attachments)
-        except OSError as error:
-            # The measurement stands, so it is sent; only its way through a crash is lost, and that is said.
-            log.error("the result of %s could not be kept on disk (%s): sent without; free some space", result.job_id, error)  # noqa: TRY400
-        try:
-            self._outbox.deliver(result, files)
+            self._outbox.deliver(result, entry.attachments if entry is not None else attachments)
         except Unavailable as error:
-            kept = "kept in the spool, sent again later" if entry else "LOST; the job will run again"
+            kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
             log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
+            if entry is not None:
+                entry.failed(self._clock.monotonic())
+            return
         if entry is not None:
             entry.sent(self._clock.monotonic())
+
+
+def log_message(key: Key, lines: bytes, worker_id: str) -> AttemptLog:
+    """The log of an attempt that has no result to travel with."""
+    artifact = Artifact(sha256=hashlib.sha256(lines).hexdigest(), size=len(lines), inline=base64.b64encode(lines).decode())
+    return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=artifact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any
 
@@ -18,10 +19,12 @@ from orchestrator.api.access import HEADER, request_id
 from orchestrator.api.headers import SAFE
 from shared.errors import FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
 from shared.masking import without_passwords
+from shared.protocol.outage import is_away
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # full, over quota, read-only
 _MEANINGS = {
     400: "The request cannot be read.",
     401: "A token is needed, and the call carries none, or none that counts.",
@@ -32,7 +35,7 @@ _MEANINGS = {
     413: "The body is larger than the limit.",
     422: "Something in the request is not valid; `fields` says what.",
     429: "Too many wrong tokens from this address; `Retry-After` says when to try again.",
-    503: "Redis or the database does not answer; try again.",
+    503: "Redis or the database does not answer, or a disk is full; try again.",
 }
 
 
@@ -82,8 +85,8 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(FleetmarkError, _fleetmark)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    for away in (redis.ConnectionError, redis.TimeoutError):
-        app.add_exception_handler(away, _redis_away)
+    app.add_exception_handler(redis.RedisError, _redis)
+    app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -123,8 +126,21 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
-def _redis_away(_: Request, error: Exception) -> JSONResponse:
-    return answer(Unavailable(f"Redis does not answer: {error}; try again in a moment"))
+def _redis(request: Request, error: Exception) -> JSONResponse:
+    """An error of Redis that the registry did not name."""
+    assert isinstance(error, redis.RedisError)
+    if is_away(error):
+        return answer(Unavailable(f"Redis does not answer: {error}; try again in a moment"))
+    return _unexpected(request, error)
+
+
+def _disk(request: Request, error: Exception) -> JSONResponse:
+    """A disk that takes nothing more is nobody's mistake; which folder it is stays in the log."""
+    assert isinstance(error, OSError)
+    if error.errno not in NO_ROOM:
+        return _unexpected(request, error)
+    log.error("%s %s: %s, request %s", request.method, request.url.path, error, request_id.get())
+    return answer(Unavailable(f"the orchestrator cannot store this ({error.strerror}): free some space there, then send it again"))
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:

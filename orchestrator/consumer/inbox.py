@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.capabilities import RESULTS_QUEUE
-from shared.errors import Unavailable
 from shared.ids import new_incarnation
 from shared.protocol import keys
+from shared.protocol.outage import answering, once_more
 
 CONSUMERS = keys.PREFIX + "consumers"  # sorted set: consumer by the time of its last take, ms
 DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
@@ -56,7 +53,7 @@ class Inbox:
         self._name = new_incarnation()
         self._prefix = keys.PREFIX + "taken:"
         self._redis: redis.Redis = redis.Redis.from_url(
-            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), decode_responses=True
+            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=once_more(), decode_responses=True
         )
         self._take = self._redis.register_script(_TAKE)
 
@@ -112,9 +109,5 @@ def _body(message: str) -> str:
         return message
 
 
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
-        raise Unavailable(f"the results queue does not answer: {error}") from error
+def _answering() -> AbstractContextManager[None]:
+    return answering("the results queue")

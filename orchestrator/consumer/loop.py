@@ -16,15 +16,13 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from shared.errors import IllegalTransition, Unavailable
 from shared.protocol.letters import problems
-from shared.protocol.messages import REPORT, HandBack, Result, Started
+from shared.protocol.messages import REPORT, Report
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 IDLE_S = 1.0  # how soon a stop is noticed
 BACKOFF_S = 1.0
-
-Report = Started | HandBack | Result
 
 
 class ResultsConsumer:

@@ -10,18 +10,16 @@ import base64
 import json
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from orchestrator.dispatch.base import Dispatch
 from shared.celery_app import PRIORITY_STEPS, broker_priority, make_celery_app
-from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME, Assignment
+from shared.protocol.outage import answering, once_more
 
 PIPELINE = 1_000
 SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and its priority step
@@ -34,7 +32,7 @@ class CeleryQueue:
     def __init__(self, broker_url: str) -> None:
         self.app = make_celery_app(broker_url)
         self._redis: redis.Redis = redis.Redis.from_url(
-            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=15
+            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=once_more(), health_check_interval=15
         )
         self._origin = f"orchestrator@{socket.gethostname()}"
 
@@ -125,9 +123,5 @@ def _list_of(queue: str, priority: int) -> str:
     return f"{queue}{SEPARATOR}{step}" if step else queue
 
 
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
-        raise Unavailable(f"the broker does not answer: {error}; try again in a moment") from error
+def _answering() -> AbstractContextManager[None]:
+    return answering("the broker")

@@ -15,7 +15,8 @@ import secrets
 from pathlib import Path
 
 from orchestrator.operations.context import Context
-from shared.protocol.messages import Artifact, Result
+from shared.ids import campaign_of
+from shared.protocol.messages import Artifact, AttemptLog, JobMessage, Result
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,9 @@ def keep_artifacts(ctx: Context, report: Result) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    folder = ctx.settings.outputs_dir / _campaign_of(report)
+    folder = ctx.settings.outputs_dir / campaign_of(report.job_id)
     samples = folder / "samples" / f"{report.job_id}.npz"
-    lines = folder / "logs" / f"{report.job_id}.log"
-    for name, target in ((SAMPLES, samples), (LOG, lines)):
+    for name, target in ((SAMPLES, samples), (LOG, _log_path(ctx, report))):
         artifact = report.artifacts.get(name)
         if artifact is None:
             continue
@@ -46,8 +46,7 @@ def keep_artifacts(ctx: Context, report: Result) -> None:
         if source is None:
             continue
         if name == LOG:
-            content = source.read_bytes() if isinstance(source, Path) else source
-            _write(target, _merged(target, report.attempt, content), durable=False)
+            _add_log(target, report.attempt, source)
         elif isinstance(source, Path):
             _sync(source)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,19 +56,34 @@ def keep_artifacts(ctx: Context, report: Result) -> None:
     drop_uploads(ctx, report)
 
 
+def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
+    """Add the log of an attempt that came to nothing to its job's. Only one that came inside the message is there to add.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    artifact = report.log if isinstance(report, AttemptLog) else report.artifacts.get(LOG)
+    if artifact is None or artifact.inline is None:
+        return
+    target = _log_path(ctx, report)
+    source = _checked(ctx, report, LOG, artifact, target)
+    if source is not None:
+        _add_log(target, report.attempt, source)
+
+
 def drop_uploads(ctx: Context, report: Result) -> None:
     """Forget what was uploaded for a result that is kept, or that nobody wants."""
     for name in ACCEPTED:
         artifact = report.artifacts.get(name)
         if artifact is not None and artifact.inline is None:
-            upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name).unlink(missing_ok=True)
+            upload_path(ctx, campaign_of(report.job_id), report.job_id, report.attempt, name).unlink(missing_ok=True)
 
 
-def _campaign_of(report: Result) -> str:
-    return report.job_id.rpartition("-job-")[0]
+def _log_path(ctx: Context, report: JobMessage) -> Path:
+    return ctx.settings.outputs_dir / campaign_of(report.job_id) / "logs" / f"{report.job_id}.log"
 
 
-def _checked(ctx: Context, report: Result, name: str, artifact: Artifact, target: Path) -> bytes | Path | None:
+def _checked(ctx: Context, report: JobMessage, name: str, artifact: Artifact, target: Path) -> bytes | Path | None:
     """An artifact that is what its hash says: its bytes, or the uploaded file."""
     what = f"{name} of {report.job_id} attempt {report.attempt}"
     if artifact.inline is not None:
@@ -81,7 +95,7 @@ def _checked(ctx: Context, report: Result, name: str, artifact: Artifact, target
         if hashlib.sha256(content).hexdigest() == artifact.sha256:
             return content
     else:
-        path = upload_path(ctx, _campaign_of(report), report.job_id, report.attempt, name)
+        path = upload_path(ctx, campaign_of(report.job_id), report.job_id, report.attempt, name)
         if not path.is_file():
             if not target.is_file():  # there it is already when the result was sent twice
                 log.warning("%s was announced and never arrived", what)
@@ -98,20 +112,23 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _merged(path: Path, attempt: int, lines: bytes) -> bytes:
-    """The log of earlier attempts, then this one's; a repeated attempt replaces itself."""
-    if not path.is_file():
-        return lines
-    kept = [line for line in path.read_bytes().splitlines(keepends=True) if _attempt_of(line) != attempt]
-    return b"".join(kept) + lines
+def _add_log(path: Path, attempt: int, source: bytes | Path) -> None:
+    """Add an attempt's lines, attempt after attempt however late one comes; a repeated one replaces itself."""
+    lines = source.read_bytes() if isinstance(source, Path) else source
+    if path.is_file():
+        kept = [line for line in path.read_bytes().splitlines(keepends=True) if _attempt_of(line) != attempt]
+        kept += lines.splitlines(keepends=True)
+        kept.sort(key=_attempt_of)
+        lines = b"".join(kept)
+    _write(path, lines, durable=False)
 
 
-def _attempt_of(line: bytes) -> int | None:
+def _attempt_of(line: bytes) -> int:
     try:
         found = json.loads(line).get("attempt")
     except (ValueError, AttributeError):
-        return None
-    return found if isinstance(found, int) else None
+        return 0
+    return found if isinstance(found, int) else 0
 
 
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
@@ -133,7 +150,9 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
 
 
 def _fill(descriptor: int, content: bytes, *, durable: bool) -> None:
+    rest = memoryview(content)
     with open(descriptor, "wb", buffering=0) as file:
-        file.write(content)
+        while rest:  # a disk that is about to be full takes a part of it, and says so only to the next write
+            rest = rest[file.write(rest) :]
         if durable:
             os.fsync(descriptor)

@@ -16,7 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline
-from orchestrator.operations.artifacts import drop_uploads, keep_artifacts
+from orchestrator.operations.artifacts import drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.setbacks import DIED, set_back
@@ -28,7 +28,7 @@ from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import ResultRow
 from shared.errors import Unavailable
 from shared.jobs import TERMINAL, JobStatus
-from shared.protocol.messages import RECORDED, UNWANTED, HandBack, Result, Started
+from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, Report, Result, Started
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,10 @@ class Recorded:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
     kept: list[Result] = field(default_factory=list)  # whose files are wanted
     dropped: list[Result] = field(default_factory=list)
+    logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
 
 
-def record(ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
+def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     """Record a batch, answer its workers, and fill the room it made in the queues.
 
     Raises:
@@ -90,10 +91,15 @@ def _keep_files(ctx: Context, outcome: Recorded) -> set[tuple[str, int]]:
         deque(writers.map(keep, by_job.values()), maxlen=0)  # what else goes wrong is raised here
     for report in outcome.dropped:
         drop_uploads(ctx, report)
+    for entry in outcome.logs:
+        try:
+            keep_log(ctx, entry)
+        except OSError as error:  # nobody keeps it for another try: it tells of work that came to nothing
+            log.warning("the log of attempt %d of %s is lost: %s", entry.attempt, entry.job_id, error)
     return failed
 
 
-def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | Result]) -> Recorded:
+def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     locked = lock_jobs(session, [report.job_id for report in batch])
     moves = Moves(session, ctx.clock.now())
     outcome = Recorded()
@@ -107,10 +113,13 @@ def _write(session: Session, ctx: Context, batch: Sequence[Started | HandBack | 
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
             _handed_back(moves, job, report)
+        elif isinstance(report, AttemptLog):
+            outcome.logs += [report] if report.attempt <= job.attempt else []
         else:
             verdict = _result(session, ctx, moves, job, report, outcome)
             outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
             (outcome.kept if verdict == RECORDED else outcome.dropped).append(report)
+            outcome.logs += [report] if verdict == UNWANTED and report.attempt <= job.attempt else []
     insert_many(session, ResultRow, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome

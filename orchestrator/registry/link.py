@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from shared.errors import Unavailable
+from shared.protocol.outage import answering, once_more
 
 
 class Link:
@@ -17,19 +14,15 @@ class Link:
 
     def __init__(self, url: str) -> None:
         self.redis: redis.Redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=15
+            url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2, retry=once_more(), health_check_interval=15
         )
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> AbstractContextManager[None]:
         """
         Raises:
             Unavailable: Redis does not answer, or takes no writes.
         """
-        try:
-            yield
-        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
-            raise Unavailable(f"Redis does not answer: {error}; try again in a moment") from error
+        return answering("Redis")
 
     def time(self) -> float:
         """Redis' own clock, seconds since 1970. To be called where an outage is answered for."""

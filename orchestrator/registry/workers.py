@@ -38,9 +38,10 @@ class Registry:
         self._condemn = self.redis.register_script(scripts.CONDEMN)
 
     def ping_ms(self) -> float:
-        """Time of one round trip by Redis' own count of the connection, in milliseconds."""
+        """Time of one small write by Redis' own count, in milliseconds: a Redis that only reads or has no room is no use."""
         with self._link.answering():
             before = self._link.time()
+            self.redis.set(keys.PREFIX + "ping", "", px=1000)
             return max(0.0, (self._link.time() - before) * 1000)
 
     def register(self, registration: Registration) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,19 +26,33 @@ T = TypeVar("T")
 TRANSIENT_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, deadlock detected
 UNDEFINED_SQLSTATES = frozenset({"42P01", "42703"})  # no such table, no such column
 READ_ONLY = "25006"  # a standby, or a failover that is not over
+DISK_FULL = "53100"
 MIGRATE = "run `python -m orchestrator.cli migrate`"
 MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000
+POOL_TIMEOUT_S = 10.0
+# libpq's: a server that is cut off is given up after about as long as Redis is, not after the kernel's quarter of an hour.
+POSTGRES_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 class Store:
     """The way to the database. One a process; safe to share between threads."""
 
-    def __init__(self, url: str, clock: Clock | None = None) -> None:
+    def __init__(self, url: str | URL, clock: Clock | None = None, *, foreign_keys: bool = True) -> None:
+        """
+        Args:
+            foreign_keys: False lets SQLite leave references unchecked, for migrations.
+        """
         self.url = make_url(url)
         self._clock = clock or SystemClock()
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        self.engine = _sqlite_engine(self.url, foreign_keys) if self.is_sqlite else _postgres_engine(self.url)
         self._writing = self.engine.execution_options(fleetmark_write=True)
         # PostgreSQL takes a snapshot a statement either way; without BEGIN and ROLLBACK a read is two round trips shorter.
         self._reading = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -79,12 +93,22 @@ class Store:
             session.execute(text("SELECT 1"))
         return (self._clock.monotonic() - start) * 1000
 
+    def without_foreign_keys(self) -> Store:
+        """Another way to the same database, to be closed; only SQLite can leave its references unchecked."""
+        return Store(self.url, self._clock, foreign_keys=False)
+
     def close(self) -> None:
         self.engine.dispose()
 
 
-def _sqlite_engine(url: str) -> Engine:
-    database = make_url(url).database
+def _postgres_engine(url: URL) -> Engine:
+    """With connections that are looked at before they are used again: a restarted server is no error of the next call."""
+    patience = {name: value for name, value in POSTGRES_PATIENCE.items() if name not in url.query}
+    return create_engine(url, connect_args=patience, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=POOL_TIMEOUT_S)
+
+
+def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:
+    database = url.database
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"check_same_thread": False})
@@ -92,7 +116,8 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}", "foreign_keys=ON", "synchronous=FULL"):
+        checked = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
+        for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}", checked, "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
@@ -120,6 +145,8 @@ def _as_unavailable() -> Iterator[None]:
             raise
         if _has_other_tables(error):
             raise Unavailable(f"the database is not at this version's revision ({_reason(error)}): {MIGRATE}") from error
+        if _is_full(error):
+            raise Unavailable(f"the database's disk is full ({_reason(error)}): free some space there, then try again") from error
         raise Unavailable(f"the database does not answer: {_reason(error)}; try again in a moment") from error
 
 
@@ -127,6 +154,10 @@ def _is_away(error: DBAPIError) -> bool:
     """Whether the database, and not what was asked of it, is what is wrong."""
     state = getattr(error.orig, "sqlstate", None)
     return isinstance(error, OperationalError) or error.connection_invalidated or state == READ_ONLY or _has_other_tables(error)
+
+
+def _is_full(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == DISK_FULL or str(error.orig) == "database or disk is full"
 
 
 def _has_other_tables(error: DBAPIError) -> bool:

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlmodel import SQLModel
 
@@ -42,15 +43,44 @@ def current(store: Store) -> str | None:
 
 
 def migrate(store: Store, revision: str = "head") -> None:
-    """Bring the database to a revision. Safe to run from several processes at once."""
+    """Bring the database to a revision, wholly or not at all. Safe to run from several processes at once.
+
+    There is no way back that keeps the rows: a version that is to be taken back is restored from its backup.
+
+    Raises:
+        Unavailable: the database does not answer, or a newer version has migrated it.
+    """
 
     def work(session: Any) -> None:
         connection = session.connection()
         if not store.is_sqlite:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        _require_known(MigrationContext.configure(connection).get_current_revision())
         command.upgrade(_config(connection), revision)
+        if store.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
+            raise RuntimeError(f"the migration would leave rows that refer to nothing, and was taken back: {broken[:5]}")
 
-    store.transact(work)
+    if not store.is_sqlite:
+        store.transact(work)
+        return
+    # A table that is changed is made anew and the old one dropped, and SQLite deletes what refers to a dropped table's rows.
+    loose = store.without_foreign_keys()
+    try:
+        loose.transact(work)
+    finally:
+        loose.close()
+
+
+def _require_known(revision: str | None) -> None:
+    if revision is None:
+        return
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(revision)
+    except CommandError as error:
+        raise Unavailable(
+            f"the database is at revision {revision}, which this version does not know (its newest is {newest()}): a newer Fleetmark "
+            "has migrated it; install that one again, or restore the backup that was made before"
+        ) from error
 
 
 def require_current(store: Store) -> None:
@@ -59,6 +89,7 @@ def require_current(store: Store) -> None:
         Unavailable: the database is at another revision; the message says which command mends it.
     """
     found = current(store)
+    _require_known(found)
     if found != newest():
         raise Unavailable(f"the database is at revision {found}, this version needs {newest()}: {MIGRATE}")
 

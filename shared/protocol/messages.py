@@ -105,8 +105,15 @@ class Result(JobMessage):
     timings_s: dict[str, float] = Field(default_factory=dict, description="fetch, wait_for_lock, measure, total")
 
 
-Report = Annotated[Started | HandBack | Result, Field(discriminator="kind")]
-REPORT: TypeAdapter[Started | HandBack | Result] = TypeAdapter(Report)
+class AttemptLog(JobMessage):
+    """The log of an attempt that has no result: handed back, or found by the process after the one that was killed."""
+
+    kind: Literal["log"] = "log"
+    log: Artifact = Field(description="`log.jsonl`, inside the message")
+
+
+Report = Started | HandBack | Result | AttemptLog
+REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 
 RECORDED = "recorded"
 UNWANTED = "unwanted"

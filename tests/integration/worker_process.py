@@ -21,7 +21,7 @@ from shared.celery_app import make_celery_app
 from shared.ids import worker_id_of
 from shared.protocol import keys
 from shared.protocol.letters import DeadLetter
-from shared.protocol.messages import REPORT, TASK_NAME, Assignment, HandBack, Result, Started
+from shared.protocol.messages import REPORT, TASK_NAME, Assignment, Report, Result
 from shared.workloads import ModelRef, Warmup, Workload
 from worker.hardware.identity import known_udid
 from worker.hardware.probe import PROBE_MODEL
@@ -48,9 +48,9 @@ def eventually(look: Callable[[], T | None], what: str) -> T:
 class Worker:
     """One worker process; its log goes to a file beside its state."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *options: str, log: Path | None = None) -> None:
         self.state = folder / "state"
-        self._log = folder / f"worker-{time.monotonic_ns()}.log"
+        self._log = log or folder / f"worker-{time.monotonic_ns()}.log"
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
             "FLEETMARK_WORKER_STATE_DIR": str(self.state),
@@ -62,13 +62,13 @@ class Worker:
             "FLEETMARK_HEARTBEAT_TIMEOUT_S": "20",
             **environment,
         }
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "start", *options], env=variables, cwd=ROOT, stdout=log, stderr=log
+                [sys.executable, "-m", "worker.cli", "start", *options], env=variables, cwd=ROOT, stdout=sink, stderr=sink
             )
 
     def log(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text() if self._log.is_file() else f"(written to {self._log})"
 
     def wait(self) -> int:
         return self.process.wait(timeout=PATIENCE_S)
@@ -92,14 +92,14 @@ class Fleet:
         self.url, self.folder = url, folder
         self.redis: redis.Redis = redis.Redis.from_url(url, decode_responses=True)
         self.app = make_celery_app(url)
-        self.reports: list[Started | HandBack | Result] = []
+        self.reports: list[Report] = []
         self._workers: list[Worker] = []
 
-    def start(self, *options: str, folder: Path | None = None, **environment: str) -> Worker:
+    def start(self, *options: str, folder: Path | None = None, log: Path | None = None, **environment: str) -> Worker:
         where = folder or self.folder
         where.mkdir(exist_ok=True)
         address = {} if "FLEETMARK_HOST" in environment else {"FLEETMARK_REDIS_URL": self.url}
-        worker = Worker(where, {**address, **environment}, *options)
+        worker = Worker(where, {**address, **environment}, *options, log=log)
         self._workers.append(worker)
         return worker
 

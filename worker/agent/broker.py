@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +12,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.errors import Unavailable
 from shared.ids import worker_id_of
 from shared.protocol import keys, scripts
 from shared.protocol.letters import burial
+from shared.protocol.outage import answering
 from shared.workers import Registration
 from worker.activity import Key, Snapshot
 
@@ -41,9 +41,16 @@ class Broker:
         self.incarnation = incarnation
         self._worker_id = worker_id
         self._timeout_ms = int(heartbeat_timeout_s * 1000)
-        # No retries in here: who calls knows whether waiting is worth it.
+        # No retries in here: who calls knows whether waiting is worth it. A beat that hangs on a dead connection is given
+        # up in time for the next one.
+        patience_s = min(10.0, heartbeat_timeout_s / 2)
         self._redis: redis.Redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
+            url,
+            decode_responses=True,
+            socket_timeout=patience_s,
+            socket_connect_timeout=min(5.0, patience_s),
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
         )
         self._scripts = {
             name: self._redis.register_script(getattr(scripts, name))
@@ -54,12 +61,8 @@ class Broker:
         with self._answering():
             return self._scripts[script](args=[str(argument) for argument in arguments])
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.BusyLoadingError, redis.OutOfMemoryError) as error:
-            raise Unavailable(f"Redis does not answer: {error}") from error
+    def _answering(self) -> AbstractContextManager[None]:
+        return answering("Redis")
 
     def ping(self) -> None:
         with self._answering():

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 EVENT_HEARTBEAT_S = 10.0  # for Flower, which learns from each one when to expect the next
 RECONNECT_AT_MOST_S = 5.0
 RESTART_AFTER_S = 1.0
+ANSWER_WITHIN_S = 5.0
 
 DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
 
@@ -93,7 +94,11 @@ class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, message)  # noqa: TRY400 - the cause is in the text
 
     def ensure_connected(self, conn: Any) -> Any:
-        """As Celery does it, waiting 5 s between tries at most, where Celery waits up to 30. Never gives up."""
+        """As Celery does it, waiting 5 s between tries at most, where Celery waits up to 30. Never gives up.
+
+        What goes over these connections is small, and the loop stands still while it waits for one that is dead.
+        """
+        conn.transport_options = {**conn.transport_options, "socket_timeout": ANSWER_WITHIN_S}
         tried = conn.ensure_connection(
             lambda error, _: log.debug("broker: %s", error),
             None,
@@ -206,6 +211,22 @@ class CeleryConsumer:
                     (consumer.add_task_queue if taking else consumer.cancel_task_queue)(queue)
 
         consumer.call_soon(change)
+
+    def reconnect(self) -> None:
+        """The broker was away and is back: open every connection anew.
+
+        Those of before may be half open. The loop would find out one after the other, each by a message that is taken off its
+        queue and cannot be booked.
+        """
+        consumer = getattr(self._controller, "consumer", None)
+        if self._leaving or consumer is None or not self.ready.is_set():
+            return
+
+        def fail() -> None:
+            if not self._closing.is_set():
+                raise ConnectionError("the broker was away")
+
+        consumer.call_soon(fail)
 
     def close(self, timeout_s: float) -> bool:
         """End the loop; what is in hand is finished first. False when it has not ended after `timeout_s`."""

@@ -15,10 +15,12 @@ from kombu.exceptions import OperationalError
 from shared.celery_app import results_queue
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.protocol.messages import Artifact, HandBack, Result, Started
+from shared.protocol.messages import Artifact, AttemptLog, HandBack, Result, Started
 from worker.agent.broker import Broker
 from worker.agent.uploads import Refused, Unwanted, Uploads
+from worker.job_log import Journals
 from worker.spool import Spool
+from worker.tasks import log_message
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,20 @@ class Outbox:
     """Sends messages; keeps sending results until they are answered."""
 
     def __init__(
-        self, *, app: Celery, worker_id: str, broker: Broker, spool: Spool, uploads: Uploads | None, clock: Clock, poll_s: float = POLL_S
+        self,
+        *,
+        app: Celery,
+        worker_id: str,
+        broker: Broker,
+        spool: Spool,
+        journals: Journals,
+        uploads: Uploads | None,
+        clock: Clock,
+        poll_s: float = POLL_S,
     ) -> None:
         self._app, self._worker_id, self._broker = app, worker_id, broker
-        self._spool, self._uploads, self._clock, self._poll_s = spool, uploads, clock, poll_s
+        self._spool, self._journals = spool, journals
+        self._uploads, self._clock, self._poll_s = uploads, clock, poll_s
         self._wake = Event()
         self._closed = Event()
         self._thread = Thread(target=self._watch, name="outbox", daemon=True)
@@ -51,7 +63,7 @@ class Outbox:
         self._spool.hurry()
         self._wake.set()
 
-    def tell(self, message: Started | HandBack) -> None:
+    def tell(self, message: Started | HandBack | AttemptLog) -> None:
         self._publish(message.model_dump_json())
 
     def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
@@ -107,6 +119,7 @@ class Outbox:
             try:
                 self.collect_answers()
                 self.send_due()
+                self.send_logs()
             except Unavailable as error:
                 log.debug("the outbox waits: %s", error)  # the heartbeat says it once, aloud
             except Exception:
@@ -125,11 +138,22 @@ class Outbox:
 
     def send_due(self) -> None:
         now = self._clock.monotonic()
-        for entry in self._spool.entries():
-            if entry.due <= now:
+        for waiting in self._spool.entries():
+            if waiting.due <= now:
+                entry = self._spool.settle(waiting)
                 entry.sent(now)
-                self.deliver(entry.result, dict(entry.attachments))
+                try:
+                    self.deliver(entry.result, entry.attachments)
+                except Unavailable:
+                    entry.failed(self._clock.monotonic())
+                    raise
                 log.info("sent the result of attempt %d of %s again", entry.result.attempt, entry.result.job_id)
+
+    def send_logs(self) -> None:
+        """The logs of attempts that have no result, each once: a broker that loses one loses it for good."""
+        for key, lines in self._journals.left().items():
+            self.tell(log_message(key, lines, self._worker_id))
+            self._journals.done(key)
 
     def close(self) -> None:
         self._closed.set()

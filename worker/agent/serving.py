@@ -19,6 +19,7 @@ from worker.agent.heart import Heart
 from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
+from worker.job_log import Journals
 from worker.settings import WorkerSettings
 from worker.spool import Spool
 from worker.tasks import Author, JobTask, SupervisorPort
@@ -69,6 +70,9 @@ class Serving:
         token = settings.token.get_secret_value() if settings.token else None
         uploads = Uploads(settings.host, token) if settings.host else None
         spool = _open_spool(settings)
+        journals = Journals(settings.spool_dir, clock, self.worker_id)
+        for entry in spool.entries():
+            journals.done(entry.key)  # the process ended between its result and its journal: the log is in the result
         self._consumer = CeleryConsumer(
             broker_url=registered.broker_url,
             worker_id=self.worker_id,
@@ -79,7 +83,13 @@ class Serving:
             clock=clock,
         )
         self.outbox = Outbox(
-            app=self._consumer.app, worker_id=self.worker_id, broker=self._broker, spool=spool, uploads=uploads, clock=clock
+            app=self._consumer.app,
+            worker_id=self.worker_id,
+            broker=self._broker,
+            spool=spool,
+            journals=journals,
+            uploads=uploads,
+            clock=clock,
         )
         self._task = JobTask(
             author=Author(self.worker_id, registration.incarnation, device, registration.version),
@@ -87,6 +97,7 @@ class Serving:
             broker=self._broker,
             outbox=self.outbox,
             spool=spool,
+            journals=journals,
             activity=self.activity,
             clock=clock,
             inline_everything=uploads is None,
@@ -100,7 +111,7 @@ class Serving:
             on_cancelled=lambda job: supervisor.stop(*job, "cancelled"),
             on_unknown=on_unknown,
             on_conflict=on_conflict,
-            on_back=self.outbox.hurry,
+            on_back=self._back,
             on_quarantine=lambda quarantined: self._consumer.take(not quarantined),
         )
 
@@ -112,6 +123,10 @@ class Serving:
         self.heart.start()
         self.outbox.start()
         self._consumer.start()
+
+    def _back(self) -> None:
+        self._consumer.reconnect()
+        self.outbox.hurry()
 
     def leave(self, *, finish: bool) -> None:
         """Take no further job, end the one in hand, acknowledge it, say goodbye.

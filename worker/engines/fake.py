@@ -8,7 +8,8 @@ CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before th
 which each process adds its id; `prints` goes to stdout.
 
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
-be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output), `spawn` (leaves a grandchild, its id in
+be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output; `chatter:binary` of bytes that are no text and no line),
+`close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in
 `pid_file`; `spawn:daemon` in a session of its own), `raise:<message>`, `defect` (an error no engine explains).
 """
 
@@ -108,8 +109,14 @@ class FakeEngine:
             while True:
                 signal.pause()
         elif kind == "chatter":
+            noise = b"\xff\xfe\x00" * 1000 if argument == "binary" else b"the same line again and again\n" * 100
             while True:
-                sys.stderr.write("the same line again and again\n" * 100)
+                os.write(1, noise)
+                os.write(2, noise)
+        elif kind == "close_output":
+            sys.stderr.close()
+            for descriptor in (1, 2):
+                os.close(descriptor)
         elif kind == "spawn":
             command = [sys.executable, "-c", "import time; time.sleep(600)"]
             child = subprocess.Popen(command, start_new_session=argument == "daemon")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from worker.models.transport import Patience
 
 OnProgress = Callable[[float | None], None]
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX_CACHE_BYTES"
 FETCH_TIMEOUT_S = 6 * 3_600.0  # of a model with all that lies beside it; 100 GB at 5 MB/s
 MODEL = "model.onnx"  # the file in an assembled folder; what its user calls it may be no name for a file
 SUFFIXES = (".onnx",)
@@ -112,7 +115,8 @@ class ModelStore:
                     f"{ref.source}: the scheme {scheme!r} is not supported; give an http(s)://, hf:// or file:// URL, or upload the model"
                 )
         except OSError as error:
-            raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}") from error
+            mend = f"; {MORE_ROOM}" if error.errno in FULL else ""
+            raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}{mend}") from error
         if ref.sha256 is not None and fetched.sha256 != ref.sha256:
             raise ModelUnavailable(f"{ref.source} has the SHA-256 {fetched.sha256}, not the promised {ref.sha256}: the file has changed")
         if ref.size is not None and (size := fetched.path.stat().st_size) != ref.size:
@@ -196,7 +200,7 @@ class ModelStore:
         host = httpx.URL(own.address).host if own else None
         transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
         with open_client(transport) as client:
-            yield Download(
+            download = Download(
                 client,
                 url,
                 self._cache.partial(key),
@@ -205,6 +209,12 @@ class ModelStore:
                 clock=self._clock,
                 patience=patience,
             )
+            try:
+                yield download
+            except OSError as error:
+                if error.errno in FULL:
+                    download.discard()  # what fills the disk would fail the next job, too
+                raise
 
     def _verified(self, url: str, download: Download, key: str, promised: str | None, patience: Patience) -> Path:
         partial = self._cache.partial(key)

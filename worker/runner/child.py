@@ -20,7 +20,7 @@ from worker.engines.inputs import make_inputs
 from worker.engines.registry import resolve
 from worker.runner.hot_loop import time_calls, warm_up
 from worker.runner.memory import MemoryMeter
-from worker.runner.request import RunRequest, write_record
+from worker.runner.request import NO_ROOM, RunRequest, Unwritten, write_record
 
 Announce = Callable[[str], None]
 
@@ -36,7 +36,11 @@ def run_here(request: RunRequest) -> None:
     def announce(phase: str) -> None:
         os.write(phases, phase.encode() + b"\n")
 
-    measure(request, announce)
+    try:
+        measure(request, announce)
+    except Unwritten as error:
+        os.write(2, f"the record could not be written: {error}\n".encode(errors="replace"))
+        os._exit(NO_ROOM)
 
 
 def _refuse_core_dump() -> None:

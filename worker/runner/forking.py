@@ -120,7 +120,8 @@ class ForkingGuard:
         except BaseException:  # noqa: BLE001 - whatever it is, it must not unwind into the guard's loop
             sys.excepthook(*sys.exc_info())
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):  # the engine may have closed it, or put None in its place
+                sys.stderr.flush()
             os._exit(code)
 
     def _listen(self, descriptor: int, take: Callable[[bytes], None]) -> None:

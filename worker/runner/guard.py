@@ -25,6 +25,8 @@ from typing import Any
 from worker.runner.oom import oom_kills
 from worker.runner.tail import Tail
 
+PHASE_BYTES = 256  # whatever a library writes to the pipe of the phases, it neither ends the guard nor fills its memory
+
 
 @dataclass
 class Running:
@@ -50,9 +52,10 @@ class Reporter:
             data = data[os.write(self._descriptor, data) :]
 
     def phases(self, running: Running, data: bytes) -> None:
-        *lines, running.partial = (running.partial + data).split(b"\n")
+        *lines, partial = (running.partial + data).split(b"\n")
+        running.partial = partial[-PHASE_BYTES:]
         for line in lines:
-            self.send("phase", id=running.id, phase=line.decode())
+            self.send("phase", id=running.id, phase=line[-PHASE_BYTES:].decode(errors="replace"))
 
     def exited(self, running: Running, *, code: int | None, signal: int | None, max_rss_mb: float | None, cpu_s: float | None) -> None:
         kills = oom_kills()

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+NO_ROOM = 74  # EX_IOERR of sysexits.h
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -52,15 +54,27 @@ class Record:
     error: str = ""
 
 
+class Unwritten(Exception):
+    """A record that could not be written: its process ends with `NO_ROOM`, as there is no other way to say so."""
+
+
 def write_record(path: Path, facts: dict[str, Any], warmup_ns: Sequence[int] = (), inference_ns: Sequence[int] = ()) -> None:
-    """Write a record whole or not at all: a temporary file, then an atomic rename."""
+    """Write a record whole or not at all: a temporary file, then an atomic rename.
+
+    Raises:
+        Unwritten: the disk is full, or the folder gone.
+    """
     head = {**facts, "warmups": len(warmup_ns), "inferences": len(inference_ns)}
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(json.dumps(head).encode() + b"\n")
-        for samples in (warmup_ns, inference_ns):
-            file.write((samples if isinstance(samples, array) else array("q", samples)).tobytes())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(json.dumps(head).encode() + b"\n")
+            for samples in (warmup_ns, inference_ns):
+                file.write((samples if isinstance(samples, array) else array("q", samples)).tobytes())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Unwritten(str(error)) from error
 
 
 def read_record(path: Path) -> Record | None:

@@ -17,12 +17,12 @@ from shared.protocol.messages import Assignment
 from shared.workers import WAITING_FOR_HOST
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise import NoiseProbe
+from worker.job_log import HANDED_BACK, JobLog
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died
-from worker.supervisor.guard_process import GuardEvent, GuardProcess
+from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_lock import HostLock
-from worker.supervisor.job_log import JobLog
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
@@ -38,7 +38,7 @@ class Stopped(JobCancelled):
     """Raised within an attempt when `Supervisor.stop` names it."""
 
     def __init__(self, why: Why) -> None:
-        super().__init__("cancelled" if why == "cancelled" else "handed back")
+        super().__init__("cancelled" if why == "cancelled" else HANDED_BACK)
         self.why = why
 
 
@@ -57,12 +57,13 @@ class Attempt:
         clock: Clock,
         folder: Path,
         on_stage: OnStage,
+        job_log: JobLog,
         stopped: Callable[[], Why | None],
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
         self._inbox, self._guard, self._models, self._lock = inbox, guard, models, lock
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
-        self._log = JobLog(assignment, clock)
+        self._log = job_log
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
         self._repeats: list[RawRepeat] = []
@@ -102,7 +103,6 @@ class Attempt:
             noise=self._noise,
             runtime=self._runtime,
             software=self._software,
-            log_jsonl=self._log.to_jsonl(),
             timings_s=self._timings,
             **fields,
         )
@@ -155,7 +155,7 @@ class Attempt:
             self._folder.mkdir(parents=True, exist_ok=True)
             return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
         except OSError as error:
-            raise RunnerDied(f"no result could be written to the worker's cache folder: {error}") from error
+            raise RunnerDied(f"no result could be written to the worker's cache folder: {error}; free some space on this device") from error
 
     def _measure(self, folder: Path, begin: float) -> str:
         deadline = begin + self._workload.timeout_s
@@ -201,7 +201,7 @@ class Attempt:
         record_path = folder / f"{number}.record"
         guard = self._guard()
         guard.run(number, self._request(record_path, load_only))
-        phase, ended = "starting", None
+        phase, group, ended = "starting", None, None
         self._on_stage(f"{where}: {phase}", index / total)
         try:
             while ended is None:
@@ -214,8 +214,12 @@ class Attempt:
                 if not isinstance(event, GuardEvent):
                     continue
                 if event.event == "lost" and event.facts["pid"] == guard.pid:
+                    if group is not None:
+                        kill_group(group)  # nobody else is left to do it
                     raise RunnerDied(f"the guard process ended in {where} while {phase} (exit code {event.facts['returncode']})")
-                if event.facts.get("id") == number and event.event == "phase":
+                if event.facts.get("id") == number and event.event == "started":
+                    group = event.facts["pid"]
+                elif event.facts.get("id") == number and event.event == "phase":
                     phase = event.facts["phase"]
                     self._on_stage(f"{where}: {phase}", index / total)
                 elif event.facts.get("id") == number and event.event == "exited":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from worker.runner.request import NO_ROOM
+
 
 def how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
     """A sentence from the guard's `exited` event: the signal's name or the exit code, when, and what it most likely means."""
     during = f"the measured process of {where} ended while {phase}"
     number = facts["signal"]
+    if number is None and facts["code"] == NO_ROOM:
+        return f"{during}: what it measured could not be written to the worker's cache folder; free some space on this device"
     if number is None:
         return f"{during}, with exit code {facts['code']} and no result"
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

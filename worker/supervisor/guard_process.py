@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -93,3 +95,10 @@ class GuardProcess:
                     self._inbox.put(GuardEvent(facts.pop("event"), facts))
         self.ready.set()
         self._inbox.put(GuardEvent("lost", {"returncode": self._process.wait(), "pid": self._process.pid}))
+
+
+def kill_group(runner: int) -> None:
+    """Kill a runner whose guard has died, with whatever it started in its own session. On Windows there is no group to kill."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(runner, signal.SIGKILL)

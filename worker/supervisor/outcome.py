@@ -26,5 +26,4 @@ class Outcome:
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
-    log_jsonl: bytes = b""
     timings_s: dict[str, float] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import RunnerDied
+from shared.errors import InvalidInput, RunnerDied
 from shared.protocol.messages import Assignment
 from worker.hardware.noise import NoiseProbe
+from worker.job_log import JobLog
 from worker.models import ModelStore
 from worker.supervisor.attempt import Attempt, OnStage
 from worker.supervisor.guard_process import GuardProcess
@@ -45,18 +46,29 @@ class Supervisor:
         self._closed = False
 
     def start(self) -> None:
-        """Start the guard, which imports the runtimes, ahead of the first job. Returns before it is done."""
-        self._runs.mkdir(parents=True, exist_ok=True)
+        """Start the guard, which imports the runtimes, ahead of the first job. Returns before it is done.
+
+        Raises:
+            InvalidInput: the cache folder cannot be written.
+        """
+        try:
+            self._runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"the cache folder {self._runs.parent} cannot be written ({error.strerror}): "
+                "make it writable, free some space, or set FLEETMARK_WORKER_CACHE_DIR to another"
+            ) from error
         self._clear_stale_runs()
         self._living_guard()
         self._probe.remember()
 
-    def run(self, assignment: Assignment, on_stage: OnStage) -> Outcome:
+    def run(self, assignment: Assignment, on_stage: OnStage, job_log: JobLog | None = None) -> Outcome:
         """Run one attempt to its end, whatever that is. Only defects raise.
 
         Args:
             on_stage: told what goes on and how far it is (0..1, or None). It is called while a process is measured:
                 it must note what it is told and return.
+            job_log: what happens is written into it too, as it happens.
         """
         if not self._running.acquire(blocking=False):
             raise RuntimeError("a supervisor runs one attempt at a time")
@@ -72,6 +84,7 @@ class Supervisor:
                 clock=self._clock,
                 folder=self._runs / f"{os.getpid()}",
                 on_stage=on_stage,
+                job_log=job_log or JobLog(key, self._clock),
                 stopped=lambda: self._why_stopped(key),
             ).run()
         finally:

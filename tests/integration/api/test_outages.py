@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from orchestrator.api import make_api
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
@@ -34,6 +37,66 @@ def plane(redis_url: str, database_url: str, folder: Path) -> Iterator[Context]:
     queue.close()
     registry.close()
     ctx.store.close()
+
+
+ID, JOB = "campaign-0123456789abcdefgh", "campaign-0123456789abcdefgh-job-1"
+TOKEN = "token-000000000000000000"
+ARTIFACT = f"/api/jobs/{JOB}/attempts/1/artifacts/samples.npz"
+PIECE: dict[str, Any] = {"content": b"x", "headers": {"Digest": "sha-256=" + "A" * 43 + "=", "Content-Range": "bytes 0-0/1"}}
+STATUS: dict[str, Any] = {"json": {"status": "active"}}
+
+# Every call that there is, as one that is well formed, and the parts without which it is 503.
+CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
+    ("get", "/api/health/workers"): ("/api/health/workers", {}, {"redis"}),
+    ("post", "/api/register"): ("/api/register", {"json": DEVICE}, {"redis"}),
+    ("get", "/api/workers"): ("/api/workers", {}, {"redis"}),
+    ("get", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),
+    ("put", "/api/workers/{worker_id}/status"): ("/api/workers/worker-a/status", STATUS, {"redis"}),
+    ("post", "/api/workers/{worker_id}/heartbeat"): ("/api/workers/worker-a/heartbeat", {}, {"redis"}),
+    ("get", "/api/workers/{worker_id}/health"): ("/api/workers/worker-a/health", {}, {"redis"}),
+    ("put", "/api/workers/{worker_id}/reset"): ("/api/workers/worker-a/reset", {}, {"redis"}),
+    ("post", "/api/campaigns"): ("/api/campaigns", {"json": CAMPAIGN}, {"database"}),
+    ("get", "/api/campaigns"): ("/api/campaigns", {}, {"database"}),
+    ("get", "/api/campaigns/{campaign_id}"): (f"/api/campaigns/{ID}", {}, {"database"}),
+    ("post", "/api/campaigns/{campaign_id}/cancel"): (f"/api/campaigns/{ID}/cancel", {}, {"database"}),
+    ("get", "/api/campaigns/{campaign_id}/results"): (f"/api/campaigns/{ID}/results", {}, {"database"}),
+    ("get", "/api/jobs"): ("/api/jobs", {}, {"database"}),
+    ("get", "/api/jobs/{job_id}"): (f"/api/jobs/{JOB}", {}, {"database"}),
+    ("post", "/api/jobs/{job_id}/cancel"): (f"/api/jobs/{JOB}/cancel", {}, {"database"}),
+    ("post", "/api/jobs/{job_id}/retry"): (f"/api/jobs/{JOB}/retry", {}, {"database"}),
+    ("head", "/api/jobs/{job_id}/attempts/{attempt}/artifacts/{name}"): (ARTIFACT, {}, {"database"}),
+    ("put", "/api/jobs/{job_id}/attempts/{attempt}/artifacts/{name}"): (ARTIFACT, PIECE, {"database"}),
+    ("post", "/api/models"): ("/api/models?name=m.onnx", {"content": b"bytes"}, {"database"}),
+    ("head", "/api/models/{sha256}"): (f"/api/models/{'0' * 64}", {}, {"database"}),
+    ("get", "/api/models/{sha256}"): (f"/api/models/{'0' * 64}", {}, {"database"}),
+    ("get", "/api/queue/status"): ("/api/queue/status", {}, {"redis"}),
+    ("get", "/api/queue/dead-letters"): ("/api/queue/dead-letters", {}, {"redis"}),
+    ("get", "/api/monitoring/stats"): ("/api/monitoring/stats", {}, {"redis"}),
+    ("post", "/api/reset"): ("/api/reset", {}, {"redis", "database"}),
+    # A worker's token, which there can be none of before there is an administrator's: nothing is made, and no call needs one.
+    ("post", "/api/tokens"): ("/api/tokens", {"json": {"name": "pi", "role": "worker"}}, {"database"}),
+    ("get", "/api/tokens"): ("/api/tokens", {}, {"database"}),
+    ("get", "/api/tokens/{token_id}"): (f"/api/tokens/{TOKEN}", {}, {"database"}),
+    ("delete", "/api/tokens/{token_id}"): (f"/api/tokens/{TOKEN}", {}, {"database"}),
+    ("get", "/api/tokens/current"): ("/api/tokens/current", {}, set()),
+    ("get", "/api/results/files"): ("/api/results/files", {}, set()),
+    ("get", "/api/results/download/{filename}"): ("/api/results/download/no.csv", {}, set()),
+    ("get", "/api/recipes"): ("/api/recipes", {}, set()),
+    ("post", "/api/recipes/validate"): ("/api/recipes/validate", {"json": {"name": "r", "model": "m", "on": ["cpu.onnx"]}}, set()),
+    ("get", "/metrics"): ("/metrics", {}, set()),
+}
+
+
+def expect_of_every_call(api: httpx.Client, away: set[str]) -> None:
+    for (method, path), (url, arguments, needs) in CALLS.items():
+        answer = api.request(method, url, **arguments)
+        if not needs & away:
+            assert answer.status_code < 500, (method, path, answer.text[:300])
+            continue
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), (method, path, answer.text[:300])
+        if method != "head":
+            assert answer.json().keys() == {"error", "detail"}, (method, path)
+            assert answer.json()["error"] == "Unavailable", (method, path)
 
 
 def is_unavailable(answer: httpx.Response, who: str) -> bool:
@@ -131,6 +194,45 @@ def test_without_the_database_what_needs_it_is_503_and_nothing_is_half_written(
         assert [one["campaign_id"] for one in api.get("/api/campaigns").json()["campaigns"]] == [kept]
         assert api.post(f"/api/jobs/{kept}-job-1/cancel").json()["status"] == "cancelled"
         assert api.post("/api/models?name=m.onnx", content=b"bytes").status_code == 201
+
+
+def test_the_table_of_calls_names_every_call_there_is(redis_url: str, tmp_path: Path) -> None:
+    with plane(redis_url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx:
+        described = {(method, path) for path, methods in make_api(ctx).openapi()["paths"].items() for method in methods}
+    assert described - {("get", "/api/health"), ("head", "/api/health")} == set(CALLS)
+
+
+def test_every_call_that_needs_redis_is_503_while_it_is_away_and_the_others_are_served(own_redis: RedisServer, tmp_path: Path) -> None:
+    with plane(own_redis.url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx, serving(ctx) as api:
+        migrate(ctx.store)
+        expect_of_every_call(api, {"redis"})
+        own_redis.start()
+        expect_of_every_call(api, set())
+
+
+def test_every_call_that_needs_the_database_is_503_while_it_is_away_and_the_others_are_served(
+    redis_url: str, own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    with plane(redis_url, own_postgres.create_database("every_call"), tmp_path) as ctx, serving(ctx) as api:
+        migrate(ctx.store)
+        assert api.get("/api/recipes").status_code == 200  # that no token is needed is known from here on
+        own_postgres.stop()
+        expect_of_every_call(api, {"database"})
+        own_postgres.start()
+        expect_of_every_call(api, set())
+
+
+def test_a_redis_that_stands_still_is_503_within_a_few_seconds(own_redis: RedisServer, tmp_path: Path) -> None:
+    """Accepted and never answered: nobody waits longer than the client's patience of half a minute."""
+    own_redis.start()
+    with plane(own_redis.url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx, serving(ctx) as api:
+        migrate(ctx.store)
+        assert api.get("/api/health").status_code == 200
+        assert own_redis.process is not None
+        own_redis.process.send_signal(signal.SIGSTOP)
+        assert is_unavailable(api.get("/api/workers"), "Redis does not answer")
+        own_redis.process.send_signal(signal.SIGCONT)
+        assert eventually(api, "/api/health").status_code == 200
 
 
 def test_a_mistake_of_ours_tells_the_caller_an_id_and_nothing_else(redis_url: str, database_url: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.protocol.messages import Artifact
 from tests.unit.worker.results import CAMPAIGN, result
-from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, Spool
+from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, MEMORY_BYTES, SOON_S, Spool
 
 JOB = f"{CAMPAIGN}-job-1"
 
@@ -25,7 +25,9 @@ def test_a_result_outlives_the_process_with_its_attachments(tmp_path: Path) -> N
     Spool(tmp_path).write(written, {"samples.npz": b"samples"})
     (entry,) = Spool(tmp_path).entries()
     assert entry.result == written
-    assert entry.attachments["samples.npz"].read_bytes() == b"samples"
+    attached = entry.attachments["samples.npz"]
+    assert isinstance(attached, Path)
+    assert attached.read_bytes() == b"samples"
     assert entry.due == 0  # sent again at once
 
 
@@ -106,3 +108,40 @@ except OSError as error:
     assert child.stdout.startswith("refused:"), child.stderr
     assert child.stdout.strip().endswith("[]")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_does_not_take_is_held_in_memory_and_written_when_it_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    folder.rmdir()
+    entry = spool.keep(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
+    assert entry is not None
+    assert "lost if this process ends before" in caplog.text
+    assert (spool.keys(), entry.path, entry.attachments) == ([(JOB, 1)], None, {"samples.npz": b"samples"})
+    entry.sent(now=100.0)
+    assert spool.settle(entry) is entry, "there is still no folder"
+    folder.mkdir()
+    settled = spool.settle(entry)
+    assert (settled.due, settled.wait_s) == (entry.due, entry.wait_s)
+    assert Spool(folder).keys() == [(JOB, 1)]
+    spool.answered((JOB, 1))
+    assert list(folder.iterdir()) == []
+
+
+def test_memory_is_no_disk_and_takes_only_so_much(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    folder.rmdir()
+    half = bytes(MEMORY_BYTES // 2)
+    assert spool.keep(result(attempt=1), {"samples.npz": half}) is not None
+    assert spool.keep(result(attempt=2), {"samples.npz": half}) is not None
+    assert spool.keep(result(attempt=3), {"samples.npz": half}) is None
+    spool.answered((JOB, 1))
+    assert spool.keep(result(attempt=4), {"samples.npz": half}) is not None
+
+
+def test_a_try_that_failed_is_followed_by_another_soon(tmp_path: Path) -> None:
+    entry = Spool(tmp_path).write(result(), {})
+    entry.sent(now=100.0)
+    entry.failed(now=101.0)
+    assert entry.due == 101.0 + SOON_S

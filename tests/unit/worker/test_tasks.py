@@ -12,10 +12,11 @@ import pytest
 
 from shared.clock import FakeClock
 from shared.errors import Unavailable
-from shared.protocol.messages import Assignment, Device, HandBack, Result, Started
+from shared.protocol.messages import Assignment, AttemptLog, Device, HandBack, Result, Started
 from shared.workers import WorkerStatus
-from tests.unit.worker.results import WORKER, assignment
+from tests.unit.worker.results import CAMPAIGN, WORKER, assignment
 from worker.activity import Activity
+from worker.job_log import JobLog, Journals
 from worker.spool import Spool
 from worker.supervisor import Outcome
 from worker.tasks import INLINE_BYTES, Author, JobTask, NotNow, Quarantined
@@ -29,8 +30,10 @@ class FixedSupervisor:
     activity: Activity
     seen: list[WorkerStatus] = field(default_factory=list)
 
-    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None]) -> Outcome:
+    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome:
         on_stage("measure", 0.5)
+        assert job_log is not None
+        job_log.add("info", "benchmark", "measured")
         self.seen.append(self.activity.snapshot().status)
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -63,10 +66,10 @@ class MemoryBroker:
 @dataclass
 class MemoryOutbox:
     away: bool = False
-    told: list[Started | HandBack] = field(default_factory=list)
+    told: list[Started | HandBack | AttemptLog] = field(default_factory=list)
     delivered: list[tuple[Result, dict[str, bytes]]] = field(default_factory=list)
 
-    def tell(self, message: Started | HandBack) -> None:
+    def tell(self, message: Started | HandBack | AttemptLog) -> None:
         if self.away:
             raise Unavailable("the broker is away")
         self.told.append(message)
@@ -85,6 +88,7 @@ class House:
     broker: MemoryBroker
     outbox: MemoryOutbox
     spool: Spool
+    journals: Journals
     activity: Activity
 
     def run(self, given: Assignment) -> str:
@@ -98,6 +102,8 @@ def house(
     supervisor = FixedSupervisor(outcome, activity)
     broker = MemoryBroker(verdicts if verdicts is not None else ["claimed"])
     outbox, spool = MemoryOutbox(away), Spool(folder)
+    clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
+    journals = Journals(folder, clock, WORKER)
     author = Author(WORKER, "first", Device(name="lab-pi", soc="A76"), "1.2.3")
     task = JobTask(
         author=author,
@@ -105,16 +111,15 @@ def house(
         broker=broker,
         outbox=outbox,
         spool=spool,
+        journals=journals,
         activity=activity,
-        clock=FakeClock(datetime(2026, 1, 1, tzinfo=UTC)),
+        clock=clock,
         inline_everything=inline,
     )
-    return House(task, supervisor, broker, outbox, spool, activity)
+    return House(task, supervisor, broker, outbox, spool, journals, activity)
 
 
-COMPLETE = Outcome(
-    "complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", log_jsonl=b"{}\n", software={"onnxruntime": "1"}
-)
+COMPLETE = Outcome("complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", software={"onnxruntime": "1"})
 
 
 def test_a_job_is_claimed_announced_measured_kept_and_sent(tmp_path: Path) -> None:
@@ -197,7 +202,7 @@ def test_a_job_handed_back_releases_its_claim_before_it_says_so(tmp_path: Path) 
     at = house(tmp_path, Outcome("handed_back", error="the worker is stopping"))
     assert at.run(assignment()) == "handed back"
     assert at.broker.released == [(assignment().job_id, 1)]
-    assert [message.kind for message in at.outbox.told] == ["started", "hand_back"]
+    assert [message.kind for message in at.outbox.told] == ["started", "hand_back", "log"]
     assert at.outbox.delivered == []
     assert at.spool.keys() == []
 
@@ -218,7 +223,7 @@ def test_a_failing_supervisor_fails_the_job_and_not_the_worker(tmp_path: Path) -
 
 def test_large_artifacts_travel_apart_from_the_message(tmp_path: Path) -> None:
     large = b"x" * (INLINE_BYTES + 1)
-    at = house(tmp_path, Outcome("complete", samples_npz=large, log_jsonl=b"{}"))
+    at = house(tmp_path, Outcome("complete", samples_npz=large))
     at.run(assignment())
     ((sent, attachments),) = at.outbox.delivered
     assert sent.artifacts["samples.npz"].inline is None
@@ -251,7 +256,24 @@ def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path,
     ((sent, attachments),) = at.outbox.delivered
     assert sent.status == "complete"
     assert len(attachments["samples.npz"]) == INLINE_BYTES + 1
-    assert "could not be kept on disk" in caplog.text
+    assert "it is held in memory until it is answered" in caplog.text
+    assert at.spool.keys() == [(assignment().job_id, 1)]
+
+
+def test_the_log_of_an_attempt_says_whose_it_is_and_leaves_no_journal(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.run(assignment())
+    line = json.loads(base64.b64decode(at.outbox.delivered[0][0].artifacts["log.jsonl"].inline or ""))
+    assert (line["campaign"], line["job"], line["attempt"], line["worker"]) == (CAMPAIGN, assignment().job_id, 1, WORKER)
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_the_log_of_a_job_that_is_handed_back_while_the_broker_is_away_waits_on_disk(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("handed_back", error="handed back"), away=True)
+    assert at.run(assignment()) == "handed back"
+    ((key, lines),) = Journals(tmp_path, FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), WORKER).left().items()
+    assert key == (assignment().job_id, 1)
+    assert b"measured" in lines
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from shared.clock import SystemClock
+from shared.errors import InvalidInput
 from tests import onnx_models
-from tests.measuring import LIGHT_MODELS, Stages, assignment, descendants, is_gone, log_of, schedule, supervisor
+from tests.measuring import CAMPAIGN, LIGHT_MODELS, Stages, assignment, descendants, is_gone, lines_of, log_for, schedule, supervisor
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor, Why
 
@@ -88,18 +89,21 @@ def test_a_hang_ends_at_the_deadline(measurer: Supervisor, tmp_path: Path) -> No
 
 
 def test_endless_output_is_bounded_and_its_end_is_kept(measurer: Supervisor, tmp_path: Path) -> None:
-    outcome = measurer.run(assignment(schedule(tmp_path, then="chatter"), timeout_s=2), Stages())
-    failed(outcome, "deadline_exceeded")
-    assert len(outcome.log_jsonl) < 100_000
+    work = assignment(schedule(tmp_path, then="chatter"), timeout_s=2)
+    job_log = log_for(work)
+    failed(measurer.run(work, Stages(), job_log), "deadline_exceeded")
+    assert len(job_log.to_jsonl()) < 200_000
     still_measures(measurer, tmp_path)
 
 
 def test_what_a_model_prints_is_in_the_log(measurer: Supervisor, tmp_path: Path) -> None:
-    outcome = measurer.run(assignment(schedule(tmp_path, calls_s=[0.001], prints="hello from the model")), Stages())
-    assert outcome.status == "complete"
-    said = [line for line in log_of(outcome) if line["source"] == "application"]
-    assert [line["message"] for line in said] == ["hello from the model"]
-    assert {"time", "level", "source", "job", "attempt", "message"} == set(said[0])
+    work = assignment(schedule(tmp_path, calls_s=[0.001], prints="hello from the model"))
+    job_log = log_for(work)
+    assert measurer.run(work, Stages(), job_log).status == "complete"
+    (said,) = [line for line in lines_of(job_log) if line["source"] == "application"]
+    assert said["message"] == "hello from the model"
+    assert set(said) == {"time", "level", "source", "campaign", "job", "attempt", "worker", "message"}
+    assert (said["campaign"], said["job"], said["worker"]) == (CAMPAIGN, work.job_id, "worker-under-test")
 
 
 def test_a_grandchild_ends_with_its_repeat(measurer: Supervisor, tmp_path: Path) -> None:
@@ -236,6 +240,15 @@ def test_a_cache_folder_that_cannot_be_written_fails_the_job_with_the_reason(tmp
         outcome = made.run(assignment(schedule(tmp_path)), Stages())
     assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
     assert "no result could be written" in outcome.error
+
+
+def test_a_cache_folder_that_cannot_be_made_is_said_at_the_start(tmp_path: Path) -> None:
+    obstacle = tmp_path / "a file"
+    obstacle.write_text("where the folder belongs")
+    models = ModelStore(obstacle, host=None, token=None, max_bytes=1)
+    made = Supervisor(cache_dir=obstacle, models=models, clock=SystemClock(), lock_path=tmp_path / "lock")
+    with pytest.raises(InvalidInput, match=r"free some space, or set FLEETMARK_WORKER_CACHE_DIR"):
+        made.start()
 
 
 def test_a_capability_that_nothing_runs_fails_by_its_name(measurer: Supervisor, tmp_path: Path) -> None:

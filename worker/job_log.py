@@ -1,0 +1,141 @@
+"""The log of one attempt: lines of JSON, bounded, in memory and in a journal on disk.
+
+    <spool>/<job_id>.<attempt>.journal
+
+A line is in the journal as soon as it is written, unsynced: it outlives the process, not a power cut. What a killed worker
+leaves is sent by its next process. Sources: `application` is what the model's process printed, `system` the machine,
+`benchmark` the measurement, `infrastructure` the worker itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+from shared.clock import Clock
+from shared.ids import JOB_ID, campaign_of
+from shared.masking import masked
+
+log = logging.getLogger(__name__)
+
+Level = Literal["info", "warning", "error"]
+Source = Literal["application", "system", "benchmark", "infrastructure"]
+LIMIT_BYTES = 1_000_000  # a thousand repeats of a talkative model; what comes after is counted and left out
+SUFFIX = ".journal"
+HANDED_BACK = "handed back"  # the last line of an attempt that ended so
+DIED = "the worker's process ended in the middle of this attempt"
+
+ATTEMPT = re.compile(r"[1-9][0-9]*")
+
+Key = tuple[str, int]  # job id, attempt
+
+
+class JobLog:
+    """Written by one thread.
+
+    Args:
+        worker_id: empty for a measurement that belongs to no worker.
+        journal: a file to append to; a disk that takes nothing costs only what a crash would have left there.
+    """
+
+    def __init__(self, key: Key, clock: Clock, worker_id: str = "", journal: Path | None = None) -> None:
+        self._key, self._clock, self._worker_id, self._journal = key, clock, worker_id, journal
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._left_out = 0
+
+    def add(self, level: Level, source: Source, message: str) -> None:
+        line = log_line(self._key, self._clock, self._worker_id, level, source, message)
+        if self._size + len(line) > LIMIT_BYTES:
+            self._left_out += 1
+            return
+        self._size += len(line)
+        self._lines.append(line)
+        if self._journal is not None:
+            try:
+                with self._journal.open("ab") as file:
+                    file.write(line)
+            except OSError as error:
+                log.warning("the log of %s cannot be journalled: %s; it is kept in memory", self._key[0], error)
+                self._journal = None
+
+    def to_jsonl(self) -> bytes:
+        lines = list(self._lines)
+        if self._left_out:
+            left_out = f"{self._left_out} more lines were left out"
+            lines.append(log_line(self._key, self._clock, self._worker_id, "warning", "infrastructure", left_out))
+        return b"".join(lines)
+
+
+def log_line(key: Key, clock: Clock, worker_id: str, level: Level, source: Source, message: str) -> bytes:
+    fields = {
+        "time": clock.now().isoformat(timespec="milliseconds"),
+        "level": level,
+        "source": source,
+        "campaign": campaign_of(key[0]),
+        "job": key[0],
+        "attempt": key[1],
+        "worker": worker_id,
+        "message": masked(message),
+    }
+    return json.dumps(fields, ensure_ascii=False).encode(errors="replace") + b"\n"
+
+
+class Journals:
+    """The journals in a folder: of the attempt under way, and what earlier processes left. Safe to use from several threads."""
+
+    def __init__(self, folder: Path, clock: Clock, worker_id: str) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        self._left = {key for path in folder.glob(f"*{SUFFIX}") if (key := _key_of(path)) is not None}
+        for key in self._left:
+            with contextlib.suppress(OSError), self._path(key).open("rb+") as file:  # a full disk: the line is left out
+                lines = file.read()
+                if _last_message(lines) not in (HANDED_BACK, DIED):
+                    cut = b"" if not lines or lines.endswith(b"\n") else b"\n"
+                    file.write(cut + log_line(key, clock, worker_id, "error", "infrastructure", DIED))
+
+    def begin(self, key: Key) -> Path:
+        """Where the log of an attempt that begins now is to be journalled."""
+        self.done(key)
+        return self._path(key)
+
+    def leave(self, key: Key) -> None:
+        """The attempt is over, and its log was not sent."""
+        with self._lock:
+            self._left.add(key)
+
+    def left(self) -> dict[Key, bytes]:
+        """The logs of attempts that are over, which nobody has sent yet, without the lines that a crash cut short."""
+        with self._lock:
+            left = sorted(self._left)
+        found = {key: path.read_bytes().splitlines(keepends=True) for key in left if (path := self._path(key)).exists()}
+        return {key: b"".join(line for line in lines if line.startswith(b"{") and line.endswith(b"}\n")) for key, lines in found.items()}
+
+    def done(self, key: Key) -> None:
+        """The log is on its way, by itself or with its result."""
+        with self._lock:
+            self._left.discard(key)
+        with contextlib.suppress(OSError):  # a disk that was mounted read-only: sent again at the next start, which changes nothing
+            self._path(key).unlink()
+
+    def _path(self, key: Key) -> Path:
+        return self._folder / f"{key[0]}.{key[1]}{SUFFIX}"
+
+
+def _key_of(path: Path) -> Key | None:
+    job_id, _, attempt = path.name.removesuffix(SUFFIX).rpartition(".")
+    return (job_id, int(attempt)) if JOB_ID.fullmatch(job_id) and ATTEMPT.fullmatch(attempt) else None
+
+
+def _last_message(lines: bytes) -> str:
+    """Of the last line; empty where a crash left none that is whole."""
+    try:
+        return str(json.loads(lines.splitlines()[-1])["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
