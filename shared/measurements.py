@@ -115,7 +115,9 @@ class Summary(Frozen):
     load_peak_mb: float | None
     inference_peak_mb: float | None
     memory_method: str
-    throughput_per_s: float = Field(description="inferences a second over the timed phase, all repeats")
+    throughput_per_s: float | None = Field(
+        description="inferences a second over the timed phase, all repeats; null where the clock is too coarse to see any time pass"
+    )
     cpu_percent: float | None
     steadiness: Literal["steady", "not steady", "unknown"]
     stopped_because: str = Field(default="", description="with a stop rule: precision reached, budget spent or repeats spent")
