@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-LARGEST = 2**63 - 1  # what a database's integer, and a JSON reader of another language, holds
+LARGEST = int(sys.float_info.max)  # an integer beyond it is infinite for whoever reads numbers as JavaScript does
 
-Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 def storable(content: Any) -> Any:
-    """The same, with null for what neither JSON nor a database can hold: NaN, an infinity, an integer beyond 64 bits."""
+    """The same, with null for what JSON cannot carry: NaN, an infinity, an integer of more than 308 digits."""
     if isinstance(content, float):
         return content if math.isfinite(content) else None
     if isinstance(content, int):

@@ -19,7 +19,7 @@ MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 10
 SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
 BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PERHAPS_TOO_LARGE = re.compile(rb"\d{19}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
+_PERHAPS_TOO_LARGE = re.compile(rb"\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -82,7 +82,7 @@ def refuse_unstorable(raw: bytes) -> None:
     """
     Raises:
         InvalidInput: a text holds the character NUL, which PostgreSQL cannot store, or there is a number that is none
-            (NaN, infinity, 1e999) or one beyond 64 bits: kept, it could not be given back as JSON.
+            (NaN, infinity, 1e999) or an integer of more than 308 digits: kept, it could not be given back as JSON.
     """
     if b"\0" in raw or _NUL.search(raw):
         raise InvalidInput("a text in the body holds the character NUL (\\u0000), which cannot be stored; leave it out")
@@ -95,7 +95,7 @@ def refuse_unstorable(raw: bytes) -> None:
     place = _unstorable(content)
     if place is not None:
         path = ".".join(place)
-        message = "no number that can be kept: NaN, an infinity or an integer beyond 64 bits; leave it out"
+        message = "no number that can be kept: NaN, an infinity (1e999 is one) or an integer of more than 308 digits; leave it out"
         raise InvalidInput(f"the body is not valid: {path}: {message}", fields=[FieldError(path, message)])
 
 

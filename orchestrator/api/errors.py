@@ -122,7 +122,9 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> str:
     """Every method of this path in the OpenAPI file: the router names only those of the first route that matched."""
     paths: dict[str, Any] = request.app.openapi()["paths"]
-    found = {method.upper() for path, methods in paths.items() if compile_path(path)[0].match(request.url.path) for method in methods}
+    here = request.url.path  # a path as it is written there comes before one with a parameter in that place
+    same = [here] if here in paths else [path for path in paths if compile_path(path)[0].match(here)]
+    found = {method.upper() for path in same for method in paths[path]}
     return ", ".join(sorted(found))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from shared.errors import FieldError, InvalidInput
-from shared.ids import CAMPAIGN_ID, JOB_ID
+from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
 
 
 def _cursor(shape: re.Pattern[str]) -> Any:
@@ -18,6 +18,7 @@ def _cursor(shape: re.Pattern[str]) -> Any:
 Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
 CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
 JobCursor = Annotated[str | None, _cursor(JOB_ID)]
+TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]
 
 
 def campaign_of(cursor: str | None) -> str | None:
@@ -27,6 +28,11 @@ def campaign_of(cursor: str | None) -> str | None:
         InvalidInput: this list gives no such cursor.
     """
     return None if cursor is None else _matched(cursor, CAMPAIGN_ID)[0]
+
+
+def token_of(cursor: str | None) -> str | None:
+    """The token behind which the page begins; see `campaign_of`."""
+    return None if cursor is None else _matched(cursor, TOKEN_ID)[0]
 
 
 def job_of(cursor: str | None) -> tuple[str, int] | None:
