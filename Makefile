@@ -9,10 +9,11 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 endif
 PYTEST_ARGS ?=
+EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-all check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-all fuzz check format docs bench requirements upgrade clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +38,11 @@ test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part o
 
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test
+
+fuzz: setup ## tests/fuzz at length, on SQLite and PostgreSQL: EXAMPLES=200 of each call, from a new seed, or SEED=…
+	@seed="$(SEED)"; [ -n "$$seed" ] || seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
+	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s -o timeout=21600 $(PYTEST_ARGS)
 
 check: setup ## lint, format, types, import contracts, locked requirements, generated docs
 	@$(BIN)/ruff check .
