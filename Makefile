@@ -13,10 +13,11 @@ SEEDS ?= 20
 FIRST ?= 1
 FAULTS ?= 25
 LENGTH ?= 25
+EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-all chaos check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-all chaos fuzz check format docs bench requirements upgrade clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +45,11 @@ test-all: ## the suite on the oldest and on the newest supported Python found he
 
 chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=25 LENGTH=25, or PLAN=file
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH))
+
+fuzz: setup ## tests/fuzz at length, on SQLite and PostgreSQL: EXAMPLES=200 of each call, from a new seed, or SEED=…
+	@seed="$(SEED)"; [ -n "$$seed" ] || seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
+	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s -o timeout=21600 $(PYTEST_ARGS)
 
 check: setup ## lint, format, types, import contracts, locked requirements, generated docs
 	@$(BIN)/ruff check .

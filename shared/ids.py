@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: safe to read aloud
 
 CAMPAIGN_ID = re.compile(r"campaign-[0-9a-z]{18}")
-JOB_ID = re.compile(r"(campaign-[0-9a-z]{18})-job-([1-9][0-9]*)")
+JOB_ID = re.compile(r"(campaign-[0-9a-z]{18})-job-([1-9][0-9]{0,8})")  # the number fits its column
 WORKER_ID = re.compile(r"worker-[0-9a-z][0-9a-z-]{0,62}")
 TOKEN_ID = re.compile(r"token-[0-9a-z]{18}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.facts import Count, Facts
+
 SAMPLES_FORMAT = 1
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
 
@@ -44,7 +46,7 @@ class RawRepeat:
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Interval(Frozen):
@@ -54,13 +56,13 @@ class Interval(Frozen):
     high: float
     level: float = Field(description="coverage the method guarantees or assumes, e.g. 0.95")
     method: str
-    n: int = Field(description="values it was computed from")
+    n: Count = Field(description="values it was computed from")
 
 
 class Distribution(Frozen):
     """Summary of one kind of timing, in milliseconds. A figure that the sample is too small to give is null."""
 
-    n: int
+    n: Count
     median: float
     mean: float
     stddev: float | None = Field(description="sample standard deviation (n - 1); null for one value")
@@ -74,7 +76,7 @@ class Distribution(Frozen):
     p99: float | None = None
     p999: float | None = None
     missing: dict[str, str] = Field(default_factory=dict, description="figure -> why it is null")
-    outliers: int = Field(default=0, description="beyond 1.5 interquartile ranges (Tukey); counted, never dropped")
+    outliers: Count = Field(default=0, description="beyond 1.5 interquartile ranges (Tukey); counted, never dropped")
     median_ci: Interval | None = Field(default=None, description="over per-repeat medians")
     median_ci_within: Interval | None = Field(default=None, description="within the pooled sample; understates the truth")
 
@@ -82,13 +84,13 @@ class Distribution(Frozen):
 class RepeatFacts(Frozen):
     """One repeat as a report shows it."""
 
-    index: int
+    index: Count
     load_ms: float
     median_ms: float
     min_ms: float
     max_ms: float
-    warmups: int
-    inferences: int
+    warmups: Count
+    inferences: Count
     steadiness: Literal["steady", "not steady", "unknown"]
     load_peak_mb: float | None = None
     inference_peak_mb: float | None = None
@@ -101,7 +103,7 @@ class Noise(Frozen):
 
     grade: Literal["quiet", "fair", "noisy"]
     reasons: list[str] = Field(default_factory=list)
-    facts: dict[str, Any] = Field(default_factory=dict)
+    facts: Facts = Field(default_factory=dict)
 
 
 class Summary(Frozen):
@@ -113,7 +115,9 @@ class Summary(Frozen):
     load_peak_mb: float | None
     inference_peak_mb: float | None
     memory_method: str
-    throughput_per_s: float = Field(description="inferences a second over the timed phase, all repeats")
+    throughput_per_s: float | None = Field(
+        description="inferences a second over the timed phase, all repeats; null where the clock is too coarse to see any time pass"
+    )
     cpu_percent: float | None
     steadiness: Literal["steady", "not steady", "unknown"]
     stopped_because: str = Field(default="", description="with a stop rule: precision reached, budget spent or repeats spent")

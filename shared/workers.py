@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from shared.capabilities import known_names
 from shared.names import OneLine
 
 
@@ -46,7 +47,7 @@ class DeviceInfo(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     Soc: str = ""
-    Ram: float | str | None = Field(default=None, description="memory in GB (2^30 bytes)")
+    Ram: Annotated[float, Strict()] | str | None = Field(default=None, description="memory in GB (2^30 bytes)")
     DeviceOs: str = ""
     DeviceOsVersion: str = ""
     UDID: str = Field(default="", max_length=256, description="stable identity of the device; the same UDID is the same worker")
@@ -57,7 +58,7 @@ class Registration(BaseModel):
 
     device_name: OneLine = Field(min_length=1, max_length=200)
     ip_address: OneLine = Field(default="", max_length=64)
-    capabilities: list[str] = Field(min_length=1, max_length=64)
+    capabilities: list[Annotated[str, Field(json_schema_extra={"enum": known_names()})]] = Field(min_length=1, max_length=64)
     device_info: DeviceInfo = Field(default_factory=DeviceInfo)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
     incarnation: str = Field(default="", max_length=64, description="one id a process start; empty for a device driven by REST alone")

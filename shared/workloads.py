@@ -77,6 +77,17 @@ class EngineOptions(Strict):
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
 
 
+def check_samples(inferences: int, repeats: int) -> None:
+    """
+    Raises:
+        ValueError: the product of two numbers that are fine by themselves is more than a job may measure.
+    """
+    if inferences * repeats > 10 * MAX_INFERENCES:
+        raise ValueError(
+            f"{inferences} inferences in {repeats} repeats are more than {10 * MAX_INFERENCES} samples; measure fewer, or split the job"
+        )
+
+
 class Workload(Strict):
     """One job's work, as it travels to the worker."""
 
@@ -91,9 +102,5 @@ class Workload(Strict):
 
     @model_validator(mode="after")
     def _bounded_samples(self) -> Workload:
-        if self.inferences * (self.stop.max_repeats if self.stop else self.repeats) > 10 * MAX_INFERENCES:
-            raise ValueError(
-                f"{self.inferences} inferences in {self.repeats} repeats are more than {10 * MAX_INFERENCES} samples; "
-                "measure fewer, or split the job"
-            )
+        check_samples(self.inferences, self.stop.max_repeats if self.stop else self.repeats)
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from pathlib import Path as FilePath
@@ -26,7 +25,8 @@ from shared.jobs import TERMINAL, JobStatus
 router = APIRouter(prefix="/api", tags=["artifacts"])
 
 MAX_BYTES = 2**30  # of one artifact: 10^8 samples of 8 bytes, and room
-_RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
+_RANGE = re.compile(r"bytes ([0-9]{1,12})-([0-9]{1,12})/([0-9]{1,12})")
+_DIGEST = "^[sS][hH][aA]-256=[A-Za-z0-9+/]{43}=$"
 _BYTES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 Attempt = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -58,8 +58,8 @@ def put_piece(
     attempt: Attempt,
     name: Name,
     body: RawBody,
-    digest: Annotated[str, Header(description="`sha-256=<base64>` of the whole file")],
-    content_range: Annotated[str, Header(description="`bytes first-last/total`")],
+    digest: Annotated[str, Header(description="`sha-256=<base64>` of the whole file", json_schema_extra={"pattern": _DIGEST})],
+    content_range: Annotated[str, Header(description="`bytes first-last/total`", json_schema_extra={"pattern": f"^{_RANGE.pattern}$"})],
 ) -> JSONResponse:
     """Send the next piece. It has to begin where the last one ended, or at 0 to start again."""
     first, total = _range(content_range, len(body))
@@ -103,7 +103,7 @@ def _sha256(digest: str) -> str:
     algorithm, _, value = digest.partition("=")
     try:
         raw = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         raw = b""
     if algorithm.lower() != "sha-256" or len(raw) != 32:
         raise BadRequest(f"Digest {digest!r:.100} is not `sha-256=<base64 of 32 bytes>`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import BadRequest, FieldError, InvalidInput, nearest
+from shared.facts import LARGEST
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -17,6 +19,7 @@ MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 10
 SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
 BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_PERHAPS_TOO_LARGE = re.compile(rb"\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -26,13 +29,13 @@ async def _raw_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(_raw_body)]
 
 
-def described(*models: type[BaseModel], example: Any, required: bool = True, yaml: str | None = None) -> dict[str, Any]:
-    """The description of a body that is read raw: its schema, one example, and that YAML is taken too where it is."""
+def described(*models: type[BaseModel], example: Any, required: bool = True, yaml: Any = None) -> dict[str, Any]:
+    """The description of a body that is read raw: its schema, one example, and one of what is taken as YAML too, the last model."""
     BODIES.update({model.__name__: model for model in models})
     schema = {SCHEMA_KEY: [model.__name__ for model in models]}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}
     if yaml is not None:
-        content["application/yaml"] = {"schema": {"type": "string"}, "example": yaml}
+        content["application/yaml"] = {"schema": {SCHEMA_KEY: [models[-1].__name__]}, "example": yaml}
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -43,7 +46,7 @@ def parse(model: type[M], raw: bytes) -> M:
         BadRequest: it is not JSON.
         InvalidInput: it is, and something in it is wrong; `fields` names everything that is.
     """
-    refuse_nul(raw)
+    refuse_unstorable(raw)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
@@ -68,20 +71,46 @@ def read_json(raw: bytes) -> Any:
     Raises:
         BadRequest: it is not JSON.
     """
-    refuse_nul(raw)
+    refuse_unstorable(raw)
     try:
         return from_json(raw)
     except ValueError as error:
         raise BadRequest(_not_json(raw, str(error))) from error
 
 
-def refuse_nul(raw: bytes) -> None:
+def refuse_unstorable(raw: bytes) -> None:
     """
     Raises:
-        InvalidInput: a text holds the character NUL, which PostgreSQL cannot store.
+        InvalidInput: a text holds the character NUL, which PostgreSQL cannot store, or there is a number that is none
+            (NaN, infinity, 1e999) or an integer of more than 308 digits: kept, it could not be given back as JSON.
     """
     if b"\0" in raw or _NUL.search(raw):
         raise InvalidInput("a text in the body holds the character NUL (\\u0000), which cannot be stored; leave it out")
+    if _PERHAPS_TOO_LARGE.search(raw) is None:
+        return
+    try:
+        content = from_json(raw)
+    except ValueError:
+        return  # no JSON at all: whoever reads it says so better
+    place = _unstorable(content)
+    if place is not None:
+        path = ".".join(place)
+        message = "no number that can be kept: NaN, an infinity (1e999 is one) or an integer of more than 308 digits; leave it out"
+        raise InvalidInput(f"the body is not valid: {path}: {message}", fields=[FieldError(path, message)])
+
+
+def _unstorable(content: Any) -> list[str] | None:
+    """Where the first number is that cannot be kept; from_json bounds the depth."""
+    if isinstance(content, float):
+        return None if math.isfinite(content) else []
+    if isinstance(content, int):
+        return None if abs(content) <= LARGEST else []
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in items:
+        place = _unstorable(value)
+        if place is not None:
+            return [str(name), *place]
+    return None
 
 
 def _not_json(raw: bytes, why: str) -> str:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from orchestrator.api.bodies import RawBody, described, parse, read_json, refuse_nul
+from orchestrator.api.bodies import RawBody, described, parse, read_json, refuse_unstorable
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import CampaignId
-from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from orchestrator.api.pages import CampaignCursor, Limit, campaign_of
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_recipe, submit_short
@@ -32,7 +32,12 @@ SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
 }
-YAML_EXAMPLE = "name: squeezenet-everywhere\nmodel: https://example.org/squeezenet.onnx\non: [cpu.onnx, gpu.cuda.onnx]\ninferences: 200\n"
+RECIPE_EXAMPLE = {
+    "name": "squeezenet-everywhere",
+    "model": "https://example.org/squeezenet.onnx",
+    "on": ["cpu.onnx", "gpu.cuda.onnx"],
+    "inferences": 200,
+}
 
 IdempotencyKey = Annotated[
     str | None,
@@ -105,7 +110,7 @@ class Cancelled(BaseModel):
     status_code=201,
     response_model=CampaignBody,
     responses=documented(400, 409, 413, 422),
-    openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=YAML_EXAMPLE),
+    openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Submit the short form, or a recipe as JSON or YAML. Validated whole: every mistake is named, and nothing is half accepted."""
@@ -142,18 +147,18 @@ def yaml_recipe(body: bytes) -> Recipe:
         recipe = load_recipe(body.decode())
     except UnicodeDecodeError as error:
         raise BadRequest(f"the recipe is not UTF-8 text: {error}") from error
-    refuse_nul(recipe.model_dump_json().encode())
+    refuse_unstorable(recipe.model_dump_json().encode())
     return recipe
 
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))
-def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit = 100, cursor: Cursor = None) -> JSONResponse:
+def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit = 100, cursor: CampaignCursor = None) -> JSONResponse:
     """Campaigns, newest first."""
-    key = decode_cursor(cursor, str)
+    before = campaign_of(cursor)
     with ctx.store.read() as session:
-        found = campaigns.page(session, status=status, before=key[0] if key else None, limit=limit + 1)
+        found = campaigns.page(session, status=status, before=before, limit=limit + 1)
         shown = [_brief(one) for one in found[:limit]]
-    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
+    more = found[limit - 1].id if len(found) > limit else None
     return JSONResponse({"count": len(shown), "campaigns": shown, "next_cursor": more})
 
 
@@ -172,7 +177,7 @@ def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> di
         if first is not None:
             heads = jobs.heads(session, campaign_id, limit=first + 1)
             content["jobs"] = [_job_brief(head) for head in heads[:first]]
-            content["jobs_cursor"] = encode_cursor(campaign_id, heads[first - 1].number) if len(heads) > first else None
+            content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None
     return content
 
 

@@ -10,15 +10,24 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.roles import ASSETS
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
+class _Assets(StaticFiles):
+    """Served whole: Starlette refuses a range that it cannot read in words of its own, and nobody needs a part of a style sheet."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def serve_docs(app: FastAPI) -> None:
     """Swagger UI at /docs; the root leads there."""
-    app.mount(ASSETS, StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
+    app.mount(ASSETS, _Assets(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title=f"{app.title} API",

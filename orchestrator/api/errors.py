@@ -12,12 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from orchestrator.api.access import HEADER, request_id
 from orchestrator.api.headers import SAFE
-from shared.errors import FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
+from shared.errors import BadRequest, FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
 from shared.masking import without_passwords
 from shared.protocol.outage import is_away
 
@@ -33,6 +34,7 @@ _MEANINGS = {
     408: "The body came in too slowly.",
     409: "The present state does not allow it.",
     413: "The body is larger than the limit.",
+    416: "The range asked for lies beyond the file's end; `Content-Range` says how long it is.",
     422: "Something in the request is not valid; `fields` says what.",
     429: "Too many wrong tokens from this address; `Retry-After` says when to try again.",
     503: "Redis or the database does not answer, or a disk is full; try again.",
@@ -87,6 +89,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(redis.RedisError, _redis)
     app.add_exception_handler(OSError, _disk)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -112,7 +115,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         body = {"error": "NotFound", "detail": f"there is no {request.url.path}; /docs lists what there is"}
     elif error.status_code == 405:
-        headers["Allow"] = _allowed(request)
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
         body = {"error": "MethodNotAllowed", "detail": f"{request.url.path} does not take {request.method}; it takes {headers['Allow']}"}
     else:
         body = {"error": "BadRequest" if error.status_code < 500 else "ServerError", "detail": str(error.detail)}
@@ -120,9 +123,11 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """Every method of this path: the router names only those of the first route that matched."""
+    """Every method of this path in the OpenAPI file: the router names only those of the first route that matched."""
     paths: dict[str, Any] = request.app.openapi()["paths"]
-    found = {method.upper() for path, methods in paths.items() if compile_path(path)[0].match(request.url.path) for method in methods}
+    here = request.url.path  # a path as it is written there comes before one with a parameter in that place
+    same = [here] if here in paths else [path for path in paths if compile_path(path)[0].match(here)]
+    found = {method.upper() for path in same for method in paths[path]}
     return ", ".join(sorted(found))
 
 
@@ -141,6 +146,11 @@ def _disk(request: Request, error: Exception) -> JSONResponse:
         return _unexpected(request, error)
     log.error("%s %s: %s, request %s", request.method, request.url.path, error, request_id.get())
     return answer(Unavailable(f"the orchestrator cannot store this ({error.strerror}): free some space there, then send it again"))
+
+
+def _left(_: Request, __: Exception) -> JSONResponse:
+    """The client ended the connection before its body was whole; the answer is for the log."""
+    return answer(BadRequest("the connection ended before the body did"))
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,8 +11,8 @@ from starlette.responses import JSONResponse
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import JobId
-from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
-from orchestrator.api.times import text
+from orchestrator.api.pages import JobCursor, Limit, job_of
+from orchestrator.api.times import Moment, text
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.finish import row_of
 from orchestrator.operations.retry import retry_job
@@ -89,14 +88,12 @@ def list_jobs(
     campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
     status: JobStatus | None = None,
     worker: Annotated[str | None, Query(pattern=f"^{WORKER_ID.pattern}$")] = None,
-    since: Annotated[datetime | None, Query(description="created at or after; without a zone it is UTC")] = None,
+    since: Annotated[Moment | None, Query(description="created at or after; without a zone it is UTC")] = None,
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: JobCursor = None,
 ) -> JSONResponse:
     """Jobs in the order of their campaigns, then of their numbers."""
-    if since is not None and since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
-    after = decode_cursor(cursor, str, int)
+    after = job_of(cursor)
     with ctx.store.read() as session:
         found = jobs.page(
             session,
@@ -104,11 +101,11 @@ def list_jobs(
             status=status,
             worker_id=worker,
             since=since,
-            after=(after[0], after[1]) if after else None,
+            after=after,
             limit=limit + 1,
         )
         shown = [_body(job) for job in found[:limit]]
-        more = encode_cursor(found[limit - 1].campaign_id, found[limit - 1].number) if len(found) > limit else None
+        more = found[limit - 1].id if len(found) > limit else None
     return JSONResponse({"count": len(shown), "jobs": shown, "next_cursor": more})
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
+from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import Sha256
 from orchestrator.operations.context import Context
 from orchestrator.operations.models import Incoming, path_of
@@ -24,9 +25,8 @@ router = APIRouter(prefix="/api", tags=["models"])
 
 PIECE_BYTES = 2**20
 
-_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_UPLOAD = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
-_FILE = {"description": "The model's bytes; ranges are served.", "content": {"application/octet-stream": _BYTES}}
+_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": BYTES}}
+_FILE = {"description": "The model's bytes; ranges are served.", "content": BYTES}
 
 
 class Uploaded(BaseModel):
@@ -69,13 +69,13 @@ async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> Mo
         return await to_thread.run_sync(incoming.store, name)
 
 
-@router.get("/models/{sha256}", response_class=FileResponse, responses=documented(404) | {200: _FILE})
-@router.head("/models/{sha256}", response_class=FileResponse, responses=documented(404))
-def get_model(ctx: Ctx, sha256: Sha256) -> FileResponse:
+@router.get("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+@router.head("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+def get_model(ctx: Ctx, sha256: Sha256) -> SentFile:
     """An uploaded model. `HEAD` says whether it is there."""
     with ctx.store.read() as session:
         name = results.model(session, sha256).name
     path = path_of(ctx, sha256)
     if not path.is_file():
         raise NotFound(f"the file of model {sha256} ({name}) is gone from the models folder; upload it again")
-    return FileResponse(path, media_type="application/octet-stream", filename=name)
+    return SentFile(path, media_type="application/octet-stream", filename=name)

@@ -1,50 +1,51 @@
-"""Keyset pages: a cursor says behind which item the next page begins, so page 1 000 costs what page 1 does."""
+"""Keyset pages: a cursor is the id of the last item shown, and the next page begins behind it: page 1 000 costs what page 1 does."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 from typing import Annotated, Any
 
 from fastapi import Query
 
 from shared.errors import FieldError, InvalidInput
+from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
 
-_WORD = re.compile(r"[0-9a-z-]{1,80}")
+
+def _cursor(shape: re.Pattern[str]) -> Any:
+    return Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": f"^{shape.pattern}$"})
+
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
+JobCursor = Annotated[str | None, _cursor(JOB_ID)]
+TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]
 
 
-def encode_cursor(*key: str | int) -> str:
-    """The key of the last item shown, as one opaque word."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None, *shape: type) -> tuple[Any, ...] | None:
-    """The key in a cursor; None without one.
+def campaign_of(cursor: str | None) -> str | None:
+    """The campaign behind which the page begins; None is the first page.
 
     Raises:
-        InvalidInput: it is none that this API has given for this list.
+        InvalidInput: this list gives no such cursor.
     """
+    return None if cursor is None else _matched(cursor, CAMPAIGN_ID)[0]
+
+
+def token_of(cursor: str | None) -> str | None:
+    """The token behind which the page begins; see `campaign_of`."""
+    return None if cursor is None else _matched(cursor, TOKEN_ID)[0]
+
+
+def job_of(cursor: str | None) -> tuple[str, int] | None:
+    """The campaign and the number of the job behind which the page begins; see `campaign_of`."""
     if cursor is None:
         return None
-    try:
-        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise _unknown(cursor) from error
-    if not isinstance(key, list) or [type(part) for part in key] != list(shape) or not all(map(_plausible, key)):
-        raise _unknown(cursor)
-    return tuple(key)
+    campaign, number = _matched(cursor, JOB_ID).groups()
+    return campaign, int(number)
 
 
-def _plausible(part: Any) -> bool:
-    """An id or a number that a column can hold."""
-    return _WORD.fullmatch(part) is not None if isinstance(part, str) else 0 <= part < 2**31
-
-
-def _unknown(cursor: str) -> InvalidInput:
-    message = f"{cursor!r} is no cursor of this list; take `next_cursor` of the page before, or leave it out for the first"
-    return InvalidInput(f"cursor: {message}", fields=[FieldError("query.cursor", message)])
+def _matched(cursor: str, shape: re.Pattern[str]) -> re.Match[str]:
+    found = shape.fullmatch(cursor)
+    if found is None:
+        message = f"{cursor!r:.200} is no cursor of this list; take `next_cursor` of the page before, or leave it out for the first"
+        raise InvalidInput(f"cursor: {message}", fields=[FieldError("query.cursor", message)])
+    return found

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from orchestrator.api.bodies import RawBody, described, read_json
-from orchestrator.api.campaigns import YAML_EXAMPLE, is_yaml, yaml_recipe
+from orchestrator.api.campaigns import RECIPE_EXAMPLE, is_yaml, yaml_recipe
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.domain.planning import plan_recipe
@@ -63,7 +63,7 @@ def list_recipes(ctx: Ctx) -> JSONResponse:
     "/recipes/validate",
     response_model=Valid,
     responses=documented(400, 413, 422),
-    openapi_extra=described(Recipe, example={"model": "https://example.org/m.onnx", "on": ["cpu.onnx"]}, yaml=YAML_EXAMPLE),
+    openapi_extra=described(Recipe, example=RECIPE_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 def validate(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     """Check a recipe as submitting it would, its models aside: nothing is fetched, nothing is written."""

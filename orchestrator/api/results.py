@@ -9,15 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import col
-from starlette.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
+from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import row_of
-from orchestrator.reports.formats import table_format
+from orchestrator.reports.formats import FORMATS, table_format
 from orchestrator.reports.rows import Row
 from orchestrator.reports.tables import csv_line, stream_csv_lines
 from orchestrator.store import campaigns, jobs, results
@@ -26,7 +27,7 @@ from shared.errors import NotFound
 
 router = APIRouter(prefix="/api", tags=["results"])
 
-_FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
+_FILE: dict[str, Any] = {"content": BYTES, "description": "The file."}
 _TABLE = {
     "description": "One row a job that has ended.",
     "content": {
@@ -53,7 +54,7 @@ class ResultFiles(BaseModel):
 def get_results(
     ctx: Ctx,
     campaign_id: CampaignId,
-    format: Annotated[str, Query(max_length=20, description="csv, json, jsonl or parquet")] = "csv",  # noqa: A002 (the contract's name)
+    format: Annotated[str, Query(max_length=20, json_schema_extra={"enum": list(FORMATS)})] = "csv",  # noqa: A002 (the contract's name)
 ) -> StreamingResponse:
     """The rows of the jobs that have ended, streamed; while others run, that is not all of them."""
     table = table_format(format)
@@ -106,10 +107,10 @@ def list_files(ctx: Ctx) -> JSONResponse:
     return JSONResponse({"count": len(files), "files": files})
 
 
-@router.get("/results/download/{filename:path}", response_class=FileResponse, responses=documented(404) | {200: _FILE})
-def download(ctx: Ctx, filename: str) -> FileResponse:
+@router.get("/results/download/{filename:path}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+def download(ctx: Ctx, filename: str) -> SentFile:
     """A file of `outputs/` by its plain name; anything else is not found."""
-    return FileResponse(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)
+    return SentFile(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)
 
 
 def _plain_file(folder: Path, name: str) -> Path:

@@ -1,10 +1,33 @@
-"""Moments as the API writes them: ISO 8601, UTC, `Z`."""
+"""Moments as the API writes them: ISO 8601, UTC, `Z`; and as it reads them."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
 
 from orchestrator.reports.rows import utc_text
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def _written_out(given: Any) -> Any:
+    """A bare number would be taken for seconds, or for milliseconds, since 1970."""
+    if isinstance(given, str) and not _DAY.match(given):
+        raise ValueError("a moment is written 2026-03-01T12:00:00Z")
+    return given
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC it lies outside of the years 1 to 9999") from error
+
+
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]  # aware, UTC; one without a zone is UTC
 
 
 def text(moment: datetime | None) -> str | None:

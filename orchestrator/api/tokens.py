@@ -13,7 +13,7 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.credentials import Credentials
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import TokenId
-from orchestrator.api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from orchestrator.api.pages import Limit, TokenCursor, token_of
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text
 from orchestrator.operations.tokens import create_token, require_an_administrator, revoke_token
@@ -80,13 +80,13 @@ def list_tokens(
     ctx: Ctx,
     revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: TokenCursor = None,
 ) -> JSONResponse:
     """Tokens, newest first, without their secrets. The one in FLEETMARK_TOKEN is not among them."""
-    key = decode_cursor(cursor, str)
+    before = token_of(cursor)
     with ctx.store.read() as session:
-        found = tokens.page(session, revoked=revoked, before=key[0] if key else None, limit=limit + 1)
-    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
+        found = tokens.page(session, revoked=revoked, before=before, limit=limit + 1)
+    more = found[limit - 1].id if len(found) > limit else None
     return JSONResponse({"count": len(found[:limit]), "tokens": [_body(one) for one in found[:limit]], "next_cursor": more})
 
 

@@ -17,7 +17,7 @@ from orchestrator.api.ids import WorkerId
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.dispatching import top_up
 from orchestrator.registry import WorkerRecord
-from shared.capabilities import resolve
+from shared.capabilities import known_names, resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from shared.workloads import Strict
@@ -131,7 +131,9 @@ def _resolved(names: list[str]) -> list[str]:
 @router.get("/workers", response_model=Workers, responses=documented(422))
 def list_workers(
     ctx: Ctx,
-    capability: Annotated[str | None, Query(max_length=64, description="a capability or its label")] = None,
+    capability: Annotated[
+        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra={"enum": known_names()})
+    ] = None,
     status: WorkerStatus | None = None,
 ) -> JSONResponse:
     """Every registered worker, in the order of registration."""

@@ -53,7 +53,12 @@ class Inbox:
         self._name = new_incarnation()
         self._prefix = keys.PREFIX + "taken:"
         self._redis: redis.Redis = redis.Redis.from_url(
-            broker_url, socket_timeout=10, socket_connect_timeout=2, retry=once_more(), decode_responses=True
+            broker_url,
+            socket_timeout=10,
+            socket_connect_timeout=2,
+            retry=once_more(),
+            decode_responses=True,
+            encoding_errors="replace",  # bytes that are no text are for the dead letters, not for the end of this thread
         )
         self._take = self._redis.register_script(_TAKE)
 
@@ -105,7 +110,7 @@ def _body(message: str) -> str:
         body = str(envelope["body"])
         encoded = envelope["properties"].get("body_encoding") == "base64"
         return base64.b64decode(body).decode("utf-8", "replace") if encoded else body
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return message
 
 

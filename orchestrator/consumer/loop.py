@@ -68,7 +68,7 @@ class ResultsConsumer:
     def _read(self, text: str) -> Report | None:
         try:
             if "\\u0000" in text:  # PostgreSQL keeps no NUL in text, and no report means one
-                return REPORT.validate_python(_without_nul(json.loads(text)))
+                return REPORT.validate_json(json.dumps(_without_nul(json.loads(text))))
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
             reason = problems(error) if isinstance(error, ValidationError) else str(error)

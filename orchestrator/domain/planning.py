@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
 from shared.recipes import ModelEntry, Recipe, Requirements, parse_recipe
 from shared.workloads import ModelRef, Workload
+
+OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys of a recipe that no job has of its own
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ def plan_recipe(recipe: Recipe, models: Mapping[str, ModelRef], workers: Sequenc
         InvalidInput: a sweep path that does not exist, more than `MAX_JOBS` jobs, or `every` with no device to mean.
     """
     jobs: list[PlannedJob] = []
-    for entry_index, entry in enumerate(recipe.entries()):
-        for cell in _sweep_cells(recipe):
-            workload = _workload(cell, cell.entries()[entry_index] if entry_index < len(cell.entries()) else entry, models)
+    cells = _sweep_cells(recipe)
+    for entry_index in range(len(recipe.entries())):
+        for cell in cells:
+            workload = _workload(cell, cell.entries()[entry_index], models)
             for compute_unit in cell.on:
                 for device in _devices(cell, compute_unit, workers):
                     jobs.append(
@@ -68,7 +72,7 @@ def plan_recipe(recipe: Recipe, models: Mapping[str, ModelRef], workers: Sequenc
                         )
                     )
                     if len(jobs) > MAX_JOBS:
-                        raise InvalidInput(f"the recipe means more than {MAX_JOBS} jobs; split it into several campaigns")
+                        raise _too_many()
     return Plan(
         name=recipe.name,
         model_url=", ".join(entry.model for entry in recipe.entries()),
@@ -94,17 +98,32 @@ def unmeetable(jobs: Iterable[PlannedJob], workers: Sequence[KnownWorker]) -> li
     return warnings
 
 
-def _sweep_cells(recipe: Recipe) -> Iterable[Recipe]:
+def _too_many() -> InvalidInput:
+    return InvalidInput(f"the recipe means more than {MAX_JOBS} jobs; split it into several campaigns")
+
+
+def _sweep_cells(recipe: Recipe) -> list[Recipe]:
     if not recipe.sweep:
-        yield recipe
-        return
+        return [recipe]
+    for path in recipe.sweep:
+        if path.split(".")[0] in OF_THE_CAMPAIGN:
+            message = "is no part of a job, so that all jobs of this sweep would be the same"
+            raise InvalidInput(f"sweep path {path!r}: {message}", fields=[FieldError(f"sweep.{path}", message)])
+    if math.prod(map(len, recipe.sweep.values())) > MAX_JOBS:
+        raise _too_many()
     plain = recipe.model_dump(mode="json", exclude_unset=True)
     plain.pop("sweep")
+    cells: list[Recipe] = []
     for values in itertools.product(*recipe.sweep.values()):
         cell = plain
         for path, value in zip(recipe.sweep, values, strict=True):
             cell = _with(cell, path.split("."), value, path)
-        yield parse_recipe(cell, source=f"the recipe with {', '.join(f'{p}={v}' for p, v in zip(recipe.sweep, values, strict=True))}")
+        said = ", ".join(f"{path}={value!r:.80}" for path, value in zip(recipe.sweep, values, strict=True))
+        cells.append(parse_recipe(cell, source=f"the recipe with {said}"))
+        if [entry.model for entry in cells[-1].entries()] != [entry.model for entry in recipe.entries()]:
+            message = "a sweep cannot change which models there are; list them all under `models`"
+            raise InvalidInput(f"{said}: {message}", fields=[FieldError("sweep", message)])
+    return cells
 
 
 def _with(content: Any, path: Sequence[str], value: Any, whole: str) -> Any:
@@ -113,10 +132,11 @@ def _with(content: Any, path: Sequence[str], value: Any, whole: str) -> Any:
         return value
     head, rest = path[0], path[1:]
     if isinstance(content, list):
-        if not head.isdigit() or int(head) >= len(content):
+        place = next((index for index in range(len(content)) if str(index) == head), None)
+        if place is None:
             message = f"{head!r} is no index of a list of {len(content)}"
             raise InvalidInput(f"sweep path {whole!r}: {message}", fields=[FieldError(f"sweep.{whole}", message)])
-        return [_with(item, rest, value, whole) if index == int(head) else item for index, item in enumerate(content)]
+        return [_with(item, rest, value, whole) if index == place else item for index, item in enumerate(content)]
     if content is None:
         content = {}
     if not isinstance(content, dict):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -27,7 +27,7 @@ from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.schema import ComputeUnit
-from shared.workloads import ModelRef, Strict, Workload
+from shared.workloads import ModelRef, Strict, Workload, check_samples
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ class ShortJob(Strict):
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
     device: OneLine | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9)
+
+    @model_validator(mode="after")
+    def _bounded_samples(self) -> ShortJob:
+        check_samples(self.num_inference_runs, self.runs_per_job)
+        return self
 
 
 class ShortCampaign(Strict):

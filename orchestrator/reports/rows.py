@@ -155,13 +155,13 @@ def _of_inferences(inference: Distribution) -> Row:
     }
 
 
-def cost_per_1000(throughput_per_s: float, price_per_hour: str | None) -> float | None:
+def cost_per_1000(throughput_per_s: float | None, price_per_hour: str | None) -> float | None:
     """Cost of 1 000 inferences at the measured throughput, in the currency of the price; None without a usable price."""
     try:
         price = float(price_per_hour or "")
     except ValueError:
         return None
-    if not (math.isfinite(price) and price >= 0 and throughput_per_s > 0):
+    if not (math.isfinite(price) and price >= 0 and throughput_per_s):
         return None
     return _rounded(price / 3600 * 1000 / throughput_per_s, 9)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from shared.facts import Count, Facts
 from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
 from shared.measurements import Noise, Summary
 from shared.workloads import Workload
@@ -20,8 +21,11 @@ CampaignId = Annotated[str, Field(pattern=f"^{CAMPAIGN_ID.pattern}$")]
 WorkerId = Annotated[str, Field(pattern=f"^{WORKER_ID.pattern}$")]
 
 
+Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]  # what its column holds
+
+
 class Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
 
@@ -31,8 +35,8 @@ class Assignment(Message):
 
     job_id: JobId
     campaign_id: CampaignId
-    attempt: int = Field(ge=1)
-    capability: str
+    attempt: Attempt
+    capability: str = Field(max_length=64)
     workload: Workload
 
 
@@ -40,7 +44,7 @@ class JobMessage(Message):
     """What every message about a job carries: which attempt of it, and who speaks."""
 
     job_id: JobId
-    attempt: int = Field(ge=1)
+    attempt: Attempt
     worker_id: WorkerId
     incarnation: str = Field(max_length=64)
 
@@ -65,14 +69,14 @@ class Artifact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0)
+    size: Count
     inline: str | None = Field(default=None, description="base64 of the content; null when it was sent by HTTP")
 
 
 class Device(BaseModel):
     """The device as the result remembers it, whatever becomes of its registration."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     name: str
     soc: str = ""
@@ -87,17 +91,17 @@ class Result(JobMessage):
 
     kind: Literal["result"] = "result"
     campaign_id: CampaignId
-    capability: str
+    capability: str = Field(max_length=64)
     status: Literal["complete", "failed", "cancelled"]
     error: str = Field(default="", max_length=20_000)
     error_kind: str = Field(default="", max_length=64)
     device: Device
     model_name: str
-    model_size: int | None = None
+    model_size: Count | None = None
     model_sha256: str | None = None
     summary: Summary | None = None
     noise: Noise | None = None
-    runtime: dict[str, Any] = Field(default_factory=dict, description="as the runtime reports it: version, providers, threads, graph level")
+    runtime: Facts = Field(default_factory=dict, description="as the runtime reports it: version, providers, threads, graph level")
     software: dict[str, str] = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict, description="`samples.npz` and `log.jsonl`")
     started_at: float = Field(description="worker's clock, seconds since 1970")

@@ -127,5 +127,5 @@ def _refuse_aliases(text: str) -> None:
 
 
 def model_name(source: str) -> str:
-    """The file name by which reports call a model: the last part of its URL or path, without the query."""
-    return PurePath(source.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or source[:255]
+    """The file name by which reports call a model: the last part of its URL or path, without the query, of 255 characters at most."""
+    return (PurePath(source.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or source)[:255]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
-from shared.capabilities import resolve
+from shared.capabilities import known_names, resolve
 from shared.errors import InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
-from shared.workloads import Companion, EngineOptions, StopRule, Strict, Warmup
+from shared.workloads import Companion, EngineOptions, StopRule, Strict, Warmup, check_samples
 
 
 def _known_compute_unit(name: str) -> str:
@@ -24,7 +25,7 @@ def _known_compute_unit(name: str) -> str:
 MODEL = (
     "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
 )
-ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit)]
+ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit), Field(json_schema_extra={"enum": known_names()})]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 
@@ -60,8 +61,18 @@ class Retries(Strict):
     )
 
 
+_ONE_OR_THE_OTHER: JsonDict = {
+    "oneOf": [
+        {"required": ["model"], "properties": {"model": {"type": "string"}, "models": {"type": "null"}}},
+        {"required": ["models"], "properties": {"models": {"type": "array"}, "model": {"type": "null"}}},
+    ]
+}
+
+
 class Recipe(Strict):
     """One benchmark: models x compute units x devices x sweep, a job each."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_OR_THE_OTHER)
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="what people call it")
     notes: str = Field(default="", max_length=10_000, description="kept with the results")
@@ -72,7 +83,7 @@ class Recipe(Strict):
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=100, description="what a device must be able to do: capabilities or labels"
     )
-    devices: Literal["any", "every"] | tuple[Device, ...] = Field(
+    devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=1_000)] = Field(
         default="any", description="`any`: whoever is free; `every`: one job a device; or a list of names or ids, one job each"
     )
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
@@ -89,7 +100,7 @@ class Recipe(Strict):
     )
     requires: Requirements = Field(default=Requirements(), description="what a device must have")
     options: EngineOptions = Field(default=EngineOptions(), description="of the runtime; empty means its own defaults, which are recorded")
-    sweep: dict[str, tuple[Any, ...]] = Field(
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted paths into the recipe, each with a list of values; the product of the lists, a job each"
     )
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="for the measuring of one job")
@@ -100,6 +111,12 @@ class Recipe(Strict):
     def _one_way_to_name_models(self) -> Recipe:
         if (self.model is None) == (self.models is None):
             raise ValueError("a recipe names either `model` or `models`; " + ("it has neither" if self.model is None else "it has both"))
+        return self
+
+    @model_validator(mode="after")
+    def _bounded_samples(self) -> Recipe:
+        for entry in self.entries():
+            check_samples(entry.inferences or self.inferences, self.stop.max_repeats if self.stop else self.repeats)
         return self
 
     def entries(self) -> list[ModelEntry]:

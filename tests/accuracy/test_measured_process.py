@@ -117,6 +117,7 @@ def test_a_busy_call_is_one_core_of_cpu_and_a_sleeping_one_is_none(measurer: Sup
 def test_the_throughput_is_of_the_timed_phase(measurer: Supervisor, tmp_path: Path) -> None:
     model = schedule(tmp_path, load_s=0.2, calls_s=[0.01])
     summary = summary_of(complete(measurer.run(assignment(model, inferences=10, repeats=2), Stages())))
+    assert summary.throughput_per_s is not None
     assert summary.throughput_per_s <= 100.0
     assert summary.throughput_per_s == pytest.approx(1000 / summary.inference.mean, rel=0.02)
 

@@ -15,7 +15,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted
 from shared.celery_app import make_celery_app, results_queue
 from shared.ids import job_id
-from tests.integration.reports import result, started
+from shared.protocol import keys
+from tests.integration.reports import WORKER, result, started
 from tests.integration.test_way_of_a_job import counters
 
 Submit = Callable[..., Submitted]
@@ -87,3 +88,21 @@ def test_what_cannot_be_read_is_buried_with_its_reason_and_holds_up_nothing(
     newest, older = ctx.registry.letters.newest(10)
     assert "Field required" in newest.reason
     assert (older.message, older.by, older.queue) == ("not json at all", "orchestrator", "results")
+
+
+def test_what_is_no_text_too_deep_or_beyond_its_column_is_buried_too(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    job = job_id(campaign.id, 1)
+    beyond = started(job).model_dump_json().replace('"attempt":1', f'"attempt":{10**30}')
+    halves = result(job, status="failed").model_dump_json().replace('"device":{"name":"', '"device":{"name":"\\u0000\\ud800')
+    with redis.Redis.from_url(ctx.settings.redis_url) as client:
+        client.lpush("results", b"\xff\xfe", b"[" * 100_000, b'{"body": "' + b"[" * 100_000)
+    for body in (beyond, halves, started(job).model_dump_json().replace('"at":0.0', '"at":NaN')):
+        send(body)
+    send(result(job).model_dump_json())
+    with consuming(ctx):
+        until(lambda: ctx.registry.letters.count() == 6)
+        with redis.Redis.from_url(ctx.settings.redis_url) as client:
+            until(lambda: client.hlen(keys.answers(WORKER)) == 1)
+    assert counters(ctx, campaign) == {"complete": 1}

@@ -41,6 +41,13 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
     ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
     ({"model": URL}, "on", "required"),
+    ({"model": URL, "on": ["cpu.onnx"], "devices": []}, "devices", "at least 1 item"),
+    ({"model": URL, "on": ["cpu.onnx"], "devices": ["x" * 201]}, "devices.0", "at most 200 characters"),
+    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"options.threads": []}}, "sweep.options.threads", "at least 1 item"),
+    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"name": ["a", "b"]}}, "sweep.name", "all jobs of this sweep would be the same"),
+    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"model": [URL + "2"]}}, "sweep", "list them all under `models`"),
+    ({"model": URL, "on": ["cpu.onnx"], "inferences": 10**6, "repeats": 1000}, "", "measure fewer, or split the job"),
+    (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
 ]
 
@@ -121,6 +128,9 @@ def test_a_method_a_path_does_not_have_names_those_it_has(api: httpx.Client) -> 
     answer = api.delete("/api/campaigns")
     assert (answer.status_code, answer.json()["error"]) == (405, "MethodNotAllowed")
     assert answer.headers["Allow"] == "GET, POST"
+    assert api.post("/docs").headers["Allow"] == "GET"
+    assert api.delete("/api/tokens/current").status_code == 404
+    assert api.put("/api/tokens/current").headers["Allow"] == "GET"
 
 
 def test_filters_and_cursors_are_checked(api: httpx.Client) -> None:
@@ -130,6 +140,8 @@ def test_filters_and_cursors_are_checked(api: httpx.Client) -> None:
         ("/api/jobs?limit=1001", "query.limit"),
         ("/api/jobs?limit=many", "query.limit"),
         ("/api/jobs?since=yesterday", "query.since"),
+        ("/api/jobs?since=0", "query.since"),
+        ("/api/jobs?since=0001-01-01T00:00:00%2B23:59", "query.since"),
         ("/api/jobs?campaign=%00", "query.campaign"),
         ("/api/jobs?worker=me", "query.worker"),
         ("/api/jobs?cursor=WzFd", "query.cursor"),
@@ -181,6 +193,42 @@ def test_a_state_that_a_worker_cannot_have_is_refused(api: httpx.Client) -> None
     asleep = api.put(f"/api/workers/{worker}/status", json={"status": "asleep"})
     assert (asleep.status_code, asleep.json()["fields"][0]["path"]) == (422, "status")
     assert api.put(f"/api/workers/{worker}/status", json={"status": "cleanup"}).json()["error"] == "IllegalTransition"
+
+
+def test_a_number_that_json_cannot_give_back_is_refused_where_it_comes_in(api: httpx.Client) -> None:
+    worker = api.post("/api/register", json={"device_name": "x", "capabilities": ["cpu.onnx"]}).json()["worker_id"]
+    for number in ("NaN", "-Infinity", "1e999", "9" * 400):
+        beat = api.post(f"/api/workers/{worker}/heartbeat", content=f'{{"metrics": {{"load": [0, {number}]}}}}')
+        assert (beat.status_code, beat.json()["fields"][0]["path"]) == (422, "metrics.load.1"), number
+        device = f'{{"device_name": "x", "capabilities": ["cpu.onnx"], "hardware": {{"memory_mb": {number}}}}}'
+        assert api.post("/api/register", content=device).json()["fields"][0]["path"] == "hardware.memory_mb", number
+    beat = api.post(f"/api/workers/{worker}/heartbeat", json={"metrics": {"serial": "9" * 400, "load": 1e300, "bytes": 2**64}})
+    assert beat.status_code == 200
+    assert [one["metrics"]["bytes"] for one in api.get("/api/workers").json()["workers"]] == [2**64]
+
+
+def test_a_model_whose_name_is_longer_than_its_column_is_called_by_the_beginning(api: httpx.Client) -> None:
+    accepted = api.post("/api/campaigns", json=short() | {"model_url": f"https://models.example/{'m' * 300}.onnx"})
+    assert (accepted.status_code, accepted.json()["jobs"][0]["model"]) == (201, "m" * 255)
+
+
+def test_a_header_that_cannot_be_read_is_the_client_s_mistake(api: httpx.Client) -> None:
+    job = api.post("/api/campaigns", json=short()).json()["jobs"][0]["job_id"]
+    headers = {b"Digest": b"sha-256=\xe9", b"Content-Range": b"bytes 0-0/1"}
+    assert api.put(f"/api/jobs/{job}/attempts/1/artifacts/samples.npz", content=b"x", headers=headers).status_code == 400
+    for origin in ("http://[", "null", "http://[::1"):
+        assert api.get("/api/workers", headers={"Origin": origin}).status_code == 403
+
+
+def test_a_range_beyond_the_end_is_refused_and_one_that_is_none_is_left_aside(api: httpx.Client) -> None:
+    model = api.post("/api/models?name=m.onnx", content=b"0123456789").headers["Location"]
+    assert api.get(model, headers={"Range": "bytes=2-4"}).content == b"234"
+    for unread in ("items=0-1", "bytes", "bytes=", "bytes=5-1"):
+        answer = api.get(model, headers={"Range": unread})
+        assert (answer.status_code, answer.content) == (200, b"0123456789"), unread
+    beyond = api.get(model, headers={"Range": "bytes=10-"})
+    assert (beyond.status_code, beyond.json()["error"], beyond.headers["Content-Range"]) == (416, "RangeNotSatisfiable", "bytes */10")
+    assert api.get("/docs-assets/swagger-ui.css", headers={"Range": "bytes=5-1"}).status_code == 200
 
 
 def test_two_living_processes_of_one_device_are_a_conflict(api: httpx.Client) -> None:

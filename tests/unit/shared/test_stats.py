@@ -242,3 +242,7 @@ def test_an_interval_on_times_does_not_reach_below_zero() -> None:
     assert interval is not None
     assert interval.low == 0.0
     assert interval.high > 40.0
+
+
+def test_a_clock_that_saw_no_time_pass_gives_no_throughput() -> None:
+    assert stats.summarise([RawRepeat(0, 0, [], [0, 0])]).throughput_per_s is None

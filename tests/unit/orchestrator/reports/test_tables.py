@@ -64,6 +64,7 @@ def test_a_percentile_below_its_floor_is_an_empty_cell() -> None:
 def test_cost_is_price_times_time_and_empty_without_a_price() -> None:
     priced = result_of()
     assert priced.summary is not None
+    assert priced.summary.throughput_per_s is not None
     row = csv_row(ended_job(), priced)
     # 0.36 an hour is 0.0001 a second; a thousand inferences take 1000 / throughput seconds.
     assert row["CostPer1000"] == pytest.approx(0.0001 * 1000 / priced.summary.throughput_per_s, rel=1e-4)

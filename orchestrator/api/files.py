@@ -1,0 +1,40 @@
+"""Files as answers: Starlette's, except that a range it cannot give is refused in the one shape of every error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import FileResponse, JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+BYTES: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+PART: dict[int | str, dict[str, Any]] = {206: {"description": "The part of it that `Range` asks for.", "content": BYTES}}
+
+
+class SentFile(FileResponse):
+    """A file, or the part of it that the request's `Range` asks for.
+
+    A `Range` that cannot be read is as if it were not there (RFC 9110, 14.2); one beyond the file's end is answered 416.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused: Message | None = None
+
+        async def watching(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refused = message
+            elif refused is None:
+                await send(message)
+
+        await super().__call__(scope, receive, watching)
+        if refused is None:
+            return
+        if refused["status"] == 416:
+            size = MutableHeaders(scope=refused)["content-range"].rpartition("/")[2]
+            body = {"error": "RangeNotSatisfiable", "detail": f"the file has {size} bytes; ask for a range within them, or for all of it"}
+            await JSONResponse(body, 416, {"Content-Range": f"bytes */{size}"})(scope, receive, send)
+        else:
+            plain = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await super().__call__({**scope, "headers": plain}, receive, send)

@@ -1,0 +1,31 @@
+"""How much is tried, and from which seed: little and always the same in the suite, more and new in `make fuzz`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, seed, settings
+
+SUITE_SEED = 20_260_301
+SUITE_EXAMPLES = 8
+
+SEED = int(os.environ.get("FUZZ_SEED") or SUITE_SEED)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or SUITE_EXAMPLES)  # of each call of the API
+_MORE = max(1, EXAMPLES // SUITE_EXAMPLES)
+
+Test = Callable[..., Any]
+
+
+def tried(examples: int) -> Callable[[Test], Test]:
+    """A property's settings: `examples` cases in the suite, as many times more as EXAMPLES says in `make fuzz`.
+
+    No deadline, as a busy machine is no defect, and no database: the seed alone says what is tried.
+    """
+
+    def apply(test: Test) -> Test:
+        bounded = settings(max_examples=examples * _MORE, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        return seed(SEED)(bounded(test))
+
+    return apply

@@ -1,0 +1,105 @@
+"""The control plane as it is deployed: one process, real Redis, a real database, and what it has kept so far."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from sqlalchemy import Engine, create_engine, func, select
+
+from orchestrator.store.tables import Campaign
+from shared.protocol import keys
+from tests.servers import free_port
+
+START_S = 60.0
+ADMIN = "of-whoever-fuzzes"
+
+
+class Served:
+    """A running `orchestrator.cli serve`."""
+
+    def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "serve.log"
+        self.redis = redis.Redis.from_url(redis_url)
+        self._engine: Engine = create_engine(database_url)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
+        settings = {
+            "FLEETMARK_REDIS_URL": redis_url,
+            "FLEETMARK_DATABASE_URL": database_url,
+            "FLEETMARK_OUTPUTS_DIR": str(folder / "outputs"),
+            "FLEETMARK_MODELS_DIR": str(folder / "models"),
+            "FLEETMARK_RECIPES_DIR": str(folder / "recipes"),
+            "FLEETMARK_TOKEN": ADMIN,  # without one, the first token that is made would end the calls of everyone else
+            "FLEETMARK_LOG_LEVEL": "warning",
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.cli", "serve", "--port", str(self.port)],
+                cwd=folder,
+                env=kept | settings | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=60, trust_env=False)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self.process.poll() is None, self.said()
+            with contextlib.suppress(httpx.TransportError):
+                if self.client.get("/api/health").status_code == 200:
+                    return
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def mistakes(self) -> list[str]:
+        """What the process has called an error of its own."""
+        return [line for line in self.said().splitlines() if " ERROR " in line or " CRITICAL " in line or line.startswith("Traceback")]
+
+    def kept(self) -> dict[str, int]:
+        """How much of everything a call can add to: workers, and rows of each table but the events, which the watch writes too."""
+        with self._engine.connect() as connection:
+            tables = [table for table in Campaign.metadata.sorted_tables if table.name != "events"]
+            counts = {table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0) for table in tables}
+        workers: Any = self.redis.hlen(keys.WORKERS)
+        return counts | {"workers": int(workers)}
+
+    def stop(self) -> None:
+        self.client.close()
+        self.redis.close()
+        self._engine.dispose()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, redis_url: str, database_url: str) -> Iterator[Served]:
+    """A server that answers; afterwards it must still live and must not have called anything its own mistake."""
+    served = Served(folder, redis_url, database_url)
+    try:
+        served.wait()
+        yield served
+        assert served.client.get("/api/health").json()["status"] == "healthy"
+        assert served.mistakes() == [], served.said()[-4000:]
+    finally:
+        served.stop()

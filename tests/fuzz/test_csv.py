@@ -1,0 +1,63 @@
+"""Whatever stands in a cell, the file opens as one row with that in it, and no spreadsheet runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Row, csv_row
+from orchestrator.reports.tables import csv_line, stream_csv, stream_csv_lines
+from shared.jobs import JobStatus
+from shared.protocol.messages import Device
+from tests.fuzz.budget import tried
+from tests.unit.orchestrator.reports.bundles import ended_job, result_of
+
+# The store keeps no NUL and no half of a surrogate pair, so no row has one.
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40) | st.builds(
+    str.__add__,
+    st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", '"', "'", ",", ";", " =", "\ufeff=", "+1", "-1e5", "=cmd|' /C calc'!A0"]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20),
+)
+NUMBERS = st.none() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+ROWS: st.SearchStrategy[Row] = st.fixed_dictionaries({name: st.none() | WORDS if name in TEXT_COLUMNS else NUMBERS for name in COLUMNS})
+# As the contract says it: begins with one of these and is no number.
+FORMULA = re.compile(r"[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def shown(cell: Any) -> str:
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if isinstance(cell, str) and FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
+def assert_opens(content: bytes, rows: list[Row]) -> None:
+    expected = [[shown(row[name]) for name in COLUMNS] for row in rows]
+    for line in expected:
+        assert not [cell for cell in line if FORMULA.match(cell) and not NUMBER.fullmatch(cell)]
+    read = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    assert read == [list(COLUMNS), *expected]
+    frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_filter=False)
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame.to_numpy().tolist() == expected
+
+
+@tried(100)
+@given(st.lists(ROWS, min_size=1, max_size=3))
+def test_any_rows_open_in_python_and_in_pandas_with_the_same_values(rows: list[Row]) -> None:
+    content = b"".join(stream_csv(rows))
+    assert content == b"".join(stream_csv_lines(map(csv_line, rows)))
+    assert_opens(content, rows)
+
+
+@tried(60)
+@given(WORDS, WORDS, WORDS, WORDS, WORDS, st.sampled_from(list(JobStatus)[2:]))
+def test_what_a_device_calls_itself_stays_in_its_cell(name: str, soc: str, system: str, model: str, error: str, status: JobStatus) -> None:
+    result = result_of(repeats=1, inferences=2, device=Device(name=name, soc=soc, os=system, ram_gb=1e308), error=error, capability=name)
+    row = csv_row(ended_job(status=status, model_name=model), result)
+    assert_opens(b"".join(stream_csv([row])), [row])

@@ -1,0 +1,26 @@
+"""The API does what its OpenAPI file says, whatever is asked of it, in any order: schemathesis, all phases and all checks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.budget import EXAMPLES, SEED
+from tests.fuzz.serving import ADMIN, Served
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.mark.timeout(1_800 + 60 * EXAMPLES)
+def test_the_api_is_what_its_openapi_file_says(served: Served, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run", f"{served.url}/openapi.json"]
+    command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--no-color"]
+    command += ["--header", f"Authorization: Bearer {ADMIN}"]
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    made = subprocess.run(command, cwd=tmp_path, env=kept, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert made.returncode == 0, made.stdout
+    sys.stdout.write(made.stdout)  # how much was tried: pytest -s shows it

@@ -1,0 +1,159 @@
+"""Whatever a recipe's text says, it is a recipe or it is refused with a reason; a recipe means a bounded number of jobs, each once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orchestrator.domain.placement import KnownWorker
+from orchestrator.domain.planning import plan_recipe
+from shared.capabilities import known_names
+from shared.errors import InvalidInput
+from shared.jobs import MAX_JOBS
+from shared.recipes import Recipe, load_recipe, parse_recipe
+from shared.recipes.parse import model_name
+from shared.workloads import ModelRef
+from tests.fuzz.budget import tried
+from tests.fuzz.values import JSON, damaged
+
+# NUL is refused at the door, and YAML has no way to write a lone surrogate; both are tried with the damaged ones.
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
+SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "threads": st.integers(1, 4096),
+        "batch_size": st.integers(1, 65_536),
+        "graph": st.sampled_from(["disabled", "basic", "extended", "layout", "all"]),
+        "shapes": st.dictionaries(WORDS, st.lists(st.integers(-(2**31), 2**31), max_size=3), max_size=2),
+        "seed": st.integers(0, 2**32 - 1),
+    },
+)
+ENTRIES = WORDS | st.fixed_dictionaries({"model": WORDS}, optional={"name": WORDS, "inferences": st.integers(1, 1000), "options": OPTIONS})
+RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
+    lambda named, rest: named | rest,
+    st.fixed_dictionaries({"model": WORDS}) | st.fixed_dictionaries({"models": st.lists(ENTRIES, min_size=1, max_size=4)}),
+    st.fixed_dictionaries(
+        {"on": st.lists(st.sampled_from(known_names()), min_size=1, max_size=3, unique=True)},
+        optional={
+            "name": WORDS,
+            "notes": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40),
+            "devices": st.sampled_from(["any", "every"]) | st.lists(WORDS, min_size=1, max_size=3, unique=True),
+            "inferences": st.integers(1, 1000),
+            "repeats": st.integers(1, 1000),
+            "loads": st.integers(0, 1000),
+            "warmup": st.fixed_dictionaries({}, optional={"min_calls": st.integers(0, 100_000), "min_s": st.floats(0, 3600)}),
+            "stop": st.none()
+            | st.fixed_dictionaries({"precision": st.floats(0.001, 0.99)}, optional={"budget_s": st.floats(0.1, 604_800)}),
+            "priority": st.integers(0, 9),
+            "queue_timeout_s": st.floats(1, 604_800),
+            "requires": st.fixed_dictionaries(
+                {}, optional={"min_memory_mb": st.integers(0, 10**6), "labels": st.dictionaries(WORDS, WORDS)}
+            ),
+            "options": OPTIONS,
+            "sweep": st.fixed_dictionaries({}, optional={"options.batch_size": SIZES, "options.threads": SIZES, "inferences": SIZES}),
+            "timeout_s": st.floats(1, 604_800),
+            "retries": st.fixed_dictionaries({"max_attempts": st.integers(1, 100)}),
+            "labels": st.dictionaries(WORDS, WORDS, max_size=3),
+        },
+    ),
+)
+LINES = st.sampled_from(
+    [
+        *("model: a", "on: [cpu.onnx]", "on:", "- x", "  - cpu.onnx", "? [1, 2]", "!!python/object:os.system x"),
+        *("!!binary aGk=", "!!set {a, b}"),
+        *("&a [*a]", "<<: {model: b}", "sweep: {models.0.inferences: [1]}", "warmup: {min_s: .nan}", "timeout_s: 1e999"),
+        *("%YAML 9.9", "---", "..."),
+        *("size: 0x" + "f" * 200, "when: 2020-01-01", "on: yes", '"\\ud800": 1', "\t", "{", "]", "'", "|", ">-"),
+        *("services: no", "service: x"),
+    ]
+)
+LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in known_names() if "." in name), memory_mb=8_000)
+
+
+def load(text: str) -> Recipe | None:
+    try:
+        return load_recipe(text)
+    except InvalidInput:
+        return None
+
+
+@tried(150)
+@given(st.text(max_size=200) | st.lists(LINES | st.text(max_size=20), max_size=8).map("\n".join))
+def test_any_text_is_a_recipe_or_invalid(text: str) -> None:
+    load(text)
+
+
+@tried(40)
+@given(st.sampled_from(["[", "{a: ", "- ", "{'", "? ", "!!", "&a ", "a: {"]), st.integers(1, 20_000))
+def test_depth_without_end_is_invalid(opening: str, depth: int) -> None:
+    load(opening * depth)
+    load("\n".join(f"{' ' * level}- " for level in range(min(depth, 1500))))
+
+
+@tried(150)
+@given(damaged(RECIPES))
+def test_a_damaged_recipe_is_still_one_or_invalid(content: Any) -> None:
+    try:
+        parsed = parse_recipe(content)
+    except InvalidInput:
+        return
+    assert parse_recipe(parsed.model_dump(mode="json")) == parsed
+
+
+@tried(150)
+@given(RECIPES)
+def test_a_recipe_written_out_is_read_back_the_same(content: dict[str, Any]) -> None:
+    recipe = parse_recipe(content)
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+    short = recipe.model_dump(mode="json", exclude_defaults=True)
+    assert load_recipe(json.dumps(short)) == recipe
+    assert load_recipe(yaml.safe_dump(short, allow_unicode=True)) == recipe
+
+
+def models_of(recipe: Recipe) -> dict[str, ModelRef]:
+    return {entry.model: ModelRef(source=entry.model, name=model_name(entry.model)) for entry in recipe.entries()}
+
+
+@tried(100)
+@given(RECIPES)
+def test_a_recipe_means_the_product_of_its_lists_each_cell_once(content: dict[str, Any]) -> None:
+    recipe = parse_recipe(content)
+    entries = [entry.model_dump_json() for entry in recipe.entries()]
+    assume(len(set(entries)) == len(entries))
+    assume(not any(isinstance(one, dict) and ("inferences" in one or "options" in one) for one in content.get("models", [])))
+    assume(recipe.devices != "every" or recipe.requires.is_empty())  # else `every` may mean nobody, which is refused
+    jobs = plan_recipe(recipe, models_of(recipe), [LAPTOP]).jobs
+    expected = len(entries) * len(recipe.on) * (1 if isinstance(recipe.devices, str) else len(recipe.devices))
+    for values in recipe.sweep.values():
+        expected *= len(values)
+    assert len(jobs) == expected
+    names = {(job.workload.model.source, job.compute_unit, job.device, job.workload.model_dump_json()) for job in jobs}
+    assert len(names) == len({entry.model for entry in recipe.entries()}) * expected // len(entries)
+
+
+PATHS = st.sampled_from(
+    [
+        *("inferences", "options.threads", "on", "devices", "models", "models.0", "models.0.model", "sweep"),
+        *("sweep.inferences", "retries", "name"),
+        *("stop", "stop.precision", "", ".", "options..threads", "options.shapes.x.0", "on.0", "on.-1", "models.²"),
+        *("requires.labels.site",),
+    ]
+)
+
+
+@tried(150)
+@given(RECIPES, st.dictionaries(PATHS, st.lists(JSON | st.integers(1, 5), max_size=3), min_size=1, max_size=3))
+def test_any_sweep_means_some_jobs_or_is_invalid(content: dict[str, Any], sweep: dict[str, list[Any]]) -> None:
+    try:
+        recipe = parse_recipe(content | {"sweep": sweep})
+        jobs = plan_recipe(recipe, models_of(recipe), [LAPTOP]).jobs
+    except InvalidInput:
+        return
+    assert 1 <= len(jobs) <= MAX_JOBS
+    for job in jobs:
+        json.dumps(job.workload.model_dump(mode="json"), allow_nan=False)
