@@ -15,6 +15,9 @@ from shared.recipes.schema import ModelEntry, Recipe
 from shared.workloads import StopRule
 
 MAX_RECIPE_BYTES = 16 * 2**20
+MAX_DEPTH = 50
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,7 +38,7 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
         InvalidInput: with one field per mistake; `path` is the dotted key, the message begins with its line.
     """
     try:
-        _refuse_aliases(text)
+        _refuse_what_grows(text)
         node = yaml.compose(text, Loader=_Loader)
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader, see above)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -120,10 +123,15 @@ def _lines(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
     return found
 
 
-def _refuse_aliases(text: str) -> None:
-    """Aliases expand: nine lines of them can ask for gigabytes."""
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise ValueError("aliases (`*name`) are not accepted; write the value out")
+def _refuse_what_grows(text: str) -> None:
+    """Aliases expand: nine lines of them can ask for gigabytes. Depth costs its square: 20 000 brackets take a minute to read."""
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise ValueError("aliases (`*name`) are not accepted; write the value out")  # noqa: TRY004 (the text is wrong, no type)
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} lists and mappings inside one another; no recipe needs that")
 
 
 def model_name(source: str) -> str:

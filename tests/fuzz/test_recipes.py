@@ -22,6 +22,7 @@ from tests.fuzz.values import JSON, damaged
 
 # NUL is refused at the door, and YAML has no way to write a lone surrogate; both are tried with the damaged ones.
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)  # one line
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -33,16 +34,16 @@ OPTIONS = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
     },
 )
-ENTRIES = WORDS | st.fixed_dictionaries({"model": WORDS}, optional={"name": WORDS, "inferences": st.integers(1, 1000), "options": OPTIONS})
+ENTRIES = NAMES | st.fixed_dictionaries({"model": NAMES}, optional={"name": NAMES, "inferences": st.integers(1, 1000), "options": OPTIONS})
 RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda named, rest: named | rest,
-    st.fixed_dictionaries({"model": WORDS}) | st.fixed_dictionaries({"models": st.lists(ENTRIES, min_size=1, max_size=4)}),
+    st.fixed_dictionaries({"model": NAMES}) | st.fixed_dictionaries({"models": st.lists(ENTRIES, min_size=1, max_size=4)}),
     st.fixed_dictionaries(
         {"on": st.lists(st.sampled_from(known_names()), min_size=1, max_size=3, unique=True)},
         optional={
-            "name": WORDS,
+            "name": NAMES,
             "notes": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40),
-            "devices": st.sampled_from(["any", "every"]) | st.lists(WORDS, min_size=1, max_size=3, unique=True),
+            "devices": st.sampled_from(["any", "every"]) | st.lists(NAMES, min_size=1, max_size=3, unique=True),
             "inferences": st.integers(1, 1000),
             "repeats": st.integers(1, 1000),
             "loads": st.integers(0, 1000),
