@@ -156,6 +156,8 @@ local seen = redis.call('HGET', key, 'last_seen')
 if not seen or now - tonumber(seen) < tonumber(ARGV[2]) then return 0 end
 if redis.call('ZREM', P .. 'heartbeats', ARGV[1]) == 0 then return 0 end
 redis.call('HSET', key, 'status', 'faulty', 'current_job', '', 'held', '[]')
+-- The watch brings its jobs back; the messages it had taken would wait for a device that may never return.
+redis.call('DEL', 'unacked:' .. ARGV[1], 'unacked_index:' .. ARGV[1], 'unacked_mutex:' .. ARGV[1])
 return 1
 """
 )

@@ -30,12 +30,14 @@ MAY_STAY = {
     keys.PREFIX + "worker:": "the registry: the state of a device",
     keys.PREFIX + "faults:": "what a device did lately, should it flap",
     keys.PREFIX + "cancelled:": "the tombstone of an ended job, for as long as a message could name it",
+    keys.PREFIX
+    + "answers:": "the second answer to a result that came twice, until its worker looks again; the spools say if one is missing",
     keys.PREFIX + "leader": "of the watch, for seconds",
     keys.PREFIX + "monitor": "the counters of the watch",
     keys.PREFIX + "consumers": "when each consumer last took a batch",
     "_kombu.binding": "Celery's control exchange",
 }
-EXPIRE = (keys.PREFIX + "cancelled:", keys.PREFIX + "faults:", keys.PREFIX + "leader")
+EXPIRE = (keys.PREFIX + "answers:", keys.PREFIX + "cancelled:", keys.PREFIX + "faults:", keys.PREFIX + "leader")
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _samples(path: Path, inferences: int) -> Iterator[str]:
 
 
 def _redis(system: System) -> Iterator[str]:
-    """No message in a queue, none taken and not acknowledged, no claim, no answer that nobody read."""
+    """No message in a queue, none taken and not acknowledged, no claim, no dead letter."""
     for key in cast("list[str]", system.redis.keys("*")):
         if not key.startswith(tuple(MAY_STAY)):
             yield f"Redis still has {key} ({system.redis.type(key)!r})"

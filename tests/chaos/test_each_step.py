@@ -238,7 +238,7 @@ def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -
         f"{table.name} differs from what the API gives",
         "the CSV has 7 rows",
         f"Redis still has {keys.claim(name[1])}",
-        "Redis still has fleetmark:answers:worker-1",
+        "fleetmark:answers:worker-1 has no time to live",
         "Redis still has unacked:worker-1",
         "Redis still has fleetmark:taken:x",
         "Redis still has cpu.onnx",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from orchestrator.operations.cancel import cancel_job
@@ -159,3 +160,12 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
     assert claim(ctx, name, worker_id="worker-b", incarnation="other") == "claimed"
     record(ctx, [result(name, worker_id="worker-b")])
     assert ctx.registry.marks.claimed() == set()
+
+
+def test_what_a_silent_worker_had_taken_is_not_kept_for_it(ctx: Context, register: Register) -> None:
+    worker = register()
+    ctx.registry.redis.hset(f"unacked:{worker}", "tag", "a message")
+    ctx.registry.redis.zadd(f"unacked_index:{worker}", {"tag": 1.0})
+    time.sleep(ctx.registry.timeout_s + 0.1)
+    assert sweep(ctx, Memory(), may_condemn=True).faults_found == 1
+    assert ctx.registry.redis.keys("unacked*") == []

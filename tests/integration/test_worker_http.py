@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
 from tests.servers import RedisServer, free_port, server_folder
+from tests.unit.worker.agent import http_double
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +130,21 @@ def test_the_orchestrator_answers_a_cloned_identity_with_a_conflict(fleet: Fleet
     fleet.registered(original)
     (tmp_path / "other").mkdir()
     shutil.copytree(original.state, tmp_path / "other" / "state")
-    clone = fleet.start("--host", orchestrator.url, folder=tmp_path / "other", FLEETMARK_HOST=orchestrator.url, FLEETMARK_TOKEN="a-token")
+    environment = {"FLEETMARK_HOST": orchestrator.url, "FLEETMARK_TOKEN": "a-token", "FLEETMARK_HEARTBEAT_TIMEOUT_S": "2"}
+    clone = fleet.start("--host", orchestrator.url, folder=tmp_path / "other", **environment)
     assert clone.wait() == 2
     assert "identity.json" in clone.log()
+
+
+def test_a_worker_that_redis_does_not_know_says_so_once_while_the_orchestrator_is_away(fleet: Fleet) -> None:
+    with http_double.orchestrator() as double:
+        double.register = (200, {"worker_id": "worker-1", "broker_url": fleet.url})  # and Redis has never heard of it
+        worker = fleet.start(FLEETMARK_HOST=double.url)
+        eventually(lambda: "Redis does not know this worker" in worker.log(), "it is told")
+        double.register = (503, {"error": "Unavailable", "detail": "the database does not answer"})
+        said, asked = worker.log().count("Redis does not know this worker"), len(double.registrations)
+        eventually(lambda: len(double.registrations) >= asked + 5, "it tries at each beat")
+        assert worker.log().count("Redis does not know this worker") <= said + 1
 
 
 def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tmp_path: Path) -> None:

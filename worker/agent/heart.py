@@ -45,6 +45,7 @@ class Heart:
         self._wake = Event()
         self._closed = Event()
         self.away = False  # whether the last beat did not reach Redis
+        self._unknown = False  # whether it has been said that Redis lost its memory
         self._quarantine = ""
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
         activity.listen(self._wake.set)
@@ -79,8 +80,11 @@ class Heart:
             self._on_conflict()
             return
         if not answer.known:
-            log.warning("Redis does not know this worker any more; registering again")
+            if not self._unknown:
+                log.warning("Redis does not know this worker any more; registering again")
+            self._unknown = True
             self._on_unknown()
+        self._unknown = False
         if self.away:
             self.away = False
             log.info("Redis is back")
