@@ -339,6 +339,8 @@ class Fleet(RuleBasedStateMachine):
 
     def _spare_one(self) -> None:
         """One device takes work and is never seen again: it dies, it dies while Redis forgets it, or its last word is lost."""
+        for _ in self.devices:
+            self._submit(4, False)  # urgent work without a short limit: enough for all
         self._settle(and_finish=False)
         spare = self.devices[SPARE]
         if len(self.before) % 3 == 0:
