@@ -21,10 +21,11 @@ from shared.errors import Conflict, IllegalTransition, NotFound
 from shared.ids import job_id
 from shared.jobs import TERMINAL, TRANSITIONS, JobStatus
 from shared.protocol import scripts
+from shared.protocol.messages import HandBack, Result, Started
 from shared.workers import TRANSITIONS as WORKER_STEPS
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from tests.integration.reports import handed_back, result, started
-from tests.integration.test_way_of_a_job import counters, job
+from tests.integration.test_way_of_a_job import counters, events, job
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
@@ -124,6 +125,30 @@ def test_a_row_that_moved_under_its_writer_is_left_alone_and_nothing_else_is_wri
     with pytest.raises(IllegalTransition, match="1 of 2 jobs changed under a lock; nothing was written"):
         ctx.store.transact(write)
     assert counters(ctx, campaign) == {"pending": 2}
+
+
+@pytest.mark.parametrize("seen", [JobStatus.PENDING, JobStatus.RUNNING])
+def test_what_is_said_of_an_earlier_attempt_is_kept_and_changes_nothing(
+    ctx: Context, submit: Submit, register: Register, seen: JobStatus
+) -> None:
+    register()
+    reports: list[Started | HandBack | Result] = []
+    campaign = submit(jobs=5).campaign
+    for number in range(1, 6):
+        name = job_id(campaign.id, number)
+        record(ctx, [started(name), handed_back(name)])
+        if seen is JobStatus.RUNNING:
+            record(ctx, [started(name, attempt=2)])
+        reports += [
+            *(started(name), handed_back(name), result(name, status="cancelled", error="stopped")),
+            *(result(name, status="failed", error="it", error_kind=kind) for kind in ("model_invalid", "runner_died")),
+        ][number - 1 : number]
+    before = [job(ctx, campaign, number).model_dump() for number in range(1, 6)]
+    outcome = record(ctx, reports)
+    assert [job(ctx, campaign, number).model_dump() for number in range(1, 6)] == before
+    assert {events(ctx, campaign, number)[-1] for number in range(1, 6)} == {"unwanted"}
+    assert [verdict for *_, verdict in outcome.answers] == ["unwanted"] * 3
+    assert counters(ctx, campaign) == {str(seen): 5}
 
 
 def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, submit: Submit, register: Register) -> None:
