@@ -21,7 +21,7 @@ from shared.errors import Conflict, IllegalTransition, NotFound
 from shared.ids import job_id
 from shared.jobs import TERMINAL, TRANSITIONS, JobStatus
 from shared.protocol import scripts
-from shared.protocol.messages import HandBack, Result, Started
+from shared.protocol.messages import Report
 from shared.workers import TRANSITIONS as WORKER_STEPS
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from tests.integration.reports import handed_back, result, started
@@ -132,17 +132,18 @@ def test_what_is_said_of_an_earlier_attempt_is_kept_and_changes_nothing(
     ctx: Context, submit: Submit, register: Register, seen: JobStatus
 ) -> None:
     register()
-    reports: list[Started | HandBack | Result] = []
+    reports: list[Report] = []
     campaign = submit(jobs=5).campaign
     for number in range(1, 6):
         name = job_id(campaign.id, number)
         record(ctx, [started(name), handed_back(name)])
         if seen is JobStatus.RUNNING:
             record(ctx, [started(name, attempt=2)])
-        reports += [
+        said: list[Report] = [
             *(started(name), handed_back(name), result(name, status="cancelled", error="stopped")),
             *(result(name, status="failed", error="it", error_kind=kind) for kind in ("model_invalid", "runner_died")),
-        ][number - 1 : number]
+        ]
+        reports.append(said[number - 1])
     before = [job(ctx, campaign, number).model_dump() for number in range(1, 6)]
     outcome = record(ctx, reports)
     assert [job(ctx, campaign, number).model_dump() for number in range(1, 6)] == before

@@ -130,8 +130,13 @@ def test_the_orchestrator_answers_a_cloned_identity_with_a_conflict(fleet: Fleet
     fleet.registered(original)
     (tmp_path / "other").mkdir()
     shutil.copytree(original.state, tmp_path / "other" / "state")
-    environment = {"FLEETMARK_HOST": orchestrator.url, "FLEETMARK_TOKEN": "a-token", "FLEETMARK_HEARTBEAT_TIMEOUT_S": "2"}
-    clone = fleet.start("--host", orchestrator.url, folder=tmp_path / "other", **environment)
+    clone = fleet.start(
+        *("--host", orchestrator.url),
+        folder=tmp_path / "other",
+        FLEETMARK_HOST=orchestrator.url,
+        FLEETMARK_TOKEN="a-token",
+        FLEETMARK_HEARTBEAT_TIMEOUT_S="2",
+    )
     assert clone.wait() == 2
     assert "identity.json" in clone.log()
 
