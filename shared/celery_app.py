@@ -66,8 +66,11 @@ def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: st
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=transport,
+        # kombu tends expiring mailboxes with scripts that delete keys of others; ours goes with its worker.
+        control_queue_expires=None,
         task_create_missing_queues=True,
         task_default_queue="fleetmark.default",
+        task_default_exchange="",  # queues are reached by their names alone: no table of bindings that could lead elsewhere
         task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in queues] or None,
         timezone="UTC",
         enable_utc=True,

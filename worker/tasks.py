@@ -33,15 +33,9 @@ log = logging.getLogger(__name__)
 INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages, not files
 CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it answers
 CLAIM_RETRY_S = 1.0
+LEAVING = "the worker is stopping"
+QUARANTINED = "the device is in quarantine"
 REMEMBERED = 10_000  # attempts this process has finished, should one be delivered again
-
-
-class NotNow(Exception):
-    """The worker is leaving: the message belongs back into its queue, untouched."""
-
-
-class Quarantined(NotNow):
-    """This device flaps and may claim nothing for a while: nor is it to take the next message."""
 
 
 class SupervisorPort(Protocol):
@@ -106,25 +100,25 @@ class JobTask:
         activity: Activity,
         clock: Clock,
         inline_everything: bool = False,
+        on_quarantine: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
+            on_quarantine: this device may claim nothing for a while: nor is it to take the next message.
             inline_everything: no orchestrator is known to upload to, so large artifacts travel inside the message too.
         """
         self.author = author
         self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
         self._spool, self._journals, self._activity, self._clock = spool, journals, activity, clock
         self._inline_bytes = None if inline_everything else INLINE_BYTES
+        self._on_quarantine = on_quarantine
         self._finished: deque[Key] = deque(maxlen=REMEMBERED)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Handle one message.
+        """Handle one message. It is never put back: whoever could do so could give other workers any work.
 
         Returns:
             What became of it, in a few words, for a person who looks at the task.
-
-        Raises:
-            NotNow: the message is to go back into its queue.
         """
         try:
             assignment = read_assignment(args, kwargs)
@@ -139,12 +133,15 @@ class JobTask:
         if key in self._finished or key in self._spool:
             return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
         if self._activity.stopping:
-            raise NotNow
+            return self._decline(key, LEAVING)
         self._activity.begin(key)
         try:
             verdict = self._claim(*key)
+            if verdict is None:
+                return self._decline(key, LEAVING)
             if verdict == "quarantined":
-                raise Quarantined
+                self._on_quarantine()  # before the job is given out again, or this worker would take it at once
+                return self._decline(key, QUARANTINED)
             if verdict != "claimed":
                 log.info("dropped attempt %d of %s: %s", key[1], key[0], verdict)
                 return f"dropped: {verdict}"
@@ -184,18 +181,18 @@ class JobTask:
         self._finished.append(key)
         return result.status
 
-    def _claim(self, job_id: str, attempt: int) -> str:
-        """Claim, waiting for as long as Redis is away: who else may have the job is not known before."""
+    def _claim(self, job_id: str, attempt: int) -> str | None:
+        """Claim, waiting for as long as Redis is away: who else may have the job is not known before. None when we leave first."""
         while True:
             try:
                 return self._broker.claim(job_id, attempt, self.author.worker_id, CLAIM_TTL_S)
             except Unavailable:
                 if self._activity.wait_stopping(CLAIM_RETRY_S):
-                    raise NotNow from None
+                    return None
 
     def _run(self, assignment: Assignment) -> str:
         started_at = self._clock.now().timestamp()
-        speaker = {"worker_id": self.author.worker_id, "incarnation": self.author.incarnation}
+        speaker = self._speaker()
         self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **speaker))
         log.info(
             "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability
@@ -211,7 +208,7 @@ class JobTask:
             failure = f"the worker itself failed: {type(error).__name__}: {error}"
             job_log.add("error", "infrastructure", failure)
         if outcome is not None and outcome.status == "handed_back":
-            return self._hand_back(assignment, outcome, speaker, job_log)
+            return self._hand_back(assignment, outcome.error or LEAVING, job_log)
         self._activity.clean_up()
         result, attachments = self._result(assignment, outcome, failure, started_at, job_log)
         self._send(result, attachments)
@@ -219,14 +216,20 @@ class JobTask:
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
         return result.status
 
-    def _hand_back(self, assignment: Assignment, outcome: Outcome, speaker: dict[str, str], job_log: JobLog) -> str:
+    def _decline(self, key: Key, reason: str) -> str:
+        """Hand back what was taken, and neither claimed nor begun."""
+        job_id, attempt = key
+        self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self._speaker()))
+        log.info("attempt %d of %s handed back before it began: %s", attempt, job_id, reason)
+        return "handed back"
+
+    def _hand_back(self, assignment: Assignment, reason: str, job_log: JobLog) -> str:
         """Release first: whoever reads the message may claim the job the moment it is out."""
         try:
             self._broker.release(assignment.job_id, assignment.attempt)
         except Unavailable as error:
             log.warning("the claim of %s could not be released (%s); the watch will find the job", assignment.job_id, error)
-        reason = outcome.error or "the worker is stopping"
-        self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **speaker))
+        self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **self._speaker()))
         key = (assignment.job_id, assignment.attempt)
         if self._tell(log_message(key, job_log.to_jsonl(), self.author.worker_id)):
             self._journals.done(key)
@@ -234,6 +237,9 @@ class JobTask:
             self._journals.leave(key)
         log.info("attempt %d of %s handed back: %s", assignment.attempt, assignment.job_id, reason)
         return "handed back"
+
+    def _speaker(self) -> dict[str, str]:
+        return {"worker_id": self.author.worker_id, "incarnation": self.author.incarnation}
 
     def _tell(self, message: Started | HandBack | AttemptLog) -> bool:
         try:

@@ -13,16 +13,16 @@ from threading import Event, Thread
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import Reject
 from celery.worker import WorkController, state
 from celery.worker.consumer import Consumer
+from celery.worker.consumer.control import Control
+from celery.worker.control import Panel
 
 from shared.celery_app import make_celery_app
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME
 from worker.agent.envelope import AnyMessage, fault_of
-from worker.tasks import NotNow, Quarantined
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,28 @@ RECONNECT_AT_MOST_S = 5.0
 RESTART_AFTER_S = 1.0
 ANSWER_WITHIN_S = 5.0
 
+# What may be asked from outside: how things are. Nothing that ends the worker, its tasks, or what it listens to.
+QUESTIONS = ("ping", "stats", "conf", "active", "active_queues", "query_task", "registered", "reserved", "revoked", "scheduled")
+SENT_BY_FLOWER = ("enable_events",)  # every few seconds; they are on
+
 DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
+
+
+class Questions(Control):  # type: ignore[misc]  # Celery has no types
+    """Celery's remote control, without its commands."""
+
+    def __init__(self, c: Any, **options: Any) -> None:
+        super().__init__(c, **options)
+        self.box.node.handlers = {name: Panel.data[name] for name in (*QUESTIONS, *SENT_BY_FLOWER)}
 
 
 class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     """Celery's consumer, except that what is no job is kept and rejected, and that it returns soon after the broker does."""
 
     dead_letter: DeadLetter  # set on the subclass that `CeleryConsumer` makes
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        default_steps = (*(step for step in Consumer.Blueprint.default_steps if not step.endswith(":Control")), Questions)
 
     def loop_args(self) -> Any:
         """The loop is about to read from its channel: from here on, no bytes in a queue end it."""
@@ -129,9 +144,10 @@ class CeleryConsumer:
         """
         Args:
             nodename: `<device>@<worker id>`, what Flower shows.
-            handle: runs one message to its end; `NotNow` puts it back.
+            handle: runs one message to its end.
         """
         self.app: Celery = make_celery_app(broker_url, queues=queues, worker_id=worker_id)
+        self.app.conf.broker_transport = "worker.agent.transport:Transport"
         self._nodename, self._queues, self._clock = nodename, queues, clock
         self._consumer_class = type("BoundConsumer", (FleetmarkConsumer,), {"dead_letter": staticmethod(dead_letter)})
         self._controller: Any = None
@@ -144,12 +160,6 @@ class CeleryConsumer:
         def run_job(*args: Any, **kwargs: Any) -> str:
             try:
                 return handle(args, kwargs)
-            except Quarantined as why:
-                log.warning("this device is in quarantine: what it took goes back into its queue")
-                self.take(False)  # before the message is back, or this worker would be given it again at once
-                raise Reject("the device is in quarantine", requeue=True) from why
-            except NotNow as why:
-                raise Reject("the worker is leaving", requeue=True) from why
             except Exception:
                 log.exception("a job could not be handled; the watch will find it")  # Celery's own word of it is not shown
                 raise

@@ -101,6 +101,7 @@ class Serving:
             activity=self.activity,
             clock=clock,
             inline_everything=uploads is None,
+            on_quarantine=lambda: self._consumer.take(False),
         )
         self.heart = Heart(
             broker=self._broker,

@@ -19,7 +19,7 @@ from worker.activity import Activity
 from worker.job_log import JobLog, Journals
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import INLINE_BYTES, Author, JobTask, NotNow, Quarantined
+from worker.tasks import INLINE_BYTES, QUARANTINED, Author, JobTask
 
 
 @dataclass
@@ -154,11 +154,11 @@ def test_a_job_that_cannot_be_claimed_is_dropped(tmp_path: Path, verdict: str) -
     assert at.activity.snapshot().job is None
 
 
-def test_a_device_in_quarantine_puts_the_message_back_and_runs_nothing(tmp_path: Path) -> None:
+def test_a_device_in_quarantine_hands_the_job_back_and_runs_nothing(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE, ["quarantined"])
-    with pytest.raises(Quarantined):
-        at.run(assignment())
-    assert (at.supervisor.seen, at.outbox.told, at.outbox.delivered) == ([], [], [])
+    assert at.run(assignment()) == "handed back"
+    assert [(message.kind, message.reason) for message in at.outbox.told if isinstance(message, HandBack)] == [("hand_back", QUARANTINED)]
+    assert (at.supervisor.seen, at.outbox.delivered) == ([], [])
     assert at.activity.snapshot().job is None
 
 
@@ -167,19 +167,19 @@ def test_a_claim_waits_for_redis_to_come_back(tmp_path: Path) -> None:
     assert at.run(assignment()) == "complete"
 
 
-def test_a_worker_that_is_leaving_puts_the_message_back(tmp_path: Path) -> None:
+def test_a_worker_that_is_leaving_hands_the_job_back_unbegun(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE)
     at.activity.stop()
-    with pytest.raises(NotNow):
-        at.run(assignment())
-    assert at.outbox.told == []
+    assert at.run(assignment()) == "handed back"
+    assert [(message.kind, message.job_id, message.attempt) for message in at.outbox.told] == [("hand_back", assignment().job_id, 1)]
+    assert (at.supervisor.seen, at.broker.released) == ([], [])  # never claimed: there is nothing to release
 
 
-def test_a_worker_that_leaves_while_it_waits_for_redis_puts_the_message_back(tmp_path: Path) -> None:
+def test_a_worker_that_leaves_while_it_waits_for_redis_hands_the_job_back_unbegun(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE, [Unavailable("away")])
     at.activity.listen(at.activity.stop)  # the end comes when the job has begun
-    with pytest.raises(NotNow):
-        at.run(assignment())
+    assert at.run(assignment()) == "handed back"
+    assert [message.kind for message in at.outbox.told] == ["hand_back"]
     assert at.activity.snapshot().job is None
 
 

@@ -1,0 +1,40 @@
+"""kombu's Redis transport, except that it never puts a message back into a queue.
+
+Redelivery is not how lost work comes back, the watch is; and whoever may write to a queue could give other workers any work.
+kombu itself puts a job in hand back whenever its connection is lost; here it stays booked, and is acknowledged when it is done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis
+from redis import ConnectionPool, Redis
+
+
+class QoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
+    restore_at_shutdown = False
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """What has been unacknowledged for too long stays so: the next start of this worker forgets it."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge, also what came over a connection that was lost since."""
+        if not self.channel.closed:
+            super().ack(delivery_tag)
+            return
+        with Redis(connection_pool=ConnectionPool(**self.channel.way)) as client, client.pipeline() as pipe:
+            pipe.zrem(self.unacked_index_key, delivery_tag).hdel(self.unacked_key, delivery_tag).execute()
+            client.connection_pool.disconnect()
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    QoS = QoS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.way = self._connparams()  # to the broker: known no longer once the channel is closed
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    Channel = Channel
