@@ -179,9 +179,9 @@ def real_workers_at_rest(number: int, seconds: float = 20.0) -> None:
             stack.callback(worker.wait)
             stack.callback(worker.terminate)
         until = time.monotonic() + 20 * number
-        while plane.redis.zcard(keys.HEARTBEATS) < number:
+        while plane.redis.hlen(keys.WORKERS) < number:
             if time.monotonic() > until:
-                raise SystemExit(f"only {plane.redis.zcard(keys.HEARTBEATS)} of {number} real workers registered")
+                raise SystemExit(f"only {plane.redis.hlen(keys.WORKERS)} of {number} real workers registered")
             time.sleep(0.5)
         time.sleep(10)  # the last of them settles
         each = (_commands_per_s(plane, seconds) - alone) / number

@@ -71,7 +71,7 @@ def main() -> int:
         worker = subprocess.Popen([sys.executable, "-m", "worker.cli", "start", "--http-port", "0"], env=environment)
         client = redis.Redis.from_url(server.url)
         try:
-            while client.zcard(keys.HEARTBEATS) == 0:
+            while client.hlen(keys.WORKERS) == 0:
                 if worker.poll() is not None:
                     raise SystemExit(f"the worker ended with {worker.returncode}")
                 time.sleep(0.1)

@@ -14,7 +14,13 @@ class Link:
 
     def __init__(self, url: str) -> None:
         self.redis: redis.Redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2, retry=once_more(), health_check_interval=15
+            url,
+            decode_responses=True,
+            encoding_errors="replace",  # what one worker writes that is no text must not hide the others
+            socket_timeout=5,
+            socket_connect_timeout=2,
+            retry=once_more(),
+            health_check_interval=15,
         )
 
     def answering(self) -> AbstractContextManager[None]:

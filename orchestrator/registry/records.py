@@ -9,6 +9,8 @@ from typing import Any
 from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
 
+LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
+
 
 @dataclass(frozen=True)
 class Quarantine:
@@ -53,22 +55,40 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+def _between(least: float, value: float, most: float) -> float:
+    """The value, or the bound that it is beyond. Raises ValueError when it is no number."""
+    if value != value:
+        raise ValueError("nan is no number")
+    return min(max(least, value), most)
+
+
 def record_of(worker_id: str, registration: str, state: dict[str, str], now: float) -> WorkerRecord:
-    last_seen = float(state.get("last_seen", "0")) / 1000
-    until = float(state.get("quarantined_until", "0")) / 1000
+    """What Redis has of a worker, which writes its own state there and may write anything.
+
+    Raises:
+        ValueError: it cannot be read.
+        TypeError: the same.
+        RecursionError: the same.
+    """
+    last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
+    until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
+    metrics = json.loads(state["metrics"]) if state.get("metrics") else {}
+    if not isinstance(metrics, dict):
+        raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
+    json.dumps(metrics, allow_nan=False)  # as an answer of the API has to be
     return WorkerRecord(
         id=worker_id,
         registration=Registration.model_validate_json(registration),
         status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
         incarnation=state.get("incarnation", ""),
-        registered_at=float(state.get("registered_at", "0")) / 1000,
+        registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
         last_seen=last_seen,
         silent_s=max(0.0, now - last_seen),
         current_job=state.get("current_job", ""),
         held=tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(state.get("held") or "[]")),
         stage=state.get("stage", ""),
-        progress=float(state["progress"]) if state.get("progress") else None,
-        metrics=json.loads(state["metrics"]) if state.get("metrics") else {},
+        progress=_between(0, float(state["progress"]), 1) if state.get("progress") else None,
+        metrics=metrics,
         beats=int(state.get("beats", "0")),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
 from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
 from shared.workers import Registration, WorkerStatus, following, may_become
+
+log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -120,17 +123,14 @@ class Registry:
                 pipeline.hgetall(keys.worker(worker_id))
             answers = pipeline.execute()
         now = answers[0][0] + answers[0][1] / 1e6
-        return [
-            record_of(worker_id, registration, state, now)
-            for worker_id, registration, state in zip(worker_ids, answers[1], answers[2:], strict=True)
-            if registration and state
-        ]
-
-    def silent(self) -> list[str]:
-        """Ids of workers whose last beat is older than the timeout and that are still in the set of heartbeats."""
-        with self._link.answering():
-            horizon = int((self._link.time() - self.timeout_s) * 1000)
-            return cast("list[str]", self.redis.zrangebyscore(keys.HEARTBEATS, "-inf", horizon))
+        found = []
+        for worker_id, registration, state in zip(worker_ids, answers[1], answers[2:], strict=True):
+            if registration and state:
+                try:
+                    found.append(record_of(worker_id, registration, state, now))
+                except (ValueError, TypeError, RecursionError) as error:  # a worker writes its own state, and may write anything
+                    log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
+        return found
 
     def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
         seen = self.get(worker_id).status
@@ -152,7 +152,7 @@ class Registry:
                     return
 
     def condemn(self, worker_id: str) -> bool:
-        """Mark a silent worker faulty and stop looking at its heartbeat; its next beat makes it active again.
+        """Mark a silent worker faulty; its next beat makes it active again.
 
         False when it was heard of meanwhile, or another watch was first.
         """
@@ -167,8 +167,13 @@ class Registry:
             self.redis.hset(keys.worker(worker_id), "status", WorkerStatus.ACTIVE)
 
     def remove(self, worker_id: str) -> None:
-        self.get(worker_id)
+        """
+        Raises:
+            NotFound: no worker has this id.
+        """
         with self._link.answering():
+            if not self.redis.hexists(keys.WORKERS, worker_id):
+                raise _no_worker(worker_id)
             self._deregister(args=[worker_id, ""])
 
     def clear(self) -> None:

@@ -56,13 +56,12 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
     with ctx.store.read() as session:
         running = jobs.running(session)
         session.expunge_all()
-    silent = ctx.registry.silent()
     if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
         # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
         log.warning("this look at workers and jobs took too long to condemn anyone on it")
         may_condemn = False
     if may_condemn:
-        _condemn_silent(ctx, memory, workers, [workers[worker_id] for worker_id in silent if worker_id in workers], running, found)
+        _condemn_silent(ctx, memory, workers, running, found)
         _requeue_unheld(ctx, memory, workers, running, found)
     _end_overdue(ctx, workers, running, found)
     _stop_ended(ctx, memory, workers, running, found)
@@ -72,16 +71,10 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
     return found
 
 
-def _condemn_silent(
-    ctx: Context,
-    memory: Memory,
-    workers: dict[str, WorkerRecord],
-    silent: Sequence[WorkerRecord],
-    running: Sequence[Job],
-    found: Found,
-) -> None:
+def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
     """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
+    silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
     now = ctx.clock.monotonic()
     outage = len(silent) >= OUTAGE_MIN and len(silent) > OUTAGE_SHARE * len(at_work)
     if outage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 PREFIX = "fleetmark:"
 WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
-HEARTBEATS = PREFIX + "heartbeats"  # sorted set: worker id by Redis' own time, ms
 DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages nobody could read, each a `DeadLetter` (JSON)
 DEAD_LETTERS_KEPT = 1_000  # by whoever adds one
 EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory

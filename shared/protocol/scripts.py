@@ -34,7 +34,6 @@ if ARGV[2] ~= '' then redis.call('HSET', P .. 'identities', ARGV[2], id) end
 redis.call('HSETNX', key, 'registered_at', now)
 redis.call('HSET', key, 'status', 'active', 'incarnation', ARGV[4], 'last_seen', now)
 redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
-redis.call('ZADD', P .. 'heartbeats', now, id)
 return {id, action}
 """
 )
@@ -60,7 +59,6 @@ end
 redis.call('HSET', key, 'last_seen', now, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
 if ARGV[8] ~= '' then redis.call('HSET', key, 'metrics', ARGV[8]) end
 redis.call('HINCRBY', key, 'beats', 1)
-redis.call('ZADD', P .. 'heartbeats', now, ARGV[1])
 local rest = redis.call('HMGET', key, 'quarantined_until', 'quarantine_reason')
 local resting = rest[1] and tonumber(rest[1]) > now
 local answer = {'ok', redis.call('HGET', key, 'status'), resting and rest[2] or ''}
@@ -80,7 +78,6 @@ local mine = redis.call('HGET', key, 'incarnation')
 if ARGV[2] ~= '' and mine and mine ~= ARGV[2] then return 0 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 redis.call('HSET', key, 'status', 'gone', 'current_job', '', 'held', '[]')
-redis.call('ZREM', P .. 'heartbeats', ARGV[1])
 return 1
 """
 )
@@ -145,16 +142,16 @@ return 1
 """
 )
 
-# ARGV: worker id, heartbeat timeout ms. A silent worker is faulty, and its heartbeat is looked at no more; 0 when it was
-# heard of meanwhile, or somebody else was first.
+# ARGV: worker id, heartbeat timeout ms. A silent worker is faulty; 0 when it was heard of meanwhile, has left, or somebody
+# else was first.
 CONDEMN = (
     _NOW
     + _P
     + """
 local key = P .. 'worker:' .. ARGV[1]
-local seen = redis.call('HGET', key, 'last_seen')
-if not seen or now - tonumber(seen) < tonumber(ARGV[2]) then return 0 end
-if redis.call('ZREM', P .. 'heartbeats', ARGV[1]) == 0 then return 0 end
+local seen = redis.call('HMGET', key, 'last_seen', 'status')
+local at = tonumber(seen[1] or '')
+if not at or now - at < tonumber(ARGV[2]) or seen[2] == 'faulty' or seen[2] == 'gone' then return 0 end
 redis.call('HSET', key, 'status', 'faulty', 'current_job', '', 'held', '[]')
 -- The watch brings its jobs back; the messages it had taken would wait for a device that may never return.
 redis.call('DEL', 'unacked:' .. ARGV[1], 'unacked_index:' .. ARGV[1], 'unacked_mutex:' .. ARGV[1])

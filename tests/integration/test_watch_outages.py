@@ -18,7 +18,7 @@ from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
-from orchestrator.registry import Registry
+from orchestrator.registry import Registry, WorkerRecord
 from orchestrator.settings import Settings
 from orchestrator.store import Store, jobs
 from orchestrator.store.schema import migrate
@@ -121,11 +121,13 @@ class PausingRegistry(Registry):
 
     def __init__(self, url: str, timeout_s: float, pause: Callable[[], None]) -> None:
         super().__init__(url, timeout_s)
-        self._pause = pause
+        self._pause: Callable[[], None] | None = pause
 
-    def silent(self) -> list[str]:
-        found = super().silent()
-        self._pause()
+    def all(self) -> list[WorkerRecord]:
+        found = super().all()
+        if self._pause is not None:
+            pause, self._pause = self._pause, None
+            pause()
         return found
 
 

@@ -110,7 +110,7 @@ class Fleet:
             if worker.process.poll() is not None:
                 raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.log()}")
             worker_id = worker_id_of(known_udid(worker.state))
-            return worker_id if self.redis.zscore(keys.HEARTBEATS, worker_id) is not None else None
+            return worker_id if self.redis.hget(keys.worker(worker_id), "status") not in (None, "gone") else None
 
         return eventually(look, "the worker registers")
 

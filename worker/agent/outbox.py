@@ -126,24 +126,24 @@ class Outbox:
                 log.exception("the outbox failed")  # a defect, or a file that is gone; the other results must go all the same
 
     def collect_answers(self) -> None:
-        """Read what became of the results; those of an earlier identity of this device are answered under its name."""
-        for worker_id in {self._worker_id, *(entry.result.worker_id for entry in self._spool.entries())}:
-            answers = self._broker.answers(worker_id)
-            for key, verdict in answers.items():
-                if key in self._spool:
-                    log.debug("the result of attempt %d of %s was %s", key[1], key[0], verdict)
-                    self._spool.answered(key)
-            if answers:
-                self._broker.forget_answers(worker_id, list(answers))
+        """Read what became of the results."""
+        answers = self._broker.answers(self._worker_id)
+        for key, verdict in answers.items():
+            if key in self._spool:
+                log.debug("the result of attempt %d of %s was %s", key[1], key[0], verdict)
+                self._spool.answered(key)
+        if answers:
+            self._broker.forget_answers(self._worker_id, list(answers))
 
     def send_due(self) -> None:
+        """Send again; what an earlier identity of this device left is sent in our name, as only ours is answered to us."""
         now = self._clock.monotonic()
         for waiting in self._spool.entries():
             if waiting.due <= now:
                 entry = self._spool.settle(waiting)
                 entry.sent(now)
                 try:
-                    self.deliver(entry.result, entry.attachments)
+                    self.deliver(entry.result.model_copy(update={"worker_id": self._worker_id}), entry.attachments)
                 except Unavailable:
                     entry.failed(self._clock.monotonic())
                     raise
