@@ -15,6 +15,7 @@ import httpx
 
 from cli.errors import ApiError, Unreachable
 from shared.errors import FieldError
+from shared.tls import MEND, refusal, verification
 
 CHUNK_BYTES = 2**20
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -24,12 +25,14 @@ UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # between two chunks, and until 
 class Client:
     """A connection to one orchestrator. Use as a context manager."""
 
-    def __init__(self, host: str, token: str | None = None) -> None:
+    def __init__(self, host: str, token: str | None = None, ca_file: Path | None = None) -> None:
         headers = {"Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         # A proxy in the environment is for the internet; asking it for this very machine never works.
-        self._http = httpx.Client(base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, trust_env=not is_loopback(host))
+        self._http = httpx.Client(
+            base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, verify=verification(ca_file), trust_env=not is_loopback(host)
+        )
         self.host = host
 
     def __enter__(self) -> Client:
@@ -118,6 +121,8 @@ class Client:
         return response
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+        if (why := refusal(error)) is not None:
+            return Unreachable(f"the certificate of {self.host} is not trusted: {why}; {MEND}")
         if isinstance(error, httpx.TimeoutException):
             what = "does not answer in time"
         elif isinstance(error, httpx.ConnectError):

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit, urlunsplit
 
 from cli.client import Client, is_loopback
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
-from cli.servers import find_redis_server
+from cli.servers import find_redis_server, has_selectors
 from cli.settings import LOOPBACK, PREFIX, child_environment
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
@@ -40,6 +41,8 @@ class Plan:
     token: str | None = None
     redis_url: str | None = None  # None: one of our own
     database_url: str | None = None  # None: SQLite under data_dir
+    tls: bool = False  # whether the orchestrator serves https, by the settings it inherits
+    ca_file: Path | None = None
     with_worker: bool = True
     inherit: bool = True  # whether FLEETMARK_* of the environment reaches the parts
     heartbeat_s: float | None = None  # None: as configured
@@ -54,13 +57,14 @@ class Stack:
         self.data_dir = plan.data_dir.resolve()
         self.port = plan.port or free_port()
         self.redis_url = plan.redis_url or ""
+        self._gives_logins = False  # to each worker one of its own: where Redis asks for one, and is ours
         self._clock = clock
 
     @property
     def host(self) -> str:
         """The orchestrator's address as this machine reaches it."""
         name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
-        return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
+        return f"{'https' if self.plan.tls else 'http'}://{f'[{name}]' if ':' in name else name}:{self.port}"
 
     @property
     def logs(self) -> Path:
@@ -96,6 +100,7 @@ class Stack:
         name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
         # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
         self.redis_url = f"redis://{f':{password}@' if password else ''}{name}:{port}/0"
+        self._gives_logins = bool(password) and has_selectors(binary)
         part = self._launch("redis", [str(binary), str(configuration)])
         part.wait_until(lambda: _pings(name, port, password))
 
@@ -115,14 +120,17 @@ class Stack:
         Raises:
             PartFailed: it ended first, or never was; with the end of its log.
         """
-        with Client(self.host, self.plan.token) as client:
+        with Client(self.host, self.plan.token, self.plan.ca_file) as client:
             self._orchestrator.wait_until(lambda: _is_healthy(client))
 
     def start_worker(self) -> None:
         """Start a worker. It need not wait for the orchestrator: it registers as soon as that one answers."""
         command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
         self._worker_started_at = self._clock.now().timestamp()
-        self._worker = self._launch("worker", [sys.executable, "-m", *command])
+        # Where the broker is; the login, one of its own or ours, comes from the orchestrator.
+        parts = urlsplit(self.redis_url)
+        broker = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._worker = self._launch("worker", [sys.executable, "-m", *command], REDIS_URL=broker)
 
     def wait_for_worker(self) -> None:
         """Return when a worker has beaten since `start_worker`.
@@ -130,7 +138,7 @@ class Stack:
         Raises:
             PartFailed: ours ended first; with the end of its log.
         """
-        with Client(self.host, self.plan.token) as client:
+        with Client(self.host, self.plan.token, self.plan.ca_file) as client:
             self._worker.wait_until(lambda: _has_worker(client, self._worker_started_at))
 
     def announce(self) -> None:
@@ -164,13 +172,13 @@ class Stack:
             self.parts[-1].stop()
             self.parts.pop()
 
-    def _launch(self, name: str, command: list[str]) -> Part:
-        part = Part(name, command, self._environment(), self.logs / f"{name}.log", self._clock)
+    def _launch(self, name: str, command: list[str], **values: str) -> Part:
+        part = Part(name, command, self._environment(**values), self.logs / f"{name}.log", self._clock)
         self.parts.append(part)
         part.start()
         return part
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, **more: str) -> dict[str, str]:
         data = self.data_dir
         values = {
             "HOST": self.plan.bind,
@@ -187,7 +195,9 @@ class Stack:
             values["HEARTBEAT_S"] = str(self.plan.heartbeat_s)
         if self.plan.token:
             values["TOKEN"] = self.plan.token
-        named = {PREFIX + name: value for name, value in values.items()}
+        if self._gives_logins:
+            values["BROKER_LOGINS"] = "true"
+        named = {PREFIX + name: value for name, value in (values | more).items()}
         # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/untrusted-input.md).
         local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(f"//{self.plan.bind}") else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import campaigns, doctor, fleet, start, tokens
+from cli.commands import broker, campaigns, doctor, fleet, start, tokens
 from cli.errors import exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -45,6 +45,7 @@ app.command(rich_help_panel=FLEET)(fleet.workers)
 app.command(rich_help_panel=FLEET)(fleet.queues)
 app.command(rich_help_panel=FLEET)(fleet.jobs)
 app.add_typer(tokens.app, name="token", rich_help_panel=FLEET)
+app.command(rich_help_panel=FLEET)(broker.redis_acl)
 
 
 def _show_version(wanted: bool) -> None:

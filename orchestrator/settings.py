@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
 
@@ -21,6 +22,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False, description="broker and registry")
     worker_redis_url: str | None = Field(
         default=None, repr=False, description="the broker's address as workers see it, if it differs from ours"
+    )
+    broker_logins: bool = Field(
+        default=False, description="give each worker a Redis login of its own when it enrols (Redis 7.0 or newer); else it is given ours"
     )
     database_url: str = Field(
         default="sqlite:///.fleetmark/fleetmark.db",
@@ -39,6 +43,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         default="", description="addresses of reverse proxies, comma-separated, whose X-Forwarded-For and X-Forwarded-Proto are believed"
     )
+    tls_cert: FilePath | None = Field(default=None, description="serve https with this certificate chain (PEM)")
+    tls_key: FilePath | None = Field(default=None, validate_default=True, description="private key of FLEETMARK_TLS_CERT (PEM)")
+    ca_file: FilePath | None = Field(default=None, description="certificates (PEM) of an authority of your own, for a `rediss://` broker")
     heartbeat_s: float = Field(default=5.0, gt=0, description="how often a worker says that it lives")
     heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="silence after which a worker is faulty")
     sweep_s: float = Field(default=2.0, gt=0, description="how often the watch looks")
@@ -71,6 +78,19 @@ class Settings(BaseSettings):
         given = value.get_secret_value().strip() if value is not None else ""
         return SecretStr(usable_token(given)) if given else None
 
+    @field_validator("tls_cert", "tls_key", "ca_file", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Compose files and unit files pass `NAME=` for what is not set."""
+        return None if value == "" else value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _goes_with_certificate(cls, value: FilePath | None, info: ValidationInfo) -> FilePath | None:
+        if (value is None) != (info.data.get("tls_cert") is None):
+            raise ValueError("goes together with FLEETMARK_TLS_CERT: give both, or neither")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
@@ -88,3 +108,8 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
+
+    @model_validator(mode="after")
+    def _whom_to_believe(self) -> Settings:
+        self.redis_url = broker_trusting(self.redis_url, self.ca_file)
+        return self

@@ -5,8 +5,13 @@ Redis' visibility timeout is longer than any deadline: redelivery is not how los
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
+from kombu.utils.url import parse_url
+from redis import CredentialProvider
 
 from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
@@ -21,15 +26,25 @@ def broker_priority(priority: int) -> int:
     return 9 - priority
 
 
+class _Connection(Connection):  # type: ignore[misc]  # kombu has no types
+    """kombu's, except that it does not tell a `stats` of whom it asks for its login: that is no JSON."""
+
+    def info(self) -> dict[str, Any]:
+        return {name: value for name, value in super().info().items() if name != "credential_provider"}
+
+
 def results_queue() -> Queue:
     return Queue(RESULTS_QUEUE, Exchange("", type="direct"), routing_key=RESULTS_QUEUE)
 
 
-def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: str = "") -> Celery:
+def make_celery_app(
+    broker_url: str, queues: tuple[str, ...] = (), worker_id: str = "", credentials: CredentialProvider | None = None
+) -> Celery:
     """A Celery application on `broker_url`; a worker names its queues, a publisher none.
 
     Args:
         worker_id: gives this worker `unacked` keys of its own, so that nobody else's recovery touches its message.
+        credentials: asked for user and password at each new connection, in place of those in the URL.
     """
     app = Celery("fleetmark", broker=broker_url, set_as_current=False)
     transport: dict[str, object] = {
@@ -66,6 +81,7 @@ def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: st
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=transport,
+        broker_use_ssl=_tls(broker_url),
         # kombu tends expiring mailboxes with scripts that delete keys of others; ours goes with its worker.
         control_queue_expires=None,
         task_create_missing_queues=True,
@@ -75,4 +91,14 @@ def make_celery_app(broker_url: str, queues: tuple[str, ...] = (), worker_id: st
         timezone="UTC",
         enable_utc=True,
     )
+    if credentials is not None:
+        app.amqp.Connection = partial(_Connection, credential_provider=credentials)
     return app
+
+
+def _tls(broker_url: str) -> dict[str, Any] | bool:
+    """How to encrypt. To kombu alone `rediss://` means: encrypt, and believe any certificate; here it is checked, as in redis-py."""
+    if not broker_url.startswith("rediss://"):
+        return False
+    told: dict[str, Any] = parse_url(broker_url).get("ssl", {})
+    return {"ssl_cert_reqs": "required"} | told

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,12 +45,18 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -
 class RedisServer:
     """A real Redis-compatible server that can be stopped, paused and started again on the same port."""
 
-    def __init__(self, folder: Path, append_only: bool = True, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, append_only: bool = True, password: str = "", options: Sequence[str] = ()) -> None:
+        """
+        Args:
+            password: of its default user, who may do everything; in `url`.
+            options: further words of its command line.
+        """
         self.folder = folder
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.place = f"127.0.0.1:{self.port}"
+        self.url = f"redis://{f':{password}@' if password else ''}{self.place}/0"
         self.append_only = append_only
-        self.options = options
+        self._options = [*(["--requirepass", password] if password else []), *options]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,7 +66,7 @@ class RedisServer:
                 binary,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""),
                 *self._durability(),
-                *self.options,
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
@@ -70,6 +76,8 @@ class RedisServer:
         while True:
             try:
                 client.ping()
+            except redis.AuthenticationError:
+                break  # it is there, and lets only its users in
             except redis.RedisError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise

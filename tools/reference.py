@@ -1,6 +1,6 @@
-"""Writes the parts of docs/ that repeat the code: every setting, command, key of a recipe, and who may call what.
+"""Writes what repeats the code: every setting, command, key of a recipe, who may call what, the users of compose's Redis.
 
-Or checks that they are current:
+Or checks that it is current:
 
 python -m tools.reference
 python -m tools.reference --check
@@ -28,13 +28,14 @@ from cli.settings import CliSettings
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import LABELS
+from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
 from shared.tokens import Role
 from shared.workloads import EngineOptions, StopRule, Warmup
 from worker.settings import WorkerSettings
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
 MADE_BY = "<!-- Made by `make docs` from the code; do not edit by hand. -->\n"
 
 CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
@@ -176,20 +177,33 @@ def roles() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": commands, "recipes.md": recipes, "roles.md": roles}
+def users() -> str:
+    """deploy/redis/users.acl: the fixed logins, with places for their passwords, which compose.yaml fills in."""
+    fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules()), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
+    lines = [setuser(name, f">{password}", rules) for name, password, rules in fixed]
+    return "".join(f"user {' '.join(line)}\n" for line in [["default", "off"], *lines])
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": configuration,
+    "docs/cli.md": commands,
+    "docs/recipes.md": recipes,
+    "docs/roles.md": roles,
+    "deploy/redis/users.acl": users,
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write or check the generated parts of docs/.")
+    parser = argparse.ArgumentParser(description="Write or check what is generated.")
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    stale = [name for name, make in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != make()]
+    stale = [name for name, make in PAGES.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != make()]
     for name in stale:
         if check:
-            print(f"docs/{name} is not what the code says: run `make docs`")
+            print(f"{name} is not what the code says: run `make docs`")
         else:
-            (DOCS / name).write_text(PAGES[name]())
-            print(f"wrote docs/{name}")
+            (ROOT / name).write_text(PAGES[name]())
+            print(f"wrote {name}")
     return 1 if check and stale else 0
 
 

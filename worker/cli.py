@@ -189,6 +189,7 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         settings.cache_dir,
         host=settings.host,
         token=token,
+        ca_file=settings.ca_file,
         max_bytes=settings.worker_max_model_bytes,
         cache_bytes=settings.worker_max_cache_bytes,
         allow_private=settings.worker_allow_private_urls,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import FieldError, InvalidInput
@@ -19,7 +19,8 @@ from shared.tokens import usable_token, with_token_of_file
 DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
-    *("host", "redis_url", "token", "token_file", "worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
+    *("host", "redis_url", "token", "token_file", "ca_file"),
+    *("worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
     *("worker_price_per_hour", "worker_max_cache_bytes", "hf_endpoint", "hf_token"),
 )
 
@@ -35,6 +36,9 @@ class WorkerSettings(BaseSettings):
     )
     token: SecretStr | None = Field(default=None, description="bearer token with the role `worker`, where the orchestrator asks for one")
     token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
+    ca_file: FilePath | None = Field(
+        default=None, description="certificates (PEM) of an authority of your own, for an `https://` orchestrator and a `rediss://` broker"
+    )
     heartbeat_s: float = Field(default=5.0, ge=0.1, le=300, description="seconds between two signs of life")
     heartbeat_timeout_s: float = Field(default=30.0, ge=1, le=3600, description="seconds of silence after which a worker counts as gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")

@@ -28,6 +28,7 @@ from cli.watching import watch as follow
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes import Recipe
+from shared.tls import broker_trusting
 
 CHECK_S = 0.5
 FILES_WAIT_S = 60.0
@@ -73,6 +74,8 @@ def up(
         token=secret,
         redis_url=settings.redis_url,
         database_url=settings.database_url,
+        tls=settings.tls_cert is not None,
+        ca_file=settings.ca_file,
         with_worker=not no_worker,
     )
     clock = SystemClock()
@@ -109,7 +112,9 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
     if not is_loopback(stack.host) or stack.plan.bind in EVERYWHERE:
         broker = urlsplit(stack.redis_url)
         out.print(f"  devices    reach ports {stack.port} and {broker.port} of this machine:")
-        out.print(f"             FLEETMARK_TOKEN=… fleetmark worker start --host http://{socket.gethostname()}:{stack.port}")
+        out.print(
+            f"             FLEETMARK_TOKEN=… fleetmark worker start --host {'https' if stack.plan.tls else 'http'}://{socket.gethostname()}:{stack.port}"
+        )
     out.print("  try        fleetmark run recipes/quickstart.yaml --watch")
     out.print("Ctrl-C stops it.")
 
@@ -254,4 +259,4 @@ def flower(
     from cli.flower import run_flower  # imports Celery: half a second that only this command pays
 
     say(f"Flower: http://{bind}:{port}")
-    run_flower(url, bind, port)
+    run_flower(broker_trusting(url, settings.ca_file), bind, port)

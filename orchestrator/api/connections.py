@@ -41,6 +41,8 @@ def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Conf
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
         **more,
     )
 

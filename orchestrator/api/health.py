@@ -26,6 +26,7 @@ class RedisHealth(BaseModel):
     connected: bool
     host: str
     port: int
+    tls: bool
     latency_ms: float | None
 
 
@@ -76,6 +77,7 @@ def get_health(ctx: Ctx) -> JSONResponse:
             "connected": redis_ms is not None,
             "host": address.hostname or "",
             "port": address.port or 6379,
+            "tls": address.scheme == "rediss",
             "latency_ms": redis_ms,
         },
         "database": {"connected": database_ms is not None, "kind": ctx.store.url.get_backend_name(), "latency_ms": database_ms},

@@ -51,6 +51,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/health/workers": READERS,
     "GET /api/workers": READERS,
     "GET /api/workers/{worker_id}": ALL,
+    "DELETE /api/workers/{worker_id}": ADMINS,
     "GET /api/workers/{worker_id}/health": ALL,
     "POST /api/register": WORKERS,
     "POST /api/workers/{worker_id}/heartbeat": WORKERS,

@@ -16,6 +16,7 @@ from orchestrator.api.health import WorkerHealth, worker_health
 from orchestrator.api.ids import WorkerId
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.enrolment import broker_for, remove
 from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
@@ -113,7 +114,7 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
         top_up(ctx)  # work may have waited for this one
     except Unavailable as error:
         log.warning("%s is registered; its work is sent when the database is back: %s", worker_id, error.detail)
-    broker = ctx.settings.worker_redis_url or ctx.settings.redis_url
+    broker = broker_for(ctx, worker_id, changes["capabilities"])
     return JSONResponse({"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker})
 
 
@@ -172,6 +173,13 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
 def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
     """One worker."""
     return JSONResponse(_body(ctx.registry.get(worker_id)))
+
+
+@router.delete("/workers/{worker_id}", response_model=WorkerState, responses=documented(404))
+def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
+    """Remove a worker: it is gone, its job goes back to its queue, its login at the broker ends. To keep it out, revoke its token first."""
+    remove(ctx, worker_id)
+    return JSONResponse({"worker_id": worker_id, "status": WorkerStatus.GONE.value})
 
 
 @router.put(

@@ -30,5 +30,7 @@ def reset(ctx: Context) -> Cleared:
         private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
     gone = ctx.store.transact(campaigns.delete_all)
     messages = ctx.queue.purge({*LABELS, *private, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE})
+    if ctx.settings.broker_logins:
+        ctx.registry.logins.take_away(worker.id for worker in workers)
     ctx.registry.clear()
     return Cleared(len(workers), *gone, messages)

@@ -1,4 +1,4 @@
-"""What Redis knows: workers and heartbeats, faults of devices, marks of jobs, the monitor's memory, dead letters."""
+"""What Redis knows: workers and heartbeats, faults of devices, marks of jobs, the monitor's memory, dead letters, logins."""
 
 from orchestrator.registry.faults import Patience
 from orchestrator.registry.records import WorkerRecord

@@ -10,6 +10,7 @@ from typing import Any, cast
 from orchestrator.registry.faults import Faults
 from orchestrator.registry.letters import DeadLetters
 from orchestrator.registry.link import Link
+from orchestrator.registry.logins import Logins
 from orchestrator.registry.marks import Marks
 from orchestrator.registry.monitor import Monitor
 from orchestrator.registry.records import WorkerRecord, record_of
@@ -34,6 +35,7 @@ class Registry:
         self.redis = self._link.redis
         self.marks, self.monitor, self.letters = Marks(self._link), Monitor(self._link), DeadLetters(self._link)
         self.faults = Faults(self._link)
+        self.logins = Logins(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)
         self._heartbeat = self.redis.register_script(scripts.HEARTBEAT)
         self._deregister = self.redis.register_script(scripts.DEREGISTER)

@@ -1,6 +1,7 @@
 """Lua scripts: each is one atomic step in Redis, run by whichever side needs it. Times are Redis' own, in milliseconds.
 
-Keys are built inside the scripts from the prefix, so they need a single Redis (or Sentinel), not Redis Cluster.
+Keys are built inside the scripts from the prefix, so they need a single Redis (or Sentinel), not Redis Cluster. A script runs with
+the rights of its caller: what a worker's scripts touch, shared.protocol.logins allows it.
 """
 
 from __future__ import annotations

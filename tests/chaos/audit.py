@@ -25,7 +25,6 @@ Row = dict[str, Any]
 MAY_STAY = {
     keys.WORKERS: "the registry",
     keys.IDENTITIES: "the registry",
-    keys.HEARTBEATS: "the registry",
     keys.EPOCH: "tells a Redis that lost its memory",
     keys.PREFIX + "worker:": "the registry: the state of a device",
     keys.PREFIX + "faults:": "what a device did lately, should it flap",

@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
 from tests.servers import free_port
+from tests.tls import Authority
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine may keep the one place for measurements waiting
 
@@ -149,3 +151,27 @@ def test_flower_finds_the_broker_and_shows_the_worker(fleet: Fleet) -> None:
         flower.process.send_signal(signal.SIGTERM)
         flower.wait(30)
     flower.assert_leaves_nothing()
+
+
+def test_up_beyond_the_loopback_address_gives_its_worker_a_login_of_its_own_and_serves_https(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    settings = {
+        "FLEETMARK_TLS_CERT": str(authority.cert_file),
+        "FLEETMARK_TLS_KEY": str(authority.key_file),
+        "FLEETMARK_CA_FILE": str(authority.ca_file),
+    }
+    port = free_port()
+    up = Command(tmp_path, "up", "--bind", "127.0.0.2", "--port", str(port), **settings)
+    try:
+        wait_until(lambda: "Fleetmark is up" in up.out(), up)
+        assert f"https://127.0.0.2:{port}" in up.out()
+        workers = Command(tmp_path, "workers", "--json", FLEETMARK_HOST=f"https://127.0.0.2:{port}", **settings)
+        assert workers.wait() == 0, workers.err()
+        (worker,) = json.loads(workers.out())
+        with redis.Redis.from_url(json.loads((tmp_path / ".fleetmark" / "running.json").read_text())["redis_url"]) as client:
+            wait_until(lambda: f"fleetmark-{worker['worker_id']}" in {one["user"] for one in client.client_list()}, up, 60)
+        up.process.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0, up.err()
+        up.assert_leaves_nothing(2)
+    finally:
+        up.end()

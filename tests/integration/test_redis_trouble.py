@@ -28,6 +28,7 @@ from tests.small_disk import SmallDisk, small_disk
 from tests.unit.worker.results import assignment, result
 from worker.activity import Snapshot
 from worker.agent.broker import Broker
+from worker.agent.login import Login
 from worker.agent.outbox import Outbox
 from worker.job_log import Journals
 from worker.spool import Spool
@@ -149,7 +150,7 @@ def test_every_way_to_redis_calls_it_away_and_works_again_by_itself(place: Place
         stack.callback(queue.close)
         inbox = Inbox(place.server.url)
         stack.callback(inbox.close)
-        broker = Broker(place.server.url, "first", 30)
+        broker = Broker(Login(place.server.url, None), "first", 30)
         stack.callback(broker.close)
         outbox = Outbox(
             app=make_celery_app(place.server.url),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.worker_process import ROOT, Fleet, eventually, fleet_at, tiny_job
-from tests.servers import free_port
+from tests.integration.flower_process import flower_on
+from tests.integration.worker_process import Fleet, eventually, fleet_at, tiny_job
 
 
 @pytest.fixture
@@ -24,23 +21,8 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture
 def flower(redis_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    port = free_port()
-    command = [sys.executable, "-m", "cli.main", "flower", "--redis-url", redis_url, "--port", str(port)]
-    environment = {**os.environ, "FLOWER_UNAUTHENTICATED_API": "true"}  # its API asks for credentials otherwise; its pages do not
-    with (tmp_path / "flower.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-
-        def answers() -> bool:
-            try:
-                return client.get("/healthcheck").is_success
-            except httpx.HTTPError:
-                return False
-
-        eventually(answers, "Flower answers")
+    with flower_on(redis_url, tmp_path) as client:
         yield client
-    process.terminate()
-    process.wait(timeout=30)
 
 
 def test_flower_shows_workers_queues_and_tasks_by_readable_names(fleet: Fleet, flower: httpx.Client, tmp_path: Path) -> None:

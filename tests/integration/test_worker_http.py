@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
-from tests.servers import RedisServer, free_port, server_folder
+from tests.servers import RedisServer, server_folder
 from tests.unit.worker.agent import http_double
 
 
@@ -30,40 +29,6 @@ def server() -> Iterator[RedisServer]:
 def fleet(server: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
     with fleet_at(server.url, tmp_path) as made:
         yield made
-
-
-class Orchestrator:
-    """The real control plane, in a process of its own, on SQLite."""
-
-    def __init__(self, redis_url: str, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
-            "FLEETMARK_REDIS_URL": redis_url,
-            "FLEETMARK_DATABASE_URL": f"sqlite:///{folder / 'fleetmark.db'}",
-            "FLEETMARK_OUTPUTS_DIR": str(folder / "outputs"),
-            "FLEETMARK_MODELS_DIR": str(folder / "models"),
-            "FLEETMARK_TOKEN": "a-token",
-        }
-        self._log = (folder / "orchestrator.log").open("wb")
-        command = [sys.executable, "-m", "orchestrator.cli", "serve", "--port", self.url.rpartition(":")[2]]
-        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log)
-        eventually(self._healthy, "the orchestrator answers")
-
-    def _healthy(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/api/health").is_success
-        except httpx.HTTPError:
-            return False
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url}/api", headers={"Authorization": "Bearer a-token"}, timeout=30)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        self._log.close()
 
 
 @pytest.fixture(scope="module")

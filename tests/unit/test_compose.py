@@ -16,7 +16,13 @@ from orchestrator.settings import Settings
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = {"FLEETMARK_TOKEN": "t0ken", "REDIS_PASSWORD": "r3dis", "POSTGRES_PASSWORD": "p0stgres", "FLOWER_BASIC_AUTH": "me:secret"}
+SECRETS = {
+    "FLEETMARK_TOKEN": "t0ken",
+    "REDIS_PASSWORD": "r3dis",
+    "FLOWER_REDIS_PASSWORD": "fl0wer",
+    "POSTGRES_PASSWORD": "p0stgres",
+    "FLOWER_BASIC_AUTH": "me:secret",
+}
 OURS = ("migrate", "orchestrator", "consumer", "watch", "flower", "worker")
 
 
@@ -68,7 +74,7 @@ def test_dependencies_wait_for_health_and_for_the_migration(services: dict[str, 
 def test_what_must_last_is_on_a_volume(services: dict[str, Any]) -> None:
     volumes = yaml.safe_load((ROOT / "compose.yaml").read_text())["volumes"]
     for name in ("redis", "postgres", "orchestrator", "consumer", "worker"):
-        mounted = [volume.partition(":")[0] for volume in services[name]["volumes"]]
+        mounted = [volume.partition(":")[0] for volume in services[name]["volumes"] if not volume.startswith("./")]
         assert mounted, name
         assert set(mounted) <= set(volumes)
     assert "--appendonly yes" in " ".join(services["redis"]["command"])
@@ -143,7 +149,7 @@ def test_an_implementation_of_compose_reads_it(tmp_path: Path) -> None:
     read = config(SECRETS)
     assert read.returncode == 0, read.stderr
     whole = yaml.safe_load(read.stdout)["services"]
-    assert whole["orchestrator"]["environment"]["FLEETMARK_REDIS_URL"] == "redis://:r3dis@redis:6379/0"
+    assert whole["orchestrator"]["environment"]["FLEETMARK_REDIS_URL"] == "redis://fleetmark-orchestrator:r3dis@redis:6379/0"
     assert whole["flower"]["environment"]["FLOWER_BASIC_AUTH"] == "me:secret"
     refused = config({})
     assert refused.returncode != 0

@@ -19,11 +19,13 @@ from shared.clock import Clock
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
 from shared.protocol.messages import Device
+from shared.tls import Untrusted
 from shared.workers import Registration
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered
 from worker.agent.info import InfoServer, Vitals, open_info_server
 from worker.agent.log import masked
+from worker.agent.login import Login
 from worker.agent.registration import Registered, explain_conflict, register_by_http, register_in_redis
 from worker.agent.serving import Serving, SupervisorLife
 from worker.hardware import Hardware, Identity, detect
@@ -113,8 +115,8 @@ class Agent:
                 on_unknown=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # a default binds the id
                 on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # as above
             )
-            serving.start()
             self._serving = serving
+            serving.start()
             while not self._stop.wait(1.0):  # a wait without end would not let Windows deliver Ctrl-C
                 pass
             serving.leave(finish=(settings.worker_drain or self._renamed) and not self._refusal)
@@ -160,6 +162,8 @@ class Agent:
         while not self._stop.is_set():
             try:
                 registered = self._register_once(registration)
+            except Untrusted as error:
+                self._refuse(error)
             except Unavailable as error:
                 if tries == 0:
                     log.warning("%s; trying again until it answers", masked(error.detail))
@@ -181,16 +185,16 @@ class Agent:
         settings = self._settings
         if settings.host is not None:
             token = settings.token.get_secret_value() if settings.token else None
-            return register_by_http(settings.host, token, registration, settings.redis_url)
+            return register_by_http(settings.host, token, registration, settings.redis_url, settings.ca_file)
         url = settings.redis_url or ""  # one of the two is there: __init__ sees to it
-        broker = Broker(url, self._incarnation, settings.heartbeat_timeout_s)
+        broker = Broker(Login(url, settings.ca_file), self._incarnation, settings.heartbeat_timeout_s)
         try:
             return register_in_redis(broker, url, registration)
         finally:
             broker.close()
 
     def _register_again(self, registration: Registration, worker_id: str) -> None:
-        """After Redis lost its memory, or the last of it. Raises `Unavailable` when that has to be tried again."""
+        """After Redis lost its memory, the last of it, or our login. Raises `Unavailable` when that has to be tried again."""
         try:
             registered = self._register_once(registration)
         except Unavailable:
@@ -207,6 +211,7 @@ class Agent:
             self._renamed = True
             self._stop.set()
         elif self._serving is not None:
+            self._serving.login.renew(registered.broker_url)
             self._serving.outbox.hurry()
 
     def _contested(self, error: IdentityInUse) -> None:

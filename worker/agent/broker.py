@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,12 +12,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.errors import Unavailable
 from shared.ids import worker_id_of
 from shared.protocol import keys, scripts
 from shared.protocol.letters import burial
 from shared.protocol.outage import answering
+from shared.tls import MEND, Untrusted, refusal
 from shared.workers import Registration
 from worker.activity import Key, Snapshot
+from worker.agent.login import Login
+
+
+class LoginRefused(Unavailable):
+    """Redis answers, and does not know this worker's login or what it may do: enrolling again gives it one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Beat:
 class Broker:
     """Each method is one round trip, with its own connection from a small pool; `Unavailable` while Redis is away."""
 
-    def __init__(self, url: str, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
+    def __init__(self, login: Login, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
         """
         Args:
             worker_id: who speaks, once that is known.
@@ -45,7 +52,8 @@ class Broker:
         # up in time for the next one.
         patience_s = min(10.0, heartbeat_timeout_s / 2)
         self._redis: redis.Redis = redis.Redis.from_url(
-            url,
+            login.address,
+            credential_provider=login,
             decode_responses=True,
             socket_timeout=patience_s,
             socket_connect_timeout=min(5.0, patience_s),
@@ -61,8 +69,19 @@ class Broker:
         with self._answering():
             return self._scripts[script](args=[str(argument) for argument in arguments])
 
-    def _answering(self) -> AbstractContextManager[None]:
-        return answering("Redis")
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            with answering("Redis"):
+                yield
+        except redis.exceptions.NoPermissionError as error:
+            raise LoginRefused(f"Redis refuses this worker's login: {error}") from error
+        except Unavailable as error:
+            if isinstance(error.__cause__, redis.AuthenticationError):
+                raise LoginRefused(f"Redis refuses this worker's login: {error.__cause__}") from error
+            if (why := refusal(error)) is not None:
+                raise Untrusted(f"the broker's certificate is not trusted: {why}; {MEND}") from error
+            raise
 
     def ping(self) -> None:
         with self._answering():

@@ -23,6 +23,7 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME
 from worker.agent.envelope import AnyMessage, fault_of
+from worker.agent.login import Login
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class CeleryConsumer:
     def __init__(
         self,
         *,
-        broker_url: str,
+        login: Login,
         worker_id: str,
         queues: tuple[str, ...],
         nodename: str,
@@ -146,7 +147,7 @@ class CeleryConsumer:
             nodename: `<device>@<worker id>`, what Flower shows.
             handle: runs one message to its end.
         """
-        self.app: Celery = make_celery_app(broker_url, queues=queues, worker_id=worker_id)
+        self.app: Celery = make_celery_app(login.address, queues=queues, worker_id=worker_id, credentials=login)
         self.app.conf.broker_transport = "worker.agent.transport:Transport"
         self._nodename, self._queues, self._clock = nodename, queues, clock
         self._consumer_class = type("BoundConsumer", (FleetmarkConsumer,), {"dead_letter": staticmethod(dead_letter)})

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
 from shared.errors import Unavailable
-from worker.activity import Activity, Key
-from worker.agent.broker import Beat, Broker
+from worker.activity import Activity, Key, Snapshot
+from worker.agent.broker import Beat, Broker, LoginRefused
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Heart:
     ) -> None:
         """
         Args:
-            on_unknown: Redis lost its memory; may raise `Unavailable`, and is called again at the next beat.
+            on_unknown: Redis lost its memory, or our login; may raise `Unavailable`, and is called again at the next beat.
             on_back: the first beat that succeeds after one that did not.
             on_quarantine: at each beat, whether this device is in quarantine.
         """
@@ -47,6 +47,7 @@ class Heart:
         self.away = False  # whether the last beat did not reach Redis
         self._unknown = False  # whether it has been said that Redis lost its memory
         self._quarantine = ""
+        self._refused = False  # whether that has been said
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
         activity.listen(self._wake.set)
 
@@ -75,7 +76,7 @@ class Heart:
     def beat(self) -> None:
         now = self._activity.snapshot()
         held = [*([now.job] if now.job else []), *self._unanswered()][:HELD_AT_MOST]
-        answer: Beat = self._broker.heartbeat(self._worker_id, now, list(dict.fromkeys(held)))
+        answer = self._say(now, list(dict.fromkeys(held)))
         if answer.conflict:
             self._on_conflict()
             return
@@ -95,6 +96,19 @@ class Heart:
         self._on_quarantine(bool(answer.quarantine))
         if now.job and now.job[0] in answer.cancelled:
             self._on_cancelled(now.job)
+
+    def _say(self, now: Snapshot, held: list[Key]) -> Beat:
+        """One beat; with a new login, if Redis does not know the one we have (any more)."""
+        try:
+            answer = self._broker.heartbeat(self._worker_id, now, held)
+        except LoginRefused as error:
+            if not self._refused:
+                log.warning("%s; registering again", error.detail)
+            self._refused = True
+            self._on_unknown()
+            answer = self._broker.heartbeat(self._worker_id, now, held)
+        self._refused = False
+        return answer
 
     def close(self) -> None:
         self._closed.set()

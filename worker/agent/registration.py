@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
+from shared.tls import MEND, Untrusted, refusal, verification
 from shared.workers import Registration
 from worker.agent.broker import Broker
 
@@ -25,28 +27,40 @@ class Registered:
     broker_url: str
 
 
-def register_by_http(host: str, token: str | None, registration: Registration, redis_url: str | None, timeout_s: float = 15) -> Registered:
+def register_by_http(
+    host: str, token: str | None, registration: Registration, redis_url: str | None, ca_file: Path | None = None, timeout_s: float = 15
+) -> Registered:
     """`POST /api/register`.
 
     Raises:
         Unavailable: the orchestrator does not answer, or answers that its own parts are away; try again.
+        Untrusted: its certificate is vouched for by nobody known here.
         IdentityInUse: another living process speaks for this device.
         Unauthorized: it asks for another token.
         FleetmarkError: it refuses; the message is its own.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.post(f"{host}/api/register", json=registration.model_dump(mode="json"), headers=headers, timeout=timeout_s)
+        answer = httpx.post(
+            f"{host}/api/register",
+            json=registration.model_dump(mode="json"),
+            headers=headers,
+            timeout=timeout_s,
+            verify=verification(ca_file),
+        )
     except httpx.HTTPError as error:
+        if (why := refusal(error)) is not None:
+            raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
         raise Unavailable(f"cannot reach the orchestrator at {host}: {error}") from error
     if answer.is_success:
         body: dict[str, Any] = answer.json()
-        broker_url = redis_url or body.get("broker_url")
-        if not broker_url:
+        told = str(body.get("broker_url") or "")
+        if not told and not redis_url:
             raise FleetmarkError(
                 f"{host} registered this worker but named no broker: give the token that has the worker role, or --redis-url"
             )
-        return Registered(body["worker_id"], body.get("action", ""), redis_url or reachable_broker(broker_url, host))
+        broker_url = with_login(redis_url, told) if redis_url else reachable_broker(told, host)
+        return Registered(body["worker_id"], body.get("action", ""), broker_url)
     detail = _detail(answer)
     if answer.status_code == httpx.codes.CONFLICT:
         raise IdentityInUse(detail)
@@ -76,6 +90,13 @@ def reachable_broker(broker_url: str, host: str) -> str:
     name = f"[{orchestrator.hostname}]" if ":" in orchestrator.hostname else orchestrator.hostname
     port = f":{broker.port}" if broker.port else ""
     return urlunsplit(broker._replace(netloc=f"{user}{at}{name}{port}"))
+
+
+def with_login(redis_url: str, told: str) -> str:
+    """A broker's address given by hand; the login that the orchestrator gave goes with it, unless it has one of its own."""
+    given = urlsplit(redis_url)
+    user, at, _ = urlsplit(told).netloc.rpartition("@")
+    return redis_url if "@" in given.netloc or not at else urlunsplit(given._replace(netloc=f"{user}@{given.netloc}"))
 
 
 def register_in_redis(broker: Broker, redis_url: str, registration: Registration) -> Registered:

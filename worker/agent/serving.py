@@ -11,11 +11,13 @@ from shared.capabilities import worker_queue
 from shared.clock import Clock
 from shared.errors import InvalidInput, Unavailable
 from shared.protocol.messages import Device
+from shared.tls import Untrusted
 from shared.workers import Registration
 from worker.activity import Activity, Key
 from worker.agent.broker import Broker
 from worker.agent.consumer import CeleryConsumer
 from worker.agent.heart import Heart
+from worker.agent.login import Login
 from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
@@ -57,7 +59,7 @@ class Serving:
     ) -> None:
         """
         Args:
-            on_unknown: Redis does not know this worker any more; registers again, or raises `Unavailable`.
+            on_unknown: Redis does not know this worker or its login any more; registers again, or raises `Unavailable`.
             on_conflict: another process speaks for this device now.
 
         Raises:
@@ -66,15 +68,16 @@ class Serving:
         self.worker_id = registered.worker_id
         self.activity = Activity()
         self._supervisor, self._clock = supervisor, clock
-        self._broker = Broker(registered.broker_url, registration.incarnation, settings.heartbeat_timeout_s, self.worker_id)
+        self.login = Login(registered.broker_url, settings.ca_file)
+        self._broker = Broker(self.login, registration.incarnation, settings.heartbeat_timeout_s, self.worker_id)
         token = settings.token.get_secret_value() if settings.token else None
-        uploads = Uploads(settings.host, token) if settings.host else None
+        uploads = Uploads(settings.host, token, settings.ca_file) if settings.host else None
         spool = _open_spool(settings)
         journals = Journals(settings.spool_dir, clock, self.worker_id)
         for entry in spool.entries():
             journals.done(entry.key)  # the process ended between its result and its journal: the log is in the result
         self._consumer = CeleryConsumer(
-            broker_url=registered.broker_url,
+            login=self.login,
             worker_id=self.worker_id,
             queues=(*registration.capabilities, worker_queue(self.worker_id)),
             nodename=f"{_plain(settings.device_name)}@{self.worker_id}",
@@ -117,8 +120,14 @@ class Serving:
         )
 
     def start(self) -> None:
+        """
+        Raises:
+            Untrusted: the broker's certificate is vouched for by nobody known here.
+        """
         try:
             self._broker.drop_unacknowledged(self.worker_id)
+        except Untrusted:
+            raise  # waiting mends an outage, not this
         except Unavailable as error:
             log.debug("%s", error)  # the heartbeat says it
         self.heart.start()

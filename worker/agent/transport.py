@@ -1,7 +1,8 @@
 """kombu's Redis transport, except that it never puts a message back into a queue.
 
-Redelivery is not how lost work comes back, the watch is; and whoever may write to a queue could give other workers any work.
-kombu itself puts a job in hand back whenever its connection is lost; here it stays booked, and is acknowledged when it is done.
+Redelivery is not how lost work comes back, the watch is; and whoever may write to a queue could give other workers any work, so a
+worker's login does not (shared.protocol.logins). kombu itself puts a job in hand back whenever its connection is lost; here it stays
+booked, and is acknowledged when it is done.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import httpx
 import redis
 
 from shared.protocol.messages import Assignment
+from shared.tls import MEND, broker_trusting, refusal, verification
 from shared.tokens import Role
 from shared.workloads import ModelRef, Warmup, Workload
 from worker.agent.capabilities import offered
@@ -45,25 +46,29 @@ def try_out(settings: WorkerSettings, supervisor: SupervisorLife) -> Iterator[St
     """Each step as it ends; the later ones are tried whatever became of the earlier."""
     broker_url = settings.redis_url
     if settings.host is not None:
-        health, named = _orchestrator(settings.host)
+        health, named = _orchestrator(settings)
         yield health
         if health.ok:
             yield _token(settings)
         broker_url = broker_url or named
     if broker_url is not None:
-        yield _broker(broker_url)
+        yield _broker(broker_trusting(broker_url, settings.ca_file))
     yield from _measurement(supervisor)
 
 
-def _orchestrator(host: str) -> tuple[Step, str | None]:
+def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
     """Its health, and the address of its broker as health tells it (without the password that registration gives)."""
+    host = settings.host or ""
     try:
-        answer = httpx.get(f"{host}/api/health", timeout=TIMEOUT_S)
+        answer = httpx.get(f"{host}/api/health", timeout=TIMEOUT_S, verify=verification(settings.ca_file))
         body = answer.json()
     except (httpx.HTTPError, ValueError) as error:
+        if (why := refusal(error)) is not None:
+            return Step("orchestrator", f"the certificate of {host} is not trusted: {why}; {MEND}", UNREACHABLE), None
         return Step("orchestrator", f"{host} does not answer as one: {error}", UNREACHABLE), None
     parts = body.get("redis", {})
-    broker = f"redis://{parts['host']}:{parts['port']}/0" if parts.get("host") else None
+    scheme = "rediss" if parts.get("tls") else "redis"
+    broker = f"{scheme}://{parts['host']}:{parts['port']}/0" if parts.get("host") else None
     step = Step(
         "orchestrator", f"{host} is {body.get('status')}, version {body.get('version', 'unknown')}", 0 if answer.is_success else UNREACHABLE
     )
@@ -73,7 +78,7 @@ def _orchestrator(host: str) -> tuple[Step, str | None]:
 def _token(settings: WorkerSettings) -> Step:
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
     try:
-        answer = httpx.get(f"{settings.host}/api/tokens/current", headers=headers, timeout=TIMEOUT_S)
+        answer = httpx.get(f"{settings.host}/api/tokens/current", headers=headers, timeout=TIMEOUT_S, verify=verification(settings.ca_file))
     except httpx.HTTPError as error:
         return Step("token", f"{settings.host} does not answer: {error}", UNREACHABLE)
     if answer.status_code in (401, 403):
@@ -95,6 +100,8 @@ def _broker(url: str) -> Step:
     except redis.AuthenticationError:
         return Step("broker", f"{address} answers, and wants the password that registration brings")
     except redis.RedisError as error:
+        if (why := refusal(error)) is not None:
+            return Step("broker", f"the certificate of {address} is not trusted: {why}; {MEND}", UNREACHABLE)
         return Step("broker", f"{address} does not answer: {error}; open the port to this device, or give --redis-url", UNREACHABLE)
     finally:
         client.close()

@@ -13,6 +13,7 @@ import httpx
 
 from shared.errors import Unavailable
 from shared.protocol.messages import Result
+from shared.tls import verification
 
 CHUNK_BYTES = 8 * 2**20
 TIMEOUT = httpx.Timeout(60, connect=10)
@@ -33,9 +34,9 @@ class Unwanted(Refused):
 class Uploads:
     """Sends files; one connection for the life of the worker."""
 
-    def __init__(self, host: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, host: str, token: str | None, ca_file: Path | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=host, headers=headers, timeout=TIMEOUT, transport=transport)
+        self._client = httpx.Client(base_url=host, headers=headers, timeout=TIMEOUT, verify=verification(ca_file))
 
     def send(self, result: Result, name: str, content: Path | bytes) -> None:
         """Send what the orchestrator does not have yet.

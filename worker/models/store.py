@@ -14,6 +14,7 @@ from shared.clock import Clock, SystemClock
 from shared.errors import ModelUnavailable
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
+from shared.tls import trust
 from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
@@ -61,6 +62,7 @@ class ModelStore:
         host: the orchestrator's address, for uploaded models; None on a worker without one.
         token: sent to that host only.
         max_bytes: of a downloaded model with the files beside it.
+        ca_file: certificates of an authority to believe beside the public ones.
         cache_bytes: what the cache may hold, by least recent use; None for no limit.
         allow_private: fetch from addresses of this device and its network too, and through a proxy.
         hub: the Hugging Face hub that `hf://` means, and the token for it.
@@ -73,6 +75,7 @@ class ModelStore:
         *,
         host: str | None,
         token: str | None,
+        ca_file: Path | None = None,
         max_bytes: int,
         cache_bytes: int | None = None,
         allow_private: bool = False,
@@ -87,6 +90,7 @@ class ModelStore:
         self._allow_private = allow_private
         self._tls: ssl.SSLContext | None = None
         self._local = LocalFiles()
+        self._ca_file = ca_file
 
     def fetch(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...] = SUFFIXES) -> FetchedModel:
         """The model on this disk, verified against every hash and size the reference promises.
@@ -197,6 +201,8 @@ class ModelStore:
 
         if self._tls is None:
             self._tls = httpx.create_ssl_context()  # 20 ms, once
+            if self._ca_file is not None:
+                trust(self._tls, self._ca_file)
         host = httpx.URL(own.address).host if own else None
         transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
         with open_client(transport) as client:

@@ -7,7 +7,8 @@ import pytest
 from shared.errors import FleetmarkError, IdentityInUse, Unauthorized, Unavailable
 from shared.workers import DeviceInfo, Registration
 from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
-from worker.agent.registration import explain_conflict, reachable_broker, register_by_http
+from worker.agent.login import Login
+from worker.agent.registration import explain_conflict, reachable_broker, register_by_http, with_login
 
 REGISTRATION = Registration(device_name="lab-pi", capabilities=["cpu.onnx"], device_info=DeviceInfo(UDID="u"), incarnation="one")
 ANSWER = {"worker_id": "worker-1", "status": "registered", "action": "created", "broker_url": "redis://127.0.0.1:6379/0"}
@@ -72,6 +73,29 @@ def test_an_orchestrator_that_is_away_may_be_tried_again() -> None:
 )
 def test_a_loopback_broker_of_another_machine_is_that_machine(broker: str, host: str, reachable: str) -> None:
     assert reachable_broker(broker, host) == reachable
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "used"),
+    [
+        ("redis://tunnel:1/0", "redis://fleetmark-worker-1:pw@lab:6379/0", "redis://fleetmark-worker-1:pw@tunnel:1/0"),
+        ("redis://me:mine@tunnel:1/0", "redis://fleetmark-worker-1:pw@lab:6379/0", "redis://me:mine@tunnel:1/0"),
+        ("rediss://tunnel:1/0", "redis://lab:6379/0", "rediss://tunnel:1/0"),
+        ("redis://tunnel:1/0", "", "redis://tunnel:1/0"),
+    ],
+)
+def test_an_address_given_by_hand_gets_the_login_that_was_given(given: str, told: str, used: str) -> None:
+    assert with_login(given, told) == used
+
+
+def test_a_login_shows_no_secret_and_changes_in_place() -> None:
+    login = Login("redis://fleetmark-worker-1:first@lab:6379/0", None)
+    assert login.address == "redis://lab:6379/0"
+    assert login.get_credentials() == ("fleetmark-worker-1", "first")
+    login.renew("redis://fleetmark-worker-1:sec%2Fond@lab:6379/0")
+    assert login.get_credentials() == ("fleetmark-worker-1", "sec/ond")
+    assert Login("redis://:only@lab/0", None).get_credentials() == ("default", "only")
+    assert Login("redis://lab/0", None).get_credentials() == ("default", "")
 
 
 def test_a_conflict_names_every_way_out() -> None:

@@ -1,0 +1,114 @@
+"""The broker's logins: `fleetmark redis-acl`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+from pydantic import SecretStr
+
+from cli.errors import Unreachable
+from cli.settings import CliSettings, load_settings
+from cli.terminal import say
+from shared.errors import InvalidInput
+from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, password_rule, setuser
+from shared.tls import MEND, broker_trusting, refusal
+
+if TYPE_CHECKING:
+    import redis
+
+SOMEWHERE = "redis://HOST:6379/0"
+
+
+@dataclass(frozen=True)
+class User:
+    """One of the fixed logins. `address` has the password, where it was made just now."""
+
+    what: str
+    rules: list[str]
+    address: str | None
+
+
+def redis_acl(
+    apply: Annotated[bool, typer.Option("--apply", help="Make the users at the broker, instead of printing a file for it.")] = False,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(help="The broker; to apply, with the login of an administrator. [dim]\\[env: FLEETMARK_REDIS_URL][/]"),
+    ] = None,
+) -> None:
+    """Redis logins for the orchestrator and Flower, each with the rights it needs and no more.
+
+    Prints an ACL file for `redis-server --aclfile`, with hashes of passwords, or makes the users itself; the addresses to give to the
+    orchestrator and to Flower, with the passwords made for them, are told beside it. Workers get theirs from the orchestrator when
+    they enrol (FLEETMARK_BROKER_LOGINS=true). Redis 7.0 or newer, or Valkey.
+
+    Examples:
+
+      fleetmark redis-acl > users.acl
+      FLEETMARK_REDIS_URL=redis://:secret@lab:6379/0 fleetmark redis-acl --apply
+    """
+    settings = load_settings()
+    url = redis_url or settings.redis_url
+    if apply and url is None:
+        raise InvalidInput("name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL")
+    users = list(_users(settings, url or SOMEWHERE))
+    if apply:
+        _make(broker_trusting(str(url), settings.ca_file), users)
+    else:
+        # Without this line Redis would let anyone in as `default`.
+        sys.stdout.write("".join(f"user {' '.join(rules)}\n" for rules in [["default", "off"], *(user.rules for user in users)]))
+    for user in users:
+        if user.address is not None:
+            say(f"# {user.what}\nFLEETMARK_REDIS_URL={user.address}")
+
+
+def _users(settings: CliSettings, url: str) -> Iterator[User]:
+    database = urlsplit(url).path.strip("/")
+    if database and not database.isdigit():
+        raise InvalidInput(f"a broker's address ends with the number of its database, as redis://host:6379/0 does, not with {database!r}")
+    fixed: list[tuple[str, str, SecretStr | None, list[str]]] = [
+        ("the orchestrator: API, consumer and watch", ORCHESTRATOR, settings.orchestrator_redis_password, orchestrator_rules()),
+        ("Flower", FLOWER, settings.flower_redis_password, flower_rules(int(database or 0))),
+    ]
+    for what, name, given, rules in fixed:
+        password = given.get_secret_value() if given is not None else secrets.token_urlsafe(32)
+        parts = urlsplit(url)
+        address = urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
+        yield User(what, setuser(name, password_rule(password), rules), address if given is None else None)
+
+
+def _make(url: str, users: list[User]) -> None:
+    import redis  # half of Celery's weight, for this command alone
+
+    place = urlsplit(url).netloc.rpartition("@")[2]
+    client: redis.Redis = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+    try:
+        for user in users:
+            client.execute_command("ACL SETUSER", *user.rules)  # type: ignore[no-untyped-call]
+        _keep(client)
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise InvalidInput(f"{place} makes no users for this login: {error}. Give the address with an administrator's") from error
+    except redis.ResponseError as error:
+        raise InvalidInput(f"{place} does not understand these rules ({error}): they need Redis 7.0 or newer, or Valkey") from error
+    except redis.RedisError as error:
+        if (why := refusal(error)) is not None:
+            raise Unreachable(f"the certificate of {place} is not trusted: {why}; {MEND}") from error
+        raise Unreachable(f"the broker at {place} does not answer: {error}") from error
+    finally:
+        client.close()
+    say(f"{place} knows {' and '.join(user.rules[0] for user in users)} now")
+
+
+def _keep(client: redis.Redis) -> None:
+    """Write the server's ACL file, if it has one: users are otherwise forgotten when it ends."""
+    import redis
+
+    try:
+        client.acl_save()
+    except redis.ResponseError as error:
+        say(f"These users are gone when Redis ends ({error}). To keep them: redis-server --aclfile users.acl, and this command again")

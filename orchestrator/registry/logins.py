@@ -1,0 +1,65 @@
+"""Logins of workers at the broker: Redis users that live in its memory, and come again with each enrolment."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+import redis
+
+from orchestrator.registry.link import Link
+from shared.errors import FleetmarkError
+from shared.protocol.logins import password_rule, setuser, worker_rules, worker_user
+from shared.protocol.outage import is_away
+
+
+class LoginsNotMade(FleetmarkError):
+    """The broker refuses to make logins: this process may not, or the server is too old."""
+
+
+class Logins:
+    """Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def give(self, worker_id: str, capabilities: Iterable[str]) -> tuple[str, str]:
+        """A new password, and the rights of these capabilities, for a worker. An earlier password ends; connections made with it go on.
+
+        Returns:
+            User and password. Redis keeps the password's hash; nobody keeps the password.
+
+        Raises:
+            LoginsNotMade: the message says what to change.
+        """
+        user, password = worker_user(worker_id), secrets.token_urlsafe(32)
+        database = int(self._link.redis.get_connection_kwargs().get("db") or 0)
+        with self._link.answering():
+            rules = worker_rules(worker_id, capabilities, database)
+            try:
+                self._link.redis.execute_command("ACL SETUSER", *setuser(user, password_rule(password), rules))  # type: ignore[no-untyped-call]
+            except redis.ResponseError as error:
+                if is_away(error):
+                    raise
+                raise LoginsNotMade(
+                    f"Redis made no login for {worker_id}: {error}. FLEETMARK_BROKER_LOGINS needs Redis 7.0 or newer (or Valkey), and "
+                    "an orchestrator that logs in as a user made by `fleetmark redis-acl`, or as one that may do everything"
+                ) from error
+        return user, password
+
+    def take_away(self, worker_ids: Iterable[str]) -> None:
+        """End logins, and the connections made with them. What does not exist is no error.
+
+        Raises:
+            LoginsNotMade: this process may not.
+        """
+        users = [worker_user(worker_id) for worker_id in worker_ids]
+        if not users:
+            return
+        with self._link.answering():
+            try:
+                self._link.redis.acl_deluser(*users)
+            except redis.ResponseError as error:
+                if is_away(error):
+                    raise
+                raise LoginsNotMade(f"Redis did not end the logins {', '.join(users)}: {error}") from error

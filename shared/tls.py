@@ -1,0 +1,58 @@
+"""Whom a client believes over TLS: the authorities this system knows, and those in one file of the user's (FLEETMARK_CA_FILE)."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from shared.errors import InvalidInput, Unavailable
+
+MEND = "give the certificate of the authority that signed it as FLEETMARK_CA_FILE"
+
+
+class Untrusted(Unavailable):
+    """The other side shows a certificate that nothing here vouches for."""
+
+
+def trust(context: ssl.SSLContext, ca_file: Path) -> ssl.SSLContext:
+    """Believe the authorities in a PEM file too.
+
+    Raises:
+        InvalidInput: there is no certificate in it.
+    """
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(f"FLEETMARK_CA_FILE={ca_file} holds no certificate in PEM form: {error}") from error
+    return context
+
+
+def verification(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """The `verify` of an HTTP client."""
+    return True if ca_file is None else trust(ssl.create_default_context(), ca_file)
+
+
+def broker_trusting(url: str, ca_file: Path | None) -> str:
+    """A broker's address that names the file, as redis-py and kombu read it; one that names a file already is left alone."""
+    parts = urlsplit(url)
+    if ca_file is None or parts.scheme != "rediss" or "ssl_ca_certs" in dict(parse_qsl(parts.query)):
+        return url
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"ssl_ca_certs={quote(str(ca_file.absolute()))}"]))))
+
+
+def without_files(url: str) -> str:
+    """A broker's address for another machine: without the paths of this one's certificates and keys."""
+    parts = urlsplit(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_") or name == "ssl_check_hostname"]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why a certificate was not believed, if that is what an error of a client came from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return seen.verify_message
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,67 @@
+"""An authority made on the spot, and TLS in front of a server that has none: the Redis server in the wheel is built without."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import trustme
+
+
+class Authority:
+    """Signs certificates for this machine; `ca_file` is what a client has to believe."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.ca_file, self.cert_file, self.key_file = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1", "127.0.0.2", "localhost")
+        authority.cert_pem.write_to_path(self.ca_file)
+        issued.cert_chain_pems[0].write_to_path(self.cert_file)
+        issued.private_key_pem.write_to_path(self.key_file)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        issued.configure_cert(self.context)
+
+
+@contextlib.contextmanager
+def tls_in_front_of(port: int, authority: Authority) -> Iterator[int]:
+    """A port of this machine that speaks TLS, and passes everything on to `port`."""
+    loop = asyncio.new_event_loop()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            behind, before = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(copy(reader, before), copy(behind, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.context))
+    thread = Thread(target=loop.run_forever, name="tls")
+    thread.start()
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+
+        async def end() -> None:
+            server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), loop).result(15)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
