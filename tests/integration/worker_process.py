@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -131,14 +132,15 @@ class Fleet:
         while message := cast("str | None", self.redis.rpop(RESULTS_QUEUE)):
             self.reports.append(REPORT.validate_json(base64.b64decode(json.loads(message)["body"])))
 
+    def reported(self, kind: str, job_id: str, after: int = 0) -> Any:
+        """The first report of this kind about a job, `after` skipping earlier ones; None when there is none yet."""
+        self._collect()
+        found = [report for report in self.reports if report.kind == kind and report.job_id == job_id]
+        return found[after] if len(found) > after else None
+
     def report(self, kind: str, job_id: str, after: int = 0) -> Any:
-        """The first report of this kind about a job, `after` skipping earlier ones."""
-
-        def look() -> Any:
-            self._collect()
-            found = [report for report in self.reports if report.kind == kind and report.job_id == job_id]
-            return found[after] if len(found) > after else None
-
+        """The same, waited for."""
+        look = partial(self.reported, kind, job_id, after)
         return eventually(look, f"{kind} of {job_id}; there are {[(report.kind, report.job_id) for report in self.reports]}")
 
     def answer(self, result: Result, verdict: str) -> None:

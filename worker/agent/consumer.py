@@ -31,6 +31,7 @@ EVENT_HEARTBEAT_S = 10.0  # for Flower, which learns from each one when to expec
 RECONNECT_AT_MOST_S = 5.0
 RESTART_AFTER_S = 1.0
 ANSWER_WITHIN_S = 5.0
+LAST_READ_S = 3.0  # Redis answers within a second, with a message or without
 
 # What may be asked from outside: how things are. Nothing that ends the worker, its tasks, or what it listens to.
 QUESTIONS = ("ping", "stats", "conf", "active", "active_queues", "query_task", "registered", "reserved", "revoked", "scheduled")
@@ -199,9 +200,17 @@ class CeleryConsumer:
         )
 
     def stop_taking(self) -> None:
-        """Take no further message, ever. The loop goes on, so that the one in hand can be acknowledged."""
+        """Take no further message, ever; returns when none is on its way. The loop goes on, so that the one in hand can be acknowledged."""
         self.take(False)
         self._leaving = True
+        until = self._clock.monotonic() + LAST_READ_S
+        while self._is_reading() and self._clock.monotonic() < until:
+            self._clock.sleep(0.02)
+
+    def _is_reading(self) -> bool:
+        consumer = getattr(self._controller, "consumer", None)
+        tasks = getattr(consumer, "task_consumer", None)
+        return bool(tasks is not None and tasks.channel is not None and getattr(tasks.channel, "is_reading", False))
 
     def take(self, taking: bool) -> None:
         """Take messages, or none for now. Asked for again and again: before the loop is ready it comes to nothing."""

@@ -36,6 +36,20 @@ class Channel(redis.Channel):  # type: ignore[misc]
         super().__init__(*args, **options)
         self.way = self._connparams()  # to the broker: known no longer once the channel is closed
 
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        """Cancel, and go on handing over what is on its way at this moment: kombu would put it back."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        callback = self.connection._callbacks.get(queue)
+        answer = super()._basic_cancel(consumer_tag)
+        if callback is not None:
+            self.connection._callbacks[queue] = callback
+        return answer
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a message may still come: Redis has been asked, a second ago at most, and has not answered."""
+        return bool(self._in_poll)
+
 
 class Transport(redis.Transport):  # type: ignore[misc]
     Channel = Channel
