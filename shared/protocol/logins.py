@@ -47,7 +47,7 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
         _selector("hset hdel hlen zadd zrem del", booked),
         _selector("lpush", [RESULTS_QUEUE], "%W"),
         _selector("llen", _lists(RESULTS_QUEUE), "%R"),
-        _selector("hget hset exists", [mine]),
+        _selector("hget hset hincrby exists", [mine]),
         _selector("hgetall hdel", [keys.answers(worker_id)]),
         # Of others it learns whether they are known, when they were heard of, and whether a job has ended.
         _selector("hexists", [keys.WORKERS], "%R"),

@@ -18,6 +18,7 @@ from shared.workers import DeviceInfo, Registration, WorkerStatus
 from tests.integration.reports import result
 from worker.activity import Key, Snapshot
 from worker.agent.broker import Broker
+from worker.agent.login import Login
 from worker.tasks import CLAIM_TTL_S
 
 
@@ -64,7 +65,7 @@ class SimulatedDevice:
         self.last: Message | None = None  # that it took
 
     def start(self) -> None:
-        broker = Broker(self._url, new_incarnation(), self._timeout_s)
+        broker = Broker(Login(self._url, None), new_incarnation(), self._timeout_s)
         worker_id, action = broker.register(self._registration(broker))
         assert action in ("created", "reconnected")
         broker.drop_unacknowledged(worker_id)

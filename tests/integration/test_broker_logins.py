@@ -276,19 +276,37 @@ def test_an_orchestrator_that_may_make_no_logins_says_what_it_needs(server: Redi
         made.stop()
 
 
-def test_a_worker_that_garbles_its_own_state_harms_nobody_else(login: redis.Redis, fleet: Fleet, orchestrator: Orchestrator) -> None:
-    for field, nonsense in (("held", "{"), ("status", "royal"), ("last_seen", "soon"), ("metrics", "{")):
-        _enrol(orchestrator)
-        fleet.redis.execute_command("ACL SETUSER", f"fleetmark-{MINE}", "nopass")  # type: ignore[no-untyped-call]  # the login goes on though the password has changed
-        kept = login.hget(f"fleetmark:worker:{MINE}", field)
-        login.hset(f"fleetmark:worker:{MINE}", field, nonsense)
-        with orchestrator.client() as client:
-            known = {worker["worker_id"] for worker in client.get("/workers").raise_for_status().json()["workers"]}
-            assert MINE not in known, field
-            assert client.get(f"/workers/{MINE}").status_code == 404
-        login.hset(f"fleetmark:worker:{MINE}", field, kept or "")
-    with orchestrator.client() as client:
+NONSENSE: list[tuple[str, str | bytes]] = [
+    *(("held", nonsense) for nonsense in ("{", "5", '[["x"]]', "[" * 100_000)),
+    *(("status", nonsense) for nonsense in ("royal", b"\xff\xfe")),
+    *(("last_seen", nonsense) for nonsense in ("soon", "1_0", "nan", "1e300", "-1e300")),
+    *(("registered_at", nonsense) for nonsense in ("nan", "1e300")),
+    *(("metrics", nonsense) for nonsense in ("{", "[]", '{"load": NaN}', '{"load": 1e999}')),
+    *(("progress", nonsense) for nonsense in ("nan", "7", "half")),
+    *(("stage", nonsense) for nonsense in (b"\xff\xfe",)),
+]
+
+
+def test_a_worker_that_garbles_its_own_state_harms_nobody_else(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    steady = _start(fleet, orchestrator)
+    steady_id = fleet.registered(steady)
+    told = _enrol(orchestrator)
+    with redis.Redis.from_url(told["broker_url"]) as login, orchestrator.client() as client:
+        for field, nonsense in NONSENSE:
+            kept = login.hget(keys.worker(MINE), field)
+            login.hset(keys.worker(MINE), field, nonsense)
+            for path in ("/workers", "/health/workers", "/queue/status", "/monitoring/stats"):
+                answer = client.get(path)
+                assert answer.is_success, (field, nonsense, path, answer.text)
+            assert steady_id in {worker["worker_id"] for worker in client.get("/workers").json()["workers"]}
+            login.hset(keys.worker(MINE), field, kept or "")
+        login.hset(keys.worker(MINE), mapping={"last_seen": "1_0", "status": "active"})
+        sweeps = client.get("/monitoring/stats").json()["health_monitor"]["sweeps"]
+        eventually(lambda: client.get("/monitoring/stats").json()["health_monitor"]["sweeps"] > sweeps + 1, "the watch goes on")
+        login.lpush("results", b"\xff\xfe no text", "no report")
+        _run_campaign(orchestrator, tmp_path)
         client.delete(f"/workers/{MINE}").raise_for_status()
+    assert steady.end() == 0
 
 
 def test_workers_come_back_to_a_redis_that_forgot_its_users(tmp_path: Path) -> None:
