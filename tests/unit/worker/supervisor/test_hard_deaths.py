@@ -100,7 +100,8 @@ def test_memory_that_the_system_refuses_fails_the_job_by_name(measurer: Supervis
 def memory_group(pid: int) -> Iterator[bool]:
     """Put a process and its children to come into a control group of little memory; False where none can be made."""
     root = MEMORY_GROUPS if MEMORY_GROUPS.is_dir() else Path("/sys/fs/cgroup")
-    home = next(line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if _counts_memory(line))
+    homes = [line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if _counts_memory(line)]
+    home = homes[0] if homes else "/"
     group = root / home.lstrip("/") / f"fleetmark-test-{pid}"
     try:
         group.mkdir()
