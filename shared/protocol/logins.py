@@ -38,13 +38,12 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
     Args:
         database: number of the Redis database, which is part of the names of channels.
     """
-    mine, claims, booked = keys.worker(worker_id), keys.claim("*"), [f"unacked{part}:{worker_id}" for part in ("", "_index", "_mutex")]
-    mailbox = f"*@{worker_id}.celery.pidbox"
+    mine, mailbox = keys.worker(worker_id), f"*@{worker_id}.celery.pidbox"
     return [
         *_CONNECTION,
         *_TOGETHER,
         _selector("brpop llen", _lists(worker_queue(worker_id), *capabilities)),
-        _selector("hset hdel hlen zadd zrem del", booked),
+        _selector("hset hdel hlen zadd zrem del", _booked(worker_id)),
         _selector("lpush", [RESULTS_QUEUE], "%W"),
         _selector("llen", _lists(RESULTS_QUEUE), "%R"),
         _selector("hget hset hincrby exists", [mine]),
@@ -53,7 +52,7 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
         _selector("hexists", [keys.WORKERS], "%R"),
         _selector("hmget", [keys.worker("*")], "%R"),
         _selector("exists", [keys.cancelled("*")], "%R"),
-        _selector("hmget hset expire del", [claims]),
+        _selector("hmget hset expire del", [keys.claim("*")]),
         _selector("lpush ltrim", [keys.DEAD_LETTERS], "%W"),
         # Celery: events out; questions in, answers out.
         f"(+publish &/{database}.celeryev/*)",
@@ -72,7 +71,7 @@ def orchestrator_rules() -> list[str]:
     """
     return [
         *("+@read", "+@write", *_CONNECTION, *_TOGETHER, "+acl|setuser", "+acl|deluser"),
-        *_keys([f"{keys.PREFIX}*", *_lists(RESULTS_QUEUE, worker_queue("*"), *LABELS)]),
+        *_keys([f"{keys.PREFIX}*", *_booked("*"), *_lists(RESULTS_QUEUE, worker_queue("*"), *LABELS)]),
     ]
 
 
@@ -106,6 +105,11 @@ def _selector(commands: str, names: Iterable[str], access: str = "") -> str:
 
 def _keys(names: Iterable[str], access: str = "") -> list[str]:
     return [f"{access}~{name}" for name in names]
+
+
+def _booked(worker_id: str) -> list[str]:
+    """Where a worker books the message it has taken until it acknowledges it."""
+    return [f"unacked{part}:{worker_id}" for part in ("", "_index", "_mutex")]
 
 
 def _lists(*queues: str) -> list[str]:

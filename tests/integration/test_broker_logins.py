@@ -55,7 +55,9 @@ def addresses(server: RedisServer) -> list[str]:
 
 @pytest.fixture(scope="module")
 def orchestrator(addresses: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
-    made = Orchestrator(addresses[0], tmp_path_factory.mktemp("orchestrator"), FLEETMARK_BROKER_LOGINS="true")
+    made = Orchestrator(
+        addresses[0], tmp_path_factory.mktemp("orchestrator"), FLEETMARK_BROKER_LOGINS="true", FLEETMARK_HEARTBEAT_TIMEOUT_S="8"
+    )
     yield made
     made.stop()
 
@@ -234,6 +236,22 @@ def test_a_worker_that_is_removed_has_no_login_and_its_job_goes_back(fleet: Flee
         assert client.delete("/workers/worker-nobody").status_code == 404
         client.post(f"/jobs/{job_id}/cancel").raise_for_status()
     assert fleet.redis.acl_getuser(f"fleetmark-{worker_id}") is None
+
+
+def test_the_watch_deals_with_a_dead_worker_by_its_own_login(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    worker = _start(fleet, orchestrator)
+    worker_id = fleet.registered(worker)
+    with orchestrator.client() as client:
+        job_id = _submit_long(client, tmp_path)
+        eventually(lambda: client.get(f"/jobs/{job_id}").json()["job"]["status"] == "running", "the job runs")
+        assert fleet.redis.hlen(f"unacked:{worker_id}") == 1
+        worker.process.kill()
+        worker.wait()
+        eventually(lambda: client.get(f"/workers/{worker_id}").json()["status"] == "faulty", "it is found dead")
+        eventually(lambda: client.get(f"/jobs/{job_id}").json()["job"]["attempt"] == 2, "its job goes back")
+        client.post(f"/jobs/{job_id}/cancel").raise_for_status()
+    assert fleet.redis.exists(f"unacked:{worker_id}") == 0
+    assert _refused(fleet) == []
 
 
 def test_a_living_worker_whose_login_ended_enrols_again_and_works_on(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
