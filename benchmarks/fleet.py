@@ -69,11 +69,11 @@ class Simulated:
 
 
 @contextmanager
-def simulated(plane: Processes, workers: int) -> Iterator[Simulated]:
-    """`workers` of them, registered."""
+def simulated(plane: Processes, workers: int, job_s: float = 0.2) -> Iterator[Simulated]:
+    """`workers` of them, registered, each job of which takes `job_s`."""
     with ExitStack() as stack:
         tenth = max(1, workers // 10)
-        made = [_simulate(stack, plane, prefix, number) for prefix, number in (("many", workers - tenth), ("tenth", tenth))]
+        made = [_simulate(stack, plane, prefix, number, job_s) for prefix, number in (("many", workers - tenth), ("tenth", tenth))]
         for process in made:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "registered":
@@ -81,9 +81,9 @@ def simulated(plane: Processes, workers: int) -> Iterator[Simulated]:
         yield Simulated(*made)
 
 
-def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int) -> subprocess.Popen[str]:
+def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int, job_s: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.simulated_workers", "--redis-url", plane.redis_url, "--capability", CAPABILITY]
-    command += ["--workers", str(number), "--prefix", prefix, "--heartbeat-s", str(HEARTBEAT_S)]
+    command += ["--workers", str(number), "--prefix", prefix, "--heartbeat-s", str(HEARTBEAT_S), "--job-s", str(job_s)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     stack.callback(process.wait)
     stack.callback(process.kill)

@@ -24,6 +24,7 @@ from benchmarks.fleet import CAPABILITY, Simulated, simulated
 from shared.protocol import keys
 
 JOBS = 50
+JOB_S = 1.0
 EVERY_S = 5.0
 WARM_UP = 1 / 3
 # What the fitted line may add over the measured time, as a share of the median and as a floor in the figure's own unit.
@@ -92,7 +93,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--workers", type=int, default=20)
     options = parser.parse_args()
-    with control_plane() as plane, simulated(plane, options.workers) as fleet:
+    with control_plane() as plane, simulated(plane, options.workers, JOB_S) as fleet:
         seen, ended = work(plane, fleet, time.monotonic() + 60 * options.minutes)
         tombstones = int(seen[-1][1]["tombstones"])
     print(f"{options.minutes:g} minutes, {options.workers} simulated workers, {ended} jobs ended, {len(seen)} samples:")
