@@ -47,7 +47,7 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         leftover.unlink(missing_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
-    _replace(recipe, without_passwords(_recipe_text(bundle.recipe)).encode())
+    _replace(recipe, without_passwords(recipe_text(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
     with results.open("rb") as source, _whole_file(flat, parts=folder) as target:
@@ -113,13 +113,14 @@ def _members(content: dict[str, Any]) -> str:
     return ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
 
 
-def _recipe_text(content: dict[str, Any]) -> str:
+def recipe_text(content: dict[str, Any]) -> str:
     """YAML that can be submitted again. The API's short form is written as JSON, which is YAML too, so that `curl -d` takes it."""
     as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if "model_url" in content:
         return as_json
     # Through JSON: only what YAML and JSON share is left, tuples are lists and enums their values.
-    return yaml.safe_dump(json.loads(as_json), sort_keys=False, allow_unicode=True)
+    # PyYAML writes the line end NEL as it stands and reads it as a space; where there is one, all beyond ASCII is escaped.
+    return yaml.safe_dump(json.loads(as_json), sort_keys=False, allow_unicode="\x85" not in as_json)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -90,6 +90,12 @@ def test_run_json_says_what_it_takes_to_run_it_again(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / CAMPAIGN / "recipe.yaml").read_text()) == run["recipe"]
 
 
+def test_a_recipe_with_any_line_end_in_it_is_kept_as_it_was(tmp_path: Path) -> None:
+    recipe = {"model": "a", "on": ["cpu.onnx"], "notes": "é \x85\u2028\u2029\r\n\t"}
+    write_campaign(tmp_path, bundle([record()], recipe=recipe))
+    assert load_recipe((tmp_path / CAMPAIGN / "recipe.yaml").read_text(encoding="utf-8")).notes == recipe["notes"]
+
+
 def test_summary_json_gives_totals_and_no_figure_across_different_jobs(tmp_path: Path) -> None:
     write_campaign(tmp_path, mixed())
     summary = read(tmp_path, "summary.json")
