@@ -21,7 +21,8 @@ Test = Callable[..., Any]
 def tried(examples: int) -> Callable[[Test], Test]:
     """A property's settings: `examples` cases in the suite, as many times more as EXAMPLES says in `make fuzz`.
 
-    No deadline, as a busy machine is no defect, and no database: the seed alone says what is tried.
+    No deadline, as a busy machine is no defect, and no database: the seed says what is tried, with the constants that hypothesis
+    finds in the project's modules, so that a part of the suite may try other cases than the whole.
     """
 
     def apply(test: Test) -> Test:
