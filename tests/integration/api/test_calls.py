@@ -56,7 +56,7 @@ def test_health_names_its_parts(api: httpx.Client) -> None:
     body = answer.json()
     assert answer.status_code == 200
     assert body["status"] == "healthy"
-    assert body["redis"].keys() == {"connected", "host", "port", "latency_ms"}
+    assert body["redis"].keys() >= {"connected", "host", "port", "latency_ms"}
     assert body["redis"]["connected"] is body["database"]["connected"] is True
     assert body["timestamp"].endswith("Z")
 

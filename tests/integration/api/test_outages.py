@@ -51,6 +51,7 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("post", "/api/register"): ("/api/register", {"json": DEVICE}, {"redis"}),
     ("get", "/api/workers"): ("/api/workers", {}, {"redis"}),
     ("get", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),
+    ("delete", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),  # the database for one that there is
     ("put", "/api/workers/{worker_id}/status"): ("/api/workers/worker-a/status", STATUS, {"redis"}),
     ("post", "/api/workers/{worker_id}/heartbeat"): ("/api/workers/worker-a/heartbeat", {}, {"redis"}),
     ("get", "/api/workers/{worker_id}/health"): ("/api/workers/worker-a/health", {}, {"redis"}),
