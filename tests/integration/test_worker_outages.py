@@ -78,6 +78,21 @@ def test_measuring_goes_on_while_redis_is_away_and_the_result_arrives(server: Re
     assert [report.kind for report in fleet.reports if report.job_id == job.job_id].count("started") == 1
 
 
+def test_an_acknowledgement_that_was_lost_leaves_nothing_booked(server: RedisServer, fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    worker_id = fleet.registered(worker)
+    fleet.redis.hset(f"unacked:{worker_id}", "tag", "of a job that is done")
+    fleet.redis.zadd(f"unacked_index:{worker_id}", {"tag": 1})
+    for connection in fleet.redis.client_list():
+        if int(connection["id"]) != fleet.redis.client_id():
+            fleet.redis.client_kill_filter(_id=connection["id"])
+    eventually(lambda: fleet.unacknowledged() == 0 and not fleet.redis.exists(f"unacked_index:{worker_id}"), "it is forgotten")
+    job = tiny_job(tmp_path)
+    fleet.send(job)
+    assert fleet.report("result", job.job_id).status == "complete"
+    assert worker.end() == 0
+
+
 def test_a_worker_that_cannot_say_goodbye_still_ends_well(server: RedisServer, fleet: Fleet) -> None:
     worker = fleet.start()
     fleet.registered(worker)

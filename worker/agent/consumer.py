@@ -59,6 +59,7 @@ class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     def loop_args(self) -> Any:
         """The loop is about to read from its channel: from here on, no bytes in a queue end it."""
         channel = self.task_consumer.channel
+        channel.forget_booked()
         channel.Message = AnyMessage
         read = channel.handlers["BRPOP"]
 

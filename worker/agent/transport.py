@@ -45,6 +45,11 @@ class Channel(redis.Channel):  # type: ignore[misc]
             self.connection._callbacks[queue] = callback
         return answer
 
+    def forget_booked(self) -> None:
+        """Forget what was taken over earlier connections: nothing is given out from there, and an acknowledgement may have been lost."""
+        with self.conn_or_acquire() as client:
+            client.delete(self.unacked_key, self.unacked_index_key)
+
     @property
     def is_reading(self) -> bool:
         """Whether a message may still come: Redis has been asked, a second ago at most, and has not answered."""
