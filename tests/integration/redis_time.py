@@ -7,7 +7,6 @@ import redis
 _AGE = """
 local ms = tonumber(ARGV[1])
 local sets = redis.call('KEYS', 'fleetmark:faults:*')
-table.insert(sets, 'fleetmark:heartbeats')
 table.insert(sets, 'fleetmark:consumers')
 for _, key in ipairs(sets) do
   for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -ms, member) end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from orchestrator.operations.cancel import cancel_job
@@ -13,6 +12,7 @@ from orchestrator.watch.sweep import CLAIMS_EVERY_S, Memory, sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts
+from tests.integration.redis_time import pass_time
 from tests.integration.reports import INCARNATION, WORKER, handed_back, result, started
 from tests.integration.test_watch import beat
 from tests.integration.test_way_of_a_job import counters, events, job
@@ -166,6 +166,6 @@ def test_what_a_silent_worker_had_taken_is_not_kept_for_it(ctx: Context, registe
     worker = register()
     ctx.registry.redis.hset(f"unacked:{worker}", "tag", "a message")
     ctx.registry.redis.zadd(f"unacked_index:{worker}", {"tag": 1.0})
-    time.sleep(ctx.registry.timeout_s + 0.1)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     assert sweep(ctx, Memory(), may_condemn=True).faults_found == 1
     assert ctx.registry.redis.keys("unacked*") == []
