@@ -5,24 +5,21 @@ Celery is not known here. The agent wraps `JobTask` in the task that Celery call
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.jobs import MAX_TIMEOUT_S
-from shared.masking import masked
-from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, HandBack, Result, Started
+from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.activity import Activity, Key
 from worker.assignments import Unreadable, named_by, read_assignment
 from worker.job_log import JobLog, Journals
+from worker.reports import Author, log_message, packed, result_of, unreadable
 from worker.spool import Spool
 
 if TYPE_CHECKING:
@@ -73,16 +70,6 @@ class OutboxPort(Protocol):
         Raises:
             Unavailable: not everything was sent.
         """
-
-
-@dataclass(frozen=True)
-class Author:
-    """Who speaks in this worker's messages."""
-
-    worker_id: str
-    incarnation: str
-    device: Device
-    version: str
 
 
 class JobTask:
@@ -158,25 +145,7 @@ class JobTask:
 
     def _cannot_read(self, key: Key, reason: str) -> str:
         """End the job: a message that stays unread is sent again and again, by a watch that takes it for lost."""
-        now = self._clock.now().timestamp()
-        job_id, attempt = key
-        result = Result(
-            job_id=job_id,
-            attempt=attempt,
-            worker_id=self.author.worker_id,
-            incarnation=self.author.incarnation,
-            campaign_id=job_id.rpartition("-job-")[0],
-            capability="",
-            status="failed",
-            error=f"{self.author.device.name} (Fleetmark {self.author.version}) cannot read its assignment, now a dead letter; "
-            f"are the worker and the orchestrator of one version? {reason}"[:20_000],
-            error_kind="unreadable_assignment",
-            device=self.author.device,
-            model_name="",
-            software={"fleetmark": self.author.version},
-            started_at=now,
-            ended_at=now,
-        )
+        result = unreadable(self.author, key, reason, self._clock.now().timestamp())
         self._send(result, {})
         self._finished.append(key)
         return result.status
@@ -192,8 +161,7 @@ class JobTask:
 
     def _run(self, assignment: Assignment) -> str:
         started_at = self._clock.now().timestamp()
-        speaker = self._speaker()
-        self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **speaker))
+        self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **self.author.speaker()))
         log.info(
             "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability
         )
@@ -210,7 +178,10 @@ class JobTask:
         if outcome is not None and outcome.status == "handed_back":
             return self._hand_back(assignment, outcome.error or LEAVING, job_log)
         self._activity.clean_up()
-        result, attachments = self._result(assignment, outcome, failure, started_at, job_log)
+        files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
+        artifacts, attachments = packed(files, self._inline_bytes)
+        times = (started_at, self._clock.now().timestamp())
+        result = result_of(self.author, assignment, outcome, failure, times, artifacts)
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
@@ -219,7 +190,7 @@ class JobTask:
     def _decline(self, key: Key, reason: str) -> str:
         """Hand back what was taken, and neither claimed nor begun."""
         job_id, attempt = key
-        self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self._speaker()))
+        self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self.author.speaker()))
         log.info("attempt %d of %s handed back before it began: %s", attempt, job_id, reason)
         return "handed back"
 
@@ -229,7 +200,7 @@ class JobTask:
             self._broker.release(assignment.job_id, assignment.attempt)
         except Unavailable as error:
             log.warning("the claim of %s could not be released (%s); the watch will find the job", assignment.job_id, error)
-        self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **self._speaker()))
+        self._tell(HandBack(job_id=assignment.job_id, attempt=assignment.attempt, reason=reason[:2000], **self.author.speaker()))
         key = (assignment.job_id, assignment.attempt)
         if self._tell(log_message(key, job_log.to_jsonl(), self.author.worker_id)):
             self._journals.done(key)
@@ -237,9 +208,6 @@ class JobTask:
             self._journals.leave(key)
         log.info("attempt %d of %s handed back: %s", assignment.attempt, assignment.job_id, reason)
         return "handed back"
-
-    def _speaker(self) -> dict[str, str]:
-        return {"worker_id": self.author.worker_id, "incarnation": self.author.incarnation}
 
     def _tell(self, message: Started | HandBack | AttemptLog) -> bool:
         try:
@@ -249,48 +217,6 @@ class JobTask:
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
             return False
         return True
-
-    def _result(
-        self, assignment: Assignment, outcome: Outcome | None, failure: str, started_at: float, job_log: JobLog
-    ) -> tuple[Result, dict[str, bytes]]:
-        status: Literal["complete", "failed", "cancelled"] = "failed"
-        if outcome is not None and outcome.status != "handed_back":
-            status = outcome.status
-        files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
-        artifacts: dict[str, Artifact] = {}
-        attachments: dict[str, bytes] = {}
-        for name, content in files.items():
-            if not content:
-                continue
-            inline = self._inline_bytes is None or len(content) <= self._inline_bytes
-            text = base64.b64encode(content).decode() if inline else None
-            artifacts[name] = Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content), inline=text)
-            if not inline:
-                attachments[name] = content
-        result = Result(
-            job_id=assignment.job_id,
-            attempt=assignment.attempt,
-            worker_id=self.author.worker_id,
-            incarnation=self.author.incarnation,
-            campaign_id=assignment.campaign_id,
-            capability=assignment.capability,
-            status=status,
-            error=masked(outcome.error if outcome else failure)[:20_000],
-            error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
-            device=self.author.device,
-            model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
-            model_size=outcome.model_size if outcome else None,
-            model_sha256=outcome.model_sha256 if outcome else None,
-            summary=outcome.summary if outcome else None,
-            noise=outcome.noise if outcome else None,
-            runtime=outcome.runtime if outcome else {},
-            software={**(outcome.software if outcome else {}), "fleetmark": self.author.version},
-            artifacts=artifacts,
-            started_at=started_at,
-            ended_at=self._clock.now().timestamp(),
-            timings_s=outcome.timings_s if outcome else {},
-        )
-        return result, attachments
 
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
         entry = self._spool.keep(result, attachments)  # the measurement stands, so it is sent whether or not it could be kept
@@ -305,9 +231,3 @@ class JobTask:
             return
         if entry is not None:
             entry.sent(self._clock.monotonic())
-
-
-def log_message(key: Key, lines: bytes, worker_id: str) -> AttemptLog:
-    """The log of an attempt that has no result to travel with."""
-    artifact = Artifact(sha256=hashlib.sha256(lines).hexdigest(), size=len(lines), inline=base64.b64encode(lines).decode())
-    return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=artifact)

@@ -19,7 +19,7 @@ from tests.integration.control_plane import TIMEOUT, control_plane, job, submit_
 from tests.integration.reports import handed_back, result, started
 from tests.integration.worker_process import Fleet, eventually, fleet_at, long_job
 from worker.job_log import DIED, HANDED_BACK
-from worker.tasks import log_message
+from worker.reports import log_message
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]

@@ -19,8 +19,8 @@ from shared.protocol.messages import Artifact, AttemptLog, HandBack, Result, Sta
 from worker.agent.broker import Broker
 from worker.agent.uploads import Refused, Unwanted, Uploads
 from worker.job_log import Journals
+from worker.reports import log_message
 from worker.spool import Spool
-from worker.tasks import log_message
 
 log = logging.getLogger(__name__)
 

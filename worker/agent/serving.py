@@ -22,9 +22,10 @@ from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
 from worker.job_log import Journals
+from worker.reports import Author
 from worker.settings import WorkerSettings
 from worker.spool import Spool
-from worker.tasks import Author, JobTask, SupervisorPort
+from worker.tasks import JobTask, SupervisorPort
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from shared.workers import WorkerStatus
 from tests.unit.worker.results import CAMPAIGN, WORKER, assignment
 from worker.activity import Activity
 from worker.job_log import JobLog, Journals
+from worker.reports import Author
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import INLINE_BYTES, QUARANTINED, Author, JobTask
+from worker.tasks import INLINE_BYTES, QUARANTINED, JobTask
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""What a worker says of an attempt: its result with the files that come with it, or its log alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from shared.masking import masked
+from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
+from worker.activity import Key
+
+if TYPE_CHECKING:
+    from worker.supervisor import Outcome
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who speaks in this worker's messages."""
+
+    worker_id: str
+    incarnation: str
+    device: Device
+    version: str
+
+    def speaker(self) -> dict[str, str]:
+        return {"worker_id": self.worker_id, "incarnation": self.incarnation}
+
+
+def packed(files: Mapping[str, bytes | None], inline_bytes: int | None) -> tuple[dict[str, Artifact], dict[str, bytes]]:
+    """Files as artifacts: those of `inline_bytes` at most (None: all) inside the message, the others to be sent beside it.
+
+    Returns:
+        The artifacts by name, and the content of those that are not inside. A file that is empty or None is neither.
+    """
+    artifacts: dict[str, Artifact] = {}
+    beside: dict[str, bytes] = {}
+    for name, content in files.items():
+        if not content:
+            continue
+        inline = inline_bytes is None or len(content) <= inline_bytes
+        artifacts[name] = _artifact(content, inline=inline)
+        if not inline:
+            beside[name] = content
+    return artifacts, beside
+
+
+def _artifact(content: bytes, *, inline: bool) -> Artifact:
+    text = base64.b64encode(content).decode() if inline else None
+    return Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content), inline=text)
+
+
+def result_of(
+    author: Author,
+    assignment: Assignment,
+    outcome: Outcome | None,
+    failure: str,
+    times: tuple[float, float],
+    artifacts: dict[str, Artifact],
+) -> Result:
+    """How an attempt ended.
+
+    Args:
+        outcome: what the supervisor made of it; None when it failed itself, with `failure`.
+        times: when it began and ended, by the worker's clock, seconds since 1970.
+    """
+    status: Literal["complete", "failed", "cancelled"] = "failed"
+    if outcome is not None and outcome.status != "handed_back":
+        status = outcome.status
+    return Result(
+        job_id=assignment.job_id,
+        attempt=assignment.attempt,
+        **author.speaker(),
+        campaign_id=assignment.campaign_id,
+        capability=assignment.capability,
+        status=status,
+        error=masked(outcome.error if outcome else failure)[:20_000],
+        error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
+        device=author.device,
+        model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
+        model_size=outcome.model_size if outcome else None,
+        model_sha256=outcome.model_sha256 if outcome else None,
+        summary=outcome.summary if outcome else None,
+        noise=outcome.noise if outcome else None,
+        runtime=outcome.runtime if outcome else {},
+        software={**(outcome.software if outcome else {}), "fleetmark": author.version},
+        artifacts=artifacts,
+        started_at=times[0],
+        ended_at=times[1],
+        timings_s=outcome.timings_s if outcome else {},
+    )
+
+
+def unreadable(author: Author, key: Key, reason: str, now: float) -> Result:
+    """The failure of a job whose assignment this worker cannot read; `now` in seconds since 1970."""
+    job_id, attempt = key
+    return Result(
+        job_id=job_id,
+        attempt=attempt,
+        **author.speaker(),
+        campaign_id=job_id.rpartition("-job-")[0],
+        capability="",
+        status="failed",
+        error=f"{author.device.name} (Fleetmark {author.version}) cannot read its assignment, now a dead letter; "
+        f"are the worker and the orchestrator of one version? {reason}"[:20_000],
+        error_kind="unreadable_assignment",
+        device=author.device,
+        model_name="",
+        software={"fleetmark": author.version},
+        started_at=now,
+        ended_at=now,
+    )
+
+
+def log_message(key: Key, lines: bytes, worker_id: str) -> AttemptLog:
+    """The log of an attempt that has no result to travel with."""
+    return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=_artifact(lines, inline=True))
