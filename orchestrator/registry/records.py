@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.domain.placement import KnownWorker
@@ -72,23 +73,39 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
     """
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
     until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
-    metrics = json.loads(state["metrics"]) if state.get("metrics") else {}
-    if not isinstance(metrics, dict):
-        raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
-    json.dumps(metrics, allow_nan=False)  # as an answer of the API has to be
     return WorkerRecord(
         id=worker_id,
-        registration=Registration.model_validate_json(registration),
+        registration=_registration(registration),
         status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
         incarnation=state.get("incarnation", ""),
         registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
         last_seen=last_seen,
         silent_s=max(0.0, now - last_seen),
         current_job=state.get("current_job", ""),
-        held=tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(state.get("held") or "[]")),
+        held=_held(state.get("held", "")),
         stage=state.get("stage", ""),
         progress=_between(0, float(state["progress"]), 1) if state.get("progress") else None,
-        metrics=metrics,
+        metrics=_metrics(state.get("metrics", "")),
         beats=int(state.get("beats", "0")),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
     )
+
+
+@lru_cache(maxsize=4_096)  # a device says the same of itself until it is started anew, and is read all the time
+def _registration(text: str) -> Registration:
+    """To be read only: it is everybody's."""
+    return Registration.model_validate_json(text)
+
+
+def _held(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text and text != "[]" else ()
+
+
+def _metrics(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    metrics = json.loads(text)
+    if not isinstance(metrics, dict):
+        raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
+    json.dumps(metrics, allow_nan=False)  # as an answer of the API has to be
+    return metrics
