@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import float_info
 from typing import Any
 
 from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
 
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading nonsense raises
 LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
 
 
@@ -53,7 +55,7 @@ class WorkerRecord:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(min(value, float_info.max)) if isinstance(value, int | float) else 0.0
 
 
 def _between(least: float, value: float, most: float) -> float:
@@ -67,9 +69,7 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
     """What Redis has of a worker, which writes its own state there and may write anything.
 
     Raises:
-        ValueError: it cannot be read.
-        TypeError: the same.
-        RecursionError: the same.
+        UNREADABLE: it cannot be read.
     """
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
     until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
@@ -94,7 +94,9 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
 @lru_cache(maxsize=4_096)  # a device says the same of itself until it is started anew, and is read all the time
 def _registration(text: str) -> Registration:
     """To be read only: it is everybody's."""
-    return Registration.model_validate_json(text)
+    registration = Registration.model_validate_json(text)
+    _check_answerable(registration.model_dump(mode="json"))
+    return registration
 
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
@@ -107,5 +109,10 @@ def _metrics(text: str) -> dict[str, Any]:
     metrics = json.loads(text)
     if not isinstance(metrics, dict):
         raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
-    json.dumps(metrics, allow_nan=False)  # as an answer of the API has to be
+    _check_answerable(metrics)
     return metrics
+
+
+def _check_answerable(value: dict[str, Any]) -> None:
+    """Raises ValueError for what no answer of the API can hold: NaN, and numbers of thousands of digits."""
+    json.dumps(value, allow_nan=False)

@@ -12,7 +12,7 @@ from orchestrator.registry.link import Link
 from orchestrator.registry.logins import Logins
 from orchestrator.registry.marks import Marks
 from orchestrator.registry.monitor import Monitor
-from orchestrator.registry.records import WorkerRecord, record_of
+from orchestrator.registry.records import UNREADABLE, WorkerRecord, record_of
 from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
 from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
@@ -179,7 +179,7 @@ def _read(worker_id: str, registration: str | None, state: dict[str, str], now: 
         return None
     try:
         return record_of(worker_id, registration, state, now)
-    except (ValueError, TypeError, RecursionError) as error:  # a worker writes its own state, and may write anything
+    except UNREADABLE as error:  # a worker writes its own state, and may write anything
         log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
         return None
 
