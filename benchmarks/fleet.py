@@ -120,7 +120,7 @@ class Asking:
                     start = time.perf_counter()
                     client.get(url).raise_for_status()
                     self.latency_ms.setdefault(name, []).append((time.perf_counter() - start) * 1000)
-                    self._stop.wait(0.02)
+                    self._stop.wait(0.005)
 
 
 def run(workers: int, jobs: int) -> Run:

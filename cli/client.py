@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +12,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from cli.errors import ApiError, Unreachable
+from cli.errors import ApiError, Away, Unreachable
 from shared.errors import FieldError
+from shared.hosts import is_loopback
 from shared.tls import MEND, refusal, verification
 
 CHUNK_BYTES = 2**20
 TIMEOUT = httpx.Timeout(30, connect=5)
 UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # between two chunks, and until the answer: the server hashes what it got
+AWAY = (502, 503, 504)
 
 
 class Client:
@@ -31,7 +32,7 @@ class Client:
             headers["Authorization"] = f"Bearer {token}"
         # A proxy in the environment is for the internet; asking it for this very machine never works.
         self._http = httpx.Client(
-            base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, verify=verification(ca_file), trust_env=not is_loopback(host)
+            base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, verify=verification(ca_file), trust_env=not stays_here(host)
         )
         self.host = host
 
@@ -134,12 +135,9 @@ class Client:
         )
 
 
-def is_loopback(host: str) -> bool:
-    name = urlsplit(host).hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
+def stays_here(url: str) -> bool:
+    """Whether what is sent there does not leave this machine."""
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def sha256_of(file: Path) -> str:
@@ -153,11 +151,12 @@ def _given(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _api_error(response: httpx.Response) -> ApiError:
     """The API's own words, or the status alone when something else (a proxy) answered."""
+    kind = Away if response.status_code in AWAY else ApiError
     try:
         body = response.json()
         fields = [FieldError(str(field["path"]), str(field["message"])) for field in body.get("fields", [])]
-        return ApiError(response.status_code, str(body["error"]), str(body["detail"]), fields)
+        return kind(response.status_code, str(body["error"]), str(body["detail"]), fields)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         address = response.request.url
         reason = f"{response.status_code} {response.reason_phrase}"
-        return ApiError(response.status_code, "Unexpected", f"{address} answered {reason}, which is not how an orchestrator says it", [])
+        return kind(response.status_code, "Unexpected", f"{address} answered {reason}, which is not how an orchestrator says it", [])

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
-from cli.client import Client, is_loopback
+from cli.client import Client
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
 from cli.servers import find_redis_server, has_selectors
 from cli.settings import LOOPBACK, PREFIX, child_environment
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
+from shared.hosts import is_loopback
 from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
@@ -63,8 +64,11 @@ class Stack:
     @property
     def host(self) -> str:
         """The orchestrator's address as this machine reaches it."""
-        name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
-        return f"{'https' if self.plan.tls else 'http'}://{f'[{name}]' if ':' in name else name}:{self.port}"
+        return f"{'https' if self.plan.tls else 'http'}://{_in_url(self._own_name)}:{self.port}"
+
+    @property
+    def _own_name(self) -> str:
+        return LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
 
     @property
     def logs(self) -> Path:
@@ -85,9 +89,8 @@ class Stack:
         require_free(self.plan.bind, port, "--redis-port")
         folder = self.data_dir / "redis"
         folder.mkdir(parents=True, exist_ok=True)
-        local = self.plan.bind == LOOPBACK
-        password = "" if local else secrets.token_hex(24)
-        settings = [f"port {port}", f"bind {LOOPBACK if local else self.plan.bind}", f'dir "{folder}"', "appendonly yes", 'save ""']
+        password = "" if is_loopback(self.plan.bind) else secrets.token_hex(24)
+        settings = [f"port {port}", f"bind {self.plan.bind}", f'dir "{folder}"', "appendonly yes", 'save ""']
         if password:
             settings.append(f"requirepass {password}")
         configuration = folder / "redis.conf"
@@ -97,12 +100,11 @@ class Stack:
             binary = find_redis_server()
         except FileNotFoundError as error:
             raise PartFailed(str(error)) from error
-        name = LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
         # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
-        self.redis_url = f"redis://{f':{password}@' if password else ''}{name}:{port}/0"
+        self.redis_url = f"redis://{f':{password}@' if password else ''}{_in_url(self._own_name)}:{port}/0"
         self._gives_logins = bool(password) and has_selectors(binary)
         part = self._launch("redis", [str(binary), str(configuration)])
-        part.wait_until(lambda: _pings(name, port, password))
+        part.wait_until(lambda: _pings(self._own_name, port, password))
 
     def start_orchestrator(self) -> None:
         """Start API, consumer and watch in one process, on a database that it brings up to date itself.
@@ -199,7 +201,7 @@ class Stack:
             values["BROKER_LOGINS"] = "true"
         named = {PREFIX + name: value for name, value in (values | more).items()}
         # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/untrusted-input.md).
-        local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(f"//{self.plan.bind}") else {}
+        local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(self.plan.bind) else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
 
 
@@ -234,6 +236,10 @@ def _only_user_of(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another `fleetmark`; stop that one, or name another with FLEETMARK_DATA_DIR"
             ) from error
         yield
+
+
+def _in_url(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
 
 
 def free_port() -> int:
@@ -272,5 +278,8 @@ def _is_healthy(client: Client) -> bool:
 
 
 def _has_worker(client: Client, since: float) -> bool:
-    workers = client.pages("workers", "workers", status=WorkerStatus.ACTIVE.value)
+    try:
+        workers = list(client.pages("workers", "workers", status=WorkerStatus.ACTIVE.value))
+    except Unreachable:
+        return False
     return any(datetime.fromisoformat(worker["last_seen"]).timestamp() >= since for worker in workers)

@@ -24,7 +24,11 @@ class ApiError(FleetmarkError):
 
 
 class Unreachable(FleetmarkError):
-    """No orchestrator answers, or one whose Redis or database is away."""
+    """No orchestrator answers."""
+
+
+class Away(ApiError, Unreachable):
+    """The orchestrator, or a proxy before it, answers that it cannot just now."""
 
 
 class PartFailed(FleetmarkError):

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.client import Client
-from cli.errors import Unreachable
+from cli.errors import Away, Unreachable
 from cli.tables import STATE_STYLES, work_name
 from cli.terminal import err, say
 from shared.clock import Clock, SystemClock
@@ -58,11 +58,11 @@ def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_rou
             try:
                 campaign: dict[str, Any] = client.get(f"campaigns/{campaign_id}", jobs="false")
                 screen.show(campaign, _jobs(client, campaign))
-            except Unreachable:
+            except Unreachable as error:
                 lost_at = lost_at if lost_at is not None else clock.monotonic()
                 if clock.monotonic() - lost_at > PATIENCE_S:
                     raise
-                screen.lost(client.host)
+                screen.lost(error.detail if isinstance(error, Away) else f"{client.host} does not answer")
             else:
                 lost_at = None
                 if campaign["status"] != CampaignStatus.RUNNING:
@@ -138,9 +138,9 @@ class _Bars:
         words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         self._progress.update(self._whole, completed=ended, words=words)
 
-    def lost(self, host: str) -> None:
+    def lost(self, why: str) -> None:
         for bar in self._bars.values():
-            self._progress.update(bar, words=f"[yellow]{host} does not answer, waiting[/]")
+            self._progress.update(bar, words=f"[yellow]{escape(why)}; waiting[/]")
 
 
 class _Lines:
@@ -169,7 +169,7 @@ class _Lines:
             self._said[key] = line
             say(line)
 
-    def lost(self, host: str) -> None:
+    def lost(self, why: str) -> None:
         if not self._lost:
-            say(f"{host} does not answer, waiting")
+            say(f"{why}; waiting")
             self._lost = True

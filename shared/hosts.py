@@ -13,9 +13,12 @@ def is_ours(header: str, bound: str) -> bool:
     """
     name = header.removesuffix("]") if header.endswith("]") else header.rpartition(":")[0] or header
     name = name.strip("[]").rstrip(".").lower()
-    if name in ("", "localhost", bound.lower()):
-        return True
+    return name in ("", bound.lower()) or is_loopback(name)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this is `localhost` or a loopback address, without brackets; no name is looked up."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return False
+        return name == "localhost"

@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.client import is_loopback
+from cli.client import stays_here
 from cli.embedded import require_free
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
@@ -76,7 +76,7 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
 
 
 def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
-    here = is_loopback(settings.address(host))  # else the control plane lives elsewhere, and needs nothing of this machine
+    here = stays_here(settings.address(host))  # else the control plane lives elsewhere, and needs nothing of this machine
     yield _python()
     for extra, packages in EXTRAS.items():
         if here or extra != "orchestrator":
@@ -153,12 +153,12 @@ def _orchestrator(settings: CliSettings, host: str | None, token: str | None) ->
         try:
             health = client.get("health")
             workers = list(client.pages("workers", "workers"))
-        except Unreachable:
-            mend = _unless_taken(settings) if is_loopback(client.host) else "start it there, or correct --host or FLEETMARK_HOST"
-            yield Finding("orchestrator", "note", f"none at {client.host}", mend)
-            return
         except ApiError as error:
             yield Finding("orchestrator", "note", f"{client.host}: {error.detail}", "give the right --token, or see its log")
+            return
+        except Unreachable:
+            mend = _unless_taken(settings) if stays_here(client.host) else "start it there, or correct --host or FLEETMARK_HOST"
+            yield Finding("orchestrator", "note", f"none at {client.host}", mend)
             return
     verdict: Verdict = "ok" if health["status"] == "healthy" else "missing"
     yield Finding("orchestrator", verdict, f"{health['status']} at {client.host}, version {health.get('version', 'unknown')}")

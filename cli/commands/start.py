@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.text import Text
 
-from cli.client import Client, is_loopback
+from cli.client import Client, stays_here
 from cli.commands.campaigns import show_results
 from cli.embedded import EVERYWHERE, Plan, Stack, require_free, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
@@ -27,6 +27,7 @@ from cli.terminal import err, out, say
 from cli.watching import watch as follow
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
+from shared.hosts import is_loopback
 from shared.recipes import Recipe
 from shared.tls import broker_trusting
 
@@ -60,7 +61,7 @@ def up(
     settings = load_settings()
     listen = bind or (LOOPBACK if "://" in settings.host else settings.host)
     secret = token or settings.secret
-    if not is_loopback(f"//{listen}") and not secret:
+    if not is_loopback(listen) and not secret:
         raise InvalidInput(
             f"listening on {listen} without a token would let anyone in: "
             'set one (export FLEETMARK_TOKEN=$(python3 -c "import secrets; print(secrets.token_hex(32))")), or stay on 127.0.0.1'
@@ -109,7 +110,7 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
     out.print(Text("Fleetmark is up", style="bold"), f"at {stack.host}   API documentation: {stack.host}/docs")
     out.print(f"  results    {settings.outputs_dir.resolve()}")
     out.print(f"  data, logs {stack.data_dir}")
-    if not is_loopback(stack.host) or stack.plan.bind in EVERYWHERE:
+    if not stays_here(stack.host) or stack.plan.bind in EVERYWHERE:
         broker = urlsplit(stack.redis_url)
         out.print(f"  devices    reach ports {stack.port} and {broker.port} of this machine:")
         out.print(
@@ -253,7 +254,7 @@ def flower(
             f"no broker is known: nothing is up in {settings.data_dir.resolve()}. "
             "Run `fleetmark up` here, or name the broker with --redis-url or FLEETMARK_REDIS_URL"
         )
-    if not is_loopback(f"//{bind}") and not settings.flower_basic_auth:
+    if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
     require_free(bind, port, "--port")
     from cli.flower import run_flower  # imports Celery: half a second that only this command pays

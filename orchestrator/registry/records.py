@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from sys import float_info
 from typing import Any
 
 from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
 
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading nonsense raises
 LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
 
 
@@ -52,7 +55,7 @@ class WorkerRecord:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(min(value, float_info.max)) if isinstance(value, int | float) else 0.0
 
 
 def _between(least: float, value: float, most: float) -> float:
@@ -66,29 +69,50 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
     """What Redis has of a worker, which writes its own state there and may write anything.
 
     Raises:
-        ValueError: it cannot be read.
-        TypeError: the same.
-        RecursionError: the same.
+        UNREADABLE: it cannot be read.
     """
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
     until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
-    metrics = json.loads(state["metrics"]) if state.get("metrics") else {}
-    if not isinstance(metrics, dict):
-        raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
-    json.dumps(metrics, allow_nan=False)  # as an answer of the API has to be
     return WorkerRecord(
         id=worker_id,
-        registration=Registration.model_validate_json(registration),
+        registration=_registration(registration),
         status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
         incarnation=state.get("incarnation", ""),
         registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
         last_seen=last_seen,
         silent_s=max(0.0, now - last_seen),
         current_job=state.get("current_job", ""),
-        held=tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(state.get("held") or "[]")),
+        held=_held(state.get("held", "")),
         stage=state.get("stage", ""),
         progress=_between(0, float(state["progress"]), 1) if state.get("progress") else None,
-        metrics=metrics,
+        metrics=_metrics(state.get("metrics", "")),
         beats=int(state.get("beats", "0")),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
     )
+
+
+@lru_cache(maxsize=4_096)  # a device says the same of itself until it is started anew, and is read all the time
+def _registration(text: str) -> Registration:
+    """To be read only: it is everybody's."""
+    registration = Registration.model_validate_json(text)
+    _check_answerable(registration.model_dump(mode="json"))
+    return registration
+
+
+def _held(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text and text != "[]" else ()
+
+
+def _metrics(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    metrics = json.loads(text)
+    if not isinstance(metrics, dict):
+        raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
+    _check_answerable(metrics)
+    return metrics
+
+
+def _check_answerable(value: dict[str, Any]) -> None:
+    """Raises ValueError for what no answer of the API can hold: NaN, and numbers of thousands of digits."""
+    json.dumps(value, allow_nan=False)

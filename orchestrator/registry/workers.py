@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any, cast
 
 from orchestrator.registry.faults import Faults
@@ -13,7 +12,7 @@ from orchestrator.registry.link import Link
 from orchestrator.registry.logins import Logins
 from orchestrator.registry.marks import Marks
 from orchestrator.registry.monitor import Monitor
-from orchestrator.registry.records import WorkerRecord, record_of
+from orchestrator.registry.records import UNREADABLE, WorkerRecord, record_of
 from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
 from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
@@ -41,6 +40,7 @@ class Registry:
         self._deregister = self.redis.register_script(scripts.DEREGISTER)
         self._step = self.redis.register_script(scripts.STEP)
         self._condemn = self.redis.register_script(scripts.CONDEMN)
+        self._fleet = self.redis.register_script(scripts.FLEET)
 
     def ping_ms(self) -> float:
         """Time of one small write by Redis' own count, in milliseconds: a Redis that only reads or has no room is no use."""
@@ -99,40 +99,25 @@ class Registry:
         Raises:
             NotFound: no worker has this id.
         """
-        found = self._load([worker_id])
-        if not found:
+        with self._link.answering():
+            now = self._link.time()
+            registration = self.redis.hget(keys.WORKERS, worker_id)
+            state = self.redis.hgetall(keys.worker(worker_id))
+        found = _read(worker_id, cast("str | None", registration), cast("dict[str, str]", state), now)
+        if found is None:
             raise _no_worker(worker_id)
-        return found[0]
+        return found
 
     def all(self) -> list[WorkerRecord]:
         """Every registered worker that has not been removed, in the order of registration."""
         with self._link.answering():
-            ids = cast("list[str]", self.redis.hkeys(keys.WORKERS))
-        return sorted(self._load(ids), key=lambda worker: (worker.registered_at, worker.id))
+            now_ms, *workers = cast("list[Any]", self._fleet())
+        found = [_read(worker_id, text, dict(zip(*[iter(state)] * 2, strict=True)), now_ms / 1000) for worker_id, text, state in workers]
+        return sorted(filter(None, found), key=lambda worker: (worker.registered_at, worker.id))
 
     def living(self) -> list[WorkerRecord]:
         """Workers that are heard of within the timeout, and neither faulty nor gone."""
         return [w for w in self.all() if w.silent_s <= self.timeout_s and w.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)]
-
-    def _load(self, worker_ids: Sequence[str]) -> list[WorkerRecord]:
-        if not worker_ids:
-            return []
-        with self._link.answering():
-            pipeline = self.redis.pipeline(transaction=False)
-            pipeline.time()
-            pipeline.hmget(keys.WORKERS, list(worker_ids))
-            for worker_id in worker_ids:
-                pipeline.hgetall(keys.worker(worker_id))
-            answers = pipeline.execute()
-        now = answers[0][0] + answers[0][1] / 1e6
-        found = []
-        for worker_id, registration, state in zip(worker_ids, answers[1], answers[2:], strict=True):
-            if registration and state:
-                try:
-                    found.append(record_of(worker_id, registration, state, now))
-                except (ValueError, TypeError, RecursionError) as error:  # a worker writes its own state, and may write anything
-                    log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
-        return found
 
     def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
         seen = self.get(worker_id).status
@@ -187,6 +172,16 @@ class Registry:
 
     def close(self) -> None:
         self.redis.close()
+
+
+def _read(worker_id: str, registration: str | None, state: dict[str, str], now: float) -> WorkerRecord | None:
+    if not registration or not state:
+        return None
+    try:
+        return record_of(worker_id, registration, state, now)
+    except UNREADABLE as error:  # a worker writes its own state, and may write anything
+        log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
+        return None
 
 
 def _no_worker(worker_id: str) -> NotFound:

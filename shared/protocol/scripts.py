@@ -70,6 +70,21 @@ return answer
 """
 )
 
+# ARGV: none. Every registered worker in one answer, as a thousand commands cost their caller more than Redis.
+# Returns {now ms, {worker id, registration JSON, {field, value, ...}}, ...}.
+FLEET = (
+    _NOW
+    + _P
+    + """
+local workers = redis.call('HGETALL', P .. 'workers')
+local answer = {now}
+for i = 1, #workers, 2 do
+  table.insert(answer, {workers[i], workers[i + 1], redis.call('HGETALL', P .. 'worker:' .. workers[i])})
+end
+return answer
+"""
+)
+
 # ARGV: worker id, incarnation. A graceful goodbye: the worker is gone, at once. Another incarnation's is left alone.
 DEREGISTER = (
     _P

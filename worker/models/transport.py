@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,6 +17,7 @@ import httpx
 
 from shared.clock import Clock
 from shared.errors import ModelUnavailable
+from shared.hosts import is_loopback
 from worker.models.addresses import is_public, resolve
 
 CONNECT_S, READ_S = 10.0, 30.0  # READ_S without one byte is a dead connection, not a slow one
@@ -141,7 +141,7 @@ def _keep_secure(response: httpx.Response) -> None:
 
 def _proxy_for(url: httpx.URL) -> httpcore.Proxy | None:
     """The proxy that the environment (on macOS and Windows: the system) names for a URL."""
-    if url.host == "localhost" or _is_loopback(url.host):
+    if is_loopback(url.host):
         return None  # a proxy is for the internet; asking it for this very machine never works
     proxies = getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
@@ -149,13 +149,6 @@ def _proxy_for(url: httpx.URL) -> httpcore.Proxy | None:
         return None
     proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
     return httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 class _Backend(httpcore.NetworkBackend):

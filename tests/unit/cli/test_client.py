@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.client import Client, is_loopback, sha256_of
+from cli.client import Client, sha256_of, stays_here
 from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Unreachable, exit_code
 from tests.servers import free_port
 from tests.unit.cli.scripted_server import ScriptedServer
@@ -109,4 +109,4 @@ def test_a_refused_stream_is_an_error_and_not_a_file(server: ScriptedServer) -> 
     [("http://127.0.0.1:5000", True), ("http://localhost:5000", True), ("http://[::1]:5000", True), ("http://lab:5000", False)],
 )
 def test_only_this_machine_is_spoken_to_without_a_proxy(host: str, local: bool) -> None:
-    assert is_loopback(host) is local
+    assert stays_here(host) is local

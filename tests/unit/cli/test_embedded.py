@@ -16,6 +16,18 @@ from tests.servers import free_port
 ONCE: Retry = Retry(NoBackoff(), 0)
 
 
+def _speaks_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:  # many a container
+        return False
+    return True
+
+
+LOOPBACKS = ["127.0.0.1", "localhost", *(["::1"] if _speaks_ipv6() else [])]
+
+
 def test_a_taken_port_is_refused_with_the_option_that_helps() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -51,6 +63,17 @@ def test_redis_starts_keeps_what_it_is_told_and_stops(tmp_path: Path) -> None:
             assert client.get("kept") == "yes"
     with pytest.raises(redis.ConnectionError), redis.Redis.from_url(stack.redis_url, retry=ONCE) as client:
         client.ping()
+
+
+@pytest.mark.parametrize("bind", LOOPBACKS)
+def test_redis_on_any_loopback_address_needs_no_password(tmp_path: Path, bind: str) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", bind=bind)
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        with redis.Redis.from_url(stack.redis_url) as client:
+            assert client.ping()
+    assert f"{f'[{bind}]' if ':' in bind else bind}:" in stack.redis_url
+    assert "@" not in stack.redis_url
 
 
 def test_redis_that_other_machines_can_reach_asks_for_a_password(tmp_path: Path) -> None:

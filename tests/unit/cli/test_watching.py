@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cli.client import Client
+from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Away, exit_code
+from cli.watching import PATIENCE_S, watch
+from shared.clock import FakeClock
+from tests.unit.cli.scripted_server import Answer, ScriptedServer
+
+AWAY = Answer(503, {"error": "Unavailable", "detail": "Redis does not answer"})
+DONE = {"campaign_id": "campaign-1", "status": "completed", "total_jobs": 0, "job_breakdown": {}}
+
+
+def test_an_orchestrator_whose_redis_is_away_for_a_while_is_waited_for(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answers["GET /api/campaigns/campaign-1"] = [AWAY, Answer(502, b"<html>", "text/html"), AWAY, Answer(200, DONE)]
+    server.on("GET /api/jobs", {"jobs": [], "next_cursor": None})
+    with Client(server.url) as client:
+        assert watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))["status"] == "completed"
+    assert "Redis does not answer; waiting" in capsys.readouterr().err
+
+
+def test_an_orchestrator_whose_redis_stays_away_is_given_up_with_its_own_words(server: ScriptedServer) -> None:
+    server.answers["GET /api/campaigns/campaign-1"] = [AWAY]
+    clock = FakeClock(datetime(2026, 11, 25, tzinfo=UTC))
+    began = clock.monotonic()
+    with Client(server.url) as client, pytest.raises(Away, match="Redis does not answer") as caught:
+        watch(client, "campaign-1", clock)
+    assert exit_code(caught.value) == EXIT_UNREACHABLE
+    assert clock.monotonic() - began >= PATIENCE_S
+
+
+def test_what_is_refused_is_not_waited_for(server: ScriptedServer) -> None:
+    with Client(server.url) as client, pytest.raises(ApiError) as caught:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    assert exit_code(caught.value) == EXIT_USAGE
