@@ -154,7 +154,7 @@ class Fleet(RuleBasedStateMachine):
                 device.resend()
 
     def _consume(self, which: int, coin: bool) -> None:
-        reports = [REPORT.validate_json(text) for text in self.inbox.take(50 if coin else 1 + which % 3)]
+        reports = [REPORT.validate_json(message.body) for message in self.inbox.take(50 if coin else 1 + which % 3)]
         if reports:
             record(self.ctx, reports)
         self.inbox.done()
@@ -236,7 +236,7 @@ class Fleet(RuleBasedStateMachine):
 
     def _consumer_dies(self, which: int, coin: bool) -> None:
         """Before or after its transaction; what it had taken goes back into the queue after a while."""
-        reports = [REPORT.validate_json(text) for text in self.inbox.take(1 + which % 3)]
+        reports = [REPORT.validate_json(message.body) for message in self.inbox.take(1 + which % 3)]
         if reports and coin:
             record(self.ctx, reports)
         self.inbox = Inbox(self.ctx.settings.redis_url)
