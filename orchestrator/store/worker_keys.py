@@ -24,7 +24,7 @@ def get_or_add(session: Session, worker_id: str, secret: str) -> WorkerKey:
 def secrets_of(session: Session, worker_ids: Collection[str]) -> dict[str, str]:
     """By worker; those that have none are left out."""
     statement = select(col(WorkerKey.worker_id), col(WorkerKey.secret)).where(col(WorkerKey.worker_id).in_(worker_ids))
-    return dict(session.execute(statement).tuples().all())
+    return {row.worker_id: row.secret for row in session.execute(statement)}
 
 
 def end(session: Session, worker_ids: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -87,10 +88,12 @@ class Fleet(RuleBasedStateMachine):
 
     # What ought to happen
 
-    @initialize(which=st.integers(0, 99), faults=st.sets(st.sampled_from(FAULTS), min_size=1, max_size=5))
-    def begin(self, which: int, faults: set[str]) -> None:
+    @initialize(which=st.integers(0, 99), faults=st.sets(st.sampled_from(FAULTS), min_size=1, max_size=5), logins=st.booleans())
+    def begin(self, which: int, faults: set[str], logins: bool) -> None:
         """Each run has its own few kinds of faults: a little of everything hides what a lot of one would show."""
         self.faults = sorted(faults)
+        # With logins an attempt is its worker's alone: that must lose nothing, either.
+        self.ctx = replace(self.ctx, settings=self.ctx.settings.model_copy(update={"broker_logins": logins}))
         for turn in range(3):
             self._submit(which + turn, turn > 0)
             self._work(turn, False)

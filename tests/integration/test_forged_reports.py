@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +23,7 @@ from shared.protocol.messages import AttemptLog, Report
 from shared.protocol.signatures import sign
 from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.reports import INCARNATION, artifact, handed_back, result, started
-from tests.integration.worker_process import ROOT, eventually
+from tests.integration.worker_process import ROOT, Worker, eventually, fleet_at, tiny_job
 from tests.servers import RedisServer, server_folder
 
 
@@ -83,9 +86,9 @@ def mallory(client: httpx.Client) -> Iterator[Device]:
     made.broker.close()
 
 
-def submitted(client: httpx.Client, **more: Any) -> str:
+def submitted(client: httpx.Client, model: str = "https://models.example/m.onnx", **more: Any) -> str:
     """A job; its id."""
-    body = {"model_url": "https://models.example/m.onnx", "jobs": [{"compute_unit": "cpu.onnx", **more}]}
+    body = {"model_url": model, "jobs": [{"compute_unit": "cpu.onnx", **more}]}
     return str(client.post("/campaigns", json=body).raise_for_status().json()["jobs"][0]["job_id"])
 
 
@@ -123,3 +126,58 @@ def test_a_worker_cannot_report_for_another(client: httpx.Client, honest: Device
     honest.say(result(name, worker_id=honest.worker_id))
     eventually(lambda: job(client, name) == ("complete", 1, honest.worker_id), "the true result counts")
     assert buried(client) == before + 1
+
+
+@contextmanager
+def standing_still(orchestrator: Orchestrator) -> Iterator[None]:
+    orchestrator.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        orchestrator.process.send_signal(signal.SIGCONT)
+
+
+def test_what_waits_while_its_worker_enrols_again_counts(client: httpx.Client, orchestrator: Orchestrator, tmp_path: Path) -> None:
+    """A result in the spool of a worker that was killed, and a hand-back in the queue of one that was stopped."""
+    before = buried(client)
+    model = tiny_job(tmp_path).workload.model.source
+    with fleet_at(orchestrator.environment["FLEETMARK_REDIS_URL"], tmp_path) as fleet:
+
+        def start() -> Worker:
+            return fleet.start(FLEETMARK_HOST=orchestrator.url, FLEETMARK_TOKEN="a-token")
+
+        worker = start()
+        worker_id = fleet.registered(worker)
+        first, second = (submitted(client, model, num_inference_runs=20, runs_per_job=repeats) for repeats in (2, 50))
+        eventually(lambda: job(client, first) == ("running", 1, worker_id), "it runs")
+        with standing_still(orchestrator):
+            eventually(worker.spooled, "its result is on its disk")
+            worker.process.kill()
+            worker.wait()
+            worker = start()
+        eventually(lambda: job(client, first) == ("complete", 1, worker_id), "its result is recorded")
+        eventually(lambda: job(client, second) == ("running", 1, worker_id), "the next one runs")
+        with standing_still(orchestrator):
+            assert worker.end() == 0
+            assert fleet.redis.llen(RESULTS_QUEUE) > 0
+            worker = start()
+        eventually(lambda: job(client, second)[1] == 2, "it is handed back")
+        timeline = client.get(f"/jobs/{second}").json()["job"]["timeline"]
+        assert "handed_back" in [event["kind"] for event in timeline], timeline
+        client.post(f"/jobs/{second}/cancel").raise_for_status()
+        eventually(lambda: worker.spooled() == [], "everything is answered")
+        assert worker.end() == 0
+    assert buried(client) == before
+
+
+def test_a_worker_token_opens_no_device_but_its_own(client: httpx.Client, orchestrator: Orchestrator) -> None:
+    made = [client.post("/tokens", json={"name": name, "role": "worker"}).raise_for_status().json() for name in ("pi", "mallory")]
+    mine, other = ({"Authorization": f"Bearer {token['secret']}"} for token in made)
+    device = {"device_name": "pi", "capabilities": ["cpu.onnx"], "device_info": {"UDID": "pi-5"}, "incarnation": "first"}
+    told = client.post("/register", json=device, headers=mine).raise_for_status().json()
+    refused = client.post("/register", json=device | {"incarnation": "", "device_name": "mine now"}, headers=other)
+    assert (refused.status_code, refused.json()["error"]) == (403, "Forbidden")
+    assert client.get(f"/workers/{told['worker_id']}").json()["device_name"] == "pi"
+    with redis.Redis.from_url(told["broker_url"]) as broker:
+        assert broker.ping(), "its login is still good"
+    assert client.post("/register", json=device, headers=mine).raise_for_status().json()["report_key"] == told["report_key"]
