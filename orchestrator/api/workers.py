@@ -14,12 +14,14 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.health import WorkerHealth, worker_health
 from orchestrator.api.ids import WorkerId
+from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.dispatching import top_up
-from orchestrator.operations.enrolment import broker_for, remove
+from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
+from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from shared.workloads import Strict
 
@@ -34,6 +36,7 @@ class Registered(BaseModel):
     status: str = Field(examples=["registered"])
     action: Literal["created", "reconnected"]
     broker_url: str
+    report_key: str | None = Field(description="what its reports have to be signed with, where workers have logins of their own")
 
 
 class Quarantine(BaseModel):
@@ -101,7 +104,10 @@ EXAMPLE = {
 
 
 @router.post(
-    "/register", response_model=Registered, responses=documented(400, 409, 413, 422), openapi_extra=described(Registration, example=EXAMPLE)
+    "/register",
+    response_model=Registered,
+    responses=documented(400, 403, 409, 413, 422),
+    openapi_extra=described(Registration, example=EXAMPLE),
 )
 def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     """Enter a device. The same UDID is the same worker; another living process with that UDID is a conflict."""
@@ -109,13 +115,23 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     changes: dict[str, Any] = {"capabilities": _resolved(registration.capabilities)}
     if not registration.ip_address and request.client is not None:
         changes["ip_address"] = request.client.host
+    token_id = _token_of_worker(request)
+    require_its_token(ctx, registration.device_info.UDID, token_id)
     worker_id, action = ctx.registry.register(registration.model_copy(update=changes))
     try:
         top_up(ctx)  # work may have waited for this one
     except Unavailable as error:
         log.warning("%s is registered; its work is sent when the database is back: %s", worker_id, error.detail)
+    key = report_key_for(ctx, worker_id, token_id)
     broker = broker_for(ctx, worker_id, changes["capabilities"])
-    return JSONResponse({"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker})
+    told = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
+    return JSONResponse(told)
+
+
+def _token_of_worker(request: Request) -> str | None:
+    """The token of a caller who is no more than a worker."""
+    caller = caller_of(request.scope)
+    return caller.token_id if caller is not None and caller.role is Role.WORKER else None
 
 
 def _resolved(names: list[str]) -> list[str]:

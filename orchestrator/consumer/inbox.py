@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 
@@ -18,6 +18,7 @@ from shared.capabilities import RESULTS_QUEUE
 from shared.ids import new_incarnation
 from shared.protocol import keys
 from shared.protocol.outage import answering, once_more
+from shared.protocol.signatures import HEADER
 
 CONSUMERS = keys.PREFIX + "consumers"  # sorted set: consumer by the time of its last take, ms
 DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
@@ -46,6 +47,17 @@ return taken
 """
 
 
+class Taken(NamedTuple):
+    """A message: what its sender signed, and the signature, `""` where there is none."""
+
+    body: bytes
+    mac: str
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
 class Inbox:
     """Takes batches of the results queue. One a consumer; not for several threads."""
 
@@ -62,15 +74,15 @@ class Inbox:
         )
         self._take = self._redis.register_script(_TAKE)
 
-    def take(self, limit: int) -> list[str]:
-        """Up to `limit` message bodies, oldest first. They stay this consumer's, and are given again, until `done`.
+    def take(self, limit: int) -> list[Taken]:
+        """Up to `limit` messages, oldest first. They stay this consumer's, and are given again, until `done`.
 
         Raises:
             Unavailable: Redis does not answer.
         """
         with _answering():
             taken = cast("list[str]", self._take(keys=[RESULTS_QUEUE, CONSUMERS], args=[self._name, limit, DEAD_AFTER_MS, self._prefix]))
-        return [_body(message) for message in taken]
+        return [_opened(message) for message in taken]
 
     def wait(self, seconds: float) -> None:
         """Until there is a message, or the time is over.
@@ -103,15 +115,16 @@ class Inbox:
             self._redis.close()
 
 
-def _body(message: str) -> str:
-    """The text of a message in kombu's envelope; of anything else, the whole."""
+def _opened(message: str) -> Taken:
+    """A message in kombu's envelope; of anything else, the whole."""
     try:
         envelope = json.loads(message)
         body = str(envelope["body"])
         encoded = envelope["properties"].get("body_encoding") == "base64"
-        return base64.b64decode(body).decode("utf-8", "replace") if encoded else body
+        mac = str((envelope.get("headers") or {}).get(HEADER, ""))
+        return Taken(base64.b64decode(body) if encoded else body.encode(errors="replace"), mac)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return message
+        return Taken(message.encode(errors="replace"), "")
 
 
 def _answering() -> AbstractContextManager[None]:

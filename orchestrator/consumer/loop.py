@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.consumer.inbox import Inbox
+from orchestrator.operations.authors import Said, doubts
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from shared.errors import IllegalTransition, Unavailable
@@ -53,17 +54,34 @@ class ResultsConsumer:
         if not messages:
             self._inbox.wait(IDLE_S)
             return
-        reports = [report for text in messages if (report := self._read(text)) is not None]
-        while reports and not stop.is_set():
+        said = [Said(report, *message) for message in messages if (report := self._read(message.text)) is not None]
+        reports: list[Report] = []
+        steps: list[Callable[[], None]] = [lambda: reports.extend(self._believed(said)), lambda: self._record(reports)]
+        if all(self._patiently(stop, len(said), step) for step in steps):
+            self._inbox.done()
+
+    def _patiently(self, stop: threading.Event, count: int, step: Callable[[], None]) -> bool:
+        """Take a step, however long the database or Redis is away; false when asked to stop first."""
+        while not stop.is_set():
             try:
-                self._record(reports)
+                step()
             except Unavailable as error:
-                log.warning("%d reports wait: %s", len(reports), error.detail)
+                log.warning("%d reports wait: %s", count, error.detail)
                 stop.wait(BACKOFF_S)
             else:
-                reports = []
-        if not reports:
-            self._inbox.done()
+                return True
+        return False
+
+    def _believed(self, said: Sequence[Said]) -> list[Report]:
+        """The reports that were written by the workers they name; the others are buried."""
+        believed = []
+        for one, doubt in zip(said, doubts(self._ctx, said), strict=True):
+            if doubt:
+                log.warning("a report goes to the dead letters: it %s", doubt)
+                self._ctx.registry.letters.bury(one.report.model_dump_json(), doubt)
+            else:
+                believed.append(one.report)
+        return believed
 
     def _read(self, text: str) -> Report | None:
         try:
@@ -78,7 +96,8 @@ class ResultsConsumer:
 
     def _record(self, reports: Sequence[Report]) -> None:
         try:
-            record(self._ctx, reports)
+            if reports:
+                record(self._ctx, reports)
         except (SQLAlchemyError, IllegalTransition) as error:
             if len(reports) == 1:
                 log.exception("a report that cannot be recorded goes to the dead letters")

@@ -1,4 +1,4 @@
-"""What a worker gets when it enrols, the broker's address with a login, and what becomes of it when it is removed."""
+"""What a worker gets when it enrols, the broker's address with a login and a key, and what becomes of it when it is removed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 from sqlmodel import Session
 
 from orchestrator.operations.context import Context
-from orchestrator.store import jobs
+from orchestrator.operations.tokens import is_valid
+from orchestrator.store import jobs, tokens, worker_keys
 from orchestrator.store.moves import Moves, lock_jobs
+from orchestrator.store.tables import WorkerKey
+from shared.errors import Forbidden
+from shared.ids import worker_id_of
 from shared.jobs import JobStatus
+from shared.protocol.signatures import new_key
 from shared.tls import without_files
 
 
@@ -29,8 +34,57 @@ def broker_for(ctx: Context, worker_id: str, capabilities: Sequence[str]) -> str
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
 
 
+def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
+    """Before a device is entered: the token is the one it has its key by. Otherwise any device could ask for any other's.
+
+    Args:
+        token_id: of a token with the role `worker`; None for an administrator, who may do anything.
+
+    Raises:
+        Forbidden: it enrolled with another token, which can still be used.
+    """
+    if ctx.settings.broker_logins and udid:
+        with ctx.store.read() as session:
+            _check_token(ctx, session, worker_keys.get(session, worker_id_of(udid)), token_id)
+
+
+def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | None:
+    """What this worker signs its reports with: the same each time it enrols, until it is removed; None where there are no logins.
+
+    A key that changed would part what lies in the results queue from its worker.
+
+    Args:
+        token_id: as above; the first one holds the key from then on.
+
+    Raises:
+        Forbidden: as above.
+        Unavailable: the database does not answer.
+    """
+
+    def write(session: Session) -> str:
+        key = worker_keys.get_or_add(session, worker_id, new_key())
+        _check_token(ctx, session, key, token_id)
+        if key.ended:
+            key.secret, key.ended, key.token_id = new_key(), False, None
+        key.token_id = token_id or key.token_id
+        return key.secret
+
+    return ctx.store.transact(write) if ctx.settings.broker_logins else None
+
+
+def _check_token(ctx: Context, session: Session, key: WorkerKey | None, token_id: str | None) -> None:
+    if key is None or key.ended or token_id is None or key.token_id in (None, token_id):
+        return
+    holder = tokens.get(session, key.token_id)
+    if holder.revoked_at is None and is_valid(holder.expires_at, ctx.clock.now()):
+        raise Forbidden(
+            f"{key.worker_id} enrolled with the token {holder.id} ({holder.name}), and only that one may speak for it: use it, "
+            "revoke it, or have an administrator remove the worker first (DELETE /api/workers/{id})"
+        )
+
+
 def remove(ctx: Context, worker_id: str) -> None:
-    """Take a worker out: its state is `gone`, its login ends, what it was running goes back with the next attempt.
+    """Take a worker out: its state is `gone`, its login and key end, what it was running goes back with the next attempt.
 
     Raises:
         NotFound: no worker has this id.
@@ -47,5 +101,6 @@ def remove(ctx: Context, worker_id: str) -> None:
                 moves.note(job, "handed_back", f"{worker_id} was removed", worker_id=worker_id)
                 moves.again(job, losses=job.losses)
         moves.flush()
+        worker_keys.end(session, [worker_id])
 
     ctx.store.transact(write)

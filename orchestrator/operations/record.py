@@ -17,6 +17,7 @@ from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline
 from orchestrator.operations.artifacts import drop_uploads, keep_artifacts, keep_log
+from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.setbacks import DIED, set_back
@@ -46,6 +47,7 @@ class Recorded:
     kept: list[Result] = field(default_factory=list)  # whose files are wanted
     dropped: list[Result] = field(default_factory=list)
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
+    refused: list[tuple[Report, str]] = field(default_factory=list)  # of attempts of other workers, and why
 
 
 def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
@@ -58,6 +60,9 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     unkept = _keep_files(ctx, outcome)
     ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[1:3] not in unkept)
+    for report, reason in outcome.refused:
+        log.warning("a report goes to the dead letters: %s", reason)
+        ctx.registry.letters.bury(report.model_dump_json(), reason)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
     try:
@@ -109,6 +114,8 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
             if isinstance(report, Result):
                 outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
                 outcome.dropped.append(report)
+        elif ctx.settings.broker_logins and (owner := other_speaker(session, moves, job, report)):
+            _of_another(moves, job, report, owner, outcome)
         elif isinstance(report, Started):
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
@@ -123,6 +130,17 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     insert_many(session, ResultRow, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome
+
+
+def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcome: Recorded) -> None:
+    """Refused; but a result of a job that has ended is answered, so that a device which ran it in good faith lets go of it."""
+    if isinstance(report, Result) and JobStatus(job.status) in TERMINAL:
+        outcome.ended_jobs.append(job.id)
+        moves.note(job, "unwanted", f"{report.status}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)
+        outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
+        return
+    what = f"{report.worker_id} sent a {report.kind} of attempt {report.attempt} of {report.job_id}"
+    outcome.refused.append((report, f"{what}, which is an attempt of {owner}"))
 
 
 def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
-from orchestrator.store import campaigns, jobs
+from orchestrator.store import campaigns, jobs, worker_keys
 from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
 
 
@@ -32,5 +32,6 @@ def reset(ctx: Context) -> Cleared:
     messages = ctx.queue.purge({*LABELS, *private, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE})
     if ctx.settings.broker_logins:
         ctx.registry.logins.take_away(worker.id for worker in workers)
+        ctx.store.transact(lambda session: worker_keys.end(session, [worker.id for worker in workers]))
     ctx.registry.clear()
     return Cleared(len(workers), *gone, messages)

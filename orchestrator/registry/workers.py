@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from typing import Any, cast
 
 from orchestrator.registry.faults import Faults
@@ -169,6 +170,15 @@ class Registry:
             batch = [str(name) for name in self.redis.scan_iter(match=f"{keys.PREFIX}*", count=1000)]
             for start in range(0, len(batch), 1000):
                 self.redis.unlink(*batch[start : start + 1000])
+
+    def entered(self, worker_ids: Collection[str]) -> set[str]:
+        """Those of them that have registered, also those that have left since."""
+        names = sorted(worker_ids)
+        if not names:
+            return set()
+        with self._link.answering():
+            found = self.redis.hmget(keys.WORKERS, names)
+        return {name for name, registration in zip(names, found, strict=True) if registration is not None}
 
     def close(self) -> None:
         self.redis.close()

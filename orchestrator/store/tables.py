@@ -215,3 +215,14 @@ class Token(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     revoked_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     last_used_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))  # to the hour
+
+
+class WorkerKey(SQLModel, table=True):
+    """What a worker with a broker login of its own signs its reports with (see `shared.protocol.signatures`)."""
+
+    __tablename__: ClassVar[str] = "worker_keys"
+
+    worker_id: str = Field(sa_column=Column(String(80), primary_key=True))
+    secret: str = Field(sa_column=Column(String(64), nullable=False))  # not its hash: whoever checks a signature has to make it
+    ended: bool = False  # the worker was removed: when it enrols again it gets another
+    token_id: str | None = Field(default=None, sa_column=Column(String(40)))  # the token with the role `worker` that it was given to

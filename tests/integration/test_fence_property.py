@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -87,10 +88,12 @@ class Fleet(RuleBasedStateMachine):
 
     # What ought to happen
 
-    @initialize(which=st.integers(0, 99), faults=st.sets(st.sampled_from(FAULTS), min_size=1, max_size=5))
-    def begin(self, which: int, faults: set[str]) -> None:
+    @initialize(which=st.integers(0, 99), faults=st.sets(st.sampled_from(FAULTS), min_size=1, max_size=5), logins=st.booleans())
+    def begin(self, which: int, faults: set[str], logins: bool) -> None:
         """Each run has its own few kinds of faults: a little of everything hides what a lot of one would show."""
         self.faults = sorted(faults)
+        # With logins an attempt is its worker's alone: that must lose nothing, either.
+        self.ctx = replace(self.ctx, settings=self.ctx.settings.model_copy(update={"broker_logins": logins}))
         for turn in range(3):
             self._submit(which + turn, turn > 0)
             self._work(turn, False)
@@ -154,7 +157,7 @@ class Fleet(RuleBasedStateMachine):
                 device.resend()
 
     def _consume(self, which: int, coin: bool) -> None:
-        reports = [REPORT.validate_json(text) for text in self.inbox.take(50 if coin else 1 + which % 3)]
+        reports = [REPORT.validate_json(message.body) for message in self.inbox.take(50 if coin else 1 + which % 3)]
         if reports:
             record(self.ctx, reports)
         self.inbox.done()
@@ -236,7 +239,7 @@ class Fleet(RuleBasedStateMachine):
 
     def _consumer_dies(self, which: int, coin: bool) -> None:
         """Before or after its transaction; what it had taken goes back into the queue after a while."""
-        reports = [REPORT.validate_json(text) for text in self.inbox.take(1 + which % 3)]
+        reports = [REPORT.validate_json(message.body) for message in self.inbox.take(1 + which % 3)]
         if reports and coin:
             record(self.ctx, reports)
         self.inbox = Inbox(self.ctx.settings.redis_url)

@@ -154,6 +154,7 @@ def test_every_way_to_redis_calls_it_away_and_works_again_by_itself(place: Place
         stack.callback(broker.close)
         outbox = Outbox(
             app=make_celery_app(place.server.url),
+            login=Login(place.server.url, None),
             worker_id="worker-a",
             broker=broker,
             spool=Spool(tmp_path),

@@ -211,7 +211,7 @@ class Agent:
             self._renamed = True
             self._stop.set()
         elif self._serving is not None:
-            self._serving.login.renew(registered.broker_url)
+            self._serving.login.renew(registered.broker_url, registered.report_key)
             self._serving.outbox.hurry()
 
     def _contested(self, error: IdentityInUse) -> None:

@@ -1,4 +1,4 @@
-"""The worker's login at the broker, which enrolling again may change under whoever uses it."""
+"""The worker's login at the broker and its key, which enrolling again may change under whoever uses them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from shared.tls import broker_trusting
 class Login(CredentialProvider):
     """redis-py, and kombu through it, ask this for user and password at each new connection."""
 
-    def __init__(self, broker_url: str, ca_file: Path | None) -> None:
+    report_key: str | None  # what reports are signed with; None where the orchestrator gives out no logins
+
+    def __init__(self, broker_url: str, ca_file: Path | None, report_key: str | None = None) -> None:
         parts = urlsplit(broker_url)
         # Without the secret: whoever shows its settings shows an address.
         self.address = broker_trusting(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), ca_file)
-        self.renew(broker_url)
+        self.renew(broker_url, report_key)
 
-    def renew(self, broker_url: str) -> None:
-        """Use the user and password of this address from now on; those who are connected stay so."""
+    def renew(self, broker_url: str, report_key: str | None = None) -> None:
+        """Use the user and password of this address, and this key, from now on; those who are connected stay so."""
+        self.report_key = report_key
         parts = urlsplit(broker_url)
         user, password = unquote(parts.username or "default"), unquote(parts.password or "")
         self._credentials = (user, password)  # a Redis that asks for no password takes any for its default user

@@ -16,7 +16,9 @@ from shared.celery_app import results_queue
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import Artifact, AttemptLog, HandBack, Result, Started
+from shared.protocol.signatures import HEADER, sign
 from worker.agent.broker import Broker
+from worker.agent.login import Login
 from worker.agent.uploads import Refused, Unwanted, Uploads
 from worker.job_log import Journals
 from worker.reports import log_message
@@ -37,6 +39,7 @@ class Outbox:
         self,
         *,
         app: Celery,
+        login: Login,
         worker_id: str,
         broker: Broker,
         spool: Spool,
@@ -45,7 +48,7 @@ class Outbox:
         clock: Clock,
         poll_s: float = POLL_S,
     ) -> None:
-        self._app, self._worker_id, self._broker = app, worker_id, broker
+        self._app, self._login, self._worker_id, self._broker = app, login, worker_id, broker
         self._spool, self._journals = spool, journals
         self._uploads, self._clock, self._poll_s = uploads, clock, poll_s
         self._wake = Event()
@@ -92,11 +95,14 @@ class Outbox:
         return artifact.model_copy(update={"inline": base64.b64encode(data).decode()})
 
     def _publish(self, body: str) -> None:
+        """Signed with the key of this moment: what lay in the spool may be older than that."""
         queue = results_queue()
+        key = self._login.report_key
         try:
             with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
                 producer.publish(
                     body,
+                    headers={HEADER: sign(key, body.encode())} if key else None,
                     exchange="",
                     routing_key=queue.routing_key,
                     declare=[queue],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +25,7 @@ class Registered:
     worker_id: str
     action: str  # created | reconnected
     broker_url: str
+    report_key: str | None = field(default=None, repr=False)
 
 
 def register_by_http(
@@ -60,7 +61,7 @@ def register_by_http(
                 f"{host} registered this worker but named no broker: give the token that has the worker role, or --redis-url"
             )
         broker_url = with_login(redis_url, told) if redis_url else reachable_broker(told, host)
-        return Registered(body["worker_id"], body.get("action", ""), broker_url)
+        return Registered(body["worker_id"], body.get("action", ""), broker_url, body.get("report_key"))
     detail = _detail(answer)
     if answer.status_code == httpx.codes.CONFLICT:
         raise IdentityInUse(detail)

@@ -69,7 +69,7 @@ class Serving:
         self.worker_id = registered.worker_id
         self.activity = Activity()
         self._supervisor, self._clock = supervisor, clock
-        self.login = Login(registered.broker_url, settings.ca_file)
+        self.login = Login(registered.broker_url, settings.ca_file, registered.report_key)
         self._broker = Broker(self.login, registration.incarnation, settings.heartbeat_timeout_s, self.worker_id)
         token = settings.token.get_secret_value() if settings.token else None
         uploads = Uploads(settings.host, token, settings.ca_file) if settings.host else None
@@ -88,6 +88,7 @@ class Serving:
         )
         self.outbox = Outbox(
             app=self._consumer.app,
+            login=self.login,
             worker_id=self.worker_id,
             broker=self._broker,
             spool=spool,

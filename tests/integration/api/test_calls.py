@@ -69,6 +69,7 @@ def test_a_device_registers_and_reconnects_by_its_udid(api: httpx.Client, ctx: C
         "status": "registered",
         "action": "created",
         "broker_url": ctx.settings.redis_url,
+        "report_key": None,
     }
     again = post(api, "/api/register", DEVICE | {"device_name": "renamed"}).json()
     assert (again["worker_id"], again["action"]) == (first.json()["worker_id"], "reconnected")

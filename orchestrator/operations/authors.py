@@ -1,0 +1,69 @@
+"""Who may say what of an attempt, where workers have logins of their own: its worker alone, in its own name, signed.
+
+A worker that was entered before it could be given a key (by an earlier version, or while logins were off) is believed until it enrols
+again: what it had said must not be lost. Nobody but this orchestrator can enter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from orchestrator.operations.context import Context
+from orchestrator.store import jobs, worker_keys
+from orchestrator.store.moves import LockedJob, Moves
+from shared.capabilities import LABELS, worker_queue
+from shared.jobs import JobStatus
+from shared.protocol.messages import JobMessage, Report
+from shared.protocol.signatures import is_signed
+
+
+@dataclass(frozen=True)
+class Said:
+    """A report as it came in: what it says, its bytes, and the signature beside them or `""`."""
+
+    report: Report
+    body: bytes
+    mac: str
+
+
+def doubts(ctx: Context, said: Sequence[Said]) -> list[str]:
+    """For each, why it is not believed to be of the worker that it names; empty where it is.
+
+    Raises:
+        Unavailable: the database or Redis does not answer.
+    """
+    if not ctx.settings.broker_logins:
+        return [""] * len(said)
+    names = {one.report.worker_id for one in said}
+    with ctx.store.read() as session:
+        secrets = worker_keys.secrets_of(session, names)
+    entered = ctx.registry.entered(names - secrets.keys())
+    return [_doubt(one, secrets.get(one.report.worker_id), one.report.worker_id in entered) for one in said]
+
+
+def _doubt(said: Said, secret: str | None, entered: bool) -> str:
+    name = said.report.worker_id
+    if secret is None:
+        return "" if entered else f"says it is of {name}, and no worker of that name has enrolled here"
+    if not said.mac:
+        return f"says it is of {name} and is not signed: forged, or that worker is of an earlier version; upgrade it"
+    return "" if is_signed(secret, said.body, said.mac) else f"says it is of {name} and is not signed with that worker's key"
+
+
+def other_speaker(session: Session, moves: Moves, job: LockedJob, report: JobMessage) -> str:
+    """Whose this attempt is, if another's than the reporter's; empty also where nobody is known to have it.
+
+    A start may have been lost with Redis, so an attempt without one is no forgery.
+    """
+    if report.attempt == job.attempt and job.status == JobStatus.RUNNING:
+        owners = {job.worker_id}
+    elif report.attempt == job.attempt and job.status == JobStatus.PENDING:
+        private = job.queue is not None and job.queue not in LABELS
+        owners = {job.queue.removeprefix(worker_queue(""))} if private and job.queue is not None else set()
+    else:
+        history = [*jobs.history(session, job.id), *moves.notes(job)]
+        owners = {event.worker_id for event in history if event.kind == "started" and event.attempt == report.attempt}
+    return "" if not owners or report.worker_id in owners else " or ".join(sorted(filter(None, owners)))
