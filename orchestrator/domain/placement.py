@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.capabilities import resolve, worker_queue
@@ -23,6 +24,27 @@ class KnownWorker:
     labels: Mapping[str, str] = field(default_factory=dict)
     memory_mb: float = 0
     gpu_memory_mb: float = 0
+
+
+class Fleet:
+    """Some workers, found by what a job asks for: a campaign for every device asks once for each of them."""
+
+    def __init__(self, workers: Iterable[KnownWorker] = ()) -> None:
+        self._workers = tuple(workers)
+        self._servers = Counter(capability for worker in self._workers for capability in set(worker.capabilities))
+        self._named: dict[str, list[KnownWorker]] = defaultdict(list)
+        for worker in self._workers:
+            for name in {worker.id, worker.device_name}:
+                self._named[name].append(worker)
+
+    def able(self, capabilities: Sequence[str], device: str | None, requires: Requirements) -> list[KnownWorker]:
+        """Those that could run a job with one of these capabilities."""
+        asked = self._workers if device is None else self._named.get(device, ())
+        return [worker for worker in asked if could_ever_run(worker, capabilities, device, requires)]
+
+    def servers(self, capability: str) -> int:
+        """How many take from the queue of this capability."""
+        return self._servers[capability]
 
 
 @dataclass(frozen=True)
@@ -53,9 +75,9 @@ def choose(
     compute_unit: str,
     device: str | None,
     requires: Requirements,
-    living: Sequence[KnownWorker],
+    living: Fleet,
     waiting: Mapping[str, int],
-    quarantined: Sequence[KnownWorker] = (),
+    quarantined: Fleet | None = None,
 ) -> tuple[Place | None, str]:
     """The queue with the least waiting work per worker, or why there is none.
 
@@ -68,16 +90,15 @@ def choose(
         The place and `""`, or None and what the job waits for.
     """
     capabilities = resolve(compute_unit)
-    able = [worker for worker in living if could_ever_run(worker, capabilities, device, requires)]
     if device is not None or not requires.is_empty():
+        able = living.able(capabilities, device, requires)
         if not able:
             return None, _waits_for(capabilities, device, requires, quarantined)
         best = min(able, key=lambda worker: (waiting.get(worker_queue(worker.id), 0), worker.id))
         return Place(worker_queue(best.id), next(c for c in capabilities if c in best.capabilities)), ""
     load: list[tuple[float, int, str]] = []
     for order, capability in enumerate(capabilities):
-        servers = sum(capability in worker.capabilities for worker in living)
-        if servers:
+        if servers := living.servers(capability):
             load.append((waiting.get(capability, 0) / servers, order, capability))
     if not load:
         return None, _waits_for(capabilities, device, requires, quarantined)
@@ -85,13 +106,12 @@ def choose(
     return Place(chosen, chosen), ""
 
 
-def room(place: Place, living: Sequence[KnownWorker], waiting_as_urgent: int) -> int:
+def room(place: Place, living: Fleet, waiting_as_urgent: int) -> int:
     """How many more jobs the queue may hold, given those in it that are at least as urgent.
 
     Less urgent ones do not count: a gate need not wait for a week's campaign to drain.
     """
-    servers = sum(place.capability in worker.capabilities for worker in living)
-    limit = window(servers) if place.queue == place.capability else PRIVATE_WINDOW
+    limit = window(living.servers(place.capability)) if place.queue == place.capability else PRIVATE_WINDOW
     return max(0, limit - waiting_as_urgent)
 
 
@@ -115,11 +135,11 @@ def share(candidates: Sequence[tuple[int, Sequence[str]]], seats: int) -> list[s
     return taken
 
 
-def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements, quarantined: Sequence[KnownWorker]) -> str:
+def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements, quarantined: Fleet | None) -> str:
     *first, last = capabilities
     names = f"{', '.join(first)} or {last}" if first else last
     who = f" on {device}" if device else ""
     what = "" if requires.is_empty() else f" and {requires.model_dump(exclude_defaults=True)}"
-    resting = [worker.device_name for worker in quarantined if could_ever_run(worker, capabilities, device, requires)]
+    resting = [worker.device_name for worker in (quarantined or Fleet()).able(capabilities, device, requires)]
     but = f" ({', '.join(resting)} in quarantine)" if resting else ""
     return f"waiting for a worker with {names}{who}{what}{but}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.domain.placement import KnownWorker, could_ever_run
+from orchestrator.domain.placement import Fleet, KnownWorker, could_ever_run
 from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
@@ -88,10 +88,11 @@ def plan_recipe(recipe: Recipe, models: Mapping[str, ModelRef], workers: Sequenc
 def unmeetable(jobs: Iterable[PlannedJob], workers: Sequence[KnownWorker]) -> list[str]:
     """A warning for each requirement that no registered worker could ever meet: the device may still join."""
     warnings: list[str] = []
+    fleet = Fleet(workers)
     for unit, device, requires in dict.fromkeys((job.compute_unit, job.device, job.requires.model_dump_json()) for job in jobs):
         wanted = Requirements.model_validate_json(requires)
         capabilities = resolve(unit)
-        if not any(could_ever_run(worker, capabilities, device, wanted) for worker in workers):
+        if not fleet.able(capabilities, device, wanted):
             who = f" named {device}" if device else ""
             what = "" if wanted.is_empty() else f" that meets {wanted.model_dump(exclude_defaults=True)}"
             warnings.append(f"no registered worker{who} has {' or '.join(capabilities)}{what} yet; the job waits for one")

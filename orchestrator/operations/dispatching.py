@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import Session
 
 from orchestrator.dispatch.base import Dispatch
-from orchestrator.domain.placement import KnownWorker, Place, choose, room, share
+from orchestrator.domain.placement import Fleet, Place, choose, room, share
 from orchestrator.operations.context import Context
 from orchestrator.store import jobs
 from orchestrator.store.jobs import Waiting
@@ -33,8 +33,8 @@ def top_up(ctx: Context) -> int:
         Unavailable: Redis or the database does not answer.
     """
     living = ctx.registry.living()
-    able = [worker.known() for worker in living if worker.quarantine is None]
-    quarantined = [worker.known() for worker in living if worker.quarantine is not None]
+    able = Fleet(worker.known() for worker in living if worker.quarantine is None)
+    quarantined = Fleet(worker.known() for worker in living if worker.quarantine is not None)
     batch = ctx.store.transact(lambda session: _take(session, ctx, able, quarantined))
     if batch:
         ctx.queue.publish(batch)
@@ -65,12 +65,16 @@ def _is_sent(job: LockedJob, attempt: int) -> bool:
     return job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempt
 
 
-def _take(session: Session, ctx: Context, living: Sequence[KnownWorker], quarantined: Sequence[KnownWorker]) -> list[Dispatch]:
+def _take(session: Session, ctx: Context, living: Fleet, quarantined: Fleet) -> list[Dispatch]:
     now = ctx.clock.now()
     waiting = jobs.waiting(session)
     depth: dict[str, int] = defaultdict(int)
+    in_queue: dict[str, list[Waiting]] = defaultdict(list)
+    of_campaign: Counter[str] = Counter()
     for item in waiting:
         depth[item.queue] += item.jobs
+        in_queue[item.queue].append(item)
+        of_campaign[item.campaign_id] += item.jobs
     groups: dict[tuple[int, Place], list[tuple[Lane, int]]] = defaultdict(list)
     reasons: dict[int, str] = {}
     for lane, running in _open_lanes(session, now):
@@ -81,12 +85,13 @@ def _take(session: Session, ctx: Context, living: Sequence[KnownWorker], quarant
             groups[lane.priority, place].append((lane, running))
     jobs.set_waiting(session, reasons)
     sent: list[tuple[Job, str, str]] = []
+    sent_to: Counter[str] = Counter()
     for (priority, place), lanes in sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1].queue)):
-        urgent = sum(item.jobs for item in waiting if item.queue == place.queue and item.priority >= priority)
-        urgent += sum(1 for job, queue, _ in sent if queue == place.queue)
-        seats = room(place, living, urgent)
-        if seats:
-            sent += [(job, place.queue, place.capability) for job in _fairly(session, ctx, lanes, waiting, seats)]
+        urgent = sum(item.jobs for item in in_queue[place.queue] if item.priority >= priority) + sent_to[place.queue]
+        if seats := room(place, living, urgent):
+            chosen = _fairly(session, ctx, lanes, of_campaign, seats)
+            sent += [(job, place.queue, place.capability) for job in chosen]
+            sent_to[place.queue] += len(chosen)
     jobs.mark_dispatched(session, sent, now)
     return [_dispatch(job, queue, capability) for job, queue, capability in sent]
 
@@ -101,13 +106,17 @@ def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
         last = page[-1][0]
 
 
-def _fairly(session: Session, ctx: Context, lanes: Sequence[tuple[Lane, int]], waiting: Sequence[Waiting], seats: int) -> list[Job]:
-    """The next jobs of these lanes, dealt so that campaigns have as much in flight as each other."""
+def _fairly(session: Session, ctx: Context, lanes: Sequence[tuple[Lane, int]], waiting: Mapping[str, int], seats: int) -> list[Job]:
+    """The next jobs of these lanes, dealt so that campaigns have as much in flight as each other.
+
+    Args:
+        waiting: dispatched and unclaimed jobs of each campaign.
+    """
     by_campaign: dict[str, list[Job]] = {}
     flying: dict[str, int] = {}
     for lane, running in lanes:
         assert lane.id is not None
-        flying[lane.campaign_id] = running + sum(item.jobs for item in waiting if item.campaign_id == lane.campaign_id)
+        flying[lane.campaign_id] = running + waiting.get(lane.campaign_id, 0)
         by_campaign.setdefault(lane.campaign_id, []).extend(jobs.next_in_lane(session, lane.id, ctx.clock.now(), seats))
     found = {job.id: job for listed in by_campaign.values() for job in listed}
     candidates = [(flying[campaign_id], [job.id for job in listed]) for campaign_id, listed in by_campaign.items()]

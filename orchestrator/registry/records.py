@@ -114,5 +114,5 @@ def _metrics(text: str) -> dict[str, Any]:
 
 
 def _check_answerable(value: dict[str, Any]) -> None:
-    """Raises ValueError for what no answer of the API can hold: NaN, and numbers of thousands of digits."""
-    json.dumps(value, allow_nan=False)
+    """Raises ValueError for what no answer of the API can hold: NaN, numbers of thousands of digits, half a surrogate pair."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()

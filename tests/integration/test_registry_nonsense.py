@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
+from fastapi.responses import JSONResponse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -32,13 +34,15 @@ def _others_are_seen(ctx: Context, steady: str) -> None:
     assert steady in {worker.id for worker in found}
     for worker in found:
         worker.known()
-        json.dumps([worker.metrics, worker.registration.device_info.model_dump(mode="json")], allow_nan=False)
+        JSONResponse([asdict(worker) | {"registration": worker.registration.model_dump(mode="json")}])
 
 
 @FEW
 @given(field=st.sampled_from(FIELDS), word=WORDS)
 @example(field="held", word=b'[["job", 1e999]]')
 @example(field="last_seen", word=b"1e999")
+@example(field="metrics", word=b'{"load": "\\ud800"}')
+@example(field="metrics", word=b'{"\\ud800": 1}')
 def test_no_state_of_a_worker_hides_another(ctx: Context, register: Register, field: str, word: bytes) -> None:
     steady, odd = register("steady"), register("odd")
     ctx.registry.redis.hset(keys.worker(odd), field, word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.placement import PRIVATE_WINDOW, KnownWorker, Place, choose, room, share
+from orchestrator.domain.placement import PRIVATE_WINDOW, Fleet, KnownWorker, Place, choose, room, share
 from shared.recipes import Requirements
 
 ANY = Requirements()
@@ -15,17 +15,17 @@ ROCM_TOO = KnownWorker("worker-c", "c", ("gpu.rocm.onnx",))
 
 
 def test_a_capability_is_its_own_queue() -> None:
-    assert choose("cpu.onnx", None, ANY, [ROCM], {}) == (Place("cpu.onnx", "cpu.onnx"), "")
+    assert choose("cpu.onnx", None, ANY, Fleet([ROCM]), {}) == (Place("cpu.onnx", "cpu.onnx"), "")
 
 
 def test_a_label_goes_where_the_least_work_waits_per_worker() -> None:
     waiting = {"gpu.cuda.onnx": 3, "gpu.rocm.onnx": 4}
-    place, _ = choose("GPU (ONNX)", None, ANY, [CUDA, ROCM, ROCM_TOO], waiting)
+    place, _ = choose("GPU (ONNX)", None, ANY, Fleet([CUDA, ROCM, ROCM_TOO]), waiting)
     assert place == Place("gpu.rocm.onnx", "gpu.rocm.onnx"), "4 for two workers is less than 3 for one"
 
 
 def test_with_nobody_alive_the_job_waits_and_says_for_what() -> None:
-    assert choose("GPU (ONNX)", None, ANY, [], {}) == (
+    assert choose("GPU (ONNX)", None, ANY, Fleet([]), {}) == (
         None,
         "waiting for a worker with gpu.cuda.onnx, gpu.rocm.onnx or gpu.directml.onnx",
     )
@@ -33,23 +33,23 @@ def test_with_nobody_alive_the_job_waits_and_says_for_what() -> None:
 
 def test_requirements_choose_a_device_and_its_private_queue() -> None:
     big = Requirements(min_gpu_memory_mb=40_000)
-    assert choose("GPU (ONNX)", None, big, [CUDA, ROCM], {}) == (Place("worker.worker-a", "gpu.cuda.onnx"), "")
-    place, reason = choose("GPU (ONNX)", None, big, [ROCM], {})
+    assert choose("GPU (ONNX)", None, big, Fleet([CUDA, ROCM]), {}) == (Place("worker.worker-a", "gpu.cuda.onnx"), "")
+    place, reason = choose("GPU (ONNX)", None, big, Fleet([ROCM]), {})
     assert place is None
     assert "'min_gpu_memory_mb': 40000" in reason
 
 
 def test_a_device_is_named_by_its_id_or_its_name() -> None:
-    assert choose("cpu.onnx", "b", ANY, [CUDA, ROCM], {})[0] == Place("worker.worker-b", "cpu.onnx")
-    assert choose("cpu.onnx", "worker-b", ANY, [CUDA, ROCM], {})[0] == Place("worker.worker-b", "cpu.onnx")
+    assert choose("cpu.onnx", "b", ANY, Fleet([CUDA, ROCM]), {})[0] == Place("worker.worker-b", "cpu.onnx")
+    assert choose("cpu.onnx", "worker-b", ANY, Fleet([CUDA, ROCM]), {})[0] == Place("worker.worker-b", "cpu.onnx")
 
 
 def test_the_window_grows_with_the_workers_and_a_private_one_is_small() -> None:
     place = Place("gpu.rocm.onnx", "gpu.rocm.onnx")
-    assert room(place, [ROCM], 0) == 68
-    assert room(place, [ROCM, ROCM_TOO], 70) == 2
-    assert room(place, [ROCM], 200) == 0
-    assert room(Place("worker.worker-b", "cpu.onnx"), [ROCM], 0) == PRIVATE_WINDOW
+    assert room(place, Fleet([ROCM]), 0) == 68
+    assert room(place, Fleet([ROCM, ROCM_TOO]), 70) == 2
+    assert room(place, Fleet([ROCM]), 200) == 0
+    assert room(Place("worker.worker-b", "cpu.onnx"), Fleet([ROCM]), 0) == PRIVATE_WINDOW
 
 
 @given(
