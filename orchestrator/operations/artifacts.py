@@ -6,7 +6,6 @@ A worker that got no answer sends its result again, so a crash between the row a
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import logging
@@ -89,7 +88,7 @@ def _checked(ctx: Context, report: JobMessage, name: str, artifact: Artifact, ta
     if artifact.inline is not None:
         try:
             content = base64.b64decode(artifact.inline, validate=True)
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             log.warning("%s is not base64; it is left out", what)
             return None
         if hashlib.sha256(content).hexdigest() == artifact.sha256:
@@ -126,7 +125,7 @@ def _add_log(path: Path, attempt: int, source: bytes | Path) -> None:
 def _attempt_of(line: bytes) -> int:
     try:
         found = json.loads(line).get("attempt")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return 0
     return found if isinstance(found, int) else 0
 

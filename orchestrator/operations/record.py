@@ -1,7 +1,7 @@
 """Record what workers report: a batch in one transaction. Work may run twice after a failure; a result is recorded once.
 
 A complete result of any attempt that was issued counts, if the job has not ended; a failure counts for the current
-attempt alone. Anything else is kept as an event and answered `unwanted`.
+attempt alone, and from nobody but the one who runs it. Anything else is kept as an event and answered `unwanted`.
 """
 
 from __future__ import annotations
@@ -65,11 +65,18 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         ctx.registry.letters.bury(report.model_dump_json(), reason)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
+    _fill_queues(ctx)
+    return outcome
+
+
+def _fill_queues(ctx: Context) -> None:
+    """Send what there is room for now. What goes wrong with it says nothing of the reports: they are recorded and answered."""
     try:
         top_up(ctx)
     except Unavailable as error:
         log.warning("recorded; the queues are filled again when Redis is back: %s", error.detail)
-    return outcome
+    except Exception:
+        log.exception("recorded; the queues could not be filled: the watch tries it again at its next sweep")
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[tuple[str, int]]:
@@ -176,6 +183,10 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         return UNWANTED
     if report.attempt > job.attempt or (report.status != "complete" and report.attempt < job.attempt):
         moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
+        return UNWANTED
+    if report.status != "complete" and job.status == JobStatus.RUNNING and job.incarnation != report.incarnation:
+        # Somebody took the claim over and runs it: what became of the one before says nothing of that.
+        moves.note(job, "unwanted", f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
         reason = set_back(session, moves, job, DIED, report.error, report.worker_id)
