@@ -167,3 +167,28 @@ def test_a_redis_full_of_results_is_emptied_by_recording_them(ctx: Context, subm
         client.config_set("maxmemory", 0)
     assert counters(ctx, campaign) == {"complete": 10}
     assert client.exists(*(keys.cancelled(name) for name in names)) == 10
+
+
+def test_a_report_that_the_database_will_never_take_is_no_outage(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    """As with a document larger than PostgreSQL's limit: an operational error, by its name, that no waiting mends."""
+    register()
+    campaign = submit(jobs=3).campaign
+    names = [job_id(campaign.id, number) for number in (1, 2, 3)]
+    refusal = [f"CREATE TRIGGER limits BEFORE INSERT ON results WHEN NEW.job_id = '{names[1]}' BEGIN SELECT json('{{'); END"]
+    if not ctx.store.is_sqlite:
+        code = "BEGIN RAISE EXCEPTION 'too large' USING ERRCODE = 'program_limit_exceeded'; END"
+        condition = f"BEFORE INSERT ON results FOR EACH ROW WHEN (NEW.job_id = '{names[1]}')"
+        refusal = [
+            f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {code} $$",
+            f"CREATE TRIGGER limits {condition} EXECUTE FUNCTION refuse()",
+        ]
+    with ctx.store.engine.begin() as connection:
+        for statement in refusal:
+            connection.exec_driver_sql(statement)
+    for name in names:
+        send(result(name).model_dump_json())
+    with consuming(ctx):
+        until(lambda: ctx.registry.letters.count() == 1 and not ctx.registry.redis.llen("results"))
+        until(lambda: len(answers(ctx)) == 2)
+    assert counters(ctx, campaign) == {"complete": 2, "pending": 1}
+    assert names[1] in ctx.registry.letters.newest(1)[0].message
