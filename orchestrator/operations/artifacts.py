@@ -1,6 +1,7 @@
 """Files that come with a result: raw samples and logs, put beside the campaign's reports before the worker is answered.
 
-A worker that got no answer sends its result again, so a crash between the row and its files loses neither.
+A worker that got no answer sends its result again, so a crash between the row and its files loses neither; how long it gets
+none for a file that does not come is in `awaited`.
 """
 
 from __future__ import annotations
