@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
-from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path
@@ -16,10 +14,11 @@ from orchestrator.api.bodies import RawBody
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import JobId
-from orchestrator.operations.artifacts import upload_path
+from orchestrator.operations.artifacts import is_lacking
 from orchestrator.operations.context import Context
-from orchestrator.store import jobs
-from shared.errors import BadRequest, Conflict, InvalidInput, TooLarge
+from orchestrator.operations.uploads import Upload
+from orchestrator.store import jobs, results
+from shared.errors import BadRequest, Conflict, TooLarge
 from shared.jobs import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/api", tags=["artifacts"])
@@ -42,8 +41,7 @@ class Received(BaseModel):
 @router.head("/jobs/{job_id}/attempts/{attempt}/artifacts/{name}", responses=documented(404, 409, 422))
 def get_offset(ctx: Ctx, job_id: JobId, attempt: Attempt, name: Name) -> Response:
     """How much is there already, in `Upload-Offset`."""
-    whole = _target(ctx, job_id, attempt, name)
-    return Response(headers={"Upload-Offset": str(_received(whole))})
+    return Response(headers={"Upload-Offset": str(_upload(ctx, job_id, attempt, name).received())})
 
 
 @router.put(
@@ -64,27 +62,28 @@ def put_piece(
     """Send the next piece. It has to begin where the last one ended, or at 0 to start again."""
     first, total = _range(content_range, len(body))
     expected = _sha256(digest)
-    whole = _target(ctx, job_id, attempt, name)
-    _add(whole, body, first, total)
+    upload = _upload(ctx, job_id, attempt, name)
+    upload.add(body, first, total)
     complete = first + len(body) == total
     if complete:
-        _finish(whole, expected)
+        upload.finish(expected)
     return JSONResponse({"offset": first + len(body), "total": total, "complete": complete})
 
 
-def _target(ctx: Context, job_id: str, attempt: int, name: str) -> FilePath:
-    """Where the whole file goes.
+def _upload(ctx: Context, job_id: str, attempt: int, name: str) -> Upload:
+    """Where the file is collected.
 
     Raises:
-        Conflict: the job has ended, or this attempt was never issued: nobody will ask for the file.
+        Conflict: the job has ended without this attempt or has its file, or this attempt was never issued: nobody will ask for it.
     """
     with ctx.store.read() as session:
         job = jobs.get(session, job_id)
-        if JobStatus(job.status) in TERMINAL:
-            raise Conflict(f"job {job_id} is {job.status}; its files are not wanted any more")
-        if attempt > job.attempt:
-            raise Conflict(f"job {job_id} is at attempt {job.attempt}; there is no attempt {attempt}")
-        return upload_path(ctx, job.campaign_id, job_id, attempt, name)
+        known = results.get(session, job_id)
+    if JobStatus(job.status) in TERMINAL and (known is None or known.attempt != attempt or not is_lacking(ctx, known, name)):
+        raise Conflict(f"job {job_id} is {job.status}; its files are not wanted any more")
+    if attempt > job.attempt:
+        raise Conflict(f"job {job_id} is at attempt {job.attempt}; there is no attempt {attempt}")
+    return Upload(ctx, job_id, attempt, name)
 
 
 def _range(text: str, length: int) -> tuple[int, int]:
@@ -108,36 +107,3 @@ def _sha256(digest: str) -> str:
     if algorithm.lower() != "sha-256" or len(raw) != 32:
         raise BadRequest(f"Digest {digest!r:.100} is not `sha-256=<base64 of 32 bytes>`")
     return raw.hex()
-
-
-def _part(whole: FilePath) -> FilePath:
-    return whole.with_name(whole.name + ".part")
-
-
-def _received(whole: FilePath) -> int:
-    for path in (whole, _part(whole)):
-        if path.is_file():
-            return path.stat().st_size
-    return 0
-
-
-def _add(whole: FilePath, piece: bytes, first: int, total: int) -> None:
-    part = _part(whole)
-    there = part.stat().st_size if part.is_file() else 0
-    if first not in (0, there):
-        raise Conflict(f"the piece begins at {first}, and {there} bytes are there; HEAD tells where to go on")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("r+b" if first else "wb") as file:
-        file.seek(first)
-        file.write(piece)
-        file.truncate(min(first + len(piece), total))
-
-
-def _finish(whole: FilePath, expected: str) -> None:
-    part = _part(whole)
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        part.unlink()
-        raise InvalidInput(f"what arrived has the SHA-256 {found}, not {expected}; send it again from the beginning")
-    part.replace(whole)

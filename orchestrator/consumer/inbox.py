@@ -25,7 +25,9 @@ DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken
 
 # KEYS: queue, consumers. ARGV: consumer, batch size, dead after ms, prefix of the lists. Returns the messages, oldest first.
 # What is this consumer's already comes first, and alone: the answer that brought it was lost, or it could not be recorded.
+# Its first write is one that frees memory: at `maxmemory` the later ones pass only then, and to take is what makes room.
 _TAKE = """
+redis.call('ZREM', KEYS[2], ARGV[1])
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])) do

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.consumer.inbox import Inbox
 from orchestrator.operations.authors import Said, doubts
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
-from shared.errors import IllegalTransition, Unavailable
+from shared.errors import Unavailable
 from shared.protocol.letters import problems
 from shared.protocol.messages import REPORT, Report
 
@@ -98,10 +97,12 @@ class ResultsConsumer:
         try:
             if reports:
                 record(self._ctx, reports)
-        except (SQLAlchemyError, IllegalTransition) as error:
+        except Unavailable:
+            raise
+        except Exception as error:  # whatever it is, it must not come again with every batch: nothing would be recorded any more
             if len(reports) == 1:
                 log.exception("a report that cannot be recorded goes to the dead letters")
-                self._ctx.registry.letters.bury(reports[0].model_dump_json(), str(error))
+                self._ctx.registry.letters.bury(reports[0].model_dump_json(), f"{type(error).__name__}: {error}")
                 return
             for report in reports:  # one of them is bad: the others must not wait for it
                 self._record([report])

@@ -1,22 +1,25 @@
 """Files that come with a result: raw samples and logs, put beside the campaign's reports before the worker is answered.
 
-A worker that got no answer sends its result again, so a crash between the row and its files loses neither.
+A worker that got no answer sends its result again, so a crash between the row and its files loses neither; how long it gets
+none for a file that does not come is in `awaited`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import logging
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.operations.context import Context
+from orchestrator.operations.uploads import Upload, hash_of, move_durably
+from orchestrator.store.tables import ResultRow
 from shared.ids import campaign_of
-from shared.protocol.messages import Artifact, AttemptLog, JobMessage, Result
+from shared.protocol.messages import Artifact, AttemptLog, Result
 
 log = logging.getLogger(__name__)
 
@@ -25,35 +28,46 @@ LOG = "log.jsonl"
 ACCEPTED = (SAMPLES, LOG)
 
 
-def upload_path(ctx: Context, campaign_id: str, job_id: str, attempt: int, name: str) -> Path:
-    """Where a large artifact is collected until its result arrives."""
-    return ctx.settings.outputs_dir / campaign_id / ".uploads" / f"{job_id}.{attempt}.{name}"
+@dataclass(frozen=True)
+class Lack:
+    """A file that a result announced and that is not in its place."""
+
+    what: str
+    may_come: bool  # False: it came inside the message, and would be no better the next time
 
 
-def keep_artifacts(ctx: Context, report: Result) -> None:
-    """Put the artifacts of a recorded result into `outputs/<campaign>/`. Safe to repeat.
+def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
+    """Put the artifacts of a recorded result into `outputs/<campaign>/`; what is not there. Safe to repeat.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    folder = ctx.settings.outputs_dir / campaign_of(report.job_id)
-    samples = folder / "samples" / f"{report.job_id}.npz"
-    for name, target in ((SAMPLES, samples), (LOG, _log_path(ctx, report))):
+    lacks = []
+    for name in ACCEPTED:
         artifact = report.artifacts.get(name)
         if artifact is None:
             continue
-        source = _checked(ctx, report, name, artifact, target)
+        target = _place(ctx, report.job_id, name)
+        inline = artifact.inline is not None
+        source = _checked(artifact) if inline else Upload(ctx, report.job_id, report.attempt, name).found(artifact.sha256, artifact.size)
         if source is None:
+            if not _is_kept(target, name, report.attempt, artifact.sha256):  # there it is already when the result was sent twice
+                lacks.append(Lack(f"{name} {'is not what its hash says' if inline else 'was announced and is not here'}", not inline))
             continue
         if name == LOG:
             _add_log(target, report.attempt, source)
         elif isinstance(source, Path):
-            _sync(source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
+            move_durably(source, target)
         else:
             _write(target, source, durable=True)  # the record: on disk before the worker drops its copy
-    drop_uploads(ctx, report)
+    return lacks
+
+
+def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
+    """Whether a recorded result announced this file, and it is not in its place."""
+    announced = row.result.get("artifacts", {}).get(name)
+    return announced is not None and not _is_kept(_place(ctx, row.job_id, name), name, row.attempt, announced["sha256"])
 
 
 def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
@@ -65,51 +79,43 @@ def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
     artifact = report.log if isinstance(report, AttemptLog) else report.artifacts.get(LOG)
     if artifact is None or artifact.inline is None:
         return
-    target = _log_path(ctx, report)
-    source = _checked(ctx, report, LOG, artifact, target)
-    if source is not None:
-        _add_log(target, report.attempt, source)
+    if (lines := _checked(artifact)) is None:
+        log.warning("the log of attempt %d of %s is not what its hash says; it is left out", report.attempt, report.job_id)
+    else:
+        _add_log(_place(ctx, report.job_id, LOG), report.attempt, lines)
 
 
 def drop_uploads(ctx: Context, report: Result) -> None:
-    """Forget what was uploaded for a result that is kept, or that nobody wants."""
+    """Forget what was uploaded for a result whose files are in their place, or that nobody wants.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     for name in ACCEPTED:
-        artifact = report.artifacts.get(name)
-        if artifact is not None and artifact.inline is None:
-            upload_path(ctx, campaign_of(report.job_id), report.job_id, report.attempt, name).unlink(missing_ok=True)
+        if name in report.artifacts:
+            Upload(ctx, report.job_id, report.attempt, name).drop()
 
 
-def _log_path(ctx: Context, report: JobMessage) -> Path:
-    return ctx.settings.outputs_dir / campaign_of(report.job_id) / "logs" / f"{report.job_id}.log"
+def _place(ctx: Context, job_id: str, name: str) -> Path:
+    folder = ctx.settings.outputs_dir / campaign_of(job_id)
+    return folder / "samples" / f"{job_id}.npz" if name == SAMPLES else folder / "logs" / f"{job_id}.log"
 
 
-def _checked(ctx: Context, report: JobMessage, name: str, artifact: Artifact, target: Path) -> bytes | Path | None:
-    """An artifact that is what its hash says: its bytes, or the uploaded file."""
-    what = f"{name} of {report.job_id} attempt {report.attempt}"
-    if artifact.inline is not None:
-        try:
-            content = base64.b64decode(artifact.inline, validate=True)
-        except binascii.Error:
-            log.warning("%s is not base64; it is left out", what)
-            return None
-        if hashlib.sha256(content).hexdigest() == artifact.sha256:
-            return content
-    else:
-        path = upload_path(ctx, campaign_of(report.job_id), report.job_id, report.attempt, name)
-        if not path.is_file():
-            if not target.is_file():  # there it is already when the result was sent twice
-                log.warning("%s was announced and never arrived", what)
-            return None
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
-                return path
-    log.warning("%s is not what its hash says; it is left out", what)
-    return None
+def _is_kept(target: Path, name: str, attempt: int, sha256: str) -> bool:
+    if not target.is_file():
+        return False
+    if name == LOG:  # one file for the attempts of a job
+        return any(_attempt_of(line) == attempt for line in target.read_bytes().splitlines())
+    return hash_of(target) == sha256
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _checked(artifact: Artifact) -> bytes | None:
+    """What came inside a message, if it is what its hash says."""
+    try:
+        content = base64.b64decode(artifact.inline or "", validate=True)
+    except ValueError:  # not base64, or not even ASCII
+        return None
+    return content if hashlib.sha256(content).hexdigest() == artifact.sha256 else None
 
 
 def _add_log(path: Path, attempt: int, source: bytes | Path) -> None:
@@ -126,7 +132,7 @@ def _add_log(path: Path, attempt: int, source: bytes | Path) -> None:
 def _attempt_of(line: bytes) -> int:
     try:
         found = json.loads(line).get("attempt")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return 0
     return found if isinstance(found, int) else 0
 
@@ -145,8 +151,11 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
         for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
             leftover.unlink(missing_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        _fill(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=durable)
-        part.replace(path)
+        _fill(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=False)
+        if durable:
+            move_durably(part, path)
+        else:
+            part.replace(path)
 
 
 def _fill(descriptor: int, content: bytes, *, durable: bool) -> None:

@@ -32,15 +32,14 @@ PACKAGES = ("fleetmark", "celery", "redis", "sqlalchemy", "matplotlib")
 def finish_ended(ctx: Context) -> int:
     """Write the files of every campaign that has ended and has none yet; how many were written.
 
-    One that cannot be written holds up none of the others: the log says why, and it is tried again the next time.
+    One that cannot be written holds up none of the others, however many such there are: the log says why, and it is tried
+    again the next time. The newest come first, so those that fail each time come last.
 
     Raises:
         Unavailable: the database does not answer.
     """
-    with ctx.store.read() as session:
-        waiting = campaigns.unreported(session)
     written = 0
-    for campaign_id in waiting:
+    for campaign_id in _waiting(ctx):
         try:
             finish(ctx, campaign_id)
         except Unavailable:
@@ -52,6 +51,17 @@ def finish_ended(ctx: Context) -> int:
         else:
             written += 1
     return written
+
+
+def _waiting(ctx: Context) -> Iterator[str]:
+    last: str | None = None
+    while True:
+        with ctx.store.read() as session:
+            page = campaigns.unreported(session, before=last)
+        if not page:
+            return
+        yield from page
+        last = page[-1]
 
 
 def finish(ctx: Context, campaign_id: str) -> list[Path]:

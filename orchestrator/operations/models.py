@@ -113,8 +113,10 @@ class Incoming:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            self._file.close()  # what was buffered is written now, and a full disk says so
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def add(self, chunk: bytes) -> None:
         """

@@ -1,14 +1,14 @@
 """Record what workers report: a batch in one transaction. Work may run twice after a failure; a result is recorded once.
 
 A complete result of any attempt that was issued counts, if the job has not ended; a failure counts for the current
-attempt alone. Anything else is kept as an event and answered `unwanted`.
+attempt alone, and from nobody but the one who runs it. Anything else is kept as an event and answered `unwanted`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline
-from orchestrator.operations.artifacts import drop_uploads, keep_artifacts, keep_log
+from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
+from orchestrator.operations.awaited import Key, note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.setbacks import DIED, set_back
@@ -45,6 +46,7 @@ class Recorded:
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
     kept: list[Result] = field(default_factory=list)  # whose files are wanted
+    again: set[Key] = field(default_factory=set)  # of those, which were recorded before
     dropped: list[Result] = field(default_factory=list)
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
     refused: list[tuple[Report, str]] = field(default_factory=list)  # of attempts of other workers, and why
@@ -59,49 +61,71 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
     unkept = _keep_files(ctx, outcome)
     ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
-    ctx.registry.marks.answer(answer for answer in outcome.answers if answer[1:3] not in unkept)
+    ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
     for report, reason in outcome.refused:
         log.warning("a report goes to the dead letters: %s", reason)
         ctx.registry.letters.bury(report.model_dump_json(), reason)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
+    _fill_queues(ctx)
+    return outcome
+
+
+def _fill_queues(ctx: Context) -> None:
+    """Send what there is room for now. What goes wrong with it says nothing of the reports: they are recorded and answered."""
     try:
         top_up(ctx)
     except Unavailable as error:
         log.warning("recorded; the queues are filled again when Redis is back: %s", error.detail)
-    return outcome
+    except Exception:
+        log.exception("recorded; the queues could not be filled: the watch tries it again at its next sweep")
 
 
-def _keep_files(ctx: Context, outcome: Recorded) -> set[tuple[str, int]]:
-    """Put the files of recorded results into their places; (job, attempt) of those that could not be.
+def _keep_files(ctx: Context, outcome: Recorded) -> set[Key]:
+    """Put the files of recorded results into their places; (job, attempt) of those whose worker keeps them, and sends them again.
 
-    Outside of the transaction, which others wait for. A result whose files are not there is not answered: its worker
-    keeps them and sends it again.
+    Outside of the transaction, which others wait for.
     """
 
-    failed: set[tuple[str, int]] = set()
+    failed: set[Key] = set()
+    lacks: dict[Key, list[Lack]] = {}
 
     def keep(reports: list[Result]) -> None:
         for report in reports:
+            key = (report.job_id, report.attempt)
             try:
-                keep_artifacts(ctx, report)
+                found = keep_artifacts(ctx, report)
             except OSError as error:
-                failed.add((report.job_id, report.attempt))
+                failed.add(key)
                 log.warning("the files of %s wait at their worker: %s; free some space, or make the folder writable", report.job_id, error)
+            except Exception as error:
+                log.exception("the files of attempt %d of %s cannot be kept", report.attempt, report.job_id)
+                lacks[key] = [Lack(f"its files cannot be kept ({type(error).__name__})", may_come=True)]
+            else:
+                if found or key in outcome.again:
+                    lacks[key] = found
 
     by_job: dict[str, list[Result]] = defaultdict(list)  # one log for all attempts of a job: they go one after the other
     for report in outcome.kept:
         by_job[report.job_id].append(report)
     with ThreadPoolExecutor(WRITERS) as writers:
-        deque(writers.map(keep, by_job.values()), maxlen=0)  # what else goes wrong is raised here
-    for report in outcome.dropped:
-        drop_uploads(ctx, report)
-    for entry in outcome.logs:
-        try:
-            keep_log(ctx, entry)
-        except OSError as error:  # nobody keeps it for another try: it tells of work that came to nothing
-            log.warning("the log of attempt %d of %s is lost: %s", entry.attempt, entry.job_id, error)
-    return failed
+        deque(writers.map(keep, by_job.values()), maxlen=0)
+    for dropped in outcome.dropped:
+        _quietly(ctx, drop_uploads, dropped, "what was uploaded for attempt %d of %s, which nobody wants, stays: %s")
+    for entry in outcome.logs:  # nobody keeps it for another try: it tells of work that came to nothing
+        _quietly(ctx, keep_log, entry, "the log of attempt %d of %s is lost: %s")
+    waiting = failed | note_lacks(ctx, lacks)
+    for kept in outcome.kept:
+        if (kept.job_id, kept.attempt) not in waiting:
+            _quietly(ctx, drop_uploads, kept, "what is left of the uploads for attempt %d of %s stays: %s")
+    return waiting
+
+
+def _quietly(ctx: Context, work: Callable[[Context, Any], None], report: Result | AttemptLog, sentence: str) -> None:
+    try:
+        work(ctx, report)
+    except Exception as error:  # nothing depends on it, least of all the answer
+        log.warning(sentence, report.attempt, report.job_id, error, exc_info=not isinstance(error, OSError))
 
 
 def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
@@ -166,16 +190,21 @@ def _handed_back(moves: Moves, job: LockedJob, report: HandBack) -> None:
 
 def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> str:
     if JobStatus(job.status) in TERMINAL:
-        if outcome.rows.get(job.id, {}).get("attempt") == report.attempt:
+        if job.id in outcome.rows and _is_its(outcome.rows[job.id]["result"], report):
             return RECORDED  # twice in one batch
         outcome.ended_jobs.append(job.id)  # somebody ran it all the same: Redis may have lost its tombstone
         known = results.get(session, job.id)
-        if known is not None and known.attempt == report.attempt and known.worker_id == report.worker_id:
+        if known is not None and _is_its(known.result, report):
+            outcome.again.add((job.id, report.attempt))
             return RECORDED  # sent again because our answer was slow
         moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
     if report.attempt > job.attempt or (report.status != "complete" and report.attempt < job.attempt):
         moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
+        return UNWANTED
+    if report.status != "complete" and job.status == JobStatus.RUNNING and job.incarnation != report.incarnation:
+        # Somebody took the claim over and runs it: what became of the one before says nothing of that.
+        moves.note(job, "unwanted", f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
         reason = set_back(session, moves, job, DIED, report.error, report.worker_id)
@@ -185,6 +214,11 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
     _end(ctx, moves, job, report, outcome)
     outcome.ended_jobs.append(job.id)
     return RECORDED
+
+
+def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
+    """Whether this is what was recorded, sent again: of one attempt, and of one process. A device may have another id by now."""
+    return (recorded["attempt"], recorded["incarnation"]) == (report.attempt, report.incarnation)
 
 
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:

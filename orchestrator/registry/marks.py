@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 from orchestrator.registry.link import Link
-from shared.protocol import keys
+from shared.protocol import keys, scripts
 from shared.protocol.messages import answer_field
 
 # Outlives what is on its way when a job ends. Where a message comes later still (a copy behind long jobs), its start is reported, the
 # watch finds a worker at an ended job and writes the tombstone anew: a beat of work is wasted, and Redis need not remember weeks of jobs.
 TOMBSTONE_S = 6 * 3_600
 ANSWER_S = 14 * 86_400
+_BATCH = 1_000  # tombstones in one script, which holds up everyone else for a few milliseconds
 
 
 class Marks:
@@ -21,17 +21,16 @@ class Marks:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._tombstone = link.redis.register_script(scripts.TOMBSTONE)
+        self._answer = link.redis.register_script(scripts.ANSWER)
 
     def tombstone(self, job_ids: Iterable[str]) -> None:
         """These jobs have ended: nobody may claim one any more, and whoever still runs one stops at its next beat."""
         ids = list(job_ids)
-        if not ids:
-            return
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
-            for job_id in ids:
-                pipeline.set(keys.cancelled(job_id), "1", ex=TOMBSTONE_S)
-            pipeline.delete(*(keys.claim(job_id) for job_id in ids))
+            for start in range(0, len(ids), _BATCH):
+                self._tombstone(args=[TOMBSTONE_S, *ids[start : start + _BATCH]], client=pipeline)
             pipeline.execute()
 
     def claimed(self) -> set[str]:
@@ -42,12 +41,11 @@ class Marks:
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
-        by_worker: dict[str, dict[Any, Any]] = defaultdict(dict)
+        by_worker: dict[str, list[str]] = defaultdict(list)
         for worker_id, job_id, attempt, verdict in answers:
-            by_worker[worker_id][answer_field(job_id, attempt)] = verdict
+            by_worker[worker_id] += [answer_field(job_id, attempt), verdict]
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
             for worker_id, verdicts in by_worker.items():
-                pipeline.hset(keys.answers(worker_id), mapping=verdicts)
-                pipeline.expire(keys.answers(worker_id), ANSWER_S)
+                self._answer(keys=[keys.answers(worker_id)], args=[ANSWER_S, *verdicts], client=pipeline)
             pipeline.execute()

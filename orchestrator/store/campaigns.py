@@ -10,6 +10,8 @@ from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus
 
+PAGE = 20  # campaigns whose files are to be written, looked up at once: each takes a second or so
+
 # A recipe may list 100 000 jobs: whoever shows a campaign does not read it.
 _WITHOUT_RECIPE = defer(col(Campaign.recipe), raiseload=True)  # type: ignore[arg-type]  # SQLModel types columns as values
 
@@ -41,14 +43,16 @@ def page(session: Session, *, status: str | None = None, before: str | None = No
     return list(session.scalars(statement))
 
 
-def unreported(session: Session, limit: int = 100) -> list[str]:
-    """Campaigns that have ended and whose files are not written yet."""
+def unreported(session: Session, *, before: str | None = None) -> list[str]:
+    """The next `PAGE` campaigns that have ended and whose files are not written yet, newest first, from behind `before`."""
     statement = (
         select(col(Campaign.id))
         .where(col(Campaign.status) != CampaignStatus.RUNNING, col(Campaign.reported_at).is_(None), col(Campaign.ended_at).is_not(None))
-        .order_by(col(Campaign.id))
-        .limit(limit)
+        .order_by(col(Campaign.id).desc())
+        .limit(PAGE)
     )
+    if before is not None:
+        statement = statement.where(col(Campaign.id) < before)
     return list(session.scalars(statement))
 
 

@@ -7,6 +7,7 @@ however long the busy timeout.
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ TRANSIENT_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, de
 UNDEFINED_SQLSTATES = frozenset({"42P01", "42703"})  # no such table, no such column
 READ_ONLY = "25006"  # a standby, or a failover that is not over
 DISK_FULL = "53100"
+FORBIDDEN = "42501"  # insufficient privilege: whoever asks, and whatever
+LIMITS = "54"  # a class: what was asked is more than PostgreSQL can do, now or later
 MIGRATE = "run `python -m orchestrator.cli migrate`"
 MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000
@@ -147,13 +150,30 @@ def _as_unavailable() -> Iterator[None]:
             raise Unavailable(f"the database is not at this version's revision ({_reason(error)}): {MIGRATE}") from error
         if _is_full(error):
             raise Unavailable(f"the database's disk is full ({_reason(error)}): free some space there, then try again") from error
+        if getattr(error.orig, "sqlstate", None) == FORBIDDEN:
+            raise Unavailable(f"the database refuses our user ({_reason(error)}): grant it every right on Fleetmark's tables") from error
         raise Unavailable(f"the database does not answer: {_reason(error)}; try again in a moment") from error
 
 
 def _is_away(error: DBAPIError) -> bool:
     """Whether the database, and not what was asked of it, is what is wrong."""
     state = getattr(error.orig, "sqlstate", None)
-    return isinstance(error, OperationalError) or error.connection_invalidated or state == READ_ONLY or _has_other_tables(error)
+    if error.connection_invalidated or state in (READ_ONLY, FORBIDDEN) or _has_other_tables(error):
+        return True
+    return isinstance(error, OperationalError) and not _is_of_the_statement(error)
+
+
+def _is_of_the_statement(error: OperationalError) -> bool:
+    """Whether the same statement would fail again however well the database is: to wait for it would be to wait for ever."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return bool(code & 0xFF == sqlite3.SQLITE_ERROR)  # trouble with the file, its lock or its disk has codes of its own
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(LIMITS)
+    # The server was not asked: the connection could not be made (without a statement), was lost (invalidated), or the client
+    # library would not send this, as with more than 65 535 parameters.
+    return error.statement is not None and not error.connection_invalidated
 
 
 def _is_full(error: DBAPIError) -> bool:
@@ -162,7 +182,8 @@ def _is_full(error: DBAPIError) -> bool:
 
 def _has_other_tables(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
-    return state in UNDEFINED_SQLSTATES or str(error.orig).startswith(("no such table", "no such column"))
+    said = str(error.orig)
+    return state in UNDEFINED_SQLSTATES or said.startswith(("no such table", "no such column")) or " has no column named " in said
 
 
 def _reason(error: DBAPIError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, func, or_, select, tuple_, update
 from sqlmodel import Session, col
 
+from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
 from shared.errors import NotFound
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
@@ -103,6 +104,12 @@ def by_number(session: Session, campaign_id: str, numbers: list[int]) -> dict[in
 
 def history(session: Session, job_id: str) -> list[Event]:
     return list(session.scalars(select(Event).where(col(Event.job_id) == job_id).order_by(col(Event.id))))
+
+
+def noted(session: Session, job_ids: Collection[str], kinds: Collection[str]) -> list[Event]:
+    """What of these kinds is in the histories of a batch of jobs, in order."""
+    mine = (col(Event.job_id).in_(job_ids), col(Event.kind).in_(kinds))
+    return list(session.scalars(select(Event).where(*mine).order_by(col(Event.id))))
 
 
 def lane_of(session: Session, job: Job) -> Lane:
@@ -211,5 +218,9 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
 
 
 def unfinished_among(session: Session, job_ids: Iterable[str]) -> set[str]:
-    statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(list(job_ids)))
-    return {job_id for job_id, status in session.execute(statement) if JobStatus(status) not in TERMINAL}
+    ids = list(job_ids)
+    found: set[str] = set()
+    for start in range(0, len(ids), BATCH):  # a statement takes 65 535 of them at most
+        statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(ids[start : start + BATCH]))
+        found |= {job_id for job_id, status in session.execute(statement) if JobStatus(status) not in TERMINAL}
+    return found

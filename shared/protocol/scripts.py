@@ -2,6 +2,10 @@
 
 Keys are built inside the scripts from the prefix, so they need a single Redis (or Sentinel), not Redis Cluster. A script runs with
 the rights of its caller: what a worker's scripts touch, shared.protocol.logins allows it.
+
+"At maxmemory too": a full Redis refuses what may take memory, unless the script has written before, so there a write that takes none
+comes first. These keep less than the message they are about, which goes when they are done; refused, a Redis that is full of
+results would stay full.
 """
 
 from __future__ import annotations
@@ -124,14 +128,14 @@ return 'claimed'
 """
 )
 
-# ARGV: who, queue, reason, message, how many to keep. Keeps a message that cannot be read, newest first.
+# ARGV: who, queue, reason, message, how many to keep. Keeps a message that cannot be read, newest first; at `maxmemory` too.
 BURY = (
     _NOW
     + _P
     + """
 local letter = cjson.encode({at = now / 1000, by = ARGV[1], queue = ARGV[2], reason = ARGV[3], message = ARGV[4]})
+redis.call('LTRIM', P .. 'dead_letters', 0, ARGV[5] - 2)
 redis.call('LPUSH', P .. 'dead_letters', letter)
-redis.call('LTRIM', P .. 'dead_letters', 0, ARGV[5] - 1)
 return 1
 """
 )
@@ -197,3 +201,23 @@ redis.call('HSET', key, 'quarantined_until', string.format('%d', now + lasts), '
 return lasts
 """
 )
+
+# ARGV: time to live of a tombstone s, job ids. They have ended: nobody may claim them any more. At `maxmemory` too.
+TOMBSTONE = (
+    _P
+    + """
+for i = 2, #ARGV do
+  redis.call('DEL', P .. 'claim:' .. ARGV[i])
+  redis.call('SET', P .. 'cancelled:' .. ARGV[i], '1', 'EX', ARGV[1])
+end
+return 1
+"""
+)
+
+# KEYS: a worker's answers. ARGV: their time to live s, then field and verdict by turns. At `maxmemory` too.
+ANSWER = """
+for i = 2, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from orchestrator.consumer import ResultsConsumer
 from orchestrator.operations.context import Context
@@ -16,7 +18,9 @@ from orchestrator.operations.submit import Submitted
 from shared.celery_app import make_celery_app, results_queue
 from shared.ids import job_id
 from shared.protocol import keys
-from tests.integration.reports import WORKER, result, started
+from shared.protocol.messages import Artifact, AttemptLog
+from tests.integration.reports import INCARNATION, WORKER, artifact, result, started
+from tests.integration.test_result_files import answers
 from tests.integration.test_way_of_a_job import counters
 
 Submit = Callable[..., Submitted]
@@ -106,3 +110,85 @@ def test_what_is_no_text_too_deep_or_beyond_its_column_is_buried_too(ctx: Contex
         with redis.Redis.from_url(ctx.settings.redis_url) as client:
             until(lambda: client.hlen(keys.answers(WORKER)) == 1)
     assert counters(ctx, campaign) == {"complete": 1}
+
+
+def test_a_report_that_no_one_foresaw_holds_up_no_other(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    register()
+    campaign = submit(jobs=4).campaign
+    latin, deep, broken, good = (job_id(campaign.id, number) for number in range(1, 5))
+    not_ascii = {"log.jsonl": Artifact(sha256="0" * 64, size=1, inline="é")}
+    nested = artifact(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
+    with ctx.store.engine.begin() as connection:  # a row that an earlier defect wrote
+        connection.execute(text("UPDATE jobs SET workload = :workload WHERE id = :id"), {"workload": '{"timeout_s": "soon"}', "id": broken})
+    with redis.Redis.from_url(ctx.settings.redis_url) as client:
+        client.lpush("results", r'{"body": "\ud800", "properties": {}}')
+    send(result(latin).model_copy(update={"artifacts": not_ascii}).model_dump_json())
+    for _ in range(2):
+        send(AttemptLog(job_id=deep, attempt=1, worker_id=WORKER, incarnation=INCARNATION, log=nested).model_dump_json())
+    send(started(broken).model_dump_json())
+    send(result(good).model_dump_json())
+    with consuming(ctx):
+        until(lambda: ctx.registry.letters.count() == 2 and not ctx.registry.redis.llen("results"))
+    assert counters(ctx, campaign) == {"complete": 2, "pending": 2}
+    assert answers(ctx) == {f"{latin}/1": "recorded", f"{good}/1": "recorded"}
+    about_the_row, _ = ctx.registry.letters.newest(2)
+    assert about_the_row.reason == "ValueError: could not convert string to float: 'soon'"
+
+
+def test_a_queue_that_cannot_be_filled_buries_no_report(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    campaign = submit(jobs=2).campaign
+    register()
+    ctx.registry.redis.set("cpu.onnx\x06\x163", "somebody's own key where the queue belongs")
+    send(result(job_id(campaign.id, 1)).model_dump_json())
+    with consuming(ctx):
+        until(lambda: answers(ctx) == {f"{job_id(campaign.id, 1)}/1": "recorded"})
+    assert ctx.registry.letters.count() == 0
+    assert ctx.registry.redis.llen("results") == 0
+
+
+def test_a_redis_full_of_results_is_emptied_by_recording_them(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    register()
+    campaign = submit(jobs=10).campaign
+    names = [job_id(campaign.id, number) for number in range(1, 11)]
+    samples = {"samples.npz": artifact(os.urandom(200_000))}
+    send("not a report " + "x" * 200_000)
+    for name in names:
+        send(result(name).model_copy(update={"artifacts": samples}).model_dump_json())
+    client = ctx.registry.redis
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 1_000_000)
+    try:
+        with pytest.raises(redis.OutOfMemoryError):
+            client.set("fleetmark:anything", "more")
+        with consuming(ctx):
+            until(lambda: len(answers(ctx)) == 10 and ctx.registry.letters.count() == 1)
+        client.set("fleetmark:anything", "more")
+    finally:
+        client.config_set("maxmemory", 0)
+    assert counters(ctx, campaign) == {"complete": 10}
+    assert client.exists(*(keys.cancelled(name) for name in names)) == 10
+
+
+def test_a_report_that_the_database_will_never_take_is_no_outage(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+    """As with a document larger than PostgreSQL's limit: an operational error, by its name, that no waiting mends."""
+    register()
+    campaign = submit(jobs=3).campaign
+    names = [job_id(campaign.id, number) for number in (1, 2, 3)]
+    refusal = [f"CREATE TRIGGER limits BEFORE INSERT ON results WHEN NEW.job_id = '{names[1]}' BEGIN SELECT json('{{'); END"]
+    if not ctx.store.is_sqlite:
+        code = "BEGIN RAISE EXCEPTION 'too large' USING ERRCODE = 'program_limit_exceeded'; END"
+        condition = f"BEFORE INSERT ON results FOR EACH ROW WHEN (NEW.job_id = '{names[1]}')"
+        refusal = [
+            f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {code} $$",
+            f"CREATE TRIGGER limits {condition} EXECUTE FUNCTION refuse()",
+        ]
+    with ctx.store.engine.begin() as connection:
+        for statement in refusal:
+            connection.exec_driver_sql(statement)
+    for name in names:
+        send(result(name).model_dump_json())
+    with consuming(ctx):
+        until(lambda: ctx.registry.letters.count() == 1 and not ctx.registry.redis.llen("results"))
+        until(lambda: len(answers(ctx)) == 2)
+    assert counters(ctx, campaign) == {"complete": 2, "pending": 1}
+    assert names[1] in ctx.registry.letters.newest(1)[0].message

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
+
+import pytest
 
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
@@ -77,6 +80,29 @@ def test_only_who_runs_a_job_can_hand_it_back(ctx: Context, submit: Submit, regi
     record(ctx, [started(name, worker_id="worker-b", incarnation="took-the-claim-over"), handed_back(name)])
     assert counters(ctx, campaign) == {"running": 1}
     assert events(ctx, campaign) == ["started", "unwanted"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [("failed", "timeout"), ("failed", "runner_died"), ("cancelled", "cancelled")])
+def test_a_failure_of_who_lost_the_claim_does_not_end_what_its_successor_runs(
+    ctx: Context, submit: Submit, register: Register, status: Literal["failed", "cancelled"], kind: str
+) -> None:
+    """The first stood still between its claim and its start; the second took the claim over, and its start was heard first."""
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    first, second = register("first"), register("second")
+    record(ctx, [started(name, worker_id=second, incarnation="successor"), started(name, worker_id=first)])
+    [(*_, verdict)] = record(ctx, [result(name, worker_id=first, status=status, error="stood still", error_kind=kind)]).answers
+    assert (verdict, counters(ctx, campaign), job(ctx, campaign).attempt) == ("unwanted", {"running": 1}, 1)
+    record(ctx, [result(name, worker_id=second).model_copy(update={"incarnation": "successor"})])
+    assert counters(ctx, campaign) == {"complete": 1}
+    assert events(ctx, campaign) == ["started", "unwanted", "unwanted", "complete"]
+
+
+def test_a_failure_whose_start_was_never_heard_of_counts(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    record(ctx, [result(job_id(campaign.id, 1), status="failed", error="no such operator", error_kind="model_invalid")])
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_a_job_handed_back_before_its_start_was_heard_of_goes_out_again(ctx: Context, submit: Submit, register: Register) -> None:

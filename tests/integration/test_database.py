@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from orchestrator.store import Store, campaigns
+from orchestrator.operations.cancel import cancel_job
+from orchestrator.operations.context import Context
+from orchestrator.operations.submit import Submitted
+from orchestrator.store import Store, campaigns, jobs
+from orchestrator.store.schema import migrate
 from shared.errors import Unavailable
+from shared.ids import job_id
+from tests.servers import PostgresServer
+
+Submit = Callable[..., Submitted]
 
 
 def test_a_database_without_our_tables_names_the_command_that_makes_them(database_url: str) -> None:
@@ -27,3 +38,38 @@ def test_a_database_that_only_reads_is_away_and_no_mistake_of_the_caller(databas
     with pytest.raises(Unavailable, match=r"read-?only"):
         store.transact(work)
     store.close()
+
+
+def test_a_statement_that_no_database_would_take_is_no_outage(database_url: str) -> None:
+    """Whoever waits for the end of an outage would wait for ever."""
+    store = Store(database_url)
+    too_large = "SELECT json('{')" if store.is_sqlite else "SELECT repeat('x', 2000000000)"
+    with pytest.raises(OperationalError), store.read() as session:
+        session.execute(text(too_large))
+    too_many = ", ".join(["?"] * 300_000 if store.is_sqlite else ["%s"] * 70_000)
+    with pytest.raises(OperationalError), store.read() as session:
+        session.connection().exec_driver_sql(f"SELECT 1 WHERE 1 IN ({too_many})", (1,) * (too_many.count(",") + 1))
+    assert store.ping_ms() > 0
+    store.close()
+
+
+def test_a_database_that_forbids_its_user_to_write_is_away(postgres_server: PostgresServer) -> None:
+    url = make_url(postgres_server.create_database("forbidding"))
+    owner = Store(url)
+    migrate(owner)
+    owner.transact(lambda session: session.execute(text("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")))
+    store = Store(url.set(username="reader"))
+    with pytest.raises(Unavailable, match=r"permission denied for table events.*grant it every right"):
+        store.transact(lambda session: session.execute(text("DELETE FROM events")))
+    store.close()
+    owner.transact(lambda session: session.execute(text("DROP OWNED BY reader; DROP ROLE reader")))
+    owner.close()
+
+
+def test_more_ids_than_a_statement_takes_are_looked_up_all_the_same(ctx: Context, submit: Submit) -> None:
+    campaign = submit(jobs=2).campaign
+    ended, waits = (job_id(campaign.id, number) for number in (1, 2))
+    cancel_job(ctx, ended)
+    strangers = [job_id(campaign.id, number) for number in range(10, 70_000)]
+    with ctx.store.read() as session:
+        assert jobs.unfinished_among(session, [ended, *strangers, waits]) == {waits}

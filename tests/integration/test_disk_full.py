@@ -166,6 +166,8 @@ def test_files_that_the_orchestrator_has_no_room_for_are_503_and_leave_nothing(c
     with serving(at) as api:
         disk.fill(leave_bytes=64 * 1024)
         is_full(api.post("/api/models?name=m.onnx", content=piece))
+        disk.fill()
+        is_full(api.post("/api/models?name=m.onnx", content=b"so little that it is written when the file is closed"))
         is_full(api.put(f"/api/jobs/{name}/attempts/1/artifacts/samples.npz", content=piece, headers=headers))
         assert [path for path in (disk.path / "models").rglob("*") if path.is_file()] == []
         disk.free()

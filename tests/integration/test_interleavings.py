@@ -24,6 +24,7 @@ from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import ModelFile
 from orchestrator.watch.sweep import Memory, sweep
+from shared.clock import FakeClock
 from shared.errors import IllegalTransition, InvalidInput
 from shared.ids import job_id
 from shared.jobs import JobStatus
@@ -133,6 +134,26 @@ def test_a_campaign_whose_files_cannot_be_written_holds_up_no_other(ctx: Context
     assert finish_ended(ctx) == 0
     (ctx.settings.outputs_dir / bad / "plots").unlink()
     assert finish_ended(ctx) == 1
+
+
+def test_any_number_of_campaigns_whose_files_cannot_be_written_hold_up_no_other(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """As many as are looked up at once, older and newer than the one that can."""
+    register()
+
+    def ended() -> str:
+        clock.advance(0.01)  # ids sort by it
+        campaign = submit(jobs=1).campaign
+        record(ctx, [result(job_id(campaign.id, 1))])
+        return campaign.id
+
+    older, good, newer = [ended() for _ in range(campaigns.PAGE)], ended(), [ended() for _ in range(campaigns.PAGE)]
+    for bad in [*older, *newer]:
+        (ctx.settings.outputs_dir / bad / "plots").write_text("a file where a folder belongs")
+    assert finish_ended(ctx) == 1
+    with ctx.store.read() as session:
+        assert campaigns.get(session, good).reported_at is not None
 
 
 def test_a_reset_forgets_everything_while_work_is_running(ctx: Context, submit: Submit, register: Register) -> None:

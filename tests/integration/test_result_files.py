@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.operations.artifacts import upload_path
+import httpx
+import pytest
+
+from orchestrator.operations.awaited import PATIENCE, TRIES
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
+from orchestrator.operations.uploads import Upload
+from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys
 from shared.protocol.messages import Artifact, Result
-from tests.integration.reports import WORKER, handed_back, result, started
-from tests.integration.test_way_of_a_job import counters
+from tests.integration.api.conftest import serving
+from tests.integration.reports import WORKER, artifact, handed_back, result, started
+from tests.integration.test_way_of_a_job import counters, events
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
@@ -22,15 +29,41 @@ Register = Callable[..., str]
 
 def uploaded(ctx: Context, report: Result, content: bytes) -> Result:
     """The same result with its samples sent by HTTP."""
-    path = upload_path(ctx, report.campaign_id, report.job_id, report.attempt, "samples.npz")
+    path = Upload(ctx, report.job_id, report.attempt, "samples.npz").whole
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    samples = Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-    return report.model_copy(update={"artifacts": report.artifacts | {"samples.npz": samples}})
+    return announced(report, "samples.npz", content)
+
+
+@pytest.fixture
+def api(ctx: Context) -> Iterator[httpx.Client]:
+    with serving(ctx) as client:
+        yield client
+
+
+def announced(report: Result, name: str, content: bytes) -> Result:
+    """The same result with a file that is to be sent by HTTP."""
+    beside = Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    return report.model_copy(update={"artifacts": report.artifacts | {name: beside}})
+
+
+def from_another(report: Result) -> Result:
+    return report.model_copy(update={"worker_id": "worker-b", "incarnation": "another-start"})
 
 
 def answers(ctx: Context) -> dict[str, str]:
     return {str(field): str(verdict) for field, verdict in ctx.registry.redis.hgetall(keys.answers(WORKER)).items()}
+
+
+def samples_of(ctx: Context, name: str) -> Path:
+    return ctx.settings.outputs_dir / name.rpartition("-job-")[0] / "samples" / f"{name}.npz"
+
+
+def put(api: httpx.Client, address: str, first: int, content: bytes) -> httpx.Response:
+    """The file from `first` on."""
+    digest = "sha-256=" + base64.b64encode(hashlib.sha256(content).digest()).decode()
+    span = f"bytes {first}-{len(content) - 1}/{len(content)}"
+    return api.put(address, content=content[first:], headers={"Digest": digest, "Content-Range": span})
 
 
 def uploads(ctx: Context, name: str) -> list[Path]:
@@ -83,3 +116,151 @@ def test_what_a_killed_consumer_left_of_a_file_goes_when_the_result_comes_again(
     (samples / f".{name}.npz.0badcafe.part").write_bytes(b"raw sam")
     record(ctx, [result(name)])
     assert [path.name for path in samples.iterdir()] == [f"{name}.npz"]
+
+
+def test_a_file_whose_collector_was_killed_before_it_said_that_it_is_whole_is_kept(
+    ctx: Context, submit: Submit, register: Register, api: httpx.Client
+) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    report = announced(result(name), "samples.npz", b"many samples")
+    Upload(ctx, name, 1, "samples.npz").add(b"many samples", 0, 12)  # and no word more
+    assert api.head(f"/api/jobs/{name}/attempts/1/artifacts/samples.npz").headers["Upload-Offset"] == "12", "its worker sends nothing more"
+    record(ctx, [report])
+    assert answers(ctx) == {f"{name}/1": "recorded"}
+    assert samples_of(ctx, name).read_bytes() == b"many samples"
+    assert uploads(ctx, name) == []
+
+
+@pytest.mark.parametrize("which", ["samples.npz", "log.jsonl"])
+@pytest.mark.parametrize("left", [b"", b"half of", b'{"attempt": 1, "message": "another\'s"}'], ids=["nothing", "a half", "another file"])
+def test_a_result_whose_file_did_not_come_is_not_answered_until_it_has(
+    ctx: Context, submit: Submit, register: Register, api: httpx.Client, which: str, left: bytes
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    content = b'{"attempt": 1, "message": "a line"}\n'
+    report = announced(result(name), which, content)
+    upload = Upload(ctx, name, 1, which)
+    if left:
+        upload.add(left, 0, len(content))
+        if len(left) >= len(content):
+            upload.part.replace(upload.whole)
+    record(ctx, [report])
+    assert (counters(ctx, campaign), answers(ctx)) == ({"complete": 1}, {})
+    assert events(ctx, campaign) == ["complete", "file_awaited"]
+    address = f"/api/jobs/{name}/attempts/1/artifacts/{which}"
+    offset = int(api.head(address).headers["Upload-Offset"])
+    assert offset == (len(left) if len(left) < len(content) else 0)
+    upload.drop()
+    assert put(api, address, 0, content).json()["complete"] is True
+    record(ctx, [report])
+    assert answers(ctx) == {f"{name}/1": "recorded"}
+    assert events(ctx, campaign) == ["complete", "file_awaited", "file_arrived"]
+    kept = samples_of(ctx, name) if which == "samples.npz" else ctx.settings.outputs_dir / campaign.id / "logs" / f"{name}.log"
+    assert kept.read_bytes() == content
+    assert api.head(address).status_code == 409, "nobody asks for it any more"
+    record(ctx, [report])
+    assert events(ctx, campaign) == ["complete", "file_awaited", "file_arrived"]
+
+
+def test_a_file_that_never_comes_is_given_up_and_the_history_says_so(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    report = announced(result(name), "samples.npz", b"many samples")
+    Upload(ctx, name, 1, "samples.npz").add(b"many", 0, 12)
+    for _ in range(2 * TRIES):  # copies of it that lay in the queue
+        record(ctx, [report])
+    assert events(ctx, campaign) == ["complete", *["file_awaited"] * TRIES]
+    clock.advance(PATIENCE.total_seconds() - 1)
+    record(ctx, [report])
+    assert answers(ctx) == {}
+    clock.advance(1)
+    record(ctx, [report])
+    record(ctx, [report])
+    assert answers(ctx) == {f"{name}/1": "recorded"}
+    assert events(ctx, campaign) == ["complete", *["file_awaited"] * TRIES, "file_missing"]
+    assert uploads(ctx, name) == []
+
+
+def test_an_hour_in_which_nothing_came_gives_up_no_file(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    report = announced(result(job_id(campaign.id, 1)), "samples.npz", b"many samples")
+    record(ctx, [report])
+    clock.advance(30 * 86_400)  # the orchestrator was off
+    record(ctx, [report])
+    assert (answers(ctx), events(ctx, campaign)) == ({}, ["complete", "file_awaited", "file_awaited"])
+
+
+def test_a_file_inside_its_message_that_is_not_what_its_hash_says_is_left_out_aloud(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    report = result(name)
+    spoilt = report.artifacts["samples.npz"].model_copy(update={"sha256": "0" * 64})
+    record(ctx, [report.model_copy(update={"artifacts": report.artifacts | {"samples.npz": spoilt}})])
+    assert answers(ctx) == {f"{name}/1": "recorded"}, "it would be no better the next time"
+    assert events(ctx, campaign) == ["complete", "file_missing"]
+    assert not samples_of(ctx, name).exists()
+
+
+def test_the_samples_of_an_attempt_that_died_do_not_stand_for_those_of_the_next(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name), result(name, status="failed", error="signal 9", error_kind="runner_died")])
+    assert samples_of(ctx, name).read_bytes() == b"raw samples"
+    record(ctx, [announced(result(name, attempt=2), "samples.npz", b"many samples")])
+    assert answers(ctx) == {f"{name}/1": "recorded"}
+    assert events(ctx, campaign)[-1] == "file_awaited"
+
+
+def test_uploads_of_two_who_measured_one_attempt_do_not_stand_for_each_other(
+    ctx: Context, submit: Submit, register: Register, api: httpx.Client
+) -> None:
+    """The first had sent its file and died; the second took its claim over, and hears of a file that is there already."""
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    address = f"/api/jobs/{name}/attempts/1/artifacts/samples.npz"
+    put(api, address, 0, b"of the first")
+    mine = b"of the second, which is longer"
+    offset = int(api.head(address).headers["Upload-Offset"])
+    assert put(api, address, offset, mine).status_code == 409
+    assert api.head(address).headers["Upload-Offset"] == "0"
+    put(api, address, 0, mine)
+    record(ctx, [announced(result(name), "samples.npz", mine)])
+    assert samples_of(ctx, name).read_bytes() == mine
+
+
+def test_an_upload_that_cannot_be_removed_holds_up_no_answer(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    late = announced(from_another(result(name)), "samples.npz", b"other samples")
+    Upload(ctx, name, 1, "samples.npz").whole.mkdir(parents=True)  # a folder where the file belongs
+    record(ctx, [result(name), late])
+    assert ctx.registry.redis.hgetall(keys.answers("worker-b")) == {f"{name}/1": "unwanted"}
+
+
+def test_of_two_who_measured_one_attempt_the_files_are_those_of_the_one_recorded(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    other = from_another(result(name)).model_copy(update={"artifacts": {"samples.npz": artifact(b"other samples")}})
+    record(ctx, [result(name), other])
+    assert answers(ctx) == {f"{name}/1": "recorded"}
+    assert ctx.registry.redis.hgetall(keys.answers("worker-b")) == {f"{name}/1": "unwanted"}
+    assert samples_of(ctx, name).read_bytes() == b"raw samples"
+
+
+def test_a_result_sent_again_under_its_devices_new_id_is_the_one_recorded(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    record(ctx, [result(name)])
+    record(ctx, [result(name, worker_id="worker-b")])
+    assert ctx.registry.redis.hgetall(keys.answers("worker-b")) == {f"{name}/1": "recorded"}

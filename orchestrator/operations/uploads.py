@@ -1,0 +1,97 @@
+"""A worker's large files on their way in, until their result is recorded.
+
+    .uploads/<job>.<attempt>.<name>.part    what has come so far
+    .uploads/<job>.<attempt>.<name>         all of it, with the hash that its sender named, on disk
+
+A result finds its file under either name, by its hash: whoever collected it may have been killed before it could say that it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from orchestrator.operations.context import Context
+from shared.errors import Conflict, InvalidInput
+from shared.ids import campaign_of
+
+
+class Upload:
+    """One file of one attempt."""
+
+    def __init__(self, ctx: Context, job_id: str, attempt: int, name: str) -> None:
+        self.whole = ctx.settings.outputs_dir / campaign_of(job_id) / ".uploads" / f"{job_id}.{attempt}.{name}"
+        self.part = self.whole.with_name(self.whole.name + ".part")
+
+    def received(self) -> int:
+        """How many bytes are there."""
+        return _size(self.whole) or _size(self.part)
+
+    def add(self, piece: bytes, first: int, total: int) -> None:
+        """
+        Raises:
+            Conflict: the piece does not begin where the last one ended.
+        """
+        there = _size(self.part)
+        if first not in (0, there):
+            if _size(self.whole) != total:  # another's, whose claim was taken over: it must not stand for this one
+                self.whole.unlink(missing_ok=True)
+            raise Conflict(f"the piece begins at {first}, and {there} bytes are there; HEAD tells where to go on")
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        with self.part.open("r+b" if first else "wb") as file:
+            file.seek(first)
+            file.write(piece)
+            file.truncate(min(first + len(piece), total))
+
+    def finish(self, sha256: str) -> None:
+        """Everything has come; it is on disk before its sender hears so.
+
+        Raises:
+            InvalidInput: it has another hash, and is forgotten.
+        """
+        found = hash_of(self.part)
+        if found != sha256:
+            self.part.unlink()
+            raise InvalidInput(f"what arrived has the SHA-256 {found}, not {sha256}; send it again from the beginning")
+        move_durably(self.part, self.whole)
+
+    def found(self, sha256: str, size: int) -> Path | None:
+        """The file with this hash; one that has all its bytes and another hash goes, so that the next try begins anew."""
+        for path in (self.whole, self.part):
+            if path == self.part and _size(path) < size:
+                continue  # it may still be coming in
+            if path.is_file():
+                if hash_of(path) == sha256:
+                    return path
+                path.unlink(missing_ok=True)
+        return None
+
+    def drop(self) -> None:
+        self.whole.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Give a file its name; after a power cut it is there, and whole.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with source.open("rb+") as file:
+        os.fsync(file.fileno())
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
