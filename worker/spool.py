@@ -33,7 +33,10 @@ Key = tuple[str, int]  # job id, attempt
 
 @dataclass
 class Entry:
-    """One result waiting for its answer. `due` is in monotonic seconds, when it is sent again; `path` is None in memory."""
+    """One result waiting for its answer. `path` is None in memory.
+
+    `due` is in monotonic seconds, when it is sent again: never, while its writer sends it for the first time.
+    """
 
     result: Result
     path: Path | None
@@ -55,8 +58,10 @@ class Entry:
         self.due = now + SOON_S
 
     def hurry(self) -> None:
-        """Send again at once, and start over with the waiting."""
-        self.due, self.wait_s = 0.0, FIRST_RESEND_S
+        """Send again at once, and start over with the waiting; what is being sent at this moment need not hurry."""
+        self.wait_s = FIRST_RESEND_S
+        if self.due != math.inf:
+            self.due = 0.0
 
 
 class Spool:

@@ -178,14 +178,25 @@ class JobTask:
         if outcome is not None and outcome.status == "handed_back":
             return self._hand_back(assignment, outcome.error or LEAVING, job_log)
         self._activity.clean_up()
-        files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
-        artifacts, attachments = packed(files, self._inline_bytes)
         times = (started_at, self._clock.now().timestamp())
-        result = result_of(self.author, assignment, outcome, failure, times, artifacts)
+        result, attachments = self._packed(assignment, outcome, failure, times, job_log)
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
         return result.status
+
+    def _packed(
+        self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
+    ) -> tuple[Result, dict[str, bytes]]:
+        """The result and what travels beside it; of an outcome that no message can carry, the failure that says so."""
+        try:
+            files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
+            artifacts, attachments = packed(files, self._inline_bytes)
+            return result_of(self.author, assignment, outcome, failure, times, artifacts), attachments
+        except Exception as error:
+            log.exception("no result could be made of %s", assignment.job_id)
+            failure = f"the worker itself failed: no result could be made of what was measured: {type(error).__name__}: {error}"
+            return result_of(self.author, assignment, None, failure, times, {}), {}
 
     def _decline(self, key: Key, reason: str) -> str:
         """Hand back what was taken, and neither claimed nor begun."""
@@ -221,13 +232,16 @@ class JobTask:
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
         entry = self._spool.keep(result, attachments)  # the measurement stands, so it is sent whether or not it could be kept
         self._journals.done((result.job_id, result.attempt))  # its log travels with it
+        kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
         try:
             self._outbox.deliver(result, entry.attachments if entry is not None else attachments)
         except Unavailable as error:
-            kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
             log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
+        except Exception:  # a defect, or a file that is gone: what is kept must go all the same
+            log.exception("the result of %s was not sent: %s", result.job_id, kept)
+        else:
             if entry is not None:
-                entry.failed(self._clock.monotonic())
+                entry.sent(self._clock.monotonic())
             return
         if entry is not None:
-            entry.sent(self._clock.monotonic())
+            entry.failed(self._clock.monotonic())

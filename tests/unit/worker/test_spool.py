@@ -55,6 +55,16 @@ def test_a_new_entry_is_not_due_before_its_writer_has_sent_it(tmp_path: Path) ->
     assert entry.due == 100.0 + FIRST_RESEND_S
 
 
+def test_what_its_writer_is_sending_is_not_sent_by_another_at_the_same_time(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entry = spool.write(result(), {})
+    spool.hurry()  # the broker is back, in the middle of it
+    assert entry.due > 1e12
+    entry.failed(now=100.0)
+    spool.hurry()
+    assert entry.due == 0.0
+
+
 def test_sending_again_waits_longer_each_time_up_to_ten_minutes(tmp_path: Path) -> None:
     entry = Spool(tmp_path).write(result(), {})
     waits = []

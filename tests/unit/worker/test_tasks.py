@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +69,7 @@ class MemoryBroker:
 @dataclass
 class MemoryOutbox:
     away: bool = False
+    defect: Exception | None = None
     told: list[Started | HandBack | AttemptLog] = field(default_factory=list)
     delivered: list[tuple[Result, dict[str, bytes]]] = field(default_factory=list)
 
@@ -78,6 +81,8 @@ class MemoryOutbox:
     def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
         if self.away:
             raise Unavailable("the broker is away")
+        if self.defect is not None:
+            raise self.defect
         content = {name: item if isinstance(item, bytes) else item.read_bytes() for name, item in attachments.items()}
         self.delivered.append((result, content))
 
@@ -248,6 +253,41 @@ def test_a_result_stays_in_the_spool_while_the_broker_is_away(tmp_path: Path) ->
     (entry,) = at.spool.entries()
     assert entry.result.status == "complete"
     assert 0 < entry.due < 3_600
+
+
+def test_a_result_whose_first_sending_meets_a_defect_is_sent_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.outbox.defect = FileNotFoundError("samples.npz")
+    assert at.run(assignment()) == "complete"
+    (entry,) = at.spool.entries()
+    assert 0 < entry.due < 3_600
+    assert "was not sent: kept, and sent again later" in caplog.text
+
+
+def test_an_error_that_is_no_text_is_told_as_far_as_it_is(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("failed", error="cannot open /models/\udcff.onnx", error_kind="model_unavailable"))
+    assert at.run(assignment()) == "failed"
+    sent = at.outbox.delivered[0][0]
+    assert (sent.error, sent.error_kind) == ("cannot open /models/?.onnx", "model_unavailable")
+
+
+def test_what_a_runtime_says_in_no_text_reaches_the_result_as_far_as_it_is_one(tmp_path: Path) -> None:
+    at = house(tmp_path, dataclasses.replace(COMPLETE, runtime={"inputs": [{"name\udcff": "x\udc80"}]}))
+    assert at.run(assignment()) == "complete"
+    assert at.outbox.delivered[0][0].runtime == {"inputs": [{"name?": "x?"}]}
+
+
+@pytest.mark.parametrize("given", [{"software": {"runtime": None}}, {"timings_s": {"fetch": math.nan}}, {"model_size": -1}])
+def test_an_outcome_that_no_message_can_carry_fails_its_job_with_that_reason(tmp_path: Path, given: dict[str, Any]) -> None:
+    at = house(tmp_path, dataclasses.replace(COMPLETE, **given))
+    assert at.run(assignment()) == "failed"
+    sent = at.outbox.delivered[0][0]
+    assert sent.error_kind == "worker_error"
+    assert (
+        f"no result could be made of what was measured: ValidationError: 1 validation error for Result\n{next(iter(given))}" in sent.error
+    )
+    assert at.spool.keys() == [(assignment().job_id, 1)]
+    assert at.run(assignment(2)) == "failed", "and the worker goes on"
 
 
 def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
