@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -72,6 +73,7 @@ class Attempt:
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
         self._own_cpu_s = 0.0
+        self._deadline = math.inf  # monotonic seconds
 
     def run(self) -> Outcome:
         begin = self._clock.monotonic()
@@ -158,15 +160,15 @@ class Attempt:
             raise RunnerDied(f"no result could be written to the worker's cache folder: {error}; free some space on this device") from error
 
     def _measure(self, folder: Path, begin: float) -> str:
-        deadline = begin + self._workload.timeout_s
+        self._deadline = begin + self._workload.timeout_s
         loads = self._workload.loads
         because = None
         while because is None:
-            record = self._run_process(folder, deadline, len(self._repeats), most_repeats(self._workload), load_only=False)
+            record = self._run_process(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
             self._keep(record)
             because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin)
         for index in range(loads):
-            self._extra_loads.append(self._run_process(folder, deadline, index, loads, load_only=True).load_ns)
+            self._extra_loads.append(self._run_process(folder, index, loads, load_only=True).load_ns)
         return because
 
     def _keep(self, record: Record) -> None:
@@ -189,7 +191,7 @@ class Attempt:
             )
         )
 
-    def _run_process(self, folder: Path, deadline: float, index: int, total: int, *, load_only: bool) -> Record:
+    def _run_process(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
         """One fresh process from its start to its record.
 
         Raises:
@@ -201,16 +203,20 @@ class Attempt:
         record_path = folder / f"{number}.record"
         guard = self._guard()
         guard.run(number, self._request(record_path, load_only))
-        phase, group, ended = "starting", None, None
+        phase, group, ended, killed = "starting", None, None, False
         self._on_stage(f"{where}: {phase}", index / total)
         try:
             while ended is None:
-                event = self._next_event(max(0.0, deadline - self._clock.monotonic()))
+                event = self._next_event(max(0.0, self._deadline - self._clock.monotonic()))
                 if event is None:
-                    raise DeadlineExceeded(
-                        f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
-                        "measure fewer inferences or repeats, or give it more time"
-                    )
+                    killed = True
+                    event = self._end(guard, number)
+                    if event is None or event.facts.get("killed_by_us"):
+                        raise DeadlineExceeded(
+                            f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
+                            "measure fewer inferences or repeats, or give it more time"
+                        )
+                    # It had ended before, and this process stood still meanwhile: stopped, or without a CPU.
                 if not isinstance(event, GuardEvent):
                     continue
                 if event.event == "lost" and event.facts["pid"] == guard.pid:
@@ -225,8 +231,10 @@ class Attempt:
                 elif event.facts.get("id") == number and event.event == "exited":
                     ended = event
         finally:
-            if ended is None:
+            if ended is None and not killed:
                 self._end(guard, number)
+        # How long this process took to hear of it is none of the job's time.
+        self._deadline += max(0.0, self._clock.monotonic() - ended.facts["at"])
         return self._read(ended, record_path, where, phase)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
@@ -264,10 +272,14 @@ class Attempt:
             return error
         return error.replace(str(self._model.path), self._model.name).replace(self._model.path.name, self._model.name)
 
-    def _end(self, guard: GuardProcess, number: int) -> None:
-        """Kill the process of a run, if it still lives, and wait until the guard says so."""
+    def _end(self, guard: GuardProcess, number: int) -> GuardEvent | None:
+        """Kill the process of a run, if it still lives, and wait until the guard says so.
+
+        Returns:
+            The guard's word of its end, or of its own; None when neither comes.
+        """
         if not guard.alive:
-            return
+            return None
         guard.kill(number)
         end = self._clock.monotonic() + REAP_PATIENCE_S
         while (left := end - self._clock.monotonic()) > 0:
@@ -275,10 +287,14 @@ class Attempt:
                 event = self._inbox.get(timeout=left)
             except Empty:
                 continue
-            if isinstance(event, GuardEvent) and (event.event == "lost" or (event.event == "exited" and event.facts.get("id") == number)):
-                return
+            if not isinstance(event, GuardEvent):
+                continue
+            ours = event.facts.get("pid") == guard.pid if event.event == "lost" else event.facts.get("id") == number
+            if ours and event.event in ("lost", "exited"):
+                return event
         self._log.add("error", "infrastructure", f"a killed process did not end within {REAP_PATIENCE_S:g} s: a device's driver may hang")
         guard.destroy()
+        return None
 
     # Events
 
