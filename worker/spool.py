@@ -24,6 +24,7 @@ from worker.durable import write_durably
 log = logging.getLogger(__name__)
 
 SOON_S = 5.0  # after a try that failed: nothing is on its way
+LATER_S = 60.0  # after one more failed try: a whole fleet may be at the door of an orchestrator that has no room
 FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or two
 LAST_RESEND_S = 600.0
 MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
@@ -43,6 +44,7 @@ class Entry:
     attachments: dict[str, Path | bytes] = field(default_factory=dict)
     due: float = 0.0
     wait_s: float = FIRST_RESEND_S
+    retry_s: float = SOON_S
 
     @property
     def key(self) -> Key:
@@ -50,16 +52,17 @@ class Entry:
 
     def sent(self, now: float) -> None:
         """Put the next sending off: 30 s, then twice as long each time, up to 10 minutes."""
-        self.due = now + self.wait_s
+        self.due, self.retry_s = now + self.wait_s, SOON_S
         self.wait_s = min(self.wait_s * 2, LAST_RESEND_S)
 
     def failed(self, now: float) -> None:
-        """It was not sent after all."""
-        self.due = now + SOON_S
+        """It was not sent: another try after 5 s, then after twice as long each time, up to a minute."""
+        self.due = now + self.retry_s
+        self.retry_s = min(self.retry_s * 2, LATER_S)
 
     def hurry(self) -> None:
         """Send again at once, and start over with the waiting; what is being sent at this moment need not hurry."""
-        self.wait_s = FIRST_RESEND_S
+        self.wait_s, self.retry_s = FIRST_RESEND_S, SOON_S
         if self.due != math.inf:
             self.due = 0.0
 
@@ -128,7 +131,7 @@ class Spool:
         except OSError as error:
             log.debug("%s stays in memory: %s", entry.result.job_id, error)
             return entry
-        settled.due, settled.wait_s = entry.due, entry.wait_s
+        settled.due, settled.wait_s, settled.retry_s = entry.due, entry.wait_s, entry.retry_s
         return settled
 
     def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.protocol.messages import Artifact
 from tests.unit.worker.results import CAMPAIGN, result
-from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, MEMORY_BYTES, SOON_S, Spool
+from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, LATER_S, MEMORY_BYTES, SOON_S, Spool
 
 JOB = f"{CAMPAIGN}-job-1"
 
@@ -150,8 +150,15 @@ def test_memory_is_no_disk_and_takes_only_so_much(tmp_path: Path) -> None:
     assert spool.keep(result(attempt=4), {"samples.npz": half}) is not None
 
 
-def test_a_try_that_failed_is_followed_by_another_soon(tmp_path: Path) -> None:
+def test_a_try_that_failed_is_followed_by_another_soon_and_then_by_rarer_ones(tmp_path: Path) -> None:
     entry = Spool(tmp_path).write(result(), {})
     entry.sent(now=100.0)
-    entry.failed(now=101.0)
-    assert entry.due == 101.0 + SOON_S
+    waits = []
+    for _ in range(6):
+        entry.failed(now=0.0)
+        waits.append(entry.due)
+    assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert (waits[0], waits[-1]) == (SOON_S, LATER_S)
+    entry.sent(now=0.0)
+    entry.failed(now=0.0)
+    assert entry.due == SOON_S
