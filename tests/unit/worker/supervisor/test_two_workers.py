@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ with supervisor(folder, spawn=sys.argv[2] == "spawned") as made:
     made.run(assignment(model), lambda stage, progress: print(stage, flush=True))
 """
 
+# The same, with a model that leaves a child and a grandchild in a session of their own and goes on.
+FATHERING = """
+import sys
+from pathlib import Path
+from tests.measuring import NO_WARMUP, assignment, schedule, supervisor
+
+folder = Path(sys.argv[1])
+with supervisor(folder) as made:
+    model = schedule(folder, then="spawn:family", at_call=0, pid_file=sys.argv[2], sleeps_s=[0.1])
+    made.run(assignment(model, inferences=10_000, warmup=NO_WARMUP), lambda stage, progress: print(stage, flush=True))
+"""
+
 
 def noted(pids: Path) -> set[int]:
     return {int(pid) for pid in pids.read_text().split()} if pids.exists() else set()
@@ -47,6 +60,21 @@ def test_a_worker_killed_with_9_leaves_no_process(tmp_path: Path, mode: str, pha
         assert len(family) == 2  # the guard and its runner
         assert set(family) >= noted(tmp_path / "pids")  # a runner that loads may not have come to note itself
         os.kill(worker.pid, signal.SIGKILL)
+    assert all(is_gone(pid) for pid in family)
+
+
+def test_a_worker_killed_with_9_leaves_no_family_of_its_models_either(tmp_path: Path) -> None:
+    pids = tmp_path / "family"
+    command = [sys.executable, "-c", FATHERING, str(tmp_path), str(pids)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4]) as worker:
+        assert worker.stdout is not None
+        assert any("measuring" in line for line in iter(worker.stdout.readline, ""))
+        until = time.monotonic() + 60
+        while len(noted(pids)) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+    family = noted(pids)
+    assert len(family) == 2
     assert all(is_gone(pid) for pid in family)
 
 
