@@ -2,6 +2,7 @@
 
     <job_id>.<attempt>.json               the Result message
     <job_id>.<attempt>.<artifact>         an artifact too large to travel inside it (`samples.npz`, `log.jsonl`)
+    <job_id>.<attempt>.unreadable         a message that this version cannot read, kept with its artifacts for one that can
 
 A file is whole or not there. What is found at start is sent again: that is how a result outlives the process. A result that
 a full disk does not take is held in memory in its place, until it is answered or the disk takes it after all.
@@ -92,14 +93,18 @@ class Spool:
                 path.replace(aside)
                 log.error("%s is no result this version can read (%s); kept as %s", path, error.errors()[0]["msg"], aside.name)  # noqa: TRY400 - the cause is in the text
                 continue
+            except OSError as error:
+                log.error("%s cannot be read, and is left where it is: %s", path, error)  # noqa: TRY400 - as above
+                continue
             attachments: dict[str, Path | bytes] = {
                 name: path.with_suffix(f".{name}") for name, artifact in result.artifacts.items() if artifact.inline is None
             }
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
-        kept = {path for entry in self._entries.values() for path in entry.attachments.values() if isinstance(path, Path)}
-        for litter in set(self._folder.glob("*.samples.npz")) | set(self._folder.glob("*.log.jsonl")):
-            if litter not in kept:  # the process died between an attachment and its message
-                litter.unlink(missing_ok=True)
+        messages = {path.stem for kind in ("*.json", "*.unreadable") for path in self._folder.glob(kind)}
+        for name in ("samples.npz", "log.jsonl"):
+            for attachment in self._folder.glob(f"*.{name}"):
+                if attachment.name.removesuffix(f".{name}") not in messages:  # the process died between an attachment and its message
+                    attachment.unlink(missing_ok=True)
 
     def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
         """Keep a result until it is answered: on disk, or in memory if the disk takes nothing; None if there is no room there."""

@@ -88,6 +88,28 @@ def test_what_cannot_be_read_is_set_aside_and_said(tmp_path: Path, caplog: pytes
     assert "torn.json" in caplog.text
 
 
+def test_what_is_set_aside_keeps_its_samples_for_a_version_that_can_read_it(tmp_path: Path) -> None:
+    entry = Spool(tmp_path).write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
+    assert entry.path is not None
+    readable = entry.path.read_text()
+    entry.path.write_text(readable.replace('"format":1', '"format":2'))
+    for _ in range(2):  # the start that sets it aside, and one after it
+        assert Spool(tmp_path).keys() == []
+    assert (tmp_path / f"{JOB}.1.samples.npz").read_bytes() == b"samples"
+    (tmp_path / f"{JOB}.1.unreadable").rename(entry.path)
+    entry.path.write_text(readable)
+    assert Spool(tmp_path).keys() == [(JOB, 1)]
+
+
+def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_starting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / f"{JOB}.1.json").mkdir()  # whoever runs as root may read any file
+    (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"samples")
+    Spool(tmp_path).write(result(2), {})
+    assert Spool(tmp_path).keys() == [(f"{CAMPAIGN}-job-2", 1)]
+    assert "cannot be read, and is left where it is" in caplog.text
+    assert (tmp_path / f"{JOB}.1.samples.npz").exists()
+
+
 def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> None:
     (tmp_path / ".campaign.json.123.part").write_text("half")
     (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"an attachment whose message was never written")
