@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from shared.errors import DeviceFailed
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
 from worker.activity import Key
@@ -80,7 +81,7 @@ def result_of(
         capability=assignment.capability,
         status=status,
         error=_sendable(masked(outcome.error if outcome else failure))[:20_000],
-        error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
+        error_kind=(outcome.error_kind if outcome else DeviceFailed.kind)[:64],
         device=author.device,
         model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
         model_size=outcome.model_size if outcome else None,

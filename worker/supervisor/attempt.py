@@ -12,18 +12,27 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import DeadlineExceeded, EngineUnavailable, JobCancelled, JobError, ModelInvalid, ModelUnavailable, RunnerDied
+from shared.errors import (
+    DeadlineExceeded,
+    DeviceFailed,
+    EngineUnavailable,
+    JobCancelled,
+    JobError,
+    ModelInvalid,
+    ModelUnavailable,
+    RunnerDied,
+)
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
-from shared.workers import WAITING_FOR_HOST
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise import NoiseProbe
 from worker.job_log import HANDED_BACK, JobLog
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import Record, RunRequest, read_record
+from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
@@ -60,11 +69,13 @@ class Attempt:
         on_stage: OnStage,
         job_log: JobLog,
         stopped: Callable[[], Why | None],
+        host_wait_s: float,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
-        self._inbox, self._guard, self._models, self._lock = inbox, guard, models, lock
+        self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
+        self._turn = HostTurn(lock, host_wait_s, clock, on_stage, job_log)
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
         self._repeats: list[RawRepeat] = []
@@ -130,17 +141,10 @@ class Attempt:
         """Measure while no other worker on this host does. Returns why no further repeat was run."""
         begin = self._clock.monotonic()
         with ExitStack() as stack:
-            token = object()
-            stack.callback(self._lock.take(lambda: self._inbox.put(token)))
-            event = self._next_event(0)
-            waiting = False
-            while event is not token:
-                if event is None:
-                    waiting = True
-                    self._on_stage(WAITING_FOR_HOST, None)
-                    self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
-                event = self._next_event(None if waiting else 0)
-            self._timings["wait_for_lock"] = self._clock.monotonic() - begin
+            try:
+                stack.callback(self._turn.take(self._inbox, self._next_event))
+            finally:
+                self._timings["wait_for_lock"] = self._clock.monotonic() - begin
             folder = self._records_folder(stack)
             self._guard().ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
             self._probe.before(self._assignment.capability)
@@ -157,7 +161,9 @@ class Attempt:
             self._folder.mkdir(parents=True, exist_ok=True)
             return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
         except OSError as error:
-            raise RunnerDied(f"no result could be written to the worker's cache folder: {error}; free some space on this device") from error
+            raise DeviceFailed(
+                f"no result could be written to the worker's cache folder: {error}; free some space on this device"
+            ) from error
 
     def _measure(self, folder: Path, begin: float) -> str:
         self._deadline = begin + self._workload.timeout_s
@@ -261,7 +267,8 @@ class Attempt:
         record = read_record(record_path)
         self._own_cpu_s += facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
         if facts["code"] != 0 or record is None:
-            raise RunnerDied(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
+            died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
+            raise died(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
             raise _ERRORS.get(record.error_kind, JobError)(f"{self._by_its_name(record.error)} ({where}, while {phase})")
         return record

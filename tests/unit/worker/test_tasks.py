@@ -22,7 +22,7 @@ from worker.job_log import JobLog, Journals
 from worker.reports import Author
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import INLINE_BYTES, QUARANTINED, JobTask
+from worker.tasks import CLAIM_PATIENCE_S, INLINE_BYTES, QUARANTINED, REST_S, UNCLAIMED, JobTask
 
 
 @dataclass
@@ -96,6 +96,8 @@ class House:
     spool: Spool
     journals: Journals
     activity: Activity
+    clock: FakeClock
+    pauses: list[float]
 
     def run(self, given: Assignment) -> str:
         return self.task((json.loads(given.model_dump_json()),), {})
@@ -111,6 +113,7 @@ def house(
     clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
     journals = Journals(folder, clock, WORKER)
     author = Author(WORKER, "first", Device(name="lab-pi", soc="A76"), "1.2.3")
+    pauses: list[float] = []
     task = JobTask(
         author=author,
         supervisor=supervisor,
@@ -121,8 +124,9 @@ def house(
         activity=activity,
         clock=clock,
         inline_everything=inline,
+        on_pause=lambda: pauses.append(clock.monotonic()),
     )
-    return House(task, supervisor, broker, outbox, spool, journals, activity)
+    return House(task, supervisor, broker, outbox, spool, journals, activity, clock, pauses)
 
 
 COMPLETE = Outcome("complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", software={"onnxruntime": "1"})
@@ -171,6 +175,50 @@ def test_a_device_in_quarantine_hands_the_job_back_and_runs_nothing(tmp_path: Pa
 def test_a_claim_waits_for_redis_to_come_back(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE, [Unavailable("away"), "claimed"])
     assert at.run(assignment()) == "complete"
+
+
+def test_a_claim_that_waits_says_so_once_and_is_given_up_in_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = house(tmp_path, COMPLETE, [Unavailable("no claims today")])
+
+    def refuse(job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        at.clock.advance(CLAIM_PATIENCE_S / 2)
+        raise Unavailable("no claims today")
+
+    at.broker.claim = refuse  # type: ignore[method-assign]  # the same broker, and time that passes
+    assert at.run(assignment()) == "handed back"
+    assert [message.reason for message in at.outbox.told if isinstance(message, HandBack)] == [UNCLAIMED]
+    assert caplog.text.count("waits for its claim: no claims today") == 1
+    assert (at.supervisor.seen, at.activity.snapshot().job) == ([], None)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("the guard is gone"), Outcome("failed", error="busy", error_kind="host_busy")])
+def test_a_device_that_fails_by_itself_rests_longer_each_time_and_leaves_its_jobs_to_others(
+    tmp_path: Path, failure: Outcome | Exception
+) -> None:
+    at = house(tmp_path, failure)
+    rests = []
+    for number in range(1, 9):
+        begin = at.clock.monotonic()
+        assert at.run(assignment(number)) == "failed"
+        assert at.run(assignment(100 + number)) == "handed back", "what was on its way already"
+        while at.task.rests:
+            at.clock.advance(REST_S)
+        rests.append(at.clock.monotonic() - begin)
+    assert rests == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0]
+    assert len(at.pauses) == 16
+    at.supervisor.outcome = COMPLETE
+    assert at.run(assignment(9)) == "complete"
+    at.supervisor.outcome = failure
+    at.run(assignment(10))
+    at.clock.advance(REST_S)
+    assert at.run(assignment(11)) == "failed", "the rest was a short one again"
+
+
+def test_a_failure_of_the_model_is_no_reason_to_rest(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("failed", error="no such operator", error_kind="model_invalid"))
+    assert at.run(assignment()) == "failed"
+    assert not at.task.rests
+    assert at.pauses == []
 
 
 def test_a_worker_that_is_leaving_hands_the_job_back_unbegun(tmp_path: Path) -> None:
@@ -287,7 +335,9 @@ def test_an_outcome_that_no_message_can_carry_fails_its_job_with_that_reason(tmp
         f"no result could be made of what was measured: ValidationError: 1 validation error for Result\n{next(iter(given))}" in sent.error
     )
     assert at.spool.keys() == [(assignment().job_id, 1)]
-    assert at.run(assignment(2)) == "failed", "and the worker goes on"
+    at.supervisor.outcome = COMPLETE
+    at.clock.advance(REST_S)
+    assert at.run(assignment(2)) == "complete", "and the worker goes on"
 
 
 def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

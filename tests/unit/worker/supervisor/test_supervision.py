@@ -248,7 +248,7 @@ def test_a_cache_folder_that_cannot_be_written_fails_the_job_with_the_reason(tmp
         shutil.rmtree(runs)
         runs.write_text("a file where the folder was")
         outcome = made.run(assignment(schedule(tmp_path)), Stages())
-    assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
+    assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
     assert "no result could be written" in outcome.error
 
 
