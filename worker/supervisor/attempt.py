@@ -141,6 +141,8 @@ class Attempt:
         """Measure while no other worker on this host does. Returns why no further repeat was run."""
         begin = self._clock.monotonic()
         with ExitStack() as stack:
+            if self._model is not None:
+                stack.enter_context(self._models.in_use(self._model))
             try:
                 stack.callback(self._turn.take(self._inbox, self._next_event))
             finally:
