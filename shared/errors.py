@@ -18,6 +18,8 @@ FleetmarkError (500)
     ├── ModelInvalid            the runtime cannot load or run it
     ├── EngineUnavailable       the capability is not really there
     ├── RunnerDied              a signal, an exit code, the out-of-memory killer
+    ├── DeviceFailed            the device's own trouble, whatever the job: no room, no process, no lock
+    ├── HostBusy                another measurement on the host did not end
     ├── DeadlineExceeded
     └── JobCancelled
 """
@@ -127,6 +129,14 @@ class EngineUnavailable(JobError):
 
 class RunnerDied(JobError):
     kind = "runner_died"
+
+
+class DeviceFailed(JobError):
+    kind = "worker_error"
+
+
+class HostBusy(JobError):
+    kind = "host_busy"
 
 
 class DeadlineExceeded(JobError):

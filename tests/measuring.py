@@ -21,6 +21,7 @@ from shared.workloads import EngineOptions, ModelRef, StopRule, Warmup, Workload
 from worker.job_log import JobLog
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
+from worker.supervisor.supervisor import HOST_WAIT_S
 
 LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 CAMPAIGN = "campaign-01m81k4kpq4wq6xn8q"
@@ -30,10 +31,17 @@ _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None) -> Iterator[Supervisor]:
+def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, host_wait_s: float = HOST_WAIT_S) -> Iterator[Supervisor]:
     """A started supervisor with a lock of its own, so that a worker that measures on this machine does not hold it up."""
     models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
-    made = Supervisor(cache_dir=folder / "cache", models=models, clock=SystemClock(), lock_path=lock or folder / "lock", spawn=spawn)
+    made = Supervisor(
+        cache_dir=folder / "cache",
+        models=models,
+        clock=SystemClock(),
+        lock_path=lock or folder / "lock",
+        host_wait_s=host_wait_s,
+        spawn=spawn,
+    )
     made.start()
     try:
         yield made

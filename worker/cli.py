@@ -195,7 +195,13 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         allow_private=settings.worker_allow_private_urls,
         hub=Own(settings.hf_endpoint or HUB, settings.hf_token.get_secret_value() if settings.hf_token else None),
     )
-    return Supervisor(cache_dir=settings.cache_dir, models=models, clock=SystemClock(), lock_path=settings.worker_lock_file)
+    return Supervisor(
+        cache_dir=settings.cache_dir,
+        models=models,
+        clock=SystemClock(),
+        lock_path=settings.worker_lock_file,
+        host_wait_s=settings.worker_host_wait_s,
+    )
 
 
 def _fail(error: FleetmarkError) -> NoReturn:

@@ -110,12 +110,30 @@ class Journals:
         with self._lock:
             self._left.add(key)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a log that nobody has sent yet."""
+        with self._lock:
+            return bool(self._left)
+
     def left(self) -> dict[Key, bytes]:
-        """The logs of attempts that are over, which nobody has sent yet, without the lines that a crash cut short."""
+        """The logs of attempts that are over, which nobody has sent yet, without the lines that a crash cut short.
+
+        One that cannot be read is left to the next process.
+        """
         with self._lock:
             left = sorted(self._left)
-        found = {key: path.read_bytes().splitlines(keepends=True) for key in left if (path := self._path(key)).exists()}
-        return {key: b"".join(line for line in lines if line.startswith(b"{") and line.endswith(b"}\n")) for key, lines in found.items()}
+        found: dict[Key, bytes] = {}
+        for key in left:
+            try:
+                lines = self._path(key).read_bytes().splitlines(keepends=True)
+            except OSError as error:
+                log.warning("the log of attempt %d of %s cannot be sent: %s", key[1], key[0], error)
+                with self._lock:
+                    self._left.discard(key)
+            else:
+                found[key] = b"".join(line for line in lines if line.startswith(b"{") and line.endswith(b"}\n"))
+        return found
 
     def done(self, key: Key) -> None:
         """The log is on its way, by itself or with its result."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from shared.errors import DeviceFailed
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
 from worker.activity import Key
@@ -65,6 +66,9 @@ def result_of(
     Args:
         outcome: what the supervisor made of it; None when it failed itself, with `failure`.
         times: when it began and ended, by the worker's clock, seconds since 1970.
+
+    Raises:
+        ValueError: the outcome holds what no message can carry (a timing that is no number, say).
     """
     status: Literal["complete", "failed", "cancelled"] = "failed"
     if outcome is not None and outcome.status != "handed_back":
@@ -76,8 +80,8 @@ def result_of(
         campaign_id=assignment.campaign_id,
         capability=assignment.capability,
         status=status,
-        error=masked(outcome.error if outcome else failure)[:20_000],
-        error_kind=(outcome.error_kind if outcome else "worker_error")[:64],
+        error=_sendable(masked(outcome.error if outcome else failure))[:20_000],
+        error_kind=(outcome.error_kind if outcome else DeviceFailed.kind)[:64],
         device=author.device,
         model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
         model_size=outcome.model_size if outcome else None,
@@ -91,6 +95,11 @@ def result_of(
         ended_at=times[1],
         timings_s=outcome.timings_s if outcome else {},
     )
+
+
+def _sendable(text: str) -> str:
+    """Without the halves of characters that stand for bytes of a name that is no text."""
+    return text.encode(errors="replace").decode()
 
 
 def unreadable(author: Author, key: Key, reason: str, now: float) -> Result:

@@ -67,6 +67,11 @@ class WorkerSettings(BaseSettings):
         default=None,
         description="keeps two workers of a host from measuring at once; the same file for all of them (default: in the temporary folder)",
     )
+    worker_host_wait_s: float = Field(
+        default=3600,
+        gt=0,
+        description="longest wait, in seconds, for another worker of this host to have measured; the job is then tried elsewhere",
+    )
     worker_max_model_bytes: int = Field(
         default=8 * 2**30, gt=0, description="largest model that is fetched, with the files of its weights beside it"
     )

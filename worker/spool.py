@@ -2,6 +2,7 @@
 
     <job_id>.<attempt>.json               the Result message
     <job_id>.<attempt>.<artifact>         an artifact too large to travel inside it (`samples.npz`, `log.jsonl`)
+    <job_id>.<attempt>.unreadable         a message that this version cannot read, kept with its artifacts for one that can
 
 A file is whole or not there. What is found at start is sent again: that is how a result outlives the process. A result that
 a full disk does not take is held in memory in its place, until it is answered or the disk takes it after all.
@@ -24,6 +25,7 @@ from worker.durable import write_durably
 log = logging.getLogger(__name__)
 
 SOON_S = 5.0  # after a try that failed: nothing is on its way
+LATER_S = 60.0  # after one more failed try: a whole fleet may be at the door of an orchestrator that has no room
 FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or two
 LAST_RESEND_S = 600.0
 MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
@@ -33,13 +35,17 @@ Key = tuple[str, int]  # job id, attempt
 
 @dataclass
 class Entry:
-    """One result waiting for its answer. `due` is in monotonic seconds, when it is sent again; `path` is None in memory."""
+    """One result waiting for its answer. `path` is None in memory.
+
+    `due` is in monotonic seconds, when it is sent again: never, while its writer sends it for the first time.
+    """
 
     result: Result
     path: Path | None
     attachments: dict[str, Path | bytes] = field(default_factory=dict)
     due: float = 0.0
     wait_s: float = FIRST_RESEND_S
+    retry_s: float = SOON_S
 
     @property
     def key(self) -> Key:
@@ -47,16 +53,19 @@ class Entry:
 
     def sent(self, now: float) -> None:
         """Put the next sending off: 30 s, then twice as long each time, up to 10 minutes."""
-        self.due = now + self.wait_s
+        self.due, self.retry_s = now + self.wait_s, SOON_S
         self.wait_s = min(self.wait_s * 2, LAST_RESEND_S)
 
     def failed(self, now: float) -> None:
-        """It was not sent after all."""
-        self.due = now + SOON_S
+        """It was not sent: another try after 5 s, then after twice as long each time, up to a minute."""
+        self.due = now + self.retry_s
+        self.retry_s = min(self.retry_s * 2, LATER_S)
 
     def hurry(self) -> None:
-        """Send again at once, and start over with the waiting."""
-        self.due, self.wait_s = 0.0, FIRST_RESEND_S
+        """Send again at once, and start over with the waiting; what is being sent at this moment need not hurry."""
+        self.wait_s, self.retry_s = FIRST_RESEND_S, SOON_S
+        if self.due != math.inf:
+            self.due = 0.0
 
 
 class Spool:
@@ -84,14 +93,18 @@ class Spool:
                 path.replace(aside)
                 log.error("%s is no result this version can read (%s); kept as %s", path, error.errors()[0]["msg"], aside.name)  # noqa: TRY400 - the cause is in the text
                 continue
+            except OSError as error:
+                log.error("%s cannot be read, and is left where it is: %s", path, error)  # noqa: TRY400 - as above
+                continue
             attachments: dict[str, Path | bytes] = {
                 name: path.with_suffix(f".{name}") for name, artifact in result.artifacts.items() if artifact.inline is None
             }
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
-        kept = {path for entry in self._entries.values() for path in entry.attachments.values() if isinstance(path, Path)}
-        for litter in set(self._folder.glob("*.samples.npz")) | set(self._folder.glob("*.log.jsonl")):
-            if litter not in kept:  # the process died between an attachment and its message
-                litter.unlink(missing_ok=True)
+        messages = {path.stem for kind in ("*.json", "*.unreadable") for path in self._folder.glob(kind)}
+        for name in ("samples.npz", "log.jsonl"):
+            for attachment in self._folder.glob(f"*.{name}"):
+                if attachment.name.removesuffix(f".{name}") not in messages:  # the process died between an attachment and its message
+                    attachment.unlink(missing_ok=True)
 
     def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
         """Keep a result until it is answered: on disk, or in memory if the disk takes nothing; None if there is no room there."""
@@ -123,7 +136,7 @@ class Spool:
         except OSError as error:
             log.debug("%s stays in memory: %s", entry.result.job_id, error)
             return entry
-        settled.due, settled.wait_s = entry.due, entry.wait_s
+        settled.due, settled.wait_s, settled.retry_s = entry.due, entry.wait_s, entry.retry_s
         return settled
 
     def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:

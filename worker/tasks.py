@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import DeviceFailed, HostBusy, Unavailable
 from shared.jobs import MAX_TIMEOUT_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.activity import Activity, Key
@@ -32,6 +33,12 @@ CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it ans
 CLAIM_RETRY_S = 1.0
 LEAVING = "the worker is stopping"
 QUARANTINED = "the device is in quarantine"
+UNCLAIMED = "it could not be claimed: Redis did not take it from this device"
+RESTING = "the device rests after a failure of its own"
+OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # of the device, whatever the job: another one may run it
+REST_S = 10.0  # so that the next attempt, a second or two later, finds somebody else
+LONGEST_REST_S = 600.0
+CLAIM_PATIENCE_S = 600.0  # with a Redis that takes no claim; the watch sends the job again
 REMEMBERED = 10_000  # attempts this process has finished, should one be delivered again
 
 
@@ -87,19 +94,20 @@ class JobTask:
         activity: Activity,
         clock: Clock,
         inline_everything: bool = False,
-        on_quarantine: Callable[[], None] = lambda: None,
+        on_pause: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
-            on_quarantine: this device may claim nothing for a while: nor is it to take the next message.
+            on_pause: this device may claim nothing for a while, or `rests`: nor is it to take the next message.
             inline_everything: no orchestrator is known to upload to, so large artifacts travel inside the message too.
         """
         self.author = author
         self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
         self._spool, self._journals, self._activity, self._clock = spool, journals, activity, clock
         self._inline_bytes = None if inline_everything else INLINE_BYTES
-        self._on_quarantine = on_quarantine
+        self._on_pause = on_pause
         self._finished: deque[Key] = deque(maxlen=REMEMBERED)
+        self._rests_until, self._rest_s = -math.inf, REST_S
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Handle one message. It is never put back: whoever could do so could give other workers any work.
@@ -121,13 +129,16 @@ class JobTask:
             return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
         if self._activity.stopping:
             return self._decline(key, LEAVING)
+        if self.rests:
+            self._on_pause()
+            return self._decline(key, RESTING)
         self._activity.begin(key)
         try:
             verdict = self._claim(*key)
             if verdict is None:
-                return self._decline(key, LEAVING)
+                return self._decline(key, LEAVING if self._activity.stopping else UNCLAIMED)
             if verdict == "quarantined":
-                self._on_quarantine()  # before the job is given out again, or this worker would take it at once
+                self._on_pause()  # before the job is given out again, or this worker would take it at once
                 return self._decline(key, QUARANTINED)
             if verdict != "claimed":
                 log.info("dropped attempt %d of %s: %s", key[1], key[0], verdict)
@@ -151,13 +162,36 @@ class JobTask:
         return result.status
 
     def _claim(self, job_id: str, attempt: int) -> str | None:
-        """Claim, waiting for as long as Redis is away: who else may have the job is not known before. None when we leave first."""
+        """Claim, waiting while Redis is away: who else may have the job is not known before.
+
+        None when we leave first, or when it takes too long: a message that is lost so is sent again.
+        """
+        until = self._clock.monotonic() + CLAIM_PATIENCE_S
+        said = ""
         while True:
             try:
                 return self._broker.claim(job_id, attempt, self.author.worker_id, CLAIM_TTL_S)
-            except Unavailable:
-                if self._activity.wait_stopping(CLAIM_RETRY_S):
-                    return None
+            except Unavailable as error:
+                if error.detail != said:
+                    log.warning("attempt %d of %s waits for its claim: %s", attempt, job_id, error.detail)
+                said = error.detail
+            if self._activity.wait_stopping(CLAIM_RETRY_S) or self._clock.monotonic() >= until:
+                return None
+
+    @property
+    def rests(self) -> bool:
+        """Whether this device failed a moment ago, whatever the job: others are to have the first pick."""
+        return self._clock.monotonic() < self._rests_until
+
+    def _rest_after(self, result: Result) -> None:
+        """After a failure of the device's own take nothing for a while, each further time twice as long: it drains no campaign."""
+        if result.status != "failed" or result.error_kind not in OWN_FAILURES:
+            self._rest_s = REST_S
+            return
+        log.error("%s; no job is taken for %g s", result.error, self._rest_s)
+        self._rests_until = self._clock.monotonic() + self._rest_s
+        self._rest_s = min(self._rest_s * 2, LONGEST_REST_S)
+        self._on_pause()
 
     def _run(self, assignment: Assignment) -> str:
         started_at = self._clock.now().timestamp()
@@ -178,14 +212,26 @@ class JobTask:
         if outcome is not None and outcome.status == "handed_back":
             return self._hand_back(assignment, outcome.error or LEAVING, job_log)
         self._activity.clean_up()
-        files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
-        artifacts, attachments = packed(files, self._inline_bytes)
         times = (started_at, self._clock.now().timestamp())
-        result = result_of(self.author, assignment, outcome, failure, times, artifacts)
+        result, attachments = self._packed(assignment, outcome, failure, times, job_log)
+        self._rest_after(result)  # before the job is given out again
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
         return result.status
+
+    def _packed(
+        self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
+    ) -> tuple[Result, dict[str, bytes]]:
+        """The result and what travels beside it; of an outcome that no message can carry, the failure that says so."""
+        try:
+            files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
+            artifacts, attachments = packed(files, self._inline_bytes)
+            return result_of(self.author, assignment, outcome, failure, times, artifacts), attachments
+        except Exception as error:
+            log.exception("no result could be made of %s", assignment.job_id)
+            failure = f"the worker itself failed: no result could be made of what was measured: {type(error).__name__}: {error}"
+            return result_of(self.author, assignment, None, failure, times, {}), {}
 
     def _decline(self, key: Key, reason: str) -> str:
         """Hand back what was taken, and neither claimed nor begun."""
@@ -221,13 +267,16 @@ class JobTask:
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
         entry = self._spool.keep(result, attachments)  # the measurement stands, so it is sent whether or not it could be kept
         self._journals.done((result.job_id, result.attempt))  # its log travels with it
+        kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
         try:
             self._outbox.deliver(result, entry.attachments if entry is not None else attachments)
         except Unavailable as error:
-            kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
             log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
+        except Exception:  # a defect, or a file that is gone: what is kept must go all the same
+            log.exception("the result of %s was not sent: %s", result.job_id, kept)
+        else:
             if entry is not None:
-                entry.failed(self._clock.monotonic())
+                entry.sent(self._clock.monotonic())
             return
         if entry is not None:
-            entry.sent(self._clock.monotonic())
+            entry.failed(self._clock.monotonic())

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import IllegalTransition
+from shared.errors import DeviceFailed, HostBusy, IllegalTransition, RunnerDied
 from shared.jobs import DEFAULT_TIMEOUT_S, TRANSITIONS, JobStatus
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
 WORKERS_LOST_LIMIT = 3  # a job that took so many workers with it is poison, whatever it allows: it harms no fourth
-RETRIED_KINDS = frozenset({"runner_died"})  # a timeout or an error of the model on a healthy worker is the answer
+# Failures that say nothing of the model: a timeout or an error of it on a healthy worker is the answer.
+RETRIED_KINDS = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
 STORY_LIMIT = 20_000  # characters; a result's error holds no more
 TOLD_LIMIT = 1_000  # characters of each setback but the last, which is told whole
 
 
 @dataclass(frozen=True)
 class Setback:
-    """An attempt that ended badly: lost with its worker, or a proven death of the measured process."""
+    """An attempt that ended badly: lost with its worker, or a proven death of the measured process, or a failure of its device."""
 
     attempt: int
     what: str
@@ -46,7 +47,7 @@ def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitt
 
     Args:
         losses: attempts lost with their worker, this one included. What was handed back does not count.
-        deaths: proven deaths of the measured process on a worker that lived, this one included.
+        deaths: proven deaths of the measured process, or failures of the device, on a worker that lived, this one included.
         max_attempts: how many such deaths the job allows. A lost worker proves nothing about the job, so it is not counted in.
         jitter: uniform in 0..1; the backoff doubles with each setback and is spread over its upper half.
     """

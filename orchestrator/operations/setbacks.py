@@ -12,7 +12,7 @@ from orchestrator.store import jobs
 from orchestrator.store.moves import LockedJob, Moves
 
 LOST: Final = "lost"  # with its worker
-DIED: Final = "died"  # the measured process did, and its worker lived to tell
+DIED: Final = "died"  # the measured process did, or its device failed, and its worker lived to tell
 
 
 def set_back(session: Session, moves: Moves, job: LockedJob, kind: Literal["lost", "died"], what: str, worker_id: str | None) -> str | None:
@@ -32,5 +32,5 @@ def set_back(session: Session, moves: Moves, job: LockedJob, kind: Literal["lost
     setbacks = [Setback(event.attempt, event.detail, event.worker_id) for event in history if event.kind in (LOST, DIED)]
     if len(setbacks) == 1:
         return what
-    verdict = f"{losses} workers were lost to it" if kind == LOST else f"the measured process died in {deaths} attempts"
+    verdict = f"{losses} workers were lost to it" if kind == LOST else f"{deaths} attempts broke down"
     return story(verdict, setbacks)

@@ -57,7 +57,10 @@ class Requirements(Strict):
 
 class Retries(Strict):
     max_attempts: int = Field(
-        default=3, ge=1, le=100, description="tries, after deaths of the measured process or of its worker; errors are not retried"
+        default=3,
+        ge=1,
+        le=100,
+        description="tries, after deaths of the measured process and failures of a device; errors of the model are not",
     )
 
 

@@ -97,7 +97,7 @@ def test_samples_that_find_no_room_fail_their_job_with_what_to_do(device: Device
     job = tiny_job(tmp_path, 3)
     device.fleet.send(job)
     failed = device.fleet.report("result", job.job_id)
-    assert (failed.status, failed.error_kind) == ("failed", "runner_died")
+    assert (failed.status, failed.error_kind) == ("failed", "worker_error")
     assert "could not be written to the worker's cache folder; free some space on this device" in failed.error
     device.cache.free()
     measures(device, tmp_path, 4)

@@ -86,7 +86,7 @@ def test_lost_workers_do_not_count_to_the_attempts_that_a_job_allows(
         record(ctx, [result(name, attempt, worker_id=worker, **died)])  # type: ignore[arg-type]  # its own words
     ended = job(ctx, campaign)
     assert (ended.status, ended.deaths, ended.losses) == ("failed", max_attempts, 1)
-    assert str(ended.error).startswith(f"the measured process died in {max_attempts} attempts: attempt 1: {worker} (pi) fell silent; ")
+    assert str(ended.error).startswith(f"{max_attempts} attempts broke down: attempt 1: {worker} (pi) fell silent; ")
     assert str(ended.error).count(f"on {worker}: killed by SIGSEGV") == max_attempts
 
 
@@ -96,10 +96,27 @@ def test_deaths_in_one_batch_are_all_in_the_history(ctx: Context, submit: Submit
     died = {"status": "failed", "error_kind": "runner_died"}
     record(ctx, [result(job_id(campaign.id, 1), n, error=f"signal {n}", **died) for n in (1, 2, 3)])  # type: ignore[arg-type]  # as above
     assert job(ctx, campaign).error == (
-        "the measured process died in 3 attempts: "
-        "attempt 1 on worker-a: signal 1; attempt 2 on worker-a: signal 2; attempt 3 on worker-a: signal 3"
+        "3 attempts broke down: attempt 1 on worker-a: signal 1; attempt 2 on worker-a: signal 2; attempt 3 on worker-a: signal 3"
     )
     assert events(ctx, campaign) == ["died", "died", "died", "failed"]
+
+
+@pytest.mark.parametrize("kind", ["worker_error", "host_busy"])
+def test_a_failure_of_the_device_is_no_answer_and_tried_again_as_often_as_the_job_allows(
+    ctx: Context, submit: Submit, register: Register, kind: str
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    for attempt in (1, 2):
+        record(ctx, [result(name, attempt, status="failed", error="no lock", error_kind=kind)])
+        assert (job(ctx, campaign).status, job(ctx, campaign).attempt) == ("pending", attempt + 1)
+    record(ctx, [result(name, 3, status="failed", error="no lock", error_kind=kind)])
+    ended = job(ctx, campaign)
+    assert (ended.status, ended.error_kind) == ("failed", kind)
+    assert ended.error == (
+        "3 attempts broke down: attempt 1 on worker-a: no lock; attempt 2 on worker-a: no lock; attempt 3 on worker-a: no lock"
+    )
 
 
 def test_a_job_is_not_sent_again_before_its_pause_is_over(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:

@@ -117,6 +117,18 @@ def test_a_worker_that_redis_does_not_know_says_so_once_while_the_orchestrator_i
         assert worker.log().count("Redis does not know this worker") <= said + 1
 
 
+def test_a_worker_whose_orchestrator_fails_at_first_registers_when_it_does_not(fleet: Fleet) -> None:
+    with http_double.orchestrator() as double:
+        double.register = (500, {"error": "Internal", "detail": "a defect"})
+        worker = fleet.start(FLEETMARK_HOST=double.url)
+        eventually(lambda: "is not ready: a defect; trying again until it answers" in worker.log(), "it waits")
+        double.register = (200, "<html>back soon</html>")
+        eventually(lambda: "not as an orchestrator does" in worker.log(), "it waits on")
+        double.register = (200, {"worker_id": "worker-1", "action": "created", "broker_url": fleet.url})
+        eventually(lambda: "created as worker-1" in worker.log(), "it registers")
+        assert worker.end() == 0
+
+
 def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tmp_path: Path) -> None:
     environment = {
         **orchestrator.environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -335,6 +336,45 @@ def test_the_cache_lets_go_of_what_was_used_longest_ago(cache: Path, server: Fil
 def test_what_was_used_within_the_hour_stays(cache: Path, server: FileServer) -> None:
     first = fetch(cache, f"{server.url}/big.onnx")
     Cache(cache, SystemClock()).trim(0)
+    assert first.path.exists()
+
+
+def test_a_model_in_use_stays_for_as_long_as_the_job_lasts(tmp_path: Path) -> None:
+    """Another worker of the device fills the cache while a job of many hours is under way, between two of its processes."""
+    cache = tmp_path / "cache"
+    schedule = json.dumps({"sleeps_s": [0.05]}).encode()
+
+    def fill_the_cache(stage: str, _share: float | None) -> None:
+        if stage.endswith("measuring"):
+            for path in [*(cache / "blobs").iterdir(), *(cache / "sets").iterdir()]:
+                os.utime(path, (1, 1))
+            Cache(cache, SystemClock()).trim(0)
+
+    with file_server(schedule__json=schedule) as running, supervisor(tmp_path) as measurer:
+        Cache(cache, SystemClock()).trim(0)
+        outcome = measurer.run(assignment(f"{running.url}/schedule.json", repeats=3), fill_the_cache)
+    assert outcome.status == "complete", outcome.error
+    Cache(cache, SystemClock()).trim(0)
+    assert list((cache / "blobs").iterdir()) == [], "afterwards it goes"
+
+
+def test_an_assembled_model_in_use_stays_too(cache: Path) -> None:
+    made = Cache(cache, SystemClock())
+    blob = made.partial("key")
+    blob.write_bytes(MODEL)
+    made.adopt(blob, sha256(MODEL))
+    model = made.assemble("model.onnx", {"model.onnx": sha256(MODEL)})
+    with made.in_use(model):
+        os.utime(model.parent, (1, 1))
+        os.utime(cache / "blobs" / sha256(MODEL), (1, 1))
+        Cache(cache, SystemClock()).trim(0)
+        assert model.read_bytes() == MODEL
+
+
+def test_what_the_same_download_fetched_long_ago_is_not_evicted_by_it(cache: Path, server: FileServer) -> None:
+    first = fetch(cache, f"{server.url}/big.onnx")
+    os.utime(first.path, (1, 1))
+    Cache(cache, SystemClock()).trim(0, keep=[first.path])
     assert first.path.exists()
 
 

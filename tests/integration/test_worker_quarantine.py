@@ -1,4 +1,4 @@
-"""A real worker that is put into quarantine leaves the work to others, and takes it up again afterwards."""
+"""A real worker that is put into quarantine, or fails by itself, leaves the work to others, and takes it up again afterwards."""
 
 from __future__ import annotations
 
@@ -67,4 +67,23 @@ def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_ba
         fleet.send(tiny_job(tmp_path, attempt=2))
     registry.faults.forgive(worker_id)
     assert fleet.report("result", job.job_id).worker_id == worker_id
+    assert worker.end() == 0
+
+
+def test_a_worker_that_fails_by_itself_rests_and_takes_jobs_again(fleet: Fleet, tmp_path: Path) -> None:
+    lock = tmp_path / "missing" / "lock"
+    worker = fleet.start(FLEETMARK_WORKER_LOCK_FILE=str(lock))
+    fleet.registered(worker)
+    first, second = tiny_job(tmp_path, 1), tiny_job(tmp_path, 2)
+    fleet.send(first)
+    failed = fleet.report("result", first.job_id)
+    assert (failed.status, failed.error_kind) == ("failed", "worker_error")
+    assert "no job is taken for 10 s" in worker.log()
+    lock.parent.mkdir()
+    fleet.send(second)
+    taken = eventually(lambda: fleet.reported("result", second.job_id) or fleet.reported("hand_back", second.job_id), "it is taken")
+    if taken.kind == "hand_back":  # it was on its way already
+        assert taken.reason == "the device rests after a failure of its own"
+        fleet.send(tiny_job(tmp_path, 2, attempt=2))
+    assert fleet.report("result", second.job_id).status == "complete"
     assert worker.end() == 0

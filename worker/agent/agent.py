@@ -158,15 +158,16 @@ class Agent:
 
     def _register(self, registration: Registration) -> Registered | None:
         """Register, trying for as long as the other side is away; None when asked to stop first, or refused."""
-        tries = 0
+        tries, said = 0, ""
         while not self._stop.is_set():
             try:
                 registered = self._register_once(registration)
             except Untrusted as error:
                 self._refuse(error)
             except Unavailable as error:
-                if tries == 0:
+                if error.detail != said:
                     log.warning("%s; trying again until it answers", masked(error.detail))
+                said = error.detail
                 self._stop.wait(REGISTER_RETRY_S[min(tries, len(REGISTER_RETRY_S) - 1)])
                 tries += 1
             except IdentityInUse as error:

@@ -22,7 +22,7 @@ from shared.celery_app import make_celery_app
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.protocol.messages import TASK_NAME
-from worker.agent.envelope import AnyMessage, fault_of
+from worker.agent.envelope import AnyMessage, fault_of, reading
 from worker.agent.login import Login
 
 log = logging.getLogger(__name__)
@@ -61,19 +61,7 @@ class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         channel = self.task_consumer.channel
         channel.forget_booked()
         channel.Message = AnyMessage
-        read = channel.handlers["BRPOP"]
-
-        def read_anything(**options: Any) -> Any:
-            try:
-                return read(**options)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raw = error.doc if isinstance(error, json.JSONDecodeError) else error.object.decode(errors="backslashreplace")
-                self._bury(f"not JSON: {error}", raw, "")
-            except (ValueError, RecursionError) as error:  # deeper than Python reads, or a number that is none: the text is gone
-                self._bury(f"JSON that cannot be read: {error}", "", "")
-            return True
-
-        channel.handlers["BRPOP"] = read_anything
+        channel.client.parse_response = reading(channel.client.parse_response, lambda reason, text: self._bury(reason, text, ""))
         return super().loop_args()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport.virtual import Message
+from kombu.utils.json import loads
+from redis import ConnectionError  # noqa: A004 - kombu knows a lost connection by this one
 
 from shared.protocol.messages import TASK_NAME
 
@@ -49,6 +52,32 @@ def _around(payload: Any) -> dict[str, Any]:
         "headers": {},
         "properties": {"delivery_tag": str(uuid.uuid4()), "delivery_info": {"exchange": "", "routing_key": ""}},
     }
+
+
+def reading(take: Callable[..., Any], unreadable: Callable[[str, str], None]) -> Callable[..., Any]:
+    """`take`, a Redis client's way to an answer, with what lies in the queues looked at before kombu reads it.
+
+    Args:
+        unreadable: told the reason and the text of what is not JSON, or JSON that kombu cannot read; then nothing was taken.
+    """
+
+    def take_readable(connection: Any, command: str, **options: Any) -> Any:
+        try:
+            answer = take(connection, command, **options)
+        except ValueError as error:  # no message's fault: a TLS socket that was closed, bytes that are no answer of Redis
+            raise ConnectionError(f"the connection to the broker gave no answer: {error}") from error
+        if not answer or command != "BRPOP":
+            return answer
+        raw: bytes = answer[1]
+        try:
+            loads(raw)
+        except Exception as error:  # noqa: BLE001 - kombu makes dates, numbers and more of it; whatever they stumble over is told
+            reason = "not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else "JSON that cannot be read"
+            unreadable(f"{reason}: {error}", raw.decode(errors="backslashreplace"))
+            return None
+        return answer
+
+    return take_readable
 
 
 def fault_of(message: Any) -> str | None:

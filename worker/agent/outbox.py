@@ -19,7 +19,7 @@ from shared.protocol.messages import Artifact, AttemptLog, HandBack, Result, Sta
 from shared.protocol.signatures import HEADER, sign
 from worker.agent.broker import Broker
 from worker.agent.login import Login
-from worker.agent.uploads import Refused, Unwanted, Uploads
+from worker.agent.uploads import NotSent, Refused, Unwanted, Uploads
 from worker.job_log import Journals
 from worker.reports import log_message
 from worker.spool import Spool
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 INLINE_AT_WORST_BYTES = 32 * 2**20  # of a file that the orchestrator takes no other way
 POLL_S = 2.0  # while an answer is awaited
+
+
+class BrokerAway(Unavailable):
+    """No message can be sent at all."""
 
 
 class Outbox:
@@ -51,6 +55,7 @@ class Outbox:
         self._app, self._login, self._worker_id, self._broker = app, login, worker_id, broker
         self._spool, self._journals = spool, journals
         self._uploads, self._clock, self._poll_s = uploads, clock, poll_s
+        self._said: set[str] = set()  # causes of which the log has heard
         self._wake = Event()
         self._closed = Event()
         self._thread = Thread(target=self._watch, name="outbox", daemon=True)
@@ -70,7 +75,7 @@ class Outbox:
         self._publish(message.model_dump_json())
 
     def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
-        inlined: dict[str, Artifact] = {}
+        artifacts = dict(result.artifacts)
         for name, content in attachments.items():
             try:
                 if self._uploads is None:
@@ -79,20 +84,21 @@ class Outbox:
             except Unwanted:
                 log.debug("%s of %s is not wanted any more", name, result.job_id)  # the answer to the message will say so
             except Refused as error:
-                if (artifact := self._inline(result, name, content, str(error))) is not None:
-                    inlined[name] = artifact
-        if inlined:
-            result = result.model_copy(update={"artifacts": result.artifacts | inlined})
-        self._publish(result.model_dump_json())
+                artifacts[name] = self._inline(result, name, content, str(error))
+        self._publish(result.model_copy(update={"artifacts": artifacts}).model_dump_json())
         self._wake.set()
 
-    def _inline(self, result: Result, name: str, content: Path | bytes, why: str) -> Artifact | None:
+    def _inline(self, result: Result, name: str, content: Path | bytes, why: str) -> Artifact:
+        """What the orchestrator takes no other way, inside the message; announced alone, if it is too large or gone."""
         artifact = result.artifacts[name]
-        if artifact.size > INLINE_AT_WORST_BYTES:
-            log.error("%s of %s (%d bytes) cannot be sent: %s", name, result.job_id, artifact.size, why)
-            return None
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        return artifact.model_copy(update={"inline": base64.b64encode(data).decode()})
+        try:
+            if artifact.size <= INLINE_AT_WORST_BYTES:
+                data = content if isinstance(content, bytes) else content.read_bytes()
+                return artifact.model_copy(update={"inline": base64.b64encode(data).decode()})
+        except FileNotFoundError:
+            log.debug("%s is gone", content)
+        log.error("%s of %s (%d bytes) cannot be sent: %s", name, result.job_id, artifact.size, why)
+        return artifact
 
     def _publish(self, body: str) -> None:
         """Signed with the key of this moment: what lay in the spool may be older than that."""
@@ -113,23 +119,28 @@ class Outbox:
                     retry_policy=RETRY,
                 )
         except (OperationalError, redis.RedisError, OSError) as error:
-            raise Unavailable(f"the broker does not answer: {error}") from error
+            raise BrokerAway(f"the broker does not answer: {error}") from error
 
     def _watch(self) -> None:
-        """Asleep without a result on its way; otherwise every two seconds: read answers, send again what is due."""
+        """Asleep without a result or a log on its way; otherwise every two seconds: read answers, send again what is due."""
         while not self._closed.is_set():
-            self._wake.wait(self._poll_s if self._spool.keys() else None)
+            self._wake.wait(self._poll_s if self._spool.keys() or self._journals.waiting else None)
             if self._closed.is_set():
                 return
             self._wake.clear()
-            try:
-                self.collect_answers()
-                self.send_due()
-                self.send_logs()
-            except Unavailable as error:
-                log.debug("the outbox waits: %s", error)  # the heartbeat says it once, aloud
-            except Exception:
-                log.exception("the outbox failed")  # a defect, or a file that is gone; the other results must go all the same
+            for step in (self.collect_answers, self.send_due, self.send_logs):
+                try:
+                    step()
+                except Unavailable as error:
+                    self._say("the broker", f"what is on its way waits: {error.detail}")
+                    break
+                except Exception:
+                    log.exception("the outbox failed")  # a defect; what else there is to do must be done all the same
+
+    def _say(self, cause: str, text: str) -> None:
+        """Aloud, once for each cause, until everything can be sent again."""
+        log.log(logging.DEBUG if cause in self._said else logging.WARNING, "%s", text)
+        self._said.add(cause)
 
     def collect_answers(self) -> None:
         """Read what became of the results."""
@@ -142,18 +153,39 @@ class Outbox:
             self._broker.forget_answers(self._worker_id, list(answers))
 
     def send_due(self) -> None:
-        """Send again; what an earlier identity of this device left is sent in our name, as only ours is answered to us."""
+        """Send again, each in its turn; what an earlier identity of this device left is sent in our name, as only ours is answered to us.
+
+        One that cannot be sent keeps no other from it, unless they need the same way: without a broker nothing is sent,
+        without a connection to the orchestrator nothing that is uploaded first.
+
+        Raises:
+            Unavailable: the broker is away.
+        """
         now = self._clock.monotonic()
-        for waiting in self._spool.entries():
-            if waiting.due <= now:
-                entry = self._spool.settle(waiting)
-                entry.sent(now)
-                try:
-                    self.deliver(entry.result.model_copy(update={"worker_id": self._worker_id}), entry.attachments)
-                except Unavailable:
-                    entry.failed(self._clock.monotonic())
-                    raise
+        due = sorted((entry for entry in self._spool.entries() if entry.due <= now), key=lambda entry: (bool(entry.attachments), entry.due))
+        failed, connected = 0, True
+        for waiting in due:
+            if self._closed.is_set() or (waiting.attachments and not connected):
+                break
+            entry = self._spool.settle(waiting)
+            try:
+                self.deliver(entry.result.model_copy(update={"worker_id": self._worker_id}), entry.attachments)
+            except BrokerAway:
+                entry.failed(self._clock.monotonic())
+                raise
+            except NotSent as error:
+                failed, connected = failed + 1, error.answered
+                entry.failed(self._clock.monotonic())
+                self._say(error.cause, f"the result of {entry.result.job_id} is kept, and sent again: {error}")
+            except Exception:
+                failed += 1
+                entry.failed(self._clock.monotonic())
+                log.exception("the result of %s was not sent: kept, and sent again", entry.result.job_id)
+            else:
+                entry.sent(self._clock.monotonic())
                 log.info("sent the result of attempt %d of %s again", entry.result.attempt, entry.result.job_id)
+        if due and not failed:
+            self._said.clear()
 
     def send_logs(self) -> None:
         """The logs of attempts that have no result, each once: a broker that loses one loses it for good."""

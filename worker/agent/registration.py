@@ -17,6 +17,8 @@ from worker.agent.broker import Broker
 
 log = logging.getLogger(__name__)
 
+# Answers that another try may change: a server that starts, is busy or has met a defect. Whatever else is refused stays refused.
+PASSING = frozenset({408, 425, 429})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -34,7 +36,7 @@ def register_by_http(
     """`POST /api/register`.
 
     Raises:
-        Unavailable: the orchestrator does not answer, or answers that its own parts are away; try again.
+        Unavailable: the orchestrator does not answer, or something else does, or it says that it cannot now; try again.
         Untrusted: its certificate is vouched for by nobody known here.
         IdentityInUse: another living process speaks for this device.
         Unauthorized: it asks for another token.
@@ -54,7 +56,7 @@ def register_by_http(
             raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
         raise Unavailable(f"cannot reach the orchestrator at {host}: {error}") from error
     if answer.is_success:
-        body: dict[str, Any] = answer.json()
+        body = _registration(answer, host)
         told = str(body.get("broker_url") or "")
         if not told and not redis_url:
             raise FleetmarkError(
@@ -67,19 +69,32 @@ def register_by_http(
         raise IdentityInUse(detail)
     if answer.status_code in (401, 403):
         raise Unauthorized(f"{host} wants another token ({detail}): set FLEETMARK_TOKEN or give --token-file")
-    if answer.status_code in (429, 502, 503, 504):
+    if answer.is_server_error or answer.status_code in PASSING:
         raise Unavailable(f"the orchestrator at {host} is not ready: {detail}")
     raise FleetmarkError(f"the orchestrator at {host} refused this worker with {answer.status_code}: {detail}")
+
+
+def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
+    """The body, if it is an orchestrator's: what stands before one, or in its place for a while, answers 200 as well."""
+    try:
+        body = answer.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("worker_id"), str):
+        said = answer.text[:300] or "nothing"
+        raise Unavailable(f"{host} answered {answer.status_code}, but not as an orchestrator does ({said}): is the address right?")
+    return body
 
 
 def _detail(answer: httpx.Response) -> str:
     try:
         body = answer.json()
-    except ValueError:
-        return answer.text[:300] or answer.reason_phrase
-    detail = str(body.get("detail", body)) if isinstance(body, dict) else str(body)
-    fields = body.get("fields", []) if isinstance(body, dict) else []
-    return "; ".join([detail, *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        return f"{answer.status_code} {answer.text[:300] or answer.reason_phrase}"
+    fields = [field for field in body.get("fields") or [] if isinstance(field, dict)]
+    return "; ".join([str(body.get("detail", body)), *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
 
 
 def reachable_broker(broker_url: str, host: str) -> str:

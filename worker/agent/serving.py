@@ -106,7 +106,7 @@ class Serving:
             activity=self.activity,
             clock=clock,
             inline_everything=uploads is None,
-            on_quarantine=lambda: self._consumer.take(False),
+            on_pause=lambda: self._consumer.take(False),
         )
         self.heart = Heart(
             broker=self._broker,
@@ -118,7 +118,7 @@ class Serving:
             on_unknown=on_unknown,
             on_conflict=on_conflict,
             on_back=self._back,
-            on_quarantine=lambda quarantined: self._consumer.take(not quarantined),
+            on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
 
     def start(self) -> None:

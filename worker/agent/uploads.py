@@ -23,6 +23,19 @@ PASSING = frozenset({401, 403, 408, 425, 429})
 PASSING_OF_A_PIECE = PASSING | {409, 422}
 
 
+class NotSent(Unavailable):
+    """Not all of a file arrived; another try may do.
+
+    Args:
+        cause: the same for every file that meets the same.
+        answered: whether it was the orchestrator that said so: then it may well take another file.
+    """
+
+    def __init__(self, detail: str, cause: str, *, answered: bool) -> None:
+        super().__init__(detail)
+        self.cause, self.answered = cause, answered
+
+
 class Refused(Unavailable):
     """The orchestrator will not have this file by this way, now or later."""
 
@@ -43,7 +56,7 @@ class Uploads:
 
         Raises:
             Refused: the orchestrator does not take it; `Unwanted` when the job has ended.
-            Unavailable: not all of it arrived; another try may do.
+            NotSent: not all of it arrived; another try may do.
         """
         artifact = result.artifacts[name]
         address = f"/api/jobs/{result.job_id}/attempts/{result.attempt}/artifacts/{name}"
@@ -57,8 +70,12 @@ class Uploads:
                 answer = self._client.put(address, content=piece, headers={"Digest": digest, "Content-Range": span})
                 _check(answer, PASSING_OF_A_PIECE)
                 offset = last + 1
-        except (httpx.HTTPError, OSError) as error:
-            raise Unavailable(f"{name} was not sent: {error}") from error
+        except FileNotFoundError as error:
+            raise Refused(f"{name} is gone from this device") from error
+        except OSError as error:
+            raise NotSent(f"{name} was not sent: {error}", f"{type(error).__name__}: {error.strerror}", answered=True) from error
+        except httpx.HTTPError as error:
+            raise NotSent(f"{name} was not sent: {error}", f"{type(error).__name__}: {error}", answered=False) from error
 
     def _offset(self, address: str, size: int) -> int:
         answer = self._client.head(address)
@@ -77,7 +94,7 @@ def _check(answer: httpx.Response, passing: frozenset[int]) -> None:
     said = f"the orchestrator answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
     if answer.is_client_error and answer.status_code not in passing:
         raise (Unwanted if answer.status_code == httpx.codes.CONFLICT else Refused)(said)
-    raise Unavailable(said)
+    raise NotSent(said, f"{answer.request.method} {answer.status_code}", answered=True)
 
 
 def _read(content: Path | bytes, offset: int) -> bytes:

@@ -9,8 +9,9 @@ which each process adds its id; `prints` goes to stdout.
 
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
 be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output; `chatter:binary` of bytes that are no text and no line),
-`close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in
-`pid_file`; `spawn:daemon` in a session of its own), `raise:<message>`, `defect` (an error no engine explains).
+`close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in `pid_file`; `spawn:daemon` in a
+session of its own; `spawn:family` with a child of its own there, both ids), `raise:<message>`, `defect` (an error no engine
+explains).
 """
 
 from __future__ import annotations
@@ -119,8 +120,16 @@ class FakeEngine:
                 os.close(descriptor)
         elif kind == "spawn":
             command = [sys.executable, "-c", "import time; time.sleep(600)"]
-            child = subprocess.Popen(command, start_new_session=argument == "daemon")
-            Path(self._schedule["pid_file"]).write_text(str(child.pid))
+            pids = Path(self._schedule["pid_file"])
+            if argument == "family":
+                note = f"print(os.getpid(), subprocess.Popen({command!r}).pid, file=open({str(pids)!r}, 'w'), flush=True)"
+                command = [sys.executable, "-c", f"import os, subprocess, time; {note}; time.sleep(600)"]
+            child = subprocess.Popen(command, start_new_session=argument in ("daemon", "family"))
+            if argument == "family":
+                while not (pids.exists() and pids.read_text().endswith("\n")):
+                    sleep(0.01)
+            else:
+                pids.write_text(str(child.pid))
         elif kind == "raise":
             raise ArithmeticError(argument)
         elif kind == "defect":

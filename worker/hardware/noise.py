@@ -2,20 +2,28 @@
 
 `noisy`: something took time from the measurement, or slowed it. `fair`: nothing was seen to, but the machine is of a
 kind, or is set in a way, that lets timings move. `quiet`: neither. Every grade but `quiet` comes with its reasons.
+
+What a probe cannot tell is None, whatever keeps it from telling: no sensor may cost a measurement.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psutil
 
 from shared.clock import Clock
 from shared.measurements import Noise
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 Grade = Literal["quiet", "fair", "noisy"]
 
 # The load before is looked at over what has passed since the last look: at least this, so that the kernel's ticks of
@@ -45,11 +53,11 @@ class CpuTimes:
 class MachineState:
     """What may change while measuring."""
 
-    cpu: CpuTimes
+    cpu: CpuTimes | None
     frequency_mhz: float | None = None
     throttle_events: int | None = None
     temperature_c: float | None = None
-    gpu_processes: list[int] = field(default_factory=list)
+    gpu_processes: frozenset[int] | None = None  # None also where they were not looked for: what runs on a CPU shares none
 
 
 class NoiseProbe:
@@ -60,6 +68,7 @@ class NoiseProbe:
         self._last: CpuTimes | None = None
         self._before: MachineState | None = None
         self._facts: dict[str, Any] = {}
+        self._mute: set[str] = set()  # probes whose failure has been told
 
     def remember(self) -> None:
         """Begin the window over which the load before the next measurement is seen."""
@@ -70,10 +79,11 @@ class NoiseProbe:
         last = self._last
         if last is None or self._clock.monotonic() - last.at > MAX_WINDOW_S:
             last = self._look()
-        if (short := MIN_WINDOW_S - (self._clock.monotonic() - last.at)) > 0:
+        if last is not None and (short := MIN_WINDOW_S - (self._clock.monotonic() - last.at)) > 0:
             self._clock.sleep(short)
         state = self._state(capability)
-        self._facts = _settings() | {"capability": capability, "load_1m": _load(), "busy_before": _others_share(last, state.cpu, 0.0)}
+        self._facts = {name: self._told(name, probe) for name, probe in _SETTINGS.items()}
+        self._facts |= {"capability": capability, "busy_before": _others_share(last, state.cpu, 0.0)}
         self._before = state
 
     def after(self, own_cpu_s: float) -> Noise:
@@ -83,35 +93,37 @@ class NoiseProbe:
             raise RuntimeError("noise was asked for without a look before")
         state = self._state(self._facts["capability"])
         self._last, self._before = state.cpu, None
-        elapsed = state.cpu.total_s - before.cpu.total_s
         facts = self._facts | {
             "busy_by_others": _others_share(before.cpu, state.cpu, own_cpu_s),
-            "steal": (state.cpu.steal_s - before.cpu.steal_s) / elapsed if elapsed > 0 else None,
+            "steal": _steal_share(before.cpu, state.cpu),
             "frequency_mhz_before": before.frequency_mhz,
             "frequency_mhz_after": state.frequency_mhz,
             "temperature_c_before": before.temperature_c,
             "temperature_c_after": state.temperature_c,
             "throttle_events": _difference(before.throttle_events, state.throttle_events),
-            "foreign_gpu_processes": sorted(set(before.gpu_processes) | set(state.gpu_processes)),
+            "foreign_gpu_processes": seen_on_gpu(before.gpu_processes, state.gpu_processes),
         }
         return grade(facts)
 
-    def _look(self) -> CpuTimes:
-        times = psutil.cpu_times()
-        steal = float(getattr(times, "steal", 0.0))
-        idle = times.idle + float(getattr(times, "iowait", 0.0))
-        # guest time is part of user's already (proc(5))
-        total = sum(times) - float(getattr(times, "guest", 0.0)) - float(getattr(times, "guest_nice", 0.0))
-        return CpuTimes(self._clock.monotonic(), total - idle - steal, steal, total, time.process_time())
+    def _told(self, name: str, probe: Callable[[], T]) -> T | None:
+        try:
+            return probe()
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like; what they do not tell is None, and said
+            if name not in self._mute:
+                log.warning("this device does not tell its %s: %s: %s", name.replace("_", " "), type(error).__name__, error)
+            self._mute.add(name)
+            return None
+
+    def _look(self) -> CpuTimes | None:
+        return self._told("cpu_times", lambda: _cpu_times(self._clock))
 
     def _state(self, capability: str) -> MachineState:
-        frequency = psutil.cpu_freq()
         return MachineState(
             cpu=self._look(),
-            frequency_mhz=frequency.current if frequency else None,
-            throttle_events=_throttle_events(),
-            temperature_c=_temperature(),
-            gpu_processes=_gpu_processes() if capability.startswith("gpu.cuda") else [],
+            frequency_mhz=self._told("frequency", _frequency_mhz),
+            throttle_events=self._told("throttle_events", _throttle_events),
+            temperature_c=self._told("temperature", _temperature),
+            gpu_processes=self._told("gpu_processes", _gpu_processes) if capability.startswith("gpu.cuda") else None,
         )
 
 
@@ -143,24 +155,37 @@ def grade(facts: dict[str, Any]) -> Noise:
     return Noise(grade=verdict, reasons=noisy + fair, facts=facts)
 
 
-def _others_share(before: CpuTimes, after: CpuTimes, measured_s: float) -> float | None:
+def _cpu_times(clock: Clock) -> CpuTimes:
+    times = psutil.cpu_times()
+    steal = float(getattr(times, "steal", 0.0))
+    idle = times.idle + float(getattr(times, "iowait", 0.0))
+    # guest time is part of user's already (proc(5))
+    total = sum(times) - float(getattr(times, "guest", 0.0)) - float(getattr(times, "guest_nice", 0.0))
+    return CpuTimes(clock.monotonic(), total - idle - steal, steal, total, time.process_time())
+
+
+def _others_share(before: CpuTimes | None, after: CpuTimes | None, measured_s: float) -> float | None:
     """Share of all CPUs that neither this process nor the measured ones used; None for a window without a tick."""
-    total = after.total_s - before.total_s
-    if total <= 0:
+    if before is None or after is None or (total := after.total_s - before.total_s) <= 0:
         return None
     busy = after.busy_s - before.busy_s - (after.own_s - before.own_s) - measured_s
     return min(1.0, max(0.0, busy / total))
 
 
-def _settings() -> dict[str, Any]:
+def _steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
+    if before is None or after is None or (total := after.total_s - before.total_s) <= 0:
+        return None
+    return (after.steal_s - before.steal_s) / total
+
+
+def _frequency_mhz() -> float | None:
+    frequency = psutil.cpu_freq()
+    return float(frequency.current) if frequency else None
+
+
+def _on_battery() -> bool | None:
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    return {
-        "cpus": psutil.cpu_count(),
-        "governor": _governor(),
-        "turbo": _turbo(),
-        "virtual": _virtual(),
-        "on_battery": None if battery is None or battery.power_plugged is None else not battery.power_plugged,
-    }
+    return None if battery is None or battery.power_plugged is None else not battery.power_plugged
 
 
 def _load() -> float | None:
@@ -212,22 +237,38 @@ def _temperature() -> float | None:
     return max((reading.current for reading in sensors[names[0]]), default=None) if names else None
 
 
-def _gpu_processes() -> list[int]:
-    """Processes that compute on any NVIDIA GPU now; looked for before and after, when none of ours does."""
+def _gpu_processes() -> frozenset[int]:
+    """Processes that compute on any NVIDIA GPU now; looked for before and after, when none of ours does.
+
+    Raises:
+        NVMLError: no driver, or one that does not say.
+    """
     import pynvml
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver: nothing else computes there either
-        return []
+    pynvml.nvmlInit()
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    except pynvml.NVMLError:
-        return []
+        return frozenset(process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):  # what was asked has been answered, or says itself why not
+            pynvml.nvmlShutdown()
 
 
 def _difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
+
+
+def seen_on_gpu(before: frozenset[int] | None, after: frozenset[int] | None) -> list[int] | None:
+    """Those seen before or after; None when one of the looks told nothing and the other saw none."""
+    seen = (before or frozenset()) | (after or frozenset())
+    return sorted(seen) if seen or (before is not None and after is not None) else None
+
+
+_SETTINGS: dict[str, Callable[[], Any]] = {
+    "cpus": psutil.cpu_count,
+    "governor": _governor,
+    "turbo": _turbo,
+    "virtual": _virtual,
+    "on_battery": _on_battery,
+    "load_1m": _load,
+}

@@ -18,15 +18,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from shared.clock import Clock
 
 BLOCK = 1 << 20
+EVICTED = ("blobs", "sets")
 LOCK_LOOK_S = 0.1  # how often one waits for another's download to end: a lock that cannot be called off would not hear a cancel
-KEEP_S = 3_600.0  # what was used within an hour may be in use by another worker now, and is not evicted
+KEEP_S = 3_600.0  # what was fetched within an hour may be about to be used by another worker, and is not evicted
 
 
 def key_of(text: str) -> str:
@@ -116,23 +117,68 @@ class Cache:
                     raise
         return folder / name
 
-    def trim(self, limit_bytes: int) -> None:
-        """Remove what was used longest ago until the blobs fit the limit. Never what was used within the hour."""
+    @contextlib.contextmanager
+    def in_use(self, path: Path) -> Iterator[None]:
+        """While this lasts, no process evicts the blob or the folder that `path` belongs to. Other paths are nobody's to evict.
+
+        Raises:
+            FileNotFoundError: it is gone already.
+        """
+        mine = [
+            self._folder(name) / path.relative_to(self._folder(name)).parts[0] for name in EVICTED if self._folder(name) in path.parents
+        ]
+        if not mine or sys.platform == "win32":  # which removes no file that is open
+            yield
+            return
+        import fcntl
+
+        descriptor = os.open(mine[0], os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def trim(self, limit_bytes: int, keep: Collection[Path] = ()) -> None:
+        """Remove what was used longest ago until the blobs fit the limit. Never what is in use, or was fetched within the hour.
+
+        Args:
+            keep: what the caller is about to use.
+        """
         now = self._clock.now().timestamp()
         used: list[tuple[float, Path, int]] = []
-        for path in [*self._folder("blobs").iterdir(), *self._folder("sets").iterdir()]:
-            with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
+        for name in EVICTED:
+            for path in self._folder(name).iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
         total = sum(size for _, _, size in used)
         for at, path, size in sorted(used):
             if total <= limit_bytes or now - at < KEEP_S:
                 return
+            if path not in keep and _evict(path, at):
+                total -= size
+
+
+def _evict(path: Path, at: float) -> bool:
+    """Remove what nobody uses; false when somebody does, or has since it was seen to be used last at `at`."""
+    try:
+        descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
+        try:
+            if (descriptor is not None and not _try_lock(descriptor)) or path.stat().st_mtime != at:
+                return False
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
-            total -= size
+                path.unlink()
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+    except FileNotFoundError:  # another process was faster
+        return True
+    except PermissionError:  # open, on Windows
+        return False
+    return True
 
 
 def write_whole(path: Path, data: bytes) -> None:

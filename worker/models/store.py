@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,6 +127,20 @@ class ModelStore:
             raise ModelUnavailable(f"{ref.source} has {size} bytes, not the promised {ref.size}: the file has changed")
         return fetched
 
+    @contextmanager
+    def in_use(self, model: FetchedModel) -> Iterator[None]:
+        """While this lasts, no other worker's download puts the model out of the cache that they share.
+
+        Raises:
+            ModelUnavailable: one has already.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._cache.in_use(model.path))
+            except FileNotFoundError as error:
+                raise ModelUnavailable(f"{model.name} was put out of the cache before it could be used; {MORE_ROOM}") from error
+            yield
+
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = local_path(ref.source, suffixes)
         sha256 = self._local.sha256(path, ref.source, on_progress)
@@ -157,7 +171,7 @@ class ModelStore:
             url = f"{self._orchestrator.address}/api/models/{sha256}"
             with self._downloading(url, sha256, self._orchestrator, so_far, patience) as download:
                 download.run(Validators())
-                return self._verified(url, download, sha256, sha256, patience)
+                return self._verified(url, download, sha256, sha256, so_far, patience)
 
     def _from_url(self, ref: ModelRef, url: str, own: Own | None, on_progress: OnProgress) -> FetchedModel:
         patience = self._patience(ref.source, on_progress)
@@ -183,7 +197,7 @@ class ModelStore:
                 if validators is None:
                     sha256 = str(known["sha256"])
                     return self._cache.blob(sha256) or self._cache.partial(key), sha256
-                path = self._verified(url, download, key, promised, patience)
+                path = self._verified(url, download, key, promised, so_far, patience)
             self._cache.remember(key, {"url": url, "sha256": path.name, "etag": validators.etag, "last_modified": validators.last_modified})
             return path, path.name
 
@@ -222,7 +236,7 @@ class ModelStore:
                     download.discard()  # what fills the disk would fail the next job, too
                 raise
 
-    def _verified(self, url: str, download: Download, key: str, promised: str | None, patience: Patience) -> Path:
+    def _verified(self, url: str, download: Download, key: str, promised: str | None, so_far: Sequence[Path], patience: Patience) -> Path:
         partial = self._cache.partial(key)
         sha256 = hash_file(partial, lambda _done: patience.tick(1.0))
         if promised is not None and sha256 != promised:
@@ -231,7 +245,7 @@ class ModelStore:
         download.finished()
         path = self._cache.adopt(partial, sha256)
         if self._cache_bytes is not None:
-            self._cache.trim(self._cache_bytes)
+            self._cache.trim(self._cache_bytes, [path, *so_far])
         return path
 
     def _fetched(self, name: str, sha256: str, paths: list[Path], files: dict[str, str]) -> FetchedModel:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.clock import SystemClock
 from worker.runner.child import run_here
 from worker.runner.guard import Reporter, Running
 from worker.runner.oom import oom_kills
@@ -26,6 +27,8 @@ from worker.runner.request import RunRequest
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 BLOCK = 65_536
+STRAYS_WITHIN_S = 5.0  # a killed process is gone in milliseconds, unless it hangs in a driver
+STRAYS_LOOK_S = 0.005
 
 
 class ForkingGuard:
@@ -149,8 +152,10 @@ class ForkingGuard:
             if ended is None:
                 return
             runner = self._runners.get(ended.si_pid)
-            if runner is None:  # an orphan of an earlier runner
+            if runner is None:  # an orphan of an earlier runner; what it had started is ours now
                 os.waitpid(ended.si_pid, 0)
+                if not self._runners:
+                    self._kill_strays()
             else:
                 self._finish(runner)
 
@@ -184,13 +189,29 @@ class ForkingGuard:
                 kill(runner.pid, signal.SIGKILL)
 
     def _kill_strays(self) -> None:
-        """Kill what a finished runner left in sessions of its own: as their reaper we are now their parent."""
+        """Kill what a finished runner left in sessions of its own: as their reaper we are now their parent.
+
+        Again and again, until none is left: what one of them had started becomes ours when it is gone. One that the
+        kernel does not end, or that starts others faster than they can be killed, is left after a while, to the next time.
+        """
+        clock = SystemClock()
+        until = clock.monotonic() + STRAYS_WITHIN_S
+        while (strays := self._strays()) and clock.monotonic() < until:
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            clock.sleep(STRAYS_LOOK_S)
+            for pid in strays:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+    def _strays(self) -> list[int]:
+        """The children that are no runner."""
         children = Path(f"/proc/self/task/{os.getpid()}/children")
         try:
             pids = [int(pid) for pid in children.read_text().split()]
         except OSError:  # a kernel without CONFIG_PROC_CHILDREN
-            return
-        for pid in pids:
-            if pid not in self._runners:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            import psutil
+
+            pids = [child.pid for child in psutil.Process().children()]
+        return [pid for pid in pids if pid not in self._runners]

@@ -10,7 +10,9 @@ Commands come as lines of JSON on stdin, events leave as lines of JSON on stdout
     {"event": "started", "id": 1, "pid": 4711}
     {"event": "phase", "id": 1, "phase": "warming up"}
     {"event": "exited", "id": 1, "code": null, "signal": 11, "killed_by_us": false, "oom_kill": false,
-     "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines"}
+     "at": 1234.5, "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines"}
+
+`at` is when, on the host's monotonic clock; `killed_by_us` is false of a runner that had ended by itself when the kill came.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from shared.clock import SystemClock
 from worker.runner.oom import oom_kills
 from worker.runner.tail import Tail
 
@@ -59,14 +62,17 @@ class Reporter:
 
     def exited(self, running: Running, *, code: int | None, signal: int | None, max_rss_mb: float | None, cpu_s: float | None) -> None:
         kills = oom_kills()
+        # Windows has no signals: there a kill is the exit code 1.
+        by_our_kill = signal == 9 or (sys.platform == "win32" and code == 1)
         oom = None if kills is None or running.oom_kills_before is None else signal == 9 and kills > running.oom_kills_before
         self.send(
             "exited",
             id=running.id,
             code=code,
             signal=signal,
-            killed_by_us=running.killed_by_us,
+            killed_by_us=running.killed_by_us and by_our_kill,
             oom_kill=oom,
+            at=SystemClock().monotonic(),
             max_rss_mb=max_rss_mb,
             cpu_s=cpu_s,
             output=running.output.text(),

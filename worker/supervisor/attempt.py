@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,18 +12,27 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import DeadlineExceeded, EngineUnavailable, JobCancelled, JobError, ModelInvalid, ModelUnavailable, RunnerDied
+from shared.errors import (
+    DeadlineExceeded,
+    DeviceFailed,
+    EngineUnavailable,
+    JobCancelled,
+    JobError,
+    ModelInvalid,
+    ModelUnavailable,
+    RunnerDied,
+)
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
-from shared.workers import WAITING_FOR_HOST
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise import NoiseProbe
 from worker.job_log import HANDED_BACK, JobLog
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import Record, RunRequest, read_record
+from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
@@ -59,11 +69,13 @@ class Attempt:
         on_stage: OnStage,
         job_log: JobLog,
         stopped: Callable[[], Why | None],
+        host_wait_s: float,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
-        self._inbox, self._guard, self._models, self._lock = inbox, guard, models, lock
+        self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
+        self._turn = HostTurn(lock, host_wait_s, clock, on_stage, job_log)
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
         self._repeats: list[RawRepeat] = []
@@ -72,6 +84,7 @@ class Attempt:
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
         self._own_cpu_s = 0.0
+        self._deadline = math.inf  # monotonic seconds
 
     def run(self) -> Outcome:
         begin = self._clock.monotonic()
@@ -128,17 +141,12 @@ class Attempt:
         """Measure while no other worker on this host does. Returns why no further repeat was run."""
         begin = self._clock.monotonic()
         with ExitStack() as stack:
-            token = object()
-            stack.callback(self._lock.take(lambda: self._inbox.put(token)))
-            event = self._next_event(0)
-            waiting = False
-            while event is not token:
-                if event is None:
-                    waiting = True
-                    self._on_stage(WAITING_FOR_HOST, None)
-                    self._log.add("info", "infrastructure", "waiting: another worker measures on this host")
-                event = self._next_event(None if waiting else 0)
-            self._timings["wait_for_lock"] = self._clock.monotonic() - begin
+            if self._model is not None:
+                stack.enter_context(self._models.in_use(self._model))
+            try:
+                stack.callback(self._turn.take(self._inbox, self._next_event))
+            finally:
+                self._timings["wait_for_lock"] = self._clock.monotonic() - begin
             folder = self._records_folder(stack)
             self._guard().ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
             self._probe.before(self._assignment.capability)
@@ -155,18 +163,20 @@ class Attempt:
             self._folder.mkdir(parents=True, exist_ok=True)
             return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)))
         except OSError as error:
-            raise RunnerDied(f"no result could be written to the worker's cache folder: {error}; free some space on this device") from error
+            raise DeviceFailed(
+                f"no result could be written to the worker's cache folder: {error}; free some space on this device"
+            ) from error
 
     def _measure(self, folder: Path, begin: float) -> str:
-        deadline = begin + self._workload.timeout_s
+        self._deadline = begin + self._workload.timeout_s
         loads = self._workload.loads
         because = None
         while because is None:
-            record = self._run_process(folder, deadline, len(self._repeats), most_repeats(self._workload), load_only=False)
+            record = self._run_process(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
             self._keep(record)
             because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin)
         for index in range(loads):
-            self._extra_loads.append(self._run_process(folder, deadline, index, loads, load_only=True).load_ns)
+            self._extra_loads.append(self._run_process(folder, index, loads, load_only=True).load_ns)
         return because
 
     def _keep(self, record: Record) -> None:
@@ -189,7 +199,7 @@ class Attempt:
             )
         )
 
-    def _run_process(self, folder: Path, deadline: float, index: int, total: int, *, load_only: bool) -> Record:
+    def _run_process(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
         """One fresh process from its start to its record.
 
         Raises:
@@ -201,16 +211,20 @@ class Attempt:
         record_path = folder / f"{number}.record"
         guard = self._guard()
         guard.run(number, self._request(record_path, load_only))
-        phase, group, ended = "starting", None, None
+        phase, group, ended, killed = "starting", None, None, False
         self._on_stage(f"{where}: {phase}", index / total)
         try:
             while ended is None:
-                event = self._next_event(max(0.0, deadline - self._clock.monotonic()))
+                event = self._next_event(max(0.0, self._deadline - self._clock.monotonic()))
                 if event is None:
-                    raise DeadlineExceeded(
-                        f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
-                        "measure fewer inferences or repeats, or give it more time"
-                    )
+                    killed = True
+                    event = self._end(guard, number)
+                    if event is None or event.facts.get("killed_by_us"):
+                        raise DeadlineExceeded(
+                            f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
+                            "measure fewer inferences or repeats, or give it more time"
+                        )
+                    # It had ended before, and this process stood still meanwhile: stopped, or without a CPU.
                 if not isinstance(event, GuardEvent):
                     continue
                 if event.event == "lost" and event.facts["pid"] == guard.pid:
@@ -225,8 +239,10 @@ class Attempt:
                 elif event.facts.get("id") == number and event.event == "exited":
                     ended = event
         finally:
-            if ended is None:
+            if ended is None and not killed:
                 self._end(guard, number)
+        # How long this process took to hear of it is none of the job's time.
+        self._deadline += max(0.0, self._clock.monotonic() - ended.facts["at"])
         return self._read(ended, record_path, where, phase)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
@@ -253,7 +269,8 @@ class Attempt:
         record = read_record(record_path)
         self._own_cpu_s += facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
         if facts["code"] != 0 or record is None:
-            raise RunnerDied(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
+            died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
+            raise died(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
             raise _ERRORS.get(record.error_kind, JobError)(f"{self._by_its_name(record.error)} ({where}, while {phase})")
         return record
@@ -264,10 +281,14 @@ class Attempt:
             return error
         return error.replace(str(self._model.path), self._model.name).replace(self._model.path.name, self._model.name)
 
-    def _end(self, guard: GuardProcess, number: int) -> None:
-        """Kill the process of a run, if it still lives, and wait until the guard says so."""
+    def _end(self, guard: GuardProcess, number: int) -> GuardEvent | None:
+        """Kill the process of a run, if it still lives, and wait until the guard says so.
+
+        Returns:
+            The guard's word of its end, or of its own; None when neither comes.
+        """
         if not guard.alive:
-            return
+            return None
         guard.kill(number)
         end = self._clock.monotonic() + REAP_PATIENCE_S
         while (left := end - self._clock.monotonic()) > 0:
@@ -275,10 +296,14 @@ class Attempt:
                 event = self._inbox.get(timeout=left)
             except Empty:
                 continue
-            if isinstance(event, GuardEvent) and (event.event == "lost" or (event.event == "exited" and event.facts.get("id") == number)):
-                return
+            if not isinstance(event, GuardEvent):
+                continue
+            ours = event.facts.get("pid") == guard.pid if event.event == "lost" else event.facts.get("id") == number
+            if ours and event.event in ("lost", "exited"):
+                return event
         self._log.add("error", "infrastructure", f"a killed process did not end within {REAP_PATIENCE_S:g} s: a device's driver may hang")
         guard.destroy()
+        return None
 
     # Events
 

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import InvalidInput, RunnerDied
+from shared.errors import DeviceFailed, InvalidInput
 from shared.protocol.messages import Assignment
 from worker.hardware.noise import NoiseProbe
 from worker.job_log import JobLog
@@ -21,6 +21,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock, default_lock_path
 from worker.supervisor.outcome import Outcome, Why
 
+HOST_WAIT_S = 3_600.0  # the timeout of a job that names none
 REMEMBERED_STOPS = 256  # a stop may come before its job does; more than a queue's prefetch can hold
 
 
@@ -30,12 +31,23 @@ class Supervisor:
     Args:
         cache_dir: where runs keep their records while they last (`runs/`); made if missing.
         lock_path: the host-wide lock; by default one path for every worker of the host.
+        host_wait_s: how long another worker of the host may measure before an attempt gives up.
         spawn: start each repeat in a new interpreter even where forking is possible.
     """
 
-    def __init__(self, *, cache_dir: Path, models: ModelStore, clock: Clock, lock_path: Path | None = None, spawn: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        cache_dir: Path,
+        models: ModelStore,
+        clock: Clock,
+        lock_path: Path | None = None,
+        host_wait_s: float = HOST_WAIT_S,
+        spawn: bool = False,
+    ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
+        self._host_wait_s = host_wait_s
         self._lock = HostLock(lock_path or default_lock_path())
         self._probe = NoiseProbe(clock)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
@@ -86,6 +98,7 @@ class Supervisor:
                 on_stage=on_stage,
                 job_log=job_log or JobLog(key, self._clock),
                 stopped=lambda: self._why_stopped(key),
+                host_wait_s=self._host_wait_s,
             ).run()
         finally:
             with self._state:
@@ -123,7 +136,7 @@ class Supervisor:
                 self._guard = GuardProcess(self._inbox, spawn=self._spawn)
             except OSError as error:  # no memory, or too many processes
                 self._guard = None
-                raise RunnerDied(f"no process for the measurement could be started: {error}") from error
+                raise DeviceFailed(f"no process for the measurement could be started: {error}") from error
         return self._guard
 
     def _clear_stale_runs(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.protocol.messages import Artifact
 from tests.unit.worker.results import CAMPAIGN, result
-from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, MEMORY_BYTES, SOON_S, Spool
+from worker.spool import FIRST_RESEND_S, LAST_RESEND_S, LATER_S, MEMORY_BYTES, SOON_S, Spool
 
 JOB = f"{CAMPAIGN}-job-1"
 
@@ -55,6 +55,16 @@ def test_a_new_entry_is_not_due_before_its_writer_has_sent_it(tmp_path: Path) ->
     assert entry.due == 100.0 + FIRST_RESEND_S
 
 
+def test_what_its_writer_is_sending_is_not_sent_by_another_at_the_same_time(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entry = spool.write(result(), {})
+    spool.hurry()  # the broker is back, in the middle of it
+    assert entry.due > 1e12
+    entry.failed(now=100.0)
+    spool.hurry()
+    assert entry.due == 0.0
+
+
 def test_sending_again_waits_longer_each_time_up_to_ten_minutes(tmp_path: Path) -> None:
     entry = Spool(tmp_path).write(result(), {})
     waits = []
@@ -76,6 +86,28 @@ def test_what_cannot_be_read_is_set_aside_and_said(tmp_path: Path, caplog: pytes
         assert Spool(tmp_path).keys() == [(JOB, 1)]
     assert (tmp_path / "torn.unreadable").exists()
     assert "torn.json" in caplog.text
+
+
+def test_what_is_set_aside_keeps_its_samples_for_a_version_that_can_read_it(tmp_path: Path) -> None:
+    entry = Spool(tmp_path).write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
+    assert entry.path is not None
+    readable = entry.path.read_text()
+    entry.path.write_text(readable.replace('"format":1', '"format":2'))
+    for _ in range(2):  # the start that sets it aside, and one after it
+        assert Spool(tmp_path).keys() == []
+    assert (tmp_path / f"{JOB}.1.samples.npz").read_bytes() == b"samples"
+    (tmp_path / f"{JOB}.1.unreadable").rename(entry.path)
+    entry.path.write_text(readable)
+    assert Spool(tmp_path).keys() == [(JOB, 1)]
+
+
+def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_starting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / f"{JOB}.1.json").mkdir()  # whoever runs as root may read any file
+    (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"samples")
+    Spool(tmp_path).write(result(2), {})
+    assert Spool(tmp_path).keys() == [(f"{CAMPAIGN}-job-2", 1)]
+    assert "cannot be read, and is left where it is" in caplog.text
+    assert (tmp_path / f"{JOB}.1.samples.npz").exists()
 
 
 def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> None:
@@ -140,8 +172,15 @@ def test_memory_is_no_disk_and_takes_only_so_much(tmp_path: Path) -> None:
     assert spool.keep(result(attempt=4), {"samples.npz": half}) is not None
 
 
-def test_a_try_that_failed_is_followed_by_another_soon(tmp_path: Path) -> None:
+def test_a_try_that_failed_is_followed_by_another_soon_and_then_by_rarer_ones(tmp_path: Path) -> None:
     entry = Spool(tmp_path).write(result(), {})
     entry.sent(now=100.0)
-    entry.failed(now=101.0)
-    assert entry.due == 101.0 + SOON_S
+    waits = []
+    for _ in range(6):
+        entry.failed(now=0.0)
+        waits.append(entry.due)
+    assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert (waits[0], waits[-1]) == (SOON_S, LATER_S)
+    entry.sent(now=0.0)
+    entry.failed(now=0.0)
+    assert entry.due == SOON_S

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +22,7 @@ from worker.job_log import JobLog, Journals
 from worker.reports import Author
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import INLINE_BYTES, QUARANTINED, JobTask
+from worker.tasks import CLAIM_PATIENCE_S, INLINE_BYTES, QUARANTINED, REST_S, UNCLAIMED, JobTask
 
 
 @dataclass
@@ -67,6 +69,7 @@ class MemoryBroker:
 @dataclass
 class MemoryOutbox:
     away: bool = False
+    defect: Exception | None = None
     told: list[Started | HandBack | AttemptLog] = field(default_factory=list)
     delivered: list[tuple[Result, dict[str, bytes]]] = field(default_factory=list)
 
@@ -78,6 +81,8 @@ class MemoryOutbox:
     def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
         if self.away:
             raise Unavailable("the broker is away")
+        if self.defect is not None:
+            raise self.defect
         content = {name: item if isinstance(item, bytes) else item.read_bytes() for name, item in attachments.items()}
         self.delivered.append((result, content))
 
@@ -91,6 +96,8 @@ class House:
     spool: Spool
     journals: Journals
     activity: Activity
+    clock: FakeClock
+    pauses: list[float]
 
     def run(self, given: Assignment) -> str:
         return self.task((json.loads(given.model_dump_json()),), {})
@@ -106,6 +113,7 @@ def house(
     clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
     journals = Journals(folder, clock, WORKER)
     author = Author(WORKER, "first", Device(name="lab-pi", soc="A76"), "1.2.3")
+    pauses: list[float] = []
     task = JobTask(
         author=author,
         supervisor=supervisor,
@@ -116,8 +124,9 @@ def house(
         activity=activity,
         clock=clock,
         inline_everything=inline,
+        on_pause=lambda: pauses.append(clock.monotonic()),
     )
-    return House(task, supervisor, broker, outbox, spool, journals, activity)
+    return House(task, supervisor, broker, outbox, spool, journals, activity, clock, pauses)
 
 
 COMPLETE = Outcome("complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", software={"onnxruntime": "1"})
@@ -166,6 +175,50 @@ def test_a_device_in_quarantine_hands_the_job_back_and_runs_nothing(tmp_path: Pa
 def test_a_claim_waits_for_redis_to_come_back(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE, [Unavailable("away"), "claimed"])
     assert at.run(assignment()) == "complete"
+
+
+def test_a_claim_that_waits_says_so_once_and_is_given_up_in_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = house(tmp_path, COMPLETE, [Unavailable("no claims today")])
+
+    def refuse(job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        at.clock.advance(CLAIM_PATIENCE_S / 2)
+        raise Unavailable("no claims today")
+
+    at.broker.claim = refuse  # type: ignore[method-assign]  # the same broker, and time that passes
+    assert at.run(assignment()) == "handed back"
+    assert [message.reason for message in at.outbox.told if isinstance(message, HandBack)] == [UNCLAIMED]
+    assert caplog.text.count("waits for its claim: no claims today") == 1
+    assert (at.supervisor.seen, at.activity.snapshot().job) == ([], None)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("the guard is gone"), Outcome("failed", error="busy", error_kind="host_busy")])
+def test_a_device_that_fails_by_itself_rests_longer_each_time_and_leaves_its_jobs_to_others(
+    tmp_path: Path, failure: Outcome | Exception
+) -> None:
+    at = house(tmp_path, failure)
+    rests = []
+    for number in range(1, 9):
+        begin = at.clock.monotonic()
+        assert at.run(assignment(number)) == "failed"
+        assert at.run(assignment(100 + number)) == "handed back", "what was on its way already"
+        while at.task.rests:
+            at.clock.advance(REST_S)
+        rests.append(at.clock.monotonic() - begin)
+    assert rests == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0]
+    assert len(at.pauses) == 16
+    at.supervisor.outcome = COMPLETE
+    assert at.run(assignment(9)) == "complete"
+    at.supervisor.outcome = failure
+    at.run(assignment(10))
+    at.clock.advance(REST_S)
+    assert at.run(assignment(11)) == "failed", "the rest was a short one again"
+
+
+def test_a_failure_of_the_model_is_no_reason_to_rest(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("failed", error="no such operator", error_kind="model_invalid"))
+    assert at.run(assignment()) == "failed"
+    assert not at.task.rests
+    assert at.pauses == []
 
 
 def test_a_worker_that_is_leaving_hands_the_job_back_unbegun(tmp_path: Path) -> None:
@@ -248,6 +301,43 @@ def test_a_result_stays_in_the_spool_while_the_broker_is_away(tmp_path: Path) ->
     (entry,) = at.spool.entries()
     assert entry.result.status == "complete"
     assert 0 < entry.due < 3_600
+
+
+def test_a_result_whose_first_sending_meets_a_defect_is_sent_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.outbox.defect = FileNotFoundError("samples.npz")
+    assert at.run(assignment()) == "complete"
+    (entry,) = at.spool.entries()
+    assert 0 < entry.due < 3_600
+    assert "was not sent: kept, and sent again later" in caplog.text
+
+
+def test_an_error_that_is_no_text_is_told_as_far_as_it_is(tmp_path: Path) -> None:
+    at = house(tmp_path, Outcome("failed", error="cannot open /models/\udcff.onnx", error_kind="model_unavailable"))
+    assert at.run(assignment()) == "failed"
+    sent = at.outbox.delivered[0][0]
+    assert (sent.error, sent.error_kind) == ("cannot open /models/?.onnx", "model_unavailable")
+
+
+def test_what_a_runtime_says_in_no_text_reaches_the_result_as_far_as_it_is_one(tmp_path: Path) -> None:
+    at = house(tmp_path, dataclasses.replace(COMPLETE, runtime={"inputs": [{"name\udcff": "x\udc80"}]}))
+    assert at.run(assignment()) == "complete"
+    assert at.outbox.delivered[0][0].runtime == {"inputs": [{"name?": "x?"}]}
+
+
+@pytest.mark.parametrize("given", [{"software": {"runtime": None}}, {"timings_s": {"fetch": math.nan}}, {"model_size": -1}])
+def test_an_outcome_that_no_message_can_carry_fails_its_job_with_that_reason(tmp_path: Path, given: dict[str, Any]) -> None:
+    at = house(tmp_path, dataclasses.replace(COMPLETE, **given))
+    assert at.run(assignment()) == "failed"
+    sent = at.outbox.delivered[0][0]
+    assert sent.error_kind == "worker_error"
+    assert (
+        f"no result could be made of what was measured: ValidationError: 1 validation error for Result\n{next(iter(given))}" in sent.error
+    )
+    assert at.spool.keys() == [(assignment().job_id, 1)]
+    at.supervisor.outcome = COMPLETE
+    at.clock.advance(REST_S)
+    assert at.run(assignment(2)) == "complete", "and the worker goes on"
 
 
 def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ class Orchestrator:
     """What it answers next, and what it has received."""
 
     url: str = ""
-    register: tuple[int, dict[str, Any]] = (200, {})
+    register: tuple[int, Any] = (200, {})  # a text is sent as it is, anything else as JSON
     registrations: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     files: dict[str, bytearray] = field(default_factory=dict)
@@ -34,8 +34,9 @@ def orchestrator() -> Iterator[Orchestrator]:
     state = Orchestrator()
 
     class Handler(BaseHTTPRequestHandler):
-        def _answer(self, status: int, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> None:
-            content = json.dumps(body or {}).encode() if self.command != "HEAD" else b""
+        def _answer(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
+            text = body if isinstance(body, str) else json.dumps({} if body is None else body)
+            content = text.encode() if self.command != "HEAD" else b""
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)

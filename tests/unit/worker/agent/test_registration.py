@@ -50,6 +50,30 @@ def test_each_refusal_is_told_apart(there: Orchestrator, status: int, error: typ
         register_by_http(there.url, None, REGISTRATION, None)
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507])
+def test_what_may_pass_is_tried_again(there: Orchestrator, status: int) -> None:
+    there.register = (status, {"error": "Internal", "detail": "a defect"})
+    with pytest.raises(Unavailable, match="not ready: a defect"):
+        register_by_http(there.url, None, REGISTRATION, None)
+
+
+@pytest.mark.parametrize("body", ["<html>back soon</html>", [], {"status": "ok"}, {"worker_id": 7}])
+def test_an_answer_that_is_no_orchestrators_is_tried_again(there: Orchestrator, body: object) -> None:
+    """A proxy's page of an upgrade, a hotel's of its terms."""
+    there.register = (200, body)
+    with pytest.raises(Unavailable, match="not as an orchestrator does"):
+        register_by_http(there.url, None, REGISTRATION, None)
+
+
+def test_a_refusal_of_any_shape_is_told(there: Orchestrator) -> None:
+    there.register = (422, {"detail": "no", "fields": ["capabilities"]})
+    with pytest.raises(FleetmarkError, match="refused this worker with 422: no"):
+        register_by_http(there.url, None, REGISTRATION, None)
+    there.register = (400, ["no"])
+    with pytest.raises(FleetmarkError, match=r"refused this worker with 400: 400 \[.no.\]"):
+        register_by_http(there.url, None, REGISTRATION, None)
+
+
 def test_an_answer_without_a_broker_says_what_is_missing(there: Orchestrator) -> None:
     there.register = (200, {"worker_id": "worker-1", "action": "created"})
     with pytest.raises(FleetmarkError, match="worker role"):

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 from shared.protocol.messages import Artifact, Result
 from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
 from tests.unit.worker.results import result
-from worker.agent.uploads import CHUNK_BYTES, Refused, Unwanted, Uploads
+from worker.agent.uploads import CHUNK_BYTES, NotSent, Refused, Unwanted, Uploads
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"the rest"  # two whole pieces and a small one
 
@@ -59,7 +59,7 @@ def test_what_is_there_already_is_not_sent_again(there: Orchestrator, uploads: U
     assert len(there.pieces) == sent
 
 
-@pytest.mark.parametrize(("status", "error"), [(409, Unwanted), (413, Refused), (503, Unavailable), (401, Unavailable)])
+@pytest.mark.parametrize(("status", "error"), [(409, Unwanted), (413, Refused), (503, NotSent), (401, NotSent)])
 def test_an_answer_tells_whether_another_try_makes_sense(
     there: Orchestrator, uploads: Uploads, status: int, error: type[Unavailable]
 ) -> None:
@@ -69,7 +69,7 @@ def test_an_answer_tells_whether_another_try_makes_sense(
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize(("status", "error"), [(409, Unavailable), (422, Unavailable), (404, Refused), (500, Unavailable)])
+@pytest.mark.parametrize(("status", "error"), [(409, NotSent), (422, NotSent), (404, Refused), (500, NotSent)])
 def test_a_piece_that_does_not_fit_is_tried_again(there: Orchestrator, uploads: Uploads, status: int, error: type[Unavailable]) -> None:
     there.put_status = status
     with pytest.raises(Unavailable) as caught:

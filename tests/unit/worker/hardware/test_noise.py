@@ -8,10 +8,11 @@ import time
 from typing import Any
 
 import psutil
+import pynvml
 import pytest
 
 from shared.clock import SystemClock
-from worker.hardware.noise import NoiseProbe, grade
+from worker.hardware.noise import NoiseProbe, grade, seen_on_gpu
 
 QUIET: dict[str, Any] = {
     "busy_before": 0.01,
@@ -83,6 +84,45 @@ def test_work_of_others_is_seen_and_our_own_is_not() -> None:
     hidden = [observe(count_as_ours=True) for _ in range(3)]
     assert max(seen) > 0.1 / (psutil.cpu_count() or 1)
     assert min(hidden) < max(seen)
+
+
+def test_a_probe_that_fails_costs_its_fact_alone_and_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise NotImplementedError("can't find current frequency file")
+
+    for name in ("cpu_freq", "cpu_times", "sensors_battery", "sensors_temperatures"):
+        monkeypatch.setattr(psutil, name, refuse)
+    probe = NoiseProbe(SystemClock())
+    probe.remember()
+    for _ in range(2):
+        probe.before("cpu.onnx")
+        facts = probe.after(0.0).facts
+    untold = ("frequency_mhz_before", "temperature_c_after", "on_battery", "busy_before", "busy_by_others", "steal")
+    assert {name: facts[name] for name in untold} == dict.fromkeys(untold)
+    assert facts["cpus"] == psutil.cpu_count()
+    assert caplog.text.count("this device does not tell its frequency: NotImplementedError: can't find") == 1
+
+
+def test_a_driver_that_does_not_say_who_uses_the_gpu_is_no_word_that_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise pynvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    probe = NoiseProbe(SystemClock())
+    probe.before("gpu.cuda.onnx")
+    assert probe.after(0.0).facts["foreign_gpu_processes"] is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [({1}, {2}, [1, 2]), (set(), set(), []), (None, {2}, [2]), (set(), None, None), (None, None, None)],
+)
+def test_one_look_at_the_gpu_tells_who_is_there_and_only_two_that_nobody_is(
+    before: set[int] | None, after: set[int] | None, told: list[int] | None
+) -> None:
+    assert seen_on_gpu(*(None if look is None else frozenset(look) for look in (before, after))) == told
 
 
 def test_a_look_after_needs_a_look_before() -> None:

@@ -120,6 +120,16 @@ def test_a_grandchild_in_a_session_of_its_own_ends_too(forked: Supervisor, tmp_p
     assert is_gone(int(pid_file.read_text()))
 
 
+def test_a_whole_family_in_a_session_of_its_own_ends_with_its_repeat(forked: Supervisor, tmp_path: Path) -> None:
+    """The child of a killed orphan is an orphan, too."""
+    pids = tmp_path / "pids"
+    outcome = forked.run(assignment(schedule(tmp_path, then="spawn:family", pid_file=str(pids), calls_s=[0.001])), Stages())
+    assert outcome.status == "complete", outcome.error
+    family = [int(pid) for pid in pids.read_text().split()]
+    assert len(family) == 2
+    assert all(is_gone(pid) for pid in family)
+
+
 @pytest.mark.parametrize("why", ["cancelled", "handed_back"])
 @pytest.mark.parametrize("stage", ["loading", "measuring"])
 def test_a_stop_ends_the_attempt_at_once(measurer: Supervisor, tmp_path: Path, why: Why, stage: str) -> None:
@@ -238,7 +248,7 @@ def test_a_cache_folder_that_cannot_be_written_fails_the_job_with_the_reason(tmp
         shutil.rmtree(runs)
         runs.write_text("a file where the folder was")
         outcome = made.run(assignment(schedule(tmp_path)), Stages())
-    assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
+    assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
     assert "no result could be written" in outcome.error
 
 

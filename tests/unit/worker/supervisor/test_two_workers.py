@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +33,18 @@ with supervisor(folder, spawn=sys.argv[2] == "spawned") as made:
     made.run(assignment(model), lambda stage, progress: print(stage, flush=True))
 """
 
+# The same, with a model that leaves a child and a grandchild in a session of their own and goes on.
+FATHERING = """
+import sys
+from pathlib import Path
+from tests.measuring import NO_WARMUP, assignment, schedule, supervisor
+
+folder = Path(sys.argv[1])
+with supervisor(folder) as made:
+    model = schedule(folder, then="spawn:family", at_call=0, pid_file=sys.argv[2], sleeps_s=[0.1])
+    made.run(assignment(model, inferences=10_000, warmup=NO_WARMUP), lambda stage, progress: print(stage, flush=True))
+"""
+
 
 def noted(pids: Path) -> set[int]:
     return {int(pid) for pid in pids.read_text().split()} if pids.exists() else set()
@@ -47,6 +64,21 @@ def test_a_worker_killed_with_9_leaves_no_process(tmp_path: Path, mode: str, pha
         assert len(family) == 2  # the guard and its runner
         assert set(family) >= noted(tmp_path / "pids")  # a runner that loads may not have come to note itself
         os.kill(worker.pid, signal.SIGKILL)
+    assert all(is_gone(pid) for pid in family)
+
+
+def test_a_worker_killed_with_9_leaves_no_family_of_its_models_either(tmp_path: Path) -> None:
+    pids = tmp_path / "family"
+    command = [sys.executable, "-c", FATHERING, str(tmp_path), str(pids)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4]) as worker:
+        assert worker.stdout is not None
+        assert any("measuring" in line for line in iter(worker.stdout.readline, ""))
+        until = time.monotonic() + 60
+        while len(noted(pids)) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+    family = noted(pids)
+    assert len(family) == 2
     assert all(is_gone(pid) for pid in family)
 
 
@@ -82,7 +114,7 @@ def test_two_supervisors_take_turns(tmp_path: Path) -> None:
 
 def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    give_back = HostLock(lock).take(lambda: None)
+    give_back = HostLock(lock).take(lambda _: None)
     stages = Stages()
     with supervisor(tmp_path / "a", lock=lock) as waiter:
         work = assignment(schedule(tmp_path, calls_s=[0.001]))
@@ -101,11 +133,11 @@ def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
 
 def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    HostLock(path).take(lambda: None)()
+    HostLock(path).take(lambda _: None)()
     assert path.stat().st_mode & 0o777 == 0o666
     path.chmod(0o444)  # another user's file may be opened for reading alone
     taken: list[str] = []
-    give_back = HostLock(path).take(lambda: taken.append("first"))
+    give_back = HostLock(path).take(lambda _: taken.append("first"))
     assert taken == ["first"]
     give_back()
 
@@ -113,12 +145,101 @@ def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
 def test_a_lock_given_back_goes_to_the_one_that_waits(tmp_path: Path) -> None:
     path, turns = tmp_path / "lock", []
     second_has_it = threading.Event()
-    first = HostLock(path).take(lambda: turns.append("first"))
-    second = HostLock(path).take(second_has_it.set)
+    first = HostLock(path).take(lambda _: turns.append("first"))
+    second = HostLock(path).take(lambda _: second_has_it.set())
     assert turns == ["first"]
     assert not second_has_it.is_set()
     first()
     assert second_has_it.wait(10)
     second()
-    HostLock(path).take(lambda: turns.append("third"))()
+    HostLock(path).take(lambda _: turns.append("third"))()
     assert turns == ["first", "third"]
+
+
+# Another worker's process, as far as the lock goes: it has it until its standard input ends.
+NEIGHBOUR = """
+import sys
+from pathlib import Path
+from worker.supervisor.host_lock import HostLock
+
+HostLock(Path(sys.argv[1])).take(lambda _: print("measuring", flush=True))
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def neighbour(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", NEIGHBOUR, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "measuring\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_patience_with_a_neighbour_ends_and_the_job_says_for_whom_it_waited(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    work = assignment(schedule(tmp_path, calls_s=[0.001]))
+    with supervisor(tmp_path / "a", lock=lock, host_wait_s=0.2) as made:
+        with neighbour(lock) as holder:
+            threads = threading.active_count()
+            for _ in range(3):
+                outcome = made.run(work, Stages())
+                assert (outcome.status, outcome.error_kind) == ("failed", "host_busy")
+                assert f"process {holder.pid} (" in outcome.error
+                assert f"holds {lock}" in outcome.error
+            assert threading.active_count() <= threads + 1, "one that gave up leaves its place to the next"
+        assert made.run(work, Stages()).status == "complete"
+
+
+def test_with_a_neighbour_that_was_stopped_the_patience_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.supervisor.host_turn.STOPPED_PATIENCE_S", 0.2)
+    lock = tmp_path / "lock"
+    work = assignment(schedule(tmp_path, calls_s=[0.001]))
+    with supervisor(tmp_path / "a", lock=lock) as made, neighbour(lock) as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        outcome = made.run(work, Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "host_busy")
+        assert ", stopped) holds" in outcome.error
+
+
+def test_a_lock_that_anybody_holds_is_waited_for_no_longer(tmp_path: Path) -> None:
+    """Whoever may open the file may lock it, knowing nothing of workers."""
+    lock = tmp_path / "lock"
+    lock.touch(0o666)
+    work = assignment(schedule(tmp_path, calls_s=[0.001]))
+    with supervisor(tmp_path / "a", lock=lock, host_wait_s=0.2) as made, lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        outcome = made.run(work, Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "host_busy")
+        assert f"process {os.getpid()} (" in outcome.error
+
+
+def test_a_lock_that_cannot_be_opened_is_the_devices_failure_with_what_to_do(tmp_path: Path) -> None:
+    lock = tmp_path / "missing" / "lock"
+    work = assignment(schedule(tmp_path, calls_s=[0.001]))
+    with supervisor(tmp_path / "a", lock=lock) as made:
+        outcome = made.run(work, Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
+        assert "FLEETMARK_WORKER_LOCK_FILE" in outcome.error
+        lock.parent.mkdir()
+        assert made.run(work, Stages()).status == "complete"
+
+
+def test_a_wait_that_comes_to_an_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's file system may have no more locks to give."""
+
+    def lock(_descriptor: int, *, wait: bool) -> bool:
+        if wait:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return False
+
+    with supervisor(tmp_path / "a") as made:
+        with monkeypatch.context() as patched:
+            patched.setattr("worker.supervisor.host_lock._lock", lock)
+            outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
+        assert "No locks available" in outcome.error
+        assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import redis
+
+from worker.agent.envelope import reading
+
+
+def test_an_answer_that_does_not_come_is_the_connections_fault_and_no_letter() -> None:
+    """A socket that was closed under the reader raises what a number that is none raises, too."""
+    letters: list[str] = []
+
+    def take(_connection: object, _command: str) -> bytes:
+        raise ValueError("Read on closed or unwrapped SSL socket.")
+
+    with pytest.raises(redis.ConnectionError, match="closed or unwrapped"):
+        reading(take, lambda reason, _: letters.append(reason))(None, "BRPOP")
+    assert letters == []
+
+
+def test_what_is_read_comes_through_and_nothing_stays_nothing() -> None:
+    assert reading(lambda *_: (b"queue", b"{}"), lambda *_: None)(None, "BRPOP") == (b"queue", b"{}")
+    assert reading(lambda *_: None, lambda *_: None)(None, "BRPOP") is None
+
+
+def test_what_cannot_be_read_is_told_with_its_text_and_counts_as_nothing() -> None:
+    letters: list[tuple[str, str]] = []
+    for raw in (b"{", b"\xff", b"9" * 5_000, b'{"__type__": "decimal", "__value__": "no"}'):
+        assert reading(lambda *_, raw=raw: (b"queue", raw), lambda *letter: letters.append(letter))(None, "BRPOP") is None
+    assert [text for _, text in letters] == ["{", "\\xff", "9" * 5_000, '{"__type__": "decimal", "__value__": "no"}']
+    assert [reason.partition(":")[0] for reason, _ in letters] == ["not JSON", "not JSON", *["JSON that cannot be read"] * 2]
