@@ -20,7 +20,6 @@ from shared.protocol import keys
 from shared.protocol.outage import answering, once_more
 from shared.protocol.signatures import HEADER
 
-CONSUMERS = keys.PREFIX + "consumers"  # sorted set: consumer by the time of its last take, ms
 DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
 
 # KEYS: queue, consumers. ARGV: consumer, batch size, dead after ms, prefix of the lists. Returns the messages, oldest first.
@@ -65,7 +64,6 @@ class Inbox:
 
     def __init__(self, broker_url: str) -> None:
         self._name = new_incarnation()
-        self._prefix = keys.PREFIX + "taken:"
         self._redis: redis.Redis = redis.Redis.from_url(
             broker_url,
             socket_timeout=10,
@@ -83,7 +81,7 @@ class Inbox:
             Unavailable: Redis does not answer.
         """
         with _answering():
-            taken = cast("list[str]", self._take(keys=[RESULTS_QUEUE, CONSUMERS], args=[self._name, limit, DEAD_AFTER_MS, self._prefix]))
+            taken = cast("list[str]", self._take(keys=[RESULTS_QUEUE, keys.CONSUMERS], args=[self._name, limit, DEAD_AFTER_MS, keys.TAKEN]))
         return [_opened(message) for message in taken]
 
     def wait(self, seconds: float) -> None:
@@ -103,14 +101,14 @@ class Inbox:
             Unavailable: Redis does not answer; recorded again later, it changes nothing.
         """
         with _answering():
-            self._redis.delete(self._prefix + self._name)
+            self._redis.delete(keys.TAKEN + self._name)
 
     def close(self) -> None:
         """Give back what was taken and not recorded."""
         try:
-            while self._redis.lmove(self._prefix + self._name, RESULTS_QUEUE, "LEFT", "RIGHT"):
+            while self._redis.lmove(keys.TAKEN + self._name, RESULTS_QUEUE, "LEFT", "RIGHT"):
                 pass
-            self._redis.zrem(CONSUMERS, self._name)
+            self._redis.zrem(keys.CONSUMERS, self._name)
         except redis.RedisError:
             return  # away: another consumer takes it back when Redis is there again
         finally:

@@ -25,10 +25,11 @@ class Found:
     jobs_dispatched: int = _counter("jobs sent by a sweep, as there was room for them")
     jobs_timed_out: int = _counter("jobs ended because their time was over, running or waiting")
     queue_timeouts: int = _counter("of those, jobs that nobody started in time")
-    deadlines_postponed: int = _counter("deadlines moved because another job measures on the same host")
+    deadlines_postponed: int = _counter("deadlines moved because another job measures on the same host, or nobody looked")
     stops_repeated: int = _counter("ended jobs that a worker still ran, told to stop again")
+    starts_noted: int = _counter("jobs that ran at a worker whose word of the start was lost")
     leaders_changed: int = _counter("times a watch took over the lead")
-    memory_losses: int = _counter("times Redis was new or had lost its memory")
+    memory_losses: int = _counter("times Redis was new, was started anew or had lost its memory")
 
 
 COUNTERS: dict[str, str] = {each.name: each.metadata["said"] for each in fields(Found)}

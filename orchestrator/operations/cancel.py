@@ -64,11 +64,21 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
         campaign = campaigns.get(session, campaign_id)
         if campaign.status == CampaignStatus.COMPLETED:
             raise _completed(campaign_id)  # its last job ended while we waited for it
+        if jobs.unfinished_of(session, campaign_id):
+            raise _HasGrown
         return campaign, stopped
 
-    campaign, stopped = ctx.store.transact(write)
-    after_cancel(ctx, stopped)
-    return campaign, len(stopped)
+    while True:  # until nobody retries a job between our look and our locks
+        try:
+            campaign, stopped = ctx.store.transact(write)
+        except _HasGrown:
+            continue
+        after_cancel(ctx, stopped)
+        return campaign, len(stopped)
+
+
+class _HasGrown(Exception):
+    """A job was added to the campaign after we had looked which there are; nothing was written."""
 
 
 def _completed(campaign_id: str) -> IllegalTransition:
@@ -76,9 +86,10 @@ def _completed(campaign_id: str) -> IllegalTransition:
 
 
 def _close(session: Session, campaign_id: str, now: datetime) -> None:
+    """Unless a job is left, which nobody would dispatch any more."""
     session.execute(
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id, col(Campaign.status) != CampaignStatus.CANCELLED)
+        .where(col(Campaign.id) == campaign_id, col(Campaign.pending_jobs) + col(Campaign.running_jobs) == 0)
         .values(status=str(CampaignStatus.CANCELLED), ended_at=now)
     )
 

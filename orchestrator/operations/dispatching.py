@@ -44,7 +44,8 @@ def top_up(ctx: Context) -> int:
 def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless.
 
-    The row remembers when, so that the copy has its time too. A job that has moved on since is left alone.
+    The row remembers when, so that the copy has its time too. A job that has moved on since is left alone. A tombstone of one
+    that has not ended would keep it from being claimed for hours; should it end in between, the watch writes it anew.
     """
 
     def write(session: Session) -> list[Job]:
@@ -57,6 +58,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
         return still
 
     still = ctx.store.transact(write) if found else []
+    ctx.registry.marks.revive(job.id for job in still)
     ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in still])
     return len(still)
 

@@ -1,9 +1,10 @@
-"""What the watch does to jobs: give up on attempts, run out deadlines. Each is a conditional write, safe with two leaders."""
+"""What the watch does to jobs: give up on attempts, keep and move deadlines. Each is a conditional write, safe with two leaders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
@@ -12,7 +13,7 @@ from orchestrator.domain.placement import KnownWorker, could_ever_run
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import LOST, set_back
-from orchestrator.store import patience
+from orchestrator.store import jobs, patience
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
 from shared.capabilities import resolve
@@ -65,6 +66,7 @@ class Overdue:
     """A job whose time was over when it was looked at, as which attempt in which state, and how it is to end."""
 
     attempt: int
+    deadline_at: datetime | None  # that it had then
     seen: JobStatus
     ends: JobStatus
     reason: str
@@ -79,7 +81,7 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
         ended = []
         for job in lock_jobs(session, found).values():
             overdue = found[job.id]
-            if job.status != overdue.seen or job.attempt != overdue.attempt:
+            if (job.status, job.attempt, job.deadline_at) != (overdue.seen, overdue.attempt, overdue.deadline_at):
                 continue
             moves.step(job, overdue.ends, error=overdue.reason, error_kind=overdue.kind)
             moves.note(job, overdue.kind, overdue.reason, worker_id=job.worker_id)
@@ -94,21 +96,63 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
     return ended
 
 
-def postpone(ctx: Context, found: Iterable[Job]) -> int:
-    """Give running jobs a new deadline, as if they began now; how many."""
-    attempts = {job.id: job.attempt for job in found}
+def postpone(ctx: Context, until: Mapping[str, tuple[int, datetime]]) -> int:
+    """Give running jobs another deadline; how many.
+
+    Args:
+        until: job id -> (attempt, its new deadline). A job that has moved on since is left alone.
+    """
+
+    def write(session: Session) -> int:
+        moves = Moves(session, ctx.clock.now())
+        still = [job for job in lock_jobs(session, until).values() if job.status == JobStatus.RUNNING and job.attempt == until[job.id][0]]
+        for job in still:
+            moves.set(job, deadline_at=until[job.id][1])
+        moves.flush()
+        return len(still)
+
+    return ctx.store.transact(write) if until else 0
+
+
+def stand_still(ctx: Context, missed_s: float) -> int:
+    """For so long until now nobody looked, or nobody recorded: it counts into no deadline and no queue timeout. How many deadlines moved.
+
+    None moves further than a job that begins now has: doing this twice, or by a clock that went wrong, does no lasting harm.
+    """
+    now, missed = ctx.clock.now(), timedelta(seconds=missed_s)
+    with ctx.store.read() as session:
+        running = jobs.running(session)
+        session.expunge_all()
+    until: dict[str, tuple[int, datetime]] = {}
+    for job in running:
+        if job.deadline_at is not None:
+            latest = min(job.deadline_at + missed, deadline(now, job.workload, ctx.settings.deadline_grace_s))
+            until |= {job.id: (job.attempt, latest)} if latest > job.deadline_at else {}
+    moved = postpone(ctx, until)
+    ctx.store.transact(lambda session: patience.stand_still(session, missed, now))
+    return moved
+
+
+def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
+    """Write down that jobs run, of which no word came: so that they have a deadline, and nobody else can hand them back; how many.
+
+    Args:
+        found: job id -> (attempt, worker id, incarnation) of who has claimed it and holds it.
+    """
 
     def write(session: Session) -> int:
         now = ctx.clock.now()
         moves = Moves(session, now)
-        still = [job for job in lock_jobs(session, attempts).values() if job.status == JobStatus.RUNNING]
-        still = [job for job in still if job.attempt == attempts[job.id]]
+        still = [job for job in lock_jobs(session, found).values() if job.status == JobStatus.PENDING and job.attempt == found[job.id][0]]
         for job in still:
-            moves.set(job, deadline_at=deadline(now, job.workload, ctx.settings.deadline_grace_s))
+            _, worker_id, incarnation = found[job.id]
+            until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
+            moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, worker_id=worker_id, incarnation=incarnation)
+            moves.note(job, "started", "as its worker's heartbeat says: the word of it was lost", worker_id=worker_id)
         moves.flush()
         return len(still)
 
-    return ctx.store.transact(write) if attempts else 0
+    return ctx.store.transact(write) if found else 0
 
 
 def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:

@@ -33,6 +33,22 @@ class Marks:
                 self._tombstone(args=[TOMBSTONE_S, *ids[start : start + _BATCH]], client=pipeline)
             pipeline.execute()
 
+    def revive(self, job_ids: Iterable[str]) -> None:
+        """These jobs have not ended: what says so is of a newer table, whose place a backup or a lagging standby took."""
+        names = [keys.cancelled(job_id) for job_id in job_ids]
+        if names:
+            with self._link.answering():
+                self._link.redis.unlink(*names)
+
+    def claims(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Who has claimed these jobs: job id -> (attempt, worker id, incarnation). Those that nobody has are left out."""
+        ids = list(job_ids)
+        with self._link.answering():
+            pipeline = self._link.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipeline.hmget(keys.claim(job_id), "attempt", "worker", "incarnation")
+            return {job_id: tuple(claim) for job_id, claim in zip(ids, pipeline.execute(), strict=True) if None not in claim}
+
     def claimed(self) -> set[str]:
         """The jobs that somebody has claimed and whose end nobody noted. Goes through all of Redis' keys, a thousand at a time."""
         prefix = keys.claim("")

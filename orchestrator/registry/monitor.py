@@ -1,15 +1,23 @@
-"""What the watches share: who leads, whether Redis still has its memory, and what all sweeps came to."""
+"""What the watches share: who leads, whether Redis still has its memory, whether somebody records, and what all sweeps came to."""
 
 from __future__ import annotations
 
-from typing import cast
+import math
+from typing import NamedTuple, cast
 
 from orchestrator.registry.link import Link
-from shared.ids import new_incarnation
+from shared.capabilities import RESULTS_QUEUE
 from shared.protocol import keys
 
 LEADER_KEY = keys.PREFIX + "leader"
 MONITOR_KEY = keys.PREFIX + "monitor"
+
+
+class Results(NamedTuple):
+    """Of the results queue: messages that nobody has recorded yet, and how long ago a consumer last took some (inf: none is there)."""
+
+    waiting: int
+    taken_s_ago: float
 
 
 class Monitor:
@@ -34,9 +42,25 @@ class Monitor:
             return cast("str | None", self._link.redis.get(LEADER_KEY))
 
     def same_memory(self) -> bool:
-        """False once after Redis lost its memory (or was new): the epoch key was gone and is written again."""
+        """False once after Redis lost its memory, was new, or was started anew: what it remembers may be of an older file."""
         with self._link.answering():
-            return not self._link.redis.set(keys.EPOCH, new_incarnation(), nx=True)
+            run = str(self._link.redis.info("server").get("run_id", ""))
+            return bool(self._link.redis.set(keys.EPOCH, run, get=True) == run)
+
+    def results(self) -> Results:
+        """What waits to be recorded. Counted in the order in which messages move, so that none is missed on its way."""
+        with self._link.answering():
+            waiting = self._link.redis.llen(RESULTS_QUEUE)
+            consumers = cast("list[tuple[str, float]]", self._link.redis.zrange(keys.CONSUMERS, 0, -1, withscores=True))
+            waiting += sum(self._link.redis.llen(keys.TAKEN + name) for name, _ in consumers)
+            last_take = max((score / 1000 for _, score in consumers), default=-math.inf)
+            return Results(waiting, max(0.0, self._link.time() - last_take))
+
+    def unwatched_s(self) -> float:
+        """How long ago the last sweep ended, whoever's it was; 0 when Redis remembers none."""
+        with self._link.answering():
+            last = self._link.redis.hget(MONITOR_KEY, "last_sweep")
+            return max(0.0, self._link.time() - float(cast("str", last))) if last else 0.0
 
     def count_sweep(self, found: dict[str, int]) -> None:
         """Add what a sweep came to; the counters are the system's, not a process'."""

@@ -45,6 +45,7 @@ class LockedJob:
     worker_id: str | None
     incarnation: str | None
     started_at: datetime | None
+    deadline_at: datetime | None
 
 
 _LOCKED = [field.name for field in fields(LockedJob)]

@@ -1,7 +1,8 @@
 """Queries on how long jobs wait to be started.
 
 A campaign's queue timeout counts from when a job could first be sent, or went back, and stands still while a worker that could
-take it is at work: a campaign of a week is not late, it is long. `lanes.served_at` remembers when that was last so.
+take it is at work: a campaign of a week is not late, it is long. `lanes.served_at` remembers when that was last so. Nor does the
+time count in which nobody looked: `served_at` moves on by it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Job, Lane
@@ -42,6 +43,21 @@ def mark_served(session: Session, lane_ids: Sequence[int], now: datetime) -> Non
     """In the order of their ids, as everyone who writes lanes."""
     for lane_id in sorted(lane_ids):
         session.execute(update(Lane).where(col(Lane.id) == lane_id).values(served_at=now))
+
+
+def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
+    """Nobody looked for so long until now: it does not count into the queue timeout of any job that waits.
+
+    By the lane: as if all of its jobs had waited since the last of them that went back.
+    """
+    waits = (col(Job.status) == JobStatus.PENDING, col(Job.not_before) <= now)
+    latest = select(col(Job.lane_id), func.max(col(Job.not_before))).where(*waits).group_by(col(Job.lane_id))
+    went_back = {row[0]: row[1] for row in session.execute(latest)}
+    began = {campaign_id: created_at for campaign_id, created_at, _ in _running(session)}
+    running = select(Lane).join(Campaign, col(Campaign.id) == col(Lane.campaign_id)).where(col(Campaign.status) == CampaignStatus.RUNNING)
+    for lane in session.scalars(running.order_by(col(Lane.id))):
+        since = [began.get(lane.campaign_id), lane.served_at, went_back.get(lane.id)]
+        lane.served_at = min(now, max(moment for moment in since if moment is not None) + missed)
 
 
 def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:

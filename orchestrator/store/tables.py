@@ -83,7 +83,7 @@ class Lane(SQLModel, table=True):
     device: str | None = Field(default=None, sa_column=Column(String(200)))
     requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
     waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
-    # When a worker that could take its jobs was last seen at work, to within a twentieth of the queue timeout.
+    # When a worker that could take its jobs was last seen at work, to within a twentieth of the queue timeout; later by what nobody looked.
     served_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
 
 

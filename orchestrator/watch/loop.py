@@ -1,4 +1,4 @@
-"""The loop around the sweep: leadership, patience after an outage, counters."""
+"""The loop around the sweep: leadership, patience after an outage, time that does not count, counters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from datetime import datetime
 
 from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
+from orchestrator.operations.recovery import stand_still
+from orchestrator.watch.backlog import Backlog
 from orchestrator.watch.sweep import Memory, sweep
 from shared.errors import Unavailable
 from shared.ids import new_incarnation
@@ -26,6 +28,7 @@ class Watch:
         self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # without a sign of the leader for so long, another one leads
         self._leads = False
         self._memory = Memory()
+        self._backlog = Backlog()
         self._trusted_from: float | None = None  # monotonic; before it nobody is condemned
         self._last_turn: datetime | None = None
 
@@ -53,7 +56,8 @@ class Watch:
         """
         ctx = self._ctx
         leads = ctx.registry.monitor.lead(self._name, self._lease_s)
-        away = self._was_away()
+        unwatched_s = self._unwatched_s()
+        away = unwatched_s > ctx.registry.timeout_s / 2 + 2 * ctx.settings.sweep_s
         if not leads:
             self._leads = False
             return None
@@ -64,16 +68,26 @@ class Watch:
             # New as a leader, back after an outage, or Redis lost its memory: everyone gets a full timeout to be heard.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
+            self._backlog.doubt()
         self._leads = True
-        found = sweep(ctx, self._memory, may_condemn=now >= self._trusted_from)
+        self._backlog.look(ctx)
+        missed_s = max(unwatched_s if away else 0.0, self._backlog.missed_s)
+        if missed_s:
+            log.warning("for %.0f s nobody looked or nobody recorded: deadlines and queue timeouts are later by that", missed_s)
+            counted.deadlines_postponed = stand_still(ctx, missed_s)
+            self._backlog.missed_s = 0.0
+        trusted = now >= self._trusted_from
+        found = sweep(ctx, self._memory, may_condemn=trusted, may_expire=trusted and self._backlog.recorded)
         ctx.registry.monitor.count_sweep({name: number + getattr(counted, name) for name, number in vars(found).items()})
         return found
 
-    def _was_away(self) -> bool:
-        """Whether this process, and maybe its whole machine, stood still since the last turn: nobody was heard meanwhile.
+    def _unwatched_s(self) -> float:
+        """How long nobody looked: this process, and maybe its whole machine, stood still, or there was no watch.
 
-        By the wall clock, as the other one stands still too while a laptop sleeps.
+        By the wall clock, as the other one stands still too while a laptop sleeps, and deadlines follow a step of it; and by
+        what Redis remembers, as this process may be new.
         """
         now, before = self._ctx.clock.now(), self._last_turn
         self._last_turn = now
-        return before is not None and (now - before).total_seconds() > self._ctx.registry.timeout_s / 2 + 2 * self._ctx.settings.sweep_s
+        own_s = (now - before).total_seconds() if before is not None else 0.0
+        return max(own_s, self._ctx.registry.monitor.unwatched_s())

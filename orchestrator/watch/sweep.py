@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.domain.findings import Found
-from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
-from orchestrator.operations.recovery import Lost, Overdue, end_overdue, lose, note_served, postpone, undispatch
+from orchestrator.operations.recovery import Lost, lose, note_starts, undispatch
 from orchestrator.registry import WorkerRecord
-from orchestrator.store import jobs, patience
+from orchestrator.store import jobs
 from orchestrator.store.tables import Job
+from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
 from orchestrator.watch.flapping import Fault, quarantine_flapping
+from orchestrator.watch.word import holds, is_heard, named
 from shared.capabilities import worker_queue
 from shared.ids import JOB_ID
-from shared.jobs import JobStatus
-from shared.workers import WAITING_FOR_HOST, WorkerStatus
+from shared.workers import WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,16 @@ class Memory:
     short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
     outage_since: float | None = None
     claims_seen_at: float | None = None
+    unstarted: set[tuple[str, int]] = field(default_factory=set)  # attempts that a worker works on and whose start was not heard of
 
 
-def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
+def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool = True) -> Found:
     """Look once.
 
     Args:
         may_condemn: False in the first timeout after becoming leader, after an error of Redis and after it lost its
             memory: until every living worker has had the time to be heard.
+        may_expire: False for as long, and until what workers reported meanwhile is recorded: no job's time is over before.
 
     Raises:
         Unavailable: Redis or the database does not answer.
@@ -59,11 +61,14 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool) -> Found:
     if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
         # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
         log.warning("this look at workers and jobs took too long to condemn anyone on it")
-        may_condemn = False
+        may_condemn = may_expire = False
     if may_condemn:
         _condemn_silent(ctx, memory, workers, running, found)
         _requeue_unheld(ctx, memory, workers, running, found)
-    _end_overdue(ctx, workers, running, found)
+    keep_clocks(ctx, workers, running, found)
+    if may_expire:
+        end_overdue_jobs(ctx, workers, running, found)
+    _note_lost_starts(ctx, memory, workers, running, found)
     _stop_ended(ctx, memory, workers, running, found)
     _send_again(ctx, memory, workers, found)
     while sent := top_up(ctx):  # until no queue has room: each turn looks anew which has the least to do
@@ -90,8 +95,8 @@ def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
     found.faults_found += len(condemned)
     lost_with: dict[str, str] = {}
     for worker in condemned:
-        log.warning("%s has been silent for %.0f s: faulty", _named(worker), worker.silent_s)
-        lost_with[worker.id] = f"{_named(worker)} fell silent"
+        log.warning("%s has been silent for %.0f s: faulty", named(worker), worker.silent_s)
+        lost_with[worker.id] = f"{named(worker)} fell silent"
     for job in running:
         record = workers.get(str(job.worker_id))
         if record is None:
@@ -99,12 +104,12 @@ def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
             continue  # it left in order: its word that the job is handed back may be on the way
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
-            lost_with[record.id] = f"{_named(record)} is {record.status}"
+            lost_with[record.id] = f"{named(record)} is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
     lost = _lose(ctx, seen, found)
     if not outage:  # that is nobody's fault
         at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
-        faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{_named(w)} fell silent") for w in condemned]
+        faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
         found.workers_quarantined += quarantine_flapping(ctx, faults)
 
 
@@ -117,16 +122,16 @@ def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         worker = workers.get(str(job.worker_id))
         if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
             continue
-        if worker.status is WorkerStatus.GONE or _holds(worker, job):
+        if worker.status is WorkerStatus.GONE or holds(worker, job):
             continue
         attempt, beats = memory.unheld.get(job.id, (job.attempt, worker.beats))
         if attempt != job.attempt or worker.beats < beats + BEATS_MISSED:
             missed[job.id] = (job.attempt, beats if attempt == job.attempt else worker.beats)
         elif worker.incarnation != job.incarnation:
-            lost[job.id] = (job.attempt, f"{_named(worker)} was started again")
+            lost[job.id] = (job.attempt, f"{named(worker)} was started again")
             restarted[job.id] = Fault(worker.id, job.id, lost[job.id][1])
         else:
-            lost[job.id] = (job.attempt, f"{_named(worker)} does not hold it any more")
+            lost[job.id] = (job.attempt, f"{named(worker)} does not hold it any more")
     memory.unheld = missed
     done = _lose(ctx, lost, found)
     found.attempts_unheld += len(done.back) + len(done.given_up)
@@ -140,46 +145,26 @@ def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found) -> Lost:
     return lost
 
 
-def _named(worker: WorkerRecord) -> str:
-    return f"{worker.id} ({worker.registration.device_name})"
+def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+    """A job that a living worker has claimed and says it works on runs, though the word of its start, sent once, never came.
 
-
-def _holds(worker: WorkerRecord, job: Job) -> bool:
-    return (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation
-
-
-def _end_overdue(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    now = ctx.clock.now()
-    grace_s = ctx.settings.deadline_grace_s
-    waiting = {job.id: job for job in running if _waits_for_host(workers.get(str(job.worker_id)), job)}
-    # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
-    soon = [job for job in waiting.values() if job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2)]
-    found.deadlines_postponed += postpone(ctx, soon)
-    why = f"no result within its timeout and {grace_s:.0f} s of grace"
-    overdue = {
-        job.id: Overdue(job.attempt, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
-        for job in running
-        if job.deadline_at is not None and job.deadline_at < now and job.id not in waiting
+    Seen in two looks, as the word may be on its way. Unknown as running, it would have no deadline, and a copy of its
+    message could be handed back by somebody else.
+    """
+    known = {job.id for job in running}
+    says = {
+        (name, attempt): worker
+        for worker in workers.values()
+        if is_heard(ctx, worker) and worker.current_job not in known
+        for name, attempt in worker.held
+        if name == worker.current_job
     }
-    note_served(ctx, [worker.known() for worker in workers.values() if _is_at_work(ctx, worker)])
-    with ctx.store.read() as session:
-        queued = patience.late(session, now)
-    for job_id, attempt, waiting_for in queued:
-        reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
-        overdue[job_id] = Overdue(attempt, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
-    ended = end_overdue(ctx, overdue)
-    found.jobs_timed_out += len(ended)
-    found.queue_timeouts += sum(overdue[job_id].seen is JobStatus.PENDING for job_id in ended)
-
-
-def _is_at_work(ctx: Context, worker: WorkerRecord) -> bool:
-    heard = worker.silent_s <= ctx.registry.timeout_s
-    return heard and worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP) and worker.quarantine is None
-
-
-def _waits_for_host(worker: WorkerRecord | None, job: Job) -> bool:
-    """Another worker of its host measures, for however long that job takes: the time of this one has not begun."""
-    return worker is not None and worker.stage == WAITING_FOR_HOST and _holds(worker, job)
+    twice = {key: worker for key, worker in says.items() if key in memory.unstarted}
+    again = {name: (attempt, worker.id, worker.incarnation) for (name, attempt), worker in twice.items()}
+    memory.unstarted = set(says)
+    claims = ctx.registry.marks.claims(again)
+    runs = {name: who for name, who in again.items() if claims.get(name) == tuple(map(str, who))}
+    found.starts_noted += note_starts(ctx, runs)
 
 
 def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:

@@ -7,7 +7,9 @@ WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
 DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages nobody could read, each a `DeadLetter` (JSON)
 DEAD_LETTERS_KEPT = 1_000  # by whoever adds one
-EPOCH = PREFIX + "epoch"  # gone when Redis lost its memory
+EPOCH = PREFIX + "epoch"  # the run of Redis that was last seen: gone, or another one, when it lost its memory or an older file was loaded
+CONSUMERS = PREFIX + "consumers"  # sorted set: who takes from the results queue, by the time of its last take, ms
+TAKEN = PREFIX + "taken:"  # and the name of one: list of what it took and has not recorded
 
 
 def worker(worker_id: str) -> str:

@@ -70,7 +70,7 @@ def orchestrator_rules() -> list[str]:
     Who can make logins can make any: this one keeps to its keys by mistake-proofing, not by force.
     """
     return [
-        *("+@read", "+@write", *_CONNECTION, *_TOGETHER, "+acl|setuser", "+acl|deluser"),
+        *("+@read", "+@write", *_CONNECTION, *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
         *_keys([f"{keys.PREFIX}*", *_booked("*"), *_lists(RESULTS_QUEUE, worker_queue("*"), *LABELS)]),
     ]
 

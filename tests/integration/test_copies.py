@@ -188,6 +188,52 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
     assert ctx.registry.marks.claimed() == set()
 
 
+def test_a_tombstone_of_a_job_that_has_not_ended_holds_it_up_for_one_round(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """The table is of a backup, or of a standby that lacked the last commits."""
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    ctx.registry.marks.tombstone([name])
+    assert claim(ctx, name) == "cancelled"
+    ctx.queue.purge(["cpu.onnx"])  # and its message is gone
+    clock.advance(1)
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 1]
+    assert claim(ctx, name) == "claimed"
+
+
+def test_a_job_whose_start_was_not_heard_of_runs_all_the_same_and_nobody_else_hands_it_back(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    """The word of a start is sent once. A copy of the message is declined by a worker that is leaving."""
+    worker = register(incarnation="its-start")
+    campaign = submit(jobs=1, timeout_s=60).campaign
+    name = job_id(campaign.id, 1)
+    assert claim(ctx, name, worker_id=worker, incarnation="its-start") == "claimed"
+    beat(ctx, worker, "its-start", held=f'[["{name}", 1]]', current_job=name)
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).starts_noted for _ in range(3)] == [0, 1, 0]
+    runs = job(ctx, campaign)
+    assert (runs.status, runs.attempt, runs.worker_id, runs.incarnation) == ("running", 1, worker, "its-start")
+    assert runs.deadline_at is not None
+    record(ctx, [handed_back(name), started(name, worker_id=worker, incarnation="its-start")])
+    assert (job(ctx, campaign).status, job(ctx, campaign).attempt) == ("running", 1)
+    assert events(ctx, campaign) == ["started", "unwanted"]
+
+
+def test_who_only_says_that_it_runs_a_job_and_has_not_claimed_it_does_not_run_it(ctx: Context, submit: Submit, register: Register) -> None:
+    """It asks for its claim just now, and will be told that another one holds it."""
+    worker, other = register("pi-0", incarnation="first-start"), register("pi-1", incarnation="second-start")
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    assert claim(ctx, name, worker_id=other, incarnation="second-start") == "claimed"
+    beat(ctx, worker, "first-start", held=f'[["{name}", 1]]', current_job=name)
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).starts_noted for _ in range(3)] == [0, 0, 0]
+    assert counters(ctx, campaign) == {"pending": 1}
+
+
 def test_what_a_silent_worker_had_taken_is_not_kept_for_it(ctx: Context, register: Register) -> None:
     worker = register()
     ctx.registry.redis.hset(f"unacked:{worker}", "tag", "a message")

@@ -19,6 +19,7 @@ from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.models import path_of, store_model
 from orchestrator.operations.record import record
 from orchestrator.operations.reset import reset
+from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
 from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
@@ -59,6 +60,40 @@ def test_a_campaign_whose_last_job_ends_while_it_is_cancelled_stays_completed(ct
             cancelling.result(10)
     with ctx.store.read() as session:
         assert campaigns.get(session, campaign.id).status == "completed"
+
+
+def test_a_job_retried_while_its_campaign_is_cancelled_is_cancelled_with_it(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=2).campaign
+    record(ctx, [result(job_id(campaign.id, 1), status="failed", error="no", error_kind="model_invalid")])
+    locked, go_on = threading.Event(), threading.Event()
+
+    def hold(session: Session) -> None:
+        assert lock_jobs(session, [job_id(campaign.id, 2)])
+        locked.set()
+        assert go_on.wait(30)
+
+    def retry() -> None:
+        with contextlib.suppress(IllegalTransition):  # SQLite takes one writer at a time: the cancel may be the first
+            retry_job(ctx, job_id(campaign.id, 1))
+
+    with ThreadPoolExecutor() as pool:
+        holding = pool.submit(ctx.store.transact, hold)
+        assert locked.wait(10)
+        cancelling = pool.submit(cancel_campaign, ctx, campaign.id)
+        with pytest.raises(TimeoutError):
+            cancelling.result(timeout=0.5)  # PostgreSQL: it has seen which jobs there are, and waits for one of them
+        retrying = pool.submit(retry)
+        if not ctx.store.is_sqlite:
+            retrying.result(30)
+        go_on.set()
+        for future in (holding, retrying, cancelling):
+            future.result(30)
+    with ctx.store.read() as session:
+        assert campaigns.get(session, campaign.id).status == "cancelled"
+    assert counters(ctx, campaign).keys() == {"failed", "cancelled"}
+    with pytest.raises(IllegalTransition, match="submit its recipe again"):
+        retry_job(ctx, job_id(campaign.id, 1))
 
 
 def test_the_same_model_uploaded_twice_at_once_is_one_model(ctx: Context) -> None:

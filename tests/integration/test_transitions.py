@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlmodel import Session
@@ -13,9 +14,10 @@ from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again
 from orchestrator.operations.record import record
-from orchestrator.operations.recovery import Lost, Overdue, end_overdue, lose, postpone, undispatch
+from orchestrator.operations.recovery import Lost, Overdue, end_overdue, lose, note_starts, postpone, undispatch
 from orchestrator.operations.submit import Submitted
 from orchestrator.registry import Registry
+from orchestrator.store import jobs
 from orchestrator.store.moves import Moves, lock_jobs
 from shared.errors import Conflict, IllegalTransition, NotFound
 from shared.ids import job_id
@@ -24,6 +26,7 @@ from shared.protocol import scripts
 from shared.protocol.messages import Report
 from shared.workers import TRANSITIONS as WORKER_STEPS
 from shared.workers import DeviceInfo, Registration, WorkerStatus
+from tests.integration.conftest import NOON
 from tests.integration.reports import handed_back, result, started
 from tests.integration.test_way_of_a_job import counters, events, job
 
@@ -41,7 +44,9 @@ INTO: Mapping[JobStatus, Act] = {
 
 
 def _overdue(ctx: Context, name: str, seen: JobStatus, ends: JobStatus) -> object:
-    return end_overdue(ctx, {name: Overdue(1, seen, ends, "late", "late")})
+    with ctx.store.read() as session:
+        deadline_at = jobs.get(session, name).deadline_at
+    return end_overdue(ctx, {name: Overdue(1, deadline_at, seen, ends, "late", "late")})
 
 
 # What befalls a job -> how to bring it about, and where it leads from `pending` and from `running`, as which attempt.
@@ -163,10 +168,24 @@ def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, 
     assert before[1]["dispatched_at"] is not None
     assert lose(ctx, {runs: (1, "fell silent"), waits: (1, "fell silent")}) == Lost()
     for status in (JobStatus.RUNNING, JobStatus.PENDING):
-        assert end_overdue(ctx, {name: Overdue(1, status, JobStatus.FAILED, "late", "late") for name in (runs, waits)}) == []
-    assert (postpone(ctx, seen), undispatch(ctx, seen), publish_again(ctx, seen)) == (0, 0, 0)
+        assert end_overdue(ctx, {name: Overdue(1, None, status, JobStatus.FAILED, "late", "late") for name in (runs, waits)}) == []
+    assert (postpone(ctx, {runs: (1, NOON)}), undispatch(ctx, seen), publish_again(ctx, seen)) == (0, 0, 0)
+    assert note_starts(ctx, {runs: (1, "worker-b", "other"), waits: (1, "worker-b", "other")}) == 0
     assert [job(ctx, campaign, number).model_dump() for number in (1, 2)] == before
     assert counters(ctx, campaign) == {"pending": 1, "running": 1}
+
+
+def test_a_job_whose_deadline_another_watch_has_moved_since_it_was_seen_is_not_ended_by_the_old_one(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [started(name)])
+    seen = job(ctx, campaign).deadline_at
+    assert postpone(ctx, {name: (1, NOON + timedelta(days=1))}) == 1
+    assert end_overdue(ctx, {name: Overdue(1, seen, JobStatus.RUNNING, JobStatus.CANCELLED, "late", "late")}) == []
+    assert counters(ctx, campaign) == {"running": 1}
 
 
 @pytest.fixture

@@ -97,15 +97,17 @@ def test_a_job_lost_past_its_deadline_goes_back_and_is_not_cancelled(
 def test_the_time_of_a_job_does_not_run_while_another_one_measures_on_its_host(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    worker = register(incarnation="first-start")
-    campaign = submit(jobs=1, timeout_s=60).campaign
-    name = job_id(campaign.id, 1)
-    record(ctx, [started(name, worker_id=worker)])
+    worker, neighbour = register(incarnation="first-start"), register("neighbour", incarnation="its-start")
+    campaign = submit(jobs=2, timeout_s=60).campaign
+    name, other = job_id(campaign.id, 1), job_id(campaign.id, 2)
+    record(ctx, [started(name, worker_id=worker), started(other, worker_id=neighbour, incarnation="its-start")])
+    beat(ctx, neighbour, "its-start", held=f'[["{other}", 1]]', current_job=other, stage="repeat 1: load")
     held = f'[["{name}", 1]]'
     for _ in range(200):
         beat(ctx, worker, "first-start", held=held, current_job=name, stage=WAITING_FOR_HOST)
         clock.advance(1)
-        assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 0
+        assert sweep(ctx, Memory(), may_condemn=False, may_expire=False).jobs_timed_out == 0
+    assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 1, "the other one's time is over"
     beat(ctx, worker, "first-start", held=held, current_job=name, stage="repeat 1: load")
     clock.advance(60)
     assert sweep(ctx, Memory(), may_condemn=False).jobs_timed_out == 0, "its own time, from when it began"
@@ -146,10 +148,11 @@ def test_after_a_sleep_everyone_gets_the_time_to_be_heard_again(
     watch = Watch(ctx)
     for _ in range(4):
         watch.once()
-        clock.advance(ctx.registry.timeout_s / 3)
-    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
+        clock.advance(ctx.registry.timeout_s / 4)
+        pass_time(ctx.registry.redis, ctx.registry.timeout_s / 4)
     if slept:
         clock.advance(3_600)
+        pass_time(ctx.registry.redis, 3_600)
     turn = watch.once()
     assert turn is not None
     assert turn.faults_found == (0 if slept else 1)

@@ -182,7 +182,7 @@ def test_two_watches_that_lead_at_once_lose_each_attempt_once(ctx: Context, cloc
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+    server = RedisServer(tmp_path, append_only=False)
     server.start()
     yield server
     server.stop()
@@ -247,6 +247,43 @@ def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp
         until(lambda: counters(ctx, campaign) == {"running": 1, "pending": 1}, 60)
         stop.set()
         watch.join(30)
+    ctx.queue.close()
+    ctx.registry.close()
+    ctx.store.close()
+
+
+def test_a_redis_that_came_back_from_an_older_file_condemns_nobody(own_redis: RedisServer, tmp_path: Path, clock: FakeClock) -> None:
+    """Between two looks, so that no call failed: every heartbeat in it is old, and its epoch key is there."""
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}", redis_url=own_redis.url)
+    ctx = Context(settings, Store(settings.database_url), Registry(own_redis.url, 30), CeleryQueue(own_redis.url), clock)
+    migrate(ctx.store)
+    device = Registration(device_name="pi", capabilities=["cpu.onnx"], incarnation=INCARNATION)
+    worker, _ = ctx.registry.register(device)
+    body = {"model_url": "https://models.example/a.onnx", "jobs": [{"compute_unit": "cpu.onnx"}]}
+    campaign = submit_short(ctx, ShortCampaign.model_validate(body, strict=False)).campaign
+    running = {worker: job_id(campaign.id, 1)}
+    record(ctx, [started(running[worker], worker_id=worker, incarnation=INCARNATION)])
+    watch = Watch(ctx)
+    for _ in range(5):
+        _beat_all(ctx, running)
+        watch.once()
+        clock.advance(ctx.registry.timeout_s / 4)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+    ctx.registry.redis.hset("fleetmark:monitor", "last_sweep", time.time())
+    ctx.registry.redis.save()
+    _beat_all(ctx, running)
+    own_redis.stop(signal.SIGKILL)
+    own_redis.start()
+    turn = watch.once()
+    assert turn is not None
+    assert (turn.faults_found, turn.jobs_requeued) == (0, 0)
+    assert ctx.registry.monitor.counters()["memory_losses"] == 2, "when it was new, and now"
+    _beat_all(ctx, running)
+    clock.advance(ctx.registry.timeout_s / 4)
+    turn = watch.once()
+    assert turn is not None
+    assert turn.memory_losses == 0, "it is known by now"
+    assert counters(ctx, campaign) == {"running": 1}
     ctx.queue.close()
     ctx.registry.close()
     ctx.store.close()

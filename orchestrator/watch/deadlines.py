@@ -1,0 +1,86 @@
+"""Time that does not count, and the end of jobs whose time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from orchestrator.domain.findings import Found
+from orchestrator.domain.lifecycle import deadline
+from orchestrator.operations.context import Context
+from orchestrator.operations.recovery import Overdue, end_overdue, note_served, postpone
+from orchestrator.registry import WorkerRecord
+from orchestrator.store import patience
+from orchestrator.store.tables import Job
+from orchestrator.watch.word import holds, is_heard, named
+from shared.jobs import MAX_TIMEOUT_S, JobStatus
+from shared.workers import WAITING_FOR_HOST, WorkerStatus
+
+RESULT_PATIENCE_S = 86_400.0  # beyond its deadline, for a result that lies at its living worker: uploads may be refused for a night
+HOST_PATIENCE_S = MAX_TIMEOUT_S  # so long a job may wait for others on its host: one of them may take that long
+
+
+def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+    """Time that does not count: of jobs whose host is taken by another one, and of those that wait while others are worked on."""
+    now = ctx.clock.now()
+    grace_s = ctx.settings.deadline_grace_s
+    heard = {worker.id: worker for worker in workers.values() if is_heard(ctx, worker)}
+    busy = {job.worker_id: heard[job.worker_id] for job in running if job.worker_id is not None and job.worker_id in heard}
+    taken = {worker.registration.ip_address for worker in busy.values() if worker.stage != WAITING_FOR_HOST}
+    until: dict[str, tuple[int, datetime]] = {}
+    for job in running:
+        worker = busy.get(str(job.worker_id))
+        if worker is None or not _waits_for_host(worker, job) or worker.registration.ip_address not in taken:
+            continue
+        over = job.started_at is None or now - job.started_at > timedelta(seconds=HOST_PATIENCE_S)
+        # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
+        if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2):
+            until[job.id] = (job.attempt, deadline(now, job.workload, grace_s))
+    found.deadlines_postponed += postpone(ctx, until)
+    note_served(ctx, [worker.known() for worker in busy.values() if _is_at_work(worker)])
+
+
+def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+    """Jobs whose time is over have ended, unless their worker is not heard of: those are lost, or will be."""
+    now = ctx.clock.now()
+    overdue: dict[str, Overdue] = {}
+    for job in running:
+        worker = workers.get(str(job.worker_id))
+        if worker is not None and job.deadline_at is not None and is_heard(ctx, worker) and _is_over(worker, job, now):
+            why = _why_overdue(ctx, worker, job)
+            overdue[job.id] = Overdue(job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
+    with ctx.store.read() as session:
+        queued = patience.late(session, now)
+    for job_id, attempt, waiting_for in queued:
+        reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
+        overdue[job_id] = Overdue(attempt, None, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
+    ended = end_overdue(ctx, overdue)
+    found.jobs_timed_out += len(ended)
+    found.queue_timeouts += sum(overdue[job_id].seen is JobStatus.PENDING for job_id in ended)
+
+
+def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
+    """Past its deadline; a finished one, whose result its worker keeps until it is recorded, is waited for longer."""
+    assert job.deadline_at is not None
+    finished = holds(worker, job) and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
+    return job.deadline_at + timedelta(seconds=RESULT_PATIENCE_S if finished else 0) < now
+
+
+def _why_overdue(ctx: Context, worker: WorkerRecord, job: Job) -> str:
+    grace_s = ctx.settings.deadline_grace_s
+    if _waits_for_host(worker, job):
+        return (
+            f"{named(worker)} waits for another measurement on its host: end what holds the lock there (a worker that was stopped, "
+            f"another program?), or give the host fewer workers; given up after its timeout and {grace_s:.0f} s of grace"
+        )
+    return f"no result within its timeout and {grace_s:.0f} s of grace"
+
+
+def _is_at_work(worker: WorkerRecord) -> bool:
+    """Of a worker with a running job in the table, whose deadline bounds it: its word alone would count for ever if it hangs."""
+    return worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP) and worker.quarantine is None
+
+
+def _waits_for_host(worker: WorkerRecord, job: Job) -> bool:
+    """Another worker of its host measures, for however long that job takes: the time of this one has not begun."""
+    return worker.stage == WAITING_FOR_HOST and holds(worker, job)
