@@ -164,7 +164,7 @@ class PostgresServer:
 
     def create_database(self, name: str) -> str:
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy')  # half the time of the default, for an empty one
         return self.url(name)
 
     def stop(self, stop_signal: int = signal.SIGINT) -> None:  # SIGINT is PostgreSQL's fast shutdown
