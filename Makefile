@@ -9,6 +9,7 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 endif
 PYTEST_ARGS ?=
+PROCESSES ?= 2
 SEEDS ?= 20
 FIRST ?= 1
 FAULTS ?= 25
@@ -37,8 +38,8 @@ demo: demo-setup ## real networks measured on this machine, from nothing, result
 up: demo-setup ## Redis, orchestrator and one worker on port 5000, until Ctrl-C
 	@exec $(BIN)/fleetmark up
 
-test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part of it
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part of it, PROCESSES=0 for one test after the other
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.servers import NOBODY
 
-_MOUNT = 'mount -t tmpfs -o "size=$1m,mode=1777" tmpfs "$0" && echo mounted && shift && exec "$@"'
+_MOUNT = 'mount -t tmpfs -o "size=$1m,mode=1777" tmpfs "$0" && shift && exec "$@"'
 
 
 class SmallDisk:
@@ -46,11 +46,13 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
     # The holder is nobody, so that PostgreSQL, which does not run as root, may look through it; it ends with our pipe.
     hold = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "cat"] if root else ["cat"]
     command = [*enter, "sh", "-c", _MOUNT, str(folder), str(megabytes), *hold]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
+    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stderr is not None
-        if holder.stdout.readline() != b"mounted\n":
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is nothing to read
+            holder.stdin.write(b"here\n")  # which it says again when it is `cat`, and no longer root: everybody may look from then on
+        if holder.stdout.readline() != b"here\n":
             raise RuntimeError(
                 f"no small file system could be mounted: {holder.stderr.read().decode().strip()}; run the tests as root (with "
                 "CAP_SYS_ADMIN in a container), or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)"

@@ -199,6 +199,12 @@ def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
     raise stack.parts[-2].failure(f"did not write the campaign's files within {FILES_WAIT_S:g} s")
 
 
+class _Stopped(KeyboardInterrupt):
+    """Ctrl-C, or what ends a block like it. CPython remembers a plain KeyboardInterrupt that went through an `exec` of text (dataclasses,
+    so any import), and ends by SIGINT in place of the exit code, though it was caught (`unhandled_keyboard_interrupt` in its pythonrun.c).
+    """
+
+
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
     """SIGTERM and a closed terminal end the block as Ctrl-C does; a second one while it cleans up is ignored."""
@@ -206,7 +212,7 @@ def _stopped_by_signals() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)  # stopping takes seconds; being stopped while stopping would leave things behind
-        raise KeyboardInterrupt
+        raise _Stopped
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}

@@ -20,6 +20,7 @@ from tests.measuring import FEW_WARMUPS, NO_WARMUP, Stages, assignment, samples_
 from worker.runner.hot_loop import warm_up
 from worker.supervisor import Outcome, Supervisor
 
+pytestmark = pytest.mark.alone
 MS = 1_000_000
 
 
@@ -137,7 +138,7 @@ def test_the_summary_can_be_derived_again_from_the_file_of_samples(measurer: Sup
 
 def test_a_stop_rule_ends_when_the_interval_is_narrow(measurer: Supervisor, tmp_path: Path) -> None:
     rule = StopRule(precision=0.5, max_repeats=8, budget_s=100)
-    summary = summary_of(complete(measurer.run(assignment(schedule(tmp_path, calls_s=[0.01]), stop=rule), Stages())))
+    summary = summary_of(complete(measurer.run(assignment(schedule(tmp_path, sleeps_s=[0.05]), stop=rule), Stages())))
     assert summary.stopped_because.startswith("precision reached")
     assert 3 <= len(summary.repeats) <= 8
 

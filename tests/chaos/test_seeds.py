@@ -10,6 +10,7 @@ from tests.chaos.plan import draw
 from tests.chaos.seed import run
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_campaign_survives_chaos(seed: int, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_a_worker_that_stood_still_learns_that_its_job_is_done_and_takes_the_nex
     assert until(ctx, after, "complete").worker_id == first
 
 
+@pytest.mark.alone
 def test_a_redis_that_stands_still_condemns_nobody(fleet: Fleet, ctx: Context, server: RedisServer, model: Path) -> None:
     """Twice the silence that makes a worker faulty; as long as Redis, everybody is silent."""
     worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S=TIMEOUT)

@@ -182,17 +182,19 @@ def test_a_name_that_is_no_name_is_a_reason_and_no_traceback(cache: Path) -> Non
 
 
 @contextlib.contextmanager
-def dripping(beginning: bytes) -> Iterator[str]:
-    """A server that sends `beginning` and then a byte now and then, for as long as somebody listens."""
+def dripping(beginning: bytes, begun: threading.Event | None = None) -> Iterator[str]:
+    """A server that sends `beginning` and then a byte now and then, for as long as somebody listens; `begun` is set in between."""
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
     def serve() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # also of an `accept` for which nobody came
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
                 connection.sendall(beginning)
+                if begun is not None:
+                    begun.set()
                 while not over.wait(0.05):
                     connection.sendall(b"x")
 
@@ -202,6 +204,8 @@ def dripping(beginning: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/m.onnx"
     finally:
         over.set()
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # `close` alone does not end an `accept`
         listener.close()
         thread.join()
 
@@ -228,8 +232,7 @@ def test_a_cancel_is_heard_while_a_server_drips(cache: Path, beginning: bytes) -
             raise Cancelled
 
     store = ModelStore(cache, host=None, token=None, max_bytes=2**30, allow_private=True)
-    threading.Timer(0.3, cancelled.set).start()
-    with dripping(beginning) as url, pytest.raises(Cancelled):
+    with dripping(beginning, cancelled) as url, pytest.raises(Cancelled):
         store.fetch(ModelRef(source=url, name="m"), look)
 
 

@@ -64,6 +64,7 @@ def test_the_worst_reason_comes_first() -> None:
     assert grade({**QUIET, "virtual": True, "steal": 0.5}).reasons[0].startswith("the hypervisor took 50.0%")
 
 
+@pytest.mark.alone
 def test_work_of_others_is_seen_and_our_own_is_not() -> None:
     """A core that someone else keeps busy is noise; the same CPU time, named as the measured processes', is none."""
     probe = NoiseProbe(SystemClock())
