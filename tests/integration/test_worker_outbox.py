@@ -49,6 +49,7 @@ def outbox_over(folder: Path, redis_url: str, host: str) -> Iterator[Spool]:
         spool = Spool(folder)
         outbox = Outbox(
             app=make_celery_app(redis_url),
+            login=login,
             worker_id=WORKER,
             broker=broker,
             spool=spool,
