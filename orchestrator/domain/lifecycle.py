@@ -14,6 +14,8 @@ BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
 WORKERS_LOST_LIMIT = 3  # a job that took so many workers with it is poison, whatever it allows: it harms no fourth
 # Failures that say nothing of the model: a timeout or an error of it on a healthy worker is the answer.
+HANDED_BACK_LIMIT = 100  # a job that no worker keeps has to end some day
+HANDED_BACK_FREELY = 3  # times after which it goes out at once: a fleet that is brought down for an update
 RETRIED_KINDS = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
 STORY_LIMIT = 20_000  # characters; a result's error holds no more
 TOLD_LIMIT = 1_000  # characters of each setback but the last, which is told whole
@@ -54,6 +56,18 @@ def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitt
     if losses >= WORKERS_LOST_LIMIT or deaths >= max_attempts:
         return None
     backoff = min(BACKOFF_LIMIT_S, BACKOFF_BASE_S * 2 ** (losses + deaths - 1)) * (0.5 + jitter / 2)
+    return now + timedelta(seconds=backoff)
+
+
+def next_try_of_handed_back(times: int, now: datetime) -> datetime | None:
+    """When a job that its worker gave back unharmed may go out again; None when that has happened too often.
+
+    Args:
+        times: it was handed back, this one included.
+    """
+    if times >= HANDED_BACK_LIMIT:
+        return None
+    backoff = 0.0 if times <= HANDED_BACK_FREELY else min(BACKOFF_LIMIT_S, BACKOFF_BASE_S * 2 ** min(times - HANDED_BACK_FREELY - 1, 10))
     return now + timedelta(seconds=backoff)
 
 

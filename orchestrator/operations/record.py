@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline
+from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import Key, note_lacks
@@ -143,7 +143,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
         elif isinstance(report, Started):
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
-            _handed_back(moves, job, report)
+            _handed_back(moves, job, report, outcome)
         elif isinstance(report, AttemptLog):
             outcome.logs += [report] if report.attempt <= job.attempt else []
         else:
@@ -178,12 +178,20 @@ def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> Non
         moves.note(job, "unwanted", f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
-def _handed_back(moves: Moves, job: LockedJob, report: HandBack) -> None:
+def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
     # Pending is fine: the start may not have been heard. Running under another's name is not: it took the claim over.
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
         moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
-        moves.again(job)
+        times = job.attempt - job.losses - job.deaths
+        not_before = next_try_of_handed_back(times, moves.now)
+        if not_before is not None:
+            moves.again(job, not_before=not_before)
+        else:
+            why = f"no worker keeps it: it was handed back {times} times, the last time by {report.worker_id}: {report.reason}"
+            moves.step(job, JobStatus.FAILED, error=why, error_kind="handed_back")
+            moves.note(job, "failed", why, worker_id=report.worker_id)
+            outcome.ended_jobs.append(job.id)
     else:
         moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 

@@ -10,6 +10,7 @@ import redis
 from sqlalchemy import select
 from sqlmodel import col
 
+from orchestrator.domain.lifecycle import HANDED_BACK_FREELY, HANDED_BACK_LIMIT
 from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
@@ -178,6 +179,24 @@ def test_a_handed_back_job_goes_out_again_and_counts_no_loss(ctx: Context, submi
     again = job(ctx, campaign)
     assert (again.status, again.attempt, again.losses) == ("pending", 2, 0)
     assert again.dispatched_at is not None
+
+
+def test_a_job_that_no_worker_keeps_goes_out_less_and_less_often_and_ends_with_the_reason(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    for attempt in range(1, HANDED_BACK_LIMIT + 1):
+        assert counters(ctx, campaign) == {"pending": 1}
+        record(ctx, [started(name, attempt), handed_back(name, attempt)])
+        clock.advance(0 if attempt <= HANDED_BACK_FREELY else 60)
+        top_up(ctx)
+    ended = job(ctx, campaign)
+    assert (ended.status, ended.attempt, ended.error_kind) == ("failed", HANDED_BACK_LIMIT, "handed_back")
+    assert "handed back 100 times" in str(ended.error)
+    assert "the worker was stopped" in str(ended.error)
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_a_runner_that_dies_three_times_fails_the_job_with_the_reason(
