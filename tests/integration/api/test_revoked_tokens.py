@@ -29,9 +29,7 @@ def revoke(client: httpx.Client, made: dict[str, Any], by: dict[str, Any]) -> No
     assert client.delete(f"/api/tokens/{made['token_id']}", headers=bearer(by["secret"])).status_code == 200
 
 
-def test_a_database_that_goes_away_at_once_saves_no_revoked_token(
-    own_postgres: PostgresServer, ctx_of: Callable[[str], Context]
-) -> None:
+def test_a_database_that_goes_away_at_once_saves_no_revoked_token(own_postgres: PostgresServer, ctx_of: Callable[[str], Context]) -> None:
     ctx = ctx_of(own_postgres.create_database("tokens"))
     migrate(ctx.store)
     with serving(ctx) as client:
