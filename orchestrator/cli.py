@@ -20,6 +20,7 @@ from orchestrator.api.hosts import is_loopback
 from orchestrator.app import ControlPlane
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
+from orchestrator.reports.rows import utc_text
 from orchestrator.settings import Settings
 from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current
@@ -206,7 +207,8 @@ def list_tokens_command() -> None:
     """Every token that is not revoked: id, role, last use, name."""
     with _store_of_tokens() as ctx, ctx.store.read() as session:
         for token in tokens.page(session, revoked=False, limit=100_000):
-            typer.echo(f"{token.id}  {token.role:<9}  {token.last_used_at or 'never used':<25}  {token.name}")
+            last_used = utc_text(token.last_used_at) if token.last_used_at is not None else "never used"
+            typer.echo(f"{token.id}  {token.role:<9}  {last_used:<24}  {token.name}")
 
 
 @tokens_app.command("revoke")

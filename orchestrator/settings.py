@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
     max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
     max_connections: int = Field(default=1000, gt=0, description="connections at a time; one more is answered 503")
+    max_connections_per_address: int = Field(
+        default=125, gt=0, description="of them from one address, unless it is a trusted proxy or the API listens on the loopback alone"
+    )
     request_timeout_s: float = Field(
         default=30.0, gt=0, description="time for the head of a request, for a body beyond 16 kB/s, and for a client to take an answer"
     )

@@ -31,6 +31,7 @@ from orchestrator.api.limits import BodyLimits
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.openapi import describe
 from orchestrator.api.query import refuse_unknown
+from orchestrator.api.recipe_bodies import RecipeThreads
 from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
@@ -59,6 +60,7 @@ def make_api(ctx: Context) -> FastAPI:
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
     app.state.credentials = Credentials(ctx, always=not is_loopback(ctx.settings.host))
+    app.state.recipe_threads = RecipeThreads()
     every_call = [Depends(require_role), Depends(refuse_unknown)]
     for module in ROUTERS:
         app.include_router(module.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))

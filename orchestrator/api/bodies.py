@@ -16,10 +16,11 @@ from shared.facts import LARGEST
 M = TypeVar("M", bound=BaseModel)
 
 MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 100 000 jobs
+MAX_SHOWN = 200  # characters of a key in what is said of it
 SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
 BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PERHAPS_TOO_LARGE = re.compile(rb"\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
+_PERHAPS_TOO_LARGE = re.compile(rb"(?<!\d)\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -53,7 +54,9 @@ def parse(model: type[M], raw: bytes) -> M:
         items = error.errors(include_url=False)
         if items[0]["type"] == "json_invalid":
             raise BadRequest(_not_json(raw, items[0]["msg"])) from error
-        items = [item for item in items if not _said_better(item, items)]
+        # A list whose items are all wrong is also called too short; the items say it better.
+        spoken_for = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
+        items = [item for item in items if item["type"] != "too_short" or item["loc"] not in spoken_for]
         fields = [_field_error(model, item) for item in items[:MAX_FIELDS]]
         more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
         first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
@@ -119,21 +122,15 @@ def _not_json(raw: bytes, why: str) -> str:
     return f"the body is not JSON: {why.removeprefix('Invalid JSON: ')}"
 
 
-def _said_better(item: ErrorDetails, items: list[ErrorDetails]) -> bool:
-    """A list whose items are all wrong is also called too short; the items say it better."""
-    place = item["loc"]
-    return item["type"] == "too_short" and any(other is not item and other["loc"][: len(place)] == place for other in items)
-
-
 def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:
     location, kind = item["loc"], item["type"]
-    path = ".".join(str(part) for part in location)
+    path = ".".join(f"{part!s:.{MAX_SHOWN}}" for part in location)
     message = item["msg"].removeprefix("Value error, ")
     context = item.get("ctx", {})
     if kind == "missing":
         message = "is required"
     elif kind == "extra_forbidden":
-        message = f"unknown key {location[-1]!r}: {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
+        message = f"unknown key {str(location[-1])[:MAX_SHOWN]!r}: {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
     elif kind == "too_short":
         message = f"needs at least {context.get('min_length')}, has {context.get('actual_length')}"
     elif kind != "value_error":

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from orchestrator.api.bodies import RawBody, described, parse, read_json, refuse_unstorable
+from orchestrator.api.bodies import RawBody, described, parse, read_json
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.pages import CampaignCursor, Limit, campaign_of
+from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
+from orchestrator.operations.context import Context
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_recipe, submit_short
 from orchestrator.store import campaigns, jobs
 from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
-from shared.errors import BadRequest, InvalidInput
+from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
 from shared.masking import without_passwords
-from shared.recipes import Recipe, load_recipe, parse_recipe
+from shared.recipes import Recipe, parse_recipe
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
 FIRST_JOBS = 100  # shown with a campaign; `jobs_cursor` leads to the rest
-YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/vnd.yaml"})
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
@@ -112,43 +115,29 @@ class Cancelled(BaseModel):
     responses=documented(400, 409, 413, 422),
     openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
-def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+async def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Submit the short form, or a recipe as JSON or YAML. Validated whole: every mistake is named, and nothing is half accepted."""
-    submitted = _submit(ctx, body, request.headers.get("content-type", ""), idempotency_key)
+    recipe = None
+    if is_yaml(request.headers.get("content-type", "")):
+        recipe = await to_thread.run_sync(yaml_recipe, body, limiter=request.app.state.recipe_threads.submitting)
+    return await run_in_threadpool(_post, ctx, recipe, body, idempotency_key)
+
+
+def _post(ctx: Context, recipe: Recipe | None, body: bytes, key: str | None) -> JSONResponse:
+    submitted = submit_recipe(ctx, recipe, key) if recipe is not None else _submit_json(ctx, body, key)
     headers = {"Location": f"/api/campaigns/{submitted.campaign.id}"}
     if submitted.replayed:
         headers["Idempotent-Replayed"] = "true"
     return JSONResponse(_with_jobs(ctx, submitted.campaign.id), status_code=201, headers=headers)
 
 
-def _submit(ctx: Ctx, body: bytes, content_type: str, key: str | None) -> Submitted:
-    if is_yaml(content_type):
-        return submit_recipe(ctx, yaml_recipe(body), key)
+def _submit_json(ctx: Context, body: bytes, key: str | None) -> Submitted:
     content = read_json(body)
     if isinstance(content, dict) and not content.keys() & {"model_url", "jobs", "model", "models", "on", "service"}:
         raise InvalidInput("a campaign needs `model_url` and `jobs` (the short form), or is a recipe: `model` or `models`, and `on`")
     if isinstance(content, dict) and content.keys() & {"model_url", "jobs"}:
         return submit_short(ctx, parse(ShortCampaign, body), key)
     return submit_recipe(ctx, parse_recipe(content), key)
-
-
-def is_yaml(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() in YAML_TYPES
-
-
-def yaml_recipe(body: bytes) -> Recipe:
-    """A recipe from YAML bytes.
-
-    Raises:
-        BadRequest: they are not UTF-8.
-        InvalidInput: they are no recipe.
-    """
-    try:
-        recipe = load_recipe(body.decode())
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the recipe is not UTF-8 text: {error}") from error
-    refuse_unstorable(recipe.model_dump_json().encode())
-    return recipe
 
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))

@@ -7,7 +7,8 @@ leave an answer unread. One thread serves all connections, so a slow one costs m
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
 import h11
 import uvicorn
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api.headers import SAFE
+from orchestrator.api.hosts import Network, is_among, is_loopback, network_of, networks_of
 from orchestrator.settings import Settings
 
 KEEP_ALIVE_S = 5  # between two requests of a connection
@@ -22,11 +24,19 @@ LINGER_S = 5.0  # for the last bytes of an answer after which the connection is 
 
 
 def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Config:
-    """How the API is served, in production and in the tests."""
+    """How the API is served, in production and in the tests.
+
+    Raises:
+        OSError: the host of the settings is no address.
+    """
+    alone = is_loopback(settings.host)  # whoever reaches us is this machine, or a proxy on it
 
     class Connection(BoundedConnection):
         patience_s = settings.request_timeout_s
         max_connections = settings.max_connections
+        max_of_one = settings.max_connections if alone else settings.max_connections_per_address
+        proxies = networks_of(settings.trusted_proxies)
+        of_each: ClassVar[Counter[str]] = Counter()
 
     return uvicorn.Config(
         app,
@@ -52,13 +62,22 @@ class BoundedConnection(H11Protocol):
 
     patience_s: float
     max_connections: int
+    max_of_one: int  # of the same network; one machine shall not take all places
+    proxies: list[Network]
+    of_each: ClassVar[Counter[str]]  # connections, by the network at their other end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
+        address = self.client[0] if self.client is not None else ""
+        self._network = network_of(address)
+        self.of_each[self._network] += 1
         if len(self.connections) > self.max_connections:
             self._refuse(503, "Service Unavailable", "Unavailable", "too many connections; try again in a moment", "Retry-After: 5")
+        elif self.of_each[self._network] > self.max_of_one and not is_among(address, self.proxies):
+            detail = f"too many connections from {self._network}: at most {self.max_of_one} (FLEETMARK_MAX_CONNECTIONS_PER_ADDRESS)"
+            self._refuse(503, "Service Unavailable", "Unavailable", detail, "Retry-After: 5")
         else:
             self._await_head()
 
@@ -88,6 +107,9 @@ class BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer = _cancelled(self._head_timer)
         super().connection_lost(exc)
+        self.of_each[self._network] -= 1
+        if not self.of_each[self._network]:
+            del self.of_each[self._network]
         self._write_timer = _cancelled(self._write_timer)
 
     def _await_head(self) -> None:

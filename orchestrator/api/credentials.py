@@ -70,12 +70,19 @@ class Credentials:
         self._needed_until = 0.0
         self._failures = Failures(ctx.clock)
         self._seen: OrderedDict[tuple[str, bytes], _Seen] = OrderedDict()
+        self._changes = 0  # by this process: what was asked of the database before the last one is not remembered
 
-    def forget(self) -> None:
-        """A token was made or revoked by this process: ask the database again."""
+    def made(self) -> None:
+        """This process has made a token: one is needed from now on."""
+        self._changes += 1
+        self._needed, self._needed_until = True, 0.0
+
+    def revoked(self, token_id: str) -> None:
+        """This process has revoked a token: nothing vouches for it any more, at no address, and no look-up that is on its way will."""
+        self._changes += 1
         self._needed_until = 0.0
-        for seen in self._seen.values():
-            seen.fresh_until = 0.0
+        for key in [key for key, seen in self._seen.items() if seen.caller.token_id == token_id]:
+            del self._seen[key]
 
     async def are_needed(self) -> bool:
         """Whether a call must carry a token: one is configured or in the store, or the API is open to the network.
@@ -86,17 +93,20 @@ class Credentials:
         now = self._ctx.clock.monotonic()
         if self._always:
             return True
+        needed = self._needed
         if now >= self._needed_until:
-            before = self._needed
-            if before is not None:
+            changes = self._changes
+            if needed is not None:
                 self._needed_until = now + FRESH_S  # calls in the meantime go on with the old answer
             try:
-                self._needed = await to_thread.run_sync(are_there_tokens, self._ctx)
+                needed = await to_thread.run_sync(are_there_tokens, self._ctx)
             except Unavailable:
-                if before is None:
+                needed = self._needed
+                if needed is None:
                     raise
-            self._needed_until = now + FRESH_S
-        return bool(self._needed)
+            if changes == self._changes:
+                self._needed, self._needed_until = needed, now + FRESH_S
+        return bool(needed)
 
     async def caller(self, address: str, authorization: str) -> Caller:
         """Whose token this is.
@@ -119,9 +129,11 @@ class Credentials:
             raise TooManyFailures(f"too many wrong tokens from {network}; try again in {wait_s} s", wait_s)
         if known is not None:
             known.fresh_until = self._ctx.clock.monotonic() + FRESH_S  # calls in the meantime go on with what is known
+        changes = self._changes
         try:
             found = await self._look_up(given)
         except Unavailable:
+            known = self._remembered(key)  # it may have been revoked while we waited
             if known is None:
                 raise
             return known.caller
@@ -132,7 +144,8 @@ class Credentials:
             raise Unauthorized(
                 "the token in `Authorization: Bearer …` is not valid here: mistyped, expired, or revoked (`fleetmark token list`)"
             )
-        self._remember(key, found)
+        if changes == self._changes:
+            self._remember(key, found)
         return found
 
     def _remembered(self, key: tuple[str, bytes]) -> _Seen | None:

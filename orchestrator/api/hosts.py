@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_loopback(host: str) -> bool:
@@ -27,3 +30,22 @@ def network_of(address: str) -> str:
             return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
         parsed = parsed.ipv4_mapped
     return str(parsed)
+
+
+def networks_of(listed: str) -> list[Network]:
+    """`FLEETMARK_TRUSTED_PROXIES` as uvicorn reads it: addresses and networks, comma-separated; `*` is everyone."""
+    if listed.strip() == "*":
+        return [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    found = []
+    for name in listed.split(","):
+        with contextlib.suppress(ValueError):  # a name, which no connection has for its address
+            found.append(ipaddress.ip_network(name.strip()))
+    return found
+
+
+def is_among(address: str, networks: list[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import from_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
@@ -19,6 +20,7 @@ from orchestrator.api.times import text
 from orchestrator.operations.tokens import create_token, require_an_administrator, revoke_token
 from orchestrator.store import tokens
 from orchestrator.store.tables import Token
+from shared.names import OneLine
 from shared.tokens import Role
 from shared.workloads import Strict
 
@@ -26,7 +28,7 @@ router = APIRouter(prefix="/api", tags=["tokens"])
 
 
 class NewToken(Strict):
-    name: str = Field(min_length=1, max_length=200, pattern=r"\S", description="whose it is, or what for")
+    name: OneLine = Field(min_length=1, max_length=200, pattern=r"\S", description="whose it is, or what for")
     role: Role
     valid_days: int | None = Field(default=None, ge=1, le=3650, description="how long it can be used; without it, until it is revoked")
 
@@ -71,7 +73,7 @@ def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     if wanted.role is not Role.ADMIN:
         require_an_administrator(ctx)
     token, secret = create_token(ctx, wanted.name, wanted.role, wanted.valid_days)
-    _credentials(request).forget()
+    from_thread.run_sync(_credentials(request).made)
     return JSONResponse(_body(token) | {"secret": secret}, status_code=201, headers={"Location": f"/api/tokens/{token.id}"})
 
 
@@ -110,7 +112,7 @@ def get_token(ctx: Ctx, token_id: TokenId) -> JSONResponse:
 def delete_token(ctx: Ctx, token_id: TokenId, request: Request) -> JSONResponse:
     """Revoke a token: at once in this process, within seconds in others. Its row stays, since logs may name it."""
     revoked = revoke_token(ctx, token_id)
-    _credentials(request).forget()
+    from_thread.run_sync(_credentials(request).revoked, token_id)
     return JSONResponse(_body(revoked))
 
 

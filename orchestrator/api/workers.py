@@ -28,6 +28,8 @@ from shared.workloads import Strict
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])
 
+MAX_KEPT = 64 * 2**10  # characters of JSON, of each of the fields that may hold anything
+
 SettableStatus = Literal["active", "busy", "cleanup", "faulty"]
 
 
@@ -112,6 +114,8 @@ EXAMPLE = {
 def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     """Enter a device. The same UDID is the same worker; another living process with that UDID is a conflict."""
     registration = parse(Registration, body)
+    for name in ("device_info", "hardware", "labels"):
+        _refuse_too_much(name, registration.model_dump_json(include={name}))
     changes: dict[str, Any] = {"capabilities": _resolved(registration.capabilities)}
     if not registration.ip_address and request.client is not None:
         changes["ip_address"] = request.client.host
@@ -132,6 +136,13 @@ def _token_of_worker(request: Request) -> str | None:
     """The token of a caller who is no more than a worker."""
     caller = caller_of(request.scope)
     return caller.token_id if caller is not None and caller.role is Role.WORKER else None
+
+
+def _refuse_too_much(field: str, kept: str) -> None:
+    """What is kept of each worker is read whole at every sweep, and stays in the broker's memory."""
+    if len(kept) > MAX_KEPT:
+        message = f"is {len(kept)} characters of JSON; at most {MAX_KEPT} are kept of a worker"
+        raise InvalidInput(f"the body is not valid: {field}: {message}", fields=[FieldError(field, message)])
 
 
 def _resolved(names: list[str]) -> list[str]:
@@ -220,6 +231,7 @@ def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
 def heartbeat(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
     """Say that a device lives. A faulty one becomes active again."""
     beat = parse_optional(Beat, body)
+    _refuse_too_much("metrics", beat.model_dump_json(include={"metrics"}))
     status = WorkerStatus(beat.status) if beat.status is not None else None
     state = ctx.registry.heartbeat(worker_id, status, beat.current_job or "", beat.metrics)
     return JSONResponse({"worker_id": worker_id, "status": state.value, "action": "updated"})

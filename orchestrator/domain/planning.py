@@ -110,10 +110,11 @@ def _sweep_cells(recipe: Recipe) -> list[Recipe]:
         if path.split(".")[0] in OF_THE_CAMPAIGN:
             message = "is no part of a job, so that all jobs of this sweep would be the same"
             raise InvalidInput(f"sweep path {path!r}: {message}", fields=[FieldError(f"sweep.{path}", message)])
-    if math.prod(map(len, recipe.sweep.values())) > MAX_JOBS:
+    if len(recipe.entries()) * math.prod(map(len, recipe.sweep.values())) > MAX_JOBS:  # a job each at least; before any is looked at
         raise _too_many()
     plain = recipe.model_dump(mode="json", exclude_unset=True)
-    plain.pop("sweep")
+    for key in OF_THE_CAMPAIGN:
+        plain.pop(key, None)
     cells: list[Recipe] = []
     for values in itertools.product(*recipe.sweep.values()):
         cell = plain

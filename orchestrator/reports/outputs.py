@@ -16,8 +16,6 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.page import PLOT, report, report_md
 from orchestrator.reports.ranking import Figure, figure, rank
@@ -26,6 +24,7 @@ from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
 from shared.masking import without_passwords
+from shared.recipes.text import write_yaml
 
 
 def csv_name(bundle: CampaignBundle) -> str:
@@ -118,9 +117,7 @@ def recipe_text(content: dict[str, Any]) -> str:
     as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if "model_url" in content:
         return as_json
-    # Through JSON: only what YAML and JSON share is left, tuples are lists and enums their values.
-    # PyYAML writes the line end NEL as it stands and reads it as a space; where there is one, all beyond ASCII is escaped.
-    return yaml.safe_dump(json.loads(as_json), sort_keys=False, allow_unicode="\x85" not in as_json)
+    return write_yaml(json.loads(as_json))  # through JSON: only what YAML and JSON share is left, tuples are lists and enums their values
 
 
 def _replace(path: Path, content: bytes) -> None:

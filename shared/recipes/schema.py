@@ -22,6 +22,9 @@ def _known_compute_unit(name: str) -> str:
     return name
 
 
+MAX_MODELS = 1_000
+MAX_UNITS = 100
+MAX_DEVICES = 1_000
 MODEL = (
     "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
 )
@@ -81,12 +84,12 @@ class Recipe(Strict):
     notes: str = Field(default="", max_length=10_000, description="kept with the results")
     model: OneLine | None = Field(default=None, min_length=1, max_length=4096, description=MODEL)
     models: tuple[OneLine | ModelEntry, ...] | None = Field(
-        default=None, min_length=1, max_length=1_000, description="several, each a `model` or a mapping with what differs for it"
+        default=None, min_length=1, max_length=MAX_MODELS, description="several, each a `model` or a mapping with what differs for it"
     )
     on: tuple[ComputeUnit, ...] = Field(
-        min_length=1, max_length=100, description="what a device must be able to do: capabilities or labels"
+        min_length=1, max_length=MAX_UNITS, description="what a device must be able to do: capabilities or labels"
     )
-    devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=1_000)] = Field(
+    devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] = Field(
         default="any", description="`any`: whoever is free; `every`: one job a device; or a list of names or ids, one job each"
     )
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     assert machine.ask("/api/tokens", machine.token) == 200
 
     listed = machine.orchestrator("token", "list").stdout
-    assert "me" in listed
+    assert re.fullmatch(r"token-\w+  admin      \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  me\n", listed)
     assert machine.token not in listed
     assert "revoked" in machine.orchestrator("token", "revoke", listed.split()[0]).stdout
     machine.until(401, "/api/tokens")  # another process wrote it: within seconds

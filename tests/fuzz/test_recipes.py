@@ -21,7 +21,10 @@ from tests.fuzz.budget import tried
 from tests.fuzz.values import JSON, damaged
 
 # NUL is refused at the door, and YAML has no way to write a lone surrogate; both are tried with the damaged ones.
-WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
+# Some are numbers to one version of YAML and text to the other.
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30) | st.sampled_from(
+    ["1e3", "010", "089", "0o7", "1:30", "on", "~", "=", "<<", "1_0", "2026-03-01"]
+)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)  # one line
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
 OPTIONS = st.fixed_dictionaries(
@@ -70,7 +73,8 @@ LINES = st.sampled_from(
         *("&a [*a]", "<<: {model: b}", "sweep: {models.0.inferences: [1]}", "warmup: {min_s: .nan}", "timeout_s: 1e999"),
         *("%YAML 9.9", "---", "..."),
         *("size: 0x" + "f" * 200, "when: 2020-01-01", "on: yes", '"\\ud800": 1', "\t", "{", "]", "'", "|", ">-"),
-        *("services: no", "service: x"),
+        *("services: no", "service: x", "x: 1" + ":59" * 200 + ".5", "x: !!float 1" + ":59" * 200 + ".5"),
+        *("!!timestamp x", "!!bool maybe", "!!int ''", "!!float ''", "x: 1e999", "%TAG !a! b"),
     ]
 )
 LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in known_names() if "." in name), memory_mb=8_000)

@@ -51,6 +51,13 @@ def test_every_variable_is_read_by_something(page: Path) -> None:
     assert set(re.findall(r"FLEETMARK_[A-Z_]*[A-Z]", page.read_text())) <= known
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_no_reverse_proxy_lets_a_client_say_where_it_is(page: Path) -> None:
+    """`FLEETMARK_TRUSTED_PROXIES` is told to believe it; nginx passes on what the client sent unless it is told otherwise."""
+    for proxy in re.findall(r"proxy_pass [^}]*", page.read_text()):
+        assert re.search(r"proxy_set_header X-Forwarded-For \$remote_addr;", proxy)
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=_id)
 def test_every_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
     text = file.read_text()

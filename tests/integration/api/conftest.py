@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,7 +15,13 @@ import uvicorn
 
 from orchestrator.api import make_api
 from orchestrator.api.connections import server_config
+from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from shared.clock import FakeClock
+from tests.servers import PostgresServer, server_folder
 
 Serve = Callable[[Context], contextlib.AbstractContextManager[httpx.Client]]
 START_S = 10.0
@@ -46,3 +53,30 @@ def serving(ctx: Context) -> Iterator[httpx.Client]:
 def api(ctx: Context) -> Iterator[httpx.Client]:
     with serving(ctx) as client:
         yield client
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    with server_folder() as folder:
+        server = PostgresServer(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def ctx_of(redis_url: str, clock: FakeClock, tmp_path: Path) -> Iterator[Callable[[str], Context]]:
+    """A control plane on a database of the test's own."""
+    made: list[Context] = []
+
+    def build(database_url: str) -> Context:
+        settings = Settings(redis_url=redis_url, database_url=database_url, outputs_dir=tmp_path / "o", models_dir=tmp_path / "m")
+        ctx = Context(settings, Store(database_url), Registry(redis_url, settings.heartbeat_timeout_s), CeleryQueue(redis_url), clock)
+        made.append(ctx)
+        return ctx
+
+    yield build
+    for ctx in made:
+        ctx.queue.close()
+        ctx.registry.close()
+        ctx.store.close()

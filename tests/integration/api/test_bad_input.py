@@ -68,6 +68,10 @@ def test_every_mistake_is_named_at_once_and_ten_thousand_are_cut_short(api: http
     answer = api.post("/api/campaigns", json={"model_url": URL, "jobs": [{"compute_unit": "x"}] * 10_000}).json()
     assert len(answer["fields"]) == 100
     assert "(and 9999 more)" in answer["detail"]
+    recipe = {"model": URL, "on": ["cpu.onnx"], "labels": {f"label-{number}": number for number in range(20_000)}}
+    answer = api.post("/api/recipes/validate", json=recipe).json()
+    assert len(answer["fields"]) == 100
+    assert "(and 19999 more)" in answer["detail"]
 
 
 # body, media type, status, words of the detail
@@ -84,6 +88,10 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b"model: [", "application/yaml", 422, "is not valid YAML"),
     (b"a: &x [1]\nb: *x\n", "application/yaml", 422, "aliases"),
     (b"[" * 20_000, "application/yaml", 422, "inside one another"),
+    (b"x: 1" + b":59" * 175 + b".5", "application/yaml", 422, "on: "),  # YAML 1.1 would read a number to the base of 60
+    (b"x: !!float 1" + b":59" * 200 + b".5", "application/yaml", 422, "no number that can be read"),
+    (b"on: !!timestamp x", "application/yaml", 422, "line 1"),
+    (b"x" * (2**20 + 1), "application/yaml", 413, "bytes of YAML; at most 1048576"),
     (b"\xff", "application/yaml", 400, "not UTF-8"),
     (b'notes: "a\\0b"\nmodel: https://models.example/m\non: [cpu.onnx]\n', "application/yaml", 422, "the character NUL"),
     (b'model: "a\\0b"\non: [cpu.onnx]\n', "application/yaml", 422, "model: line 1: holds the control character"),
@@ -187,6 +195,17 @@ def test_a_wrong_registration_names_its_fields(api: httpx.Client) -> None:
         assert answer.status_code == 422, body
         assert [one["path"] for one in answer.json()["fields"]] == [path]
     assert api.get("/api/workers").json()["count"] == 0
+
+
+def test_what_is_kept_of_a_worker_is_bounded(api: httpx.Client) -> None:
+    device = {"device_name": "x", "capabilities": ["cpu.onnx"]}
+    for field in ("hardware", "device_info", "labels"):
+        answer = api.post("/api/register", json=device | {field: {"much": "x" * 70_000}})
+        assert (answer.status_code, answer.json()["fields"][0]["path"]) == (422, field)
+    assert api.get("/api/workers").json()["count"] == 0
+    worker = api.post("/api/register", json=device | {"hardware": {"much": "x" * 60_000}}).json()["worker_id"]
+    beat = api.post(f"/api/workers/{worker}/heartbeat", json={"metrics": {"much": "x" * 70_000}})
+    assert (beat.status_code, beat.json()["fields"][0]["path"]) == (422, "metrics")
 
 
 def test_a_state_that_a_worker_cannot_have_is_refused(api: httpx.Client) -> None:

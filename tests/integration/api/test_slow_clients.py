@@ -179,6 +179,23 @@ def test_one_connection_too_many_is_answered_503_and_the_others_go_on(ctx: Conte
             time.sleep(0.05)
 
 
+def test_one_address_does_not_take_every_place(ctx: Context) -> None:
+    """Beyond the loopback; there, whoever connects is this machine, or a proxy on it."""
+    crowded: dict[str, object] = {"host": "0.0.0.0", "max_connections": 6, "max_connections_per_address": 3}
+    for more, taken in (({}, 3), ({"trusted_proxies": "10.0.0.1, 127.0.0.0/8"}, 6), ({"host": "127.0.0.1"}, 6)):
+        settings = ctx.settings.model_copy(update=crowded | more)
+        with serving(replace(ctx, settings=settings)) as client, contextlib.ExitStack() as stack:
+            others = [stack.enter_context(connect(client)) for _ in range(taken)]
+            said = trickle(stack.enter_context(connect(client)), b"", b"")
+            assert error_in(said) == (503, "Unavailable")
+            assert (b"FLEETMARK_MAX_CONNECTIONS_PER_ADDRESS" in said) == (taken == 3)
+            others.pop().close()
+            until = time.monotonic() + BOUND_S
+            while not is_healthy(client):  # the place that was left is free
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+
 def test_a_connection_without_a_request_is_closed_after_its_keep_alive(ctx: Context) -> None:
     with serving(ctx) as client, connect(client) as connection:
         connection.sendall(b"GET /api/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")

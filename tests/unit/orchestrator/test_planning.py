@@ -86,3 +86,9 @@ def test_what_no_registered_worker_can_meet_is_a_warning_and_no_refusal() -> Non
 def test_more_jobs_than_a_campaign_may_have_are_refused_before_they_are_made() -> None:
     with pytest.raises(InvalidInput, match="more than 100000 jobs"):
         plan(f"model: a\non: [cpu.onnx]\nsweep: {{inferences: {list(range(1, 1001))}, repeats: {list(range(1, 102))}}}\n")
+
+
+def test_a_sweep_that_means_too_many_jobs_is_refused_before_its_cells_are_looked_at() -> None:
+    values = ", ".join(map(str, range(1, 100_001)))  # a thousand models each: minutes of looking
+    with pytest.raises(InvalidInput, match="more than 100000 jobs"):
+        plan(f"models: [{', '.join(f'm{number}' for number in range(1_000))}]\non: [cpu.onnx]\nsweep: {{inferences: [{values}]}}\n")

@@ -1,0 +1,47 @@
+"""How much a recipe may hold, looked at before its values are: each value that is wrong costs a sentence of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.errors import FieldError, InvalidInput
+from shared.external_data import MAX_FILES
+from shared.jobs import MAX_JOBS
+from shared.recipes.schema import MAX_DEVICES, MAX_MODELS, MAX_UNITS
+from shared.recipes.text import MAX_VALUES, Places
+
+MAX_KEY = 1_000  # characters; each mistake below a key holds a copy of it
+MAX_ITEMS = 1_000  # of a list that is not named here: a shape
+_LONGEST = {"models": MAX_MODELS, "on": MAX_UNITS, "devices": MAX_DEVICES, "companions": MAX_FILES}
+
+
+def refuse_too_much(content: dict[Any, Any], source: str, places: Places | None) -> None:
+    """
+    Raises:
+        InvalidInput: a list or a key is too long, or there are too many values.
+    """
+    left = MAX_VALUES
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((), content)]
+    while waiting:
+        way, value = waiting.pop()
+        if not isinstance(value, dict | list | tuple):
+            continue
+        left -= len(value)
+        if left < 0:
+            raise InvalidInput(f"{source} holds more than {MAX_VALUES} values; split it into several campaigns")
+        if isinstance(value, dict):
+            long = next((key for key in value if isinstance(key, str) and len(key) > MAX_KEY), None)
+            if long is not None:
+                raise _refused((*way, f"{long:.40}…"), f"a key of {len(long)} characters; at most {MAX_KEY} are accepted", source, places)
+            waiting.extend(((*way, key), item) for key, item in value.items())
+        else:
+            most = MAX_JOBS if way[0] == "sweep" else _LONGEST.get(way[-1], MAX_ITEMS)
+            if len(value) > most:
+                raise _refused(way, f"a list of {len(value)}; at most {most} are accepted", source, places)
+            waiting.extend(((*way, index), item) for index, item in enumerate(value))
+
+
+def _refused(way: tuple[Any, ...], message: str, source: str, places: Places | None) -> InvalidInput:
+    path, line = ".".join(map(str, way)), places.line(way) if places is not None else None
+    message = f"line {line}: {message}" if line else message
+    return InvalidInput(f"{source} is not valid: {path}: {message}", fields=[FieldError(path, message)])

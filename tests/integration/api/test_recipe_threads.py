@@ -1,0 +1,56 @@
+"""Recipes that are checked keep no other call waiting, however many there are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.api.recipe_bodies import THREADS
+from orchestrator.operations.context import Context
+from orchestrator.registry import Registry
+from orchestrator.registry.records import WorkerRecord
+from tests.integration.api.conftest import serving
+from tests.integration.api.test_slow_clients import BOUND_S, connect
+
+CROWD = 60  # more than a server has threads
+RECIPE = json.dumps({"model": "https://models.example/m.onnx", "on": ["cpu.onnx"]}).encode()
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One database is enough: nothing of this is about it."""
+    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
+
+
+class HeldUp(Registry):
+    """A registry whose list of workers, which checking a recipe ends with, comes when it may."""
+
+    may_go_on: threading.Event
+    waiting: threading.Semaphore
+
+    def all(self) -> list[WorkerRecord]:
+        self.waiting.release()
+        assert self.may_go_on.wait(BOUND_S)
+        return super().all()
+
+
+def test_many_recipes_at_once_leave_the_threads_of_other_calls_free(ctx: Context) -> None:
+    registry = HeldUp(ctx.settings.redis_url, ctx.settings.heartbeat_timeout_s)
+    registry.may_go_on, registry.waiting = threading.Event(), threading.Semaphore(0)
+    head = f"POST /api/recipes/validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(RECIPE)}\r\nConnection: close\r\n\r\n"
+    with serving(replace(ctx, registry=registry)) as client, contextlib.ExitStack() as stack:
+        stack.callback(registry.may_go_on.set)
+        crowd = [stack.enter_context(connect(client)) for _ in range(CROWD)]
+        for one in crowd:
+            one.sendall(head.encode() + RECIPE)
+        for _ in range(THREADS):
+            assert registry.waiting.acquire(timeout=BOUND_S)
+        assert client.get("/api/campaigns").status_code == 200
+        registry.may_go_on.set()
+        assert {one.makefile("rb").readline() for one in crowd} == {b"HTTP/1.1 200 OK\r\n"}
+    registry.close()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.errors import InvalidInput
+from shared.recipes import load_recipe, parse_recipe
+from shared.recipes.bounds import MAX_ITEMS, MAX_KEY
+from shared.recipes.parse import MAX_FIELDS, MAX_SHOWN
+from shared.recipes.schema import MAX_UNITS
+
+GOOD: dict[str, Any] = {"model": "m.onnx", "on": ["cpu.onnx"]}
+
+
+def refused(content: Any) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        parse_recipe(content)
+    return caught.value
+
+
+def test_each_mistake_is_named_with_its_line() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe("model: m.onnx\non:\n- cpu.onnx\n- cpu.onx\ninferencs: 3\noptions:\n  threads: 1:30\n")
+    said = {field.path: field.message for field in caught.value.fields}
+    assert said.keys() == {"on.1", "inferencs", "options.threads"}
+    assert said["on.1"].startswith("line 4: unknown compute unit 'cpu.onx'")
+    assert said["inferencs"].startswith("line 5: unknown key 'inferencs': did you mean 'inferences'?")
+    assert said["options.threads"] == "line 7: Input should be a valid integer, not '1:30'"
+
+
+def test_json_with_characters_in_two_escapes_is_a_recipe() -> None:
+    content = GOOD | {"name": "🚀"}
+    assert load_recipe(json.dumps(content)).name == "🚀"
+
+
+def test_mistakes_without_number_are_cut_short_and_counted() -> None:
+    error = refused(GOOD | {"labels": {f"label-{number}": number for number in range(5_000)}})
+    assert len(error.fields) == MAX_FIELDS
+    assert "(and 4999 more)" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("more", "path", "said"),
+    [
+        ({"on": ["cpu.onx"] * (MAX_UNITS + 1)}, "on", f"a list of {MAX_UNITS + 1}; at most {MAX_UNITS}"),
+        ({"models": ["\n"] * 1_001}, "models", "a list of 1001; at most 1000"),
+        ({"devices": ["\n"] * 1_001}, "devices", "a list of 1001; at most 1000"),
+        ({"options": {"shapes": {"x": ["?"] * (MAX_ITEMS + 1)}}}, "options.shapes.x", f"at most {MAX_ITEMS}"),
+        ({"models": [{"model": "a", "companions": [{}] * 10_001}]}, "models.0.companions", "at most 10000"),
+        ({"sweep": {"inferences": [1] * 100_001}}, "sweep.inferences", "at most 100000"),
+        ({"labels": {"k" * (MAX_KEY + 1): "x"}}, f"labels.{'k' * 40}…", f"a key of {MAX_KEY + 1} characters"),
+    ],
+)
+def test_what_is_too_long_is_refused_as_a_whole(more: dict[str, Any], path: str, said: str) -> None:
+    (field,) = refused(GOOD | more).fields
+    assert field.path == path
+    assert said in field.message
+
+
+def test_more_values_than_any_recipe_needs_are_refused() -> None:
+    assert "more than 200000 values" in refused(GOOD | {"labels": {f"label-{number}": "" for number in range(200_000)}}).detail
+
+
+def test_a_line_is_given_for_what_is_too_long() -> None:
+    with pytest.raises(InvalidInput, match=r"on: line 2: a list of 101"):
+        load_recipe("model: m.onnx\non: [" + "x," * 101 + "]")
+
+
+def test_what_is_said_of_a_long_key_is_short() -> None:
+    key = "k" * MAX_KEY
+    (field,) = refused(GOOD | {key: 1}).fields
+    assert field.path == key[:MAX_SHOWN]
+    assert len(field.message) < MAX_SHOWN + 400
