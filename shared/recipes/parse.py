@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from shared.addresses import shown_address
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.recipes.schema import ModelEntry, Recipe
 from shared.workloads import StopRule
@@ -136,4 +137,5 @@ def _refuse_what_grows(text: str) -> None:
 
 def model_name(source: str) -> str:
     """The file name by which reports call a model: the last part of its URL or path, without the query, of 255 characters at most."""
-    return (PurePath(source.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or source)[:255]
+    shown = shown_address(source) if "://" in source else source  # one without a path is called by its host
+    return (PurePath(shown.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or shown)[:255]
