@@ -1,4 +1,4 @@
-"""Secrets out of texts that people read: logs, errors, reports."""
+"""Secrets out of what others see: logs, errors, reports, the environment of a process that is not trusted with them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _PORT = r"\d*(?:[/?#\s\"',;:)}\]>\\]|$)"
 _UNENCODED = re.compile(rf"{_START}[^\s/\\@:\[\]\"]*:(?!{_PORT})(?:(?!:[/\\]{{2}})(?:[^\s\"]|{_QUOTE}))*@")
 _BEARER = re.compile(r"(?P<start>bearer\s+)[^\s'\"`<…][^\s'\"`]*", re.IGNORECASE)
 _TOKEN = re.compile(r"fleetmark_[A-Za-z0-9_-]{43}")
+
+# A variable is a credential when a word of its name says so, or when its value has the form of one.
+_CREDENTIAL_WORDS = frozenset({"AUTH", "COOKIE", "KEY", "KEYS", "PASS", "PAT"})
+_CREDENTIAL_ENDS = ("APIKEY", "CREDENTIAL", "CREDENTIALS", "PASSFILE", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "SECRETS", "TOKEN")
+_CREDENTIAL_VALUE = re.compile(r"(?:password|passwd|pwd|secret|token|accountkey|accesskey)\s*=", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
@@ -46,3 +51,17 @@ def content_without_logins(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [content_without_logins(value) for value in content]
     return content
+
+
+def without_credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a process that needs no secret of ours, nor of anybody's: all but those that hold one.
+
+    Not a list of what is allowed, for a runtime may read any of hundreds (LD_LIBRARY_PATH, CUDA_…, OMP_…).
+    """
+    return {name: value for name, value in environment.items() if not _is_credential(name, value)}
+
+
+def _is_credential(name: str, value: str) -> bool:
+    words = re.split(r"[^A-Z0-9]+", name.upper())
+    named = not _CREDENTIAL_WORDS.isdisjoint(words) or any(word.endswith(_CREDENTIAL_ENDS) for word in words)
+    return named or (words[-1] == "PWD" and name != "PWD") or masked(value) != value or _CREDENTIAL_VALUE.search(value) is not None

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from shared.masking import content_without_logins, masked, without_logins
+from shared.masking import content_without_logins, masked, without_credentials, without_logins
 
 SECRET = "fleetmark_" + secrets.token_urlsafe(32)
 
@@ -66,3 +66,38 @@ def test_texts_inside_of_what_becomes_json_or_yaml_are_masked_before() -> None:
         "on": ["https://***@b", 3, None],
         "note": 'it says "http://***@h"',
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, "s3cret") for name in ("FLEETMARK_TOKEN", "FLEETMARK_TOKEN_FILE", "HF_TOKEN", "REDIS_PASSWORD", "OPENAI_API_KEY")],
+        *[(name, "s3cret") for name in ("AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "PGPASSFILE", "MYSQL_PWD", "FLOWER_BASIC_AUTH", "DB_PASS")],
+        *[(name, "/a/file") for name in ("GOOGLE_APPLICATION_CREDENTIALS", "SSH_AUTH_SOCK")],
+        ("FLEETMARK_REDIS_URL", "redis://:s3cret@host:6379/0"),
+        ("FLEETMARK_DATABASE_URL", "postgresql://user:s3cret@host/name"),
+        ("HTTPS_PROXY", "http://me:s3cret@proxy:3128"),
+        ("MINE", "fleetmark_" + "a" * 43),
+        ("STORAGE", "AccountName=me;AccountKey=s3cret=="),
+    ],
+)
+def test_a_variable_that_holds_a_credential_is_not_handed_on(name: str, value: str) -> None:
+    assert without_credentials({name: value, "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_what_runtimes_read_is_handed_on() -> None:
+    kept = {
+        "LD_LIBRARY_PATH": "/usr/local/cuda/lib64:/opt/lib",
+        "CUDA_VISIBLE_DEVICES": "0,1",
+        "CUDA_CACHE_PATH": "/tmp/cuda",
+        "OMP_NUM_THREADS": "4",
+        "KMP_AFFINITY": "granularity=fine,compact,1,0",
+        "TOKENIZERS_PARALLELISM": "false",
+        "XLA_FLAGS": "--xla_gpu_autotune_level=2",
+        "MAX_NUM_BATCHED_TOKENS": "512",
+        "PWD": "/home/me",
+        "OLDPWD": "/home",
+        "HTTP_PROXY": "http://proxy:3128",
+        "FLEETMARK_REDIS_URL": "redis://127.0.0.1:6379/0",
+    }
+    assert without_credentials(kept) == kept
