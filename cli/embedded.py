@@ -71,6 +71,11 @@ class Stack:
         return LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
 
     @property
+    def _guarded(self) -> bool:
+        """Whether others of this machine, or of the network, are kept out."""
+        return bool(self.plan.token) or not is_loopback(self.plan.bind)
+
+    @property
     def logs(self) -> Path:
         return self.data_dir / "logs"
 
@@ -81,15 +86,28 @@ class Stack:
         for file in self.data_dir.glob(f"{DATABASE}*"):  # with SQLite's -wal and -shm
             file.unlink()
 
+    def close_to_others(self) -> None:
+        """With a token: what an earlier start, perhaps one without, left readable in the data directory is this user's alone.
+
+        The directory itself may be any that the user named: it is left as it is.
+        """
+        if not self._guarded:
+            return
+        for folder in ("redis", "models", "worker", "logs"):
+            if (path := self.data_dir / folder).is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        for file in self.data_dir.glob(f"{DATABASE}*"):  # SQLite gives its -wal and -shm the mode of the database
+            file.chmod(0o600)
+
     def start_redis(self) -> None:
-        """Start a Redis of our own, unless one is configured. Bound beyond the loopback it gets a password."""
+        """Start a Redis of our own, unless one is configured. Where the API asks for a token, this asks for a password."""
         if self.plan.redis_url is not None:
             return
         port = self.plan.redis_port or free_port()
         require_free(self.plan.bind, port, "--redis-port")
         folder = self.data_dir / "redis"
-        folder.mkdir(parents=True, exist_ok=True)
-        password = "" if is_loopback(self.plan.bind) else secrets.token_hex(24)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        password = secrets.token_hex(24) if self._guarded else ""
         settings = [f"port {port}", f"bind {self.plan.bind}", f'dir "{folder}"', "appendonly yes", 'save ""']
         if password:
             settings.append(f"requirepass {password}")
@@ -175,7 +193,7 @@ class Stack:
             self.parts.pop()
 
     def _launch(self, name: str, command: list[str], **values: str) -> Part:
-        part = Part(name, command, self._environment(**values), self.logs / f"{name}.log", self._clock)
+        part = Part(name, command, self._environment(**values), self.logs / f"{name}.log", self._clock, private=self._guarded)
         self.parts.append(part)
         part.start()
         return part
@@ -215,6 +233,7 @@ def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
     with _only_user_of(plan.data_dir):
         stack = Stack(plan, clock or SystemClock())
         try:
+            stack.close_to_others()
             yield stack
         finally:
             stack.stop()
@@ -224,7 +243,7 @@ def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
 def _only_user_of(folder: Path) -> Iterator[None]:
     """Two servers on one append-only file destroy it. The lock goes with its holder, however that ends."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock: IO[str] = (folder / "lock").open("w")
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be used: {error.strerror}; name another with FLEETMARK_DATA_DIR") from error

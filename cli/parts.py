@@ -21,10 +21,17 @@ TAIL_LINES = 25
 
 
 class Part:
-    """A process that lives no longer than this one."""
+    """A process that lives no longer than this one.
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path, clock: Clock) -> None:
+    Args:
+        private: the files that it makes, and its log, are for this user alone.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], log: Path, clock: Clock, *, private: bool = False
+    ) -> None:
         self.name = name
+        self._private = private
         self.log = log
         self._clock = clock
         self._command = command
@@ -32,7 +39,8 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log.touch(mode=0o600 if self._private else 0o666)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(TETHER), str(GRACE_S), *self._command],
@@ -40,6 +48,7 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(self._environment),
+                umask=0o077 if self._private else -1,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the starter alone, which stops the parts in order
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import require_readable, shown_address
 from shared.errors import FieldError, InvalidInput
 from shared.masking import masked
 from shared.tokens import usable_token, with_token_of_file
@@ -58,6 +59,13 @@ class CliSettings(BaseSettings):
         given = value.get_secret_value().strip() if value is not None else ""
         return SecretStr(usable_token(given)) if given else None
 
+    @field_validator("redis_url", "database_url")
+    @classmethod
+    def _readable_address(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith("sqlite:"):
+            require_readable(url)
+        return url
+
     @property
     def secret(self) -> str | None:
         return self.token.get_secret_value() if self.token is not None else None
@@ -79,14 +87,14 @@ class CliSettings(BaseSettings):
             raise InvalidInput(str(error)) from error
 
 
-def load_settings() -> CliSettings:
-    """Settings from the environment.
+def load_settings(redis_url: str | None = None) -> CliSettings:
+    """Settings from the environment; `redis_url` is what the command line said, if anything.
 
     Raises:
         InvalidInput: a variable holds what cannot be used; named as the variable.
     """
     try:
-        return CliSettings()
+        return CliSettings(redis_url=redis_url) if redis_url else CliSettings()
     except ValidationError as error:
         fields = [_field_error(dict(item)) for item in error.errors(include_url=False)]
         raise InvalidInput("; ".join(f"{field.path}: {field.message}" for field in fields), fields=fields) from None
@@ -94,7 +102,8 @@ def load_settings() -> CliSettings:
 
 def _field_error(item: dict[str, Any]) -> FieldError:
     name, said = (str(item["loc"][0]) if item["loc"] else "token_file"), str(item["msg"]).removeprefix("Value error, ")
-    shown = "" if name in ("token", "token_file") else masked(f", not {item['input']!r}")
+    value = shown_address(str(item["input"])) if name.endswith("_url") else item["input"]
+    shown = "" if name in ("token", "token_file") else masked(f", not {value!r}")
     return FieldError(PREFIX + name.upper(), f"{said}{shown}")
 
 

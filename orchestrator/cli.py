@@ -25,6 +25,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current
 from orchestrator.store.tables import Token
+from shared.addresses import shown_address
 from shared.errors import FleetmarkError, Unavailable
 from shared.masking import masked
 from shared.tokens import Role
@@ -50,7 +51,8 @@ def _settings(**given: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper() or "TOKEN_FILE"
         why = first["msg"].removeprefix("Value error, ")
-        shown = "" if name in ("TOKEN", "TOKEN_FILE") else masked(f", not {first['input']!r}")
+        value = shown_address(str(first["input"])) if name.endswith("_URL") else first["input"]
+        shown = "" if name in ("TOKEN", "TOKEN_FILE") else masked(f", not {value!r}")
         raise typer.BadParameter(f"FLEETMARK_{name}: {why}{shown}") from None
 
 

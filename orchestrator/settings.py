@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import require_readable
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
@@ -100,9 +101,11 @@ class Settings(BaseSettings):
         """`postgres://` and `postgresql://`, as hosting providers write it, mean the driver that is installed."""
         scheme, separator, rest = url.partition("://")
         if separator and scheme in ("postgres", "postgresql"):
-            return f"postgresql+psycopg://{rest}"
+            scheme, url = "postgresql+psycopg", f"postgresql+psycopg://{rest}"
         if not separator or scheme not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("must begin with sqlite:/// or postgresql://")
+        if scheme != "sqlite":
+            require_readable(url)
         return url
 
     @field_validator("redis_url", "worker_redis_url")
@@ -110,6 +113,8 @@ class Settings(BaseSettings):
     def _known_broker(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        if url is not None:
+            require_readable(url)
         return url
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.addresses import require_readable, shown_address
 from shared.errors import FieldError, InvalidInput
 from shared.hub import HUB
 from shared.masking import masked
@@ -120,13 +121,17 @@ class WorkerSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_broker(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("redis", "rediss"):
+        if value is not None and value.partition("://")[0].lower() not in ("redis", "rediss"):
             raise ValueError("a broker's address starts with redis:// or rediss://")
+        if value is not None:
+            require_readable(value)
         return value
 
     @field_validator("hf_endpoint")
     @classmethod
     def _known_hub(cls, value: str | None) -> str | None:
+        if value is not None:
+            require_readable(value)
         if value is not None and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname):
             raise ValueError("a hub's address starts with https:// (or http://) and names a host")
         return value
@@ -194,13 +199,15 @@ def orchestrator_address(value: str) -> str:
     """
     typed = value.strip()
     whole = typed if "://" in typed else f"http://{typed}"
-    parts = urlsplit(whole)
     try:
+        parts = urlsplit(whole)
         port = parts.port
     except ValueError:
-        port = -1
+        parts, port = urlsplit(""), -1
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-        raise ValueError(f"{typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}")
+        raise ValueError(
+            f"{shown_address(typed) if '@' in typed else typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}"
+        )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is None and parts.scheme == "http" and "://" not in typed:
         port = DEFAULT_PORT

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 from pydantic import SecretStr
 
+from cli.embedded import Stack
 from cli.errors import Unreachable
 from cli.settings import CliSettings, load_settings
 from cli.terminal import say
@@ -38,7 +39,10 @@ def redis_acl(
     apply: Annotated[bool, typer.Option("--apply", help="Make the users at the broker, instead of printing a file for it.")] = False,
     redis_url: Annotated[
         str | None,
-        typer.Option(help="The broker; to apply, with the login of an administrator. [dim]\\[env: FLEETMARK_REDIS_URL][/]"),
+        typer.Option(
+            help="The broker; to apply, with the login of an administrator (default: that of the running `fleetmark up`). "
+            "[dim]\\[env: FLEETMARK_REDIS_URL][/]"
+        ),
     ] = None,
 ) -> None:
     """Redis logins for the orchestrator and Flower, each with the rights it needs and no more.
@@ -52,10 +56,12 @@ def redis_acl(
       fleetmark redis-acl > users.acl
       FLEETMARK_REDIS_URL=redis://:secret@lab:6379/0 fleetmark redis-acl --apply
     """
-    settings = load_settings()
-    url = redis_url or settings.redis_url
+    settings = load_settings(redis_url)
+    url = settings.redis_url or (Stack.announced_redis_url(settings.data_dir) if apply else None)
     if apply and url is None:
-        raise InvalidInput("name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL")
+        raise InvalidInput(
+            "name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL; or run `fleetmark up` here"
+        )
     users = list(_users(settings, url or SOMEWHERE))
     if apply:
         _make(broker_trusting(str(url), settings.ca_file), users)

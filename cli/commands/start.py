@@ -51,6 +51,7 @@ def up(
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
     FLEETMARK_REDIS_URL and FLEETMARK_DATABASE_URL name a Redis and a database of yours; those are then used, not started.
+    With a token everything asks for a login and all files are yours alone; without one, whoever is on this machine gets in.
 
     Examples:
 
@@ -251,10 +252,10 @@ def flower(
       fleetmark flower
       FLOWER_BASIC_AUTH=me:secret fleetmark flower --bind 0.0.0.0 --redis-url redis://lab:6379/0
     """
-    settings = load_settings()
+    settings = load_settings(redis_url)
     if find_spec("flower") is None:
         raise PartFailed("Flower is not installed: pip install 'fleetmark[orchestrator]'")
-    url = redis_url or settings.redis_url or Stack.announced_redis_url(settings.data_dir)
+    url = settings.redis_url or Stack.announced_redis_url(settings.data_dir)
     if url is None:
         raise InvalidInput(
             f"no broker is known: nothing is up in {settings.data_dir.resolve()}. "

@@ -25,7 +25,7 @@ from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
-from shared.masking import without_passwords
+from shared.masking import without_logins
 from shared.recipes import Recipe, parse_recipe
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
@@ -174,7 +174,7 @@ def _brief(one: Campaign) -> dict[str, Any]:
     return {
         "campaign_id": one.id,
         "name": one.name,
-        "model_url": without_passwords(one.model_url),
+        "model_url": without_logins(one.model_url),
         "status": one.status,
         "total_jobs": one.total_jobs,
         "completed_jobs": one.complete_jobs,

@@ -19,7 +19,7 @@ from starlette.routing import compile_path
 from orchestrator.api.access import HEADER, request_id
 from orchestrator.api.headers import SAFE
 from shared.errors import BadRequest, FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
-from shared.masking import without_passwords
+from shared.masking import without_logins
 from shared.protocol.outage import is_away
 
 log = logging.getLogger(__name__)
@@ -76,9 +76,9 @@ def answer(error: FleetmarkError) -> JSONResponse:
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
     """An error as its caller may see it: it may repeat an address with a password, the caller's own or one of our settings."""
     return {
-        name: without_passwords(value)
+        name: without_logins(value)
         if isinstance(value, str)
-        else [{key: without_passwords(text) for key, text in field.items()} for field in value]
+        else [{key: without_logins(text) for key, text in field.items()} for field in value]
         for name, value in body.items()
     }
 

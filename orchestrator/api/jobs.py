@@ -18,10 +18,10 @@ from orchestrator.operations.finish import row_of
 from orchestrator.operations.retry import retry_job
 from orchestrator.store import jobs, results
 from orchestrator.store.tables import Event, Job
+from shared.addresses import shown_address
 from shared.errors import NotFound, Unavailable
 from shared.ids import CAMPAIGN_ID, WORKER_ID
 from shared.jobs import TERMINAL, JobStatus
-from shared.masking import without_passwords
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
@@ -148,7 +148,7 @@ def _body(job: Job) -> dict[str, Any]:
 def _shown(workload: dict[str, Any]) -> dict[str, Any]:
     """A workload without the password that its model's address may hold."""
     model = workload["model"]
-    return workload | {"model": model | {"source": without_passwords(model["source"])}}
+    return workload | {"model": model | {"source": shown_address(model["source"])}}
 
 
 def _step(event: Event) -> dict[str, Any]:

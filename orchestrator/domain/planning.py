@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.domain.placement import Fleet, KnownWorker, could_ever_run
+from shared.addresses import shown_address
 from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
@@ -75,7 +76,7 @@ def plan_recipe(recipe: Recipe, models: Mapping[str, ModelRef], workers: Sequenc
                         raise _too_many()
     return Plan(
         name=recipe.name,
-        model_url=", ".join(entry.model for entry in recipe.entries()),
+        model_url=", ".join(shown_address(entry.model) for entry in recipe.entries()),
         jobs=jobs,
         recipe=recipe.model_dump(mode="json", exclude_defaults=True),
         notes=recipe.notes,

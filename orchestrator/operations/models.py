@@ -15,6 +15,7 @@ from sqlmodel import Session
 from orchestrator.operations.context import Context
 from orchestrator.store import results
 from orchestrator.store.tables import ModelFile
+from shared.addresses import login_of, require_readable, shown_address
 from shared.errors import FieldError, InvalidInput, NotFound, TooLarge, nearest
 from shared.hub import HubFile
 from shared.ids import SHA256
@@ -46,15 +47,17 @@ def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
         if scheme.lower() not in SCHEMES:
             raise _invalid(source, f"the scheme {scheme!r} is not fetched; use {', '.join(f'{known}://' for known in SCHEMES)}")
         try:
-            parts = urlsplit(source)
+            require_readable(source)
         except ValueError as error:
-            raise _invalid(source, f"it is no URL: {error}") from error
+            raise _invalid(source, f"it is no URL: it {error}") from None
+        if scheme.lower() in ("file", "hf") and login_of(source):
+            raise _invalid(source, f"{scheme}:// has no login")
         if scheme.lower() == "hf":
             try:
                 HubFile.parse(source)
             except ValueError as error:
                 raise _invalid(source, str(error)) from error
-        elif scheme.lower() != "file" and not parts.hostname:
+        elif scheme.lower() != "file" and not urlsplit(source).hostname:
             raise _invalid(source, "it names no host")
         if scheme.lower() == "file" and source.endswith("/"):
             raise _invalid(source, "it is a directory; name the model's file")
@@ -63,7 +66,7 @@ def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
 
 
 def _invalid(source: str, why: str) -> InvalidInput:
-    message = f"model {source!r}: {why}"
+    message = f"model {shown_address(source)!r}: {why}"
     return InvalidInput(message, fields=[FieldError("model", message)])
 
 

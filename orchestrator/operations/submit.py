@@ -21,6 +21,7 @@ from orchestrator.operations.models import resolve_model
 from orchestrator.store import campaigns
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Job, Lane
+from shared.addresses import shown_address
 from shared.errors import Conflict, Unavailable
 from shared.ids import job_id, new_campaign_id
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
@@ -93,7 +94,7 @@ def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None
     planned = [alike.get(job) or alike.setdefault(job, _planned(job, model)) for job in short.jobs]
     plan = Plan(
         name=short.name,
-        model_url=short.model_url,
+        model_url=shown_address(short.model_url),
         jobs=planned,
         recipe=short.model_dump(mode="json", exclude_defaults=True),
         notes=short.notes,

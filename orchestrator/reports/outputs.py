@@ -23,7 +23,7 @@ from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
-from shared.masking import without_passwords
+from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
 
 
@@ -35,7 +35,7 @@ def csv_name(bundle: CampaignBundle) -> str:
 def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     """Write all reports of a campaign that has ended; returns the files, the CSV in `outputs_dir` itself last.
 
-    The jobs are gone through once; of each only a few figures stay in memory. A password in a model's address is masked everywhere.
+    The jobs are gone through once; of each only a few figures stay in memory. The login in a model's address is masked everywhere.
 
     Raises:
         OSError: the folder cannot be written (full, read-only); whatever was there before is still there, whole.
@@ -46,18 +46,20 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         leftover.unlink(missing_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
-    _replace(recipe, without_passwords(recipe_text(bundle.recipe)).encode())
+    _replace(recipe, recipe_text(content_without_logins(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
     with results.open("rb") as source, _whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
+    if may_hold_login(json.dumps(content, ensure_ascii=False)):
+        content = content_without_logins(content)
     from orchestrator.reports.plots import medians_png  # matplotlib: a second of CPU and 60 MB that no start should pay for
 
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
-    _replace(report_data, without_passwords(json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    _replace(page, without_passwords(report_md(content)).encode())
+    _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    _replace(page, report_md(content).encode())
     return [*paths, flat]
 
 
@@ -98,18 +100,24 @@ class JobsFile:
         self._write(_members(head) + ',\n"jobs": [', start="{\n")
 
     def add(self, job: dict[str, Any]) -> None:
-        self._write(json.dumps(job, ensure_ascii=False), start=self._separator)
+        self._write(_json(job), start=self._separator)
         self._separator = ",\n"
 
     def close(self, tail: dict[str, Any]) -> None:
         self._write("\n],\n" + _members(tail) + "\n}\n")
 
     def _write(self, text: str, start: str = "") -> None:
-        self._file.write(without_passwords(start + text).encode("utf-8", errors="replace"))
+        self._file.write((start + text).encode("utf-8", errors="replace"))
 
 
 def _members(content: dict[str, Any]) -> str:
-    return ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
+    return ",\n".join(f"{json.dumps(key)}: {_json(value)}" for key, value in content.items())
+
+
+def _json(value: Any) -> str:
+    """Without the logins in its addresses. To walk through a value costs more than to write it, and hardly one has any."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(content_without_logins(value), ensure_ascii=False) if may_hold_login(text) else text
 
 
 def recipe_text(content: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
+from shared.addresses import shown_address
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.recipes.bounds import refuse_too_much
 from shared.recipes.schema import ModelEntry, Recipe
@@ -97,4 +98,5 @@ def _known_keys(location: list[Any]) -> list[str]:
 
 def model_name(source: str) -> str:
     """The file name by which reports call a model: the last part of its URL or path, without the query, of 255 characters at most."""
-    return (PurePath(source.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or source)[:255]
+    shown = shown_address(source) if "://" in source else source  # one without a path is called by its host
+    return (PurePath(shown.split("?", 1)[0].split("#", 1)[0].rstrip("/")).name or shown)[:255]

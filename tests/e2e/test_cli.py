@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,12 +154,13 @@ def test_flower_finds_the_broker_and_shows_the_worker(fleet: Fleet) -> None:
     flower.assert_leaves_nothing()
 
 
-def test_up_beyond_the_loopback_address_gives_its_worker_a_login_of_its_own_and_serves_https(tmp_path: Path) -> None:
+def test_up_with_a_token_gives_its_worker_a_login_of_its_own_and_serves_https(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     settings = {
         "FLEETMARK_TLS_CERT": str(authority.cert_file),
         "FLEETMARK_TLS_KEY": str(authority.key_file),
         "FLEETMARK_CA_FILE": str(authority.ca_file),
+        "FLEETMARK_TOKEN": secrets.token_hex(24),
     }
     port = free_port()
     up = Command(tmp_path, "up", "--bind", "127.0.0.2", "--port", str(port), **settings)
@@ -169,7 +171,25 @@ def test_up_beyond_the_loopback_address_gives_its_worker_a_login_of_its_own_and_
         assert workers.wait() == 0, workers.err()
         (worker,) = json.loads(workers.out())
         with redis.Redis.from_url(json.loads((tmp_path / ".fleetmark" / "running.json").read_text())["redis_url"]) as client:
-            wait_until(lambda: f"fleetmark-{worker['worker_id']}" in {one["user"] for one in client.client_list()}, up, 60)
+
+            def logins() -> set[str]:
+                return {one["user"] for one in client.client_list() if one["user"].startswith("fleetmark-worker-")}
+
+            wait_until(lambda: f"fleetmark-{worker['worker_id']}" in logins(), up, 60)
+            folders = {f"FLEETMARK_WORKER_{name}_DIR": str(tmp_path / "second" / name) for name in ("STATE", "CACHE")}
+            start = ("worker", "start", "--host", f"https://127.0.0.2:{port}", "--http-port", "0")
+            second = Command(tmp_path, *start, **(settings | folders))
+            wait_until(lambda: len(logins()) == 2, second)
+            second.end()
+            broker = client.connection_pool.connection_kwargs
+        with redis.Redis(broker["host"], broker["port"]) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        for command in (("redis-acl", "--apply"), ("doctor",)):  # they know the address, by the same data directory
+            ended = Command(tmp_path, *command, FLEETMARK_HOST=f"https://127.0.0.2:{port}", **settings)
+            assert ended.wait() == 0, ended.err() + ended.out()
+        files = [path for path in (tmp_path / ".fleetmark").rglob("*") if path.is_file() and path.name != "lock"]
+        assert {"fleetmark.db", "orchestrator.log", "running.json"} <= {path.name for path in files}
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
         up.process.send_signal(signal.SIGTERM)
         assert up.wait(60) == 0, up.err()
         up.assert_leaves_nothing(2)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.servers import free_port
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0
 
 
@@ -93,3 +95,28 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     assert "revoked" in machine.orchestrator("token", "revoke", listed.split()[0]).stdout
     machine.until(401, "/api/tokens")  # another process wrote it: within seconds
     assert machine.ask("/api/tokens") == 401  # no token is left, and still nobody gets in
+
+
+def test_the_worker_of_the_compose_file_is_given_a_workers_token_once(machine: Machine) -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    file = machine.folder / "worker.token"
+    shell, option, script = services["worker-token"]["command"]
+    script = script.replace("$$", "$").replace(services["worker"]["environment"]["FLEETMARK_TOKEN_FILE"], str(file))
+    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+    def start() -> int:
+        environment = machine.environment | variables
+        return subprocess.run([shell, option, script], check=False, env=environment, cwd=machine.folder, timeout=PATIENCE_S).returncode
+
+    (machine.folder / "fleetmark.db").write_text("no database")
+    assert start() != 0
+    assert not file.exists()  # half of one would be taken for a token ever after
+    (machine.folder / "fleetmark.db").unlink()
+    machine.orchestrator("migrate")
+    assert (start(), file.stat().st_mode & 0o777) == (0, 0o600)
+    machine.token = file.read_text().strip()
+    assert (start(), file.read_text().strip()) == (0, machine.token)
+    assert len(machine.orchestrator("token", "list").stdout.splitlines()) == 1
+    machine.orchestrator("token", "create", "me", "--role", "admin")
+    machine.serve()
+    assert machine.ask("/api/campaigns", machine.token) == 403

@@ -45,6 +45,7 @@ class System:
             "FLEETMARK_LOG_LEVEL": "debug",
         }
         self.command_lines: set[str] = set()
+        self.environments: dict[str, str] = {}  # of guards and measured processes, by their kind
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -68,7 +69,9 @@ class System:
             try:
                 ours = psutil.Process(started.pid)
                 for process in (ours, *ours.children(recursive=True)):
-                    self.command_lines.add("\0".join(process.cmdline()))
+                    self.command_lines.add(line := "\0".join(process.cmdline()))
+                    if "worker.runner" in line:
+                        self.environments[f"{process.pid} below {process.ppid()}"] = json.dumps(process.environ())
             except psutil.Error:
                 continue
 
@@ -126,7 +129,8 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
     password_redis: tuple[RedisServer, str], own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     broker, redis_password = password_redis
-    database_password, url_password, token, wrong = (f"{name}-{secrets.token_hex(12)}" for name in ("database", "url", "token", "wrong"))
+    names = ("database", "url", "user", "token", "wrong")
+    database_password, url_password, url_user, token, wrong = (f"{name}-{secrets.token_hex(12)}" for name in names)
     database = own_postgres.create_database("secrets").replace("postgres@", f"postgres:{database_password}@")
     system = System(tmp_path, broker.url.replace("redis://", f"redis://:{redis_password}@"), database)
     said: list[str] = []
@@ -159,7 +163,7 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
         system.until(lambda: ask("GET", "/api/workers").json()["count"] == 1, "the worker registers")
 
         with file_server(model__onnx=PROBE_MODEL) as files:
-            address = files.url.replace("http://", f"http://somebody:{url_password}@")
+            address = files.url.replace("http://", f"http://{url_user}:it's{url_password}@")
             sent = [
                 ask("POST", "/api/campaigns", recipe(f"{address}/{name}")).json()["campaign_id"] for name in ("model.onnx", "none.onnx")
             ]
@@ -192,6 +196,8 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
         bad = {"FLEETMARK_DATABASE_URL": f"mysql://user:{database_password}@host/name", "FLEETMARK_TOKEN": token}
         assert system.run("mysql", *serve, **bad) == 2
         assert system.run("amqp", *serve, FLEETMARK_REDIS_URL=f"amqp://user:{redis_password}@host", FLEETMARK_TOKEN=token) == 2
+        assert system.run("slash", *serve, FLEETMARK_REDIS_URL=f"redis://:{redis_password}/x@host/0", FLEETMARK_TOKEN=token) == 2
+        assert "%2F" in system.log("slash")
         assert system.run("migrate", "orchestrator.cli", "migrate") == 3
         assert system.run("client", "cli.main", "list", **client) == 3
         assert system.run("unusable", "cli.main", "list", FLEETMARK_HOST=system.host, FLEETMARK_TOKEN=f"{wrong} {token}") == 2
@@ -205,15 +211,19 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
         "Redis password": redis_password,
         "database password": database_password,
         "password in a model's address": url_password,
+        "user name in a model's address": url_user,
     }
     texts = {f"answer {number}": text for number, text in enumerate(said)}
     texts |= {f"command line {line!r}": line for line in system.command_lines}
+    texts |= {f"the environment of {process}": variables for process, variables in system.environments.items()}
     outputs = [path for path in tmp_path.glob("outputs/**/*") if path.is_file()]
     assert {"run.json", "recipe.yaml", "report.md"} <= {path.name for path in outputs}
     logs = list(tmp_path.glob("*.log"))
     texts |= {str(path): path.read_bytes().decode(errors="replace") for path in (*outputs, *logs)}
     assert [f"the {what} is in {where}" for where, text in texts.items() for what, secret in hidden.items() if secret in text] == []
     assert len(system.command_lines) > 5
+    assert len(system.environments) > 1
+    assert not any("TOKEN_FILE" in variables for variables in system.environments.values())
     assert any("worker.cli" in line for line in system.command_lines)
     assert "***" in (tmp_path / "outputs" / sent[0] / "run.json").read_text()  # it was there to be hidden
 

@@ -23,7 +23,7 @@ SECRETS = {
     "POSTGRES_PASSWORD": "p0stgres",
     "FLOWER_BASIC_AUTH": "me:secret",
 }
-OURS = ("migrate", "orchestrator", "consumer", "watch", "flower", "worker")
+OURS = ("migrate", "orchestrator", "worker-token", "consumer", "watch", "flower", "worker")
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +51,24 @@ def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) 
 
 
 def test_whoever_can_be_asked_is_asked_for_its_health(services: dict[str, Any]) -> None:
-    unasked = {"migrate", "consumer", "watch"}  # they serve nothing
+    unasked = {"migrate", "worker-token", "consumer", "watch"}  # they serve nothing
     for name, service in services.items():
         assert ("healthcheck" in service) == (name not in unasked), name
 
 
 def test_dependencies_wait_for_health_and_for_the_migration(services: dict[str, Any]) -> None:
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("orchestrator", "consumer", "watch"):
+    for name in ("orchestrator", "worker-token", "consumer", "watch"):
         conditions = {other: wanted["condition"] for other, wanted in services[name]["depends_on"].items()}
         assert conditions == {
             "redis": "service_healthy",
             "postgres": "service_healthy",
             "migrate": "service_completed_successfully",
         }
-    assert services["worker"]["depends_on"] == {"orchestrator": {"condition": "service_healthy"}}
+    assert services["worker"]["depends_on"] == {
+        "orchestrator": {"condition": "service_healthy"},
+        "worker-token": {"condition": "service_completed_successfully"},
+    }
     for service in services.values():
         for other, wanted in service.get("depends_on", {}).items():
             assert wanted["condition"] != "service_healthy" or "healthcheck" in services[other]
@@ -119,6 +122,12 @@ def test_no_secret_has_a_default(services: dict[str, Any]) -> None:
         assert all(rest.startswith(":?") for rest in written), name
         assert f"\n{name}=\n" in f"\n{example}", name
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_worker_knows_no_secret_but_a_token_of_its_own(services: dict[str, Any]) -> None:
+    assert not [name for name in SECRETS if f"${{{name}" in str(services["worker"])]
+    assert services["worker"]["environment"]["FLEETMARK_TOKEN_FILE"] in services["worker-token"]["command"][2]
+    assert services["worker"]["volumes"] == services["worker-token"]["volumes"]
 
 
 def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> None:

@@ -27,7 +27,9 @@ def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
     """
     parts = urlsplit(source)
     if parts.netloc not in ("", "localhost"):
-        raise ModelUnavailable(f"{source} names the host {parts.netloc!r}; a file URL of this device has three slashes: file:///path")
+        raise ModelUnavailable(
+            f"{source} names the host {parts.netloc.rpartition('@')[2]!r}; a file URL of this device has three slashes: file:///path"
+        )
     text = url2pathname(parts.path)
     path = Path(text)
     if not path.is_absolute() or text.startswith(("//", "\\\\")):  # the latter is another host's on Windows, which would be logged in to

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+from shared.masking import without_credentials
 from worker.runner.command import runner_command
 from worker.runner.request import RunRequest
 
@@ -39,6 +40,7 @@ class GuardProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            env=without_credentials(os.environ),  # noqa: TID251 (handed on, to whatever a model does there, without what it could tell)
             start_new_session=sys.platform != "win32",  # the terminal's Ctrl-C is the worker's to answer
         )
         self._reader = threading.Thread(target=self._read, name="fleetmark-guard-reader", daemon=True)

@@ -20,6 +20,19 @@ def short(**job: Any) -> dict[str, Any]:
     return {"model_url": URL, "jobs": [JOB | job]}
 
 
+# Each could have been meant as an address with a login; the secret in it is the caller's, and still not for a screen.
+ADDRESSES = [
+    "https://user:p/SECRET@models.example/m.onnx",
+    "https://us er:SECRET@models.example/m.onnx",
+    'https://user:pa"SECRET@models.example/m.onnx',
+    r"https:\\user:SECRET@models.example/m.onnx",
+    "https:/user:SECRET@models.example/m.onnx",
+    "https://user:SECRET\u2100@models.example/m.onnx",
+    "hf://user:SECRET@org/repo/m.onnx",
+    "file://user:SECRET@models.example/m.onnx",
+    "ftp://user:pa'SECRET@models.example/m.onnx",
+]
+
 # body, path of the field that is wrong, what the message says about it
 WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model_url": URL, "jobs": []}, "jobs", "needs at least 1, has 0"),
@@ -50,6 +63,32 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
 ]
+
+
+def test_an_address_that_cannot_be_read_is_refused_and_its_secret_not_repeated(api: httpx.Client) -> None:
+    for address in ADDRESSES:
+        for body in ({**short(), "model_url": address}, {"models": [{"model": address}], "on": ["cpu.onnx"]}):
+            answer = api.post("/api/campaigns", json=body)
+            assert (answer.status_code, answer.json()["fields"][0]["path"]) == (422, "model"), address
+            assert "SECRET" not in answer.text
+    assert api.get("/api/campaigns").json()["campaigns"] == []
+
+
+def test_of_an_address_with_a_login_everyone_sees_the_rest(api: httpx.Client) -> None:
+    for address, shown in {
+        "https://user:pa'SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
+        "https://user:p@SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
+        "https://ghp_SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
+        "https://user:SECRET@models.example": "https://***@models.example",
+    }.items():
+        for body in ({**short(), "model_url": address}, {"models": [{"model": address}], "on": ["cpu.onnx"]}):
+            answer = api.post("/api/campaigns", json=body)
+            assert answer.status_code == 201, answer.text
+            campaign = answer.json()["campaign_id"]
+            said = [api.get(f"/api/{path}") for path in (f"campaigns/{campaign}", "campaigns", f"jobs/{campaign}-job-1", "jobs")]
+            assert said[0].json()["model_url"] == shown
+            assert said[2].json()["job"]["workload"]["model"]["source"] == shown
+            assert not [answer.url for answer in said if "SECRET" in answer.text]
 
 
 def test_a_wrong_campaign_is_refused_with_the_field_and_what_to_do(api: httpx.Client) -> None:

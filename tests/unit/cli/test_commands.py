@@ -80,6 +80,27 @@ def test_an_address_that_is_none_is_exit_code_2() -> None:
     assert "no address of an orchestrator" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["doctor"], {"FLEETMARK_REDIS_URL": "redis://:SECRET/x@127.0.0.1:6379/0"}),
+        (["doctor"], {"FLEETMARK_DATABASE_URL": "postgresql://user:SECRET/x@127.0.0.1/name"}),
+        (["flower", "--redis-url", "redis://:SECRET/x@127.0.0.1:6379/0"], {}),
+        (["redis-acl", "--redis-url", "redis://:SECRET#x@127.0.0.1:6379/0"], {}),
+        (["worker", "test", "--redis-url", "redis://:SECRET/x@127.0.0.1:6379/0"], {}),
+        (["list", "--host", "http://user:SECRET/x@127.0.0.1"], {}),
+    ],
+)
+def test_an_address_whose_password_makes_it_unreadable_is_refused_without_it(
+    arguments: list[str], variables: dict[str, str], tmp_path: Path
+) -> None:
+    ended = fleetmark(*arguments, folder=tmp_path, **variables)
+    assert ended.returncode == 2
+    assert "address" in ended.stderr
+    assert "SECRET" not in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_variable_that_cannot_be_used_is_named() -> None:
     ended = fleetmark("list", FLEETMARK_PORT="many")
     assert ended.returncode == 2

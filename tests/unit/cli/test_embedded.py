@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,14 +78,18 @@ def test_redis_on_any_loopback_address_needs_no_password(tmp_path: Path, bind: s
     assert "@" not in stack.redis_url
 
 
-def test_redis_that_other_machines_can_reach_asks_for_a_password(tmp_path: Path) -> None:
-    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", bind="0.0.0.0", token="t")
+@pytest.mark.parametrize("bind", ["0.0.0.0", *LOOPBACKS])
+def test_redis_asks_for_a_password_where_the_api_asks_for_a_token(tmp_path: Path, bind: str) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", bind=bind, token="t")
     with running_stack(plan) as stack:
         stack.start_redis()
         with redis.Redis.from_url(stack.redis_url) as client:
             assert client.ping()
         port = stack.redis_url.rpartition(":")[2].partition("/")[0]
-        with redis.Redis(port=int(port), retry=ONCE) as stranger, pytest.raises(redis.AuthenticationError):
+        with (
+            redis.Redis("localhost" if bind == "0.0.0.0" else bind, int(port), retry=ONCE) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
             stranger.ping()
         assert (stack.data_dir / "redis" / "redis.conf").stat().st_mode & 0o077 == 0
 
@@ -116,3 +122,36 @@ def test_other_commands_find_the_broker_while_the_stack_runs(tmp_path: Path) -> 
         assert Stack.announced_redis_url(plan.data_dir) == "redis://:secret@lab:6379/0"
         assert (plan.data_dir / "running.json").stat().st_mode & 0o077 == 0
     assert Stack.announced_redis_url(plan.data_dir) is None
+
+
+def test_with_a_token_no_other_user_can_read_what_is_kept(tmp_path: Path) -> None:
+    """Also what a start without one left behind, in a data directory that everyone can enter."""
+    open_plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs")
+    open_plan.data_dir.mkdir(mode=0o755)
+    (open_plan.data_dir / "fleetmark.db").touch(mode=0o644)
+    (open_plan.data_dir / "models").mkdir(mode=0o755)
+    umask = os.umask(0o022)
+    try:
+        for plan in (open_plan, replace(open_plan, token="t")):
+            with running_stack(plan) as stack:
+                stack.start_redis()
+                stack.announce()
+                with redis.Redis.from_url(stack.redis_url) as client:
+                    client.set("kept", "yes")
+                kept = [path for path in stack.data_dir.rglob("*") if path.name != "lock"]
+                within_reach = [path for path in kept if stack.data_dir in path.parents and _others_reach(path, stack.data_dir)]
+    finally:
+        os.umask(umask)
+    assert {"fleetmark.db", "redis.conf", "running.json", "redis.log", "appendonlydir"} <= {path.name for path in kept}
+    assert within_reach == []
+
+
+def test_a_data_directory_that_is_made_is_its_users_alone(tmp_path: Path) -> None:
+    with running_stack(Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs")) as stack:
+        assert stack.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+def _others_reach(path: Path, root: Path) -> bool:
+    """Whether mode bits of the path, and of every folder from `root` down to it, let other users read it."""
+    folders = [folder for folder in path.parents if root in folder.parents]
+    return bool(path.stat().st_mode & 0o044) and all(folder.stat().st_mode & 0o011 for folder in folders)

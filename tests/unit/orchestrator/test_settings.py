@@ -57,3 +57,12 @@ def test_settings_that_are_printed_show_no_secret() -> None:
         )
     )
     assert not [secret for secret in ("t0ken", "r3dis", "w0rker", "p0stgres") if secret in shown]
+
+
+@pytest.mark.parametrize("name", ["redis_url", "worker_redis_url", "database_url"])
+def test_an_address_that_cannot_be_read_is_refused_without_repeating_its_password(name: str) -> None:
+    scheme = "postgresql" if name == "database_url" else "redis"
+    for login in (":SECRET/x", ":SECRET?x", "us er:SECRET"):
+        with pytest.raises(ValidationError, match="%2F") as refused:
+            Settings.model_validate({name: f"{scheme}://{login}@host/0"})
+        assert "SECRET" not in str(refused.value.errors(include_input=False, include_url=False))

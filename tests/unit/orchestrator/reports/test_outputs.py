@@ -184,6 +184,21 @@ def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
     assert height(60) - height(40) < 60  # only the note's line is added
 
 
+@pytest.mark.parametrize(
+    "login", ["user:pa'SECRET", 'user:pa"SECRET', "user:p/SECRET", "ghp_SECRET"]
+)  # an old row may hold what is refused now
+def test_no_file_of_a_campaign_shows_a_login_and_each_can_be_read(tmp_path: Path, login: str) -> None:
+    address, shown = f"https://{login}@models.example/m.onnx", "https://***@models.example/m.onnx"
+    workload = Workload(model=ModelRef(source=address, name="m.onnx"))
+    jobs = [record(1, result_of(1, status="failed", error="no", summary=None), status=JobStatus.FAILED, workload=workload)]
+    for recipe in ({"model": address, "on": ["cpu.onnx"]}, {"model_url": address, "jobs": [{"compute_unit": "cpu.onnx"}]}):
+        for file in write_campaign(tmp_path, bundle(jobs, recipe=recipe, notes=f"it's at {address}.")):
+            assert b"SECRET" not in file.read_bytes(), file
+        assert yaml.safe_load((tmp_path / CAMPAIGN / "recipe.yaml").read_text()) == recipe | {next(iter(recipe)): shown}
+        run = read(tmp_path, "run.json")
+        assert (run["models"], run["jobs"][0]["workload"]["model"]["source"]) == ({shown: "ab" * 32}, shown)
+
+
 def test_the_short_form_of_the_api_is_run_again_by_curl(tmp_path: Path) -> None:
     short = {"model_url": "https://models.example/m.onnx", "jobs": [{"compute_unit": "CPU (ONNX)"}]}
     write_campaign(tmp_path, bundle([record(1, result_of(1))], recipe=short))

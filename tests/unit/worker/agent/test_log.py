@@ -12,8 +12,8 @@ from worker.agent.log import JsonLines, Masked, masked
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("broker redis://:hunter2@host:6379/0 is away", "broker redis://:***@host:6379/0 is away"),
-        ("rediss://user:p%40ss@host", "rediss://user:***@host"),
+        ("broker redis://:hunter2@host:6379/0 is away", "broker redis://***@host:6379/0 is away"),
+        ("rediss://user:p%40ss@host", "rediss://***@host"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ("redis://host:6379/0 and http://host:5000/api", "redis://host:6379/0 and http://host:5000/api"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.measuring import schedule
@@ -64,3 +65,29 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     record = read_record(tmp_path / "2.record")
     assert record is not None
     assert len(record.inference_ns) == 2
+
+
+@pytest.mark.parametrize("spawn", [False, True], ids=["forked", "spawned"])
+def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
+    spawn: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = {"FLEETMARK_TOKEN": "t0ken", "FLEETMARK_TOKEN_FILE": "/t", "FLEETMARK_REDIS_URL": "redis://:pw@h:6379/0", "HF_TOKEN": "hf_1"}
+    needed = {"LD_LIBRARY_PATH": "/opt/runtime/lib", "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "0"}
+    for name, value in (secret | needed).items():
+        monkeypatch.setenv(name, value)
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    process = GuardProcess(inbox, spawn=spawn)
+    try:
+        process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
+        started = inbox.get(timeout=60)
+        assert started.event == "started"
+        measured = inbox.get(timeout=60)  # its first phase: it is up
+        assert measured.event == "phase"
+        for pid in (process.pid, started.facts["pid"]):
+            environment = psutil.Process(pid).environ()
+            assert not secret.keys() & environment.keys()
+            assert environment.items() >= needed.items()
+        process.kill(1)
+        assert exits(inbox, 1)[1]["signal"] == 9
+    finally:
+        process.close()
