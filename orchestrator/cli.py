@@ -24,7 +24,9 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current
 from orchestrator.store.tables import Token
+from shared.controls import visible
 from shared.errors import FleetmarkError, Unavailable
+from shared.log import Masked
 from shared.masking import masked
 from shared.tokens import Role
 
@@ -33,13 +35,6 @@ log = logging.getLogger(__name__)
 SHORT_TOKEN = 16  # characters; made as we say, one has 64
 
 app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-class Masked(logging.Formatter):
-    """Lines without secrets, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
 
 
 def _settings(**given: Any) -> Settings:
@@ -206,7 +201,7 @@ def list_tokens_command() -> None:
     """Every token that is not revoked: id, role, last use, name."""
     with _store_of_tokens() as ctx, ctx.store.read() as session:
         for token in tokens.page(session, revoked=False, limit=100_000):
-            typer.echo(f"{token.id}  {token.role:<9}  {token.last_used_at or 'never used':<25}  {token.name}")
+            typer.echo(f"{token.id}  {token.role:<9}  {token.last_used_at or 'never used'!s:<25}  {visible(token.name)}")
 
 
 @tokens_app.command("revoke")
@@ -214,7 +209,7 @@ def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, a
     """Take a token back. A running orchestrator refuses it within seconds."""
     with _store_of_tokens() as ctx:
         token = revoke_token(ctx, token_id)
-    typer.echo(f"{token.id} ({token.role}, {token.name}) is revoked")
+    typer.echo(f"{token.id} ({token.role}, {visible(token.name)}) is revoked")
 
 
 if __name__ == "__main__":
