@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import shown
 from shared.measurements import PERCENTILE_FLOORS
 
 STATE_STYLES = {
@@ -28,11 +28,10 @@ STATE_STYLES = {
     "gone": "dim",
 }
 MISSING = "—"
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 
 def state(word: str) -> Text:
-    return Text(word, style=STATE_STYLES.get(word.lower(), ""))
+    return Text(shown(word), style=STATE_STYLES.get(word.lower(), ""))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str | None = None) -> Table:
@@ -59,12 +58,7 @@ def _cell(value: Any, key: str) -> RenderableType:
         return state(str(value))
     if key.endswith(("_at", "_seen")):
         return Text(local_time(value))
-    return Text(_shown(", ".join(str(item) for item in value) if isinstance(value, list) else str(value)))
-
-
-def _shown(text: str) -> str:
-    """What others wrote (an error, a dead letter) does not move this terminal's cursor or change its colours."""
-    return _CONTROLS.sub(lambda found: repr(found.group())[1:-1], text)
+    return Text(shown(", ".join(str(item) for item in value) if isinstance(value, list) else str(value)))
 
 
 def local_time(value: Any) -> str:
@@ -94,7 +88,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
             word = str(row.get("Status") or "pending")
             made.add_row(*(Text(_text(row, key)) for key in identity), state(word))
             if row.get("Error"):
-                notes.append(f"{_text(row, 'FileName')}: {row['Error']}")
+                notes.append(f"{_text(row, 'FileName')}: {_text(row, 'Error')}")
             continue
         made.add_row(
             *(Text(_text(row, key)) for key in identity),
@@ -120,7 +114,7 @@ def _notes_on(row: Mapping[str, Any]) -> list[str]:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    return str(row.get(key) or "")
+    return shown(str(row.get(key) or ""))
 
 
 def _number(value: Any, form: str) -> str:

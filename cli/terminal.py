@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.text import Text
 
+from shared.controls import visible
 from shared.errors import FleetmarkError
 from shared.masking import masked
 
 PIPED_WIDTH = 200  # a pipe has no width; rich would cut tables at 80
 
+
+class Screen(Console):
+    """What others wrote (a name, an error, a dead letter) does not move this terminal's cursor or change its colours."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(shown(segment.text), segment.style)
+
+
 # Names of models and campaigns are data: a bracket in them is a bracket.
-out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else PIPED_WIDTH)
+out = Screen(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Screen(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else PIPED_WIDTH)
+
+
+def shown(text: str) -> str:
+    """A text of others, in lines, as a terminal may have it."""
+    return visible(text, keep="\n\t")
 
 
 def show_json(data: Any) -> None:
     """Data for a script: JSON on standard output, nothing else."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    sys.stdout.write(shown(text) if sys.stdout.isatty() else text)
 
 
 def show_error(error: FleetmarkError) -> None:

@@ -26,7 +26,9 @@ from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current
 from orchestrator.store.tables import Token
 from shared.addresses import shown_address
+from shared.controls import visible
 from shared.errors import FleetmarkError, Unavailable
+from shared.log import Masked
 from shared.masking import masked
 from shared.tokens import Role
 
@@ -35,13 +37,6 @@ log = logging.getLogger(__name__)
 SHORT_TOKEN = 16  # characters; made as we say, one has 64
 
 app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-class Masked(logging.Formatter):
-    """Lines without secrets, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
 
 
 def _settings(**given: Any) -> Settings:
@@ -210,7 +205,7 @@ def list_tokens_command() -> None:
     with _store_of_tokens() as ctx, ctx.store.read() as session:
         for token in tokens.page(session, revoked=False, limit=100_000):
             last_used = utc_text(token.last_used_at) if token.last_used_at is not None else "never used"
-            typer.echo(f"{token.id}  {token.role:<9}  {last_used:<24}  {token.name}")
+            typer.echo(f"{token.id}  {token.role:<9}  {last_used:<24}  {visible(token.name)}")
 
 
 @tokens_app.command("revoke")
@@ -218,7 +213,7 @@ def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, a
     """Take a token back. A running orchestrator refuses it within seconds."""
     with _store_of_tokens() as ctx:
         token = revoke_token(ctx, token_id)
-    typer.echo(f"{token.id} ({token.role}, {token.name}) is revoked")
+    typer.echo(f"{token.id} ({token.role}, {visible(token.name)}) is revoked")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def roles() -> str:
 
 def users() -> str:
     """deploy/redis/users.acl: the fixed logins, with places for their passwords, which compose.yaml fills in."""
-    fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules()), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
+    fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
     lines = [setuser(name, f">{password}", rules) for name, password, rules in fixed]
     return "".join(f"user {' '.join(line)}\n" for line in [["default", "off"], *lines])
 

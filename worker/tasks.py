@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, Unavailable
-from shared.jobs import MAX_TIMEOUT_S
+from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.activity import Activity, Key
 from worker.assignments import Unreadable, named_by, read_assignment
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages, not files
-CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it answers
 CLAIM_RETRY_S = 1.0
 LEAVING = "the worker is stopping"
 QUARANTINED = "the device is in quarantine"

@@ -74,12 +74,18 @@ def redis_acl(
 
 
 def _users(settings: CliSettings, url: str) -> Iterator[User]:
-    database = urlsplit(url).path.strip("/")
-    if database and not database.isdigit():
-        raise InvalidInput(f"a broker's address ends with the number of its database, as redis://host:6379/0 does, not with {database!r}")
+    path = urlsplit(url).path.strip("/")
+    if path and not path.isdigit():
+        raise InvalidInput(f"a broker's address ends with the number of its database, as redis://host:6379/0 does, not with {path!r}")
+    database = int(path or 0)
     fixed: list[tuple[str, str, SecretStr | None, list[str]]] = [
-        ("the orchestrator: API, consumer and watch", ORCHESTRATOR, settings.orchestrator_redis_password, orchestrator_rules()),
-        ("Flower", FLOWER, settings.flower_redis_password, flower_rules(int(database or 0))),
+        (
+            "the orchestrator: API, consumer and watch",
+            ORCHESTRATOR,
+            settings.orchestrator_redis_password,
+            orchestrator_rules(database),
+        ),
+        ("Flower", FLOWER, settings.flower_redis_password, flower_rules(database)),
     ]
     for what, name, given, rules in fixed:
         password = given.get_secret_value() if given is not None else secrets.token_urlsafe(32)

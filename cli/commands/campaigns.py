@@ -226,6 +226,9 @@ def results(
             return
         wanted = format or _by_ending(output) or (Format.JSON if as_json else Format.CSV)
         pieces = client.stream(f"campaigns/{campaign_id}/results", format=wanted.value)
+        if output is None and sys.stdout.isatty() and wanted is not Format.PARQUET:
+            out.print(b"".join(pieces).decode(errors="replace").replace("\r\n", "\n"), end="", soft_wrap=True)
+            return
         if output is None:
             for piece in pieces:
                 sys.stdout.buffer.write(piece)

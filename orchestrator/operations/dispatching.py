@@ -59,6 +59,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
 
     still = ctx.store.transact(write) if found else []
     ctx.registry.marks.revive(job.id for job in still)
+    ctx.registry.marks.doubt_claims({job.id: job.attempt for job in still})
     ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in still])
     return len(still)
 

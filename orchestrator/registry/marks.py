@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 from orchestrator.registry.link import Link
 from shared.protocol import keys, scripts
@@ -19,8 +20,14 @@ _BATCH = 1_000  # tombstones in one script, which holds up everyone else for a f
 class Marks:
     """Every method raises `Unavailable` when Redis does not answer."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, link: Link, timeout_s: float) -> None:
+        """
+        Args:
+            timeout_s: silence after which a worker no longer counts as living.
+        """
+        self._link, self._timeout_ms = link, int(timeout_s * 1000)
+        self._claims = link.redis.register_script(scripts.CLAIMS)
+        self._doubt_claim = link.redis.register_script(scripts.DOUBT_CLAIM)
         self._tombstone = link.redis.register_script(scripts.TOMBSTONE)
         self._answer = link.redis.register_script(scripts.ANSWER)
 
@@ -50,10 +57,32 @@ class Marks:
             return {job_id: tuple(claim) for job_id, claim in zip(ids, pipeline.execute(), strict=True) if None not in claim}
 
     def claimed(self) -> set[str]:
-        """The jobs that somebody has claimed and whose end nobody noted. Goes through all of Redis' keys, a thousand at a time."""
-        prefix = keys.claim("")
+        """The jobs that somebody has claimed and whose end nobody noted; what is no claim of a worker of ours goes.
+
+        Walks over all of Redis' keys, a thousand at a time.
+        """
+        found: set[str] = set()
+        cursor = "0"
         with self._link.answering():
-            return {str(key).removeprefix(prefix) for key in self._link.redis.scan_iter(match=f"{prefix}*", count=1_000)}
+            while True:
+                cursor, ids = cast("tuple[str, list[str]]", self._claims(args=[cursor, keys.CLAIM_TTL_S]))
+                found.update(ids)
+                if cursor == "0":
+                    return found
+
+    def forget_claims(self, job_ids: Iterable[str]) -> None:
+        """Of jobs that the table does not know."""
+        with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.unlink(keys.claim(job_id))
+            pipeline.execute()
+
+    def doubt_claims(self, issued: Mapping[str, int]) -> None:
+        """Forget claims of attempts that were never issued: job id -> the last one that was. They would hold up the job for days."""
+        with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
+            for job_id, attempt in issued.items():
+                self._doubt_claim(args=[job_id, attempt, self._timeout_ms], client=pipeline)
+            pipeline.execute()
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
         """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""

@@ -33,7 +33,7 @@ class Registry:
         self.timeout_s = timeout_s
         self._link = Link(url)
         self.redis = self._link.redis
-        self.marks, self.monitor, self.letters = Marks(self._link), Monitor(self._link), DeadLetters(self._link)
+        self.marks, self.monitor, self.letters = Marks(self._link, timeout_s), Monitor(self._link), DeadLetters(self._link)
         self.faults = Faults(self._link)
         self.logins = Logins(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
+from shared.controls import visible
 from shared.jobs import JobStatus
 from shared.measurements import PERCENTILE_FLOORS
 
@@ -215,8 +216,8 @@ def _interval(ends: list[float] | None) -> str:
 
 
 def _cell(text: str, longest: int = 200) -> str:
-    """Text of strangers inside Markdown: one line, no table, HTML or link of its own making."""
-    flat = " ".join(text.split())
+    """Text of strangers inside Markdown: one line, no table, HTML or link of its own making, and what it says is what is seen."""
+    flat = visible(" ".join(text.split()))
     flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
     for character in "\\|<>[]*_`#!":
         flat = flat.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from orchestrator.reports.ranking import Figure, Ranking
+from shared.controls import visible
 
 MAX_BARS = 40  # more are not readable on a page; the CSV has them all
 _LOG_FROM = 10.0  # largest over smallest median from which the axis is logarithmic
@@ -51,7 +52,7 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
         axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
     note = f"\n{len(bars)} of {total} jobs: the fastest of each model; all are in results.csv" if total > len(bars) else ""
-    axes.set_title(textwrap.shorten(title, 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     content = io.BytesIO()
     canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
     return content.getvalue()
@@ -122,6 +123,7 @@ def _colours(bars: list[Figure]) -> dict[str, tuple[float, ...]]:
 
 def _short(text: str) -> str:
     """Cut in the middle: both the device (its beginning) and the runtime (its end) stay readable."""
+    text = visible(text)  # no font has a glyph for a control character
     if len(text) <= _LABEL_WIDTH:
         return text
     half = (_LABEL_WIDTH - 1) // 2

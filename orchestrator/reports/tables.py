@@ -21,14 +21,15 @@ T = TypeVar("T")
 
 CHUNK_ROWS = 500  # about 200 kB of CSV: large enough for the network, small enough for the memory
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# https://owasp.org/www-community/attacks/CSV_Injection, and with what an importer may trim before the sign
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+@-]")
 HEADER = (",".join(COLUMNS) + "\r\n").encode()
 _TEXT_PLACES = tuple(index for index, name in enumerate(COLUMNS) if name in TEXT_COLUMNS)
 
 
 def neutral(text: str) -> str:
-    """Text that a spreadsheet shows and does not run: a formula's first character gets a `'` before it; numbers stay."""
-    if text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text):
+    """Text that a spreadsheet shows and does not run: a formula gets a `'` before it; numbers stay."""
+    if _FORMULA.match(text) and not _NUMBER.fullmatch(text.strip()):
         return "'" + text
     return text
 

@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
 from shared.errors import NotFound
-from shared.jobs import TERMINAL, CampaignStatus, JobStatus
+from shared.jobs import CampaignStatus, JobStatus
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
@@ -217,10 +217,10 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
     return list(session.scalars(statement))
 
 
-def unfinished_among(session: Session, job_ids: Iterable[str]) -> set[str]:
-    ids = list(job_ids)
-    found: set[str] = set()
+def statuses(session: Session, job_ids: Iterable[str]) -> dict[str, JobStatus]:
+    """Of those jobs that the table knows."""
+    ids, found = list(job_ids), {}
     for start in range(0, len(ids), BATCH):  # a statement takes 65 535 of them at most
         statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(ids[start : start + BATCH]))
-        found |= {job_id for job_id, status in session.execute(statement) if JobStatus(status) not in TERMINAL}
+        found.update({job_id: JobStatus(status) for job_id, status in session.execute(statement)})
     return found

@@ -20,6 +20,7 @@ from orchestrator.watch.flapping import Fault, quarantine_flapping
 from orchestrator.watch.word import holds, is_heard, named
 from shared.capabilities import worker_queue
 from shared.ids import JOB_ID
+from shared.jobs import TERMINAL
 from shared.workers import WorkerStatus
 
 log = logging.getLogger(__name__)
@@ -170,20 +171,24 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
 def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
     """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset.
 
-    Now and then, and first of all as a new leader, also forget the claims of jobs whose end whoever wrote it into the
-    table did not live to note in Redis.
+    Now and then, and first of all as a new leader, also forget the claims of jobs that the table does not know, and of those
+    whose end whoever wrote it into the table did not live to note in Redis.
     """
     at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
-    doubtful = at_work - {job.id for job in running}
+    claimed: set[str] = set()
     now = ctx.clock.monotonic()
     if memory.claims_seen_at is None or now - memory.claims_seen_at >= CLAIMS_EVERY_S:
         memory.claims_seen_at = now
-        doubtful |= ctx.registry.marks.claimed() - {job.id for job in running}
+        claimed = ctx.registry.marks.claimed()
+    doubtful = (at_work | claimed) - {job.id for job in running}
     if doubtful:
         with ctx.store.read() as session:
-            ended = doubtful - jobs.unfinished_among(session, doubtful)
+            known = jobs.statuses(session, doubtful)
+        unknown = doubtful - known.keys()
+        ended = {job_id for job_id, status in known.items() if status in TERMINAL} | (unknown & at_work)
         found.stops_repeated += len(ended & at_work)
         ctx.registry.marks.tombstone(ended)
+        ctx.registry.marks.forget_claims(unknown - at_work)  # that nobody can run needs no tombstone, and anybody can invent some
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from shared.jobs import MAX_TIMEOUT_S
+
 PREFIX = "fleetmark:"
 WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
 DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages nobody could read, each a `DeadLetter` (JSON)
 DEAD_LETTERS_KEPT = 1_000  # by whoever adds one
+CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it answers
 EPOCH = PREFIX + "epoch"  # the run of Redis that was last seen: gone, or another one, when it lost its memory or an older file was loaded
 CONSUMERS = PREFIX + "consumers"  # sorted set: who takes from the results queue, by the time of its last take, ms
 TAKEN = PREFIX + "taken:"  # and the name of one: list of what it took and has not recorded
@@ -32,7 +35,7 @@ def quarantines(worker_id: str) -> str:
 
 
 def claim(job_id: str) -> str:
-    """Hash `attempt worker incarnation`: who runs the job now."""
+    """Hash `attempt worker incarnation at` (ms): who runs the job now. Lives for `CLAIM_TTL_S`."""
     return f"{PREFIX}claim:{job_id}"
 
 

@@ -7,13 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.protocol import keys
 
 REASON_CHARACTERS = 2_000
+YEAR_9999 = 253_402_300_799  # its last second; nothing later can be written as a date
 MESSAGE_CHARACTERS = 20_000  # enough to see what it was; a thousand such letters are 20 MB of the broker's memory
 
 
 class DeadLetter(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    at: float | None = Field(default=None, description="Redis' own clock, seconds since 1970")
+    at: float | None = Field(default=None, ge=0, le=YEAR_9999, allow_inf_nan=False, description="Redis' own clock, seconds since 1970")
     by: str = Field(default="", description="the worker that took it, or `orchestrator`")
     queue: str = Field(default="", description="where it lay; empty where the message did not say")
     reason: str

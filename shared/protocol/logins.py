@@ -15,8 +15,6 @@ from shared.protocol import keys
 
 ORCHESTRATOR, FLOWER = "fleetmark-orchestrator", "fleetmark-flower"
 
-# What every client does with its connection. The dangerous half of the category (other clients' connections) stays out.
-_CONNECTION = ("+@connection", "-@dangerous")
 _TOGETHER = ("+multi", "+exec", "+discard", "+unwatch", "+evalsha", "+script|load", "+script|exists", "+time")
 _BINDINGS = "_kombu.binding"  # kombu's tables: which list an exchange leads to
 _REPLIES = "reply.celery.pidbox"
@@ -40,7 +38,7 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
     """
     mine, mailbox = keys.worker(worker_id), f"*@{worker_id}.celery.pidbox"
     return [
-        *_CONNECTION,
+        *_connection(database),
         *_TOGETHER,
         _selector("brpop llen", _lists(worker_queue(worker_id), *capabilities)),
         _selector("hset hdel hlen zadd zrem del", _booked(worker_id)),
@@ -64,13 +62,13 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
     ]
 
 
-def orchestrator_rules() -> list[str]:
+def orchestrator_rules(database: int) -> list[str]:
     """What API, consumer and watch may do: everything on Fleetmark's own keys, and give workers their logins.
 
     Who can make logins can make any: this one keeps to its keys by mistake-proofing, not by force.
     """
     return [
-        *("+@read", "+@write", *_CONNECTION, *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
+        *("+@read", "+@write", *_connection(database), *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
         *_keys([f"{keys.PREFIX}*", *_booked("*"), *_lists(RESULTS_QUEUE, worker_queue("*"), *LABELS)]),
     ]
 
@@ -80,7 +78,7 @@ def flower_rules(database: int) -> list[str]:
     tables = [f"{_BINDINGS}.*", f"{_BINDINGS}_permanent.*", f"{_BINDINGS}_deadlines"]
     own = [*_lists("celeryev.*", f"*.{_REPLIES}"), "unacked", "unacked_index", "unacked_mutex"]
     return [
-        *_CONNECTION,
+        *_connection(database),
         *_TOGETHER,
         _selector("llen", _lists("fleetmark.default", RESULTS_QUEUE, worker_queue("*"), *LABELS), "%R"),
         f"(+psubscribe +punsubscribe &/{database}.celeryev/*)",
@@ -97,6 +95,15 @@ def setuser(user: str, password: str, rules: Sequence[str]) -> list[str]:
         password: a rule that sets one, as of `password_rule`.
     """
     return [user, "reset", "on", password, *rules]
+
+
+def _connection(database: int) -> list[str]:
+    """What every client does with its connection, and to its own database.
+
+    Out of the category stay its dangerous half (other clients' connections) and what makes Redis push the name of every key that changes.
+    Listing what is left instead would shut out older servers: they refuse a rule about a command that they do not know.
+    """
+    return ["+@connection", "-@dangerous", "-client|tracking", "-client|caching", "-select", f"+select|{database}"]
 
 
 def _selector(commands: str, names: Iterable[str], access: str = "") -> str:

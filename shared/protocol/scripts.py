@@ -34,11 +34,13 @@ if action == 'reconnected' then
     return {id, 'conflict'}
   end
 end
+local again = ARGV[4] ~= '' and redis.call('HGET', key, 'incarnation') == ARGV[4]
 redis.call('HSET', P .. 'workers', id, ARGV[3])
 if ARGV[2] ~= '' then redis.call('HSET', P .. 'identities', ARGV[2], id) end
 redis.call('HSETNX', key, 'registered_at', now)
 redis.call('HSET', key, 'status', 'active', 'incarnation', ARGV[4], 'last_seen', now)
-redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
+-- The process that enrols again, having lost its login say, has what it had.
+if not again then redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '') end
 return {id, action}
 """
 )
@@ -46,7 +48,8 @@ return {id, action}
 # ARGV: worker id, incarnation or '' (a device driven by REST alone), status or '', current job,
 #       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
 # Returns {'unknown'} | {'conflict'} | {'ok', status, why it is in quarantine or '', cancelled job ids ...}.
-# A worker that is gone is unknown, too: only a registration brings it back.
+# A worker that is gone is unknown, too: only a registration brings it back. What a process says that it works on, no call of
+# REST overwrites.
 HEARTBEAT = (
     _NOW
     + _P
@@ -61,9 +64,12 @@ if ARGV[3] ~= '' then
 elseif redis.call('HGET', key, 'status') == 'faulty' then
   redis.call('HSET', key, 'status', 'active')
 end
-redis.call('HSET', key, 'last_seen', now, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
+redis.call('HSET', key, 'last_seen', now)
 if ARGV[8] ~= '' then redis.call('HSET', key, 'metrics', ARGV[8]) end
-redis.call('HINCRBY', key, 'beats', 1)
+if ARGV[2] ~= '' or not mine or mine == '' then
+  redis.call('HSET', key, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
+  redis.call('HINCRBY', key, 'beats', 1)
+end
 local rest = redis.call('HMGET', key, 'quarantined_until', 'quarantine_reason')
 local resting = rest[1] and tonumber(rest[1]) > now
 local answer = {'ok', redis.call('HGET', key, 'status'), resting and rest[2] or ''}
@@ -102,29 +108,81 @@ return 1
 """
 )
 
+# Any worker can write any claim, so one is believed as far as its holder bears it out: `borne_out` is whether that worker is heard,
+# in the incarnation it claimed in, and says that it has the attempt; for one timeout it need not have said so yet.
+_CLAIM_OF = """
+local function attempt_of(claim)
+  local text = claim[1] or ''
+  return #text < 10 and string.match(text, '^%d+$') and tonumber(text) or nil
+end
+local function borne_out(claim, job, timeout)
+  if not (claim[2] and claim[3]) then return false end
+  local holder = redis.call('HMGET', P .. 'worker:' .. claim[2], 'incarnation', 'last_seen', 'status', 'held')
+  local heard = tonumber(holder[2] or '')
+  if holder[1] ~= claim[3] or holder[3] == 'gone' or not (heard and now - heard < timeout) then return false end
+  local at = tonumber(claim[4] or '')
+  if at and at <= now and now - at < timeout then return true end
+  local readable, held = pcall(cjson.decode, holder[4] or '')
+  if not readable or type(held) ~= 'table' then return false end
+  for _, pair in ipairs(held) do
+    if type(pair) == 'table' and pair[1] == job and pair[2] == attempt_of(claim) then return true end
+  end
+  return false
+end
+local function claim_of(job) return redis.call('HMGET', P .. 'claim:' .. job, 'attempt', 'worker', 'incarnation', 'at') end
+"""
+
 # ARGV: job id, attempt, worker id, incarnation, heartbeat timeout ms, time to live of the claim s
 # Returns 'claimed' | 'cancelled' | 'superseded' | 'held' | 'quarantined'.
+# A later attempt supersedes this one also when its holder has died: the message is an old copy. If it is none, because the
+# later attempt was never issued, DOUBT_CLAIM takes that claim away.
 CLAIM = (
     _NOW
     + _P
+    + _CLAIM_OF
     + """
 if redis.call('EXISTS', P .. 'cancelled:' .. ARGV[1]) == 1 then return 'cancelled' end
-local key = P .. 'claim:' .. ARGV[1]
-local seen = redis.call('HMGET', key, 'attempt', 'worker', 'incarnation')
-if seen[1] then
-  local attempt = tonumber(seen[1])
-  if attempt > tonumber(ARGV[2]) then return 'superseded' end
-  if attempt == tonumber(ARGV[2]) and not (seen[2] == ARGV[3] and seen[3] == ARGV[4]) then
-    local holder = redis.call('HMGET', P .. 'worker:' .. seen[2], 'incarnation', 'last_seen')
-    local living = holder[1] == seen[3] and holder[2] and (now - tonumber(holder[2])) < tonumber(ARGV[5])
-    if living then return 'held' end
-  end
-end
+local claim, attempt, timeout = claim_of(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
+local claimed = attempt_of(claim)
+if claimed and claimed > attempt then return 'superseded' end
+local mine = claim[2] == ARGV[3] and claim[3] == ARGV[4]
+if claimed == attempt and not mine and borne_out(claim, ARGV[1], timeout) then return 'held' end
 local rest = redis.call('HGET', P .. 'worker:' .. ARGV[3], 'quarantined_until')
 if rest and tonumber(rest) > now then return 'quarantined' end
-redis.call('HSET', key, 'attempt', ARGV[2], 'worker', ARGV[3], 'incarnation', ARGV[4])
+local key = P .. 'claim:' .. ARGV[1]
+redis.call('HSET', key, 'attempt', ARGV[2], 'worker', ARGV[3], 'incarnation', ARGV[4], 'at', now)
 redis.call('EXPIRE', key, ARGV[6])
 return 'claimed'
+"""
+)
+
+# ARGV: job id, the attempt that the table has issued last, heartbeat timeout ms. Forgets a claim of a later one, unless its holder
+# bears it out: then the table was read too early. Returns 1 or 0.
+DOUBT_CLAIM = (
+    _NOW
+    + _P
+    + _CLAIM_OF
+    + """
+local claim = claim_of(ARGV[1])
+local claimed = attempt_of(claim)
+if not claimed or claimed <= tonumber(ARGV[2]) or borne_out(claim, ARGV[1], tonumber(ARGV[3])) then return 0 end
+return redis.call('DEL', P .. 'claim:' .. ARGV[1])
+"""
+)
+
+# ARGV: cursor, longest time to live of a claim s. A step of a walk over all claims; returns {next cursor, {job id, ...}}.
+# CLAIM gives each a time to live, and jobs have ids of one shape: what is otherwise, no worker of ours has made, and goes.
+CLAIMS = (
+    _P
+    + """
+local step = redis.call('SCAN', ARGV[1], 'MATCH', P .. 'claim:*', 'COUNT', 1000)
+local ids = {}
+for _, key in ipairs(step[2]) do
+  local id, lives = string.sub(key, #P + 7), redis.call('TTL', key)
+  local shaped = #id < 64 and string.match(id, '^campaign%-%w+%-job%-%d+$')
+  if shaped and lives >= 0 and lives <= tonumber(ARGV[2]) then table.insert(ids, id) else redis.call('UNLINK', key) end
+end
+return {step[1], ids}
 """
 )
 

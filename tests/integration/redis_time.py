@@ -16,6 +16,9 @@ for _, key in ipairs(redis.call('KEYS', 'fleetmark:worker:*')) do
     if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, -ms) end
   end
 end
+for _, key in ipairs(redis.call('KEYS', 'fleetmark:claim:*')) do
+  if redis.call('HEXISTS', key, 'at') == 1 then redis.call('HINCRBY', key, 'at', -ms) end
+end
 if redis.call('HEXISTS', 'fleetmark:monitor', 'last_sweep') == 1 then
   redis.call('HINCRBYFLOAT', 'fleetmark:monitor', 'last_sweep', -ms / 1000)
 end

@@ -13,13 +13,13 @@ from shared.capabilities import RESULTS_QUEUE, worker_queue
 from shared.celery_app import PRIORITY_STEPS
 from shared.clock import Clock
 from shared.ids import new_incarnation
+from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, HandBack, Result, Started
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from tests.integration.reports import result
 from worker.activity import Key, Snapshot
 from worker.agent.broker import Broker
 from worker.agent.login import Login
-from worker.tasks import CLAIM_TTL_S
 
 
 @dataclass

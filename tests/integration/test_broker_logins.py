@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ import yaml
 from cli.servers import find_redis_server
 from shared.ids import worker_id_of
 from shared.protocol import keys
+from shared.protocol.logins import flower_rules, orchestrator_rules, password_rule, setuser, worker_rules
 from tests.integration.flower_process import flower_on
 from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
@@ -192,6 +194,9 @@ FORBIDDEN = {
     "watch the server": ["MONITOR"],
     "see connections": ["CLIENT", "LIST"],
     "end connections": ["CLIENT", "KILL", "TYPE", "normal"],
+    "hear the name of every key that changes": ["CLIENT", "TRACKING", "ON", "BCAST"],
+    "hear it of the keys it reads": ["CLIENT", "CACHING", "YES"],
+    "go to another database": ["SELECT", "1"],
     "stop the world": ["CLIENT", "PAUSE", "1000"],
     "configure the server": ["CONFIG", "GET", "requirepass"],
     "empty the database": ["FLUSHALL"],
@@ -212,6 +217,21 @@ def test_a_script_gets_a_worker_no_further(login: redis.Redis, command: list[str
     script = login.register_script("return redis.call(unpack(ARGV))")
     with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)no permission|can't access|can't run"):
         script(args=command)
+
+
+@pytest.mark.parametrize(
+    "rules", [worker_rules(OTHER, ["cpu.onnx"], 3), orchestrator_rules(3), flower_rules(3)], ids=["worker", "orchestrator", "flower"]
+)
+def test_a_login_of_another_database_goes_there_and_nowhere_else(server: RedisServer, rules: list[str]) -> None:
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("ACL SETUSER", *setuser("elsewhere", password_rule("secret"), rules))
+        admin.acl_log_reset()
+        with redis.Redis.from_url(f"redis://elsewhere:secret@{server.place}/3") as client:
+            assert client.ping()
+            assert admin.acl_log() == []
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command("SELECT", "1")
+        admin.acl_deluser("elsewhere")
 
 
 def test_enrolling_again_ends_the_password_before(orchestrator: Orchestrator) -> None:
@@ -324,6 +344,33 @@ def test_a_worker_that_garbles_its_own_state_harms_nobody_else(fleet: Fleet, orc
         login.lpush("results", b"\xff\xfe no text", "no report")
         _run_campaign(orchestrator, tmp_path)
         client.delete(f"/workers/{MINE}").raise_for_status()
+    assert steady.end() == 0
+
+
+def test_a_worker_holds_up_jobs_by_its_claims_until_it_is_removed_and_no_longer(
+    fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    steady = _start(fleet, orchestrator)
+    steady_id = fleet.registered(steady)
+    with redis.Redis.from_url(_enrol(orchestrator)["broker_url"], decode_responses=True) as login, orchestrator.client() as client:
+        long = _submit_long(client, tmp_path)
+        eventually(lambda: fleet.state(steady_id)["current_job"] == long, "the worker is at work")
+        made = _submit(client, tmp_path, jobs=5)
+        first, *others = (job["job_id"] for job in made["jobs"])
+        honest = {"worker": steady_id, "incarnation": str(login.hmget(keys.worker(steady_id), "incarnation")[0])}
+        login.hset(keys.worker(MINE), mapping={"incarnation": "x", "last_seen": "9e15", "held": json.dumps([[first, 1]])})
+        forged = [{"attempt": "abc"}, {"attempt": "999999999"}, {"attempt": "2", **honest}, {"attempt": "1", **honest}]
+        for name, claim in zip([first, *others], [{"attempt": "1", "worker": MINE, "incarnation": "x"}, *forged], strict=True):
+            login.hset(keys.claim(name), mapping=claim)
+        client.post(f"/jobs/{long}/cancel").raise_for_status()
+
+        def states() -> list[str]:
+            return [client.get(f"/jobs/{name}").json()["job"]["status"] for name in (first, *others)]
+
+        eventually(lambda: states() == ["pending", *["complete"] * 4], "what nobody bears out holds up nothing")
+        client.delete(f"/workers/{MINE}").raise_for_status()
+        eventually(lambda: states() == ["complete"] * 5, "nor does a worker that was removed")
+    assert "Traceback" not in steady.log()
     assert steady.end() == 0
 
 

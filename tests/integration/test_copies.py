@@ -234,6 +234,108 @@ def test_who_only_says_that_it_runs_a_job_and_has_not_claimed_it_does_not_run_it
     assert counters(ctx, campaign) == {"pending": 1}
 
 
+FORGED = {
+    "no number": {"attempt": "abc"},
+    "not one that a table holds": {"attempt": "9e99"},
+    "no worker": {"attempt": "1"},
+    "a worker that nobody knows": {"attempt": "1", "worker": "\xff\xfe", "incarnation": ""},
+    "a living worker that does not have it": {"attempt": "1", "worker": "HONEST", "incarnation": "first-start"},
+    "a time to come": {"attempt": "1", "worker": "HONEST", "incarnation": "first-start", "at": "9e15"},
+}
+
+
+@pytest.mark.parametrize("fields", FORGED.values(), ids=FORGED)
+def test_a_claim_that_no_worker_has_made_holds_up_nobody(ctx: Context, submit: Submit, register: Register, fields: dict[str, str]) -> None:
+    honest = register(incarnation="first-start")
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    for field, value in fields.items():
+        ctx.registry.redis.hset(keys.claim(name), field, honest if value == "HONEST" else value)
+    assert claim(ctx, name) == "claimed"
+    assert 0 < ctx.registry.redis.ttl(keys.claim(name)) <= 3_600
+
+
+@pytest.mark.parametrize("attempt", ["2", "999999999"])
+def test_a_claim_of_an_attempt_that_was_never_issued_holds_a_job_up_for_one_round(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register, attempt: str
+) -> None:
+    """Forged, or the table is of a backup."""
+    honest = register(incarnation="first-start")
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    ctx.registry.redis.hset(keys.claim(name), mapping={"attempt": attempt, "worker": honest, "incarnation": "first-start"})
+    assert claim(ctx, name) == "superseded"
+    ctx.queue.purge(["cpu.onnx"])  # and its message is gone
+    clock.advance(1)
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 1]
+    assert claim(ctx, name) == "claimed"
+
+
+def test_a_claim_of_the_next_attempt_outlives_a_copy_of_the_last_one_that_is_sent_again(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    """A watch that read the table just before the next attempt was issued and claimed."""
+    worker = register(incarnation="first-start")
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    assert claim(ctx, name, attempt=2, worker_id=worker, incarnation="first-start") == "claimed"
+    for _ in range(2):  # before its first beat, and when it has long had it
+        ctx.registry.marks.doubt_claims({name: 1})
+        assert claim(ctx, name, attempt=2) == "held"
+        pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+        beat(ctx, worker, "first-start", held=f'[["{name}", 2]]', current_job=name)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
+    ctx.registry.marks.doubt_claims({name: 1})
+    assert ctx.registry.redis.exists(keys.claim(name)) == 0, "its worker fell silent"
+
+
+def test_a_worker_that_was_removed_holds_nothing_up(ctx: Context, submit: Submit, register: Register) -> None:
+    """Whatever it had written of itself before."""
+    worker = register(incarnation="first-start")
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    assert claim(ctx, name, worker_id=worker, incarnation="first-start") == "claimed"
+    ctx.registry.redis.hset(keys.worker(worker), "last_seen", "9e15")
+    assert claim(ctx, name) == "held"
+    ctx.registry.remove(worker)
+    assert claim(ctx, name) == "claimed"
+
+
+def test_what_a_worker_works_on_is_its_own_word_alone(ctx: Context, submit: Submit, register: Register) -> None:
+    """Somebody puts it back to work, or sends a heartbeat in its name; it enrols again, as its login had ended."""
+    worker = register(incarnation="first-start")
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    assert claim(ctx, name, worker_id=worker, incarnation="first-start") == "claimed"
+    record(ctx, [started(name, worker_id=worker, incarnation="first-start")])
+    beat(ctx, worker, "first-start", held=f'[["{name}", 1]]', current_job=name)
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # its claim is old
+    memory = Memory()
+    for said in (lambda: ctx.registry.reset(worker), lambda: ctx.registry.heartbeat(worker), lambda: register(incarnation="first-start")):
+        said()
+        assert ctx.registry.get(worker).held == ((name, 1),)
+        assert claim(ctx, name) == "held"
+        assert sweep(ctx, memory, may_condemn=True).attempts_unheld == 0
+    register(incarnation="second-start", previous_incarnation="first-start")
+    assert claim(ctx, name) == "claimed"
+
+
+def test_invented_claims_go_and_leave_no_tombstones(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    assert claim(ctx, name) == "claimed"
+    client = ctx.registry.redis
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(12_000):
+            pipeline.hset(keys.claim(job_id("campaign-" + "0" * 18, number + 1)), "a", "b")
+        pipeline.execute()
+    for invented in (f"campaign-{'0' * 18}-job-1", "not-a-job\x00\n", b"fleetmark:claim:\xff", f"campaign-{'z' * 100_000}-job-1"):
+        key = invented if isinstance(invented, bytes) else keys.claim(invented)
+        client.hset(key, "attempt", "1")
+        client.expire(key, 10_000)
+    client.hset(keys.claim(f"campaign-{'1' * 18}-job-1"), "attempt", "1")
+    client.expire(keys.claim(f"campaign-{'1' * 18}-job-1"), 10**9)
+    sweep(ctx, Memory(), may_condemn=False)
+    assert client.keys("fleetmark:claim:*") == [keys.claim(name)]
+    assert client.keys("fleetmark:cancelled:*") == []
+
+
 def test_what_a_silent_worker_had_taken_is_not_kept_for_it(ctx: Context, register: Register) -> None:
     worker = register()
     ctx.registry.redis.hset(f"unacked:{worker}", "tag", "a message")

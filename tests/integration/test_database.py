@@ -72,4 +72,4 @@ def test_more_ids_than_a_statement_takes_are_looked_up_all_the_same(ctx: Context
     cancel_job(ctx, ended)
     strangers = [job_id(campaign.id, number) for number in range(10, 70_000)]
     with ctx.store.read() as session:
-        assert jobs.unfinished_among(session, [ended, *strangers, waits]) == {waits}
+        assert jobs.statuses(session, [ended, *strangers, waits]) == {ended: "cancelled", waits: "pending"}

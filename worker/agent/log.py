@@ -7,17 +7,11 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from shared.log import Masked
 from shared.masking import masked as masked
 
 # What these say of a lost broker, the heartbeat says once; each try again would be a line otherwise.
 QUIET = ("celery", "kombu", "httpx", "httpcore", "amqp", "vine")
-
-
-class Masked(logging.Formatter):
-    """Plain text without secrets, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
 
 
 class JsonLines(logging.Formatter):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that has been given out; the rest is local, reserved or multicast
+# What not every Python that we run on knows to be nobody's.
+DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637
+OLD_6TO4_RELAYS = IPv4Network("192.88.99.0/24")  # RFC 7526: given up
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
@@ -15,7 +18,9 @@ def is_public(address: str) -> bool:
     An IPv6 address that stands for an IPv4 one (mapped, 6to4, NAT64) is what that one is.
     """
     found = _without_wrapping(ip_address(address))
-    if isinstance(found, IPv6Address) and found not in GLOBAL_UNICAST:
+    if isinstance(found, IPv6Address) and (found not in GLOBAL_UNICAST or found in DOCUMENTATION):
+        return False
+    if found in OLD_6TO4_RELAYS:
         return False
     return found.is_global and not found.is_multicast
 

@@ -301,6 +301,17 @@ def test_dead_letters_are_shown_newest_first_with_their_reasons(api: httpx.Clien
     assert api.get("/api/queue/dead-letters?limit=0").status_code == 422
 
 
+@pytest.mark.parametrize("at", ["1e308", "-1e300", "1e999", "NaN", "253402300800", "-62135596801", '"soon"', "1" * 400])
+def test_a_dead_letter_of_an_impossible_time_hides_no_other(api: httpx.Client, ctx: Context, at: str) -> None:
+    """Every worker may add one, in its own words."""
+    ctx.registry.redis.lpush(keys.DEAD_LETTERS, '{"at": 253402300799, "reason": "the last"}', f'{{"at": {at}, "reason": "x"}}')
+    for path, found in (("status", "latest_dead_letters"), ("dead-letters", "dead_letters")):
+        odd, even = api.get(f"/api/queue/{path}").raise_for_status().json()[found]
+        assert odd["at"] is None
+        assert odd["reason"] == "lay among the dead letters and is none that this version knows"
+        assert even["at"] == "9999-12-31T23:59:59.000Z"
+
+
 def test_the_last_thousand_dead_letters_are_kept(ctx: Context) -> None:
     for number in range(keys.DEAD_LETTERS_KEPT + 3):
         ctx.registry.letters.bury(str(number), "no reason")

@@ -171,6 +171,15 @@ def test_names_of_strangers_cannot_write_markdown_or_math(tmp_path: Path) -> Non
     assert "[a](http" not in page
 
 
+def test_what_strangers_wrote_commands_no_terminal_and_turns_no_line_around(tmp_path: Path) -> None:
+    evil = "evil\x1b[2J\x07\u202e\x9b"
+    ended = [record(1, result_of(1, device=Device(name=evil))), record(2, status=JobStatus.CANCELLED, error=evil)]
+    write_campaign(tmp_path, bundle(ended, name=evil, notes=evil))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert page.count("evil\\\\x1b\\[2J\\\\x07\\\\u202e\\\\x9b") >= 4
+    assert all(character.isprintable() for character in page.replace("\n", ""))
+
+
 def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
     def height(count: int) -> int:
         figures = [

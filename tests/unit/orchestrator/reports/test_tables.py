@@ -90,12 +90,14 @@ def test_a_job_that_has_not_ended_has_no_row() -> None:
         csv_row(ended_job(status=JobStatus.RUNNING))
 
 
-@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "-"])
+@pytest.mark.parametrize(
+    "text", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "-", "\n=cmd|' /C calc'!A0", " =1+1", "\u00a0\u3000@x", "\n"]
+)
 def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
     assert neutral(text) == "'" + text
 
 
-@pytest.mark.parametrize("text", ["-5", "+3.25", "-1e-9", "plain", "", "a=b", "'=1"])
+@pytest.mark.parametrize("text", ["-5", "+3.25", "-1e-9", "plain", "", "a=b", "'=1", " -5", " plain", "-5\n"])
 def test_numbers_and_plain_text_are_left_as_they_are(text: str) -> None:
     assert neutral(text) == text
 

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from worker.agent.log import JsonLines, Masked, masked
+from shared.log import Masked
+from shared.masking import masked
+from worker.agent.log import JsonLines
 
 
 @pytest.mark.parametrize(

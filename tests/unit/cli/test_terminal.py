@@ -1,0 +1,78 @@
+"""What others wrote reaches a terminal as text alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.scripted_server import ScriptedServer
+
+EVIL = "evil\x1b[2J\x1b]0;owned\x07\u202e\x9b2J\r"
+JOB: dict[str, Any] = {
+    "job_id": "campaign-1-job-1",
+    "model": EVIL,
+    "compute_unit": EVIL,
+    "status": "running",
+    "stage": EVIL,
+    "progress": 0.5,
+    "error": EVIL,
+}
+CAMPAIGN: dict[str, Any] = {
+    "campaign_id": "campaign-1",
+    "name": EVIL,
+    "status": "running",
+    "total_jobs": 1,
+    "failed_jobs": 0,
+    "created_at": "2026-03-01T12:00:00+00:00",
+    "job_breakdown": {"running": 1},
+    "jobs": [JOB | {"options": {EVIL: EVIL}}],
+}
+ROW = {"Status": "Failed", "FileName": EVIL, "DeviceName": EVIL, "ComputeUnits": EVIL, "Error": EVIL}
+COMMANDS = [
+    *(["results", "campaign-1"], ["results", "campaign-1", "--format", "csv"], ["results", "campaign-1", "--json"]),
+    *(["watch", "campaign-1"], ["show", "campaign-1"], ["show", "campaign-1", "--json"], ["list"], ["workers"]),
+]
+
+
+def _on_a_terminal(*arguments: str, host: str) -> str:
+    """All that the command writes, both streams being one terminal."""
+    ours, its = pty.openpty()
+    environment = {**os.environ, "FLEETMARK_HOST": host, "TERM": "xterm-256color", "COLUMNS": "300", "LINES": "50"}
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=its, stderr=its, env=environment)
+    os.close(its)
+    written = b""
+    while piece := _read(ours):
+        written += piece
+    os.close(ours)
+    assert process.wait(timeout=60) in (0, 1), written.decode()
+    return written.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says so when the last writer has gone
+        return b""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_what_others_wrote_commands_no_terminal(server: ScriptedServer, command: list[str]) -> None:
+    server.on("GET /api/campaigns/campaign-1", CAMPAIGN, CAMPAIGN | {"status": "completed", "failed_jobs": 1})
+    server.on("GET /api/campaigns", {"count": 1, "campaigns": [CAMPAIGN], "next_cursor": None})
+    server.on("GET /api/jobs", {"count": 1, "jobs": [JOB], "next_cursor": None})
+    content = ",".join(ROW.values()) if "csv" in command else json.dumps([ROW] if "--json" in command else ROW)
+    server.on("GET /api/campaigns/campaign-1/results", content.encode() + b"\r\n", content_type="text/plain")
+    worker = {"worker_id": "worker-1", "device_name": EVIL, "status": EVIL, "capabilities": [EVIL]}
+    rest = {"quarantine": {"reason": EVIL, "until": EVIL}}
+    server.on("GET /api/workers", {"count": 1, "workers": [worker | rest]})
+    written = _on_a_terminal(*command, host=server.url)
+    assert "evil\\x1b[2J" in written or "evil\\u001b[2J" in written
+    for raw in ("\x1b[2J", "\x1b]0;", "\x07", "\u202e", "\x9b"):
+        assert raw not in written
