@@ -32,7 +32,8 @@ ENVELOPED = st.tuples(BODIES, st.sampled_from(["base64", None, "rot13"]))
 NO_ENVELOPES = (
     st.binary(max_size=50)
     | JSON.map(written).map(str.encode)
-    | st.sampled_from([b"[" * 100_000, b'{"body": "' + b"a" * 1000, b'{"body": "\xff\xfe"}', b'{"body": null, "properties": []}', b""])
+    | st.just(b"[").map(lambda bracket: bracket * 100_000)  # not as a value, whose text hypothesis would keep for its reports
+    | st.sampled_from([b'{"body": "' + b"a" * 1000, b'{"body": "\xff\xfe"}', b'{"body": null, "properties": []}', b""])
 )
 
 
@@ -57,6 +58,7 @@ def test_the_consumer_survives_any_messages_and_still_reads_the_next(
     while not drained(served):
         assert time.monotonic() < deadline, served.said()[-4000:]
         time.sleep(0.01)
-    assert served.client.get(f"/api/jobs/{second}").json()["job"]["status"] == "running"
+    steps = [step["kind"] for step in served.client.get(f"/api/jobs/{second}").json()["job"]["timeline"]]
+    assert "started" in steps, "the watch may have taken it back since: its worker is nobody's"
     assert served.client.get(f"/api/jobs/{first}").status_code == 200
     assert served.client.get(f"/api/campaigns/{first.rpartition('-job-')[0]}/results?format=json").status_code == 200
