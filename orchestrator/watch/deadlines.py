@@ -18,6 +18,7 @@ from shared.workers import WAITING_FOR_HOST, WorkerStatus
 
 RESULT_PATIENCE_S = 86_400.0  # beyond its deadline, for a result that lies at its living worker: uploads may be refused for a night
 HOST_PATIENCE_S = MAX_TIMEOUT_S  # so long a job may wait for others on its host: one of them may take that long
+STRANGER_PATIENCE_S = 7_200.0  # and for what the table knows nothing of: a worker gives up by itself after half of that, if it still can
 
 
 def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
@@ -30,9 +31,10 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
     until: dict[str, tuple[int, datetime]] = {}
     for job in running:
         worker = busy.get(str(job.worker_id))
-        if worker is None or not _waits_for_host(worker, job) or worker.registration.ip_address not in taken:
+        if worker is None or not _waits_for_host(worker, job):
             continue
-        over = job.started_at is None or now - job.started_at > timedelta(seconds=HOST_PATIENCE_S)
+        patience_s = HOST_PATIENCE_S if worker.registration.ip_address in taken else STRANGER_PATIENCE_S
+        over = job.started_at is None or now - job.started_at > timedelta(seconds=patience_s)
         # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
         if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2):
             until[job.id] = (job.attempt, deadline(now, job.workload, grace_s))
@@ -67,13 +69,12 @@ def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
 
 
 def _why_overdue(ctx: Context, worker: WorkerRecord, job: Job) -> str:
-    grace_s = ctx.settings.deadline_grace_s
     if _waits_for_host(worker, job):
         return (
-            f"{named(worker)} waits for another measurement on its host: end what holds the lock there (a worker that was stopped, "
-            f"another program?), or give the host fewer workers; given up after its timeout and {grace_s:.0f} s of grace"
+            f"{named(worker)} waits for another measurement on its host since {job.started_at:%Y-%m-%d %H:%M} UTC: end what holds "
+            "the lock there (a worker that was stopped, another program?), or give the host fewer workers"
         )
-    return f"no result within its timeout and {grace_s:.0f} s of grace"
+    return f"no result within its timeout and {ctx.settings.deadline_grace_s:.0f} s of grace"
 
 
 def _is_at_work(worker: WorkerRecord) -> bool:

@@ -29,7 +29,7 @@ class Watch:
         self._leads = False
         self._memory = Memory()
         self._backlog = Backlog()
-        self._trusted_from: float | None = None  # monotonic; before it nobody is condemned
+        self._trusted_from: float | None = None  # monotonic; before it nobody is condemned, and nothing is late
         self._last_turn: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -65,7 +65,7 @@ class Watch:
         remembers = ctx.registry.monitor.same_memory()
         counted = Found(leaders_changed=int(not self._leads), memory_losses=int(not remembers))
         if not self._leads or self._trusted_from is None or away or not remembers:
-            # New as a leader, back after an outage, or Redis lost its memory: everyone gets a full timeout to be heard.
+            # New as a leader, back after an outage, or Redis lost its memory or was started anew: everyone gets a full timeout to be heard.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
             self._backlog.doubt()
