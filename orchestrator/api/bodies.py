@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import BadRequest, FieldError, InvalidInput, nearest
 from shared.facts import LARGEST
+from shared.masking import without_logins
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -134,7 +135,7 @@ def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:
     elif kind == "too_short":
         message = f"needs at least {context.get('min_length')}, has {context.get('actual_length')}"
     elif kind != "value_error":
-        message = f"{message}, not {item['input']!r:.80}"
+        message = f"{message}, not {without_logins(repr(item['input'])):.80}"  # before the cut: what is left may end in a password
     return FieldError(path, message)
 
 

@@ -13,6 +13,7 @@ from yaml.scanner import ScannerError
 
 from shared.addresses import shown_address
 from shared.errors import FieldError, InvalidInput, nearest
+from shared.masking import without_logins
 from shared.recipes.bounds import refuse_too_much
 from shared.recipes.schema import ModelEntry, Recipe
 from shared.recipes.text import Places, read_yaml
@@ -77,7 +78,7 @@ def _field_error(item: Any, places: Places | None) -> FieldError:
     if item["type"] == "extra_forbidden":
         message = f"unknown key {str(location[-1])[:MAX_SHOWN]!r}: {nearest(str(location[-1]), _known_keys(location[:-1]))}"
     elif item["type"] not in ("missing", "value_error"):
-        message = f"{message}, not {item['input']!r:.80}"
+        message = f"{message}, not {without_logins(repr(item['input'])):.80}"  # before the cut: what is left may end in a password
     return FieldError(path=path, message=f"line {line}: {message}" if line else message)
 
 

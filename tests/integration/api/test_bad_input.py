@@ -74,6 +74,15 @@ def test_an_address_that_cannot_be_read_is_refused_and_its_secret_not_repeated(a
     assert api.get("/api/campaigns").json()["campaigns"] == []
 
 
+def test_a_login_is_not_shown_where_what_was_sent_is_shown_in_part(api: httpx.Client) -> None:
+    address = f"https://user:{'SECRET' * 20}@models.example/m.onnx"
+    for body in ({**short(), "model_url": [address]}, {"model": [address], "on": ["cpu.onnx"]}):
+        answer = api.post("/api/campaigns", json=body)
+        assert answer.status_code == 422
+        assert "https://***@" in answer.json()["fields"][0]["message"]
+        assert "SECRET" not in answer.text
+
+
 def test_of_an_address_with_a_login_everyone_sees_the_rest(api: httpx.Client) -> None:
     for address, shown in {
         "https://user:pa'SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
