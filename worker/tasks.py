@@ -32,7 +32,7 @@ INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's m
 CLAIM_RETRY_S = 1.0
 LEAVING = "the worker is stopping"
 QUARANTINED = "the device is in quarantine"
-UNCLAIMED = "it could not be claimed: Redis did not take it from this device"
+UNCLAIMED = "Redis took no claim of this device"
 RESTING = "the device rests after a failure of its own"
 OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # of the device, whatever the job: another one may run it
 REST_S = 10.0  # so that the next attempt, a second or two later, finds somebody else
@@ -135,7 +135,7 @@ class JobTask:
         try:
             verdict = self._claim(*key)
             if verdict is None:
-                return self._decline(key, LEAVING if self._activity.stopping else UNCLAIMED)
+                return self._decline(key, LEAVING)
             if verdict == "quarantined":
                 self._on_pause()  # before the job is given out again, or this worker would take it at once
                 return self._decline(key, QUARANTINED)
@@ -163,7 +163,10 @@ class JobTask:
     def _claim(self, job_id: str, attempt: int) -> str | None:
         """Claim, waiting while Redis is away: who else may have the job is not known before.
 
-        None when we leave first, or when it takes too long: a message that is lost so is sent again.
+        Not for ever: the watch sends again what is dropped here, until the job's time in the queues is over.
+
+        Returns:
+            What the broker says, or `UNCLAIMED`; None when we leave first.
         """
         until = self._clock.monotonic() + CLAIM_PATIENCE_S
         said = ""
@@ -174,8 +177,10 @@ class JobTask:
                 if error.detail != said:
                     log.warning("attempt %d of %s waits for its claim: %s", attempt, job_id, error.detail)
                 said = error.detail
-            if self._activity.wait_stopping(CLAIM_RETRY_S) or self._clock.monotonic() >= until:
+            if self._activity.wait_stopping(CLAIM_RETRY_S):
                 return None
+            if self._clock.monotonic() >= until:
+                return UNCLAIMED
 
     @property
     def rests(self) -> bool:

@@ -132,7 +132,7 @@ class Outbox:
                 try:
                     step()
                 except Unavailable as error:
-                    self._say("the broker", f"what is on its way waits: {error.detail}")
+                    log.debug("the outbox waits: %s", error)  # for Redis: the heartbeat says it once, aloud
                     break
                 except Exception:
                     log.exception("the outbox failed")  # a defect; what else there is to do must be done all the same

@@ -185,8 +185,8 @@ def test_a_claim_that_waits_says_so_once_and_is_given_up_in_the_end(tmp_path: Pa
         raise Unavailable("no claims today")
 
     at.broker.claim = refuse  # type: ignore[method-assign]  # the same broker, and time that passes
-    assert at.run(assignment()) == "handed back"
-    assert [message.reason for message in at.outbox.told if isinstance(message, HandBack)] == [UNCLAIMED]
+    assert at.run(assignment()) == f"dropped: {UNCLAIMED}"
+    assert at.outbox.told == [], "handed back it would begin its wait in the queues anew"
     assert caplog.text.count("waits for its claim: no claims today") == 1
     assert (at.supervisor.seen, at.activity.snapshot().job) == ([], None)
 
