@@ -31,7 +31,7 @@ def test_an_error_that_quotes_lines_of_a_log_makes_none() -> None:
     assert first == "12:00 WARNING orchestrator.consumer: it failed"
     assert rest[0] == "    Traceback (most recent call last):"
     assert all(line.startswith("    ") for line in rest)
-    assert rest[-1] == "    12:00 INFO orchestrator: all is well\\x1b[2J\\r\\x0b redis://:***@host"
+    assert rest[-1] == "    12:00 INFO orchestrator: all is well\\x1b[2J\\r\\x0b redis://***@host"
 
 
 @pytest.mark.parametrize("text", ["Gerät 3 – 5 µs", "模型", "tab\there"])
