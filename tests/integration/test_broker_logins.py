@@ -343,6 +343,10 @@ def test_a_worker_that_garbles_its_own_state_harms_nobody_else(fleet: Fleet, orc
         eventually(lambda: client.get("/monitoring/stats").json()["health_monitor"]["sweeps"] > sweeps + 1, "the watch goes on")
         login.lpush("results", b"\xff\xfe no text", "no report")
         _run_campaign(orchestrator, tmp_path)
+        login.hset(keys.worker(MINE), "quarantined_until", "soon")
+        for path in (f"/workers/{MINE}/heartbeat", "/register"):  # and it can come back
+            body = {"device_name": "mallory", "capabilities": ["cpu.onnx"], "device_info": {"UDID": "mallory"}}
+            client.post(path, json=body if path == "/register" else {}).raise_for_status()
         client.delete(f"/workers/{MINE}").raise_for_status()
     assert steady.end() == 0
 
