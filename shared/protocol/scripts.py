@@ -28,7 +28,8 @@ end
 local key = P .. 'worker:' .. id
 if action == 'reconnected' then
   local seen = redis.call('HMGET', key, 'incarnation', 'last_seen', 'status')
-  local living = seen[2] and (now - tonumber(seen[2])) < tonumber(ARGV[5]) and seen[3] ~= 'gone'
+  local heard = tonumber(seen[2] or '')
+  local living = heard and now - heard < tonumber(ARGV[5]) and seen[3] ~= 'gone'
   local dead = cjson.decode(ARGV[3])['previous_incarnation']
   if living and ARGV[4] ~= '' and seen[1] and seen[1] ~= '' and seen[1] ~= ARGV[4] and seen[1] ~= dead then
     return {id, 'conflict'}
@@ -71,7 +72,7 @@ if ARGV[2] ~= '' or not mine or mine == '' then
   redis.call('HINCRBY', key, 'beats', 1)
 end
 local rest = redis.call('HMGET', key, 'quarantined_until', 'quarantine_reason')
-local resting = rest[1] and tonumber(rest[1]) > now
+local resting = (tonumber(rest[1] or '') or 0) > now
 local answer = {'ok', redis.call('HGET', key, 'status'), resting and rest[2] or ''}
 for _, pair in ipairs(cjson.decode(ARGV[5])) do
   if redis.call('EXISTS', P .. 'cancelled:' .. pair[1]) == 1 then table.insert(answer, pair[1]) end
@@ -148,7 +149,7 @@ if claimed and claimed > attempt then return 'superseded' end
 local mine = claim[2] == ARGV[3] and claim[3] == ARGV[4]
 if claimed == attempt and not mine and borne_out(claim, ARGV[1], timeout) then return 'held' end
 local rest = redis.call('HGET', P .. 'worker:' .. ARGV[3], 'quarantined_until')
-if rest and tonumber(rest) > now then return 'quarantined' end
+if (tonumber(rest or '') or 0) > now then return 'quarantined' end
 local key = P .. 'claim:' .. ARGV[1]
 redis.call('HSET', key, 'attempt', ARGV[2], 'worker', ARGV[3], 'incarnation', ARGV[4], 'at', now)
 redis.call('EXPIRE', key, ARGV[6])
