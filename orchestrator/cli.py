@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.api import make_api
 from orchestrator.api.access import RequestIds
@@ -30,6 +30,7 @@ from shared.controls import visible
 from shared.errors import FleetmarkError, Unavailable
 from shared.log import Masked
 from shared.masking import masked
+from shared.names import OneLine
 from shared.tokens import Role
 
 log = logging.getLogger(__name__)
@@ -184,9 +185,16 @@ def _store_of_tokens() -> Iterator[Context]:
         plane.stop()
 
 
+def _one_line(name: str) -> str:
+    try:
+        return str(TypeAdapter(OneLine).validate_python(name))
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from None
+
+
 @tokens_app.command("create")
 def create_token_command(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    name: Annotated[str, typer.Argument(help="Whose it is, or what for.", callback=_one_line)],
     role: Annotated[Role, typer.Option(help="What it allows.")] = Role.ADMIN,
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
 ) -> None:

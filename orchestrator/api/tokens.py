@@ -20,15 +20,20 @@ from orchestrator.api.times import text
 from orchestrator.operations.tokens import create_token, require_an_administrator, revoke_token
 from orchestrator.store import tokens
 from orchestrator.store.tables import Token
-from shared.names import OneLine
+from shared.names import PATTERN, OneLine
 from shared.tokens import Role
 from shared.workloads import Strict
 
 router = APIRouter(prefix="/api", tags=["tokens"])
 
 
+NAMED = PATTERN.replace("]*$", r"]*[^\s\x00-\x1f\x7f-\x9f]" + PATTERN.removeprefix("^"))  # one line with something to see in it
+
+
 class NewToken(Strict):
-    name: OneLine = Field(min_length=1, max_length=200, pattern=r"\S", description="whose it is, or what for")
+    name: OneLine = Field(
+        min_length=1, max_length=200, pattern=r"\S", json_schema_extra={"pattern": NAMED}, description="whose it is, or what for"
+    )
     role: Role
     valid_days: int | None = Field(default=None, ge=1, le=3650, description="how long it can be used; without it, until it is revoked")
 

@@ -7,6 +7,7 @@ from typing import Any
 from shared.errors import FieldError, InvalidInput
 from shared.external_data import MAX_FILES
 from shared.jobs import MAX_JOBS
+from shared.masking import without_logins
 from shared.recipes.schema import MAX_DEVICES, MAX_MODELS, MAX_UNITS
 from shared.recipes.text import MAX_VALUES, Places
 
@@ -32,7 +33,12 @@ def refuse_too_much(content: dict[Any, Any], source: str, places: Places | None)
         if isinstance(value, dict):
             long = next((key for key in value if isinstance(key, str) and len(key) > MAX_KEY), None)
             if long is not None:
-                raise _refused((*way, f"{long:.40}…"), f"a key of {len(long)} characters; at most {MAX_KEY} are accepted", source, places)
+                raise _refused(
+                    (*way, f"{without_logins(long):.40}…"),
+                    f"a key of {len(long)} characters; at most {MAX_KEY} are accepted",
+                    source,
+                    places,
+                )
             waiting.extend(((*way, key), item) for key, item in value.items())
         else:
             most = MAX_JOBS if way[0] == "sweep" else _LONGEST.get(way[-1], MAX_ITEMS)

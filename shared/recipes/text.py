@@ -15,6 +15,8 @@ from yaml.composer import Composer
 from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import BaseResolver
 
+from shared.masking import without_logins
+
 MAX_DEPTH = 50
 MAX_VALUES = 200_000  # keys count too; about a second of reading
 _TAG = "tag:yaml.org,2002:"
@@ -57,7 +59,7 @@ class _Constructor(SafeConstructor):
     def truth(self, node: yaml.ScalarNode) -> bool:
         text = str(self.construct_scalar(node))
         if text.lower() not in _TRUTHS:
-            raise ConstructorError(None, None, f"neither true nor false: {text!r:.80}", node.start_mark)
+            raise ConstructorError(None, None, f"neither true nor false: {without_logins(repr(text)):.80}", node.start_mark)
         return _TRUTHS[text.lower()]
 
     def number(self, node: yaml.ScalarNode, read: Any) -> int | float:
@@ -65,7 +67,7 @@ class _Constructor(SafeConstructor):
         try:
             return read(text.replace("_", "").lower())  # type: ignore[no-any-return]
         except ValueError as error:
-            raise ConstructorError(None, None, f"no number that can be read: {text!r:.80}", node.start_mark) from error
+            raise ConstructorError(None, None, f"no number that can be read: {without_logins(repr(text)):.80}", node.start_mark) from error
 
 
 def _integer(text: str) -> int:

@@ -81,6 +81,7 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     machine.orchestrator("migrate")
     machine.orchestrator(*serve, code=2)
 
+    machine.orchestrator("token", "create", "me\x1b[2J", "--role", "admin", code=2)
     made = machine.orchestrator("token", "create", "me", "--role", "admin")
     machine.token = made.stdout.strip()
     assert machine.token.startswith("fleetmark_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -112,6 +113,14 @@ def test_tokens_come_in_pages(guarded: httpx.Client, ctx: Context) -> None:
 def test_a_wrong_wish_is_refused_with_its_field(guarded: httpx.Client, body: dict[str, Any], path: str) -> None:
     answer = guarded.post("/api/tokens", json=body, headers=bearer(CONFIGURED))
     assert (answer.status_code, [field["path"] for field in answer.json()["fields"]]) == (422, [path])
+
+
+def test_the_description_says_which_names_are_taken(guarded: httpx.Client) -> None:
+    described = guarded.get("/openapi.json").json()["components"]["schemas"]["NewToken"]["properties"]["name"]["pattern"]
+    for name, taken in (("lab pi", True), (" x", True), ("  ", False), ("\u2028x", False), ("x\ny", False)):
+        assert bool(re.search(described, name)) == taken
+        answer = guarded.post("/api/tokens", json={"name": name, "role": "viewer"}, headers=bearer(CONFIGURED))
+        assert answer.status_code == (201 if taken else 422)
 
 
 def test_what_does_not_exist_is_404(guarded: httpx.Client) -> None:

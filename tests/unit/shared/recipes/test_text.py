@@ -119,3 +119,9 @@ def test_what_is_written_is_read_back_the_same_by_either_version() -> None:
     content = {"texts": texts, "keys": dict.fromkeys(texts, 1), "numbers": [1, 1.5, 1e300, -1e-9, 1e16, True, None]}
     assert read_yaml(write_yaml(content))[0] == content
     assert yaml.safe_load(write_yaml(content)) == content
+
+
+def test_a_login_in_what_is_no_number_is_not_repeated() -> None:
+    with pytest.raises(yaml.YAMLError) as refused:
+        read_yaml(f"x: !!int https://user:{'pass' * 30}@models.example/m.onnx")
+    assert "pass" not in str(refused.value)
