@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from orchestrator.domain.lifecycle import deadline
-from orchestrator.domain.placement import KnownWorker, could_ever_run
+from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import LOST, set_back
@@ -159,16 +159,15 @@ def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
     """Hold the queue timeout of the lanes whose jobs one of these workers, which are busy now, could take next."""
     if not at_work:
         return
-    now = ctx.clock.now()
+    now, fleet = ctx.clock.now(), Fleet(at_work)
     with ctx.store.read() as session:
-        served = [lane.id for lane in patience.lanes_to_look_at(session, now) if lane.id is not None and _is_served(lane, at_work)]
+        served = [lane.id for lane in patience.lanes_to_look_at(session, now) if lane.id is not None and _is_served(lane, fleet)]
     if served:
         ctx.store.transact(lambda session: patience.mark_served(session, served, now))
 
 
-def _is_served(lane: Lane, at_work: Sequence[KnownWorker]) -> bool:
-    requires = Requirements.model_validate(lane.requires)
-    return any(could_ever_run(worker, resolve(lane.compute_unit), lane.device, requires) for worker in at_work)
+def _is_served(lane: Lane, at_work: Fleet) -> bool:
+    return bool(at_work.able(resolve(lane.compute_unit), lane.device, Requirements.model_validate(lane.requires)))
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:

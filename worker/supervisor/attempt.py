@@ -16,7 +16,6 @@ from shared.errors import (
     DeadlineExceeded,
     DeviceFailed,
     EngineUnavailable,
-    JobCancelled,
     JobError,
     ModelInvalid,
     ModelUnavailable,
@@ -26,15 +25,15 @@ from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise import NoiseProbe
-from worker.job_log import HANDED_BACK, JobLog
+from worker.job_log import JobLog
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
-from worker.supervisor.outcome import Outcome, Why
-from worker.supervisor.repeats import most_repeats, reason_to_stop
+from worker.supervisor.outcome import Outcome, Stopped, Why
+from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
 _numbers = itertools.count(1)  # of runs, so that no event of an earlier attempt is taken for one of this
@@ -42,14 +41,6 @@ _numbers = itertools.count(1)  # of runs, so that no event of an earlier attempt
 OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
 REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
-
-
-class Stopped(JobCancelled):
-    """Raised within an attempt when `Supervisor.stop` names it."""
-
-    def __init__(self, why: Why) -> None:
-        super().__init__("cancelled" if why == "cancelled" else HANDED_BACK)
-        self.why = why
 
 
 class Attempt:
@@ -180,24 +171,9 @@ class Attempt:
         return because
 
     def _keep(self, record: Record) -> None:
-        index = len(self._repeats)
         if not self._repeats:
             self._runtime, self._software = record.runtime, record.software
-        self._repeats.append(
-            RawRepeat(
-                index=index,
-                load_ns=record.load_ns,
-                warmup_ns=record.warmup_ns,
-                inference_ns=record.inference_ns,
-                inference_wall_ns=record.inference_wall_ns,
-                load_peak_mb=record.load_peak_mb,
-                inference_peak_mb=record.inference_peak_mb,
-                baseline_mb=record.baseline_mb,
-                memory_method=record.memory_method,
-                cpu_percent=record.cpu_percent,
-                runtime=record.runtime,
-            )
-        )
+        self._repeats.append(as_repeat(record, len(self._repeats)))
 
     def _run_process(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
         """One fresh process from its start to its record.
@@ -272,14 +248,8 @@ class Attempt:
             died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
             raise died(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
         if record.error_kind:
-            raise _ERRORS.get(record.error_kind, JobError)(f"{self._by_its_name(record.error)} ({where}, while {phase})")
+            raise _ERRORS.get(record.error_kind, JobError)(f"{_by_its_name(self._model, record.error)} ({where}, while {phase})")
         return record
-
-    def _by_its_name(self, error: str) -> str:
-        """An error of the engine, which knows only the cached file, with the model called as its user calls it."""
-        if self._model is None or self._model.path.name == self._model.name:
-            return error
-        return error.replace(str(self._model.path), self._model.name).replace(self._model.path.name, self._model.name)
 
     def _end(self, guard: GuardProcess, number: int) -> GuardEvent | None:
         """Kill the process of a run, if it still lives, and wait until the guard says so.
@@ -323,3 +293,10 @@ class Attempt:
 
 
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
+
+
+def _by_its_name(model: FetchedModel | None, error: str) -> str:
+    """An error of the engine, which knows only the cached file, with the model called as its user calls it."""
+    if model is None or model.path.name == model.name:
+        return error
+    return error.replace(str(model.path), model.name).replace(model.path.name, model.name)

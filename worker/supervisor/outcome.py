@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shared.errors import JobCancelled
 from shared.measurements import Noise, Summary
+from worker.job_log import HANDED_BACK
 
 Status = Literal["complete", "failed", "cancelled", "handed_back"]
 Why = Literal["cancelled", "handed_back"]
@@ -27,3 +29,11 @@ class Outcome:
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+
+
+class Stopped(JobCancelled):
+    """Raised within an attempt when `Supervisor.stop` names it."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__("cancelled" if why == "cancelled" else HANDED_BACK)
+        self.why = why

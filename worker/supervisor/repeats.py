@@ -1,4 +1,4 @@
-"""How many repeats: exactly so many, or until the interval on the median is narrow enough."""
+"""Repeats: what one says, and how many: exactly so many, or until the interval on the median is narrow enough."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from statistics import median
 
 from shared.measurements import RawRepeat
 from shared.workloads import Workload
+from worker.runner.request import Record
 
 MIN_REPEATS = 3  # an interval over two processes is 6.4 times as wide as their spread: it stops nothing
 
@@ -35,3 +36,20 @@ def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: 
     if len(repeats) >= workload.stop.max_repeats:
         return f"repeats spent: {len(repeats)} of {workload.stop.max_repeats}"
     return None
+
+
+def as_repeat(record: Record, index: int) -> RawRepeat:
+    """What a measured process recorded, as a result says it."""
+    return RawRepeat(
+        index=index,
+        load_ns=record.load_ns,
+        warmup_ns=record.warmup_ns,
+        inference_ns=record.inference_ns,
+        inference_wall_ns=record.inference_wall_ns,
+        load_peak_mb=record.load_peak_mb,
+        inference_peak_mb=record.inference_peak_mb,
+        baseline_mb=record.baseline_mb,
+        memory_method=record.memory_method,
+        cpu_percent=record.cpu_percent,
+        runtime=record.runtime,
+    )
