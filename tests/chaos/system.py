@@ -110,7 +110,11 @@ class Part:
 class System:
     """Everything, in one folder; `close` leaves nothing of it but the folder."""
 
-    def __init__(self, folder: Path, redis_server: RedisServer, postgres: PostgresServer) -> None:
+    def __init__(self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str]) -> None:
+        """
+        Args:
+            settings: of every part, over `BEATS`.
+        """
         self.folder, self.redis_server, self.postgres = folder, redis_server, postgres
         self.outputs = folder / "outputs"
         self.address = f"http://127.0.0.1:{free_port()}"
@@ -122,7 +126,7 @@ class System:
         places = {"REDIS_URL": redis_server.url, "DATABASE_URL": self.database_url, "OUTPUTS_DIR": str(self.outputs)}
         places |= {"MODELS_DIR": str(folder / "models"), "RECIPES_DIR": str(folder / "recipes")}
         self._common = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
-        self._common |= {MARK: self.mark, **{f"FLEETMARK_{name}": value for name, value in (places | BEATS).items()}}
+        self._common |= {MARK: self.mark, **{f"FLEETMARK_{name}": value for name, value in (places | BEATS | dict(settings)).items()}}
         serve = ["orchestrator.cli", "serve", "--only-api", "--port", self.address.rpartition(":")[2]]
         self.api = Part("api", serve, self._common, logs)
         self.consumer = Part("consumer", ["orchestrator.cli", "consumer"], self._common, logs)
@@ -179,14 +183,14 @@ class System:
 
 
 @contextmanager
-def system_in(folder: Path) -> Iterator[System]:
+def system_in(folder: Path, **settings: str) -> Iterator[System]:
     """A system that has not started, on real servers that have."""
     with server_folder() as redis_folder, server_folder() as postgres_folder:
         redis_server, postgres = RedisServer(redis_folder), PostgresServer(postgres_folder)
         redis_server.start()
         try:
             postgres.start()
-            system = System(folder, redis_server, postgres)
+            system = System(folder, redis_server, postgres, settings)
             try:
                 yield system
             finally:
