@@ -62,9 +62,13 @@ class Entry:
         self.retry_s = min(self.retry_s * 2, LATER_S)
 
     def hurry(self) -> None:
-        """Send again at once, and start over with the waiting; what is being sent at this moment need not hurry."""
+        """Send again at once, and start over with the waiting.
+
+        Also what its writer is sending, maybe over a connection that is dead and does not know it: a message may come twice.
+        Files may not: two uploads of one file would be in each other's way.
+        """
         self.wait_s, self.retry_s = FIRST_RESEND_S, SOON_S
-        if self.due != math.inf:
+        if self.due != math.inf or not self.attachments:
             self.due = 0.0
 
 

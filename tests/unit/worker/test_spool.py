@@ -55,9 +55,17 @@ def test_a_new_entry_is_not_due_before_its_writer_has_sent_it(tmp_path: Path) ->
     assert entry.due == 100.0 + FIRST_RESEND_S
 
 
-def test_what_its_writer_is_sending_is_not_sent_by_another_at_the_same_time(tmp_path: Path) -> None:
+def test_a_message_that_its_writer_is_sending_over_a_dead_connection_is_sent_by_another(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     entry = spool.write(result(), {})
+    assert entry.due > 1e12
+    spool.hurry()
+    assert entry.due == 0.0
+
+
+def test_files_that_their_writer_is_sending_are_not_sent_by_another_at_the_same_time(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entry = spool.write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
     spool.hurry()  # the broker is back, in the middle of it
     assert entry.due > 1e12
     entry.failed(now=100.0)
