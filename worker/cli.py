@@ -18,7 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
 from worker.agent import Agent
-from worker.agent.log import masked, set_up
+from worker.agent.log import let_go, masked, set_up
 from worker.agent.serving import SupervisorLife
 from worker.settings import WorkerSettings, load_settings, parse_labels
 
@@ -102,6 +102,7 @@ def start(
         code = Agent(settings, supervisor=_supervisor(settings), clock=SystemClock()).run()
     except FleetmarkError as error:
         _fail(error)
+    let_go()
     raise typer.Exit(code)
 
 

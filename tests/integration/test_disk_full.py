@@ -60,6 +60,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
         fleet = stack.enter_context(fleet_at(server.url, folder))
         worker = fleet.start(
             log=Path("/dev/full"),  # a log that nobody can write ends nothing either
+            PYTHONUNBUFFERED="",  # nor what is left of it in a buffer, which a container image would not have
             FLEETMARK_WORKER_CACHE_DIR=str(cache.path),
             FLEETMARK_WORKER_SPOOL_DIR=str(spool.path),
             FLEETMARK_WORKER_ALLOW_PRIVATE_URLS="true",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from shared.log import Masked
 from shared.masking import masked as masked
@@ -50,3 +52,13 @@ def set_up(level: str) -> None:
     logging.captureWarnings(True)
     # Celery warns of settings whose defaults will change; each of them is set.
     logging.getLogger("py.warnings").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
+
+
+def let_go() -> None:
+    """At the end of a process: what a full disk did not take of the log is given up, or Python would end with 120 for it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
