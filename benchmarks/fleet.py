@@ -91,7 +91,7 @@ def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int, job_
 
 
 class Asking:
-    """Asks the API one thing after the other until told to stop."""
+    """Three who look on: each asks the API one thing after the other until told to stop."""
 
     def __init__(self, api: str, campaign_id: str) -> None:
         self.latency_ms: dict[str, list[float]] = {}
@@ -103,15 +103,17 @@ class Asking:
             "queues": f"{api}/queue/status",
         }
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
+        self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
 
     def __enter__(self) -> Asking:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _ask(self) -> None:
         with httpx.Client(timeout=60) as client:
