@@ -10,14 +10,12 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from shared.errors import BadRequest, FieldError, InvalidInput, nearest
+from shared.errors import BadRequest, FieldError, InvalidInput
 from shared.facts import LARGEST
-from shared.masking import without_logins
+from shared.mistakes import not_valid, path_of, unknown_key, with_value
 
 M = TypeVar("M", bound=BaseModel)
 
-MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 100 000 jobs
-MAX_SHOWN = 200  # characters of a key in what is said of it
 SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
 BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -55,13 +53,7 @@ def parse(model: type[M], raw: bytes) -> M:
         items = error.errors(include_url=False)
         if items[0]["type"] == "json_invalid":
             raise BadRequest(_not_json(raw, items[0]["msg"])) from error
-        # A list whose items are all wrong is also called too short; the items say it better.
-        spoken_for = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
-        items = [item for item in items if item["type"] != "too_short" or item["loc"] not in spoken_for]
-        fields = [_field_error(model, item) for item in items[:MAX_FIELDS]]
-        more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-        first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
-        raise InvalidInput(f"the body is not valid: {first}{more}", fields=fields) from error
+        raise not_valid("the body", items, lambda item: _field_error(model, item)) from error
 
 
 def parse_optional(model: type[M], raw: bytes) -> M:
@@ -125,18 +117,17 @@ def _not_json(raw: bytes, why: str) -> str:
 
 def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:
     location, kind = item["loc"], item["type"]
-    path = ".".join(f"{part!s:.{MAX_SHOWN}}" for part in location)
     message = item["msg"].removeprefix("Value error, ")
     context = item.get("ctx", {})
     if kind == "missing":
         message = "is required"
     elif kind == "extra_forbidden":
-        message = f"unknown key {str(location[-1])[:MAX_SHOWN]!r}: {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
+        message = unknown_key(location[-1], _known_keys(model, location[:-1]))
     elif kind == "too_short":
         message = f"needs at least {context.get('min_length')}, has {context.get('actual_length')}"
     elif kind != "value_error":
-        message = f"{message}, not {without_logins(repr(item['input'])):.80}"  # before the cut: what is left may end in a password
-    return FieldError(path, message)
+        message = with_value(message, item["input"])
+    return FieldError(path_of(location), message)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

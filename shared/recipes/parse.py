@@ -12,16 +12,14 @@ from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.addresses import shown_address
-from shared.errors import FieldError, InvalidInput, nearest
-from shared.masking import without_logins
+from shared.errors import FieldError, InvalidInput
+from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
 from shared.recipes.schema import ModelEntry, Recipe
 from shared.recipes.text import Places, read_yaml
 from shared.workloads import StopRule
 
 MAX_RECIPE_BYTES = 16 * 2**20  # of a file on one's own disk
-MAX_FIELDS = 100  # mistakes listed
-MAX_SHOWN = 200  # characters of a key in what is said of it
 
 
 def load_recipe(text: str, source: str = "recipe") -> Recipe:
@@ -58,28 +56,20 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
-        items = error.errors(include_url=False)
-        # A list whose items are wrong is also called too short; the items say it better.
-        spoken_for = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
-        items = [item for item in items if item["type"] != "too_short" or item["loc"] not in spoken_for]
-        fields = [_field_error(item, places) for item in items[:MAX_FIELDS]]
-        first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
-        more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-        raise InvalidInput(f"{source} is not valid: {first}{more}", fields=fields) from error
+        raise not_valid(source, error.errors(include_url=False), lambda item: _field_error(item, places)) from error
 
 
 def _field_error(item: Any, places: Places | None) -> FieldError:
     location = [
         part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal[", "function-"))
     ]
-    path = ".".join(f"{part!s:.{MAX_SHOWN}}" for part in location)
     line = places.line(location) if places is not None else None
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = f"unknown key {str(location[-1])[:MAX_SHOWN]!r}: {nearest(str(location[-1]), _known_keys(location[:-1]))}"
+        message = unknown_key(location[-1], _known_keys(location[:-1]))
     elif item["type"] not in ("missing", "value_error"):
-        message = f"{message}, not {without_logins(repr(item['input'])):.80}"  # before the cut: what is left may end in a password
-    return FieldError(path=path, message=f"line {line}: {message}" if line else message)
+        message = with_value(message, item["input"])
+    return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
 
 
 def _known_keys(location: list[Any]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidInput
+from shared.mistakes import MAX_FIELDS, MAX_SHOWN
 from shared.recipes import load_recipe, parse_recipe
 from shared.recipes.bounds import MAX_ITEMS, MAX_KEY
-from shared.recipes.parse import MAX_FIELDS, MAX_SHOWN
 from shared.recipes.schema import MAX_UNITS
 
 GOOD: dict[str, Any] = {"model": "m.onnx", "on": ["cpu.onnx"]}

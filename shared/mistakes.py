@@ -1,0 +1,41 @@
+"""What pydantic found wrong with something that came in, as its sender is told: each mistake once, not too many, no password in any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from shared.errors import FieldError, InvalidInput, nearest
+from shared.masking import without_logins
+
+MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 100 000 jobs
+MAX_SHOWN = 200  # characters of a key in what is said of it
+
+
+def not_valid(what: str, items: Sequence[ErrorDetails], field_of: Callable[[ErrorDetails], FieldError]) -> InvalidInput:
+    """The error that names every mistake in `fields` and the first in its sentence.
+
+    Args:
+        field_of: how one of them is told.
+    """
+    # A list whose items are all wrong is also called too short; the items say it better.
+    spoken_for = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
+    told = [item for item in items if item["type"] != "too_short" or item["loc"] not in spoken_for]
+    fields = [field_of(item) for item in told[:MAX_FIELDS]]
+    first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
+    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    return InvalidInput(f"{what} is not valid: {first}{more}", fields=fields)
+
+
+def path_of(location: Sequence[Any]) -> str:
+    return ".".join(f"{part!s:.{MAX_SHOWN}}" for part in location)
+
+
+def unknown_key(key: Any, known: list[str]) -> str:
+    return f"unknown key {str(key)[:MAX_SHOWN]!r}: {nearest(str(key), known)}"
+
+
+def with_value(message: str, value: Any) -> str:
+    return f"{message}, not {without_logins(repr(value)):.80}"  # masked before the cut: what is left may end in a password
