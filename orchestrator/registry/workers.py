@@ -118,7 +118,11 @@ class Registry:
 
     def living(self) -> list[WorkerRecord]:
         """Workers that are heard of within the timeout, and neither faulty nor gone."""
-        return [w for w in self.all() if w.silent_s <= self.timeout_s and w.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)]
+        return [worker for worker in self.all() if self.is_heard(worker)]
+
+    def is_heard(self, worker: WorkerRecord) -> bool:
+        """Whether it was living when it was read."""
+        return worker.silent_s <= self.timeout_s and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
 
     def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
         seen = self.get(worker_id).status

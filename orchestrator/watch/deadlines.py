@@ -12,7 +12,7 @@ from orchestrator.operations.recovery import Overdue, end_overdue, note_served, 
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import patience
 from orchestrator.store.tables import Job
-from orchestrator.watch.word import holds, is_heard, named
+from orchestrator.watch.word import holds, named
 from shared.jobs import MAX_TIMEOUT_S, JobStatus
 from shared.workers import WAITING_FOR_HOST, WorkerStatus
 
@@ -25,7 +25,7 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
     """Time that does not count: of jobs whose host is taken by another one, and of those that wait while others are worked on."""
     now = ctx.clock.now()
     grace_s = ctx.settings.deadline_grace_s
-    heard = {worker.id: worker for worker in workers.values() if is_heard(ctx, worker)}
+    heard = {worker.id: worker for worker in workers.values() if ctx.registry.is_heard(worker)}
     busy = {job.worker_id: heard[job.worker_id] for job in running if job.worker_id is not None and job.worker_id in heard}
     taken = {worker.registration.ip_address for worker in busy.values() if worker.stage != WAITING_FOR_HOST}
     until: dict[str, tuple[int, datetime]] = {}
@@ -48,7 +48,7 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
     overdue: dict[str, Overdue] = {}
     for job in running:
         worker = workers.get(str(job.worker_id))
-        if worker is not None and job.deadline_at is not None and is_heard(ctx, worker) and _is_over(worker, job, now):
+        if worker is not None and job.deadline_at is not None and ctx.registry.is_heard(worker) and _is_over(worker, job, now):
             why = _why_overdue(ctx, worker, job)
             overdue[job.id] = Overdue(job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
     with ctx.store.read() as session:

@@ -17,7 +17,7 @@ from orchestrator.store import jobs
 from orchestrator.store.tables import Job
 from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
 from orchestrator.watch.flapping import Fault, quarantine_flapping
-from orchestrator.watch.word import holds, is_heard, named
+from orchestrator.watch.word import holds, named
 from shared.capabilities import worker_queue
 from shared.ids import JOB_ID
 from shared.jobs import TERMINAL
@@ -156,7 +156,7 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
     says = {
         (name, attempt): worker
         for worker in workers.values()
-        if is_heard(ctx, worker) and worker.current_job not in known
+        if ctx.registry.is_heard(worker) and worker.current_job not in known
         for name, attempt in worker.held
         if name == worker.current_job
     }
