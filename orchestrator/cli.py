@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.api import make_api
 from orchestrator.api.access import RequestIds
 from orchestrator.api.connections import server_config
-from orchestrator.api.hosts import is_loopback
+from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.app import ControlPlane
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
@@ -69,7 +69,7 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
     """
     host, token = settings.host, settings.token
     try:
-        if is_loopback(host):
+        if resolves_to_loopback(host):
             return
     except OSError as error:
         raise typer.BadParameter(f"--host {host!r} is no address of this machine: {error}") from error

@@ -26,7 +26,7 @@ from orchestrator.api.credentials import Credentials
 from orchestrator.api.docs import serve_docs
 from orchestrator.api.errors import documented, install_handlers
 from orchestrator.api.headers import SafeHeaders
-from orchestrator.api.hosts import is_loopback
+from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.api.limits import BodyLimits
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.openapi import describe
@@ -59,7 +59,7 @@ def make_api(ctx: Context) -> FastAPI:
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
-    app.state.credentials = Credentials(ctx, always=not is_loopback(ctx.settings.host))
+    app.state.credentials = Credentials(ctx, always=not resolves_to_loopback(ctx.settings.host))
     app.state.recipe_threads = RecipeThreads()
     every_call = [Depends(require_role), Depends(refuse_unknown)]
     for module in ROUTERS:

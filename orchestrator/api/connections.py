@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api.headers import SAFE
-from orchestrator.api.hosts import Network, is_among, is_loopback, network_of, networks_of
+from orchestrator.api.hosts import Network, is_among, network_of, networks_of, resolves_to_loopback
 from orchestrator.settings import Settings
 
 KEEP_ALIVE_S = 5  # between two requests of a connection
@@ -29,7 +29,7 @@ def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Conf
     Raises:
         OSError: the host of the settings is no address.
     """
-    alone = is_loopback(settings.host)  # whoever reaches us is this machine, or a proxy on it
+    alone = resolves_to_loopback(settings.host)  # whoever reaches us is this machine, or a proxy on it
 
     class Connection(BoundedConnection):
         patience_s = settings.request_timeout_s

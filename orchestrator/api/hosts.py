@@ -9,7 +9,7 @@ import socket
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def is_loopback(host: str) -> bool:
+def resolves_to_loopback(host: str) -> bool:
     """Whether everything that `host` resolves to stays on this machine.
 
     Raises:

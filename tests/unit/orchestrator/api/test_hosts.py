@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from orchestrator.api.hosts import is_loopback, network_of
+from orchestrator.api.hosts import network_of, resolves_to_loopback
 
 
 def test_loopback_is_judged_by_what_a_name_resolves_to() -> None:
-    assert is_loopback("localhost")
-    assert is_loopback("::1")
-    assert not is_loopback("0.0.0.0")
-    assert not is_loopback("::")
+    assert resolves_to_loopback("localhost")
+    assert resolves_to_loopback("::1")
+    assert not resolves_to_loopback("0.0.0.0")
+    assert not resolves_to_loopback("::")
 
 
 def test_an_address_of_ipv6_stands_for_its_network() -> None:
