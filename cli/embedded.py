@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from cli.client import Client
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
+from cli.ports import free_port, require_free
 from cli.servers import find_redis_server, has_selectors
 from cli.settings import LOOPBACK, PREFIX, child_environment
 from shared.clock import Clock, SystemClock
@@ -259,23 +260,6 @@ def _only_user_of(folder: Path) -> Iterator[None]:
 
 def _in_url(name: str) -> str:
     return f"[{name}]" if ":" in name else name
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def require_free(bind: str, port: int, option: str = "--port or FLEETMARK_PORT") -> None:
-    """Raises PartFailed when something listens there already."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise PartFailed(f"port {port} on {bind} cannot be used ({error.strerror or error}); name another with {option}") from error
 
 
 def _pings(name: str, port: int, password: str) -> bool:

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.client import stays_here
-from cli.embedded import require_free
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
+from cli.ports import require_free
 from cli.servers import find_redis_server
 from cli.settings import CliSettings, load_settings
 from cli.terminal import out, show_json

@@ -18,9 +18,10 @@ from rich.text import Text
 
 from cli.client import Client, stays_here
 from cli.commands.campaigns import show_results
-from cli.embedded import EVERYWHERE, Plan, Stack, require_free, running_stack
+from cli.embedded import EVERYWHERE, Plan, Stack, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
 from cli.options import Token
+from cli.ports import require_free
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say

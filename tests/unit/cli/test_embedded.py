@@ -10,8 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cli.embedded import Plan, Stack, require_free, running_stack
+from cli.embedded import Plan, Stack, running_stack
 from cli.errors import PartFailed
+from cli.ports import require_free
 from shared.clock import SystemClock
 from tests.servers import free_port
 
