@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from orchestrator.domain.lifecycle import deadline
+from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT, deadline
 from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.operations.cancel import after_cancel
 from orchestrator.operations.context import Context
@@ -29,11 +29,12 @@ class Lost:
     given_up: tuple[str, ...] = ()
 
 
-def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> Lost:
+def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool = True) -> Lost:
     """Put back jobs whose attempt was lost with its worker; one that was lost too often has failed.
 
     Args:
         seen: job id -> (attempt that was lost, how). A job that has moved on since is left alone.
+        may_give_up: False while its result may wait to be recorded; one that would fail is then left as it is.
     """
 
     def write(session: Session) -> Lost:
@@ -42,6 +43,8 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]]) -> Lost:
         for job in lock_jobs(session, seen).values():
             attempt, what = seen[job.id]
             if job.status != JobStatus.RUNNING or job.attempt != attempt:
+                continue
+            if not may_give_up and job.losses + 1 >= WORKERS_LOST_LIMIT:
                 continue
             reason = set_back(session, moves, job, LOST, what, job.worker_id)
             if reason is None:

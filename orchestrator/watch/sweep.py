@@ -48,7 +48,8 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
     Args:
         may_condemn: False in the first timeout after becoming leader, after an error of Redis and after it lost its
             memory: until every living worker has had the time to be heard.
-        may_expire: False for as long, and until what workers reported meanwhile is recorded: no job's time is over before.
+        may_expire: False for as long, and until what workers reported meanwhile is recorded: before, no job's time is over, and
+            none is given up for the workers that were lost to it.
 
     Raises:
         Unavailable: Redis or the database does not answer.
@@ -64,8 +65,8 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
         log.warning("this look at workers and jobs took too long to condemn anyone on it")
         may_condemn = may_expire = False
     if may_condemn:
-        _condemn_silent(ctx, memory, workers, running, found)
-        _requeue_unheld(ctx, memory, workers, running, found)
+        _condemn_silent(ctx, memory, workers, running, found, may_expire)
+        _requeue_unheld(ctx, memory, workers, running, found, may_expire)
     keep_clocks(ctx, workers, running, found)
     if may_expire:
         end_overdue_jobs(ctx, workers, running, found)
@@ -77,7 +78,9 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
     return found
 
 
-def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def _condemn_silent(
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+) -> None:
     """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
     silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
@@ -107,14 +110,16 @@ def _condemn_silent(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{named(record)} is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
-    lost = _lose(ctx, seen, found)
+    lost = _lose(ctx, seen, found, may_give_up)
     if not outage:  # that is nobody's fault
         at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
         faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
         found.workers_quarantined += quarantine_flapping(ctx, faults)
 
 
-def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def _requeue_unheld(
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+) -> None:
     """A job that its living worker has not held for two beats is lost: the worker crashed and came back."""
     missed: dict[str, tuple[int, int]] = {}
     lost: dict[str, tuple[int, str]] = {}
@@ -134,13 +139,13 @@ def _requeue_unheld(ctx: Context, memory: Memory, workers: dict[str, WorkerRecor
         else:
             lost[job.id] = (job.attempt, f"{named(worker)} does not hold it any more")
     memory.unheld = missed
-    done = _lose(ctx, lost, found)
+    done = _lose(ctx, lost, found, may_give_up)
     found.attempts_unheld += len(done.back) + len(done.given_up)
     found.workers_quarantined += quarantine_flapping(ctx, [restarted[name] for name in (*done.back, *done.given_up) if name in restarted])
 
 
-def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found) -> Lost:
-    lost = lose(ctx, seen)
+def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found, may_give_up: bool) -> Lost:
+    lost = lose(ctx, seen, may_give_up=may_give_up)
     found.jobs_requeued += len(lost.back)
     found.jobs_given_up += len(lost.given_up)
     return lost

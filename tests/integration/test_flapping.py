@@ -70,6 +70,27 @@ def test_a_job_that_three_workers_were_lost_to_fails_with_its_history_and_harms_
         assert claim(ctx, name, attempt, fourth, "start-3") == "cancelled", "copies of its messages may wait anywhere"
 
 
+def test_the_third_lost_worker_fails_no_job_whose_result_may_still_be_recorded(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    made = submit(jobs=2).campaign
+    first, second = (job_id(made.id, number) for number in (1, 2))
+    for number in range(WORKERS_LOST_LIMIT - 1):
+        for name in (first, second):
+            _lose(ctx, clock, register(f"pi-{name}-{number}", incarnation="start"), "start", name)
+    for name in (first, second):
+        worker = register(f"pi-{name}", incarnation="start")
+        beat(ctx, worker, "start")
+        assert claim(ctx, name, WORKERS_LOST_LIMIT, worker, "start") == "claimed"
+        record(ctx, [started(name, WORKERS_LOST_LIMIT, worker, "start")])
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
+    for _ in range(3):
+        assert sweep(ctx, Memory(), may_condemn=True, may_expire=False).jobs_given_up == 0
+    record(ctx, [result(first, WORKERS_LOST_LIMIT, worker_id=worker)])
+    assert sweep(ctx, Memory(), may_condemn=True, may_expire=True).jobs_given_up == 1
+    assert counters(ctx, made) == {"complete": 1, "failed": 1}
+
+
 @pytest.mark.parametrize("max_attempts", [1, 5])
 def test_lost_workers_do_not_count_to_the_attempts_that_a_job_allows(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register, max_attempts: int
