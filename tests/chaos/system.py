@@ -49,6 +49,7 @@ class Part:
         self.name, self.command = name, command
         self._environment, self._logs = environment, logs
         self._starts = 0
+        self.launcher: tuple[str, ...] = ()  # what the last start was given
         self._process: subprocess.Popen[bytes] | None = None
         self.log = logs / f"{name}.log"
         self.by_itself: list[str] = []  # every end that nobody asked for
@@ -64,7 +65,7 @@ class Part:
 
     def start(self, *launcher: str) -> None:
         """Start it, by `launcher` where one is given (see `dying.py`)."""
-        self._starts += 1
+        self._starts, self.launcher = self._starts + 1, launcher
         self.log = self._logs / f"{self.name}-{self._starts}.log"
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", *launcher, *self.command]
