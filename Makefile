@@ -12,8 +12,8 @@ PYTEST_ARGS ?=
 PROCESSES ?= 2
 SEEDS ?= 20
 FIRST ?= 1
-FAULTS ?= 25
-LENGTH ?= 25
+FAULTS ?= 35
+LENGTH ?= 30
 EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
@@ -44,7 +44,7 @@ test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part o
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test
 
-chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=25 LENGTH=25, or PLAN=file
+chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH))
 
 fuzz: setup ## tests/fuzz at length, on SQLite and PostgreSQL: EXAMPLES=200 of each call, from a new seed, or SEED=…

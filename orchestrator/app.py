@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from orchestrator.consumer import ResultsConsumer
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish_ended
+from orchestrator.operations.leftovers import sweep_leftovers
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -21,6 +23,7 @@ from shared.errors import Unavailable
 log = logging.getLogger(__name__)
 
 REPORTER_IDLE_S = 30.0  # a campaign that ended in another process is found this late at most
+SWEEP_FILES_S = 3_600.0
 STOP_WAIT_S = 20.0
 
 
@@ -74,7 +77,11 @@ class ControlPlane:
         self._start("watch", lambda: Watch(self.context).run(self._stop))
 
     def _write_reports(self) -> None:
+        clock, swept = self.context.clock, -math.inf
         while not self._stop.is_set():
+            if clock.monotonic() - swept >= SWEEP_FILES_S:
+                swept = clock.monotonic()
+                sweep_leftovers(self.context)
             self._report.clear()
             try:
                 finish_ended(self.context)

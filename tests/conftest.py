@@ -68,6 +68,16 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server that a test may stop."""
+    with server_folder() as folder:
+        server = PostgresServer(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a new, empty database: the whole integration suite runs on both."""

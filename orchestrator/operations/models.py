@@ -26,6 +26,7 @@ from shared.workloads import Companion, ModelRef
 SCHEMES = ("http", "https", "file", "hf")
 SUFFIXES = ("", ".onnx")
 CHUNK = 2**20
+UNFINISHED = ".part-"
 
 
 def resolve_model(ctx: Context, entry: ModelEntry) -> ModelRef:
@@ -102,13 +103,18 @@ def path_of(ctx: Context, sha256: str) -> Path:
     return ctx.settings.models_dir / sha256[:2] / sha256
 
 
+def unfinished_models(ctx: Context) -> list[Path]:
+    """Where models are coming in, or did until a process was killed."""
+    return list(ctx.settings.models_dir.glob(f"{UNFINISHED}*"))
+
+
 class Incoming:
     """A model on its way in, by content: the same bytes twice are one file, and it is there whole or not at all. A context manager."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         ctx.settings.models_dir.mkdir(parents=True, exist_ok=True)
-        self._part = ctx.settings.models_dir / f".part-{secrets.token_hex(8)}"
+        self._part = ctx.settings.models_dir / f"{UNFINISHED}{secrets.token_hex(8)}"
         self._file = self._part.open("wb")
         self._digest, self._size = hashlib.sha256(), 0
 

@@ -16,12 +16,14 @@ from orchestrator.operations.context import Context
 from shared.errors import Conflict, InvalidInput
 from shared.ids import campaign_of
 
+FOLDER = ".uploads"
+
 
 class Upload:
     """One file of one attempt."""
 
     def __init__(self, ctx: Context, job_id: str, attempt: int, name: str) -> None:
-        self.whole = ctx.settings.outputs_dir / campaign_of(job_id) / ".uploads" / f"{job_id}.{attempt}.{name}"
+        self.whole = ctx.settings.outputs_dir / campaign_of(job_id) / FOLDER / f"{job_id}.{attempt}.{name}"
         self.part = self.whole.with_name(self.whole.name + ".part")
 
     def received(self) -> int:
@@ -70,6 +72,11 @@ class Upload:
     def drop(self) -> None:
         self.whole.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
+
+
+def all_uploads(ctx: Context) -> list[Path]:
+    """Every file that waits for its result, of all campaigns."""
+    return list(ctx.settings.outputs_dir.glob(f"*/{FOLDER}/*"))
 
 
 def hash_of(path: Path) -> str:

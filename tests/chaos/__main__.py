@@ -1,6 +1,6 @@
 """`make chaos`: many seeds, a line each; or one plan from a file.
 
-    python -m tests.chaos --seeds 20 --first 1 --faults 25 --length 25
+    python -m tests.chaos --seeds 20 --first 1 --faults 35 --length 30
     python -m tests.chaos --plan plan.txt
 
 The folder of a plan that failed is kept, with every log, and named.
@@ -24,8 +24,8 @@ FOLDER = Path("build/chaos")
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 20,
     first: Annotated[int, typer.Option(help="The first of them.")] = 1,
-    faults: Annotated[int, typer.Option(min=1, help="Faults in each plan.")] = 25,
-    length: Annotated[float, typer.Option(min=1, help="Seconds over which a plan's faults are spread.")] = 25.0,
+    faults: Annotated[int, typer.Option(min=1, help="Faults in each plan.")] = 35,
+    length: Annotated[float, typer.Option(min=1, help="Seconds over which a plan's faults are spread.")] = 30.0,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folders of plans that left everything as it must be, too.")] = False,
     plan: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A plan to carry out instead, as it is printed.")] = None,
 ) -> None:

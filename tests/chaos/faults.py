@@ -16,6 +16,8 @@ import redis
 
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.system import Part, System
+from tests.chaos.user import User
+from tests.servers import RedisServer
 
 RUNNER_WITHIN_S = 5.0  # a worker between two jobs has none
 SERVER_TRIES = 5  # PostgreSQL refuses while a process of the one before it is not quite gone
@@ -30,6 +32,7 @@ class Chaos:
         self._errors: list[Exception] = []
         self.done: Counter[str] = Counter()  # faults by kind
         self.missed: list[Fault] = []  # nobody was there to do it to
+        self.user = User(system, self._called_off)
         self._threads = [threading.Thread(target=self._go_through, args=(target,), name=target) for target in {f.target for f in plan}]
         self._begin = 0.0
 
@@ -68,6 +71,8 @@ class Chaos:
             return _to_redis(self._system, fault)
         if part == "postgres":
             return _to_postgres(self._system, fault)
+        if part == "job":
+            return self.user.act(fault)
         if part in ("runner", "guard"):
             return _to_measuring(self._system.workers[int(number) - 1], part, fault)
         return _to_part(self._system.parts[fault.target], fault)
@@ -125,6 +130,16 @@ def _to_redis(system: System, fault: Fault) -> bool:
             time.sleep(pause_s)
     elif fault.kind == "stop":
         _stop([psutil.Process(server.process.pid)], fault.lasts_s)
+    elif fault.kind == "flush":
+        for pause_s in (fault.lasts_s, 0):
+            system.redis.flushall()
+            time.sleep(pause_s)
+    elif fault.kind == "full":
+        for limit, pause_s in ((1, fault.lasts_s), (0, 0)):
+            system.redis.config_set("maxmemory", limit)
+            time.sleep(pause_s)
+    elif fault.kind == "restore":
+        _restore(server, fault.lasts_s)
     else:
         server.stop(signal.SIGKILL)
         if fault.kind == "wipe":
@@ -134,17 +149,35 @@ def _to_redis(system: System, fault: Fault) -> bool:
     return True
 
 
+def _restore(server: RedisServer, age_s: float) -> None:
+    file, kept = server.folder / "appendonlydir", server.folder / "kept"
+    shutil.copytree(file, kept)
+    time.sleep(age_s)
+    server.stop(signal.SIGKILL)
+    shutil.rmtree(file)
+    kept.rename(file)
+    _until_it_starts(server.start)
+
+
 def _to_postgres(system: System, fault: Fault) -> bool:
     server = system.postgres
     assert server.process is not None
+    url = system.database_url.replace("+psycopg", "")
     main = psutil.Process(server.process.pid)
     family = [main, *main.children(recursive=True)]
     if fault.kind == "cut":
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         for pause_s in (fault.lasts_s, 0):
-            with psycopg.connect(system.database_url.replace("+psycopg", ""), autocommit=True) as connection:
-                connection.execute(others)
+            _cut_off(url)
             time.sleep(pause_s)
+    elif fault.kind == "readonly":
+        for value, pause_s in (("on", fault.lasts_s), ("off", 0)):
+            with psycopg.connect(url, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+                connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+                connection.execute("SELECT pg_reload_conf()")
+            _cut_off(url)
+            time.sleep(pause_s)
+    elif fault.kind == "lock":
+        _lock(url, fault.lasts_s)
     elif fault.kind == "stop":
         _stop(family, fault.lasts_s)
     else:
@@ -157,6 +190,20 @@ def _to_postgres(system: System, fault: Fault) -> bool:
         time.sleep(fault.lasts_s)
         _until_it_starts(server.start)
     return True
+
+
+def _cut_off(url: str) -> None:
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(others)
+
+
+def _lock(url: str, lasts_s: float) -> None:
+    while True:
+        with suppress(psycopg.errors.DeadlockDetected), psycopg.connect(url) as connection:  # with one who had a row: once more, then
+            connection.execute("LOCK TABLE campaigns, jobs, results, events IN ACCESS EXCLUSIVE MODE")
+            time.sleep(lasts_s)
+            return
 
 
 def _stop(processes: Iterable[psutil.Process], lasts_s: float) -> None:

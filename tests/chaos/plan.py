@@ -12,6 +12,13 @@ What each kind of fault does:
     wipe       SIGKILL, its file deleted; started empty after that time.
     quit       PostgreSQL's immediate shutdown; started again after that time.
     cut        every connection closed by the server, at once, and again at the end of that time.
+    flush      everything in Redis is deleted while it runs, at once, and again at the end of that time.
+    full       Redis has no memory left for that time: it answers, and refuses to take anything in.
+    restore    SIGKILL; started again with its file as it was that time ago.
+    readonly   PostgreSQL closes every connection and takes no writes for that time, as in a failover.
+    lock       somebody holds every table of PostgreSQL for that time; readers wait, too.
+    cancel     a job that has not ended is cancelled over HTTP, and again after that time.
+    retry      a job that has not ended is cancelled over HTTP, and asked for anew after that time.
 """
 
 from __future__ import annotations
@@ -29,8 +36,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "api": PROCESS,
     "consumer": PROCESS,
     "watch": PROCESS,
-    "redis": ("kill", "stop", "wipe", "cut"),
-    "postgres": ("kill", "stop", "quit", "cut"),
+    "redis": ("kill", "stop", "wipe", "cut", "flush", "full", "restore"),
+    "postgres": ("kill", "stop", "quit", "cut", "readonly", "lock"),
+    "job": ("cancel", "retry"),
 }
 EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds)
 NUMBERED = ("worker", "runner", "guard")  # there is one of each on every device
@@ -46,6 +54,13 @@ LASTS: Mapping[str, tuple[float, float]] = {
     "wipe": (0.1, 2.0),
     "quit": (0.1, 2.0),
     "cut": (0.1, 1.0),
+    "flush": (0.1, 1.0),
+    "full": (0.3, 5.0),
+    "restore": (0.1, 5.0),
+    "readonly": (0.3, 5.0),
+    "lock": (0.3, 5.0),
+    "cancel": (0.1, 5.0),
+    "retry": (0.1, 5.0),
 }
 
 
@@ -65,7 +80,7 @@ class Fault:
 Plan = tuple[Fault, ...]
 
 
-def draw(seed: int, faults: int = 25, length_s: float = 25.0) -> Plan:
+def draw(seed: int, faults: int = 35, length_s: float = 30.0) -> Plan:
     """The plan of a seed: the same for ever. None of `EACH` comes twice before all have come once."""
     chance = random.Random(seed)
     drawn: list[tuple[str, str]] = []

@@ -73,7 +73,7 @@ def run(plan: Plan, folder: Path) -> Verdict:
         books = read_books(system, campaign_id)
         _count(verdict, books)
         verdict.done, verdict.missed, verdict.answers = chaos.done, chaos.missed, client.answers
-        verdict.problems += client.problems
+        verdict.problems += [*client.problems, *chaos.user.problems]
         system.stop()
         verdict.problems += [end for part in system.parts.values() for end in part.by_itself]
         verdict.problems += processes_left(system)

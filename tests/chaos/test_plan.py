@@ -7,7 +7,7 @@ from tests.chaos.plan import EACH, draw, read, written
 
 def test_a_seed_is_the_same_plan_for_ever() -> None:
     assert draw(1) == draw(1) != draw(2)
-    assert str(draw(1)[0]) == "0.86       stop      runner-3    4.4"
+    assert str(draw(1)[0]) == "0.37       stop      runner-3    1.4"
 
 
 def test_a_plan_that_was_printed_can_be_replayed() -> None:

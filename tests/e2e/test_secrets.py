@@ -116,15 +116,6 @@ def password_redis() -> Iterator[tuple[RedisServer, str]]:
         server.stop()
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
-    with server_folder() as folder:
-        server = PostgresServer(folder)
-        server.start()
-        yield server
-        server.stop()
-
-
 def test_no_secret_is_in_logs_errors_files_or_process_lists(
     password_redis: tuple[RedisServer, str], own_postgres: PostgresServer, tmp_path: Path
 ) -> None:

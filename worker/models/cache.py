@@ -26,6 +26,8 @@ from shared.clock import Clock
 
 BLOCK = 1 << 20
 EVICTED = ("blobs", "sets")
+PARTIAL = "partial"
+ABANDONED_S = 7 * 86_400.0  # an interrupted download that nobody has gone on with for so long is nobody's
 LOCK_LOOK_S = 0.1  # how often one waits for another's download to end: a lock that cannot be called off would not hear a cancel
 KEEP_S = 3_600.0  # what was fetched within an hour may be about to be used by another worker, and is not evicted
 
@@ -70,7 +72,7 @@ class Cache:
         return target
 
     def partial(self, key: str) -> Path:
-        return self._folder("partial") / key
+        return self._folder(PARTIAL) / key
 
     def remembered(self, key: str) -> dict[str, Any]:
         """What is known of a URL; empty when nothing is, or when its file was evicted."""
@@ -86,7 +88,7 @@ class Cache:
     @contextlib.contextmanager
     def locked(self, key: str, look: Callable[[], None]) -> Iterator[None]:
         """One process and thread at a time for a key. `look` is called while waiting and may raise to give up."""
-        descriptor = os.open(self._folder("locks") / key, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = self._lock_file(key)
         try:
             while not _try_lock(descriptor):
                 look()
@@ -94,6 +96,9 @@ class Cache:
             yield
         finally:
             os.close(descriptor)
+
+    def _lock_file(self, key: str) -> int:
+        return os.open(self._folder("locks") / key, os.O_RDWR | os.O_CREAT, 0o644)
 
     def assemble(self, name: str, files: Mapping[str, str]) -> Path:
         """A folder that holds blobs under their relative names; `name` is the file in it whose path is returned.
@@ -140,14 +145,14 @@ class Cache:
             os.close(descriptor)
 
     def trim(self, limit_bytes: int, keep: Collection[Path] = ()) -> None:
-        """Remove what was used longest ago until the blobs fit the limit. Never what is in use, or was fetched within the hour.
+        """Remove what was used longest ago until the rest fits the limit. Never what is in use, or was fetched within the hour.
 
         Args:
             keep: what the caller is about to use.
         """
         now = self._clock.now().timestamp()
         used: list[tuple[float, Path, int]] = []
-        for name in EVICTED:
+        for name in (*EVICTED, PARTIAL):
             for path in self._folder(name).iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     stat = path.stat()
@@ -156,8 +161,29 @@ class Cache:
         for at, path, size in sorted(used):
             if total <= limit_bytes or now - at < KEEP_S:
                 return
-            if path not in keep and _evict(path, at):
+            if path not in keep and (self._abandon(path, at) if path.parent.name == PARTIAL else _evict(path, at)):
                 total -= size
+
+    def sweep(self) -> None:
+        """Remove what is left of downloads that were interrupted, by a `kill -9` say, and that nobody went on with for a week."""
+        for path in self._folder(PARTIAL).iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                at = path.stat().st_mtime
+                if self._clock.now().timestamp() - at >= ABANDONED_S:
+                    self._abandon(path, at)
+
+    def _abandon(self, path: Path, at: float) -> bool:
+        """Remove a partial download, or its notes; false when somebody goes on with it."""
+        descriptor = self._lock_file(path.stem)
+        try:
+            if not _try_lock(descriptor) or path.stat().st_mtime != at:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return True
+        finally:
+            os.close(descriptor)
+        return True
 
 
 def _evict(path: Path, at: float) -> bool:

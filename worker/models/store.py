@@ -244,6 +244,7 @@ class ModelStore:
             raise ModelUnavailable(f"{url} gave a file with the SHA-256 {sha256}, but {promised} was promised: the file has changed")
         download.finished()
         path = self._cache.adopt(partial, sha256)
+        self._cache.sweep()
         if self._cache_bytes is not None:
             self._cache.trim(self._cache_bytes, [path, *so_far])
         return path

@@ -21,7 +21,6 @@ from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from shared.clock import FakeClock
-from tests.servers import PostgresServer, server_folder
 
 Serve = Callable[[Context], contextlib.AbstractContextManager[httpx.Client]]
 START_S = 10.0
@@ -53,15 +52,6 @@ def serving(ctx: Context) -> Iterator[httpx.Client]:
 def api(ctx: Context) -> Iterator[httpx.Client]:
     with serving(ctx) as client:
         yield client
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
-    with server_folder() as folder:
-        server = PostgresServer(folder)
-        server.start()
-        yield server
-        server.stop()
 
 
 @pytest.fixture

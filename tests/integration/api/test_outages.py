@@ -159,15 +159,6 @@ def test_without_redis_what_needs_it_is_503_and_campaigns_are_still_accepted(
         assert eventually(api, "/api/workers").json()["count"] == 1
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
-    with server_folder() as folder:
-        server = PostgresServer(folder)
-        server.start()
-        yield server
-        server.stop()
-
-
 def test_without_the_database_what_needs_it_is_503_and_nothing_is_half_written(
     redis_url: str, own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
