@@ -45,22 +45,28 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless.
 
     The row remembers when, so that the copy has its time too. A job that has moved on since is left alone. A tombstone of one
-    that has not ended would keep it from being claimed for hours; should it end in between, the watch writes it anew.
+    that has not ended would keep it from being claimed for hours: it goes, and the job waits to be sent as its next attempt,
+    as workers may have done with this one. Should the job end in between, the watch writes the tombstone anew.
     """
+    revived = ctx.registry.marks.revive(job.id for job in found)
 
     def write(session: Session) -> list[Job]:
         moves = Moves(session, ctx.clock.now())
         locked = lock_jobs(session, [job.id for job in found])
         still = [job for job in found if job.id in locked and _is_sent(locked[job.id], job.attempt)]
         for job in still:
-            moves.set(locked[job.id], dispatched_at=ctx.clock.now())
+            if job.id in revived:
+                moves.note(locked[job.id], "undispatched", "it had ended by what Redis knows: this database is of a backup or a standby")
+                moves.again(locked[job.id])
+            else:
+                moves.set(locked[job.id], dispatched_at=ctx.clock.now())
         moves.flush()
         return still
 
     still = ctx.store.transact(write) if found else []
-    ctx.registry.marks.revive(job.id for job in still)
-    ctx.registry.marks.doubt_claims({job.id: job.attempt for job in still})
-    ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in still])
+    again = [job for job in still if job.id not in revived]
+    ctx.registry.marks.doubt_claims({job.id: job.attempt for job in again})
+    ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in again])
     return len(still)
 
 

@@ -182,18 +182,22 @@ def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Record
     # Pending is fine: the start may not have been heard. Running under another's name is not: it took the claim over.
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
-        moves.note(job, "handed_back", report.reason, worker_id=report.worker_id)
-        times = job.attempt - job.losses - job.deaths
-        not_before = next_try_of_handed_back(times, moves.now)
-        if not_before is not None:
-            moves.again(job, not_before=not_before)
-        else:
-            why = f"no worker keeps it: it was handed back {times} times, the last time by {report.worker_id}: {report.reason}"
-            moves.step(job, JobStatus.FAILED, error=why, error_kind="handed_back")
-            moves.note(job, "failed", why, worker_id=report.worker_id)
-            outcome.ended_jobs.append(job.id)
+        _goes_back(moves, job, report, report.reason, outcome)
     else:
         moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+
+
+def _goes_back(moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
+    moves.note(job, "handed_back", reason, worker_id=report.worker_id)
+    times = job.attempt - job.losses - job.deaths
+    not_before = next_try_of_handed_back(times, moves.now)
+    if not_before is not None:
+        moves.again(job, not_before=not_before)
+        return
+    why = f"no worker keeps it: it was handed back {times} times, the last time by {report.worker_id}: {reason}"
+    moves.step(job, JobStatus.FAILED, error=why, error_kind="handed_back")
+    moves.note(job, "failed", why, worker_id=report.worker_id)
+    outcome.ended_jobs.append(job.id)
 
 
 def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> str:
@@ -214,6 +218,9 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         # Somebody took the claim over and runs it: what became of the one before says nothing of that.
         moves.note(job, "unwanted", f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id)
         return UNWANTED
+    if report.status == "cancelled":  # the table would know: it is of a backup or a standby, and Redis remembers more
+        _goes_back(moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
+        return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
         reason = set_back(session, moves, job, DIED, report.error, report.worker_id)
         if reason is None:
@@ -230,7 +237,7 @@ def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
 
 
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:
-    status = {"complete": JobStatus.COMPLETE, "failed": JobStatus.FAILED, "cancelled": JobStatus.CANCELLED}[report.status]
+    status = JobStatus.COMPLETE if report.status == "complete" else JobStatus.FAILED
     now = ctx.clock.now()
     moves.step(
         job,

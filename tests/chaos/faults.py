@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ import redis
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.system import Part, System
 from tests.chaos.user import User
-from tests.servers import RedisServer
+from tests.servers import PostgresServer, RedisServer
 
 RUNNER_WITHIN_S = 5.0  # a worker between two jobs has none
 SERVER_TRIES = 5  # PostgreSQL refuses while a process of the one before it is not quite gone
@@ -161,10 +162,7 @@ def _restore(server: RedisServer, age_s: float) -> None:
 
 def _to_postgres(system: System, fault: Fault) -> bool:
     server = system.postgres
-    assert server.process is not None
-    url = system.database_url.replace("+psycopg", "")
-    main = psutil.Process(server.process.pid)
-    family = [main, *main.children(recursive=True)]
+    url, family = system.database_url.replace("+psycopg", ""), _family(server)
     if fault.kind == "cut":
         for pause_s in (fault.lasts_s, 0):
             _cut_off(url)
@@ -180,16 +178,36 @@ def _to_postgres(system: System, fault: Fault) -> bool:
         _lock(url, fault.lasts_s)
     elif fault.kind == "stop":
         _stop(family, fault.lasts_s)
+    elif fault.kind == "restore":
+        kept = server.folder / "kept"
+        _bring_down(server, family)
+        subprocess.run(["cp", "-a", server.data, kept], check=True)
+        _until_it_starts(server.start)
+        time.sleep(fault.lasts_s)
+        _bring_down(server, _family(server))
+        shutil.rmtree(server.data)
+        kept.rename(server.data)
+        _until_it_starts(server.start)
     else:
         if fault.kind == "kill":  # all of it, as when the machine's power goes
             for process in family:
                 with suppress(psutil.Error):
                     process.kill()
-        server.stop(signal.SIGQUIT)
-        psutil.wait_procs(family, timeout=10)
+        _bring_down(server, family)
         time.sleep(fault.lasts_s)
         _until_it_starts(server.start)
     return True
+
+
+def _family(server: PostgresServer) -> list[psutil.Process]:
+    assert server.process is not None
+    main = psutil.Process(server.process.pid)
+    return [main, *main.children(recursive=True)]
+
+
+def _bring_down(server: PostgresServer, family: list[psutil.Process]) -> None:
+    server.stop(signal.SIGQUIT)
+    psutil.wait_procs(family, timeout=10)
 
 
 def _cut_off(url: str) -> None:

@@ -14,7 +14,8 @@ What each kind of fault does:
     cut        every connection closed by the server, at once, and again at the end of that time.
     flush      everything in Redis is deleted while it runs, at once, and again at the end of that time.
     full       Redis has no memory left for that time: it answers, and refuses to take anything in.
-    restore    SIGKILL; started again with its file as it was that time ago.
+    restore    SIGKILL; started again with its file as it was that time ago. Of PostgreSQL it is not drawn: what was recorded
+               meanwhile is gone, so the jobs run again and the counters go back.
     readonly   PostgreSQL closes every connection and takes no writes for that time, as in a failover.
     lock       somebody holds every table of PostgreSQL for that time; readers wait, too.
     cancel     a job that has not ended is cancelled over HTTP, and again after that time.
@@ -37,10 +38,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "consumer": PROCESS,
     "watch": PROCESS,
     "redis": ("kill", "stop", "wipe", "cut", "flush", "full", "restore"),
-    "postgres": ("kill", "stop", "quit", "cut", "readonly", "lock"),
+    "postgres": ("kill", "stop", "quit", "cut", "readonly", "lock", "restore"),
     "job": ("cancel", "retry"),
 }
-EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds)
+GOES_BACK = ("restore", "postgres")
+EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds if (kind, part) != GOES_BACK)
 NUMBERED = ("worker", "runner", "guard")  # there is one of each on every device
 TARGETS = tuple(f"{part}-{number}" for part in NUMBERED for number in range(1, WORKERS + 1)) + tuple(
     part for part in KINDS if part not in NUMBERED

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.chaos.audit import Books, audit, processes_left, read_books
 from tests.chaos.client import Client, short_jobs
 from tests.chaos.faults import Chaos
-from tests.chaos.plan import Fault, Plan, written
+from tests.chaos.plan import GOES_BACK, Fault, Plan, written
 from tests.chaos.system import System, system_in
 
 SETTLE_S = 90.0  # answers, acknowledgements and files follow the last result
@@ -61,7 +61,7 @@ def run(plan: Plan, folder: Path) -> Verdict:
         chaos.start()
         try:
             campaign_id = client.submit(short_jobs(folder), key=f"chaos-{folder.name}")
-            client.look_at(campaign_id)
+            client.look_at(campaign_id, may_go_back=any((fault.kind, fault.target) == GOES_BACK for fault in plan))
             chaos.wait()
             calm = time.monotonic()
             verdict.problems += _not_ended(client, campaign_id)

@@ -1,4 +1,4 @@
-"""Three seeds of `make chaos`: whatever is killed, stopped or wiped, every job ends once, and nothing is left over."""
+"""Three seeds of `make chaos`, and a plan by hand: whatever is killed, stopped or wiped, every job ends once, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plan import draw
+from tests.chaos.plan import draw, read
 from tests.chaos.seed import run
 
 
@@ -17,3 +17,12 @@ def test_a_campaign_survives_chaos(seed: int, tmp_path: Path) -> None:
     verdict = run(draw(seed), tmp_path / f"seed-{seed}")
     assert not verdict.problems, verdict.report()
     assert sum(verdict.done.values()) + len(verdict.missed) == len(verdict.plan)
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(900)
+def test_a_database_from_a_backup_runs_again_what_it_does_not_know_to_have_ended(tmp_path: Path) -> None:
+    verdict = run(read("2.0 restore postgres 6.0"), tmp_path / "backup")
+    assert not verdict.problems, verdict.report()
+    assert (verdict.done["restore"], verdict.jobs["complete"]) == (1, 200)
+    assert verdict.attempts > 210, "some had ended and did it again"

@@ -191,16 +191,32 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
 def test_a_tombstone_of_a_job_that_has_not_ended_holds_it_up_for_one_round(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """The table is of a backup, or of a standby that lacked the last commits."""
+    """The table is of a backup, or of a standby that lacked the last commits. Its worker has done this attempt, and drops it."""
     register()
-    name = job_id(submit(jobs=1).campaign.id, 1)
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
     ctx.registry.marks.tombstone([name])
     assert claim(ctx, name) == "cancelled"
     ctx.queue.purge(["cpu.onnx"])  # and its message is gone
     clock.advance(1)
     memory = Memory()
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 1]
-    assert claim(ctx, name) == "claimed"
+    assert (job(ctx, campaign).status, job(ctx, campaign).attempt) == ("pending", 2)
+    assert claim(ctx, name, attempt=2) == "claimed"
+    assert events(ctx, campaign) == ["undispatched"]
+
+
+def test_who_stops_a_job_that_was_not_cancelled_gives_it_back(ctx: Context, submit: Submit, register: Register) -> None:
+    """It heard a tombstone of a newer table, or one from before the same attempt was sent to it again."""
+    worker = register(incarnation="first-start")
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    stopped = result(name, worker_id=worker, status="cancelled", error="cancelled", error_kind="cancelled")
+    [(*_, verdict)] = record(ctx, [started(name, worker_id=worker), stopped]).answers
+    assert (verdict, job(ctx, campaign).status, job(ctx, campaign).attempt) == ("unwanted", "pending", 2)
+    assert events(ctx, campaign) == ["started", "handed_back"]
+    record(ctx, [result(name, worker_id=worker, attempt=2)])
+    assert counters(ctx, campaign) == {"complete": 1}
 
 
 def test_a_job_whose_start_was_not_heard_of_runs_all_the_same_and_nobody_else_hands_it_back(

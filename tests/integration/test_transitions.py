@@ -59,7 +59,11 @@ EVENTS: Mapping[str, tuple[Act, tuple[str, int], tuple[str, int]]] = {
         ("pending", 2),
         ("pending", 2),
     ),
-    "a stop": (lambda ctx, name: record(ctx, [result(name, status="cancelled", error="stopped")]), ("cancelled", 1), ("cancelled", 1)),
+    "a stop that nobody asked for": (
+        lambda ctx, name: record(ctx, [result(name, status="cancelled", error="stopped")]),
+        ("pending", 2),
+        ("pending", 2),
+    ),
     "handed back": (lambda ctx, name: record(ctx, [handed_back(name)]), ("pending", 2), ("pending", 2)),
     "lost": (lambda ctx, name: lose(ctx, {name: (1, "worker-a fell silent")}), ("pending", 1), ("pending", 2)),
     "a user's cancel": (cancel_job, ("cancelled", 1), ("cancelled", 1)),
