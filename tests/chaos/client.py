@@ -43,7 +43,7 @@ class Client:
     """Speaks HTTP and knows nothing else; what it must never see is in `problems`."""
 
     def __init__(self, system: System) -> None:
-        self._address = system.address
+        self._address, self._headers = system.address, system.headers
         self._closed = threading.Event()
         self._seen_over, self._may_go_back = 0, False
         self.problems: list[str] = []
@@ -54,7 +54,8 @@ class Client:
         """POST until it is accepted. One key, so however often it is sent, it is one campaign."""
 
         def post() -> str | None:
-            answer = self._answered(httpx.post(f"{self._address}/api/campaigns", json=recipe, headers={"Idempotency-Key": key}, timeout=20))
+            headers = self._headers | {"Idempotency-Key": key}
+            answer = self._answered(httpx.post(f"{self._address}/api/campaigns", json=recipe, headers=headers, timeout=20))
             return str(answer["campaign_id"]) if answer else None
 
         return eventually(post, "the campaign is accepted")
@@ -80,11 +81,11 @@ class Client:
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """What it answers; nothing while it says that a part is away."""
-        return self._answered(httpx.get(f"{self._address}{path}", params=query, timeout=20))
+        return self._answered(httpx.get(f"{self._address}{path}", params=query, headers=self._headers, timeout=20))
 
     def content(self, path: str) -> bytes:
         """The body as it is."""
-        return httpx.get(f"{self._address}{path}", timeout=60).raise_for_status().content
+        return httpx.get(f"{self._address}{path}", headers=self._headers, timeout=60).raise_for_status().content
 
     def _answered(self, answer: httpx.Response) -> dict[str, Any]:
         self.answers[str(answer.status_code)] += 1

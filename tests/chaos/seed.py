@@ -49,12 +49,16 @@ class Verdict:
         return "\n".join([*self.problems[:50], f"logs and outputs: {self.folder}", "the plan:", written(self.plan)])
 
 
-def run(plan: Plan, folder: Path) -> Verdict:
-    """Carry out a plan in a new folder; what is wrong afterwards is in the verdict, not raised."""
+def run(plan: Plan, folder: Path, *, locked: bool = False) -> Verdict:
+    """Carry out a plan in a new folder; what is wrong afterwards is in the verdict, not raised.
+
+    Args:
+        locked: on a system with tokens, a login for each worker, and signed reports.
+    """
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(written(plan))
     verdict = Verdict(folder, plan)
-    with system_in(folder) as system:
+    with system_in(folder, locked=locked) as system:
         system.start()
         client, chaos = Client(system), Chaos(system, plan)
         begin = time.monotonic()
@@ -76,7 +80,7 @@ def run(plan: Plan, folder: Path) -> Verdict:
         verdict.problems += [*client.problems, *chaos.user.problems]
         system.stop()
         verdict.problems += [end for part in system.parts.values() for end in part.by_itself]
-        verdict.problems += processes_left(system)
+        verdict.problems += [*processes_left(system), *system.leaks()]
     return verdict
 
 

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import redis
 
+from tests.chaos.locks import Locks
 from tests.chaos.plan import WORKERS
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
@@ -111,21 +112,29 @@ class Part:
 class System:
     """Everything, in one folder; `close` leaves nothing of it but the folder."""
 
-    def __init__(self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str], locks: Locks | None
+    ) -> None:
         """
         Args:
             settings: of every part, over `BEATS`.
+            locks: passwords and tokens, where nobody gets in without.
         """
-        self.folder, self.redis_server, self.postgres = folder, redis_server, postgres
+        self.folder, self.redis_server, self.postgres, self.locks = folder, redis_server, postgres, locks
         self.outputs = folder / "outputs"
         self.address = f"http://127.0.0.1:{free_port()}"
         self.database_url = postgres.create_database(f"chaos_{secrets.token_hex(4)}")
-        self.redis: redis.Redis = redis.Redis.from_url(redis_server.url, decode_responses=True)
+        broker = redis_server.url if locks is None else locks.broker(redis_server.place)
+        self.redis: redis.Redis = redis.Redis.from_url(
+            redis_server.url if locks is None else locks.own(redis_server.place), decode_responses=True
+        )
+        self.headers = {} if locks is None else {"Authorization": f"Bearer {locks.token}"}
         self.mark = secrets.token_hex(8)
         logs = folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        places = {"REDIS_URL": redis_server.url, "DATABASE_URL": self.database_url, "OUTPUTS_DIR": str(self.outputs)}
+        places = {"REDIS_URL": broker, "DATABASE_URL": self.database_url, "OUTPUTS_DIR": str(self.outputs)}
         places |= {"MODELS_DIR": str(folder / "models"), "RECIPES_DIR": str(folder / "recipes")}
+        places |= {} if locks is None else {"TOKEN": locks.token, "BROKER_LOGINS": "true"}
         self._common = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
         self._common |= {MARK: self.mark, **{f"FLEETMARK_{name}": value for name, value in (places | BEATS | dict(settings)).items()}}
         serve = ["orchestrator.cli", "serve", "--only-api", "--port", self.address.rpartition(":")[2]]
@@ -142,6 +151,9 @@ class System:
         environment = self._common | {f"FLEETMARK_WORKER_{key}": str(value) for key, value in own.items()}
         environment |= {"FLEETMARK_HOST": self.address, "FLEETMARK_WORKER_NAME": name, "FLEETMARK_WORKER_PORT": "0"}
         del environment["FLEETMARK_REDIS_URL"]  # one address is all a worker needs
+        if self.locks is not None:
+            del environment["FLEETMARK_TOKEN"]
+            environment["FLEETMARK_TOKEN_FILE"] = str(self.folder / name / "token")
         (self.folder / name).mkdir(exist_ok=True)
         return Part(name, ["worker.cli", "start"], environment, self.folder / "logs")
 
@@ -151,13 +163,24 @@ class System:
     def start(self, *names: str) -> None:
         """Bring the database up to date, then start these parts, or all, and wait until each can be used."""
         wanted = [self.parts[name] for name in names] or list(self.parts.values())
-        subprocess.run([sys.executable, "-m", "orchestrator.cli", "migrate"], env=self._common, cwd=ROOT, check=True, capture_output=True)
+        self._orchestrator("migrate")
+        for part in self.workers if self.locks is not None else ():
+            made = self._orchestrator("token", "create", part.name, "--role", "worker")
+            (self.folder / part.name / "token").write_text(made.stdout.split()[-1])
         for part in sorted(wanted, key=lambda part: part is not self.api):
             part.start()
             if part is self.api:
                 eventually(lambda: httpx.get(f"{self.address}/api/health").is_success, f"the API answers: {part.log}")
         devices = sum(part in wanted for part in self.workers)
-        eventually(lambda: httpx.get(f"{self.address}/api/health/workers").json()["healthy"] >= devices, "every worker has registered")
+        eventually(lambda: self.healthy() >= devices, "every worker has registered")
+
+    def healthy(self) -> int:
+        """How many workers the API says are."""
+        return int(httpx.get(f"{self.address}/api/health/workers", headers=self.headers).json()["healthy"])
+
+    def _orchestrator(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+        return subprocess.run(command, env=self._common, cwd=ROOT, check=True, capture_output=True, text=True)
 
     def family(self) -> list[psutil.Process]:
         """Every living process that was started by this system, servers not included."""
@@ -167,6 +190,13 @@ class System:
                 if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+    def leaks(self) -> list[str]:
+        """Every log and every file of results that holds a secret."""
+        if self.locks is None:
+            return []
+        tokens = tuple((self.folder / part.name / "token").read_text() for part in self.workers)
+        return list(self.locks.leaked(self.folder / "logs", self.outputs, more=tokens))
 
     def stop(self) -> None:
         """In order: workers first, so that what they hand back is heard."""
@@ -184,14 +214,20 @@ class System:
 
 
 @contextmanager
-def system_in(folder: Path, **settings: str) -> Iterator[System]:
-    """A system that has not started, on real servers that have."""
+def system_in(folder: Path, *, locked: bool = False, **settings: str) -> Iterator[System]:
+    """A system that has not started, on real servers that have.
+
+    Args:
+        locked: nobody gets in without a token; each worker has one of its own, a login of its own, and signs what it reports.
+    """
     with server_folder() as redis_folder, server_folder() as postgres_folder:
-        redis_server, postgres = RedisServer(redis_folder), PostgresServer(postgres_folder)
+        locks = Locks() if locked else None
+        options = [] if locks is None else ["--aclfile", str(locks.users_in(redis_folder))]
+        redis_server, postgres = RedisServer(redis_folder, options=options), PostgresServer(postgres_folder)
         redis_server.start()
         try:
             postgres.start()
-            system = System(folder, redis_server, postgres, settings)
+            system = System(folder, redis_server, postgres, settings, locks)
             try:
                 yield system
             finally:

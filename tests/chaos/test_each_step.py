@@ -78,7 +78,7 @@ def client(system: System) -> Client:
             part.kill()
         if not part.alive:
             part.start()
-    eventually(lambda: httpx.get(f"{system.address}/api/health/workers").json()["healthy"], "a worker has registered")
+    eventually(system.healthy, "a worker has registered")
     made = Client(system)
     eventually(lambda: made.get("/api/campaigns", status="running").get("campaigns") == [], "whatever an earlier test began has ended")
     return made

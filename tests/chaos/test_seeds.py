@@ -12,9 +12,9 @@ from tests.chaos.seed import run
 
 @pytest.mark.alone
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_campaign_survives_chaos(seed: int, tmp_path: Path) -> None:
-    verdict = run(draw(seed), tmp_path / f"seed-{seed}")
+@pytest.mark.parametrize(("seed", "locked"), [(1, False), (2, False), (3, True)])
+def test_a_campaign_survives_chaos(seed: int, locked: bool, tmp_path: Path) -> None:
+    verdict = run(draw(seed), tmp_path / f"seed-{seed}", locked=locked)
     assert not verdict.problems, verdict.report()
     assert sum(verdict.done.values()) + len(verdict.missed) == len(verdict.plan)
 

@@ -21,7 +21,7 @@ class User:
     """What it is told and must not be is in `problems`."""
 
     def __init__(self, system: System, called_off: threading.Event) -> None:
-        self._address, self._called_off = system.address, called_off
+        self._address, self._headers, self._called_off = system.address, system.headers, called_off
         self.problems: list[str] = []
 
     def act(self, fault: Fault) -> bool:
@@ -58,7 +58,7 @@ class User:
         """What is said once nobody is away any more; nothing when the chaos was called off, or it is said too late."""
         until = time.monotonic() + ANSWERED_WITHIN_S
         while time.monotonic() < until:
-            answer = _or_away(lambda: httpx.request(method, f"{self._address}{path}", timeout=20))
+            answer = _or_away(lambda: httpx.request(method, f"{self._address}{path}", headers=self._headers, timeout=20))
             if answer is not None and answer.status_code in PLAINLY:
                 return answer
             if answer is not None and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:

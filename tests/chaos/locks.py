@@ -1,0 +1,44 @@
+"""Passwords and tokens of a system in which nobody gets in without, and a look whether one of them leaked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OWN = "chaos"  # the login of whoever brings the chaos about
+
+
+class Locks:
+    """Made anew for each system."""
+
+    def __init__(self) -> None:
+        self.token = "fleetmark_" + secrets.token_urlsafe(32)  # of an administrator
+        self._orchestrator, self._flower, self._own = (secrets.token_hex(16) for _ in range(3))
+
+    def users_in(self, folder: Path) -> Path:
+        """The ACL file that `fleetmark redis-acl` makes, and a login for us. What is entered later is not in it: a restart forgets it."""
+        passwords = {"FLEETMARK_ORCHESTRATOR_REDIS_PASSWORD": self._orchestrator, "FLEETMARK_FLOWER_REDIS_PASSWORD": self._flower}
+        command = [sys.executable, "-m", "cli.main", "redis-acl"]
+        made = subprocess.run(command, env={**os.environ, **passwords}, cwd=ROOT, capture_output=True, check=True, text=True)
+        file = folder / "users.acl"
+        file.write_text(f"{made.stdout}user {OWN} on >{self._own} ~* &* +@all\n")
+        return file
+
+    def broker(self, place: str) -> str:
+        return f"redis://fleetmark-orchestrator:{self._orchestrator}@{place}/0"
+
+    def own(self, place: str) -> str:
+        return f"redis://{OWN}:{self._own}@{place}/0"
+
+    def leaked(self, *folders: Path, more: tuple[str, ...]) -> Iterator[str]:
+        """Every file under these folders that holds a secret, one of `more` too."""
+        known = [secret.encode() for secret in (self.token, self._orchestrator, self._flower, *more)]
+        for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            if any(secret in content for secret in known):
+                yield f"{path} holds a secret"
