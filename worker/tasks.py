@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages, not files
 CLAIM_RETRY_S = 1.0
 LEAVING = "the worker is stopping"
+DONE = "this worker has run the attempt, and its result was answered"
 QUARANTINED = "the device is in quarantine"
 UNCLAIMED = "Redis took no claim of this device"
 RESTING = "the device rests after a failure of its own"
@@ -124,8 +125,10 @@ class JobTask:
 
     def _take(self, key: Key, run: Callable[[], str]) -> str:
         """Run what a message asks for, if it is ours to run and not done yet."""
-        if key in self._finished or key in self._spool:
+        if key in self._spool:
             return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
+        if key in self._finished:
+            return self._decline(key, DONE)  # nobody minds, unless the orchestrator lost what we told it, and waits for this attempt
         if self._activity.stopping:
             return self._decline(key, LEAVING)
         if self.rests:

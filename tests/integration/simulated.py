@@ -142,6 +142,9 @@ class SimulatedDevice:
         key = (now.message.assignment().job_id, now.message.assignment().attempt)
         if key in now.finished or key in self.spool:
             now.message = None
+            if key not in self.spool:
+                who = {"worker_id": now.worker_id, "incarnation": now.broker.incarnation}
+                self._tell(HandBack(job_id=key[0], attempt=key[1], reason="its result was answered", **who))
             return "already run here"
         verdict = now.broker.claim(*key, now.worker_id, CLAIM_TTL_S)
         if verdict == "quarantined":

@@ -240,10 +240,20 @@ def test_a_worker_that_leaves_while_it_waits_for_redis_hands_the_job_back_unbegu
 def test_an_attempt_that_is_delivered_twice_runs_once(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE)
     at.run(assignment())
-    at.spool.answered((assignment().job_id, 1))
     assert at.run(assignment()) == "dropped: already run here"
     assert at.run(assignment(attempt=2)) == "complete"
     assert len(at.outbox.delivered) == 2
+
+
+def test_an_attempt_whose_result_was_answered_is_handed_back_should_the_orchestrator_have_forgotten_it(tmp_path: Path) -> None:
+    """Its database is of a backup. Dropped in silence, the message would be sent again for a day, to the only worker there is."""
+    at = house(tmp_path, COMPLETE)
+    at.run(assignment())
+    at.spool.answered((assignment().job_id, 1))
+    told = len(at.outbox.told)
+    assert at.run(assignment()) == "handed back"
+    assert [(message.kind, message.attempt) for message in at.outbox.told[told:]] == [("hand_back", 1)]
+    assert len(at.supervisor.seen) == 1
 
 
 def test_a_result_found_in_the_spool_is_not_measured_again(tmp_path: Path) -> None:
