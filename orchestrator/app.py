@@ -79,12 +79,12 @@ class ControlPlane:
     def _write_reports(self) -> None:
         clock, swept = self.context.clock, -math.inf
         while not self._stop.is_set():
-            if clock.monotonic() - swept >= SWEEP_FILES_S:
-                swept = clock.monotonic()
-                sweep_leftovers(self.context)
             self._report.clear()
             try:
                 finish_ended(self.context)
+                if clock.monotonic() - swept >= SWEEP_FILES_S:
+                    swept = clock.monotonic()
+                    sweep_leftovers(self.context)
             except Unavailable as error:
                 log.warning("the files of campaigns wait: %s", error.detail)
                 self._stop.wait(1.0)

@@ -241,10 +241,10 @@ class JobTask:
             return result_of(self.author, assignment, None, failure, times, {}), {}
 
     def _decline(self, key: Key, reason: str) -> str:
-        """Hand back what was taken, and neither claimed nor begun."""
+        """Hand back what was taken and is not claimed: it will not be run here."""
         job_id, attempt = key
         self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self.author.speaker()))
-        log.info("attempt %d of %s handed back before it began: %s", attempt, job_id, reason)
+        log.info("attempt %d of %s handed back as it came: %s", attempt, job_id, reason)
         return "handed back"
 
     def _hand_back(self, assignment: Assignment, reason: str, job_log: JobLog) -> str:

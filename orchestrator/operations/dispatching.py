@@ -47,15 +47,18 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     The row remembers when, so that the copy has its time too. A job that has moved on since is left alone. A tombstone of one
     that has not ended would keep it from being claimed for hours: it goes, and the job waits to be sent as its next attempt,
     as workers may have done with this one. Should the job end in between, the watch writes the tombstone anew.
+
+    Returns:
+        How many were sent, or wait to be sent as their next attempt.
     """
-    revived = ctx.registry.marks.revive(job.id for job in found)
+    ended = ctx.registry.marks.tombstoned(job.id for job in found)
 
     def write(session: Session) -> list[Job]:
         moves = Moves(session, ctx.clock.now())
         locked = lock_jobs(session, [job.id for job in found])
         still = [job for job in found if job.id in locked and _is_sent(locked[job.id], job.attempt)]
         for job in still:
-            if job.id in revived:
+            if job.id in ended:
                 moves.note(locked[job.id], "undispatched", "it had ended by what Redis knows: this database is of a backup or a standby")
                 moves.again(locked[job.id])
             else:
@@ -64,7 +67,8 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
         return still
 
     still = ctx.store.transact(write) if found else []
-    again = [job for job in still if job.id not in revived]
+    ctx.registry.marks.revive(job.id for job in still if job.id in ended)
+    again = [job for job in still if job.id not in ended]
     ctx.registry.marks.doubt_claims({job.id: job.attempt for job in again})
     ctx.queue.publish([_dispatch(job, str(job.queue), str(job.capability)) for job in again])
     return len(still)

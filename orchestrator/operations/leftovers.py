@@ -1,43 +1,75 @@
-"""Halves of files that nobody will finish: of a process that was killed while they came in, of a worker that never came back."""
+"""Files that came in and that nobody will ask for: of a process that was killed meanwhile, of a worker that never came back."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from orchestrator.operations.artifacts import ACCEPTED, is_lacking
 from orchestrator.operations.context import Context
 from orchestrator.operations.models import unfinished_models
 from orchestrator.operations.uploads import all_uploads
+from orchestrator.store import jobs, results
+from shared.ids import JOB_ID
+from shared.jobs import TERMINAL
 
 log = logging.getLogger(__name__)
 
-# Twice as long as a result that lies at its living worker is waited for. Whoever sends a file after all is told how much is there,
-# nothing then, and begins anew: it keeps the file until its result is recorded.
-ABANDONED_S = 2 * 86_400.0
+ABANDONED_S = 2 * 86_400.0  # a file that is coming in is written to all the time
+_UPLOAD = re.compile(rf"(?P<job>{JOB_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,8}})\.(?P<name>{'|'.join(map(re.escape, ACCEPTED))})(\.part)?")
 
 
 def sweep_leftovers(ctx: Context) -> int:
-    """Remove what nobody has written to for two days; how many files that were."""
+    """Remove halves of models, and uploads for jobs that have ended without them, after two days; how many files that were.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     before = ctx.clock.now().timestamp() - ABANDONED_S
     try:
-        found = [*unfinished_models(ctx), *all_uploads(ctx)]
+        found = [*_older(unfinished_models(ctx), before), *_unwanted(ctx, _older(all_uploads(ctx), before))]
     except OSError as error:
-        log.warning("files that were never finished cannot be looked for: %s", error)
+        log.warning("files that were never asked for cannot be looked for: %s", error)
         return 0
-    removed = sum(_remove(path, before) for path in found)
+    removed = sum(map(_remove, found))
     if removed:
-        log.info("removed %d files that came in by halves: nobody has written to them for %g days", removed, ABANDONED_S / 86_400)
+        log.info("removed %d files that nobody will ask for: nobody has written to them for %g days", removed, ABANDONED_S / 86_400)
     return removed
 
 
-def _remove(path: Path, before: float) -> bool:
+def _older(paths: Iterable[Path], before: float) -> Iterator[Path]:
+    for path in paths:
+        try:
+            if path.stat().st_mtime < before:
+                yield path
+        except FileNotFoundError:  # finished, or swept by another process
+            continue
+
+
+def _unwanted(ctx: Context, uploads: Iterable[Path]) -> list[Path]:
+    """Those whose job has ended or is gone, but for a file that its recorded result lacks: that one may still be put into its place."""
+    named = {path: match for path in uploads if (match := _UPLOAD.fullmatch(path.name)) is not None}
+    if not named:
+        return []
+    with ctx.store.read() as session:
+        known = jobs.statuses(session, {match["job"] for match in named.values()})
+        unwanted = []
+        for path, match in named.items():
+            row = results.get(session, match["job"])
+            lacks = row is not None and row.attempt == int(match["attempt"]) and is_lacking(ctx, row, match["name"])
+            if known.get(match["job"]) in (None, *TERMINAL) and not lacks:
+                unwanted.append(path)
+        return unwanted
+
+
+def _remove(path: Path) -> bool:
     try:
-        if path.stat().st_mtime >= before:
-            return False
         path.unlink()
-    except FileNotFoundError:  # finished, or swept by another process
+    except FileNotFoundError:
         return False
     except OSError as error:
-        log.warning("%s was never finished and cannot be removed: %s", path, error)
+        log.warning("nobody will ask for %s, and it cannot be removed: %s", path, error)
         return False
     return True

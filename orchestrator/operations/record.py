@@ -157,11 +157,13 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
 
 
 def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcome: Recorded) -> None:
-    """Refused; but a result of a job that has ended is answered, so that a device which ran it in good faith lets go of it."""
-    if isinstance(report, Result) and JobStatus(job.status) in TERMINAL:
-        outcome.ended_jobs.append(job.id)
-        moves.note(job, "unwanted", f"{report.status}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)
-        outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
+    """Refused; but nothing that is said of a job that has ended changes it, and a device which ran it in good faith is to let go of it."""
+    if JobStatus(job.status) in TERMINAL:
+        said = report.status if isinstance(report, Result) else f"a {report.kind}"
+        moves.note(job, "unwanted", f"{said}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)
+        if isinstance(report, Result):
+            outcome.ended_jobs.append(job.id)
+            outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
         return
     what = f"{report.worker_id} sent a {report.kind} of attempt {report.attempt} of {report.job_id}"
     outcome.refused.append((report, f"{what}, which is an attempt of {owner}"))

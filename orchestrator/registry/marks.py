@@ -40,17 +40,20 @@ class Marks:
                 self._tombstone(args=[TOMBSTONE_S, *ids[start : start + _BATCH]], client=pipeline)
             pipeline.execute()
 
-    def revive(self, job_ids: Iterable[str]) -> set[str]:
-        """These jobs have not ended: what says so is of a newer table, whose place a backup or a lagging standby took.
-
-        Returns:
-            Of which jobs something said so.
-        """
+    def tombstoned(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of which Redis says that they have ended."""
         ids = list(job_ids)
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id in ids:
-                pipeline.unlink(keys.cancelled(job_id))
-            return {job_id for job_id, removed in zip(ids, pipeline.execute(), strict=True) if removed}
+                pipeline.exists(keys.cancelled(job_id))
+            return {job_id for job_id, there in zip(ids, pipeline.execute(), strict=True) if there}
+
+    def revive(self, job_ids: Iterable[str]) -> None:
+        """These jobs have not ended: what says so is of a newer table, whose place a backup or a lagging standby took."""
+        names = [keys.cancelled(job_id) for job_id in job_ids]
+        if names:
+            with self._link.answering():
+                self._link.redis.unlink(*names)
 
     def claims(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         """Who has claimed these jobs: job id -> (attempt, worker id, incarnation). Those that nobody has are left out."""

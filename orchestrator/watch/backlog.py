@@ -15,12 +15,14 @@ class Backlog:
 
     recorded: bool = False  # what had waited when somebody began to record again
     recording_since: float | None = None
+    clear: bool = False  # nothing waits at this moment either, in the queue or in the batch of a consumer that died
     silent_since: float | None = None  # nobody records
+    empty_at: float | None = None  # when nothing waited last
     missed_s: float = 0.0  # for so long nobody had recorded, and whoever reads it has not made up for it yet
 
     def doubt(self) -> None:
         """Workers may have reported while nobody looked, or are about to, as they could not before."""
-        self.recorded, self.recording_since = False, None
+        self.recorded, self.recording_since, self.clear = False, None, False
 
     def look(self, ctx: Context) -> None:
         """See how far the recording is.
@@ -42,3 +44,6 @@ class Backlog:
         # Not within a timeout: a worker that has just found its broker again is about to send what it has.
         recording_s = now - self.recording_since
         self.recorded = self.recorded or recording_s >= PATIENCE_S or (results.waiting == 0 and recording_s >= ctx.registry.timeout_s)
+        if results.waiting == 0 or self.empty_at is None:
+            self.empty_at = now
+        self.clear = self.recorded and (results.waiting == 0 or now - self.empty_at >= PATIENCE_S)

@@ -43,7 +43,7 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
 
 
 def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Jobs whose time is over have ended, unless their worker is not heard of: those are lost, or will be."""
+    """Jobs whose time is over have ended, unless their worker is not heard of or let go of them: those are lost, or will be."""
     now = ctx.clock.now()
     overdue: dict[str, Overdue] = {}
     for job in running:
@@ -64,7 +64,10 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
 def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
     """Past its deadline; a finished one, whose result its worker keeps until it is recorded, is waited for longer."""
     assert job.deadline_at is not None
-    finished = holds(worker, job) and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
+    held = holds(worker, job)
+    if worker.incarnation and not held:
+        return False  # the table may be of last night's backup, in which it ran; two beats later it is known as lost
+    finished = held and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
     return job.deadline_at + timedelta(seconds=RESULT_PATIENCE_S if finished else 0) < now
 
 

@@ -77,7 +77,13 @@ class Watch:
             counted.deadlines_postponed = stand_still(ctx, missed_s)
             self._backlog.missed_s = 0.0
         trusted = now >= self._trusted_from
-        found = sweep(ctx, self._memory, may_condemn=trusted, may_expire=trusted and self._backlog.recorded)
+        found = sweep(
+            ctx,
+            self._memory,
+            may_condemn=trusted,
+            may_expire=trusted and self._backlog.recorded,
+            may_give_up=trusted and self._backlog.clear,
+        )
         ctx.registry.monitor.count_sweep({name: number + getattr(counted, name) for name, number in vars(found).items()})
         return found
 

@@ -42,14 +42,15 @@ class Memory:
     unstarted: set[tuple[str, int]] = field(default_factory=set)  # attempts that a worker works on and whose start was not heard of
 
 
-def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool = True) -> Found:
+def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool = True, may_give_up: bool = True) -> Found:
     """Look once.
 
     Args:
         may_condemn: False in the first timeout after becoming leader, after an error of Redis and after it lost its
             memory: until every living worker has had the time to be heard.
-        may_expire: False for as long, and until what workers reported meanwhile is recorded: before, no job's time is over, and
-            none is given up for the workers that were lost to it.
+        may_expire: False for as long, and until what workers reported meanwhile is recorded: before, no job's time is over.
+        may_give_up: False while a report waits at all: the result of a job may be among them, so that none is given up for the
+            workers that were lost to it.
 
     Raises:
         Unavailable: Redis or the database does not answer.
@@ -63,10 +64,10 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
     if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
         # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
         log.warning("this look at workers and jobs took too long to condemn anyone on it")
-        may_condemn = may_expire = False
+        may_condemn = may_expire = may_give_up = False
     if may_condemn:
-        _condemn_silent(ctx, memory, workers, running, found, may_expire)
-        _requeue_unheld(ctx, memory, workers, running, found, may_expire)
+        _condemn_silent(ctx, memory, workers, running, found, may_give_up)
+        _requeue_unheld(ctx, memory, workers, running, found, may_give_up)
     keep_clocks(ctx, workers, running, found)
     if may_expire:
         end_overdue_jobs(ctx, workers, running, found)

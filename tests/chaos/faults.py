@@ -219,7 +219,8 @@ def _cut_off(url: str) -> None:
 def _lock(url: str, lasts_s: float) -> None:
     while True:
         with suppress(psycopg.errors.DeadlockDetected), psycopg.connect(url) as connection:  # with one who had a row: once more, then
-            connection.execute("LOCK TABLE campaigns, jobs, results, events IN ACCESS EXCLUSIVE MODE")
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
+            connection.execute(f"LOCK TABLE {', '.join(name for (name,) in tables)} IN ACCESS EXCLUSIVE MODE".encode())
             time.sleep(lasts_s)
             return
 

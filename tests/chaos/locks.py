@@ -1,8 +1,9 @@
-"""Passwords and tokens of a system in which nobody gets in without, and a look whether one of them leaked."""
+"""Passwords, tokens and keys of a system in which nobody gets in without, and a look whether one of them leaked."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OWN = "chaos"  # the login of whoever brings the chaos about
+PASSWORD = re.compile(rb"://[^/\s:@\"']*:(?!\*+@)[^/\s@\"']+@")  # in an address, whoever made it; masked, it is stars
 
 
 class Locks:
@@ -36,9 +38,9 @@ class Locks:
         return f"redis://{OWN}:{self._own}@{place}/0"
 
     def leaked(self, *folders: Path, more: tuple[str, ...]) -> Iterator[str]:
-        """Every file under these folders that holds a secret, one of `more` too."""
+        """Every file under these folders that holds a secret, one of `more` too, or an address with any password."""
         known = [secret.encode() for secret in (self.token, self._orchestrator, self._flower, *more)]
         for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
             content = path.read_bytes()
-            if any(secret in content for secret in known):
+            if any(secret in content for secret in known) or PASSWORD.search(content):
                 yield f"{path} holds a secret"

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import httpx
 import psutil
+import psycopg
 import redis
 
 from tests.chaos.locks import Locks
@@ -195,8 +196,10 @@ class System:
         """Every log and every file of results that holds a secret."""
         if self.locks is None:
             return []
-        tokens = tuple((self.folder / part.name / "token").read_text() for part in self.workers)
-        return list(self.locks.leaked(self.folder / "logs", self.outputs, more=tokens))
+        tokens = [(self.folder / part.name / "token").read_text() for part in self.workers]
+        with psycopg.connect(self.database_url.replace("+psycopg", "")) as connection:
+            keys = [str(key) for (key,) in connection.execute("SELECT secret FROM worker_keys").fetchall()]
+        return list(self.locks.leaked(self.folder / "logs", self.outputs, more=(*tokens, *keys)))
 
     def stop(self) -> None:
         """In order: workers first, so that what they hand back is heard."""

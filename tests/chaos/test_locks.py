@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import redis
 
@@ -23,6 +24,11 @@ def test_a_locked_system_lets_nobody_in_without_a_token_and_sees_what_leaks(tmp_
         assert system.leaks() == []
         token = (tmp_path / "worker-2" / "token").read_text()
         assert token.startswith("fleetmark_")
+        with psycopg.connect(system.database_url.replace("+psycopg", "")) as connection:
+            [(key,)] = connection.execute("SELECT secret FROM worker_keys").fetchall()
         noted = tmp_path / "logs" / "noted.log"
-        noted.write_text(f"GET / {token} 200")
-        assert system.leaks() == [f"{noted} holds a secret"]
+        for secret in (f"GET / {token} 200", f"signed with {key}", "redis://fleetmark-worker-a:3hd_-7@127.0.0.1:6379/0"):
+            noted.write_text(secret)
+            assert system.leaks() == [f"{noted} holds a secret"]
+        noted.write_text("redis://fleetmark-worker-a:***@127.0.0.1:6379/0, http://127.0.0.1:5000/?at=1@2")
+        assert system.leaks() == []

@@ -27,7 +27,8 @@ class User:
     def act(self, fault: Fault) -> bool:
         """Cancel a job that has not ended; that time later cancel it again, or ask for it anew. False: none was left."""
         while (listed := self._answered("GET", "/api/campaigns")) is not None and not listed.json()["campaigns"]:
-            time.sleep(AGAIN_S)  # it is being submitted
+            if self._called_off.wait(AGAIN_S):  # it was being submitted
+                return False
         states = ("running", "pending") if round(fault.at_s * 100) % 2 else ("pending", "running")
         job = next(filter(None, map(self._cancelled, states)), None)
         if job is None:
@@ -45,7 +46,7 @@ class User:
 
     def _cancelled(self, status: str) -> str | None:
         """The id of a job in this state that was cancelled before it ended."""
-        while True:
+        while not self._called_off.is_set():
             listed = self._answered("GET", f"/api/jobs?status={status}&limit=1")
             if listed is None or not listed.json()["jobs"]:
                 return None
@@ -53,6 +54,7 @@ class User:
             answer = self._answered("POST", f"/api/jobs/{job}/cancel")
             if answer is not None and answer.status_code == httpx.codes.OK:
                 return job
+        return None
 
     def _answered(self, method: str, path: str) -> httpx.Response | None:
         """What is said once nobody is away any more; nothing when the chaos was called off, or it is said too late."""

@@ -177,9 +177,11 @@ def test_of_a_job_that_has_ended_another_can_change_neither_log_nor_samples(ctx:
     record(ctx, [started(name), result(name)])
     log = ctx.settings.outputs_dir / campaign.id / "logs" / f"{name}.log"
     kept = log.read_bytes()
-    assert refusals(ctx, log_of(name, 1, OTHER)) == [f"{OTHER} sent a log of attempt 1 of {name}, which is an attempt of worker-a"]
+    for said in (log_of(name, 1, OTHER), handed_back(name).model_copy(update={"worker_id": OTHER}), started(name, worker_id=OTHER)):
+        assert refusals(ctx, said) == []
     again = result(name, worker_id=OTHER)
     again = again.model_copy(update={"artifacts": {"log.jsonl": artifact(b'{"attempt": 1, "message": "forged"}\n')}})
     assert refusals(ctx, again) == []
-    assert events(ctx, campaign) == ["started", "complete", "unwanted"]
+    assert events(ctx, campaign) == ["started", "complete", *["unwanted"] * 4]
+    assert counters(ctx, campaign) == {"complete": 1}
     assert log.read_bytes() == kept

@@ -85,9 +85,9 @@ def test_the_third_lost_worker_fails_no_job_whose_result_may_still_be_recorded(
         record(ctx, [started(name, WORKERS_LOST_LIMIT, worker, "start")])
     pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     for _ in range(3):
-        assert sweep(ctx, Memory(), may_condemn=True, may_expire=False).jobs_given_up == 0
+        assert sweep(ctx, Memory(), may_condemn=True, may_give_up=False).jobs_given_up == 0
     record(ctx, [result(first, WORKERS_LOST_LIMIT, worker_id=worker)])
-    assert sweep(ctx, Memory(), may_condemn=True, may_expire=True).jobs_given_up == 1
+    assert sweep(ctx, Memory(), may_condemn=True, may_give_up=True).jobs_given_up == 1
     assert counters(ctx, made) == {"complete": 1, "failed": 1}
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,17 +15,21 @@ import pytest
 from orchestrator.operations.context import Context
 from orchestrator.operations.leftovers import ABANDONED_S, sweep_leftovers
 from orchestrator.operations.models import unfinished_models
+from orchestrator.operations.record import record
+from orchestrator.operations.submit import Submitted
 from orchestrator.operations.uploads import Upload, all_uploads
 from shared.clock import FakeClock, SystemClock
 from shared.errors import Unavailable
-from shared.ids import job_id
+from shared.ids import campaign_of, job_id
+from shared.protocol.messages import Artifact
 from shared.workloads import ModelRef
 from tests.file_server import file_server
 from tests.integration.control_plane import control_plane
+from tests.integration.reports import result
 from tests.integration.worker_process import eventually
 from worker.models import ModelStore
 from worker.models.cache import ABANDONED_S as DOWNLOAD_ABANDONED_S
-from worker.models.cache import Cache
+from worker.models.cache import NOTES, Cache
 
 TAKES_A_MODEL = """
 import sys, time
@@ -61,17 +67,54 @@ def test_half_a_model_of_a_killed_process_goes_after_two_days(ctx: Context, cloc
     assert unfinished_models(ctx) == []
 
 
-def test_an_upload_whose_result_never_came_goes_and_can_be_sent_again(ctx: Context, clock: FakeClock) -> None:
-    job = job_id("campaign-20260301-120000-abcd", 1)
-    whole, part = Upload(ctx, job, 1, "samples.npz"), Upload(ctx, job, 2, "samples.npz")
-    for upload in (whole, part):
-        upload.add(b"a piece", 0, 14)
-    whole.part.replace(whole.whole)
-    age(whole.whole, ABANDONED_S + 1, clock)
-    age(part.part, ABANDONED_S - 60, clock)
-    assert sweep_leftovers(ctx) == 1
-    assert all_uploads(ctx) == [part.part]
-    assert (whole.received(), part.received()) == (0, 7), "its worker is told to begin anew"
+def uploaded(ctx: Context, clock: FakeClock, job: str, attempt: int = 1, *, whole: bool = False) -> Upload:
+    """A piece of a job's samples, that came in long ago."""
+    upload = Upload(ctx, job, attempt, "samples.npz")
+    upload.add(b"a piece", 0, 7 if whole else 14)
+    if whole:
+        upload.finish(hashlib.sha256(b"a piece").hexdigest())
+    age(upload.whole if whole else upload.part, ABANDONED_S + 1, clock)
+    return upload
+
+
+def test_an_upload_goes_when_its_job_has_ended_without_it_or_is_gone(
+    ctx: Context, clock: FakeClock, submit: Callable[..., Submitted], register: Callable[..., str]
+) -> None:
+    register()
+    campaign = submit(jobs=2).campaign
+    ended, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)
+    of_ended, of_waiting, of_nobody = (uploaded(ctx, clock, name, 2) for name in (ended, waits, f"campaign-{'0' * 18}-job-1"))
+    stranger = of_ended.part.with_name("notes.txt")
+    stranger.touch()
+    age(stranger, ABANDONED_S + 1, clock)
+    record(ctx, [result(ended)])
+    young = Upload(ctx, ended, 3, "samples.npz")
+    young.add(b"a piece", 0, 14)
+    age(young.part, ABANDONED_S - 60, clock)
+    assert sweep_leftovers(ctx) == 2
+    assert sorted(all_uploads(ctx)) == sorted([of_waiting.part, young.part, stranger])
+    assert (of_ended.received(), of_nobody.received()) == (0, 0), "whoever sends it after all begins anew"
+
+
+def test_a_whole_upload_that_a_recorded_result_still_lacks_stays(
+    ctx: Context, clock: FakeClock, submit: Callable[..., Submitted], register: Callable[..., str]
+) -> None:
+    """The outputs folder was full when it was recorded, and the device is gone: this is the only copy."""
+    register()
+    name = job_id(submit(jobs=1).campaign.id, 1)
+    samples = Artifact(sha256=hashlib.sha256(b"a piece").hexdigest(), size=7)
+    folder = ctx.settings.outputs_dir / campaign_of(name) / "samples"
+    folder.parent.mkdir(parents=True)
+    folder.touch()  # no folder can be made in its place
+    upload = uploaded(ctx, clock, name, whole=True)
+    sent = result(name).model_copy(update={"artifacts": {"samples.npz": samples}})
+    record(ctx, [sent])
+    age(upload.whole, ABANDONED_S + 1, clock)
+    assert sweep_leftovers(ctx) == 0
+    folder.unlink()
+    record(ctx, [sent])
+    assert all_uploads(ctx) == []
+    assert (folder / f"{name}.npz").read_bytes() == b"a piece"
 
 
 def test_a_folder_that_gives_nothing_back_harms_nobody(ctx: Context, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,18 +163,43 @@ def test_an_interrupted_download_goes_after_a_week_unless_somebody_goes_on_with_
         with Cache(tmp_path, SystemClock()).locked(halves[0].name, lambda: None):
             fetch("other.onnx")
             assert sorted((tmp_path / "partial").iterdir()) == halves, "somebody goes on with it"
+        half_a_set = tmp_path / "sets" / "tmp1234"
+        half_a_set.mkdir(parents=True)
+        (half_a_set / "model.onnx").touch()
         Cache(tmp_path, SystemClock()).sweep()
         assert list((tmp_path / "partial").iterdir()) == []
+        assert half_a_set.exists(), "it is of today"
+        os.utime(half_a_set, (old, old))
+        Cache(tmp_path, SystemClock()).sweep()
+        assert not half_a_set.exists()
+
+
+def test_half_a_download_that_cannot_be_removed_fails_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache(tmp_path, SystemClock())
+    half = cache.partial("a" * 64)
+    half.mkdir()  # no file, so it cannot be unlinked
+    os.utime(half, (1, 1))
+    lock = tmp_path / "locks" / ("b" * 64)
+    lock.mkdir(parents=True)  # nor is this one that could be opened
+    other = cache.partial("b" * 64)
+    other.touch()
+    os.utime(other, (1, 1))
+    with file_server(small__onnx=b"small") as server:
+        store = ModelStore(tmp_path, host=None, token=None, max_bytes=1 << 20, cache_bytes=1, allow_private=True)
+        assert store.fetch(ModelRef(source=f"{server.url}/small.onnx", name="m"), lambda _share: None).size == 5
+    assert (half.exists(), other.exists()) == (True, True)
+    assert caplog.text.count("cannot be removed") >= 2
 
 
 def test_halves_count_into_what_a_cache_may_hold_and_go_before_what_was_used_since(tmp_path: Path) -> None:
     cache = Cache(tmp_path, SystemClock())
     half, blob = cache.partial("a" * 64), tmp_path / "blobs" / "b"
+    notes = half.with_suffix(NOTES)
     blob.parent.mkdir()
-    for number, path in enumerate((half, blob), start=1):
+    for number, path in enumerate((notes, half, blob), start=1):
         path.write_bytes(b"x" * 1000)
         os.utime(path, (number, number))
     cache.trim(2000)
-    assert half.exists()
+    assert (notes.exists(), half.exists()) == (True, True), "never the notes alone"
     cache.trim(1500)
-    assert (half.exists(), blob.exists()) == (False, True)
+    assert (notes.exists(), half.exists(), blob.exists()) == (False, False, True)

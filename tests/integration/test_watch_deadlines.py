@@ -66,6 +66,24 @@ def test_the_queue_timeout_stands_still_while_a_worker_that_could_take_the_job_i
     assert job(ctx, long, 2).error == "no worker took it in time"
 
 
+def test_a_job_that_ran_when_last_nights_backup_was_made_is_lost_and_not_late(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """Its deadline is long over by now; its worker lives, and has let go of it."""
+    worker = register(incarnation="first-start")
+    campaign = submit(jobs=1, timeout_s=60).campaign
+    record(ctx, [started(job_id(campaign.id, 1), worker_id=worker, incarnation="first-start")])
+    clock.advance(DAY_S / 3)
+    memory, late, lost = Memory(), 0, 0
+    for _ in range(4):
+        beat(ctx, worker, "first-start")
+        found = sweep(ctx, memory, may_condemn=True)
+        late, lost = late + found.jobs_timed_out, lost + found.attempts_unheld
+    assert (late, lost) == (0, 1)
+    assert events(ctx, campaign) == ["started", "lost"]
+    assert (job(ctx, campaign).status, job(ctx, campaign).attempt) == ("pending", 2)
+
+
 def test_a_job_whose_device_went_away_before_it_began_still_times_out(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:

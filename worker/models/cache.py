@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -24,9 +25,13 @@ from typing import Any
 
 from shared.clock import Clock
 
+log = logging.getLogger(__name__)
+
 BLOCK = 1 << 20
 EVICTED = ("blobs", "sets")
 PARTIAL = "partial"
+NOTES = ".json"  # beside a partial download: what tells its file from another
+UNFINISHED = "tmp"  # as a set is called until it is whole
 ABANDONED_S = 7 * 86_400.0  # an interrupted download that nobody has gone on with for so long is nobody's
 LOCK_LOOK_S = 0.1  # how often one waits for another's download to end: a lock that cannot be called off would not hear a cancel
 KEEP_S = 3_600.0  # what was fetched within an hour may be about to be used by another worker, and is not evicted
@@ -109,7 +114,7 @@ class Cache:
         identity = key_of(json.dumps([name, sorted(files.items())]))
         folder = self._folder("sets") / identity
         if not _touch(folder):
-            temporary = Path(tempfile.mkdtemp(dir=self._folder("sets")))
+            temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder("sets")))
             try:
                 for relative, sha256 in files.items():
                     target = temporary / relative
@@ -152,11 +157,10 @@ class Cache:
         """
         now = self._clock.now().timestamp()
         used: list[tuple[float, Path, int]] = []
-        for name in (*EVICTED, PARTIAL):
-            for path in self._folder(name).iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    stat = path.stat()
-                    used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
+        for path in (path for name in (*EVICTED, PARTIAL) for path in self._folder(name).iterdir() if path.suffix != NOTES):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
         total = sum(size for _, _, size in used)
         for at, path, size in sorted(used):
             if total <= limit_bytes or now - at < KEEP_S:
@@ -165,24 +169,30 @@ class Cache:
                 total -= size
 
     def sweep(self) -> None:
-        """Remove what is left of downloads that were interrupted, by a `kill -9` say, and that nobody went on with for a week."""
-        for path in self._folder(PARTIAL).iterdir():
-            with contextlib.suppress(FileNotFoundError):
+        """Remove what a process that was killed has left, a week after: interrupted downloads that nobody went on with, half a set."""
+        halves = [path for path in self._folder(PARTIAL).iterdir() if path.suffix != NOTES]
+        for path in (*halves, *self._folder("sets").glob(f"{UNFINISHED}*")):
+            with contextlib.suppress(OSError):  # gone, or not ours to look at
                 at = path.stat().st_mtime
                 if self._clock.now().timestamp() - at >= ABANDONED_S:
-                    self._abandon(path, at)
+                    self._abandon(path, at) if path in halves else _evict(path, at)
 
     def _abandon(self, path: Path, at: float) -> bool:
-        """Remove a partial download, or its notes; false when somebody goes on with it."""
-        descriptor = self._lock_file(path.stem)
+        """Remove a partial download and its notes; false when somebody goes on with it, or it cannot be removed."""
         try:
-            if not _try_lock(descriptor) or path.stat().st_mtime != at:
-                return False
-            path.unlink()
+            descriptor = self._lock_file(path.stem)
+            try:
+                if not _try_lock(descriptor) or path.stat().st_mtime != at:
+                    return False
+                path.unlink()
+                path.with_suffix(NOTES).unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return True
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            log.warning("%s is half a download that nobody wants, and cannot be removed: %s", path, error)
+            return False
         return True
 
 
@@ -202,7 +212,7 @@ def _evict(path: Path, at: float) -> bool:
                 os.close(descriptor)
     except FileNotFoundError:  # another process was faster
         return True
-    except PermissionError:  # open, on Windows
+    except PermissionError:  # open, on Windows; somebody else's
         return False
     return True
 

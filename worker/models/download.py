@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.clock import Clock
 from shared.errors import ModelUnavailable
+from worker.models.cache import NOTES
 
 if TYPE_CHECKING:
     import httpx
@@ -65,7 +66,7 @@ class Download:
         """
         self._client, self._url, self._partial, self._headers = client, url, partial, dict(headers)
         self._max_bytes, self._clock, self._patience = max_bytes, clock, patience
-        self._notes = partial.with_suffix(".json")
+        self._notes = partial.with_suffix(NOTES)
 
     def run(self, known: Validators) -> Validators | None:
         """Fetch the file into the partial; None when the server says that the known one is still the same.
