@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -24,6 +25,8 @@ from orchestrator.reports.tables import csv_line, stream_csv_lines
 from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Job, ResultRow
 from shared.errors import NotFound
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/api", tags=["results"])
 
@@ -60,9 +63,17 @@ def get_results(
     table = table_format(format)
     with ctx.store.read() as session:
         total = campaigns.get(session, campaign_id).total_jobs
-    content = stream_csv_lines(_lines(ctx, campaign_id, total)) if table.suffix == "csv" else table.stream(_rows(ctx, campaign_id, total))
+    if table.suffix == "csv":
+        content = stream_csv_lines(_begun(_lines(ctx, campaign_id, total)))
+    else:
+        content = table.stream(_begun(_rows(ctx, campaign_id, total)))
     headers = {"Content-Disposition": f'attachment; filename="{campaign_id}_results.{table.suffix}"'}
     return StreamingResponse(content, media_type=table.media_type, headers=headers)
+
+
+def _begun(rows: Iterator[T]) -> Iterator[T]:
+    """The same, with the first page read: if that cannot be done, the answer says so, which it could not half way."""
+    return chain(list(islice(rows, 1)), rows)
 
 
 def _lines(ctx: Context, campaign_id: str, total: int) -> Iterator[str]:

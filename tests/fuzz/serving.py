@@ -71,6 +71,12 @@ class Served:
         """What the process has called an error of its own."""
         return [line for line in self.said().splitlines() if " ERROR " in line or " CRITICAL " in line or line.startswith("Traceback")]
 
+    def around_mistakes(self) -> str:
+        """The log around each of these lines: what came before says which call it was, what follows is the traceback."""
+        lines, wrong = self.said().splitlines(), set(self.mistakes())
+        places = [number for number, line in enumerate(lines) if line in wrong]
+        return "\n…\n".join("\n".join(lines[max(0, number - 5) : number + 60]) for number in places[:5])
+
     def kept(self) -> dict[str, int]:
         """How much of everything a call can add to: workers, and rows of each table but the events, which the watch writes too."""
         with self._engine.connect() as connection:
@@ -100,6 +106,6 @@ def serving(folder: Path, redis_url: str, database_url: str) -> Iterator[Served]
         served.wait()
         yield served
         assert served.client.get("/api/health").json()["status"] == "healthy"
-        assert served.mistakes() == [], served.said()[-4000:]
+        assert served.mistakes() == [], served.around_mistakes()
     finally:
         served.stop()

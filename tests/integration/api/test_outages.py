@@ -188,6 +188,20 @@ def test_without_the_database_what_needs_it_is_503_and_nothing_is_half_written(
         assert api.post("/api/models?name=m.onnx", content=b"bytes").status_code == 201
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_database_that_goes_away_before_the_first_row_is_no_half_table(
+    redis_url: str, own_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """It was there when the campaign was looked up: once the answer has begun, all that is left is to break it off."""
+    with plane(redis_url, own_postgres.create_database("outage"), tmp_path) as ctx, serving(ctx) as api:
+        migrate(ctx.store)
+        kept = api.post("/api/campaigns", json=CAMPAIGN).json()["campaign_id"]
+        reads = iter([lambda: None, own_postgres.stop])
+        read = ctx.store.read
+        monkeypatch.setattr(Store, "read", lambda _store: (next(reads)(), read())[1])
+        assert is_unavailable(api.get(f"/api/campaigns/{kept}/results?format={suffix}"), "database")
+
+
 def test_the_table_of_calls_names_every_call_there_is(redis_url: str, tmp_path: Path) -> None:
     with plane(redis_url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx:
         described = {(method, path) for path, methods in make_api(ctx).openapi()["paths"].items() for method in methods}
