@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from shared.protocol import keys
+from shared.protocol.letters import DeadLetter
 from tests.chaos.client import TERMINAL, Client
 from tests.chaos.system import System
 
@@ -36,6 +37,8 @@ MAY_STAY = {
     keys.PREFIX + "consumers": "when each consumer last took a batch",
     "_kombu.binding": "Celery's control exchange",
 }
+# Where reports are signed: Redis lost that a device had begun, another was sent the same attempt, and the first one is not believed.
+IN_GOOD_FAITH = "which is an attempt of"
 EXPIRE = (keys.PREFIX + "answers:", keys.PREFIX + "cancelled:", keys.PREFIX + "faults:", keys.PREFIX + "leader")
 
 
@@ -183,7 +186,10 @@ def _samples(path: Path, inferences: int) -> Iterator[str]:
 def _redis(system: System) -> Iterator[str]:
     """No message in a queue, none taken and not acknowledged, no claim, no dead letter."""
     for key in cast("list[str]", system.redis.keys("*")):
-        if not key.startswith(tuple(MAY_STAY)):
+        if key == keys.DEAD_LETTERS:
+            letters = [DeadLetter.read(text) for text in cast("list[str]", system.redis.lrange(key, 0, -1))]
+            yield from (f"a dead letter: {letter.reason}" for letter in letters if not (system.locks and IN_GOOD_FAITH in letter.reason))
+        elif not key.startswith(tuple(MAY_STAY)):
             yield f"Redis still has {key} ({system.redis.type(key)!r})"
         elif key.startswith(EXPIRE) and system.redis.ttl(key) < 0:
             yield f"{key} has no time to live"

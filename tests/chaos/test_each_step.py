@@ -20,6 +20,7 @@ from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT
 from orchestrator.registry.monitor import LEADER_KEY
 from shared.ids import job_id
 from shared.protocol import keys
+from shared.protocol.letters import DeadLetter
 from tests.chaos.audit import audit, processes_left, read_books
 from tests.chaos.client import LARGE, Client, recipe
 from tests.chaos.system import MARK, Part, System, eventually, system_in
@@ -228,6 +229,9 @@ def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -
     table.write_bytes(b"".join(table.read_bytes().splitlines(keepends=True)[:-1]))
     for key in (keys.claim(name[1]), keys.answers("worker-1"), "unacked:worker-1", keys.PREFIX + "taken:x", "cpu.onnx"):
         system.redis.set(key, "left over")
+    system.redis.lpush(
+        keys.DEAD_LETTERS, json.dumps({"at": 0.0, "by": "x", "queue": "results", "reason": "it is no report", "message": ""})
+    )
     spooled = system.state("worker-1") / "spool" / f"{name[1]}.1.json"
     spooled.touch()
     found = "\n".join(audit(system, client, campaign))
@@ -252,6 +256,7 @@ def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -
         "Redis still has unacked:worker-1",
         "Redis still has fleetmark:taken:x",
         "Redis still has cpu.onnx",
+        "a dead letter: it is no report",
         f"{spooled} is still in the spool",
     ):
         assert problem in found
