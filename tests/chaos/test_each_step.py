@@ -229,9 +229,7 @@ def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -
     table.write_bytes(b"".join(table.read_bytes().splitlines(keepends=True)[:-1]))
     for key in (keys.claim(name[1]), keys.answers("worker-1"), "unacked:worker-1", keys.PREFIX + "taken:x", "cpu.onnx"):
         system.redis.set(key, "left over")
-    system.redis.lpush(
-        keys.DEAD_LETTERS, json.dumps({"at": 0.0, "by": "x", "queue": "results", "reason": "it is no report", "message": ""})
-    )
+    system.redis.lpush(keys.DEAD_LETTERS, DeadLetter(reason="it is no report", message="?").model_dump_json())
     spooled = system.state("worker-1") / "spool" / f"{name[1]}.1.json"
     spooled.touch()
     found = "\n".join(audit(system, client, campaign))
