@@ -133,15 +133,16 @@ def is_whole(request: bytes) -> bool:
 
 def exchange(port: int, request: bytes, method: str) -> list[Answer]:
     """Send exactly these bytes, hang up if a server would wait for more, and read what comes until it closes."""
+    whole = is_whole(request)
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as connection:
         try:
             connection.sendall(request)
-            if not is_whole(request):
+            if not whole:
                 connection.shutdown(socket.SHUT_WR)
             received = b"".join(iter(lambda: connection.recv(65_536), b""))
         except (BrokenPipeError, ConnectionResetError):
             return []  # refused while it was still being sent
-    return list(_answers(received, method))
+    return list(_answers(received, method, whole=whole))
 
 
 class _Received:
@@ -153,12 +154,17 @@ class _Received:
         return self.file
 
 
-def _answers(received: bytes, method: str) -> Iterator[Answer]:
+def _answers(received: bytes, method: str, *, whole: bool) -> Iterator[Answer]:
     source = _Received(received)
     while (start := source.file.tell()) < len(received):
         response = http.client.HTTPResponse(cast(socket.socket, source), method=method)
         response.begin()
-        content = response.read()
+        try:
+            content = response.read()
+        except http.client.IncompleteRead as error:
+            if whole:
+                raise
+            content = error.partial  # who hangs up while an answer is streamed is told no more
         if method == "HEAD" and not received.startswith(b"HTTP/", source.file.tell()) and source.file.tell() < len(received):
             source.file.seek(start)  # what could not be read as a request is refused with a body, even where HEAD was meant
         else:
