@@ -157,7 +157,8 @@ class Cache:
         """
         now = self._clock.now().timestamp()
         used: list[tuple[float, Path, int]] = []
-        for path in (path for name in (*EVICTED, PARTIAL) for path in self._folder(name).iterdir() if path.suffix != NOTES):
+        whole = (path for name in EVICTED for path in self._folder(name).iterdir())
+        for path in (*whole, *self._halves()):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
                 used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
@@ -165,17 +166,24 @@ class Cache:
         for at, path, size in sorted(used):
             if total <= limit_bytes or now - at < KEEP_S:
                 return
-            if path not in keep and (self._abandon(path, at) if path.parent.name == PARTIAL else _evict(path, at)):
+            if path not in keep and self._let_go(path, at):
                 total -= size
 
     def sweep(self) -> None:
         """Remove what a process that was killed has left, a week after: interrupted downloads that nobody went on with, half a set."""
-        halves = [path for path in self._folder(PARTIAL).iterdir() if path.suffix != NOTES]
-        for path in (*halves, *self._folder("sets").glob(f"{UNFINISHED}*")):
+        before = self._clock.now().timestamp() - ABANDONED_S
+        for path in (*self._halves(), *self._folder("sets").glob(f"{UNFINISHED}*")):
             with contextlib.suppress(OSError):  # gone, or not ours to look at
                 at = path.stat().st_mtime
-                if self._clock.now().timestamp() - at >= ABANDONED_S:
-                    self._abandon(path, at) if path in halves else _evict(path, at)
+                if at <= before:
+                    self._let_go(path, at)
+
+    def _halves(self) -> Iterator[Path]:
+        """Partial downloads, without the notes that go with them."""
+        return (path for path in self._folder(PARTIAL).iterdir() if path.suffix != NOTES)
+
+    def _let_go(self, path: Path, at: float) -> bool:
+        return self._abandon(path, at) if path.parent.name == PARTIAL else _evict(path, at)
 
     def _abandon(self, path: Path, at: float) -> bool:
         """Remove a partial download and its notes; false when somebody goes on with it, or it cannot be removed."""
