@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.measurements import PERCENTILE_FLOORS, Distribution, Interval, RawRepeat, RepeatFacts, Summary
+from shared.two_stage import METHOD, two_stage_interval
 
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "not steady", "unknown"]
@@ -38,7 +39,7 @@ def percentile(sorted_values: Floats, rank: float) -> float:
 
 
 def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
-    """95 % interval on the typical repeat's median, from one value a fresh process.
+    """95 % interval on the typical repeat's median, from a number of fresh processes that was fixed beforehand.
 
     From 6 values: order statistics of the median, exact and distribution-free; the narrowest symmetric pair that
     keeps at least 95 %. Below: Student's t around their mean, which assumes they are roughly normal; of positive
@@ -199,28 +200,45 @@ def steadiness_of_repeats(verdicts: Sequence[Steadiness]) -> Steadiness:
     return "not steady" if alarms and by_chance <= FALSE_ALARM + 1e-12 else "steady"
 
 
-def relative_half_width(interval: Interval | None, median: float) -> float | None:
-    """Half-width of an interval as a fraction of the median; null without an interval."""
-    if interval is None or median <= 0:
+def interval_for_precision(medians: Sequence[float]) -> Interval | None:
+    """Returns the interval of a job with a stop rule: the two-stage one, or that of a fixed number of repeats before the pilot ends.
+
+    A job that ends before its pilot is complete ended because of its time or its `max_repeats`, never because an interval was narrow, so
+    the interval of a fixed number of repeats is right for it. The same holds for medians of zero, which have no logarithm.
+    """
+    return two_stage_interval(medians) or median_interval_of_repeats(medians)
+
+
+def precision_of(interval: Interval | None) -> float | None:
+    """Returns how far the interval reaches from its centre, as a fraction of the centre; None without an interval above zero."""
+    if interval is None or interval.high <= 0:
         return None
-    return (interval.high - interval.low) / 2 / median
+    centre = math.sqrt(interval.low * interval.high) if interval.method == METHOD else (interval.low + interval.high) / 2
+    return interval.high / centre - 1
 
 
-def summarise(repeats: Sequence[RawRepeat], extra_loads_ns: Sequence[int] = (), stopped_because: str = "") -> Summary:
+def summarise(
+    repeats: Sequence[RawRepeat], extra_loads_ns: Sequence[int] = (), stopped_because: str = "", precision: float | None = None
+) -> Summary:
     """Derive everything that is reported from the raw samples of one job.
 
     Args:
         repeats: at least one, each with at least one inference.
         extra_loads_ns: load times of the processes that only loaded, in nanoseconds.
+        precision: what the job's stop rule asked for; None if it ran a fixed number of repeats.
     """
     loads_ms = [repeat.load_ns / 1e6 for repeat in repeats] + [load / 1e6 for load in extra_loads_ns]
     series = [np.asarray(repeat.inference_ns, dtype=np.float64) / 1e6 for repeat in repeats]
     facts = [_repeat_facts(repeat, values) for repeat, values in zip(repeats, series, strict=True)]
     wall_s = sum(repeat.inference_wall_ns or sum(repeat.inference_ns) for repeat in repeats) / 1e9
     cpu = [repeat.cpu_percent for repeat in repeats if repeat.cpu_percent is not None]
+    medians = [fact.median_ms for fact in facts]
+    inference = describe(np.concatenate(series), medians)
+    if precision is not None:
+        inference = inference.model_copy(update={"median_ci": interval_for_precision(medians)})
     return Summary(
         load=describe(loads_ms, loads_ms),
-        inference=describe(np.concatenate(series), [fact.median_ms for fact in facts]),
+        inference=inference,
         repeats=facts,
         load_peak_mb=_largest([repeat.load_peak_mb for repeat in repeats]),
         inference_peak_mb=_largest([repeat.inference_peak_mb for repeat in repeats]),
@@ -229,6 +247,8 @@ def summarise(repeats: Sequence[RawRepeat], extra_loads_ns: Sequence[int] = (), 
         cpu_percent=math.fsum(cpu) / len(cpu) if cpu else None,
         steadiness=steadiness_of_repeats([fact.steadiness for fact in facts]),
         stopped_because=stopped_because,
+        precision_asked=precision,
+        precision_reached=None if precision is None else precision_of(inference.median_ci),
     )
 
 

@@ -53,9 +53,10 @@ class Warmup(Strict):
 
 
 class StopRule(Strict):
-    """Repeat until the 95 % interval of the median is narrow enough.
+    """Runs as many repeats as the 95 % interval of the median needs to be as narrow as `precision`.
 
-    `precision` is the half-width of the interval as a fraction of the median.
+    The first five repeats say how many that are (Stein's two-stage rule); `max_repeats` and `budget_s` end the job earlier, and the
+    result then says how near it came.
     """
 
     precision: float = Field(gt=0, lt=1, description="half-width of the median's 95 % interval, as a fraction of the median")

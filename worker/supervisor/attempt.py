@@ -91,7 +91,8 @@ class Attempt:
             return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
         from shared.stats import summarise  # numpy: 15 MB resident that a worker without a job does not need
 
-        summary = summarise(self._repeats, self._extra_loads, because)
+        rule = self._workload.stop
+        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
         self._log.add(
             "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
         )

@@ -1,4 +1,4 @@
-"""Repeats: what one says, and how many: exactly so many, or until the interval on the median is narrow enough."""
+"""Decides how many repeats a job runs, and turns what a measured process recorded into a repeat of the result."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from shared.measurements import RawRepeat
-from shared.workloads import Workload
+from shared.workloads import StopRule, Workload
 from worker.runner.request import Record
 
-MIN_REPEATS = 3  # an interval over two processes is 6.4 times as wide as their spread: it stops nothing
+MIN_REPEATS = 3  # run even when the budget is spent: an interval over two processes is 6.4 times as wide as their spread
 
 
 def most_repeats(workload: Workload) -> int:
@@ -17,29 +17,45 @@ def most_repeats(workload: Workload) -> int:
 
 
 def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: float) -> str | None:
-    """Why no further repeat is wanted; None to go on. Without a stop rule the reason is the empty string.
+    """Returns why no further repeat is wanted, or None to go on. Without a stop rule the reason is the empty string.
+
+    With a stop rule the number of repeats follows from the pilot (`shared.two_stage`), and never from an interval that happens to be
+    narrow: whoever stops at such an interval keeps the lucky ones.
 
     Args:
-        elapsed_s: since the measuring began, loads and warm-ups included: the budget is of the device's time.
+        elapsed_s: seconds since the measuring began, loads and warm-ups included, because the budget is the device's time.
     """
-    if workload.stop is None:
+    rule = workload.stop
+    if rule is None:
         return "" if len(repeats) >= workload.repeats else None
-    from shared.stats import median_interval_of_repeats, relative_half_width
+    from shared.stats import interval_for_precision, precision_of  # numpy: 15 MB that a worker without a job does not need
+    from shared.two_stage import repeats_wanted
 
-    if len(repeats) >= min(MIN_REPEATS, workload.stop.max_repeats):
-        medians = [median(repeat.inference_ns) for repeat in repeats]
-        width = relative_half_width(median_interval_of_repeats(medians), median(medians))
-        if width is not None and width <= workload.stop.precision:
-            return f"precision reached: ±{width:.2%} after {len(repeats)} repeats"
-        if elapsed_s >= workload.stop.budget_s:
-            return f"budget spent: {elapsed_s:.0f} s of {workload.stop.budget_s:g} s after {len(repeats)} repeats"
-    if len(repeats) >= workload.stop.max_repeats:
-        return f"repeats spent: {len(repeats)} of {workload.stop.max_repeats}"
+    n, medians = len(repeats), [median(repeat.inference_ns) for repeat in repeats]
+    wanted = repeats_wanted(medians, rule.precision)
+    reached = precision_of(interval_for_precision(medians))
+    if wanted is not None and n >= wanted:
+        return f"precision reached: {_share(reached)} after {n} repeats, {_share(rule.precision)} asked"
+    if n >= rule.max_repeats:
+        if wanted is None and reached is not None and reached <= rule.precision:  # `max_repeats` is less than a pilot
+            return f"precision reached: {_share(reached)} after {n} repeats, {_share(rule.precision)} asked"
+        return f"repeats spent: {n} of {rule.max_repeats}" + _how_near(rule, reached, wanted)
+    if elapsed_s >= rule.budget_s and n >= MIN_REPEATS:
+        return f"budget spent: {elapsed_s:.0f} s of {rule.budget_s:g} s after {n} repeats" + _how_near(rule, reached, wanted)
     return None
 
 
+def _how_near(rule: StopRule, reached: float | None, wanted: int | None) -> str:
+    said = f"; the median is known to {_share(reached)}, {_share(rule.precision)} was asked"
+    return said + (f", which takes about {wanted} repeats" if wanted else "")
+
+
+def _share(fraction: float | None) -> str:
+    return "no precision" if fraction is None else f"±{fraction * 100:.3g}%"
+
+
 def as_repeat(record: Record, index: int) -> RawRepeat:
-    """What a measured process recorded, as a result says it."""
+    """Returns the repeat of a result, from what a measured process recorded."""
     return RawRepeat(
         index=index,
         load_ns=record.load_ns,

@@ -224,10 +224,23 @@ def test_a_summary_takes_loads_from_all_processes_and_the_largest_peak() -> None
     assert summary.stopped_because == "precision reached"
 
 
-def test_the_relative_half_width_is_of_the_median() -> None:
-    interval = stats.median_interval_of_repeats([9.0, 9.5, 10.0, 10.5, 11.0, 10.0])
-    assert stats.relative_half_width(interval, 10.0) == pytest.approx(0.1)
-    assert stats.relative_half_width(None, 10.0) is None
+def test_a_job_with_a_stop_rule_carries_the_two_stage_interval_and_how_near_it_came() -> None:
+    medians = [10.0, 10.1, 9.9, 10.2, 9.8, 10.0]
+    plain, with_rule = stats.summarise(repeats_of(*medians)), stats.summarise(repeats_of(*medians), precision=0.02)
+    assert plain.inference.median_ci is not None
+    assert (plain.inference.median_ci.method, plain.precision_asked, plain.precision_reached) == (
+        "order statistics over repeats",
+        None,
+        None,
+    )
+    interval = with_rule.inference.median_ci
+    assert interval is not None
+    assert interval.method.startswith("Stein's two-stage rule")
+    logs = np.log(medians)
+    half = scipy_stats.t.ppf(0.975, 4) * logs[:5].std(ddof=1) / math.sqrt(6)
+    assert (interval.low, interval.high) == pytest.approx((math.exp(logs.mean() - half), math.exp(logs.mean() + half)))
+    assert with_rule.precision_asked == 0.02
+    assert with_rule.precision_reached == pytest.approx(math.expm1(half))
 
 
 def test_a_million_samples_are_summarised() -> None:
