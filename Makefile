@@ -9,7 +9,7 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
 endif
 PYTEST_ARGS ?=
-PROCESSES ?= 2
+PROCESSES ?= 4
 SEEDS ?= 20
 FIRST ?= 1
 FAULTS ?= 35
@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-all chaos fuzz check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all chaos fuzz check format docs bench requirements upgrade clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,8 +38,13 @@ demo: demo-setup ## real networks measured on this machine, from nothing, result
 up: demo-setup ## Redis, orchestrator and one worker on port 5000, until Ctrl-C
 	@exec $(BIN)/fleetmark up
 
-test: setup ## the whole suite; PYTEST_ARGS="tests/unit -k recipes" for a part of it, PROCESSES=0 for one test after the other
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
+
+test: setup ## the suite without its long tests; PYTEST_ARGS="tests/unit -k recipes" for a part of it, PROCESSES=0 for one test after the other
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-long: setup ## every test, those marked `long` too
+	@$(PYTEST) -m "" $(PYTEST_ARGS)
 
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test

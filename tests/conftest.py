@@ -1,8 +1,9 @@
-"""Fixtures every room shares: real servers, one of each a session; a clean database and a clean Redis a test."""
+"""Fixtures that every room shares: one real server of each kind for a session, and a clean database and a clean Redis for each test."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import hypothesis
 import pytest
 import redis
 
+from orchestrator.store import Store
+from orchestrator.store.schema import migrate
 from tests.alone import Room
 from tests.servers import PostgresServer, RedisServer, server_folder
 
@@ -78,10 +81,59 @@ def own_postgres() -> Iterator[PostgresServer]:
         server.stop()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a new, empty database: the whole integration suite runs on both."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'fleetmark.db'}"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test with a database on SQLite; on PostgreSQL too if it is marked `both_databases`, and in `make test-long` in any case."""
+    if "database_kind" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_databases") is not None
+        postgres = "postgres" if both else pytest.param("postgres", marks=pytest.mark.long)
+        metafunc.parametrize("database_kind", ["sqlite", postgres], indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """`sqlite` or `postgres`."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
+    """URL of a new database without any table."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with our tables and no row, to be copied: migrating anew takes ten times as long."""
+    file = tmp_path_factory.mktemp("migrated") / "template.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: PostgresServer) -> str:
+    """Name of a database with our tables and no row, as a template."""
+    name = "migrated_template"
+    _migrate(postgres_server.create_database(name))
+    return name
+
+
+@pytest.fixture
+def migrated_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
+    """URL of a new database with our tables and no row."""
+    if database_kind == "sqlite":
+        file = tmp_path / "fleetmark.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
+        return f"sqlite:///{file}"
+    template: str = request.getfixturevalue("migrated_postgres")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.create_database(f"test_{next(_numbers)}", template)
+
+
+def _migrate(url: str) -> None:
+    store = Store(url)
+    migrate(store)
+    store.close()

@@ -162,9 +162,10 @@ class PostgresServer:
             else:
                 return
 
-    def create_database(self, name: str) -> str:
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Returns the URL of a new database, a copy of `template`, which nobody may be connected to."""
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy')  # half the time of the default, for an empty one
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')  # half the time of the default
         return self.url(name)
 
     def stop(self, stop_signal: int = signal.SIGINT) -> None:  # SIGINT is PostgreSQL's fast shutdown

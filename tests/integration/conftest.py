@@ -14,7 +14,6 @@ from orchestrator.operations.submit import ShortCampaign, Submitted, submit_shor
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store
-from orchestrator.store.schema import migrate
 from shared.clock import FakeClock
 from shared.workers import DeviceInfo, Registration
 
@@ -22,9 +21,9 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
+def settings(tmp_path: Path, migrated_url: str, redis_url: str) -> Settings:
     return Settings(
-        database_url=database_url,
+        database_url=migrated_url,
         redis_url=redis_url,
         outputs_dir=tmp_path / "outputs",
         models_dir=tmp_path / "models",
@@ -48,7 +47,6 @@ def ctx(settings: Settings, clock: FakeClock) -> Iterator[Context]:
         queue=CeleryQueue(settings.redis_url),
         clock=clock,
     )
-    migrate(context.store)
     yield context
     context.queue.close()
     context.registry.close()

@@ -23,6 +23,8 @@ from tests.integration.reports import INCARNATION, WORKER, artifact, result, sta
 from tests.integration.test_result_files import answers
 from tests.integration.test_way_of_a_job import counters
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 Send = Callable[[str], None]

@@ -20,6 +20,8 @@ from tests.integration.reports import INCARNATION, WORKER, handed_back, result, 
 from tests.integration.test_watch import beat
 from tests.integration.test_way_of_a_job import counters, events, job
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 

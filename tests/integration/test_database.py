@@ -18,6 +18,8 @@ from shared.errors import Unavailable
 from shared.ids import job_id
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 
 

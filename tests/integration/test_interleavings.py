@@ -32,6 +32,8 @@ from shared.jobs import JobStatus
 from tests.integration.reports import handed_back, result, started
 from tests.integration.test_way_of_a_job import counters, events
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 

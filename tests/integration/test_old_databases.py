@@ -27,6 +27,8 @@ from tests.integration.api.conftest import serving
 from tests.integration.api.test_outages import CAMPAIGN, DEVICE, plane
 from tests.integration.reports import result, started
 
+pytestmark = pytest.mark.both_databases
+
 FIRST = "0001"
 ROWS: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / f"rows_of_revision_{FIRST}.json").read_text())
 ENDED, WAITING, AT_WORK = (campaign["id"] for campaign in ROWS["campaigns"])

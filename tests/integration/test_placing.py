@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from orchestrator.operations import dispatching
 from orchestrator.operations.context import Context
 from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
@@ -11,6 +13,8 @@ from orchestrator.store import jobs
 from orchestrator.watch.sweep import Memory, sweep
 from shared.workers import WorkerStatus
 from tests.integration.test_way_of_a_job import job
+
+pytestmark = pytest.mark.both_databases
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]

@@ -25,6 +25,8 @@ from tests.integration.api.conftest import serving
 from tests.integration.reports import result
 from tests.integration.test_way_of_a_job import counters, events, job
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 

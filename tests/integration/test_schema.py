@@ -11,6 +11,8 @@ from orchestrator.store import Store
 from orchestrator.store.schema import current, differences, migrate, newest, require_current
 from shared.errors import Unavailable
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def empty_store(database_url: str) -> Iterator[Store]:

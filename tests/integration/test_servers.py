@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 from sqlalchemy import create_engine, text
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_redis_is_a_real_server(redis_url: str) -> None:

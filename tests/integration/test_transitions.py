@@ -30,6 +30,8 @@ from tests.integration.conftest import NOON
 from tests.integration.reports import handed_back, result, started
 from tests.integration.test_way_of_a_job import counters, events, job
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 Act = Callable[[Context, str], object]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import redis
 
 from orchestrator.domain.findings import Found
@@ -19,6 +20,8 @@ from shared.workers import WorkerStatus
 from tests.integration.redis_time import pass_time
 from tests.integration.reports import result, started
 from tests.integration.test_way_of_a_job import counters, events, job
+
+pytestmark = pytest.mark.both_databases
 
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]

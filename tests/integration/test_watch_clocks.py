@@ -28,6 +28,8 @@ from tests.integration.redis_time import pass_time
 from tests.integration.reports import INCARNATION, result, started
 from tests.integration.test_way_of_a_job import counters, events, job
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 DAY_S = 86_400.0

@@ -26,6 +26,8 @@ from shared.jobs import JobStatus
 from shared.protocol import keys
 from tests.integration.reports import WORKER, handed_back, result, started
 
+pytestmark = pytest.mark.both_databases
+
 Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 

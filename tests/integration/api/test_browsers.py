@@ -7,7 +7,6 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -19,12 +18,6 @@ from orchestrator.operations.context import Context
 from tests.integration.api.conftest import serving
 
 CAMPAIGN = '{"model_url": "https://models.example/m.onnx", "jobs": [{"compute_unit": "cpu.onnx"}]}'
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: what is refused here never reaches it."""
-    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
 
 
 def port_of(api: httpx.Client) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,12 +13,6 @@ from orchestrator.operations.context import Context
 from tests.integration.api.conftest import serving
 
 LIMIT = 10_000
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: what is refused here never reaches it."""
-    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
 
 
 @pytest.fixture

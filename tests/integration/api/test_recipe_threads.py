@@ -6,9 +6,6 @@ import contextlib
 import json
 import threading
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from orchestrator.api.recipe_bodies import THREADS
 from orchestrator.operations.context import Context
@@ -19,12 +16,6 @@ from tests.integration.api.test_slow_clients import BOUND_S, connect
 
 CROWD = 60  # more than a server has threads
 RECIPE = json.dumps({"model": "https://models.example/m.onnx", "on": ["cpu.onnx"]}).encode()
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: nothing of this is about it."""
-    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
 
 
 class HeldUp(Registry):

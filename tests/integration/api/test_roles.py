@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,12 +19,6 @@ from shared.tokens import Role
 from tests.integration.api.conftest import serving
 
 CONFIGURED = "c0nfigured-token"
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: most of what is asked here is refused before it is reached."""
-    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
 
 
 @pytest.fixture

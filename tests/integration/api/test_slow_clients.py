@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,12 +17,6 @@ from tests.integration.api.conftest import serving
 
 PATIENCE_S = 1.5  # of the server; a busy machine may hold a client up for a second
 BOUND_S = 60.0  # against hanging, not a measure: the machine may be busy
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One database is enough: nothing of this is about it."""
-    return f"sqlite:///{tmp_path / 'fleetmark.db'}"
 
 
 @contextlib.contextmanager
