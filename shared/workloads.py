@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shared.content import Content, beside, content_hash
 from shared.external_data import is_inside
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
@@ -20,15 +21,27 @@ class Strict(BaseModel):
 def _relative(name: str) -> str:
     if not is_inside(name):
         raise ValueError(f"{name!r:.300} is no relative path inside the model's own folder, written with `/`")
-    return name
+    return beside(name)
 
 
 class Companion(Strict):
     """A file that belongs beside a model: ONNX external data, content-addressed like the model itself."""
 
-    name: Annotated[str, AfterValidator(_relative)] = Field(min_length=1, max_length=255, description="path relative to the model's folder")
+    name: Annotated[str, AfterValidator(_relative)] = Field(min_length=1, max_length=4096, description="path from the model's folder")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
+
+
+def _each_name_once(companions: tuple[Companion, ...]) -> tuple[Companion, ...]:
+    seen: set[str] = set()
+    for companion in companions:
+        if companion.name in seen:
+            raise ValueError(f"{companion.name!r:.300} is listed twice; a file beside the model has one content")
+        seen.add(companion.name)
+    return companions
+
+
+Companions = Annotated[tuple[Companion, ...], AfterValidator(_each_name_once)]
 
 
 class ModelRef(Strict):
@@ -39,9 +52,16 @@ class ModelRef(Strict):
 
     source: OneLine = Field(min_length=1, max_length=4096)
     name: OneLine = Field(min_length=1, max_length=255, description="file name shown in reports")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    size: int | None = Field(default=None, ge=0)
-    companions: tuple[Companion, ...] = ()
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the model file alone")
+    size: int | None = Field(default=None, ge=0, description="bytes of the model file alone")
+    companions: Companions = ()
+
+    @property
+    def content_sha256(self) -> str | None:
+        """The one hash of the model file and its companions (`shared.content`); None where not all of it is known before a worker looks."""
+        if self.sha256 is None or self.size is None or not self.source.startswith("sha256:"):
+            return None
+        return content_hash(Content(self.sha256, self.size), {one.name: Content(one.sha256, one.size) for one in self.companions})
 
 
 class Warmup(Strict):

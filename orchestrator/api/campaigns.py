@@ -19,7 +19,8 @@ from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.context import Context
-from orchestrator.operations.submit import ShortCampaign, Submitted, submit_recipe, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.store import campaigns, jobs
 from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
@@ -116,7 +117,7 @@ class Cancelled(BaseModel):
     openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 async def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
-    """Submit the short form, or a recipe as JSON or YAML. Validated whole: every mistake is named, and nothing is half accepted."""
+    """Submits the short form, or a recipe as JSON or YAML. It is validated whole: every mistake is named, and nothing is half accepted."""
     recipe = None
     if is_yaml(request.headers.get("content-type", "")):
         recipe = await to_thread.run_sync(yaml_recipe, body, limiter=request.app.state.recipe_threads.submitting)

@@ -1,8 +1,9 @@
-"""Models: take one in by its content, give it to whoever knows its hash."""
+"""Models are taken in by their content, and given to whoever knows their hash."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -15,15 +16,16 @@ from orchestrator.api.errors import documented
 from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import Sha256
 from orchestrator.operations.context import Context
-from orchestrator.operations.models import Incoming, path_of
+from orchestrator.operations.models import Incoming, Stored, path_of
 from orchestrator.store import results
-from orchestrator.store.tables import ModelFile
 from shared.errors import BadRequest, InvalidInput, NotFound
 from shared.ids import SHA256
+from shared.sources import MAX_NAME
 
 router = APIRouter(prefix="/api", tags=["models"])
 
 PIECE_BYTES = 2**20
+NAME = r"^[^/\x00-\x1f\x7f-\x9f\u2028\u2029]+$"  # of a file: one line of text, and no path
 
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": BYTES}}
 _FILE = {"description": "The model's bytes; ranges are served.", "content": BYTES}
@@ -40,23 +42,23 @@ class Uploaded(BaseModel):
 async def upload(
     ctx: Ctx,
     request: Request,
-    name: Annotated[str, Query(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$", description="file name shown in reports")],
+    name: Annotated[str, Query(min_length=1, max_length=MAX_NAME, pattern=NAME, description="file name shown in reports")],
     sha256: Annotated[str | None, Query(pattern=f"^{SHA256.pattern}$", description="what the content should be")] = None,
 ) -> JSONResponse:
     """Send a model's bytes as the body: `curl --data-binary @model.onnx '…/api/models?name=model.onnx'`.
 
-    The answer's `source` is what a campaign's `model_url`, or a recipe's `model`, names. The same bytes twice are one file.
+    The answer's `source` is what a campaign's `model_url`, or a recipe's `model`, names. The same bytes twice are one file; where the
+    bytes are here under another name, `source` carries the new one (`sha256:…?name=…`), and nothing that was uploaded earlier is renamed.
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise BadRequest("send the model's bytes as they are (curl --data-binary @model.onnx), not as a form (curl -F)")
     stored = await _taken_in(ctx, request.stream(), name)
     if sha256 is not None and sha256 != stored.sha256:
         raise InvalidInput(f"the bytes that arrived have the SHA-256 {stored.sha256}, not {sha256}; send them again")
-    content = {"sha256": stored.sha256, "size": stored.size, "name": stored.name, "source": f"sha256:{stored.sha256}"}
-    return JSONResponse(content, status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
+    return JSONResponse(asdict(stored), status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
 
 
-async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> ModelFile:
+async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> Stored:
     """Hashing and writing go to a thread a piece, waiting for the next piece does not: a slow upload holds none."""
     with await to_thread.run_sync(Incoming, ctx) as incoming:
         waiting = bytearray()

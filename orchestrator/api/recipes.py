@@ -1,4 +1,4 @@
-"""Recipes: those that are here, and whether one is valid."""
+"""Recipes: lists those that are here, and says whether one is valid."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from orchestrator.api.campaigns import RECIPE_EXAMPLE
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.recipe_bodies import MAX_YAML_BYTES, is_yaml, json_recipe, yaml_recipe
-from orchestrator.domain.planning import plan_recipe
+from orchestrator.domain.planning import of_recipe, plan
 from orchestrator.operations.context import Context
-from shared.errors import FleetmarkError, InvalidInput, Unavailable
+from orchestrator.operations.known_workers import known_workers
+from orchestrator.operations.model_sources import unresolved
+from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes import Recipe, load_recipe
-from shared.recipes.parse import model_name
-from shared.workloads import ModelRef
 
 router = APIRouter(prefix="/api", tags=["recipes"])
 
@@ -46,7 +46,7 @@ class Valid(BaseModel):
 
 @router.get("/recipes", response_model=Recipes)
 async def list_recipes(ctx: Ctx, request: Request) -> JSONResponse:
-    """The recipes in the orchestrator's folder; one that is not valid says why."""
+    """Lists the recipes in the orchestrator's folder; one that is not valid says why."""
     return await to_thread.run_sync(_list, ctx, limiter=request.app.state.recipe_threads.checking)
 
 
@@ -73,20 +73,12 @@ def _list(ctx: Context) -> JSONResponse:
     openapi_extra=described(Recipe, example=RECIPE_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 async def validate(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Check a recipe as submitting it would, its models aside: nothing is fetched, nothing is written."""
+    """Checks a recipe as submitting it would, but does not look for its models. Nothing is fetched, and nothing is written."""
     read = yaml_recipe if is_yaml(request.headers.get("content-type", "")) else json_recipe
     return await to_thread.run_sync(_validate, ctx, read, body, limiter=request.app.state.recipe_threads.checking)
 
 
 def _validate(ctx: Context, read: Callable[[bytes], Recipe], body: bytes) -> JSONResponse:
-    recipe = read(body)
-    models = {entry.model: ModelRef(source=entry.model, name=(entry.name or model_name(entry.model))[:255]) for entry in recipe.entries()}
-    plan = plan_recipe(recipe, models, _known_workers(ctx))
-    return JSONResponse({"valid": True, "name": plan.name, "total_jobs": len(plan.jobs), "warnings": list(plan.warnings)})
-
-
-def _known_workers(ctx: Context) -> list[Any]:
-    try:
-        return [worker.known() for worker in ctx.registry.all()]
-    except Unavailable:
-        return []
+    request = of_recipe(read(body))
+    planned = plan(request, [unresolved(entry) for entry in request.entries], known_workers(ctx))
+    return JSONResponse({"valid": True, "name": request.name, "total_jobs": len(planned.jobs), "warnings": list(planned.warnings)})

@@ -42,6 +42,10 @@ class Fleet:
         asked = self._workers if device is None else self._named.get(device, ())
         return [worker for worker in asked if could_ever_run(worker, capabilities, device, requires)]
 
+    def named(self, device: str) -> list[KnownWorker]:
+        """Those that have this id or device name."""
+        return list(self._named.get(device, ()))
+
     def servers(self, capability: str) -> int:
         """How many take from the queue of this capability."""
         return self._servers[capability]

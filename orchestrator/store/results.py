@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select
@@ -34,6 +35,17 @@ def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) ->
         .order_by(number)
     )
     return list(session.execute(statement))
+
+
+def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
+    """Returns those of these contents that were uploaded, by their SHA-256."""
+    wanted = sorted(hashes)
+    found: dict[str, ModelFile] = {}
+    for start in range(0, len(wanted), PAGE):
+        statement = select(ModelFile).where(col(ModelFile.sha256).in_(wanted[start : start + PAGE]))
+        found |= {row.sha256: row for row in session.scalars(statement)}
+    session.expunge_all()
+    return found
 
 
 def model(session: Session, sha256: str) -> ModelFile:

@@ -11,7 +11,8 @@ from shared.capabilities import known_names, resolve
 from shared.errors import InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
-from shared.workloads import Companion, EngineOptions, StopRule, Strict, Warmup, check_samples
+from shared.sources import MAX_NAME
+from shared.workloads import Companions, EngineOptions, StopRule, Strict, Warmup, check_samples
 
 
 def _known_compute_unit(name: str) -> str:
@@ -26,25 +27,32 @@ MAX_MODELS = 1_000
 MAX_UNITS = 100
 MAX_DEVICES = 1_000
 MODEL = (
-    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (uploaded by `fleetmark run`), or a network known by name"
+    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (from the recipe's folder; uploaded by `fleetmark run`), "
+    "`sha256:…` of an upload, or a network known by name"
 )
 ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit), Field(json_schema_extra={"enum": known_names()})]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 
 class ModelEntry(Strict):
-    """A model of the list, with what differs for it alone."""
+    """One place in the list of models, with what differs for it alone. Two places may name the same model."""
 
     model: OneLine = Field(min_length=1, max_length=4096, description=MODEL)
     name: OneLine | None = Field(
-        default=None, min_length=1, max_length=200, description="shown in reports; the file's name when it is left out"
+        default=None, min_length=1, max_length=MAX_NAME, description="shown in reports; the file's name when it is left out"
     )
     inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES, description="in place of the recipe's")
-    options: EngineOptions | None = Field(default=None, description="in place of the recipe's")
-    # What whoever uploaded the model knows of it; checked on the device that fetches it.
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the file, checked where it is fetched")
-    size: int | None = Field(default=None, ge=0, description="bytes, checked where it is fetched")
-    companions: tuple[Companion, ...] = Field(default=(), description="files that belong beside it: ONNX external data")
+    options: EngineOptions | None = Field(
+        default=None, description="added to the recipe's, key by key; a key that is written here wins, `null` is the runtime's own default"
+    )
+    # What whoever uploaded the model knows of it; checked where it is uploaded and on the device that fetches it.
+    sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="of the model file; a file with another one is refused, not measured"
+    )
+    size: int | None = Field(default=None, ge=0, description="bytes of the model file, checked like `sha256`")
+    companions: Companions = Field(
+        default=(), description="files that belong beside it (ONNX external data): `name`, `sha256` and `size` of each, checked likewise"
+    )
 
 
 class Requirements(Strict):

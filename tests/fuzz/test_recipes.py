@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.domain.placement import KnownWorker
-from orchestrator.domain.planning import plan_recipe
+from orchestrator.domain.planning import PlannedJob, of_recipe, plan
 from orchestrator.reports.outputs import recipe_text
 from shared.capabilities import known_names
 from shared.errors import InvalidInput
 from shared.jobs import MAX_JOBS
 from shared.recipes import Recipe, load_recipe, parse_recipe
-from shared.recipes.parse import model_name
+from shared.sources import model_name
 from shared.workloads import ModelRef
 from tests.fuzz.budget import tried
 from tests.fuzz.values import JSON, damaged
@@ -120,8 +121,9 @@ def test_a_recipe_written_out_is_read_back_the_same(content: dict[str, Any]) -> 
     assert load_recipe(recipe_text(short)) == recipe  # as it is kept with the results, to be run again
 
 
-def models_of(recipe: Recipe) -> dict[str, ModelRef]:
-    return {entry.model: ModelRef(source=entry.model, name=model_name(entry.model)) for entry in recipe.entries()}
+def jobs_of(recipe: Recipe) -> Sequence[PlannedJob]:
+    models = [ModelRef(source=entry.model, name=model_name(entry.model)) for entry in recipe.entries()]
+    return plan(of_recipe(recipe), models, [LAPTOP]).jobs
 
 
 @tried(100)
@@ -132,12 +134,12 @@ def test_a_recipe_means_the_product_of_its_lists_each_cell_once(content: dict[st
     assume(len(set(entries)) == len(entries))
     assume(not any(isinstance(one, dict) and ("inferences" in one or "options" in one) for one in content.get("models", [])))
     assume(recipe.devices != "every" or recipe.requires.is_empty())  # else `every` may mean nobody, which is refused
-    jobs = plan_recipe(recipe, models_of(recipe), [LAPTOP]).jobs
+    jobs = jobs_of(recipe)
     expected = len(entries) * len(recipe.on) * (1 if isinstance(recipe.devices, str) else len(recipe.devices))
     for values in recipe.sweep.values():
         expected *= len(values)
     assert len(jobs) == expected
-    names = {(job.workload.model.source, job.compute_unit, job.device, job.workload.model_dump_json()) for job in jobs}
+    names = {(job.workload().model.source, job.compute_unit, job.device, job.workload().model_dump_json()) for job in jobs}
     assert len(names) == len({entry.model for entry in recipe.entries()}) * expected // len(entries)
 
 
@@ -156,9 +158,9 @@ PATHS = st.sampled_from(
 def test_any_sweep_means_some_jobs_or_is_invalid(content: dict[str, Any], sweep: dict[str, list[Any]]) -> None:
     try:
         recipe = parse_recipe(content | {"sweep": sweep})
-        jobs = plan_recipe(recipe, models_of(recipe), [LAPTOP]).jobs
+        jobs = jobs_of(recipe)
     except InvalidInput:
         return
     assert 1 <= len(jobs) <= MAX_JOBS
     for job in jobs:
-        json.dumps(job.workload.model_dump(mode="json"), allow_nan=False)
+        json.dumps(job.workload().model_dump(mode="json"), allow_nan=False)

@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
-from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store

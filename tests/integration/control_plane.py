@@ -12,7 +12,8 @@ from orchestrator.app import ControlPlane
 from orchestrator.dispatch.base import Dispatch
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
-from orchestrator.operations.submit import ShortCampaign, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import submit_short
 from orchestrator.settings import Settings
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job

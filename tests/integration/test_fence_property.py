@@ -26,7 +26,8 @@ from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
-from orchestrator.operations.submit import ShortCampaign, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import submit_short
 from orchestrator.settings import Settings
 from orchestrator.store import campaigns
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow

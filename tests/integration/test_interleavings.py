@@ -20,7 +20,8 @@ from orchestrator.operations.models import path_of, store_model
 from orchestrator.operations.record import record
 from orchestrator.operations.reset import reset
 from orchestrator.operations.retry import retry_job
-from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import ModelFile

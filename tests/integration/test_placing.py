@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.operations import dispatching
 from orchestrator.operations.context import Context
-from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.store import jobs
 from orchestrator.watch.sweep import Memory, sweep
 from shared.workers import WorkerStatus

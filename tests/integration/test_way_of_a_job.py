@@ -16,7 +16,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
-from orchestrator.operations.submit import ShortCampaign, Submitted, submit_short
+from orchestrator.operations.short_form import ShortCampaign
+from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Campaign, Job
 from shared.clock import FakeClock

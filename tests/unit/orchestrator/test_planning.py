@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain import planning
 from orchestrator.domain.placement import KnownWorker
-from orchestrator.domain.planning import Plan, plan_recipe
+from orchestrator.domain.planning import Plan, of_recipe
 from shared.errors import InvalidInput
 from shared.recipes import load_recipe
 from shared.workloads import ModelRef
@@ -15,14 +16,14 @@ SERVER = KnownWorker("worker-server", "server", ("cpu.onnx", "gpu.cuda.onnx"), l
 
 
 def plan(text: str, workers: tuple[KnownWorker, ...] = (LAPTOP, SERVER)) -> Plan:
-    recipe = load_recipe(text)
-    models = {entry.model: ModelRef(source=entry.model, name=entry.model) for entry in recipe.entries()}
-    return plan_recipe(recipe, models, workers)
+    request = of_recipe(load_recipe(text))
+    models = [ModelRef(source=entry.model, name=entry.name or entry.model) for entry in request.entries]
+    return planning.plan(request, models, workers)
 
 
 def test_every_model_meets_every_compute_unit() -> None:
     made = plan("models: [a, b]\non: [cpu.onnx, GPU (ONNX)]\n")
-    assert [(job.workload.model.name, job.compute_unit) for job in made.jobs] == [
+    assert [(job.workload().model.name, job.compute_unit) for job in made.jobs] == [
         ("a", "cpu.onnx"),
         ("a", "GPU (ONNX)"),
         ("b", "cpu.onnx"),
@@ -32,11 +33,11 @@ def test_every_model_meets_every_compute_unit() -> None:
 
 def test_a_sweep_is_the_product_of_its_lists() -> None:
     made = plan("model: a\non: [cpu.onnx]\nsweep: {options.batch_size: [1, 8], options.threads: [1, 2]}\n")
-    assert [(job.workload.options.batch_size, job.workload.options.threads) for job in made.jobs] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert [(job.workload().options.batch_size, job.workload().options.threads) for job in made.jobs] == [(1, 1), (1, 2), (8, 1), (8, 2)]
 
 
 def test_a_sweep_reaches_numbers_of_the_recipe_itself() -> None:
-    assert [job.workload.inferences for job in plan("model: a\non: [cpu.onnx]\nsweep: {inferences: [10, 20]}\n").jobs] == [10, 20]
+    assert [job.workload().inferences for job in plan("model: a\non: [cpu.onnx]\nsweep: {inferences: [10, 20]}\n").jobs] == [10, 20]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_every_with_no_device_to_mean_is_refused() -> None:
 
 def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:
     made = plan("models: [a, {model: b, inferences: 7, options: {threads: 1}}]\non: [cpu.onnx]\ninferences: 50\n")
-    assert [(job.workload.inferences, job.workload.options.threads) for job in made.jobs] == [(50, None), (7, 1)]
+    assert [(job.workload().inferences, job.workload().options.threads) for job in made.jobs] == [(50, None), (7, 1)]
 
 
 def test_what_no_registered_worker_can_meet_is_a_warning_and_no_refusal() -> None:

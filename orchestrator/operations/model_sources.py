@@ -1,0 +1,201 @@
+"""From the models that a recipe names to what a worker can fetch and verify."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.operations.context import Context
+from orchestrator.operations.models import CHUNK, Stored, path_of, store_model
+from orchestrator.store import results
+from orchestrator.store.tables import ModelFile
+from shared.addresses import login_of, require_readable, shown_address
+from shared.content import beside
+from shared.errors import FieldError, InvalidInput, ModelInvalid, nearest
+from shared.external_data import external_locations
+from shared.hub import HubFile
+from shared.names import as_one_line
+from shared.recipes import ModelEntry
+from shared.sources import file_path, model_name, upload_of
+from shared.workloads import Companion, ModelRef
+
+SCHEMES = ("http", "https", "file", "hf")
+SUFFIXES = ("", ".onnx")
+
+
+def resolve_models(ctx: Context, entries: Sequence[ModelEntry]) -> list[ModelRef]:
+    """Returns what a worker fetches for each entry, in their order.
+
+    `http(s)://`, `hf://` and `file://` (a path on the worker's disk) go to the worker as they are; `sha256:<hex>` must have been
+    uploaded; a plain name is looked up among the files of `<recipes_dir>/models` and taken in, with the files it keeps weights in.
+
+    Raises:
+        InvalidInput: an entry is none of these, or promises something that is not so; every mistake is in `fields`.
+    """
+    sources = _Sources(ctx, entries)
+    found: list[ModelRef] = []
+    mistakes: list[FieldError] = []
+    for index, entry in enumerate(entries):
+        try:
+            found.append(sources.resolve(entry))
+        except InvalidInput as error:
+            mistakes.append(FieldError("model" if len(entries) == 1 else f"models.{index}", error.detail))
+    if mistakes:
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        raise InvalidInput(f"{mistakes[0].message}{more}", fields=mistakes)
+    return found
+
+
+def unresolved(entry: ModelEntry) -> ModelRef:
+    """Returns the reference for an entry whose model nobody looks for: enough to count its jobs."""
+    return ModelRef(source=entry.model, name=entry.name or model_name(entry.model))
+
+
+class _Sources:
+    """What is known of the models that some entries name; each is looked up once, however many entries name it."""
+
+    def __init__(self, ctx: Context, entries: Iterable[ModelEntry]) -> None:
+        self._ctx = ctx
+        self._uploads = self._look_up(entries)
+        self._by_name: dict[str, tuple[Stored, tuple[Companion, ...]]] = {}
+
+    def _look_up(self, entries: Iterable[ModelEntry]) -> dict[str, ModelFile]:
+        wanted: set[str] = set()
+        for entry in entries:
+            if entry.model.startswith("sha256:"):
+                wanted.add(entry.model.removeprefix("sha256:").partition("?")[0])
+            wanted.update(companion.sha256 for companion in entry.companions if "://" not in entry.model)
+        with self._ctx.store.read() as session:
+            found = results.models(session, wanted)
+        return {sha256: row for sha256, row in found.items() if path_of(self._ctx, sha256).is_file()}
+
+    def resolve(self, entry: ModelEntry) -> ModelRef:
+        source = entry.model
+        scheme, separator, _ = source.partition(":")
+        if separator and scheme == "sha256":
+            return self._uploaded(entry)
+        if "://" in source:
+            _check_url(source, scheme.lower())
+            name = entry.name or model_name(source)
+            return ModelRef(source=source, name=name, sha256=entry.sha256, size=entry.size, companions=entry.companions)
+        return self._named(entry)
+
+    def _uploaded(self, entry: ModelEntry) -> ModelRef:
+        try:
+            sha256, name = upload_of(entry.model)
+        except ValueError as error:
+            raise _invalid(entry.model, str(error)) from error
+        found = self._upload(entry.model, sha256)
+        _check_promise(entry, sha256, found.size)
+        self._check_companions(entry)
+        return ModelRef(
+            source=f"sha256:{sha256}",
+            name=entry.name or name or as_one_line(found.name),
+            sha256=sha256,
+            size=found.size,
+            companions=entry.companions,
+        )
+
+    def _upload(self, source: str, sha256: str) -> ModelFile:
+        found = self._uploads.get(sha256)
+        if found is None:
+            why = f"no file with the SHA-256 {sha256} is here: it was never uploaded, or is removed; POST /api/models takes it"
+            raise _invalid(source, why)
+        return found
+
+    def _check_companions(self, entry: ModelEntry) -> None:
+        for companion in entry.companions:
+            size = self._upload(entry.model, companion.sha256).size
+            if companion.size != size:
+                raise _invalid(entry.model, f"its companion {companion.name!r} has {size} bytes, not the promised {companion.size}")
+
+    def _named(self, entry: ModelEntry) -> ModelRef:
+        source = entry.model
+        if source not in self._by_name:
+            self._by_name[source] = self._taken_in(source)
+        stored, companions = self._by_name[source]
+        _check_promise(entry, stored.sha256, stored.size)
+        self._check_companions(entry)
+        own = {companion.name: companion for companion in entry.companions}
+        for companion in companions:
+            if own.setdefault(companion.name, companion) != companion:
+                raise _invalid(source, f"its companion {companion.name!r} is not the promised one: it has the SHA-256 {companion.sha256}")
+        name = entry.name or stored.name
+        return ModelRef(source=f"sha256:{stored.sha256}", name=name, sha256=stored.sha256, size=stored.size, companions=tuple(own.values()))
+
+    def _taken_in(self, source: str) -> tuple[Stored, tuple[Companion, ...]]:
+        folder = self._ctx.settings.recipes_dir / "models"
+        files = folder.glob("*") if folder.is_dir() else ()
+        known = sorted(path.name for path in files if path.is_file() and path.suffix not in (".md", ""))
+        found = next((source + suffix for suffix in SUFFIXES if source + suffix in known), None)
+        if found is None:
+            listed = nearest(source, known) if known else f"there are none in {folder}"
+            raise _invalid(
+                source,
+                f"it is neither a URL (https://…, hf://…, file://…), nor sha256:<hex> of an upload, nor a model known by name. {listed}",
+            )
+        companions = []
+        for location in _locations(folder / found, source):
+            if not (folder / location).is_file():
+                raise _invalid(source, f"it keeps weights in {location!r}, which is not beside it in {folder}")
+            stored = _stored(self._ctx, folder / location)
+            companions.append(Companion(name=location, sha256=stored.sha256, size=stored.size))
+        return _stored(self._ctx, folder / found), tuple(companions)
+
+
+def _locations(model: Path, source: str) -> Iterator[str]:
+    """The files that a model keeps weights in, by their paths relative to its folder."""
+    if model.stat().st_size == 0:
+        return
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            yield from dict.fromkeys(beside(location) for location in external_locations(content, model.name))
+        except ModelInvalid as error:
+            raise _invalid(source, error.detail) from error
+
+
+def _stored(ctx: Context, path: Path) -> Stored:
+    with path.open("rb") as file:
+        return store_model(ctx, iter(lambda: file.read(CHUNK), b""), path.name)
+
+
+def _check_url(source: str, scheme: str) -> None:
+    """
+    Raises:
+        InvalidInput: no worker could fetch it.
+    """
+    if scheme not in SCHEMES:
+        raise _invalid(source, f"the scheme {scheme!r} is not fetched; use {', '.join(f'{known}://' for known in SCHEMES)}")
+    try:
+        require_readable(source)
+    except ValueError as error:
+        raise _invalid(source, f"it is no URL: it {error}") from None
+    if scheme in ("file", "hf") and login_of(source):
+        raise _invalid(source, f"{scheme}:// has no login")
+    if scheme in ("file", "hf"):
+        try:
+            HubFile.parse(source) if scheme == "hf" else file_path(source)
+        except ValueError as error:
+            raise _invalid(source, str(error)) from error
+    elif not urlsplit(source).hostname:
+        raise _invalid(source, "it names no host")
+    if scheme == "file" and source.endswith("/"):
+        raise _invalid(source, "it is a directory; name the model's file")
+
+
+def _check_promise(entry: ModelEntry, sha256: str, size: int) -> None:
+    """
+    Raises:
+        InvalidInput: the file is not the one that the entry promises.
+    """
+    if entry.sha256 is not None and entry.sha256 != sha256:
+        raise _invalid(entry.model, f"it has the SHA-256 {sha256}, not the promised {entry.sha256}")
+    if entry.size is not None and entry.size != size:
+        raise _invalid(entry.model, f"it has {size} bytes, not the promised {entry.size}")
+
+
+def _invalid(source: str, why: str) -> InvalidInput:
+    message = f"model {shown_address(source)!r}: {why}"
+    return InvalidInput(message, fields=[FieldError("model", message)])

@@ -1,0 +1,71 @@
+"""The short form of `POST /campaigns`: one model and a list of jobs. It is translated into what a recipe becomes, and submitted like it."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from orchestrator.domain.planning import Request
+from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.names import OneLine
+from shared.recipes import ModelEntry, Recipe
+from shared.recipes.cells import Cell
+from shared.recipes.schema import ComputeUnit
+from shared.workloads import Strict, check_samples
+
+_DEFAULTS = Recipe(model="any", on=("cpu.onnx",))
+
+
+class ShortJob(Strict):
+    """One job of the short form of `POST /campaigns`."""
+
+    compute_unit: ComputeUnit = Field(description="a capability or its label")
+    num_inference_runs: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat")
+    runs_per_job: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
+    num_load_runs: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
+    device: OneLine | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9)
+
+    @model_validator(mode="after")
+    def _bounded_samples(self) -> ShortJob:
+        check_samples(self.num_inference_runs, self.runs_per_job)
+        return self
+
+    def cell(self) -> Cell:
+        """Returns what a recipe with this one job becomes; the short form leaves the other keys of a recipe at their defaults."""
+        return Cell(
+            entry=0,
+            on=(self.compute_unit,),
+            devices=(self.device,) if self.device is not None else "any",
+            inferences=self.num_inference_runs,
+            repeats=self.runs_per_job,
+            loads=self.num_load_runs,
+            warmup=_DEFAULTS.warmup,
+            stop=_DEFAULTS.stop,
+            priority=self.priority,
+            requires=_DEFAULTS.requires,
+            options=_DEFAULTS.options,
+            timeout_s=self.timeout_s,
+            retries=_DEFAULTS.retries,
+        )
+
+
+class ShortCampaign(Strict):
+    """The short form of `POST /campaigns`: one model, a list of jobs."""
+
+    model_url: OneLine = Field(min_length=1, max_length=4096)
+    jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
+    name: OneLine = Field(default="campaign", min_length=1, max_length=200)
+    notes: str = Field(default="", max_length=10_000)
+
+    def request(self) -> Request:
+        """Returns what a recipe becomes too. Equal jobs share one cell, so that a large campaign of few kinds is planned quickly."""
+        kinds: dict[ShortJob, Cell] = {}
+        cells = [kinds.get(job) or kinds.setdefault(job, job.cell()) for job in self.jobs]
+        return Request(
+            name=self.name,
+            entries=[ModelEntry(model=self.model_url)],
+            cells=cells,
+            document=self.model_dump(mode="json", exclude_defaults=True),
+            notes=self.notes,
+        )

@@ -1,0 +1,247 @@
+"""From a recipe to its cells: each model with each choice of the swept values.
+
+A sweep validates the keys that its paths lead into, once for each of their values, and leaves everything else as it was read. So the
+cost of a cell does not depend on how many models there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic_core import to_json
+
+from shared.errors import FieldError, InvalidInput
+from shared.jobs import MAX_JOBS
+from shared.mistakes import not_valid
+from shared.recipes.axes import Axis, Place, leaves, read_axes, refused, replaced, written
+from shared.recipes.parse import field_error
+from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries
+from shared.workloads import EngineOptions, StopRule, Strict, Warmup, check_samples
+
+Table = Mapping[tuple[int, ...], Any]  # the value of a key, by the numbers of the values that its axes take
+
+
+class Cell(NamedTuple):
+    """What the jobs of one model and one choice of the swept values have in common. `entry` is the model's index."""
+
+    entry: int
+    on: tuple[str, ...]
+    devices: Literal["any", "every"] | tuple[str, ...]
+    inferences: int
+    repeats: int
+    loads: int
+    warmup: Warmup
+    stop: StopRule | None
+    priority: int
+    requires: Requirements
+    options: EngineOptions
+    timeout_s: float
+    retries: Retries
+
+
+_INFERENCES, _OPTIONS = Cell._fields.index("inferences"), Cell._fields.index("options")
+
+
+def cells_of(recipe: Recipe) -> Iterator[Cell]:
+    """Returns the cells of a recipe, by model and then in the order of the product of its sweep.
+
+    Raises:
+        InvalidInput: a swept path or value cannot be; two cells of a model would measure the same; or there are too many.
+    """
+    entries, axes = recipe.entries(), read_axes(recipe)
+    if sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index in range(len(entries))) > MAX_JOBS:
+        raise too_many()
+    _refuse_lost_values(recipe, entries, axes)
+    tables = _tables(recipe, entries, axes)
+    for index, entry in enumerate(entries):
+        yield from _of_entry(recipe, index, entry, _axes_of(axes, index), tables)
+
+
+def too_many() -> InvalidInput:
+    return InvalidInput(f"the recipe means more than {MAX_JOBS} jobs; split it into several campaigns")
+
+
+def _axes_of(axes: Sequence[Axis], entry: int) -> list[Axis]:
+    return [axis for axis in axes if axis.place[0] in (None, entry)]
+
+
+def _by_place(axes: Sequence[Axis]) -> dict[Place, list[int]]:
+    """The numbers of the axes that lead into each key."""
+    found: dict[Place, list[int]] = {}
+    for number, axis in enumerate(axes):
+        found.setdefault(axis.place, []).append(number)
+    return found
+
+
+# Values that would be lost
+
+
+def _refuse_lost_values(recipe: Recipe, entries: Sequence[ModelEntry], axes: Sequence[Axis]) -> None:
+    """
+    Raises:
+        InvalidInput: a swept value would not reach every job that it is written for.
+    """
+    stops = recipe.stop is not None or any(axis.place == (None, "stop") for axis in axes)
+    if stops and (repeats := next((axis for axis in axes if axis.place == (None, "repeats")), None)):
+        raise refused(repeats.path, "with `stop`, the rule decides how many repeats there are; sweep `stop.max_repeats`, or drop `stop`")
+    common = [(axis, axis.leaves()) for axis in axes if axis.place[0] is None]
+    for index, entry in enumerate(entries):
+        own = set(_own_leaves(entry)) | {leaf for axis in axes if axis.place[0] == index for leaf in axis.leaves()}
+        for axis, swept in common if own else ():
+            if (lost := next((mine for mine in own for leaf in swept if _overlap(mine, leaf)), None)) is not None:
+                key = f"models.{index}.{'.'.join(lost)}"
+                why = f"{key} is this model's own, so that the swept value would not reach it; leave one of the two out, or sweep {key}"
+                raise refused(axis.path, why)
+
+
+def _own_leaves(entry: ModelEntry) -> Iterator[tuple[str, ...]]:
+    if entry.inferences is not None:
+        yield ("inferences",)
+    if entry.options is not None:
+        yield from leaves(("options",), written(entry, "options"))
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+# Values
+
+
+def _tables(recipe: Recipe, entries: Sequence[ModelEntry], axes: Sequence[Axis]) -> dict[Place, Table]:
+    """Every value that a swept key takes, validated."""
+    tables: dict[Place, Table] = {}
+    for place, numbers in _by_place(axes).items():
+        mine = [axes[number] for number in numbers]
+        start = written(recipe if place[0] is None else entries[place[0]], place[1])
+        tables[place] = {chosen: _value(mine, chosen, start) for chosen in _choices(mine)}
+    return tables
+
+
+def _choices(axes: Sequence[Axis]) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(range(len(axis.values)) for axis in axes))
+
+
+def _value(axes: Sequence[Axis], chosen: tuple[int, ...], content: Any) -> Any:
+    for axis, number in zip(axes, chosen, strict=True):
+        content = replaced(content, axis.way, axis.values[number], axis.path)
+    entry, key = axes[0].place
+    try:
+        return getattr(_alone(axes[0].owner, key).model_validate_json(to_json({key: content}, inf_nan_mode="constants")), key)
+    except ValidationError as error:
+        before = () if entry is None else ("models", entry)
+        items = [{**item, "loc": (*before, *item["loc"])} for item in error.errors(include_url=False)]
+        source = f"the recipe with {_said(axes, chosen)}"
+        raise not_valid(source, items, lambda item: field_error(item, None)) from error  # type: ignore[arg-type]  # still the same keys
+
+
+@cache
+def _alone(owner: type[BaseModel], key: str) -> type[Strict]:
+    """A model of one key of another, which is read in the same way."""
+    field = owner.model_fields[key]
+    made: type[Strict] = create_model(f"{owner.__name__}.{key}", __base__=Strict, **{key: (field.annotation, field)})  # type: ignore[call-overload]
+    return made
+
+
+def _said(axes: Sequence[Axis], chosen: Sequence[int]) -> str:
+    return ", ".join(f"{axis.path}={axis.values[number]!r:.80}" for axis, number in zip(axes, chosen, strict=True))
+
+
+# Cells
+
+
+def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table]) -> Iterator[Cell]:
+    base = Cell(index, *(getattr(recipe, key) for key in Cell._fields[1:]))
+    places = [(place, Cell._fields.index(place[1]), numbers, tables[place]) for place, numbers in _by_place(axes).items()]
+    merge, text = _Merging(index), _Texts()
+    seen: dict[Hashable, tuple[int, ...]] = {}
+    for chosen in _choices(axes):
+        fields: list[Any] = list(base)
+        inferences, options = entry.inferences, entry.options
+        for (owner, key), field, numbers, table in places:
+            value = table[chosen if len(numbers) == len(chosen) else tuple([chosen[number] for number in numbers])]
+            if owner is None:
+                fields[field] = value
+            elif key == "options":
+                options = value
+            else:
+                inferences = value
+        fields[_INFERENCES] = inferences or fields[_INFERENCES]
+        fields[_OPTIONS] = merge(fields[_OPTIONS], options)
+        cell = Cell._make(fields)
+        if axes:
+            _check_samples(cell, axes, chosen)
+            if (same := seen.setdefault(tuple([text(value) for value in fields]), chosen)) != chosen:
+                raise _equal(entry, _said(axes, same), _said(axes, chosen))
+        yield cell
+
+
+def _check_samples(cell: Cell, axes: Sequence[Axis], chosen: tuple[int, ...]) -> None:
+    try:
+        check_samples(cell.inferences, cell.stop.max_repeats if cell.stop else cell.repeats)
+    except ValueError as error:
+        detail = f"the recipe with {_said(axes, chosen)} is not valid: {error}"
+        raise InvalidInput(detail, fields=[FieldError("sweep", str(error))]) from error
+
+
+def _equal(entry: ModelEntry, one: str, other: str) -> InvalidInput:
+    which = "the same value is listed twice" if one == other else f"it means the same as {one}"
+    model = f"{entry.name or entry.model:.300}"
+    why = f"{other} would measure {model} a second time in the same way: {which}; each job of a sweep has to differ"
+    return InvalidInput(f"sweep: {why}", fields=[FieldError("sweep", why)])
+
+
+class _Merging:
+    """Puts an entry's own options over the recipe's, once for each pair of them."""
+
+    def __init__(self, entry: int) -> None:
+        self._entry = entry
+        self._done: dict[tuple[int, int], tuple[EngineOptions, EngineOptions | None, EngineOptions]] = {}  # holds what the ids are of
+
+    def __call__(self, base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
+        pair = (id(base), id(own))
+        if pair not in self._done:
+            self._done[pair] = (base, own, self._merged(base, own))
+        return self._done[pair][2]
+
+    def _merged(self, base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
+        try:
+            return merged(base, own)
+        except ValidationError as error:
+            source = f"the recipe's `options` with those of models.{self._entry}"
+            raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, None)) from error
+
+
+def merged(base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
+    """Returns the recipe's options with an entry's own over them, key by key; mappings by name (`shapes`) name by name.
+
+    Raises:
+        ValidationError: each is valid, and the two together are not.
+    """
+    if own is None or not own.model_fields_set:
+        return base
+    content = {key: getattr(base, key) for key in base.model_fields_set}
+    for key in own.model_fields_set:
+        under, value = content.get(key), getattr(own, key)
+        content[key] = {**under, **value} if isinstance(under, dict) and isinstance(value, dict) else value
+    return EngineOptions(**content)
+
+
+class _Texts:
+    """What tells values apart, found once for each of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, str]] = {}  # holds what the ids are of
+
+    def __call__(self, value: Any) -> Hashable:
+        if not isinstance(value, BaseModel):
+            return value  # type: ignore[no-any-return]  # a number, or a tuple of texts
+        if id(value) not in self._known:
+            self._known[id(value)] = (value, value.model_dump_json())
+        return self._known[id(value)][1]

@@ -1,0 +1,86 @@
+"""The ways in which a recipe names a model: a URL, a path, or the content of an upload.
+
+Nothing here looks at a disk or a network. Every side reads a source with these functions, so all sides mean the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePath
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.request import url2pathname
+
+from shared.addresses import shown_address
+from shared.ids import SHA256
+from shared.names import as_one_line
+
+MAX_NAME = 255  # characters; a file name of 255 bytes, the most that file systems take, always fits
+UPLOAD = "sha256:"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FILE_URL = re.compile(r"file:", re.IGNORECASE)
+
+
+def model_name(source: str) -> str:
+    """Returns the file name that reports show for a source.
+
+    It is the last part of a path as it is written, or the last part of a URL without its query and with `%20` read as a space.
+    A name of more than `MAX_NAME` characters is shortened in its middle, where a digest keeps two long names apart.
+    """
+    if source.startswith(UPLOAD):
+        try:
+            return upload_of(source)[1] or source
+        except ValueError:  # it names no upload; whoever resolves it says so
+            return short_name(as_one_line(source))
+    if not _URL.match(source) and not _FILE_URL.match(source):
+        return short_name(as_one_line(PurePath(source).name or source))
+    shown = shown_address(source)
+    parts = re.split("[?#]", shown.partition(":")[2].lstrip("/"), maxsplit=1)[0].rstrip("/").split("/")
+    written = parts[-1] if source.lower().startswith("hf://") else unquote(parts[-1])  # a path on a hub is no URL: it has no escapes
+    return short_name(as_one_line(written.rstrip("/").rpartition("/")[2] or shown))  # some stores write the whole path as one part
+
+
+def short_name(name: str) -> str:
+    """Returns a name of at most `MAX_NAME` characters. Two different names stay different, and the ending stays."""
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{name[: MAX_NAME - 60]}…{digest}…{name[-40:]}"
+
+
+def file_path(source: str) -> str:
+    """Returns the path of a `file://` URL, as the system that runs this writes paths.
+
+    Raises:
+        ValueError: the URL names another host, or holds a `?` or a `#`, which would cut its path short.
+    """
+    parts = urlsplit(source)
+    if parts.netloc.lower() not in ("", "localhost"):
+        raise ValueError(
+            f"{source} names the host {parts.netloc.rpartition('@')[2]!r}; a file URL of this device has three slashes: file:///path"
+        )
+    if "?" in source or "#" in source:
+        raise ValueError(f"{source} holds a ? or a #, which ends the path of a URL; in a file's name write ? as %3F and # as %23")
+    return url2pathname(parts.path)
+
+
+def upload_of(source: str) -> tuple[str, str | None]:
+    """Returns the SHA-256 of an upload that `sha256:<hex>` or `sha256:<hex>?name=<name>` names, and the name, if there is one.
+
+    Raises:
+        ValueError: it has neither form.
+    """
+    sha256, separator, query = source.removeprefix(UPLOAD).partition("?")
+    if SHA256.fullmatch(sha256) is None:
+        raise ValueError("a SHA-256 is 64 hexadecimal digits, lower case")
+    if not separator:
+        return sha256, None
+    names = parse_qs(query, keep_blank_values=True, max_num_fields=4) if query.isascii() else {}
+    if names.keys() != {"name"} or len(names["name"]) != 1 or not 0 < len(names["name"][0]) <= MAX_NAME:
+        raise ValueError(f"what follows the hash is `?name=` and a name of at most {MAX_NAME} characters, percent-encoded")
+    return sha256, as_one_line(names["name"][0])
+
+
+def upload_source(sha256: str, name: str | None = None) -> str:
+    """Returns the source by which a recipe names an upload; see `upload_of`."""
+    return f"{UPLOAD}{sha256}" + (f"?name={quote(name, safe='')}" if name is not None else "")
