@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from orchestrator.domain.planning import Plan, PlannedJob, plan_recipe, unmeetable
+from orchestrator.domain.stored import written
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.models import resolve_model
 from orchestrator.store import campaigns
 from orchestrator.store.bulk import insert_many
@@ -173,10 +174,7 @@ def _accept(ctx: Context, plan: Plan, request_hash: str, idempotency_key: str | 
         if replay is None:
             raise
         return replay
-    try:
-        top_up(ctx)
-    except Unavailable as error:
-        log.warning("%s is accepted; its jobs go out when Redis is back: %s", campaign_id, error.detail)
+    fill_queues(ctx, f"{campaign_id} is accepted")
     return Submitted(campaign, replayed=False)
 
 
@@ -197,7 +195,7 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
                 priority=job.priority,
                 compute_unit=job.compute_unit,
                 device=job.device,
-                requires=job.requires.model_dump(mode="json", exclude_defaults=True),
+                requires=written(job.requires),
             )
     session.add_all(lanes.values())
     session.flush()
@@ -216,7 +214,7 @@ def _columns(campaign: Campaign, job: PlannedJob, lanes: Mapping[LaneKey, int]) 
         "max_attempts": job.max_attempts,
         "losses": 0,
         "deaths": 0,
-        "workload": job.workload.model_dump(mode="json", exclude_defaults=True),
+        "workload": written(job.workload),
         "model_name": job.workload.model.name,
         "created_at": campaign.created_at,
     }
