@@ -42,7 +42,7 @@ def sample(plane: Processes) -> dict[str, float]:
         figures[f"{name} threads"] = process.num_threads()
     figures["redis connections"] = int(plane.redis.info("clients")["connected_clients"])
     figures["postgres connections"] = len(plane.parts["postgres"].children())
-    tombstones = sum(1 for _ in plane.redis.scan_iter(match=keys.cancelled("*"), count=1_000))
+    tombstones = sum(1 for _ in plane.redis.scan_iter(match=keys.ended("*"), count=1_000))
     figures["redis keys"] = plane.redis.dbsize() - tombstones
     figures["tombstones"] = tombstones
     return figures

@@ -195,7 +195,7 @@ def _brief(one: Campaign) -> dict[str, Any]:
 
 
 def _job_brief(head: JobHead) -> dict[str, Any]:
-    content = head._asdict() | {"options": head.options or {}}
+    content = head._asdict()
     del content["number"]
     return content
 

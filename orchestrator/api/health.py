@@ -96,7 +96,7 @@ def _latency(ping_ms: Callable[[], float]) -> float | None:
 @router.get("/health/workers", response_model=WorkersHealth)
 def get_workers_health(ctx: Ctx) -> JSONResponse:
     """Which workers are heard of. Those that left or were removed are not counted."""
-    workers = [worker_health(ctx.registry, worker) for worker in ctx.registry.all() if worker.status is not WorkerStatus.GONE]
+    workers = [worker_health(ctx.registry, worker) for worker in ctx.registry.all()]
     healthy = sum(worker["is_healthy"] for worker in workers)
     return JSONResponse({"total": len(workers), "healthy": healthy, "unhealthy": len(workers) - healthy, "workers": workers})
 

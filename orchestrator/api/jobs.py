@@ -13,6 +13,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.ids import JobId
 from orchestrator.api.pages import JobCursor, Limit, job_of
 from orchestrator.api.times import Moment, text
+from orchestrator.domain.stored import shown_options, shown_workload
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.finish import row_of
 from orchestrator.operations.retry import retry_job
@@ -130,7 +131,7 @@ def _body(job: Job) -> dict[str, Any]:
         "campaign_id": job.campaign_id,
         "model": job.model_name,
         "compute_unit": job.compute_unit,
-        "options": job.workload.get("options", {}),
+        "options": shown_options(job.workload.get("options") if isinstance(job.workload, dict) else None),
         "capability": job.capability,
         "status": job.status,
         "attempt": job.attempt,
@@ -146,9 +147,12 @@ def _body(job: Job) -> dict[str, Any]:
 
 
 def _shown(workload: dict[str, Any]) -> dict[str, Any]:
-    """A workload without the password that its model's address may hold."""
-    model = workload["model"]
-    return workload | {"model": model | {"source": shown_address(model["source"])}}
+    """Return a workload, also one that this version cannot read, without the password that its model's address may hold."""
+    shown = shown_workload(workload)
+    model = shown.get("model")
+    if not isinstance(model, dict):
+        return shown
+    return shown | {"model": model | {"source": shown_address(str(model.get("source", "")))}}
 
 
 def _step(event: Event) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class System(Collector):
 
     def _redis(self) -> list[Metric]:
         states: Tally[str] = Tally({status.value: 0 for status in WorkerStatus})
-        workers = self._ctx.registry.all()
+        workers = self._ctx.registry.sights(departed=True)
         states.update(worker.status.value for worker in workers)
         seen = self._ctx.registry.monitor.counters()
         last = seen.pop("last_sweep", None)
@@ -81,7 +81,7 @@ class System(Collector):
             GaugeMetricFamily(
                 "fleetmark_workers_quarantined",
                 "Flapping devices that are given no work now.",
-                value=sum(worker.quarantine is not None for worker in workers),
+                value=sum(worker.quarantined for worker in workers),
             ),
             _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
             GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.letters.count()),

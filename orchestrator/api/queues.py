@@ -55,11 +55,11 @@ class QueueStatus(BaseModel):
 @router.get("/queue/status", response_model=QueueStatus)
 def get_queue_status(ctx: Ctx) -> JSONResponse:
     """Messages that wait in Redis: a window of each campaign; the rest of its jobs waits in the table (`job_breakdown`)."""
-    workers = [worker for worker in ctx.registry.all() if worker.status is not WorkerStatus.GONE]
+    workers = [worker.known for worker in ctx.registry.sights() if worker.status is not WorkerStatus.GONE]
     depths = ctx.queue.depths([*LABELS, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE])
     content = {
         "worker_queues": {
-            worker.id: {"device_name": worker.registration.device_name, "queue_size": depths[worker_queue(worker.id)]} for worker in workers
+            worker.id: {"device_name": worker.device_name, "queue_size": depths[worker_queue(worker.id)]} for worker in workers
         },
         "capability_queues": by_label(depths),
         "results_queue_size": depths[RESULTS_QUEUE],

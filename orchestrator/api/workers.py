@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -16,16 +15,15 @@ from orchestrator.api.health import WorkerHealth, worker_health
 from orchestrator.api.ids import WorkerId
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text_of_epoch
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, resolve
-from shared.errors import FieldError, InvalidInput, Unavailable
+from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from shared.workloads import Strict
 
-log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])
 
 MAX_KEPT = 64 * 2**10  # characters of JSON, of each of the fields that may hold anything
@@ -122,10 +120,7 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     token_id = _token_of_worker(request)
     require_its_token(ctx, registration.device_info.UDID, token_id)
     worker_id, action = ctx.registry.register(registration.model_copy(update=changes))
-    try:
-        top_up(ctx)  # work may have waited for this one
-    except Unavailable as error:
-        log.warning("%s is registered; its work is sent when the database is back: %s", worker_id, error.detail)
+    fill_queues(ctx, f"{worker_id} is registered")  # work may have waited for this one
     key = report_key_for(ctx, worker_id, token_id)
     broker = broker_for(ctx, worker_id, changes["capabilities"])
     told = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
@@ -164,11 +159,11 @@ def list_workers(
     ] = None,
     status: WorkerStatus | None = None,
 ) -> JSONResponse:
-    """Every registered worker, in the order of registration."""
+    """Every worker, in the order of registration. One that left is listed for another day."""
     wanted = set(resolve(capability)) if capability is not None else None
     found = [
         _body(worker)
-        for worker in ctx.registry.all()
+        for worker in ctx.registry.everyone()
         if (status is None or worker.status is status) and (wanted is None or wanted & set(worker.registration.capabilities))
     ]
     return JSONResponse({"count": len(found), "workers": found})

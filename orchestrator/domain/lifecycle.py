@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orchestrator.domain.stored import timeout_of
 from shared.errors import DeviceFailed, HostBusy, IllegalTransition, RunnerDied
-from shared.jobs import DEFAULT_TIMEOUT_S, TRANSITIONS, JobStatus
+from shared.jobs import TRANSITIONS, JobStatus
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
@@ -41,7 +42,7 @@ def check_step(job_id: str, seen: str, wanted: JobStatus) -> None:
 
 def deadline(now: datetime, workload: Mapping[str, Any], grace_s: float) -> datetime:
     """When a job that begins now is given up: its own timeout, and grace for what its worker does not count into that."""
-    return now + timedelta(seconds=float(workload.get("timeout_s", DEFAULT_TIMEOUT_S)) + grace_s)
+    return now + timedelta(seconds=timeout_of(workload) + grace_s)
 
 
 def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitter: float) -> datetime | None:

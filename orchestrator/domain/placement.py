@@ -1,4 +1,4 @@
-"""Which queue a job goes to, decided late: when there is room in it."""
+"""Which workers can run a job, and which queues it may therefore be sent to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 from shared.capabilities import resolve, worker_queue
 from shared.recipes import Requirements
 
-WINDOW_BASE = 64
-WINDOW_PER_WORKER = 4
-PRIVATE_WINDOW = 2  # one running, one next: a device chosen late is a device chosen well
-
 
 @dataclass(frozen=True)
 class KnownWorker:
-    """What placement reads of a worker."""
+    """What placement has to know about a worker."""
 
     id: str
     device_name: str
@@ -27,19 +23,19 @@ class KnownWorker:
 
 
 class Fleet:
-    """Some workers, found by what a job asks for: a campaign for every device asks once for each of them."""
+    """A set of workers that can be searched by what a job asks for."""
 
     def __init__(self, workers: Iterable[KnownWorker] = ()) -> None:
-        self._workers = tuple(workers)
-        self._servers = Counter(capability for worker in self._workers for capability in set(worker.capabilities))
+        self.workers = tuple(workers)
+        self._servers = Counter(capability for worker in self.workers for capability in set(worker.capabilities))
         self._named: dict[str, list[KnownWorker]] = defaultdict(list)
-        for worker in self._workers:
+        for worker in self.workers:
             for name in {worker.id, worker.device_name}:
                 self._named[name].append(worker)
 
     def able(self, capabilities: Sequence[str], device: str | None, requires: Requirements) -> list[KnownWorker]:
-        """Those that could run a job with one of these capabilities."""
-        asked = self._workers if device is None else self._named.get(device, ())
+        """Return the workers that could run a job with one of these capabilities."""
+        asked: Sequence[KnownWorker] = self.workers if device is None else self._named.get(device, ())
         return [worker for worker in asked if could_ever_run(worker, capabilities, device, requires)]
 
     def named(self, device: str) -> list[KnownWorker]:
@@ -47,20 +43,20 @@ class Fleet:
         return list(self._named.get(device, ()))
 
     def servers(self, capability: str) -> int:
-        """How many take from the queue of this capability."""
+        """Return how many workers take from the queue of this capability."""
         return self._servers[capability]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
-    """Where a job goes, and as what."""
+    """A queue that a job may be sent to, and the capability that it then runs as."""
 
     queue: str
     capability: str
 
 
 def could_ever_run(worker: KnownWorker, capabilities: Sequence[str], device: str | None, requires: Requirements) -> bool:
-    """Whether this worker has one of the capabilities, is the named device, and meets the requirements."""
+    """Return whether this worker has one of the capabilities, is the named device, and meets the requirements."""
     return (
         any(capability in worker.capabilities for capability in capabilities)
         and (device is None or device in (worker.id, worker.device_name))
@@ -70,73 +66,25 @@ def could_ever_run(worker: KnownWorker, capabilities: Sequence[str], device: str
     )
 
 
-def window(workers: int) -> int:
-    """How many jobs a capability queue holds at most before they are claimed."""
-    return WINDOW_BASE + WINDOW_PER_WORKER * workers
-
-
-def choose(
-    compute_unit: str,
-    device: str | None,
-    requires: Requirements,
-    living: Fleet,
-    waiting: Mapping[str, int],
-    quarantined: Fleet | None = None,
-) -> tuple[Place | None, str]:
-    """The queue with the least waiting work per worker, or why there is none.
+def places_for(
+    compute_unit: str, device: str | None, requires: Requirements, living: Fleet, quarantined: Fleet | None = None
+) -> tuple[list[Place], str]:
+    """Return every place that a job may be sent to, in the order in which equal ones are preferred.
 
     Args:
         living: workers that are heard of now, and can be given work.
-        waiting: dispatched and unclaimed jobs of each queue.
         quarantined: workers that are heard of and can not.
 
     Returns:
-        The place and `""`, or None and what the job waits for.
+        The places and `""`, or none and what the job waits for.
     """
     capabilities = resolve(compute_unit)
     if device is not None or not requires.is_empty():
-        able = living.able(capabilities, device, requires)
-        if not able:
-            return None, _waits_for(capabilities, device, requires, quarantined)
-        best = min(able, key=lambda worker: (waiting.get(worker_queue(worker.id), 0), worker.id))
-        return Place(worker_queue(best.id), next(c for c in capabilities if c in best.capabilities)), ""
-    load: list[tuple[float, int, str]] = []
-    for order, capability in enumerate(capabilities):
-        if servers := living.servers(capability):
-            load.append((waiting.get(capability, 0) / servers, order, capability))
-    if not load:
-        return None, _waits_for(capabilities, device, requires, quarantined)
-    chosen = min(load)[2]
-    return Place(chosen, chosen), ""
-
-
-def room(place: Place, living: Fleet, waiting_as_urgent: int) -> int:
-    """How many more jobs the queue may hold, given those in it that are at least as urgent.
-
-    Less urgent ones do not count: a gate need not wait for a week's campaign to drain.
-    """
-    limit = window(living.servers(place.capability)) if place.queue == place.capability else PRIVATE_WINDOW
-    return max(0, limit - waiting_as_urgent)
-
-
-def share(candidates: Sequence[tuple[int, Sequence[str]]], seats: int) -> list[str]:
-    """Deal `seats` among campaigns so that all have as much in flight as possible.
-
-    Args:
-        candidates: for each campaign, oldest first: what it has in flight now, and the ids it could send next.
-    """
-    taken: list[str] = []
-    in_flight = [flying for flying, _ in candidates]
-    following = [0] * len(candidates)
-    while len(taken) < seats:
-        open_ones = [index for index, (_, ids) in enumerate(candidates) if following[index] < len(ids)]
-        if not open_ones:
-            break
-        index = min(open_ones, key=lambda candidate: (in_flight[candidate], candidate))
-        taken.append(candidates[index][1][following[index]])
-        following[index] += 1
-        in_flight[index] += 1
-    return taken
+        able = sorted(living.able(capabilities, device, requires), key=lambda worker: worker.id)
+        places = [Place(worker_queue(worker.id), next(c for c in capabilities if c in worker.capabilities)) for worker in able]
+    else:
+        places = [Place(capability, capability) for capability in capabilities if living.servers(capability)]
+    return places, "" if places else _waits_for(capabilities, device, requires, quarantined)
 
 
 def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements, quarantined: Fleet | None) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.context import Context
 from orchestrator.store import jobs, worker_keys
 from orchestrator.store.moves import LockedJob, Moves
@@ -65,5 +66,5 @@ def other_speaker(session: Session, moves: Moves, job: LockedJob, report: JobMes
         owners = {job.queue.removeprefix(worker_queue(""))} if private and job.queue is not None else set()
     else:
         history = [*jobs.history(session, job.id), *moves.notes(job)]
-        owners = {event.worker_id for event in history if event.kind == "started" and event.attempt == report.attempt}
+        owners = {event.worker_id for event in history if event.kind == EventKind.STARTED and event.attempt == report.attempt}
     return "" if not owners or report.worker_id in owners else " or ".join(sorted(filter(None, owners)))

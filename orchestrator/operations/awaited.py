@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.artifacts import Lack
 from orchestrator.operations.context import Context
 from orchestrator.store import jobs
@@ -28,9 +29,7 @@ log = logging.getLogger(__name__)
 TRIES = 8
 PATIENCE = timedelta(hours=1)
 
-AWAITED = "file_awaited"
-ARRIVED = "file_arrived"
-MISSING = "file_missing"
+AWAITED, ARRIVED, MISSING = EventKind.FILE_AWAITED, EventKind.FILE_ARRIVED, EventKind.FILE_MISSING
 
 Key = tuple[str, int]  # job id, attempt
 
@@ -70,7 +69,7 @@ def _note(session: Session, ctx: Context, lacks: Mapping[Key, Sequence[Lack]]) -
     return unanswered
 
 
-def _verdict(lacks: Sequence[Lack], earlier: Sequence[Event], moves: Moves) -> tuple[str, str]:
+def _verdict(lacks: Sequence[Lack], earlier: Sequence[Event], moves: Moves) -> tuple[EventKind, str]:
     """What is said of a result's files now, and the words for it: none if they were said before."""
     last = earlier[-1].kind if earlier else ARRIVED
     tries = [event for event in earlier if event.kind == AWAITED]

@@ -37,7 +37,7 @@ def cancel_job(ctx: Context, job_id: str) -> Job:
         return jobs.get(session, job_id), stopped
 
     job, stopped = ctx.store.transact(write)
-    after_cancel(ctx, stopped)
+    after_end(ctx, stopped)
     return job
 
 
@@ -73,7 +73,7 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
             campaign, stopped = ctx.store.transact(write)
         except _HasGrown:
             continue
-        after_cancel(ctx, stopped)
+        after_end(ctx, stopped)
         return campaign, len(stopped)
 
 
@@ -94,12 +94,15 @@ def _close(session: Session, campaign_id: str, now: datetime) -> None:
     )
 
 
-def after_cancel(ctx: Context, job_ids: Sequence[str]) -> None:
-    """Hurry it: whoever runs one of these stops at its next beat. The table already says so, and the watch repeats it."""
+def after_end(ctx: Context, job_ids: Sequence[str]) -> None:
+    """Tell Redis and the reporter that these jobs have ended, so that whoever still runs one stops at its next heartbeat.
+
+    The table already says so, and the watch repeats it, so an outage of Redis is no error here.
+    """
     ctx.wake_reporter()
     if not job_ids:
         return
     try:
         ctx.registry.marks.tombstone(job_ids)
     except Unavailable as error:
-        log.warning("cancelled in the table; workers learn of it when Redis is back: %s", error.detail)
+        log.warning("ended in the table; workers learn of it when Redis is back: %s", error.detail)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import is_valid
 from orchestrator.store import jobs, tokens, worker_keys
@@ -98,7 +99,7 @@ def remove(ctx: Context, worker_id: str) -> None:
         moves = Moves(session, ctx.clock.now())
         for job in lock_jobs(session, [job.id for job in jobs.running_on(session, worker_id)]).values():
             if job.status == JobStatus.RUNNING and job.worker_id == worker_id:
-                moves.note(job, "handed_back", f"{worker_id} was removed", worker_id=worker_id)
+                moves.note(job, EventKind.HANDED_BACK, f"{worker_id} was removed", worker_id=worker_id)
                 moves.again(job, losses=job.losses)
         moves.flush()
         worker_keys.end(session, [worker_id])

@@ -10,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import update
 from sqlmodel import Session, col
 
+from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import workload_of
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.rows import EndedJob, Row, csv_row
@@ -22,6 +23,7 @@ from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.errors import Unavailable
 from shared.jobs import CampaignStatus, JobStatus
+from shared.protocol.letters import problems
 from shared.protocol.messages import Result
 
 log = logging.getLogger(__name__)
@@ -109,11 +111,18 @@ def _records(session: Session, campaign: Campaign) -> Iterator[JobRecord]:
 
 
 def _record(job: Job, row: Row | None, result: dict[str, Any] | None) -> JobRecord:
+    """Return what is kept of one job. What of it cannot be read is left out and said: one bad row must not cost a campaign its files."""
+    unreadable = ""
+    try:
+        workload = read_workload(job.workload)
+    except Unreadable as error:
+        workload, unreadable = unknown_workload(job.model_name), str(error)
     return JobRecord(
         job_id=job.id,
         status=JobStatus(job.status),
         compute_unit=job.compute_unit,
-        workload=workload_of(job),
+        workload=workload,
+        unreadable=unreadable,
         attempt=job.attempt,
         capability=job.capability,
         worker_id=job.worker_id,
@@ -122,8 +131,16 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None) -> JobReco
         started_at=job.started_at,
         ended_at=job.ended_at,
         row=row or row_of(job),
-        result=Result.model_validate(result) if result is not None else None,
+        result=_result(job, result) if result is not None else None,
     )
+
+
+def _result(job: Job, stored: dict[str, Any]) -> Result | None:
+    try:
+        return Result.model_validate(stored)
+    except ValidationError as error:
+        log.warning("the stored result of %s cannot be read, and is left out of the files of its campaign: %s", job.id, problems(error))
+        return None
 
 
 def row_of(job: Job) -> Row:

@@ -15,20 +15,20 @@ from typing import Any
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import Key, note_lacks
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
-from orchestrator.operations.setbacks import DIED, set_back
+from orchestrator.operations.dispatching import fill_queues
+from orchestrator.operations.setbacks import set_back
 from orchestrator.reports.rows import EndedJob, csv_row
 from orchestrator.reports.tables import csv_line
 from orchestrator.store import results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import ResultRow
-from shared.errors import Unavailable
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, Report, Result, Started
 
@@ -67,18 +67,8 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         ctx.registry.letters.bury(report.model_dump_json(), reason)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
-    _fill_queues(ctx)
+    fill_queues(ctx, f"{len(batch)} reports are recorded and answered")
     return outcome
-
-
-def _fill_queues(ctx: Context) -> None:
-    """Send what there is room for now. What goes wrong with it says nothing of the reports: they are recorded and answered."""
-    try:
-        top_up(ctx)
-    except Unavailable as error:
-        log.warning("recorded; the queues are filled again when Redis is back: %s", error.detail)
-    except Exception:
-        log.exception("recorded; the queues could not be filled: the watch tries it again at its next sweep")
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[Key]:
@@ -160,7 +150,7 @@ def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcom
     """Refused; but nothing that is said of a job that has ended changes it, and a device which ran it in good faith is to let go of it."""
     if JobStatus(job.status) in TERMINAL:
         said = report.status if isinstance(report, Result) else f"a {report.kind}"
-        moves.note(job, "unwanted", f"{said}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(job, EventKind.UNWANTED, f"{said}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)
         if isinstance(report, Result):
             outcome.ended_jobs.append(job.id)
             outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
@@ -175,9 +165,9 @@ def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> Non
         until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
         moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
-        moves.note(job, "started", worker_id=report.worker_id)
+        moves.note(job, EventKind.STARTED, worker_id=report.worker_id)
     elif not (job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation):
-        moves.note(job, "unwanted", f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(job, EventKind.UNWANTED, f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
 def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
@@ -186,19 +176,21 @@ def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Record
     if theirs and job.attempt == report.attempt:
         _goes_back(moves, job, report, report.reason, outcome)
     else:
-        moves.note(job, "unwanted", f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(
+            job, EventKind.UNWANTED, f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
+        )
 
 
 def _goes_back(moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
-    moves.note(job, "handed_back", reason, worker_id=report.worker_id)
+    moves.note(job, EventKind.HANDED_BACK, reason, worker_id=report.worker_id)
     times = job.attempt - job.losses - job.deaths
     not_before = next_try_of_handed_back(times, moves.now)
     if not_before is not None:
         moves.again(job, not_before=not_before)
         return
     why = f"no worker keeps it: it was handed back {times} times, the last time by {report.worker_id}: {reason}"
-    moves.step(job, JobStatus.FAILED, error=why, error_kind="handed_back")
-    moves.note(job, "failed", why, worker_id=report.worker_id)
+    moves.step(job, JobStatus.FAILED, error=why, error_kind=EventKind.HANDED_BACK.value)
+    moves.note(job, EventKind.FAILED, why, worker_id=report.worker_id)
     outcome.ended_jobs.append(job.id)
 
 
@@ -211,20 +203,26 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         if known is not None and _is_its(known.result, report):
             outcome.again.add((job.id, report.attempt))
             return RECORDED  # sent again because our answer was slow
-        moves.note(job, "unwanted", f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(
+            job, EventKind.UNWANTED, f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
+        )
         return UNWANTED
     if report.attempt > job.attempt or (report.status != "complete" and report.attempt < job.attempt):
-        moves.note(job, "unwanted", f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(
+            job, EventKind.UNWANTED, f"{report.status} of attempt {report.attempt}", attempt=report.attempt, worker_id=report.worker_id
+        )
         return UNWANTED
     if report.status != "complete" and job.status == JobStatus.RUNNING and job.incarnation != report.incarnation:
         # Somebody took the claim over and runs it: what became of the one before says nothing of that.
-        moves.note(job, "unwanted", f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id)
+        moves.note(
+            job, EventKind.UNWANTED, f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id
+        )
         return UNWANTED
     if report.status == "cancelled":  # the table would know: it is of a backup or a standby, and Redis remembers more
         _goes_back(moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
-        reason = set_back(session, moves, job, DIED, report.error, report.worker_id)
+        reason = set_back(session, moves, job, EventKind.DIED, report.error, report.worker_id)
         if reason is None:
             return RECORDED
         report = report.model_copy(update={"error": reason})
@@ -235,7 +233,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
 
 def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
     """Whether this is what was recorded, sent again: of one attempt, and of one process. A device may have another id by now."""
-    return (recorded["attempt"], recorded["incarnation"]) == (report.attempt, report.incarnation)
+    return (recorded.get("attempt"), recorded.get("incarnation")) == (report.attempt, report.incarnation)
 
 
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:
@@ -250,7 +248,7 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         error=report.error or None,
         error_kind=report.error_kind or None,
     )
-    moves.note(job, str(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
+    moves.note(job, EventKind(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
     ended = EndedJob(
         job_id=job.id,
         campaign_id=job.campaign_id,

@@ -8,17 +8,18 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT, deadline
 from orchestrator.domain.placement import Fleet, KnownWorker
-from orchestrator.operations.cancel import after_cancel
+from orchestrator.domain.stored import Unreadable, read_requirements
+from orchestrator.operations.cancel import after_end
 from orchestrator.operations.context import Context
-from orchestrator.operations.setbacks import LOST, set_back
+from orchestrator.operations.setbacks import set_back
 from orchestrator.store import jobs, patience
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
 from shared.capabilities import resolve
 from shared.jobs import JobStatus
-from shared.recipes import Requirements
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool
                 continue
             if not may_give_up and job.losses + 1 >= WORKERS_LOST_LIMIT:
                 continue
-            reason = set_back(session, moves, job, LOST, what, job.worker_id)
+            reason = set_back(session, moves, job, EventKind.LOST, what, job.worker_id)
             if reason is None:
                 back.append(job.id)
             else:
-                moves.step(job, JobStatus.FAILED, error=reason, error_kind=LOST)
-                moves.note(job, "failed", reason, worker_id=job.worker_id)
+                moves.step(job, JobStatus.FAILED, error=reason, error_kind=EventKind.LOST.value)
+                moves.note(job, EventKind.FAILED, reason, worker_id=job.worker_id)
                 given_up.append(job.id)
         moves.flush()
         return Lost(tuple(back), tuple(given_up))
@@ -60,7 +61,7 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool
         return Lost()
     lost = ctx.store.transact(write)
     if lost.given_up:
-        after_cancel(ctx, lost.given_up)
+        after_end(ctx, lost.given_up)
     return lost
 
 
@@ -73,7 +74,7 @@ class Overdue:
     seen: JobStatus
     ends: JobStatus
     reason: str
-    kind: str
+    kind: EventKind  # also the job's `error_kind`
 
 
 def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
@@ -86,7 +87,7 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
             overdue = found[job.id]
             if (job.status, job.attempt, job.deadline_at) != (overdue.seen, overdue.attempt, overdue.deadline_at):
                 continue
-            moves.step(job, overdue.ends, error=overdue.reason, error_kind=overdue.kind)
+            moves.step(job, overdue.ends, error=overdue.reason, error_kind=overdue.kind.value)
             moves.note(job, overdue.kind, overdue.reason, worker_id=job.worker_id)
             ended.append(job.id)
         moves.flush()
@@ -95,7 +96,7 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
     if not found:
         return []
     ended = ctx.store.transact(write)
-    after_cancel(ctx, ended)
+    after_end(ctx, ended)
     return ended
 
 
@@ -151,7 +152,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
             _, worker_id, incarnation = found[job.id]
             until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
             moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, worker_id=worker_id, incarnation=incarnation)
-            moves.note(job, "started", "as its worker's heartbeat says: the word of it was lost", worker_id=worker_id)
+            moves.note(job, EventKind.STARTED, "as its worker's heartbeat says: the word of it was lost", worker_id=worker_id)
         moves.flush()
         return len(still)
 
@@ -170,7 +171,11 @@ def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
 
 
 def _is_served(lane: Lane, at_work: Fleet) -> bool:
-    return bool(at_work.able(resolve(lane.compute_unit), lane.device, Requirements.model_validate(lane.requires)))
+    try:
+        requires = read_requirements(lane.requires)
+    except Unreadable:
+        return False  # dispatch ends its jobs, with the reason
+    return bool(at_work.able(resolve(lane.compute_unit), lane.device, requires))
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:
@@ -185,7 +190,7 @@ def undispatch(ctx: Context, found: Iterable[Job]) -> int:
         back = 0
         for job in lock_jobs(session, attempts).values():
             if job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempts[job.id]:
-                moves.note(job, "undispatched", f"{job.queue} is served by nobody")
+                moves.note(job, EventKind.UNDISPATCHED, f"{job.queue} is served by nobody")
                 moves.set(job, dispatched_at=None, queue=None, capability=None)
                 back += 1
         moves.flush()

@@ -25,7 +25,7 @@ def reset(ctx: Context) -> Cleared:
     Raises:
         Unavailable: Redis or the database does not answer; the database is cleared first, and a repeat finishes the rest.
     """
-    workers = ctx.registry.all()
+    workers = ctx.registry.everyone()
     with ctx.store.read() as session:
         private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
     gone = ctx.store.transact(campaigns.delete_all)

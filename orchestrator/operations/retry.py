@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import fill_queues
 from orchestrator.store import jobs
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.retries import add_retry, unfinished_retry
 from orchestrator.store.tables import Job
-from shared.errors import IllegalTransition, Unavailable
+from shared.errors import IllegalTransition
 from shared.jobs import JobStatus
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,11 @@ def retry_job(ctx: Context, job_id: str) -> Retried:
         if new is None:
             raise IllegalTransition(f"campaign {old.campaign_id} was cancelled; submit its recipe again instead")
         moves = Moves(session, now)
-        moves.note(old, "retried", f"as {new}")
+        moves.note(old, EventKind.RETRIED, f"as {new}")
         moves.flush()
         return Retried(jobs.get(session, new), replayed=False)
 
     made = ctx.store.transact(write)
     if not made.replayed:
-        try:
-            top_up(ctx)
-        except Unavailable as error:
-            log.warning("%s is accepted; it goes out when Redis is back: %s", made.job.id, error.detail)
+        fill_queues(ctx, f"{made.job.id} is accepted")
     return made

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import random
-from typing import Final, Literal
+from typing import Literal
 
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import Setback, next_try, story
 from orchestrator.store import jobs
 from orchestrator.store.moves import LockedJob, Moves
 
-LOST: Final = "lost"  # with its worker
-DIED: Final = "died"  # the measured process did, or its device failed, and its worker lived to tell
 
+def set_back(
+    session: Session, moves: Moves, job: LockedJob, kind: Literal[EventKind.LOST, EventKind.DIED], what: str, worker_id: str | None
+) -> str | None:
+    """Count a setback, and put the job back as its next attempt if it may have one.
 
-def set_back(session: Session, moves: Moves, job: LockedJob, kind: Literal["lost", "died"], what: str, worker_id: str | None) -> str | None:
-    """Count a setback and put the job back as its next attempt; or, without moving it, why it has failed for good.
+    The setback becomes part of the job's history either way.
 
-    Either way it becomes part of the job's history.
+    Returns:
+        None, or why the job has failed for good; it is then not moved.
     """
-    losses, deaths = job.losses + (kind == LOST), job.deaths + (kind == DIED)
+    losses, deaths = job.losses + (kind == EventKind.LOST), job.deaths + (kind == EventKind.DIED)
     moves.note(job, kind, what, worker_id=worker_id)
     jitter = random.random()  # noqa: S311 (spreads retries; not a secret)
     not_before = next_try(losses=losses, deaths=deaths, max_attempts=job.max_attempts, now=moves.now, jitter=jitter)
@@ -29,8 +32,10 @@ def set_back(session: Session, moves: Moves, job: LockedJob, kind: Literal["lost
         return None
     moves.set(job, losses=losses, deaths=deaths)
     history = [*jobs.history(session, job.id), *moves.notes(job)]
-    setbacks = [Setback(event.attempt, event.detail, event.worker_id) for event in history if event.kind in (LOST, DIED)]
+    setbacks = [
+        Setback(event.attempt, event.detail, event.worker_id) for event in history if event.kind in (EventKind.LOST, EventKind.DIED)
+    ]
     if len(setbacks) == 1:
         return what
-    verdict = f"{losses} workers were lost to it" if kind == LOST else f"{deaths} attempts broke down"
+    verdict = f"{losses} workers were lost to it" if kind == EventKind.LOST else f"{deaths} attempts broke down"
     return story(verdict, setbacks)

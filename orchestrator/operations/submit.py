@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from orchestrator.domain.planning import Plan, PlannedJob, Request, of_recipe, plan
+from orchestrator.domain.stored import written
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.known_workers import known_workers
 from orchestrator.operations.model_sources import resolve_models
 from orchestrator.operations.short_form import ShortCampaign
@@ -119,10 +120,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         if replay is None:
             raise
         return replay
-    try:
-        top_up(ctx)
-    except Unavailable as error:
-        log.warning("%s is accepted; its jobs go out when Redis is back: %s", campaign_id, error.detail)
+    fill_queues(ctx, f"{campaign_id} is accepted")
     return Submitted(campaign, replayed=False)
 
 
@@ -141,7 +139,7 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
                 priority=job.cell.priority,
                 compute_unit=job.compute_unit,
                 device=job.device,
-                requires=job.cell.requires.model_dump(mode="json", exclude_defaults=True),
+                requires=written(job.cell.requires),
             )
         lane_of[id(job)] = lanes[key]
     session.add_all(lanes.values())
@@ -161,7 +159,7 @@ def _columns(campaign: Campaign, job: PlannedJob, lane_id: int) -> dict[str, Any
         "max_attempts": job.cell.retries.max_attempts,
         "losses": 0,
         "deaths": 0,
-        "workload": job.workload().model_dump(mode="json", exclude_defaults=True),
+        "workload": written(job.workload()),
         "model_name": job.model.name,
         "created_at": campaign.created_at,
     }

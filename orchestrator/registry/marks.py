@@ -45,12 +45,12 @@ class Marks:
         ids = list(job_ids)
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id in ids:
-                pipeline.exists(keys.cancelled(job_id))
+                pipeline.exists(keys.ended(job_id))
             return {job_id for job_id, there in zip(ids, pipeline.execute(), strict=True) if there}
 
     def revive(self, job_ids: Iterable[str]) -> None:
         """These jobs have not ended: what says so is of a newer table, whose place a backup or a lagging standby took."""
-        names = [keys.cancelled(job_id) for job_id in job_ids]
+        names = [keys.ended(job_id) for job_id in job_ids]
         if names:
             with self._link.answering():
                 self._link.redis.unlink(*names)

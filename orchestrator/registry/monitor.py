@@ -9,9 +9,6 @@ from orchestrator.registry.link import Link
 from shared.capabilities import RESULTS_QUEUE
 from shared.protocol import keys
 
-LEADER_KEY = keys.PREFIX + "leader"
-MONITOR_KEY = keys.PREFIX + "monitor"
-
 
 class Results(NamedTuple):
     """Of the results queue: messages that nobody has recorded yet, and how long ago a consumer last took some (inf: none is there)."""
@@ -29,17 +26,17 @@ class Monitor:
     def lead(self, name: str, ttl_s: float) -> bool:
         """Take or keep the leadership. It only saves work: two leaders do no harm."""
         with self._link.answering():
-            if self._link.redis.set(LEADER_KEY, name, px=int(ttl_s * 1000), nx=True):
+            if self._link.redis.set(keys.LEADER, name, px=int(ttl_s * 1000), nx=True):
                 return True
-            if self._link.redis.get(LEADER_KEY) != name:
+            if self._link.redis.get(keys.LEADER) != name:
                 return False
-            self._link.redis.pexpire(LEADER_KEY, int(ttl_s * 1000))
+            self._link.redis.pexpire(keys.LEADER, int(ttl_s * 1000))
             return True
 
     def leader(self) -> str | None:
         """The name of the watch that leads now."""
         with self._link.answering():
-            return cast("str | None", self._link.redis.get(LEADER_KEY))
+            return cast("str | None", self._link.redis.get(keys.LEADER))
 
     def same_memory(self) -> bool:
         """False once after Redis lost its memory, was new, or was started anew: what it remembers may be of an older file."""
@@ -59,20 +56,30 @@ class Monitor:
     def unwatched_s(self) -> float:
         """How long ago the last sweep ended, whoever's it was; 0 when Redis remembers none."""
         with self._link.answering():
-            last = self._link.redis.hget(MONITOR_KEY, "last_sweep")
-            return max(0.0, self._link.time() - float(cast("str", last))) if last else 0.0
+            last = _number(cast("str | None", self._link.redis.hget(keys.MONITOR, "last_sweep")))
+            return max(0.0, self._link.time() - last) if last is not None else 0.0
 
     def count_sweep(self, found: dict[str, int]) -> None:
         """Add what a sweep came to; the counters are the system's, not a process'."""
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
             for name, number in found.items():
-                pipeline.hincrby(MONITOR_KEY, name, number)
-            pipeline.hincrby(MONITOR_KEY, "sweeps", 1)
-            pipeline.hset(MONITOR_KEY, "last_sweep", self._link.time())
+                pipeline.hincrby(keys.MONITOR, name, number)
+            pipeline.hincrby(keys.MONITOR, "sweeps", 1)
+            pipeline.hset(keys.MONITOR, "last_sweep", self._link.time())
             pipeline.execute()
 
     def counters(self) -> dict[str, float]:
         """The counters of all sweeps, and `last_sweep` in seconds since 1970."""
         with self._link.answering():
-            return {str(name): float(value) for name, value in self._link.redis.hgetall(MONITOR_KEY).items()}
+            found = {str(name): _number(str(value)) for name, value in self._link.redis.hgetall(keys.MONITOR).items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _number(text: str | None) -> float | None:
+    """Return what was counted; None for what is no number. A watch that stumbled over it would stop at each sweep."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

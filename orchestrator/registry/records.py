@@ -1,10 +1,9 @@
-"""A worker as the registry knows it."""
+"""A worker as the registry knows it, read from what the worker itself wrote there."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from sys import float_info
 from typing import Any
 
@@ -12,6 +11,7 @@ from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
 
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading nonsense raises
+YEARS_S = 4e9  # a clock is wrong by at most so much: it shows a date between 1900 and 2160
 LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
 
 
@@ -41,17 +41,53 @@ class WorkerRecord:
     metrics: dict[str, Any]
     beats: int  # since it was entered first
     quarantine: Quarantine | None
+    clock_offset_s: float | None  # how far its clock was ahead of ours when it registered; None where it did not say its time
 
     def known(self) -> KnownWorker:
-        hardware = self.registration.hardware
-        return KnownWorker(
-            id=self.id,
-            device_name=self.registration.device_name,
-            capabilities=tuple(self.registration.capabilities),
-            labels=self.registration.labels,
-            memory_mb=_number(hardware.get("memory_mb")),
-            gpu_memory_mb=_number(hardware.get("gpu_memory_mb")),
-        )
+        """Return what placement has to know of it."""
+        return known_worker(self.id, self.registration)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """As little of a worker as it takes to give it work: most of a record is read by nobody who looks for a device."""
+
+    known: KnownWorker
+    status: WorkerStatus
+    silent_s: float
+    quarantined: bool
+
+
+# The fields of a worker's state that a record, and a sight, are made from.
+RECORD_FIELDS = (
+    "status",
+    "incarnation",
+    "registered_at",
+    "last_seen",
+    "current_job",
+    "held",
+    "stage",
+    "progress",
+    "metrics",
+    "beats",
+    "quarantined_until",
+    "quarantine_reason",
+    "clock_offset_ms",
+)
+SIGHT_FIELDS = ("status", "last_seen", "quarantined_until")
+
+
+def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
+    """Return what placement has to know of a worker."""
+    hardware = registration.hardware
+    return KnownWorker(
+        id=worker_id,
+        device_name=registration.device_name,
+        capabilities=tuple(registration.capabilities),
+        labels=registration.labels,
+        memory_mb=_number(hardware.get("memory_mb")),
+        gpu_memory_mb=_number(hardware.get("gpu_memory_mb")),
+    )
 
 
 def _number(value: Any) -> float:
@@ -65,8 +101,22 @@ def _between(least: float, value: float, most: float) -> float:
     return min(max(least, value), most)
 
 
-def record_of(worker_id: str, registration: str, state: dict[str, str], now: float) -> WorkerRecord:
-    """What Redis has of a worker, which writes its own state there and may write anything.
+def sight_of(known: KnownWorker, state: dict[str, str], now: float) -> Sight:
+    """Return what can be seen of a worker.
+
+    Raises:
+        UNREADABLE: it cannot be read.
+    """
+    return Sight(
+        known=known,
+        status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
+        silent_s=max(0.0, now - _between(0, float(state.get("last_seen", "0")) / 1000, now)),
+        quarantined=_between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S) > now,
+    )
+
+
+def record_of(worker_id: str, registration: Registration, state: dict[str, str], now: float) -> WorkerRecord:
+    """Return what Redis has of a worker, which writes its own state there and may write anything.
 
     Raises:
         UNREADABLE: it cannot be read.
@@ -75,7 +125,7 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
     until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
     return WorkerRecord(
         id=worker_id,
-        registration=_registration(registration),
+        registration=registration,
         status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
         incarnation=state.get("incarnation", ""),
         registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
@@ -88,12 +138,16 @@ def record_of(worker_id: str, registration: str, state: dict[str, str], now: flo
         metrics=_metrics(state.get("metrics", "")),
         beats=int(state.get("beats", "0")),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
+        clock_offset_s=_between(-YEARS_S, float(state["clock_offset_ms"]) / 1000, YEARS_S) if state.get("clock_offset_ms") else None,
     )
 
 
-@lru_cache(maxsize=4_096)  # a device says the same of itself until it is started anew, and is read all the time
-def _registration(text: str) -> Registration:
-    """To be read only: it is everybody's."""
+def registration_of(text: str) -> Registration:
+    """Return what a device said of itself.
+
+    Raises:
+        UNREADABLE: it cannot be read.
+    """
     registration = Registration.model_validate_json(text)
     _check_answerable(registration.model_dump(mode="json"))
     return registration

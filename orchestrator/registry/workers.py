@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
+from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.registry.faults import Faults
 from orchestrator.registry.letters import DeadLetters
 from orchestrator.registry.link import Link
 from orchestrator.registry.logins import Logins
-from orchestrator.registry.marks import Marks
+from orchestrator.registry.marks import ANSWER_S, Marks
 from orchestrator.registry.monitor import Monitor
-from orchestrator.registry.records import UNREADABLE, WorkerRecord, record_of
+from orchestrator.registry.records import (
+    RECORD_FIELDS,
+    SIGHT_FIELDS,
+    UNREADABLE,
+    Sight,
+    WorkerRecord,
+    record_of,
+    registration_of,
+    sight_of,
+)
+from orchestrator.registry.roster import Roster
 from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
 from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
 from shared.workers import Registration, WorkerStatus, following, may_become
 
 log = logging.getLogger(__name__)
+
+GONE_KEPT_S = 86_400.0  # a worker that left is still listed for a day
+FAULTY_KEPT_S = 7 * 86_400.0  # a device that fell silent is looked for by somebody; after a week it counts as gone
+FORMER_KEPT_S = ANSWER_S  # a result may come from a worker that was forgotten, for as long as it would be answered
 
 
 class Registry:
@@ -41,7 +56,10 @@ class Registry:
         self._deregister = self.redis.register_script(scripts.DEREGISTER)
         self._step = self.redis.register_script(scripts.STEP)
         self._condemn = self.redis.register_script(scripts.CONDEMN)
-        self._fleet = self.redis.register_script(scripts.FLEET)
+        self._depart = self.redis.register_script(scripts.DEPART)
+        self._forget = self.redis.register_script(scripts.FORGET)
+        self._roster = Roster(self._link)
+        self._last_fleet: Fleet | None = None
 
     def ping_ms(self) -> float:
         """Time of one small write by Redis' own count, in milliseconds: a Redis that only reads or has no room is no use."""
@@ -102,26 +120,67 @@ class Registry:
         """
         with self._link.answering():
             now = self._link.time()
-            registration = self.redis.hget(keys.WORKERS, worker_id)
+            registration = self.redis.hget(keys.WORKERS, worker_id) or self.redis.hget(keys.DEPARTED, worker_id)
             state = self.redis.hgetall(keys.worker(worker_id))
-        found = _read(worker_id, cast("str | None", registration), cast("dict[str, str]", state), now)
-        if found is None:
+        if not registration or not state:
             raise _no_worker(worker_id)
-        return found
+        try:
+            return record_of(worker_id, registration_of(str(registration)), cast("dict[str, str]", state), now)
+        except UNREADABLE as error:
+            _absent(worker_id, error)
+            raise _no_worker(worker_id) from error
 
     def all(self) -> list[WorkerRecord]:
-        """Every registered worker that has not been removed, in the order of registration."""
-        with self._link.answering():
-            now_ms, *workers = cast("list[Any]", self._fleet())
-        found = [_read(worker_id, text, dict(zip(*[iter(state)] * 2, strict=True)), now_ms / 1000) for worker_id, text, state in workers]
-        return sorted(filter(None, found), key=lambda worker: (worker.registered_at, worker.id))
+        """Return every worker that is registered and has not left or been removed, in the order of registration."""
+        return [worker for worker in self.registered() if worker.status is not WorkerStatus.GONE]
 
-    def living(self) -> list[WorkerRecord]:
-        """Workers that are heard of within the timeout, and neither faulty nor gone."""
-        return [worker for worker in self.all() if self.is_heard(worker)]
+    def registered(self) -> list[WorkerRecord]:
+        """Return every worker that may have something in hand: `all`, and those that left a moment ago."""
+        return self._records(keys.WORKERS)
 
-    def is_heard(self, worker: WorkerRecord) -> bool:
-        """Whether it was living when it was read."""
+    def everyone(self) -> list[WorkerRecord]:
+        """Return every worker that is remembered, also those that left within the last day, in the order of registration."""
+        found = {worker.id: worker for index in (keys.DEPARTED, keys.WORKERS) for worker in self._records(index)}
+        return sorted(found.values(), key=_by_age)
+
+    def _records(self, index: str) -> list[WorkerRecord]:
+        seen = self._roster.read(index, RECORD_FIELDS)
+        found = []
+        for entry in seen.entries:
+            try:
+                found.append(record_of(entry.id, entry.registration, entry.state, seen.now))
+            except UNREADABLE as error:
+                _absent(entry.id, error)
+        return sorted(found, key=_by_age)
+
+    def sights(self, *, departed: bool = False) -> list[Sight]:
+        """Return as much of every registered worker as it takes to give it work; with those that left, if asked for."""
+        found = {}
+        for index in (keys.DEPARTED, keys.WORKERS) if departed else (keys.WORKERS,):
+            seen = self._roster.read(index, SIGHT_FIELDS)
+            for entry in seen.entries:
+                try:
+                    found[entry.id] = sight_of(entry.known, entry.state, seen.now)
+                except UNREADABLE as error:
+                    _absent(entry.id, error)
+        return list(found.values())
+
+    def fleets(self) -> tuple[Fleet, Fleet]:
+        """Return the workers that can be given work now, and those that are heard of and rest in quarantine."""
+        heard = [worker for worker in self.sights() if self.is_heard(worker)]
+        able = tuple(worker.known for worker in heard if not worker.quarantined)
+        resting = tuple(worker.known for worker in heard if worker.quarantined)
+        return self._fleet_of(able), Fleet(resting)
+
+    def _fleet_of(self, able: tuple[KnownWorker, ...]) -> Fleet:
+        """Return the fleet of these workers, the same object as long as they are the same: to sort a thousand takes milliseconds."""
+        last = self._last_fleet
+        if last is None or last.workers != able:
+            self._last_fleet = last = Fleet(able)
+        return last
+
+    def is_heard(self, worker: WorkerRecord | Sight) -> bool:
+        """Return whether it was heard of within the timeout when it was read, and is neither faulty nor gone."""
         return worker.silent_s <= self.timeout_s and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
 
     def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
@@ -164,9 +223,33 @@ class Registry:
             NotFound: no worker has this id.
         """
         with self._link.answering():
-            if not self.redis.hexists(keys.WORKERS, worker_id):
+            if not self.redis.hexists(keys.WORKERS, worker_id) and not self.redis.hexists(keys.DEPARTED, worker_id):
                 raise _no_worker(worker_id)
             self._deregister(args=[worker_id, ""])
+
+    def tidy(self, workers: Sequence[WorkerRecord]) -> list[str]:
+        """Put workers that left aside, and forget those that nobody has heard of for long. What is kept of their work stays.
+
+        Args:
+            workers: the registered ones, as they were just read.
+
+        Returns:
+            The ids that were forgotten.
+        """
+        with self._link.answering():
+            for worker in workers:
+                if worker.status is WorkerStatus.GONE and worker.silent_s > self.timeout_s:
+                    self._depart(args=[worker.id])
+            old = [worker for worker in workers if worker.status is WorkerStatus.FAULTY and worker.silent_s > FAULTY_KEPT_S]
+            left = self._roster.read(keys.DEPARTED, SIGHT_FIELDS).entries
+            due = [(entry.id, WorkerStatus.GONE, GONE_KEPT_S) for entry in left] + [
+                (one.id, WorkerStatus.FAULTY, FAULTY_KEPT_S) for one in old
+            ]
+            return [
+                worker_id
+                for worker_id, status, kept_s in due
+                if self._forget(args=[worker_id, status, int(kept_s * 1000), int(FORMER_KEPT_S * 1000)])
+            ]
 
     def clear(self) -> None:
         """Forget every worker, claim, tombstone and answer."""
@@ -176,26 +259,29 @@ class Registry:
                 self.redis.unlink(*batch[start : start + 1000])
 
     def entered(self, worker_ids: Collection[str]) -> set[str]:
-        """Those of them that have registered, also those that have left since."""
+        """Return those of them that have registered, also those that have left since, or were forgotten within two weeks."""
         names = sorted(worker_ids)
         if not names:
             return set()
         with self._link.answering():
-            found = self.redis.hmget(keys.WORKERS, names)
-        return {name for name, registration in zip(names, found, strict=True) if registration is not None}
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.hmget(keys.WORKERS, names)
+            pipeline.hmget(keys.DEPARTED, names)
+            pipeline.zmscore(keys.FORMER, names)
+            found = cast("list[list[object]]", pipeline.execute())
+        return {name for name, *known in zip(names, *found, strict=True) if any(one is not None for one in known)}
 
     def close(self) -> None:
         self.redis.close()
 
 
-def _read(worker_id: str, registration: str | None, state: dict[str, str], now: float) -> WorkerRecord | None:
-    if not registration or not state:
-        return None
-    try:
-        return record_of(worker_id, registration, state, now)
-    except UNREADABLE as error:  # a worker writes its own state, and may write anything
-        log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
-        return None
+def _by_age(worker: WorkerRecord) -> tuple[float, str]:
+    return worker.registered_at, worker.id
+
+
+def _absent(worker_id: str, error: Exception) -> None:
+    """Say that a worker is left out. It writes its own state, and may write anything."""
+    log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
 
 
 def _no_worker(worker_id: str) -> NotFound:

@@ -20,6 +20,7 @@ class JobRecord:
     Attributes:
         row: its CSV row; None while it has not ended.
         result: the message of the attempt that counted; None where no device answered.
+        unreadable: why its stored workload cannot be read, or empty; `workload` then names the model and nothing else.
         hardware: what the worker said of its hardware when it registered, if it is still known.
     """
 
@@ -37,6 +38,7 @@ class JobRecord:
     row: Row | None = None
     result: Result | None = None
     hardware: dict[str, Any] = field(default_factory=dict)
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)

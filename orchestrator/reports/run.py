@@ -59,7 +59,7 @@ def run_job(job: JobRecord) -> dict[str, Any]:
         "created_at": _utc(job.created_at),
         "started_at": _utc(job.started_at),
         "ended_at": _utc(job.ended_at),
-        "workload": job.workload.model_dump(mode="json", exclude_none=True),
+        "workload": None if job.unreadable else job.workload.model_dump(mode="json", exclude_none=True),
         "model_sha256": result.model_sha256 if result and result.model_sha256 else job.workload.model.sha256,
         "runtime": result.runtime if result else {},
         "software": result.software if result else {},

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, tuple_, update
+from sqlalchemy import bindparam, func, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
+from orchestrator.domain.stored import shown_options
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
+
+_WINDOWS_LOCK = 7_218_002  # any number that no other lock has (see `schema`)
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
@@ -41,7 +44,7 @@ class JobHead(NamedTuple):
     worker_id: str | None
     attempt: int
     error: str | None
-    options: dict[str, Any] | None
+    options: dict[str, Any]
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -94,7 +97,7 @@ def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 10
     ]
     number = col(Job.number)
     statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)
-    return [JobHead(*item) for item in session.execute(statement)]
+    return [JobHead(*item)._replace(options=shown_options(item[-1])) for item in session.execute(statement)]
 
 
 def by_number(session: Session, campaign_id: str, numbers: list[int]) -> dict[int, Job]:
@@ -149,11 +152,22 @@ def waiting(session: Session) -> list[Waiting]:
     return [Waiting(str(queue), campaign_id, priority, jobs) for queue, campaign_id, priority, jobs in session.execute(statement)]
 
 
-def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int) -> list[Job]:
-    """The next jobs of a lane, locked; what another orchestrator is taking is skipped."""
+def lock_windows(session: Session) -> None:
+    """Make other processes that fill the queues wait until this transaction has ended.
+
+    What a queue holds is counted and then added to. Two that did this at once would each see the room that the other one takes.
+    SQLite has one writer at a time anyway.
+    """
+    if session.connection().dialect.name == "postgresql":
+        session.execute(text(f"SELECT pg_advisory_xact_lock({_WINDOWS_LOCK})"))
+
+
+def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, after: int = 0) -> list[Job]:
+    """Return the next jobs of a lane behind number `after`, locked; jobs that another transaction has locked are skipped."""
     statement = (
         select(Job)
-        .where(col(Job.lane_id) == lane_id, *UNDISPATCHED, or_(col(Job.not_before).is_(None), col(Job.not_before) <= now))
+        .where(col(Job.lane_id) == lane_id, col(Job.number) > after)
+        .where(*UNDISPATCHED, or_(col(Job.not_before).is_(None), col(Job.not_before) <= now))
         .order_by(col(Job.number))
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import CursorResult, bindparam, case, select, update
 from sqlmodel import Session, col
 
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import check_step
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Event, Job
@@ -100,9 +101,9 @@ class Moves:
         """Set columns of a locked job whose status stays."""
         self._change(job, seen=job.status, status=job.status, **changes)
 
-    def note(self, job: LockedJob, kind: str, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
+    def note(self, job: LockedJob, kind: EventKind, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
         """Add to a job's history."""
-        event = {"at": self.now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": kind}
+        event = {"at": self.now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": str(kind)}
         self._events.append(event | {"worker_id": worker_id, "detail": detail[:20_000]})
 
     def notes(self, job: LockedJob) -> list[Event]:
@@ -181,7 +182,7 @@ def cancel_steps(moves: Moves, jobs: Sequence[LockedJob], reason: str) -> list[s
     cancelled = []
     for job in jobs:
         if JobStatus(job.status) not in TERMINAL:
-            moves.step(job, JobStatus.CANCELLED, error=reason, error_kind="cancelled")
-            moves.note(job, "cancelled", reason)
+            moves.step(job, JobStatus.CANCELLED, error=reason, error_kind=EventKind.CANCELLED.value)
+            moves.note(job, EventKind.CANCELLED, reason)
             cancelled.append(job.id)
     return cancelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.findings import Found
 from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
@@ -50,12 +51,14 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
         worker = workers.get(str(job.worker_id))
         if worker is not None and job.deadline_at is not None and ctx.registry.is_heard(worker) and _is_over(worker, job, now):
             why = _why_overdue(ctx, worker, job)
-            overdue[job.id] = Overdue(job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, "deadline_exceeded")
+            overdue[job.id] = Overdue(
+                job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, EventKind.DEADLINE_EXCEEDED
+            )
     with ctx.store.read() as session:
         queued = patience.late(session, now)
     for job_id, attempt, waiting_for in queued:
         reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
-        overdue[job_id] = Overdue(attempt, None, JobStatus.PENDING, JobStatus.FAILED, reason, "queue_timeout")
+        overdue[job_id] = Overdue(attempt, None, JobStatus.PENDING, JobStatus.FAILED, reason, EventKind.QUEUE_TIMEOUT)
     ended = end_overdue(ctx, overdue)
     found.jobs_timed_out += len(ended)
     found.queue_timeouts += sum(overdue[job_id].seen is JobStatus.PENDING for job_id in ended)

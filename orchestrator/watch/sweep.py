@@ -57,7 +57,7 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
     """
     found = Found()
     began = ctx.clock.now()
-    workers = {worker.id: worker for worker in ctx.registry.all()}
+    workers = {worker.id: worker for worker in ctx.registry.registered()}
     with ctx.store.read() as session:
         running = jobs.running(session)
         session.expunge_all()

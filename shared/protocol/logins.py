@@ -49,7 +49,7 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
         # Of others it learns whether they are known, when they were heard of, and whether a job has ended.
         _selector("hexists", [keys.WORKERS], "%R"),
         _selector("hmget", [keys.worker("*")], "%R"),
-        _selector("exists", [keys.cancelled("*")], "%R"),
+        _selector("exists", [keys.ended("*")], "%R"),
         _selector("hmget hset expire del", [keys.claim("*")]),
         _selector("lpush ltrim", [keys.DEAD_LETTERS], "%W"),
         # Celery: events out; questions in, answers out.
@@ -116,7 +116,7 @@ def _keys(names: Iterable[str], access: str = "") -> list[str]:
 
 def _booked(worker_id: str) -> list[str]:
     """Where a worker books the message it has taken until it acknowledges it."""
-    return [f"unacked{part}:{worker_id}" for part in ("", "_index", "_mutex")]
+    return keys.unacked(worker_id)
 
 
 def _lists(*queues: str) -> list[str]:

@@ -26,10 +26,12 @@ Row = dict[str, Any]
 MAY_STAY = {
     keys.WORKERS: "the registry",
     keys.IDENTITIES: "the registry",
+    keys.DEPARTED: "the registry: workers that left, for a day",
+    keys.FORMER: "the registry: ids of workers that were forgotten",
     keys.EPOCH: "tells a Redis that lost its memory",
-    keys.PREFIX + "worker:": "the registry: the state of a device",
-    keys.PREFIX + "faults:": "what a device did lately, should it flap",
-    keys.PREFIX + "cancelled:": "the tombstone of an ended job, for as long as a message could name it",
+    keys.WORKER: "the registry: the state of a device",
+    keys.FAULTS: "what a device did lately, should it flap",
+    keys.ENDED: "the tombstone of an ended job, for as long as a message could name it",
     keys.PREFIX
     + "answers:": "the second answer to a result that came twice, until its worker looks again; the spools say if one is missing",
     keys.PREFIX + "leader": "of the watch, for seconds",
@@ -39,7 +41,7 @@ MAY_STAY = {
 }
 # Where reports are signed: Redis lost that a device had begun, another was sent the same attempt, and the first one is not believed.
 IN_GOOD_FAITH = "which is an attempt of"
-EXPIRE = (keys.PREFIX + "answers:", keys.PREFIX + "cancelled:", keys.PREFIX + "faults:", keys.PREFIX + "leader")
+EXPIRE = (keys.PREFIX + "answers:", keys.ENDED, keys.FAULTS, keys.PREFIX + "leader")
 
 
 @dataclass(frozen=True)

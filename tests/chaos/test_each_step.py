@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT
-from orchestrator.registry.monitor import LEADER_KEY
 from shared.ids import job_id
 from shared.protocol import keys
 from shared.protocol.letters import DeadLetter
@@ -184,7 +183,7 @@ def test_a_job_given_up_by_a_watch_that_is_killed_before_redis_knows_leaves_noth
     with psycopg.connect(system.database_url.replace("+psycopg", ""), autocommit=True) as database:
         database.execute("UPDATE jobs SET losses = %s WHERE campaign_id = %s", [WORKERS_LOST_LIMIT - 1, campaign])
     worker_dies_measuring(system)
-    watch_dies(system, ("before", "orchestrator.operations.recovery:after_cancel", "-job-1"))
+    watch_dies(system, ("before", "orchestrator.operations.recovery:after_end", "-job-1"))
     watch.start()
     system.parts["consumer"].terminate(60)  # it writes the files of campaigns that a watch ended now and then, and at its start
     system.parts["consumer"].start()
@@ -201,10 +200,10 @@ def worker_dies_measuring(system: System) -> None:
 
 def watch_dies(system: System, step: Step) -> None:
     """Started at once as the leader: the time of the one before it is over."""
-    system.redis.delete(LEADER_KEY)
+    system.redis.delete(keys.LEADER)
     arm(system.parts["watch"], step)
     dies(system.parts["watch"], step)
-    system.redis.delete(LEADER_KEY)
+    system.redis.delete(keys.LEADER)
 
 
 def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -> None:

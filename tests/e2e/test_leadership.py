@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.registry import Registry
-from orchestrator.registry.monitor import LEADER_KEY
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.schema import migrate
+from shared.protocol import keys
 
 ROOT = Path(__file__).parents[2]
 PROMISE_S = 10.0
@@ -76,7 +76,7 @@ def test_when_the_leader_is_killed_another_watch_leads_within_ten_seconds(watche
     assert f"/{first.pid}/" in str(registry.monitor.leader())
     second = watches.start()
     _until(lambda: registry.monitor.counters().get("sweeps", 0) >= 2)
-    longest_s = registry.redis.pttl(LEADER_KEY) / 1000 + Settings().sweep_s
+    longest_s = registry.redis.pttl(keys.LEADER) / 1000 + Settings().sweep_s
     assert longest_s <= PROMISE_S, "what is left of the lease, and then the other one's next look"
     time.sleep(2 * Settings().sweep_s)  # the second has started and looked, too
     assert f"/{first.pid}/" in str(registry.monitor.leader()), "one leads"

@@ -168,7 +168,7 @@ def test_a_redis_full_of_results_is_emptied_by_recording_them(ctx: Context, subm
     finally:
         client.config_set("maxmemory", 0)
     assert counters(ctx, campaign) == {"complete": 10}
-    assert client.exists(*(keys.cancelled(name) for name in names)) == 10
+    assert client.exists(*(keys.ended(name) for name in names)) == 10
 
 
 def test_a_report_that_the_database_will_never_take_is_no_outage(ctx: Context, submit: Submit, register: Register, send: Send) -> None:

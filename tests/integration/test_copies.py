@@ -123,11 +123,11 @@ def test_who_runs_a_job_that_has_ended_is_told_again(ctx: Context, submit: Submi
     ended, runs = job_id(campaign.id, 1), job_id(campaign.id, 2)
     record(ctx, [started(ended, worker_id=worker)])
     cancel_job(ctx, ended)
-    ctx.registry.redis.delete(keys.cancelled(ended))  # as if Redis had been away at that moment
+    ctx.registry.redis.delete(keys.ended(ended))  # as if Redis had been away at that moment
     for held, stopped in ((runs, 0), (ended, 1), (f"campaign-{'0' * 18}-job-1", 1)):
         beat(ctx, worker, "first-start", held=f'[["{held}", 1]]', current_job=held)
         sweep(ctx, Memory(), may_condemn=False)
-        assert ctx.registry.redis.exists(keys.cancelled(held)) == stopped, held
+        assert ctx.registry.redis.exists(keys.ended(held)) == stopped, held
 
 
 def test_a_cancel_between_the_claim_and_the_start_stops_the_worker_and_its_start_changes_nothing(
@@ -155,7 +155,7 @@ def test_a_cancel_that_redis_was_away_for_stops_a_worker_whose_start_was_never_h
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
     cancel_job(ctx, name)
-    ctx.registry.redis.delete(keys.cancelled(name))
+    ctx.registry.redis.delete(keys.ended(name))
     assert claim(ctx, name, worker_id=worker) == "claimed"
     beat(ctx, worker, INCARNATION, held=f'[["{name}", 1]]', current_job=name)
     assert sweep(ctx, Memory(), may_condemn=False).stops_repeated == 1
@@ -170,7 +170,7 @@ def test_a_claim_whose_job_ended_while_redis_could_not_be_told_is_forgotten(
     campaign = submit(jobs=2).campaign
     ended, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)
     cancel_job(ctx, ended)
-    ctx.registry.redis.delete(keys.cancelled(ended))  # as if it had died between the table and Redis
+    ctx.registry.redis.delete(keys.ended(ended))  # as if it had died between the table and Redis
     memory = Memory()
     sweep(ctx, memory, may_condemn=False)
     assert [claim(ctx, ended), claim(ctx, waits)] == ["claimed", "claimed"]
@@ -184,7 +184,7 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     record(ctx, [result(name)])
-    ctx.registry.redis.delete(keys.cancelled(name))  # Redis lost its memory
+    ctx.registry.redis.delete(keys.ended(name))  # Redis lost its memory
     assert claim(ctx, name, worker_id="worker-b", incarnation="other") == "claimed"
     record(ctx, [result(name, worker_id="worker-b")])
     assert ctx.registry.marks.claimed() == set()
@@ -351,7 +351,7 @@ def test_invented_claims_go_and_leave_no_tombstones(ctx: Context, submit: Submit
     client.expire(keys.claim(f"campaign-{'1' * 18}-job-1"), 10**9)
     sweep(ctx, Memory(), may_condemn=False)
     assert client.keys("fleetmark:claim:*") == [keys.claim(name)]
-    assert client.keys("fleetmark:cancelled:*") == []
+    assert client.keys("fleetmark:ended:*") == []
 
 
 def test_what_a_silent_worker_had_taken_is_not_kept_for_it(ctx: Context, register: Register) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.operations import dispatching
+from orchestrator.operations import turn
 from orchestrator.operations.context import Context
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_short
@@ -23,7 +23,7 @@ Register = Callable[..., str]
 
 def test_many_lanes_that_nobody_can_serve_do_not_hold_up_the_next(ctx: Context, submit: Submit, register: Register) -> None:
     register()
-    absent = [{"compute_unit": "cpu.onnx", "device": f"absent-{number}"} for number in range(dispatching.LANES_AT_ONCE + 1)]
+    absent = [{"compute_unit": "cpu.onnx", "device": f"absent-{number}"} for number in range(turn.LANES_AT_ONCE + 1)]
     body = {"model_url": "https://models.example/a.onnx", "jobs": absent}
     submit_short(ctx, ShortCampaign.model_validate(body, strict=False))
     later = submit(jobs=1, priority=0).campaign
@@ -62,4 +62,4 @@ def test_a_sweep_gives_work_to_every_worker_that_can_do_it(ctx: Context, submit:
     register("rocm", capabilities=("gpu.rocm.onnx",))
     register("cuda", capabilities=("gpu.cuda.onnx",))
     sweep(ctx, Memory(), may_condemn=False)
-    assert ctx.queue.depths(["gpu.rocm.onnx", "gpu.cuda.onnx"]) == {"gpu.rocm.onnx": 32, "gpu.cuda.onnx": 68}
+    assert ctx.queue.depths(["gpu.rocm.onnx", "gpu.cuda.onnx"]) == {"gpu.rocm.onnx": 50, "gpu.cuda.onnx": 50}

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import Session
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again
@@ -48,7 +49,7 @@ INTO: Mapping[JobStatus, Act] = {
 def _overdue(ctx: Context, name: str, seen: JobStatus, ends: JobStatus) -> object:
     with ctx.store.read() as session:
         deadline_at = jobs.get(session, name).deadline_at
-    return end_overdue(ctx, {name: Overdue(1, deadline_at, seen, ends, "late", "late")})
+    return end_overdue(ctx, {name: Overdue(1, deadline_at, seen, ends, "late", EventKind.DEADLINE_EXCEEDED)})
 
 
 # What befalls a job -> how to bring it about, and where it leads from `pending` and from `running`, as which attempt.
@@ -174,7 +175,12 @@ def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, 
     assert before[1]["dispatched_at"] is not None
     assert lose(ctx, {runs: (1, "fell silent"), waits: (1, "fell silent")}) == Lost()
     for status in (JobStatus.RUNNING, JobStatus.PENDING):
-        assert end_overdue(ctx, {name: Overdue(1, None, status, JobStatus.FAILED, "late", "late") for name in (runs, waits)}) == []
+        assert (
+            end_overdue(
+                ctx, {name: Overdue(1, None, status, JobStatus.FAILED, "late", EventKind.DEADLINE_EXCEEDED) for name in (runs, waits)}
+            )
+            == []
+        )
     assert (postpone(ctx, {runs: (1, NOON)}), undispatch(ctx, seen), publish_again(ctx, seen)) == (0, 0, 0)
     assert note_starts(ctx, {runs: (1, "worker-b", "other"), waits: (1, "worker-b", "other")}) == 0
     assert [job(ctx, campaign, number).model_dump() for number in (1, 2)] == before
@@ -190,7 +196,7 @@ def test_a_job_whose_deadline_another_watch_has_moved_since_it_was_seen_is_not_e
     record(ctx, [started(name)])
     seen = job(ctx, campaign).deadline_at
     assert postpone(ctx, {name: (1, NOON + timedelta(days=1))}) == 1
-    assert end_overdue(ctx, {name: Overdue(1, seen, JobStatus.RUNNING, JobStatus.CANCELLED, "late", "late")}) == []
+    assert end_overdue(ctx, {name: Overdue(1, seen, JobStatus.RUNNING, JobStatus.CANCELLED, "late", EventKind.DEADLINE_EXCEEDED)}) == []
     assert counters(ctx, campaign) == {"running": 1}
 
 

@@ -129,7 +129,7 @@ def test_a_job_past_its_deadline_and_grace_is_cancelled(ctx: Context, clock: Fak
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
     assert counters(ctx, campaign) == {"cancelled": 1}
     with redis.Redis.from_url(ctx.settings.redis_url) as client:
-        assert client.exists(keys.cancelled(name)), "whoever runs it stops at its next beat"
+        assert client.exists(keys.ended(name)), "whoever runs it stops at its next beat"
     record(ctx, [result(name, worker_id=worker)])
     assert counters(ctx, campaign) == {"cancelled": 1}
 

@@ -124,8 +124,8 @@ class PausingRegistry(Registry):
         super().__init__(url, timeout_s)
         self._pause: Callable[[], None] | None = pause
 
-    def all(self) -> list[WorkerRecord]:
-        found = super().all()
+    def registered(self) -> list[WorkerRecord]:
+        found = super().registered()
         if self._pause is not None:
             pause, self._pause = self._pause, None
             pause()

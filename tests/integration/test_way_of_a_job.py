@@ -159,7 +159,7 @@ def test_the_late_result_of_an_earlier_attempt_counts_and_stops_the_newer_one(ct
     record(ctx, [result(name, attempt=1)])
     assert counters(ctx, campaign) == {"complete": 1}
     with redis.Redis.from_url(ctx.settings.redis_url) as client:
-        assert client.exists(keys.cancelled(name))
+        assert client.exists(keys.ended(name))
     record(ctx, [result(name, attempt=2, worker_id="worker-b")])
     assert events(ctx, campaign)[-1] == "unwanted"
 

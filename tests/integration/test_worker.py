@@ -212,14 +212,14 @@ def test_a_cancelled_job_is_stopped_and_said_to_be(fleet: Fleet, tmp_path: Path)
     job = long_job(tmp_path)
     fleet.send(job)
     fleet.report("started", job.job_id)
-    fleet.redis.set(keys.cancelled(job.job_id), 1)
+    fleet.redis.set(keys.ended(job.job_id), 1)
     assert fleet.report("result", job.job_id).status == "cancelled"
     eventually(lambda: fleet.state(worker_id)["status"] == "active", "the worker is free again")
 
 
 def test_a_job_cancelled_in_its_queue_is_dropped(fleet: Fleet, tmp_path: Path) -> None:
     cancelled, wanted = tiny_job(tmp_path, number=1), tiny_job(tmp_path, number=2)
-    fleet.redis.set(keys.cancelled(cancelled.job_id), 1)
+    fleet.redis.set(keys.ended(cancelled.job_id), 1)
     fleet.send(cancelled)
     fleet.send(wanted)
     fleet.registered(fleet.start())

@@ -1,0 +1,23 @@
+"""What can happen to a job: the kinds of entries in its history, as `GET /api/jobs/{id}` shows them in `timeline`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    STARTED = "started"
+    HANDED_BACK = "handed_back"  # its worker gave it back unharmed
+    LOST = "lost"  # its attempt was lost with its worker
+    DIED = "died"  # the measured process died, or its device failed, and the worker lived to tell
+    UNDISPATCHED = "undispatched"  # it was taken back out of a queue, before anybody began with it
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"  # a user made it anew, as another job
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    QUEUE_TIMEOUT = "queue_timeout"
+    UNWANTED = "unwanted"  # a message about it came twice, late or from somebody else, and changed nothing
+    FILE_AWAITED = "file_awaited"  # its result announced a file that is not there yet
+    FILE_ARRIVED = "file_arrived"
+    FILE_MISSING = "file_missing"  # the file was given up

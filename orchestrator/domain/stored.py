@@ -1,0 +1,131 @@
+"""How a job's workload and its requirements are kept as JSON, and how they are read back, whichever version wrote them.
+
+What is written is whole: every field, defaults included, and the number of its format. A default that changes in a later
+version therefore changes nothing about jobs that were submitted before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from shared.jobs import DEFAULT_TIMEOUT_S
+from shared.recipes import Requirements
+from shared.workloads import EngineOptions, ModelRef, Workload
+
+Content = TypeVar("Content", Workload, Requirements)
+
+FORMAT = 2
+# 1: no `format` key. Whatever equalled its default was left out, so a missing key means the default of that time.
+# 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default is not
+#    "as before"; then an upgrade gives old rows the value that they were submitted with.
+
+_WORKLOAD_1: dict[str, Any] = {
+    "model": {"sha256": None, "size": None, "companions": []},
+    "inferences": 10,
+    "repeats": 5,
+    "loads": 0,
+    "warmup": {"min_calls": 10, "min_s": 1.0, "max_s": 30.0},
+    "stop": None,
+    "options": {"providers": None, "threads": None, "inter_threads": None, "graph": None, "batch_size": None, "shapes": None, "seed": 0},
+    "timeout_s": 3_600,
+}
+_STOP_1: dict[str, Any] = {"max_repeats": 20, "budget_s": 600}
+_REQUIREMENTS_1: dict[str, Any] = {"min_memory_mb": 0, "min_gpu_memory_mb": 0, "labels": {}}
+
+
+class Unreadable(ValueError):
+    """This version cannot read what is stored. The message says why, for people."""
+
+
+def written(content: Workload | Requirements) -> dict[str, Any]:
+    """Return what the database is to keep."""
+    return {"format": FORMAT, **content.model_dump(mode="json")}
+
+
+def read_workload(stored: Any) -> Workload:
+    """Return a job's work as it was accepted.
+
+    Raises:
+        Unreadable: this version does not know its format, or it is no workload.
+    """
+    return _read(Workload, stored, "workload", _workload_of_1)
+
+
+def read_requirements(stored: Any) -> Requirements:
+    """Return what a job asks of its device.
+
+    Raises:
+        Unreadable: this version does not know its format, or it says nothing that can be asked of a device.
+    """
+    return _read(Requirements, stored, "requirements", lambda old: _completed(old, _REQUIREMENTS_1))
+
+
+def shown_workload(stored: Any) -> dict[str, Any]:
+    """Return a stored workload for people: whole where this version can read it, else as it lies in the database."""
+    try:
+        return read_workload(stored).model_dump(mode="json")
+    except Unreadable:
+        return dict(stored) if isinstance(stored, Mapping) else {}
+
+
+def shown_options(stored: Any) -> dict[str, Any]:
+    """Return those options of a stored workload that differ from their defaults, as people gave them."""
+    if not isinstance(stored, Mapping):
+        return {}
+    return {name: value for name, value in stored.items() if value != _OPTIONS.get(name)}
+
+
+def timeout_of(stored: Any) -> float:
+    """Return the seconds that a job may take, also for a workload that cannot be read: a deadline must not depend on the rest of it."""
+    value = stored.get("timeout_s", _WORKLOAD_1["timeout_s"]) if isinstance(stored, Mapping) else None
+    return float(value) if isinstance(value, int | float) and 0 < value < float("inf") else float(DEFAULT_TIMEOUT_S)
+
+
+def unknown_workload(model_name: str) -> Workload:
+    """Return what stands in a report in the place of a workload that cannot be read: the model's name, which has a column of its own."""
+    return Workload.model_construct(model=ModelRef.model_construct(source="unknown", name=model_name))
+
+
+def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> Content:
+    if not isinstance(stored, Mapping):
+        raise Unreadable(f"the stored {what} is {type(stored).__name__}, not an object")
+    content = dict(stored)
+    number = content.pop("format", 1)
+    if number == 1:
+        content = upgrade(content)
+    elif number != FORMAT:
+        raise Unreadable(f"the stored {what} has format {number!r:.40}; this version reads formats 1 to {FORMAT}: a newer one wrote it")
+    try:
+        # Not strict: the lists of the stored JSON become tuples again.
+        return shape.model_validate(content, strict=False)
+    except ValidationError as error:
+        raise Unreadable(f"the stored {what} cannot be read: {_problems(error)}") from error
+    except RecursionError as error:
+        raise Unreadable(f"the stored {what} cannot be read: it is nested too deeply") from error
+
+
+def _workload_of_1(old: dict[str, Any]) -> dict[str, Any]:
+    content = _completed(old, _WORKLOAD_1)
+    if isinstance(content["stop"], Mapping):
+        content["stop"] = _STOP_1 | dict(content["stop"])
+    return content
+
+
+def _completed(old: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with the defaults of format 1 where it says nothing, two levels deep."""
+    content = {**defaults, **old}
+    for name, inner in defaults.items():
+        if isinstance(inner, Mapping) and isinstance(content[name], Mapping):
+            content[name] = {**inner, **content[name]}
+    return content
+
+
+def _problems(error: ValidationError) -> str:
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in items[:5])[:1_000]
+
+
+_OPTIONS: Mapping[str, Any] = EngineOptions().model_dump(mode="json")

@@ -1,0 +1,152 @@
+"""One turn of dispatch: choose which jobs leave the table now, and for which queue each of them leaves."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlmodel import Session
+
+from orchestrator.domain.placement import Fleet, Place, places_for
+from orchestrator.domain.stored import Unreadable, read_requirements, read_workload
+from orchestrator.domain.windows import Route, Windows, deal
+from orchestrator.operations.unreadable import UnreadableJob
+from orchestrator.store import jobs
+from orchestrator.store.tables import Job, Lane
+from shared.workloads import Workload
+
+LANES_AT_ONCE = 500  # a page; all are looked at, as those of absent or busy devices come to nothing
+JOBS_AT_ONCE = 200  # of one lane at a time: what is read here is also locked
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A job that leaves the table now."""
+
+    job: Job
+    workload: Workload
+    place: Place
+
+
+@dataclass
+class Taken:
+    """What one turn came to."""
+
+    chosen: list[Chosen] = field(default_factory=list)
+    unreadable: list[UnreadableJob] = field(default_factory=list)
+
+
+def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> Taken:
+    """Choose what is sent and write it into the table: the most urgent first, then shared out between campaigns, then by age.
+
+    On PostgreSQL two processes that do this at once go one after the other, so that together they fill no queue beyond its window.
+    """
+    jobs.lock_windows(session)
+    waiting = jobs.waiting(session)
+    windows = Windows(living, [(item.queue, item.priority, item.jobs) for item in waiting])
+    in_flight: Counter[str] = Counter()
+    for item in waiting:
+        in_flight[item.campaign_id] += item.jobs
+    taken = Taken()
+    running_of: dict[str, int] = {}
+    by_priority: dict[int, dict[str, deque[_OpenLane]]] = defaultdict(lambda: defaultdict(deque))
+    routes = _Routes(windows, living, quarantined)
+    reasons: dict[int, str] = {}
+    for lane, running in _open_lanes(session, now):
+        running_of[lane.campaign_id] = running
+        try:
+            route, reason = routes.of(lane)
+        except Unreadable as error:
+            taken.unreadable += _jobs_of(session, lane, now, str(error))
+            continue
+        if lane.waiting_for != reason and lane.id is not None:
+            reasons[lane.id] = reason
+        if route is not None:
+            by_priority[lane.priority][lane.campaign_id].append(_OpenLane(session, lane, route, now, taken))
+    jobs.set_waiting(session, reasons)
+    in_flight.update(running_of)
+    for priority in sorted(by_priority, reverse=True):
+        campaigns = by_priority[priority]
+
+        def send_one(campaign_id: str, lanes: dict[str, deque[_OpenLane]] = campaigns) -> bool:
+            mine = lanes[campaign_id]
+            while mine:
+                if (chosen := mine[0].next()) is not None:
+                    taken.chosen.append(chosen)
+                    in_flight[campaign_id] += 1
+                    return True
+                mine.popleft()
+            return False
+
+        deal({campaign_id: in_flight[campaign_id] for campaign_id in campaigns}, send_one)
+    jobs.mark_dispatched(session, [(one.job, one.place.queue, one.place.capability) for one in taken.chosen], now)
+    return taken
+
+
+class _Routes:
+    """The way of each kind of job, found once a turn however many lanes ask for the same."""
+
+    def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
+        self._windows, self._living, self._quarantined = windows, living, quarantined
+        self._found: dict[tuple[int, str, str | None, str], tuple[Route | None, str]] = {}
+
+    def of(self, lane: Lane) -> tuple[Route | None, str]:
+        """Return where the jobs of a lane go, or None and what they wait for.
+
+        Raises:
+            Unreadable: this version cannot read what the lane asks of a device.
+        """
+        requires = read_requirements(lane.requires)
+        key = (lane.priority, lane.compute_unit, lane.device, requires.model_dump_json())
+        if key not in self._found:
+            places, reason = places_for(lane.compute_unit, lane.device, requires, self._living, self._quarantined)
+            self._found[key] = (Route(places, lane.priority, self._windows) if places else None, reason)
+        return self._found[key]
+
+
+class _OpenLane:
+    """A lane with jobs that can be sent, read a page at a time."""
+
+    def __init__(self, session: Session, lane: Lane, route: Route, now: datetime, taken: Taken) -> None:
+        assert lane.id is not None
+        self._session, self._lane_id, self._route, self._now, self._taken = session, lane.id, route, now, taken
+        self._page: deque[Job] = deque()
+        self._last = 0
+        self._ended = False
+
+    def next(self) -> Chosen | None:
+        """Return the lane's next job and where it goes; None when there is no room for it, or no job is left."""
+        while (place := self._route.next()) is not None and (job := self._next_job()) is not None:
+            try:
+                workload = read_workload(job.workload)
+            except Unreadable as error:
+                self._taken.unreadable.append(UnreadableJob(job.id, job.attempt, str(error)))
+            else:
+                self._route.add(place)
+                return Chosen(job, workload, place)
+        return None
+
+    def _next_job(self) -> Job | None:
+        if not self._page and not self._ended:
+            limit = min(JOBS_AT_ONCE, self._route.capacity())
+            self._page.extend(jobs.next_in_lane(self._session, self._lane_id, self._now, limit, after=self._last))
+            self._ended = len(self._page) < limit
+            self._last = self._page[-1].number if self._page else self._last
+        return self._page.popleft() if self._page else None
+
+
+def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
+    last: Lane | None = None
+    while True:
+        page = jobs.open_lanes(session, now, LANES_AT_ONCE, last)
+        yield from page
+        if len(page) < LANES_AT_ONCE:
+            return
+        last = page[-1][0]
+
+
+def _jobs_of(session: Session, lane: Lane, now: datetime, why: str) -> list[UnreadableJob]:
+    assert lane.id is not None
+    return [UnreadableJob(job.id, job.attempt, why) for job in jobs.next_in_lane(session, lane.id, now, JOBS_AT_ONCE)]

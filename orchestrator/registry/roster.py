@@ -1,0 +1,94 @@
+"""The fleet, read in one call: the state of every worker from Redis, and what it said when it registered from memory.
+
+A registration is a kilobyte or more and changes when a device is started anew, while its state changes with each heartbeat. So a
+registration is read once, and again when the worker's state names another digest of it or another start of its process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+from orchestrator.domain.placement import KnownWorker
+from orchestrator.registry.link import Link
+from orchestrator.registry.records import UNREADABLE, known_worker, registration_of
+from shared.protocol import scripts
+from shared.workers import Registration
+
+log = logging.getLogger(__name__)
+
+_VERSION = ("said", "incarnation")  # a registration with the same two is the one that was read before
+
+
+class Entry(NamedTuple):
+    """One worker: what it said of itself, and those fields of its state that were asked for and are there."""
+
+    id: str
+    registration: Registration
+    known: KnownWorker
+    state: dict[str, str]
+
+
+class Seen(NamedTuple):
+    """The fleet at one moment of Redis' own clock, seconds since 1970."""
+
+    now: float
+    entries: list[Entry]
+
+
+class _Remembered(NamedTuple):
+    version: tuple[str | None, ...]
+    registration: Registration
+    known: KnownWorker
+
+
+class Roster:
+    """Reads the fleet. One a process, used by all of its threads."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._fleet = link.redis.register_script(scripts.FLEET)
+        self._remembered: dict[str, dict[str, _Remembered]] = {}  # by index, then by worker
+
+    def read(self, index: str, fields: Sequence[str]) -> Seen:
+        """Return the workers that are listed under this key. What cannot be read counts as absent, and hides no other.
+
+        Args:
+            index: `keys.WORKERS` or `keys.DEPARTED`.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        with self._link.answering():
+            now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *_VERSION, *fields]))
+            self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
+        return Seen(now_ms / 1000, list(self._entries(self._remembered[index], ids, rows, fields)))
+
+    def _entries(
+        self, remembered: dict[str, _Remembered], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]
+    ) -> Iterator[Entry]:
+        for worker_id, row in zip(ids, rows, strict=True):
+            found = remembered.get(worker_id)
+            state = {name: value for name, value in zip(fields, row[len(_VERSION) :], strict=True) if value is not None}
+            if found is not None and state:
+                yield Entry(worker_id, found.registration, found.known, state)
+
+    def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> None:
+        """Read the registrations that are not in memory, or not in this version. One without a digest is read each time."""
+        remembered = self._remembered.setdefault(index, {})
+        wanted = [
+            worker_id
+            for worker_id, version in versions.items()
+            if version[0] is None or (found := remembered.get(worker_id)) is None or found.version != version
+        ]
+        if len(remembered) > 2 * len(versions) + 1_000:
+            self._remembered[index] = remembered = {name: found for name, found in list(remembered.items()) if name in versions}
+        texts = cast("list[str | None]", self._link.redis.hmget(index, wanted)) if wanted else []
+        for worker_id, text in zip(wanted, texts, strict=True):
+            try:
+                registration = registration_of(text or "")
+                remembered[worker_id] = _Remembered(versions[worker_id], registration, known_worker(worker_id, registration))
+            except UNREADABLE as error:  # a device says of itself what it likes
+                remembered.pop(worker_id, None)
+                log.warning("what %s said when it registered cannot be read, so it counts as absent: %s", worker_id, error)
