@@ -34,6 +34,7 @@ LEAVING = "the worker is stopping"
 DONE = "this worker has run the attempt, and its result was answered"
 QUARANTINED = "the device is in quarantine"
 UNCLAIMED = "Redis took no claim of this device"
+NOT_STARTED = "the worker could not start the job"
 RESTING = "the device rests after a failure of its own"
 OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # of the device, whatever the job: another one may run it
 REST_S = 10.0  # so that the next attempt, a second or two later, finds somebody else
@@ -122,6 +123,13 @@ class JobTask:
             named, reason = named_by(args), str(error)
             return "dead letter" if named is None else self._take(named, lambda: self._cannot_read(named, reason))
         return self._take((assignment.job_id, assignment.attempt), lambda: self._run(assignment))
+
+    def hand_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Hand back the job of a message that was taken and cannot be started here. A message without a job is kept as a dead letter."""
+        if (key := named_by(args)) is not None:
+            self._decline(key, LEAVING if self._activity.stopping else NOT_STARTED)
+        else:
+            self._reject("it names no job, and cannot be started", [list(args), kwargs])
 
     def _take(self, key: Key, run: Callable[[], str]) -> str:
         """Run what a message asks for, if it is ours to run and not done yet."""

@@ -83,6 +83,7 @@ class Serving:
             queues=(*registration.capabilities, worker_queue(self.worker_id)),
             nodename=f"{_plain(settings.device_name)}@{self.worker_id}",
             handle=lambda args, kwargs: self._task(args, kwargs),
+            hand_back=lambda args, kwargs: self._task.hand_back(args, kwargs),
             dead_letter=self._broker.dead_letter,
             clock=clock,
         )

@@ -1,0 +1,118 @@
+"""Celery's consumer class with the changes that we need. `docs/decisions` says what each of them is for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker import state
+from celery.worker.consumer import Consumer
+from celery.worker.consumer.control import Control
+from celery.worker.control import Panel
+
+from shared.errors import Unavailable
+from worker.agent.envelope import AnyMessage, fault_of, reading
+
+log = logging.getLogger(__name__)
+
+RECONNECT_AT_MOST_S = 5.0
+ANSWER_WITHIN_S = 5.0
+
+# Remote control may ask how things are. It may not end the worker or its tasks, and it may not change which queues it reads.
+QUESTIONS = ("ping", "stats", "conf", "active", "active_queues", "query_task", "registered", "reserved", "revoked", "scheduled")
+SENT_BY_FLOWER = ("enable_events",)  # Flower sends it every few seconds; events are always on
+
+DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
+HandBack = Callable[[tuple[Any, ...], dict[str, Any]], None]  # arguments and keywords of a message
+
+
+class Questions(Control):  # type: ignore[misc]  # Celery has no types
+    """Celery's remote control, which answers questions and obeys no commands."""
+
+    def __init__(self, c: Any, **options: Any) -> None:
+        super().__init__(c, **options)
+        self.box.node.handlers = {name: Panel.data[name] for name in (*QUESTIONS, *SENT_BY_FLOWER)}
+
+
+class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer, with three differences.
+
+    Messages that are not jobs go to the dead letters. A job that Celery cannot start is handed back. After an outage
+    the connection is tried again every 5 s at the latest.
+    """
+
+    # `CeleryConsumer` makes a subclass that sets these.
+    dead_letter: DeadLetter
+    hand_back: HandBack
+    may_take: Callable[[], bool]
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        default_steps = (*(step for step in Consumer.Blueprint.default_steps if not step.endswith(":Control")), Questions)
+
+    def loop_args(self) -> Any:
+        """Prepare the new connection's channel just before the loop reads from it."""
+        channel = self.task_consumer.channel
+        channel.forget_booked()
+        channel.may_take = self.may_take
+        channel.Message = AnyMessage
+        channel.client.parse_response = reading(channel.client.parse_response, lambda reason, text: self._bury(reason, text, ""))
+        return super().loop_args()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        start_job = super().create_task_handler(*args, **kwargs)
+
+        def handle_anything(message: Any) -> None:
+            fault = fault_of(message)
+            if fault is not None:
+                self._keep(fault, message)
+            else:
+                try:
+                    start_job(message)
+                    return
+                except self.connection_errors:
+                    raise
+                except Exception as error:  # its pool has ended, or a field of the envelope is one that Celery cannot use
+                    log.warning("Celery cannot start a job (%s: %s): it is handed back", type(error).__name__, error)
+                    arguments, keywords, _ = message.payload
+                    self.hand_back(tuple(arguments), keywords)
+            if not message.acknowledged:
+                message.reject_log_error(log, self.connection_errors)
+
+        return handle_anything
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._keep(f"cannot be decoded: {exc}", message)
+        super().on_decode_error(message, exc)
+
+    def _keep(self, reason: str, message: Any) -> None:
+        body = message.body.decode(errors="backslashreplace") if isinstance(message.body, bytes) else str(message.body)
+        known = {name: message.headers[name] for name in ("id", "task") if name in message.headers}
+        self._bury(reason, f"{json.dumps(known)} {body}" if known else body, str(message.delivery_info.get("routing_key", "")))
+
+    def _bury(self, reason: str, message: str, queue: str) -> None:
+        log.error("a message that is not a job goes to the dead letters: %s", reason)
+        try:
+            self.dead_letter(reason, message, queue)
+        except Unavailable as error:
+            log.error("the dead letter could not be kept (%s); it was: %.2000s", error, message)  # noqa: TRY400 - the cause is in the text
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect to the broker, waiting at most 5 s between two tries (Celery waits up to 30 s). Never gives up.
+
+        Only small messages pass over these connections, and the loop stands still while it waits on a dead one. So a
+        connection that gives no answer for 5 s is given up.
+        """
+        conn.transport_options = {**conn.transport_options, "socket_timeout": ANSWER_WITHIN_S}
+        tried = conn.ensure_connection(
+            lambda error, _: log.debug("broker: %s", error),
+            None,
+            interval_start=0.5,
+            interval_step=0.5,
+            interval_max=RECONNECT_AT_MOST_S,
+            callback=state.maybe_shutdown,
+        )
+        self.first_connection_attempt = False
+        self.broker_connection_retry_attempt = 0
+        return tried
