@@ -1,4 +1,4 @@
-"""The REST API as the command line sees it: every error an exception that knows its exit code, every list read to its end."""
+"""The REST API as the command line sees it. Each error is an exception that knows its exit code; a list is read to its last page."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import httpx
 
 from cli.errors import ApiError, Away, Unreachable
 from shared.errors import FieldError
-from shared.hosts import is_loopback
-from shared.tls import MEND, refusal, verification
+from shared.hosts import is_this_machine
+from shared.tls import MEND, refusal
+from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 2**20
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -24,16 +25,21 @@ AWAY = (502, 503, 504)
 
 
 class Client:
-    """A connection to one orchestrator. Use as a context manager."""
+    """A connection to one orchestrator. Use it as a context manager."""
 
-    def __init__(self, host: str, token: str | None = None, ca_file: Path | None = None) -> None:
+    def __init__(self, host: str, token: str | None = None, ca_file: Path | None = None, *, direct: bool = False) -> None:
+        """
+        Args:
+            direct: ask without a proxy, whatever the environment says.
+
+        Raises:
+            InvalidInput: the address, or the proxy that the environment names for it, cannot be used.
+        """
         headers = {"Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        # A proxy in the environment is for the internet; asking it for this very machine never works.
-        self._http = httpx.Client(
-            base_url=f"{host}/api/", headers=headers, timeout=TIMEOUT, verify=verification(ca_file), trust_env=not stays_here(host)
-        )
+        self._http = web_client(f"{host}/api/", headers=headers, timeout=TIMEOUT, ca_file=ca_file, direct=direct)
+        self._way = "" if direct else by_way_of(host)
         self.host = host
 
     def __enter__(self) -> Client:
@@ -84,9 +90,9 @@ class Client:
             with self._http.stream("GET", path, params=_given(parameters)) as response:
                 if response.is_error:
                     response.read()
-                    raise _api_error(response)
+                    raise self._api_error(response)
                 yield from response.iter_bytes(CHUNK_BYTES)
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             raise self._unreachable(error) from error
 
     def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
@@ -113,50 +119,64 @@ class Client:
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **arguments)
-        except httpx.HTTPError as error:
+            if method == "HEAD" and response.is_error and response.status_code != httpx.codes.NOT_FOUND:
+                response = self._in_words(path, response)
+        except FAILURES as error:
             raise self._unreachable(error) from error
         if response.is_error:
-            raise _api_error(response)
+            raise self._api_error(response)
         if method != "HEAD" and "json" not in response.headers.get("content-type", ""):
-            raise Unreachable(f"{self.host} answers, but not as an orchestrator does; is it the right address? (--host, FLEETMARK_HOST)")
+            raise Unreachable(
+                f"{self.host} answers{self._way}, but not as an orchestrator does; is it the right address? (--host, FLEETMARK_HOST)"
+            )
         return response
 
-    def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+    def _in_words(self, path: str, refused: httpx.Response) -> httpx.Response:
+        """The same refusal with its reason: an answer to HEAD has no body, an answer to GET has one."""
+        with self._http.stream("GET", path) as response:
+            if not response.is_error:  # it is allowed now; what is asked for may be gigabytes
+                return refused
+            response.read()
+        return response
+
+    def _unreachable(self, error: Exception) -> Unreachable:
         if (why := refusal(error)) is not None:
             return Unreachable(f"the certificate of {self.host} is not trusted: {why}; {MEND}")
         if isinstance(error, httpx.TimeoutException):
             what = "does not answer in time"
-        elif isinstance(error, httpx.ConnectError):
+        elif isinstance(error, httpx.ProxyError):
+            what = f"cannot be reached ({error})"
+        elif isinstance(error, httpx.ConnectError | UnicodeError):
             what = "cannot be reached"
         else:
             what = f"broke off ({type(error).__name__})"
-        return Unreachable(
-            f"the orchestrator at {self.host} {what}. Start one with `fleetmark up`, or name another with --host or FLEETMARK_HOST"
-        )
+        mend = f"If no proxy leads there, list {self._http.base_url.host} in NO_PROXY" if self._way else "Start one with `fleetmark up`"
+        return Unreachable(f"the orchestrator at {self.host} {what}{self._way}. {mend}, or name another with --host or FLEETMARK_HOST")
+
+    def _api_error(self, response: httpx.Response) -> ApiError:
+        """The API's own words, or the status alone when something else (a proxy) answered."""
+        kind = Away if response.status_code in AWAY else ApiError
+        try:
+            body = response.json()
+            fields = [FieldError(str(field["path"]), str(field["message"])) for field in body.get("fields", [])]
+            return kind(response.status_code, str(body["error"]), str(body["detail"]), fields)
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+            address = response.request.url
+            reason = f"{response.status_code} {response.reason_phrase}"
+            detail = f"{address} answered {reason}{self._way}, and not in the words of an orchestrator: is it the right address?"
+            return kind(response.status_code, "Unexpected", detail, [])
 
 
 def stays_here(url: str) -> bool:
     """Whether what is sent there does not leave this machine."""
-    return is_loopback(urlsplit(url).hostname or "")
+    return is_this_machine(urlsplit(url).hostname or "")
 
 
 def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _api_error(response: httpx.Response) -> ApiError:
-    """The API's own words, or the status alone when something else (a proxy) answered."""
-    kind = Away if response.status_code in AWAY else ApiError
-    try:
-        body = response.json()
-        fields = [FieldError(str(field["path"]), str(field["message"])) for field in body.get("fields", [])]
-        return kind(response.status_code, str(body["error"]), str(body["detail"]), fields)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        address = response.request.url
-        reason = f"{response.status_code} {response.reason_phrase}"
-        return kind(response.status_code, "Unexpected", f"{address} answered {reason}, which is not how an orchestrator says it", [])

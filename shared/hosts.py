@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 (named in order to be recognised, not listened on)
+
 
 def is_ours(header: str, bound: str) -> bool:
     """Whether the `Host` of a call names this machine: `localhost`, a loopback address, or the name we are bound to.
@@ -22,3 +24,25 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def is_this_machine(name: str) -> bool:
+    """Whether a connection to `name` does not leave this machine; no name is looked up.
+
+    It knows more spellings than `is_loopback`, so it decides how something is asked and never who is let in: `localhost.`,
+    `demo.localhost` (RFC 6761), `::ffff:127.0.0.1`, and the unspecified addresses, which the system connects to the loopback.
+    """
+    written = name.strip("[]").rstrip(".").lower()
+    if is_loopback(written) or written.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(written)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address.is_unspecified or (mapped is not None and mapped.is_loopback)
+
+
+def in_url(name: str) -> str:
+    """A host's name or address as it stands in a URL: an address of IPv6 in brackets."""
+    return f"[{name}]" if ":" in name else name

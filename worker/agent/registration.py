@@ -11,7 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
-from shared.tls import MEND, Untrusted, refusal, verification
+from shared.tls import MEND, Untrusted, refusal
+from shared.web import FAILURES, by_way_of, web_client
 from shared.workers import Registration
 from worker.agent.broker import Broker
 
@@ -43,18 +44,13 @@ def register_by_http(
         FleetmarkError: it refuses; the message is its own.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = httpx.post(
-            f"{host}/api/register",
-            json=registration.model_dump(mode="json"),
-            headers=headers,
-            timeout=timeout_s,
-            verify=verification(ca_file),
-        )
-    except httpx.HTTPError as error:
-        if (why := refusal(error)) is not None:
-            raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
-        raise Unavailable(f"cannot reach the orchestrator at {host}: {error}") from error
+    with web_client(host, headers=headers, timeout=timeout_s, ca_file=ca_file) as client:
+        try:
+            answer = client.post("/api/register", json=registration.model_dump(mode="json"))
+        except FAILURES as error:
+            if (why := refusal(error)) is not None:
+                raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
+            raise Unavailable(f"cannot reach the orchestrator at {host}{by_way_of(host)}: {error}") from error
     if answer.is_success:
         body = _registration(answer, host)
         told = str(body.get("broker_url") or "")
@@ -68,10 +64,10 @@ def register_by_http(
     if answer.status_code == httpx.codes.CONFLICT:
         raise IdentityInUse(detail)
     if answer.status_code in (401, 403):
-        raise Unauthorized(f"{host} wants another token ({detail}): set FLEETMARK_TOKEN or give --token-file")
+        raise Unauthorized(f"{host} wants another token{by_way_of(host)} ({detail}): set FLEETMARK_TOKEN or give --token-file")
     if answer.is_server_error or answer.status_code in PASSING:
-        raise Unavailable(f"the orchestrator at {host} is not ready: {detail}")
-    raise FleetmarkError(f"the orchestrator at {host} refused this worker with {answer.status_code}: {detail}")
+        raise Unavailable(f"the orchestrator at {host} is not ready{by_way_of(host)}: {detail}")
+    raise FleetmarkError(f"the orchestrator at {host} refused this worker{by_way_of(host)} with {answer.status_code}: {detail}")
 
 
 def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
@@ -82,7 +78,9 @@ def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("worker_id"), str):
         said = answer.text[:300] or "nothing"
-        raise Unavailable(f"{host} answered {answer.status_code}, but not as an orchestrator does ({said}): is the address right?")
+        raise Unavailable(
+            f"{host} answered {answer.status_code}{by_way_of(host)}, but not as an orchestrator does ({said}): is the address right?"
+        )
     return body
 
 

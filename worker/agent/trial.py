@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import redis
 
+from shared.errors import InvalidInput
 from shared.protocol.messages import Assignment
-from shared.tls import MEND, broker_trusting, refusal, verification
+from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
+from shared.web import FAILURES, by_way_of, web_client
 from shared.workloads import ModelRef, Warmup, Workload
 from worker.agent.capabilities import offered
 from worker.agent.registration import reachable_broker
@@ -60,12 +61,15 @@ def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
     """Its health, and the address of its broker as health tells it (without the password that registration gives)."""
     host = settings.host or ""
     try:
-        answer = httpx.get(f"{host}/api/health", timeout=TIMEOUT_S, verify=verification(settings.ca_file))
+        with web_client(host, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:
+            answer = client.get("/api/health")
         body = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except InvalidInput as error:
+        return Step("orchestrator", error.detail, UNREACHABLE), None
+    except (*FAILURES, ValueError) as error:
         if (why := refusal(error)) is not None:
             return Step("orchestrator", f"the certificate of {host} is not trusted: {why}; {MEND}", UNREACHABLE), None
-        return Step("orchestrator", f"{host} does not answer as one: {error}", UNREACHABLE), None
+        return Step("orchestrator", f"{host} does not answer as one{by_way_of(host)}: {error}", UNREACHABLE), None
     parts = body.get("redis", {})
     scheme = "rediss" if parts.get("tls") else "redis"
     broker = f"{scheme}://{parts['host']}:{parts['port']}/0" if parts.get("host") else None
@@ -78,8 +82,9 @@ def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
 def _token(settings: WorkerSettings) -> Step:
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
     try:
-        answer = httpx.get(f"{settings.host}/api/tokens/current", headers=headers, timeout=TIMEOUT_S, verify=verification(settings.ca_file))
-    except httpx.HTTPError as error:
+        with web_client(settings.host or "", headers=headers, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:
+            answer = client.get("/api/tokens/current")
+    except FAILURES as error:
         return Step("token", f"{settings.host} does not answer: {error}", UNREACHABLE)
     if answer.status_code in (401, 403):
         return Step("token", f"refused with {answer.status_code}: set FLEETMARK_TOKEN or give --token-file", FAILED)

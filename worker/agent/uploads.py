@@ -13,7 +13,7 @@ import httpx
 
 from shared.errors import Unavailable
 from shared.protocol.messages import Result
-from shared.tls import verification
+from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 8 * 2**20
 TIMEOUT = httpx.Timeout(60, connect=10)
@@ -49,7 +49,8 @@ class Uploads:
 
     def __init__(self, host: str, token: str | None, ca_file: Path | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=host, headers=headers, timeout=TIMEOUT, verify=verification(ca_file))
+        self._client = web_client(host, headers=headers, timeout=TIMEOUT, ca_file=ca_file)
+        self._way = by_way_of(host)
 
     def send(self, result: Result, name: str, content: Path | bytes) -> None:
         """Send what the orchestrator does not have yet.
@@ -74,8 +75,8 @@ class Uploads:
             raise Refused(f"{name} is gone from this device") from error
         except OSError as error:
             raise NotSent(f"{name} was not sent: {error}", f"{type(error).__name__}: {error.strerror}", answered=True) from error
-        except httpx.HTTPError as error:
-            raise NotSent(f"{name} was not sent: {error}", f"{type(error).__name__}: {error}", answered=False) from error
+        except FAILURES as error:
+            raise NotSent(f"{name} was not sent{self._way}: {error}", f"{type(error).__name__}: {error}", answered=False) from error
 
     def _offset(self, address: str, size: int) -> int:
         answer = self._client.head(address)
@@ -91,7 +92,8 @@ class Uploads:
 def _check(answer: httpx.Response, passing: frozenset[int]) -> None:
     if answer.is_success:
         return
-    said = f"the orchestrator answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
+    words = answer.text[:300] or answer.reason_phrase  # an answer to HEAD has no body
+    said = f"the orchestrator answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {words}"
     if answer.is_client_error and answer.status_code not in passing:
         raise (Unwanted if answer.status_code == httpx.codes.CONFLICT else Refused)(said)
     raise NotSent(said, f"{answer.request.method} {answer.status_code}", answered=True)

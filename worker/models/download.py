@@ -176,10 +176,13 @@ class Download:
     def _why_not(self, error: httpx.TransportError) -> str:
         import httpx
 
+        from shared.web import by_way_of
+
+        way = by_way_of(self._url)
         if isinstance(error, httpx.TimeoutException):
-            return f"{self._url} does not answer ({type(error).__name__}): check the address and this device's network"
+            return f"{self._url} does not answer{way} ({type(error).__name__}): check the address and this device's network"
         if isinstance(error, httpx.UnsupportedProtocol):
             return f"{self._url} leads to an address that is not http(s): {error}"
         if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
             return f"{self._url} is truncated: it ended after {self._size()} bytes ({error}); try again, or repair the server's copy"
-        return f"{self._url} cannot be reached: {error}; check the address and this device's network"
+        return f"{self._url} cannot be reached{way}: {error}; check the address and this device's network"

@@ -10,14 +10,13 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from shared.clock import Clock
-from shared.errors import ModelUnavailable
-from shared.hosts import is_loopback
+from shared.errors import InvalidInput, ModelUnavailable
+from shared.web import by_way_of, usable_proxy
 from worker.models.addresses import is_public, resolve
 
 CONNECT_S, READ_S = 10.0, 30.0  # READ_S without one byte is a dead connection, not a slow one
@@ -98,10 +97,14 @@ class Transport(httpx.BaseTransport):
         if url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"the scheme {url.scheme!r} of {url}")
         anywhere = self._allow_private or url.host == self._own_host
-        proxy = _proxy_for(url)
+        try:
+            used = usable_proxy(str(url), self._tls)
+        except InvalidInput as error:
+            raise Refused(f"cannot be fetched: {error.detail}") from error
+        proxy = None if used is None else httpcore.Proxy(str(used.url), auth=used.raw_auth)
         if proxy is not None and not anywhere:
             raise Refused(
-                f"would be fetched through the proxy {proxy.url.host.decode()}, and what address that one connects to cannot be seen here: "
+                f"would be fetched{by_way_of(str(url))}, and what address that one connects to cannot be seen here: "
                 f"list the host in NO_PROXY, set {SETTING}=true on this worker to trust the proxy, or upload the model to the orchestrator"
             )
         pool = httpcore.ConnectionPool(
@@ -123,7 +126,7 @@ def open_client(transport: Transport) -> httpx.Client:
     timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
     return httpx.Client(
         transport=transport,
-        trust_env=False,  # proxies are the transport's part
+        trust_env=False,  # the transport finds the proxy itself
         timeout=timeout,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
@@ -137,18 +140,6 @@ def _keep_secure(response: httpx.Response) -> None:
         target = response.url.join(response.headers["Location"])
         if response.url.scheme == "https" and target.scheme == "http":
             raise Refused(f"redirects from https to {target.scheme}://{target.host}, where anyone on the way could change the file")
-
-
-def _proxy_for(url: httpx.URL) -> httpcore.Proxy | None:
-    """The proxy that the environment (on macOS and Windows: the system) names for a URL."""
-    if is_loopback(url.host):
-        return None  # a proxy is for the internet; asking it for this very machine never works
-    proxies = getproxies()
-    address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or proxy_bypass(url.netloc.decode()):
-        return None
-    proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
-    return httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth)
 
 
 class _Backend(httpcore.NetworkBackend):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli.client import Client, sha256_of, stays_here
-from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Unreachable, exit_code
+from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Away, Unreachable, exit_code
+from tests.proxy_server import proxy_server
 from tests.servers import free_port
 from tests.unit.cli.scripted_server import ScriptedServer
 
@@ -97,6 +98,34 @@ def test_what_the_orchestrator_lacks_is_told_from_what_it_has(server: ScriptedSe
     with Client(server.url) as client:
         assert client.exists("models/abc")
         assert not client.exists("models/def")
+
+
+def test_a_refusal_of_head_is_told_in_the_words_of_the_api(server: ScriptedServer) -> None:
+    """An answer to HEAD has no body: a viewer's `run` was told of a 403 "which is not how an orchestrator says it"."""
+    refusal = {"error": "Forbidden", "detail": "this needs the role submitter; your token (me) is a viewer's"}
+    server.on("HEAD /api/models/abc", refusal, status=403)
+    server.on("GET /api/models/abc", refusal, status=403)
+    with Client(server.url) as client, pytest.raises(ApiError, match="your token \\(me\\) is a viewer's") as caught:
+        client.exists("models/abc")
+    assert caught.value.http_status == 403
+
+
+def test_a_refusal_that_is_over_when_it_is_asked_about_is_not_a_download(server: ScriptedServer) -> None:
+    server.on("HEAD /api/models/abc", {}, status=503)
+    server.on("GET /api/models/abc", b"x" * 10, content_type="application/octet-stream")
+    with Client(server.url) as client, pytest.raises(Away, match="503"):
+        client.exists("models/abc")
+
+
+def test_a_proxy_that_does_not_lead_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxy_server() as proxy:
+        for name, value in proxy.environment().items():
+            monkeypatch.setenv(name, value.replace("http://", "http://me:hunter2@"))
+        with Client("http://lab.test:5000") as client, pytest.raises(Away, match=r"502 .* through the proxy http://\*\*\*@127") as caught:
+            client.get("health")
+        assert "hunter2" not in caught.value.detail
+    with Client("http://lab.test:5000") as client, pytest.raises(Unreachable, match=r"through the proxy .*lab\.test in NO_PROXY"):
+        client.get("health")  # the proxy is gone
 
 
 def test_a_refused_stream_is_an_error_and_not_a_file(server: ScriptedServer) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import FleetmarkError, IdentityInUse, Unauthorized, Unavailable
 from shared.workers import DeviceInfo, Registration
+from tests.proxy_server import proxy_server
 from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
 from worker.agent.login import Login
 from worker.agent.registration import explain_conflict, reachable_broker, register_by_http, with_login
@@ -83,6 +84,20 @@ def test_an_answer_without_a_broker_says_what_is_missing(there: Orchestrator) ->
 def test_an_orchestrator_that_is_away_may_be_tried_again() -> None:
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1"):
         register_by_http("http://127.0.0.1:1", None, REGISTRATION, None)
+
+
+def test_a_worker_registers_on_its_own_machine_whatever_proxies_are_named(there: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    there.register = (200, ANSWER)
+    with proxy_server() as proxy:
+        for name, value in proxy.environment(NO_PROXY="::1/128, fd00::/8, [::1]").items():
+            monkeypatch.setenv(name, value)
+        assert register_by_http(there.url, None, REGISTRATION, None).worker_id == "worker-1"
+        assert proxy.asked == []
+        with pytest.raises(Unavailable, match=r"through the proxy http://127\.0\.0\.1:\d+ \(HTTP_PROXY\)"):
+            register_by_http("http://lab.test:5000", None, REGISTRATION, None)
+        proxy.leads_to["lab.test:5000"] = there.url.removeprefix("http://")
+        assert register_by_http("http://lab.test:5000", None, REGISTRATION, None).broker_url == "redis://lab.test:6379/0"
+    assert proxy.asked == ["POST http://lab.test:5000/api/register"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Which proxy leads to a web server, as the environment says it (on macOS and Windows: also the system's settings).
+
+`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name proxies; `NO_PROXY` lists the hosts that are asked without one. This machine is never
+asked through a proxy: a proxy elsewhere has a loopback of its own, and would ask that one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
+
+from shared.addresses import shown_address
+from shared.hosts import is_this_machine
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy, and the name of the variable that says so. `address` may carry a login."""
+
+    address: str
+    variable: str
+
+    def __str__(self) -> str:
+        return f"the proxy {shown_address(self.address)} ({self.variable})"
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy that leads to the server of `url`; None when it is asked without one.
+
+    Raises:
+        ValueError: `url` is no address.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if is_this_machine(host):
+        return None
+    proxies = getproxies()
+    kind = parts.scheme if proxies.get(parts.scheme) else "all"
+    address = proxies.get(kind)
+    if not address:
+        return None
+    by_hand = getproxies_environment()
+    if is_listed(host, port, by_hand.get("no", "")) if by_hand else proxy_bypass(host):
+        return None
+    return Proxy(address if "://" in address else f"http://{address}", f"{kind.upper()}_PROXY" if by_hand else "the system's settings")
+
+
+def is_listed(host: str, port: int | None, no_proxy: str) -> bool:
+    """Whether `NO_PROXY` names a host. Its entries are names (and all names below them), addresses, networks such as `fd00::/8`, `*`.
+
+    An entry may end with a port, which then must be the one that is asked. Addresses of IPv6 may stand in brackets.
+    """
+    name = host.rstrip(".").lower()
+    for entry in re.split(r"[\s,]+", no_proxy.lower()):
+        wanted, of_port = _host_and_port(entry)
+        if of_port is not None and of_port != port:
+            continue
+        if wanted == "*" or _is_in_network(name, wanted):
+            return True
+        wanted = wanted.removeprefix("*").removeprefix(".").rstrip(".")
+        if wanted and (name == wanted or name.endswith(f".{wanted}")):
+            return True
+    return False
+
+
+def _host_and_port(entry: str) -> tuple[str, int | None]:
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?:(/\d+)|:(\d+))?", entry)
+    if bracketed:
+        return f"{bracketed[1]}{bracketed[2] or ''}", int(bracketed[3]) if bracketed[3] else None
+    named = re.fullmatch(r"([^:]*):(\d+)", entry)
+    return (named[1], int(named[2])) if named else (entry, None)
+
+
+def _is_in_network(name: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(network, strict=False)
+    except ValueError:  # one of them is a name
+        return False

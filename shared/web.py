@@ -1,0 +1,98 @@
+"""HTTP clients. Every client of ours is made here, so that all of them take the same proxies and believe the same certificates."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from shared.addresses import shown_address
+from shared.errors import InvalidInput
+from shared.proxies import Proxy, proxy_for
+from shared.tls import verification
+
+# What a call can raise when there is no answer. `InvalidURL` is no `HTTPError`; a host's name that no resolver takes (`a..b`) is a
+# `UnicodeError` of the standard library.
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
+SCHEMES = ("http", "https")
+SOCKS = ("socks5", "socks5h")  # need the package socksio
+
+
+def web_client(
+    address: str,
+    *,
+    timeout: float | httpx.Timeout,
+    headers: Mapping[str, str] | None = None,
+    ca_file: Path | None = None,
+    direct: bool = False,
+) -> httpx.Client:
+    """A client of the one server at `address`.
+
+    Args:
+        ca_file: certificates (PEM) of further authorities to believe.
+        direct: ask without a proxy, whatever the environment says; for a server that the caller has just started here.
+
+    Raises:
+        InvalidInput: `address`, or the proxy that leads there, cannot be used.
+    """
+    verify = _authorities(ca_file)
+    try:
+        # With `trust_env` httpx would read the variables by itself: it asks loopback through the proxy, and fails on `NO_PROXY=::1/128`.
+        return httpx.Client(
+            base_url=address,
+            headers=headers,
+            timeout=timeout,
+            verify=verify,
+            trust_env=False,
+            proxy=None if direct else usable_proxy(address, verify),
+        )
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise InvalidInput(f"{shown_address(address)!r} cannot be used as an address: {error}; write it as http://name:port") from error
+
+
+def _authorities(ca_file: Path | None) -> ssl.SSLContext:
+    """
+    Raises:
+        InvalidInput: the file of certificates that the environment names cannot be read.
+    """
+    verify = verification(ca_file)
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise InvalidInput(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}; correct it, or unset it"
+        ) from error
+
+
+def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:
+    """The proxy that leads to `address`, as httpx takes it; None when there is none.
+
+    Raises:
+        InvalidInput: the environment names a proxy that cannot be used.
+    """
+    proxy = proxy_for(address)
+    if proxy is None:
+        return None
+    made: httpx.Proxy | None
+    try:
+        made = httpx.Proxy(proxy.address, ssl_context=verify if proxy.address.startswith("https:") else None)
+    except (ValueError, httpx.InvalidURL):  # their words may repeat a password
+        made = None
+    host = urlsplit(address).hostname
+    if made is None or not made.url.host or made.url.scheme not in SCHEMES + SOCKS:
+        raise InvalidInput(f"{proxy} cannot be used: write it as http://name:port, or list {host} in NO_PROXY")
+    if made.url.scheme in SOCKS and find_spec("socksio") is None:
+        raise InvalidInput(f"{proxy} cannot be used without the package socksio: pip install socksio, or list {host} in NO_PROXY")
+    return made
+
+
+def by_way_of(address: str) -> str:
+    """What an error has to add about the way to `address`: ` through the proxy …`, or nothing."""
+    proxy: Proxy | None = proxy_for(address)
+    return f" through {proxy}" if proxy is not None else ""
