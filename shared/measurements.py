@@ -6,6 +6,7 @@ with `shared.stats`. Times are nanoseconds where an integer is stored, milliseco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,8 +35,8 @@ class RawRepeat:
 
     index: int
     load_ns: int
-    warmup_ns: list[int]
-    inference_ns: list[int]
+    warmup_ns: Sequence[int]  # `array("q")` where a million samples matter
+    inference_ns: Sequence[int]
     inference_wall_ns: int = 0  # first stamp of the first inference to the last stamp of the last
     load_peak_mb: float | None = None  # MB of 2^20 bytes, whole process
     inference_peak_mb: float | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -84,6 +85,45 @@ class StopRule(Strict):
     budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S, description="seconds at most")
 
 
+MAX_INPUTS = 1_000  # a decoder of 100 layers has 400 tensors of past keys and values
+MAX_ELEMENTS = 65_536  # of values that are written into a recipe; more travel as a file
+MAX_NESTING = 8
+Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Whole = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=4096)]
+Scalar = bool | Whole | Real | Text
+
+
+def _bounded_array(array: Any) -> Any:
+    _count_elements(array, 0)
+    return array
+
+
+def _count_elements(array: Any, depth: int) -> int:
+    if isinstance(array, list | tuple):
+        if depth == MAX_NESTING:
+            raise ValueError(f"an array has at most {MAX_NESTING} dimensions")
+        count = sum(_count_elements(part, depth + 1) for part in array)
+        if count > MAX_ELEMENTS:
+            raise ValueError(f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model")
+        return count
+    if not isinstance(array, bool | int | float | str) or (isinstance(array, float) and not math.isfinite(array)):
+        raise ValueError("an array is made of numbers, booleans and texts, in lists")
+    if isinstance(array, int) and not -(2**63) <= array < 2**64:
+        raise ValueError(f"{array!s:.30} does not fit into 64 bits")
+    return 1
+
+
+class ExactValues(Strict):
+    """The elements of an input, one by one: `{array: [[1, 2, 3]]}`."""
+
+    array: Annotated[Any, AfterValidator(_bounded_array)]
+
+
+InputValue = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_ELEMENTS)] | ExactValues
+
+
 class EngineOptions(Strict):
     """Options of the runtime. Empty means the runtime's own default, which is recorded as the runtime reports it."""
 
@@ -93,8 +133,18 @@ class EngineOptions(Strict):
     threads: int | None = Field(default=None, ge=1, le=4096, description="threads within one operator")
     inter_threads: int | None = Field(default=None, ge=1, le=4096, description="threads across operators")
     graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(default=None, description="level of graph optimisation")
-    batch_size: int | None = Field(default=None, ge=1, le=65_536, description="value of the leading symbolic dimension")
+    batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description="size of the batch dimension, found by its name or because it leads all inputs"
+    )
     shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="input name -> shape")
+    dims: dict[str, Size] | None = Field(
+        default=None, max_length=MAX_INPUTS, description="symbol -> size, for all inputs at once: `{batch: 8, sequence: 128}`"
+    )
+    values: dict[str, InputValue] | None = Field(
+        default=None,
+        max_length=MAX_INPUTS,
+        description="input name -> a constant, a range `[low, high]`, a list of texts, `{array: …}`, or an `.npz` or `.npy` file beside the model",
+    )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
 
 

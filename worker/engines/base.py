@@ -30,6 +30,8 @@ class Options:
     graph: str | None = None
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
+    dims: Mapping[str, int] | None = None
+    values: Mapping[str, Any] | None = None
     seed: int = 0
 
     @classmethod
@@ -57,6 +59,28 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The values that the loaded model can take for one input, as far as its graph shows.
+
+    Attributes:
+        low, high: whole numbers below or above are refused by the model; None where nothing is known.
+        because: the reason for `low` and `high`, as the end of a sentence: `it indexes a table of 7 rows`.
+        words: for texts or whole numbers, the values that the model knows; empty where nothing is known.
+        rule: what to use when the recipe states no value: one number for all, or one for each element.
+        steers: what the input decides (`chooses the branch of an If`); such a value is never drawn at random.
+        columns: limits of single positions along the last axis, where they differ from the rest.
+    """
+
+    low: int | None = None
+    high: int | None = None
+    because: str = ""
+    words: tuple[str | int, ...] = ()
+    rule: bool | float | tuple[int, ...] | None = None
+    steers: str = ""
+    columns: Mapping[int, Limits] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the runtime reports of itself and of the loaded model, and the versions of the libraries behind it."""
 
@@ -77,6 +101,9 @@ class Engine(Protocol):
 
     def signature(self) -> list[InputSpec]:
         """The inputs that the loaded model asks for."""
+
+    def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
+        """What the model can take for each input, when the inputs have these shapes; an input without limits is left out."""
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         """A callable without arguments that is exactly one inference, and nothing more: it is the measured call."""

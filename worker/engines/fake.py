@@ -4,7 +4,8 @@
 
 Calls go through `calls_s` in a circle, waiting on the clock: `sleep` adds tens of microseconds that are not in the
 schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no
-CPU. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before the load ends. `note_pid_in` is a file to
+CPU. `inputs` is its signature, `[[name, type, shape], …]`, and `table_rows` how many rows the table has that an input
+indexes. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before the load ends. `note_pid_in` is a file to
 which each process adds its id; `prints` goes to stdout.
 
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
@@ -22,19 +23,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import JobError, ModelInvalid
-from worker.engines.base import Facts, InputSpec, Options
+from worker.engines.base import Facts, InputSpec, Limits, Options
 
 if TYPE_CHECKING:
     from worker.engines.base import Arrays
 
 MB = 2**20
+_INPUTS = [["x", "float", ["batch", 2]]]
 
 
 class FakeEngine:
@@ -43,7 +45,6 @@ class FakeEngine:
     def __init__(self) -> None:
         self._schedule: dict[str, Any] = {}
         self._held: object = None
-        self._shape: tuple[int, ...] = ()
         self._calls_ns: list[int] = []
 
     def load(self, model: Path, options: Options, capability: str) -> None:
@@ -51,7 +52,6 @@ class FakeEngine:
             self._schedule = dict(json.loads(model.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise ModelInvalid(f"{model.name} is not a schedule of the fake engine ({capability}): {error}") from error
-        self._shape = (options.batch_size or 1, 2)
         if "note_pid_in" in self._schedule:
             with Path(self._schedule["note_pid_in"]).open("a") as file:
                 file.write(f"{os.getpid()}\n")
@@ -65,7 +65,11 @@ class FakeEngine:
             self._misbehave()
 
     def signature(self) -> list[InputSpec]:
-        return [InputSpec("x", "float", self._shape)]
+        return [InputSpec(name, kind, tuple(shape)) for name, kind, shape in self._schedule.get("inputs", _INPUTS)]
+
+    def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
+        rows: Mapping[str, int] = self._schedule.get("table_rows", {})
+        return {name: Limits(low=0, high=count - 1, because=f"it indexes a table of {count} rows") for name, count in rows.items()}
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         sleeps = self._schedule.get("sleeps_s")
@@ -91,7 +95,7 @@ class FakeEngine:
         return call
 
     def facts(self) -> Facts:
-        inputs = [{"name": "x", "type": "float", "shape": list(self._shape)}]
+        inputs = [{"name": spec.name, "type": spec.element_type, "shape": list(spec.shape or ())} for spec in self.signature()]
         return Facts({"runtime": "fake", "version": "1", "inputs": inputs, "calls_ns": self._calls_ns}, {})
 
     def explain(self, error: Exception) -> JobError | None:

@@ -1,22 +1,25 @@
-"""What ONNX Runtime's messages mean, for a person: what is wrong, what to do, and then the runtime's own words.
+"""What ONNX Runtime's messages mean for a person: what is wrong, what to do, and then the runtime's own words.
 
 The runtime's exceptions carry one line such as `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an
 implementation for Foo(1) node with name ''`. The words are taken from versions 1.20 to 1.31; a message that none of
-the patterns knows is passed on as it is.
+the patterns knows is passed on as it is. Messages of a call that failed are in `onnx_call_errors`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
-from shared.errors import EngineUnavailable, JobError, ModelInvalid
+from shared.errors import JobError, ModelInvalid
+from worker.engines.onnx_call_errors import Called, Inputs, explain_call
+from worker.engines.onnx_graph.operands import types_given
 
-Shape = Sequence[int | str | None]
+__all__ = ["Called", "explain"]
 
 WORDS = 400  # characters of the runtime's own that are kept
-_MISSING_KERNEL = re.compile(r"(?:Could not find an implementation for|Failed to find kernel for) (?P<operator>[\w.:]+)\(")
+_MISSING_KERNEL = re.compile(
+    r"(?:Could not find an implementation for|Failed to find kernel for) (?P<operator>[\w.:]+)\((?P<opset>\d+)\)(?: node with name '(?P<name>[^']*)')?"
+)
 _UNKNOWN_OPERATOR = re.compile(r"No Op registered for (?P<operator>\S+)(?: with domain_version of (?P<version>\d+))?")
 _UNKNOWN_DOMAIN = re.compile(r"Fatal error: (?P<operator>[\w.:]+)\(-?\d+\) is not a registered function/op")
 _NOT_IMPORTED = re.compile(r"No opset import for domain '(?P<domain>[^']*)'")
@@ -31,27 +34,29 @@ _MISSING_FILE = re.compile(
 _EXTERNAL = re.compile(r"(?:External data path|external data|External initializer).*", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
 _BAD_INPUT = re.compile(r"(?:Got invalid dimensions|Invalid rank) for input: (?P<input>\S+)", re.IGNORECASE)
-_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'(?P<name>[^']*)'")
-_SHAPES = re.compile(r"shape|dimension|out of data bounds|broadcast|rank", re.IGNORECASE)
 _PATH = re.compile(r"Load model from .*? failed: ?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
 # Where in the runtime's sources it happened: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
 _SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:.*? was false\. ?|.*?\) (?:const )?(?=[A-Z]))|\b\w+\.(?:cc|h):\d+ \w+ ")
 
 
-def explain(error: Exception, model: str, version: str, free: Mapping[str, tuple[Shape, Sequence[int]]] | None = None) -> JobError:
-    """The job's error for one that the runtime raised on `model`.
+def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = None) -> JobError:
+    """The job's error for one that the runtime raised.
 
     Args:
+        path: of the model.
         version: the runtime's.
-        free: of each input with symbolic dimensions, its shape in the model and the one it was called with.
+        inputs: the model's inputs as they were called; None when the model was not called yet.
     """
+    model = path.name
     text = str(error).strip()
     status = _STATUS.match(text)
     plain = _words(_PATH.sub("", text[status.end() :] if status else text))
     runtime = f"ONNX Runtime {version}"
     said = f"{runtime} says: {plain}"
-    for pattern in (_UNKNOWN_OPERATOR, _UNKNOWN_DOMAIN, _MISSING_KERNEL):
+    if found := _MISSING_KERNEL.search(text):
+        return ModelInvalid(f"{_no_kernel(found, path, runtime)}. {said}")
+    for pattern in (_UNKNOWN_OPERATOR, _UNKNOWN_DOMAIN):
         if found := pattern.search(text):
             opset = found.groupdict().get("version")
             of_opset = f" of opset {opset}" if opset else ""
@@ -85,10 +90,10 @@ def explain(error: Exception, model: str, version: str, free: Mapping[str, tuple
         )
     if found := _BAD_INPUT.search(text):
         return ModelInvalid(
-            f"{model} does not take this shape for its input {found['input']}: change options.shapes or options.batch_size. {said}"
+            f"{model} does not take this shape for its input {found['input']}: change options.shapes or options.dims. {said}"
         )
-    if (found := _NODE.search(text)) and _SHAPES.search(text):
-        return ModelInvalid(f"{model} cannot be run with these shapes, its {found['operator']} node refuses them: {_to_give(free)}. {said}")
+    if inputs is not None and (meaning := explain_call(text, model, inputs)):
+        return ModelInvalid(f"{meaning}. {said}")
     return ModelInvalid(f"{runtime} cannot run {model}: {plain}")
 
 
@@ -104,16 +109,35 @@ def _way_out(operator: str) -> str:
     return "update onnxruntime on the worker, or export the model without it"
 
 
-def _to_give(free: Mapping[str, tuple[Shape, Sequence[int]]] | None) -> str:
-    if not free:
-        return "its inputs have no free dimension, so the model itself is at fault; export it again"
-    called = ", ".join(f"{name} was {list(bound)}" for name, (_, bound) in free.items())
-    wanted = ", ".join(f"{name}: [{', '.join('?' if part is None else str(part) for part in shape)}]" for name, (shape, _) in free.items())
-    return f"{called}; give what its free dimensions need, options.shapes: {{{wanted}}}"
-
-
-def fell_back(provider: str, active: list[str], capability: str) -> EngineUnavailable:
-    return EngineUnavailable(
-        f"{provider} fell back: {capability} was asked for, but the session runs on {', '.join(active)}. "
-        "Nothing was measured; check the driver and the libraries of that provider (`fleetmark doctor`)"
+def _no_kernel(found: re.Match[str], path: Path, runtime: str) -> str:
+    """A known operator that the runtime cannot compute with these types, or not at all on this provider."""
+    operator = found["operator"]
+    given = types_given(path, operator.rpartition(":")[2], found["name"] or "")
+    known = _kernel_types(operator)
+    of_types = f" for {', '.join(given)}" if given else " for the types that it is given"
+    if not known:
+        return f"{path.name} needs the operator {operator}, for which {runtime} has no implementation here: {_way_out(operator)}"
+    if given and set(given) <= set(known):
+        of_types = f" for {', '.join(given)} together"
+    return (
+        f"{path.name} needs the operator {operator} of opset {found['opset']}{of_types}, and {runtime} has it for {', '.join(known)} only: "
+        f"export the model in one of these types, or update onnxruntime on the worker"
     )
+
+
+def _kernel_types(operator: str) -> list[str]:
+    """The element types that this build computes an operator with; empty where it has none, or cannot say."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    if not hasattr(state, "get_all_opkernel_def"):
+        return []
+    domain, _, name = operator.rpartition(":")
+    found = {
+        kind.removeprefix("tensor(").removesuffix(")")
+        for kernel in state.get_all_opkernel_def()
+        if kernel.op_name == name and kernel.domain == domain and kernel.provider == "CPUExecutionProvider"
+        for constraint, kinds in kernel.type_constraints.items()
+        if constraint in ("T", "T1", "X")
+        for kind in kinds
+    }
+    return sorted(found)

@@ -16,7 +16,7 @@ from typing import Any
 
 from shared.errors import JobError
 from worker.engines.base import Engine, Options
-from worker.engines.inputs import make_inputs
+from worker.engines.inputs import Inputs, make_inputs
 from worker.engines.registry import resolve
 from worker.runner.hot_loop import time_calls, warm_up
 from worker.runner.memory import MemoryMeter
@@ -80,7 +80,8 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     if request.load_only:
         write_record(Path(request.record_path), facts | {"process_cpu_s": time.process_time()})
         return
-    call = engine.bind(make_inputs(engine.signature(), options))
+    inputs = make_inputs(engine, options, model.parent)
+    call = engine.bind(inputs.arrays)
     samples = array("q", bytes(8 * request.inferences))
     announce("warming up")
     memory.start_phase()
@@ -99,7 +100,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
         "memory_method": memory.method,
         "cpu_percent": 100 * cpu_ns / wall_ns if wall_ns else None,
         "process_cpu_s": time.process_time(),
-        **_reported(engine),
+        **_reported(engine, inputs),
     }
     write_record(Path(request.record_path), facts, warmups, samples)
 
@@ -117,8 +118,9 @@ def _time_calls_undisturbed(call: Callable[[], object], samples: array[int]) -> 
     return wall_ns, cpu_ns
 
 
-def _reported(engine: Engine) -> dict[str, Any]:
+def _reported(engine: Engine, inputs: Inputs) -> dict[str, Any]:
     facts = engine.facts()
+    runtime = inputs.report(facts.runtime)
     process: dict[str, Any] = {"file_cache": "as found"}
     if hasattr(os, "sched_getaffinity"):
         process["cpu_affinity"] = sorted(os.sched_getaffinity(0))
@@ -126,4 +128,4 @@ def _reported(engine: Engine) -> dict[str, Any]:
     if tasks.exists():
         process["process_threads"] = len(list(tasks.iterdir()))
     software = {"python": platform.python_version(), "implementation": sys.implementation.name, **facts.software}
-    return {"runtime": facts.runtime | process, "software": software}
+    return {"runtime": runtime | process, "software": software}

@@ -39,8 +39,8 @@ class Record:
     """What one measured process handed back. `error_kind` is empty when it went well."""
 
     load_ns: int = 0
-    warmup_ns: list[int] = field(default_factory=list)
-    inference_ns: list[int] = field(default_factory=list)
+    warmup_ns: array[int] = field(default_factory=lambda: array("q"))  # 8 bytes a sample; a list of integers needs 40
+    inference_ns: array[int] = field(default_factory=lambda: array("q"))
     inference_wall_ns: int = 0
     load_peak_mb: float | None = None
     inference_peak_mb: float | None = None
@@ -86,4 +86,4 @@ def read_record(path: Path) -> Record | None:
         warmups, inferences = array("q"), array("q")
         warmups.frombytes(file.read(8 * head.pop("warmups")))
         inferences.frombytes(file.read(8 * head.pop("inferences")))
-    return Record(warmup_ns=warmups.tolist(), inference_ns=inferences.tolist(), **head)
+    return Record(warmup_ns=warmups, inference_ns=inferences, **head)

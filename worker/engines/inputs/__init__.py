@@ -1,0 +1,127 @@
+"""Inputs that follow a model's own signature: every input, its type, its shape and its values.
+
+The recipe decides first, then the model's graph, then a written rule (docs/recipes.md). What was used is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.random  # 20 ms that numpy puts off until it is used: the guard imports it once, before it forks
+
+from shared.errors import ModelInvalid, nearest
+from worker.engines.base import Engine, InputSpec, Limits, Options
+from worker.engines.inputs.dims import Dims, resolve
+from worker.engines.inputs.given import given_values
+from worker.engines.inputs.types import INTEGERS, Array, convert, is_known
+from worker.engines.inputs.values import is_unstated_choice, length_beside, made_values
+
+_NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything the model is called with. `filled` says of each input in a short sentence how its values came about."""
+
+    arrays: dict[str, Array]
+    filled: dict[str, str]
+    dims: Dims
+    warnings: list[str]
+
+    def report(self, runtime: dict[str, Any]) -> dict[str, Any]:
+        """The runtime's facts with what was bound: sizes, values and their SHA-256, and warnings."""
+        described = [entry | self._described(entry["name"]) for entry in runtime.get("inputs", [])]
+        return runtime | {
+            "inputs": described,
+            "batch_size": self.dims.batch_size,
+            "dims": self.dims.sizes,
+            "assumed_dims": self.dims.assumed,
+            "warnings": [*runtime.get("warnings", []), *self.warnings],
+        }
+
+    def _described(self, name: str) -> dict[str, Any]:
+        if name not in self.arrays:
+            return {}
+        array = self.arrays[name]
+        return {"bound_shape": list(array.shape), "values": self.filled[name], "values_sha256": digest(array)}
+
+
+def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
+    """One array for each input of a loaded model; the same options always give the same values.
+
+    Args:
+        folder: where the model lies, and files of values beside it.
+
+    Raises:
+        ModelInvalid: the options do not fit the model, or an input is of a type that cannot be made up.
+    """
+    signature = engine.signature()
+    dims = resolve(signature, options)
+    stated = options.values or {}
+    names = [spec.name for spec in signature]
+    for name in stated:
+        if name not in names:
+            raise ModelInvalid(f"options.values names {name!r}, which is no input of the model: {nearest(name, names)}")
+    limits = engine.limits(dims.shapes)
+    inputs = Inputs({}, {}, dims, list(dims.warnings))
+    for spec in signature:
+        shape, known = dims.shapes[spec.name], limits.get(spec.name, _NO_LIMITS)
+        # Each input has a stream of its own, so that stating one changes no other.
+        random = np.random.default_rng([options.seed, zlib.crc32(spec.name.encode())])
+        if spec.name in stated:
+            array, filled = _stated(spec, stated[spec.name], shape, known, random, folder)
+        else:
+            array, filled = made_values(spec, shape, known, length_beside(spec, dims.shapes, _free_axes(signature)), random)
+            if known.steers or is_unstated_choice(spec, shape):
+                inputs.warnings.append(_unstated(spec, array, known))
+        inputs.arrays[spec.name], inputs.filled[spec.name] = array, filled
+    return inputs
+
+
+def digest(array: Array) -> str:
+    """SHA-256 over type, shape and elements."""
+    head = f"{array.dtype.str}{list(array.shape)}".encode()
+    body = json.dumps(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
+    return hashlib.sha256(head + body).hexdigest()
+
+
+def _stated(
+    spec: InputSpec, value: Any, shape: tuple[int, ...], limits: Limits, random: np.random.Generator, folder: Path
+) -> tuple[Array, str]:
+    if not is_known(spec.element_type):
+        raise ModelInvalid(f"input {spec.name!r} has the type {spec.element_type}; only values of tensors can be given")
+    drawn, filled = given_values(spec, value, shape, random, folder)
+    where = f"options.values.{spec.name}"
+    array = convert(drawn, spec.element_type, where)
+    if spec.element_type in INTEGERS and array.size:
+        low, high = int(array.min()), int(array.max())
+        too_high, too_low = limits.high is not None and high > limits.high, limits.low is not None and low < limits.low
+        if limits.because and (too_high or too_low):
+            raise ModelInvalid(
+                f"{where} has values from {low} to {high}, but {limits.because}: give [{_least(limits)}, {limits.high}] or values within it"
+            )
+    return array, filled
+
+
+def _least(limits: Limits) -> int:
+    return max(0, limits.low or 0)
+
+
+def _unstated(spec: InputSpec, array: Array, limits: Limits) -> str:
+    used = array.ravel()[0].item() if array.size else None
+    shown = str(used).lower() if isinstance(used, bool) else array.tolist() if array.size > 1 else used
+    what = f"it {limits.steers}" if limits.steers else "it may steer the model"
+    return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{spec.name}: …}}"
+
+
+def _free_axes(signature: Sequence[InputSpec]) -> Mapping[str, tuple[int, ...]]:
+    return {
+        spec.name: tuple(axis for axis, part in enumerate(spec.shape or ()) if not isinstance(part, int) or part < 0) for spec in signature
+    }

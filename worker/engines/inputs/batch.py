@@ -1,0 +1,114 @@
+"""Which dimension of a model is the batch: the one that `options.batch_size` sets.
+
+A symbol is the batch by its name, or because it is the only symbol that leads the inputs. Anything less clear is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from shared.errors import ModelInvalid
+from worker.engines.base import InputSpec
+
+UNNAMED = ""  # the leading dimensions that have no name, taken together as one symbol
+_SHORT_NAMES = frozenset({"n", "b", "bs", "nb"})
+_SEQUENCE_WORDS = frozenset(
+    "seq sequence time timesteps timestep steps step length len frames frame tokens token samples words chars phonemes past t s l".split()
+)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+
+
+def words(symbol: str) -> set[str]:
+    """The words of a symbol in lower case: `past_sequenceLength2` gives past, sequence, length and 2."""
+    return {word.lower() for word in _WORDS.findall(symbol)}
+
+
+def is_sequence(symbol: str) -> bool:
+    """Whether a symbol's name says that it counts steps of a sequence."""
+    found = words(symbol)
+    joined = symbol.lower()
+    return bool(found & _SEQUENCE_WORDS) or "seq" in joined or "length" in joined
+
+
+def find_batch(specs: Sequence[InputSpec]) -> str | None:
+    """The symbol of the batch, `UNNAMED` for leading dimensions without a name, or None when there is none or it is unclear."""
+    named = [symbol for symbol in _symbols(specs) if any(word.startswith("batch") for word in words(symbol))]
+    if not named:
+        named = [symbol for symbol in _symbols(specs) if symbol.lower() in _SHORT_NAMES and _is_outermost(symbol, specs)]
+    if named:
+        exact = [symbol for symbol in named if symbol.lower() in ("batch", "batch_size", "batchsize")]
+        chosen = exact or named
+        return chosen[0] if len(chosen) == 1 else None
+    leading = {_name(spec.shape[0]) for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
+    if len(leading) != 1:
+        return None
+    (symbol,) = leading
+    return None if is_sequence(symbol) else symbol
+
+
+def check_batch_size(specs: Sequence[InputSpec], batch_size: int) -> None:
+    """Accept a `batch_size` that no symbol can take, if it is the size that the model has anyway.
+
+    Raises:
+        ModelInvalid: the model's leading dimensions are fixed at another size, or it is not clear which one is the batch.
+    """
+    free = {_name(spec.shape[0]): spec for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
+    if free:
+        known = list(_symbols(specs))
+        example = f"options.dims: {{{known[0]}: {batch_size}}}" if known else f"options.shapes: {{{next(iter(free.values())).name}: […]}}"
+        shown = "; ".join(f"{spec.name} is {shown_shape(spec)}" for spec in list(specs)[:8])
+        raise ModelInvalid(
+            f"options.batch_size is {batch_size}, but it is not clear which dimension is the batch: {shown}. "
+            f"Name the dimension instead, for example {example}"
+        )
+    ranked = [spec for spec in specs if spec.shape is not None and len(spec.shape) >= 2] or [spec for spec in specs if spec.shape]
+    for spec in ranked:
+        if spec.shape and spec.shape[0] != batch_size:
+            raise ModelInvalid(
+                f"options.batch_size is {batch_size}, but the model's input {spec.name!r} is {shown_shape(spec)}: its batch is fixed at "
+                f"{spec.shape[0]}. Leave batch_size out, or export the model with a free batch dimension"
+            )
+    if not ranked:
+        raise ModelInvalid(f"options.batch_size is {batch_size}, but no input of the model has a batch dimension; leave batch_size out")
+
+
+def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
+    """The fixed leading size that all inputs share and that is clearly a batch; None otherwise.
+
+    In an input of three dimensions the leading one may as well be time, so such an input proves nothing.
+    """
+    sizes = {spec.shape[0] for spec in specs if spec.shape is not None and len(spec.shape) >= 2}
+    unclear = any(spec.shape is not None and len(spec.shape) == 3 for spec in specs)
+    if len(sizes) != 1 or unclear:
+        return None
+    (size,) = sizes
+    return size if isinstance(size, int) and _is_fixed(size) else None
+
+
+def shown_shape(spec: InputSpec) -> str:
+    """A shape as the model says it, with `?` for a dimension without a name."""
+    if spec.shape is None:
+        return "of unknown shape"
+    return f"[{', '.join('?' if part is None or (isinstance(part, int) and part < 0) else str(part) for part in spec.shape)}]"
+
+
+def _symbols(specs: Sequence[InputSpec]) -> dict[str, None]:
+    return dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str) and part)
+
+
+def _is_outermost(symbol: str, specs: Sequence[InputSpec]) -> bool:
+    """Whether only free dimensions stand before the symbol: in [1, N, 4] the N counts boxes, in [T, N, 4] it is the batch."""
+    for spec in specs:
+        shape = spec.shape or ()
+        if symbol in shape and any(_is_fixed(part) for part in shape[: shape.index(symbol)]):
+            return False
+    return True
+
+
+def _is_fixed(part: int | str | None) -> bool:
+    return isinstance(part, int) and part >= 0
+
+
+def _name(part: int | str | None) -> str:
+    return part if isinstance(part, str) else UNNAMED

@@ -1,0 +1,242 @@
+"""The size of every dimension: from the model, from the recipe, worked out from the others, or else 1.
+
+One symbol has one size in all inputs. The recipe sizes symbols (`options.dims`), whole inputs (`options.shapes`) and the
+batch (`options.batch_size`); two of them that disagree are refused. What nobody sized is 1, and is reported as assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.errors import ModelInvalid, nearest
+from worker.engines.base import InputSpec, Options
+from worker.engines.inputs import batch
+from worker.engines.inputs.expressions import Expression, parse
+
+MAX_ELEMENTS = 2**29  # 2 GB of 32-bit input is no plausible call, but a mistaken shape
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The sizes that the inputs are bound with.
+
+    `sizes` has the symbols of the model; `assumed` has each symbol, or `input[axis]` for a dimension without a name, that nobody sized.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    sizes: dict[str, int]
+    assumed: dict[str, int]
+    batch_size: int | None
+    warnings: list[str] = field(default_factory=list)
+
+
+def resolve(specs: Sequence[InputSpec], options: Options) -> Dims:
+    """The shape of every input.
+
+    Raises:
+        ModelInvalid: the options name what the model does not have, contradict it or each other, or leave a rank open.
+    """
+    return _Resolution(specs, options).result()
+
+
+class _Resolution:
+    def __init__(self, specs: Sequence[InputSpec], options: Options) -> None:
+        self._specs, self._options = specs, options
+        self._shapes = options.shapes or {}
+        self._sums = _expressions(specs)
+        self._symbols = list(
+            dict.fromkeys(
+                name
+                for spec in specs
+                for part in spec.shape or ()
+                if isinstance(part, str) and part
+                for name in (self._sums[part].names if part in self._sums else (part,))
+            )
+        )
+        self._sizes: dict[str, int] = {}
+        self._said_by: dict[str, str] = {}
+        self._assumed: dict[str, int] = {}
+        self._unnamed_batch: int | None = None
+        self._batch = batch.find_batch(specs)
+
+    def result(self) -> Dims:
+        self._take_dims()
+        self._take_shapes()
+        self._take_batch_size()
+        self._assume_the_rest()
+        shapes = {spec.name: self._shape(spec) for spec in self._specs}
+        return Dims(shapes, self._sizes, self._assumed, self._bound_batch(shapes), self._warnings())
+
+    def _take_dims(self) -> None:
+        for symbol, size in (self._options.dims or {}).items():
+            if symbol in self._sums:
+                names = " and ".join(self._sums[symbol].names)
+                raise ModelInvalid(f"options.dims gives {symbol!r}, which is worked out: give {names} instead")
+            if symbol not in self._symbols:
+                known = nearest(symbol, self._symbols) if self._symbols else "the model has none; its unnamed dimensions need options.shapes"
+                raise ModelInvalid(f"options.dims names {symbol!r}, which is no free dimension of the model: {known}")
+            self._give(symbol, size, f"options.dims.{symbol}")
+
+    def _take_shapes(self) -> None:
+        specs = {spec.name: spec for spec in self._specs}
+        for name, wanted in self._shapes.items():
+            if name not in specs:
+                raise ModelInvalid(f"options.shapes names {name!r}, which is no input of the model: {nearest(name, list(specs))}")
+            _check_shape(specs[name], wanted)
+            for part, size in zip(specs[name].shape or (), wanted, strict=False):
+                if isinstance(part, str) and part in self._symbols and part not in self._sums:
+                    self._give(part, size, f"options.shapes.{name}")
+
+    def _take_batch_size(self) -> None:
+        size = self._options.batch_size
+        if size is None:
+            return
+        if self._batch is None:
+            batch.check_batch_size(self._specs, size)
+        elif self._batch == batch.UNNAMED:
+            self._unnamed_batch = size
+        else:
+            self._give(self._batch, size, "options.batch_size")
+
+    def _assume_the_rest(self) -> None:
+        free = [symbol for symbol in self._symbols if symbol not in self._sizes]
+        for symbol in sorted(free, key=_is_total):  # a total comes last, when its parts have their sizes
+            parts = [self._sizes.get(name) for name in _parts_of_total(symbol, self._symbols)]
+            if parts and _is_total(symbol):
+                self._sizes[symbol] = sum(part for part in parts if part is not None)
+            else:
+                self._sizes[symbol] = self._assumed[symbol] = 1
+
+    def _give(self, symbol: str, size: int, source: str) -> None:
+        known = self._sizes.get(symbol, size)
+        if known != size:
+            raise ModelInvalid(
+                f"{source} makes the dimension {symbol!r} {size}, but {self._said_by[symbol]} makes it {known}: "
+                "one symbol has one size in all inputs"
+            )
+        self._sizes[symbol], self._said_by[symbol] = size, self._said_by.get(symbol, source)
+
+    def _shape(self, spec: InputSpec) -> tuple[int, ...]:
+        wanted = self._shapes.get(spec.name)
+        if spec.shape is None:
+            if wanted is None:
+                raise ModelInvalid(f"input {spec.name!r} does not say its shape: give options.shapes: {{{spec.name}: […]}}")
+            shape = tuple(wanted)
+        else:
+            shape = tuple(self._size(spec, axis, part, wanted) for axis, part in enumerate(spec.shape))
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise ModelInvalid(f"input {spec.name!r} of shape {list(shape)} has more than {MAX_ELEMENTS} elements; give a smaller shape")
+        return shape
+
+    def _size(self, spec: InputSpec, axis: int, part: int | str | None, wanted: Sequence[int] | None) -> int:
+        if isinstance(part, int) and part >= 0:
+            return part
+        if isinstance(part, str) and part in self._sums:
+            size = _worked_out(spec, self._sums[part], self._sizes)
+            if wanted is not None and wanted[axis] != size:
+                parts = ", ".join(f"{name} is {self._sizes[name]}" for name in self._sums[part].names)
+                raise ModelInvalid(
+                    f"options.shapes.{spec.name} makes {part!r} {wanted[axis]}, but it is {size}, since {parts}: "
+                    f"give options.dims: {{{', '.join(f'{name}: …' for name in self._sums[part].names)}}}"
+                )
+            return size
+        if isinstance(part, str) and part:
+            return self._sizes[part]
+        if wanted is not None:
+            size = wanted[axis]
+            if axis == 0 and self._unnamed_batch not in (None, size):
+                raise ModelInvalid(
+                    f"options.batch_size is {self._unnamed_batch}, but options.shapes.{spec.name} begins with {size}: leave one of them out"
+                )
+            return size
+        if axis == 0 and self._unnamed_batch is not None:
+            return self._unnamed_batch
+        self._assumed[f"{spec.name}[{axis}]"] = 1
+        return 1
+
+    def _bound_batch(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        if self._batch is None:
+            return self._options.batch_size or batch.fixed_batch(self._specs)
+        if self._batch != batch.UNNAMED:
+            return self._sizes[self._batch]
+        led = {shapes[spec.name][0] for spec in self._specs if spec.shape and (spec.shape[0] is None or spec.shape[0] in ("", -1))}
+        return led.pop() if len(led) == 1 else None
+
+    def _warnings(self) -> list[str]:
+        found = []
+        for spec in self._specs:
+            shape = spec.shape or ()
+            ones = [(axis, part) for axis, part in enumerate(shape) if self._is_assumed(spec, axis, part)]
+            steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
+            pixels = [(axis, part) for axis, part in ones if axis > 0 and part != self._batch]
+            if steps:
+                found.append(_warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{steps[0]}: 128}}"))
+            elif len(shape) in (4, 5) and pixels:
+                names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
+                named = [part for _, part in pixels if isinstance(part, str) and part]
+                mend = f"options.dims: {{{', '.join(f'{part}: 224' for part in named)}}}" if named else f"options.shapes: {{{spec.name}: […]}}"
+                found.append(_warning(spec, "image", names, mend))
+            elif len(shape) in (2, 3) and (len(shape) == 3 or "int" in spec.element_type) and pixels and self._batch is not None:
+                axis, part = pixels[0]
+                name = str(part) if part else f"{spec.name}[{axis}]"
+                mend = f"options.dims: {{{part}: 128}}" if part else f"options.shapes: {{{spec.name}: […]}}"
+                found.append(_warning(spec, "sequence", [f"{name} = 1"], mend))
+        return list(dict.fromkeys(found))
+
+    def _is_assumed(self, spec: InputSpec, axis: int, part: int | str | None) -> bool:
+        if isinstance(part, str) and part:
+            return part in self._assumed
+        return f"{spec.name}[{axis}]" in self._assumed
+
+
+def _expressions(specs: Sequence[InputSpec]) -> dict[str, Expression]:
+    """The dimensions that are calculations. `a-b` is one only where a symbol of it stands somewhere by itself."""
+    parts = dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str))
+    found = {part: made for part in parts if (made := parse(part)) is not None}
+    plain = {part for part in parts if part not in found}
+    return {part: made for part, made in found.items() if "-" not in part or " " in part or plain.intersection(made.names)}
+
+
+def _worked_out(spec: InputSpec, expression: Expression, sizes: Mapping[str, int]) -> int:
+    given = ", ".join(f"{name}: {sizes[name]}" for name in expression.names)
+    try:
+        size = expression.value(sizes)
+    except ZeroDivisionError:
+        size = -1
+    if not 0 <= size <= MAX_ELEMENTS:
+        raise ModelInvalid(f"input {spec.name!r} has the dimension {expression.text!r}, which no size fits with {given}: change options.dims")
+    return size
+
+
+def _is_total(symbol: str) -> bool:
+    found = batch.words(symbol)
+    return "total" in found and batch.is_sequence(symbol)
+
+
+def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:
+    """What a `total_sequence_length` is the sum of: the past and the present sequence, where the model has exactly both."""
+    past = [name for name in symbols if "past" in batch.words(name) and batch.is_sequence(name)]
+    now = [name for name in symbols if name in ("sequence_length", "seq_length", "seq_len", "sequence", "seq")]
+    return [past[0], now[0]] if len(past) == 1 and len(now) == 1 and symbol not in (past[0], now[0]) else []
+
+
+def _warning(spec: InputSpec, what: str, ones: Sequence[str], mend: str) -> str:
+    sized = "dimensions that nobody sized" if len(ones) > 1 else "a dimension that nobody sized"
+    return f"input {spec.name!r} was measured with {' and '.join(ones)}, {sized}, so this is no {what} of a real size; give {mend}"
+
+
+def _check_shape(spec: InputSpec, wanted: Sequence[int]) -> None:
+    if any(size < 0 for size in wanted):
+        raise ModelInvalid(f"options.shapes.{spec.name} is {list(wanted)}; a size is 0 or more")
+    if spec.shape is None:
+        return
+    fits = len(spec.shape) == len(wanted) and all(
+        not isinstance(have, int) or have < 0 or have == want for have, want in zip(spec.shape, wanted, strict=True)
+    )
+    if not fits:
+        raise ModelInvalid(
+            f"options.shapes.{spec.name} is {list(wanted)}, but the model's input {spec.name!r} is {spec.element_type} "
+            f"{batch.shown_shape(spec)}"
+        )

@@ -1,0 +1,87 @@
+"""Element types: which numpy type holds each, and how stated values become it.
+
+Types that numpy does not have (bfloat16, 8-bit floats) are held as their bits in the unsigned type of the same width; the
+engine knows what to make of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ModelInvalid
+
+FLOATS: dict[str, type[np.floating]] = {"float16": np.float16, "float": np.float32, "double": np.float64}
+INTEGERS: dict[str, type[np.integer]] = {
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+}
+COMPLEX: dict[str, type[np.complexfloating]] = {"complex64": np.complex64, "complex128": np.complex128}
+# The bits of 1.0 in the 8-bit floats: a value that every arithmetic survives.
+FLOAT8_ONE = {"float8e4m3fn": 0x38, "float8e4m3fnuz": 0x40, "float8e5m2": 0x3C, "float8e5m2fnuz": 0x40}
+Array = NDArray[Any]
+
+
+def is_known(kind: str) -> bool:
+    return kind in FLOATS or kind in INTEGERS or kind in COMPLEX or kind in FLOAT8_ONE or kind in ("bool", "string", "bfloat16")
+
+
+def as_bfloat16(values: Array) -> NDArray[np.uint16]:
+    bits = values.astype(np.float32).view(np.uint32)
+    return (bits >> np.uint32(16)).astype(np.uint16)
+
+
+def convert(values: Array, kind: str, where: str) -> Array:
+    """Stated values as an array of the input's element type.
+
+    Raises:
+        ModelInvalid: a value is of another kind (a text for a number), or does not fit into the type.
+    """
+    if kind == "string":
+        if not all(isinstance(value, str) for value in values.flat):
+            raise ModelInvalid(f"{where} has a value that is no text, but the input is of type string: write numbers in quotes")
+        return values.astype(object)
+    if kind in FLOAT8_ONE and values.dtype == np.uint8:
+        return values
+    if any(isinstance(value, str | bytes) for value in _some(values)):
+        raise ModelInvalid(f"{where} has a text, but the input is of type {kind}")
+    if kind == "bool":
+        if not np.isin(values.astype(np.float64), (0, 1)).all():
+            raise ModelInvalid(f"{where} has a value that is neither true nor false, but the input is of type bool")
+        return values.astype(np.bool_)
+    if kind in INTEGERS:
+        return _whole(values, kind, where)
+    if kind in FLOATS or kind in COMPLEX:
+        return values.astype(FLOATS.get(kind) or COMPLEX[kind])
+    if kind == "bfloat16":
+        return values if values.dtype == np.uint16 else as_bfloat16(values.astype(np.float32))
+    raise ModelInvalid(f"{where}: values of type {kind} cannot be given; leave them out")
+
+
+def _some(values: Array) -> Any:
+    """The elements that can be of a wrong kind: numpy's own number types hold nothing but numbers."""
+    return values.flat if values.dtype.kind in "OUS" else ()
+
+
+def _whole(values: Array, kind: str, where: str) -> Array:
+    flat = values.ravel()
+    info = np.iinfo(INTEGERS[kind])
+    if values.dtype.kind == "f":
+        bad = flat[(flat != np.floor(flat)) | ~np.isfinite(flat)]
+    else:
+        bad = np.array([value for value in _some(values) if isinstance(value, float) and not value.is_integer()])
+    if bad.size:
+        raise ModelInvalid(f"{where} has the value {bad[0]}, but the input is of type {kind}, which holds whole numbers")
+    if flat.size and not (info.min <= int(flat.min()) and int(flat.max()) <= info.max):
+        raise ModelInvalid(
+            f"{where} has values from {flat.min()} to {flat.max()}, but the input is of type {kind}: {info.min} to {info.max}"
+        )
+    return values.astype(INTEGERS[kind])

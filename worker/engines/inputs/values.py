@@ -1,0 +1,162 @@
+"""The values of an input that the recipe leaves open: seeded, plausible, and within what the graph can take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.random
+from numpy.typing import NDArray
+
+from shared.errors import ModelInvalid
+from worker.engines.base import InputSpec, Limits
+from worker.engines.inputs.batch import words
+from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16, is_known
+
+# Small enough to lie in the vocabulary of any tokenizer and in the range of any index that a toy model knows.
+VOCABULARY = 100
+_SOME_TEXT = "text"
+
+
+def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length: int, random: np.random.Generator) -> tuple[Array, str]:
+    """Values for one input, of its element type, and a short sentence that says how they were made.
+
+    Args:
+        length: the size of the sequence beside this input; what an input that holds lengths is filled with.
+
+    Raises:
+        ModelInvalid: no plausible values of this type can be made up.
+    """
+    kind = spec.element_type
+    if not is_known(kind):
+        raise ModelInvalid(
+            f"input {spec.name!r} has the type {kind}, for which no plausible values can be made up; "
+            "tensors of numbers, booleans and texts can be measured, sequences, maps and optional values cannot"
+        )
+    if limits.rule is not None:
+        return _by_rule(kind, shape, limits)
+    if kind == "string":
+        return _texts(shape, limits, random)
+    if kind in FLOATS:
+        floats, said = _floats(spec.name, shape, random)
+        return floats.astype(FLOATS[kind]), said
+    if kind == "bfloat16":
+        floats, said = _floats(spec.name, shape, random)
+        return as_bfloat16(floats), said
+    if kind in FLOAT8_ONE:
+        return np.full(shape, FLOAT8_ONE[kind], dtype=np.uint8), "all 1"
+    if kind in INTEGERS:
+        integers, said = _integers(spec, shape, limits, length, random)
+        return integers.astype(INTEGERS[kind]), said
+    if kind == "bool":
+        return _booleans(spec.name, shape, random)
+    values = random.random(shape) + 1j * random.random(shape)
+    return values.astype(COMPLEX[kind]), "drawn from 0 to 1"
+
+
+def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
+    """Whether an input is a single boolean: what it decides is not known, so it is fixed and not drawn."""
+    return spec.element_type == "bool" and int(np.prod(shape)) == 1 and not _is_mask(spec.name)
+
+
+def _by_rule(kind: str, shape: tuple[int, ...], limits: Limits) -> tuple[Array, str]:
+    rule = limits.rule
+    filled = np.resize(np.array(rule), shape) if isinstance(rule, tuple) else np.full(shape, rule)
+    shown = f"{list(rule)}" if isinstance(rule, tuple) else str(rule).lower() if isinstance(rule, bool) else f"{rule:g}"
+    said = f"{shown} by rule, since it {limits.steers or limits.because.removeprefix('it ')}"
+    if kind in INTEGERS:
+        info = np.iinfo(INTEGERS[kind])
+        return np.clip(filled, info.min, info.max).astype(INTEGERS[kind]), said
+    if kind == "bool":
+        return filled.astype(np.bool_), said
+    if kind == "bfloat16":
+        return as_bfloat16(filled), said
+    if kind in FLOATS:
+        return filled.astype(FLOATS[kind]), said
+    return np.full(shape, _SOME_TEXT, dtype=object), said
+
+
+def _texts(shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[Array, str]:
+    filled = np.full(shape, _SOME_TEXT, dtype=object)
+    if limits.words:
+        filled = np.array(limits.words, dtype=object)[random.integers(0, len(limits.words), shape)]
+        filled = np.asarray(filled, dtype=object).reshape(shape)
+    for column, own in limits.columns.items():
+        if own.words and shape and column < shape[-1]:
+            filled[..., column] = np.array(own.words, dtype=object)[random.integers(0, len(own.words), shape[:-1])]
+    known = bool(limits.words) or any(own.words for own in limits.columns.values())
+    return filled, "drawn from the texts that the model knows" if known else f"all {_SOME_TEXT!r}: the model names no texts that it knows"
+
+
+def _floats(name: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
+    """0..1, as the values of an image are; a mask that is a float is all ones."""
+    return (np.ones(shape), "all 1, as a mask") if _is_mask(name) else (random.random(shape), "drawn from 0 to 1")
+
+
+def _booleans(name: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[Array, str]:
+    if _is_mask(name):
+        return np.ones(shape, dtype=np.bool_), "all true, as a mask"
+    if int(np.prod(shape)) == 1:
+        return np.zeros(shape, dtype=np.bool_), "false by rule, since a single boolean may steer the model"
+    return random.integers(0, 2, shape).astype(np.bool_), "drawn from false and true"
+
+
+def _integers(
+    spec: InputSpec, shape: tuple[int, ...], limits: Limits, length: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], str]:
+    name = spec.name.lower()
+    low, high = limits.low, limits.high
+    if _is_mask(name):
+        return np.ones(shape, dtype=np.int64), "all 1, as a mask"
+    if ("token_type" in name or "segment" in name) and (low or 0) <= 0:
+        return np.zeros(shape, dtype=np.int64), "all 0, as token types"
+    if "position" in name and not limits.columns:
+        steps = np.arange(shape[-1] if shape else 1, dtype=np.int64) + max(0, low or 0)
+        places = np.broadcast_to(steps if shape else steps[0], shape).copy()
+        if high is not None:
+            return np.minimum(places, high), f"counted up from {max(0, low or 0)}, at most {high}, as {limits.because}"
+        return places, "counted up, as positions"
+    if high is None and not limits.columns and _is_length(name) and len(shape) <= 1:
+        return np.full(shape, length, dtype=np.int64), f"all {length}, as the length of the sequence"
+    if limits.words:
+        known = np.array([word for word in limits.words if isinstance(word, int)], dtype=np.int64)
+        if known.size:
+            return known[random.integers(0, known.size, shape)].reshape(shape), "drawn from the values that the model knows"
+    values, said = _drawn(spec, shape, low, high, random)
+    for column, own in limits.columns.items():
+        if shape and column < shape[-1]:
+            values[..., column] = _drawn(spec, shape[:-1], own.low, own.high, random)[0]
+    if limits.because:
+        said += f", as {limits.because}"
+    return values, said + (", each column within its own table" if limits.columns else "")
+
+
+def _drawn(
+    spec: InputSpec, shape: tuple[int, ...], low: int | None, high: int | None, random: np.random.Generator
+) -> tuple[NDArray[np.int64], str]:
+    if spec.element_type in ("uint8", "int8") and len(shape) >= 3 and high is None:  # an image or a quantized tensor, not token ids
+        most = 255 if spec.element_type == "uint8" else 127
+    else:
+        most = VOCABULARY - 1
+    least = 0 if low is None else low if low > 0 else min(0, high if high is not None else 0)
+    most = most if high is None else high if high < VOCABULARY or low not in (None, 0) else high
+    most = max(least, most)
+    return np.asarray(random.integers(least, most, shape, dtype=np.int64, endpoint=True)), f"drawn from {least} to {most}"
+
+
+def _is_mask(name: str) -> bool:
+    return "mask" in name.lower()
+
+
+def _is_length(name: str) -> bool:
+    found = words(name)
+    return bool(found & {"length", "lengths", "len", "lens", "lengths"}) or name.endswith(("_lens", "lengths"))
+
+
+def length_beside(spec: InputSpec, shapes: Mapping[str, tuple[int, ...]], free: Mapping[str, tuple[int, ...]]) -> int:
+    """The size of the sequence that the other inputs hold: the last free axis behind the leading one, else the second axis."""
+    for name, shape in shapes.items():
+        if name != spec.name and len(shape) >= 2:
+            axes = [axis for axis in free.get(name, ()) if axis > 0]
+            return shape[axes[-1]] if axes else shape[1]
+    return 1

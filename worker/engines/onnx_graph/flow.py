@@ -1,0 +1,227 @@
+"""Follows a model's inputs through its graph, into branches, loops and functions, to the operators that constrain them."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.engines.onnx_graph.model import MAX_DEPTH, MAX_NODES, Graph, Model, Node, Shape, TooLarge, Value
+from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, fold, infer
+from worker.engines.onnx_graph.traces import Trace, by_column, joined, of_input
+from worker.engines.onnx_graph.uses import Call, Use, uses_of
+
+_UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "OptionalGetElement", "StringNormalizer", "Abs"})
+_RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"})
+_PARTS = frozenset(
+    "Expand Tile Slice Pad GatherElements GatherND Max ReduceMax ReduceMin Compress Neg ScatterND ScatterElements CumSum "
+    "ReduceSum Not ReduceProd".split()
+)
+_CHOICES = {"Where": (1, 2), "Concat": None, "And": None, "Or": None, "Xor": None, "Min": None}
+_COMPARISONS = frozenset({"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
+_BODIES = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}
+
+
+@dataclass
+class Scope:
+    """What is known of the values that a graph can name: its own, and those of the graphs around it."""
+
+    traces: ChainMap[str, Trace] = field(default_factory=ChainMap)
+    shapes: ChainMap[str, MaybeShape] = field(default_factory=ChainMap)
+    ints: ChainMap[str, tuple[int, ...]] = field(default_factory=ChainMap)
+
+    def inner(self) -> Scope:
+        return Scope(self.traces.new_child(), self.shapes.new_child(), self.ints.new_child())
+
+
+class Flow:
+    """One walk over a model whose inputs have known shapes. `run` yields each use with the trace of the value it is about."""
+
+    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._model, self._bound = model, shapes
+        self._sizes = {
+            part: size
+            for value in model.graph.inputs
+            if value.name in shapes and value.shape is not None
+            for part, size in zip(value.shape, shapes[value.name], strict=False)
+            if isinstance(part, str)
+        }
+        self._left = MAX_NODES
+
+    def run(self) -> Iterator[tuple[Use, Trace]]:
+        scope = Scope()
+        for name, shape in self._bound.items():
+            scope.traces[name], scope.shapes[name] = of_input(name, shape), shape
+        yield from self._graph(self._model.graph, scope, 0)
+
+    def _graph(self, graph: Graph, scope: Scope, depth: int) -> Iterator[tuple[Use, Trace]]:
+        for tensor in graph.tensors:
+            scope.shapes[tensor.name] = tensor.dims
+            if tensor.ints is not None:
+                scope.ints[tensor.name] = tensor.ints
+        self._take_infos([*graph.infos, *graph.outputs, *graph.inputs], scope)
+        yield from self._nodes(graph.nodes(), scope, depth)
+
+    def _take_infos(self, values: Iterable[Value], scope: Scope) -> None:
+        for value in values:
+            if value.shape is not None and value.name not in scope.shapes:
+                scope.shapes[value.name] = self._sized(value.shape)
+
+    def _sized(self, shape: Shape) -> MaybeShape:
+        return tuple(self._sizes.get(part) if isinstance(part, str) else part if part is not None and part >= 0 else None for part in shape)
+
+    def _nodes(self, nodes: Iterable[Node], scope: Scope, depth: int) -> Iterator[tuple[Use, Trace]]:
+        for node in nodes:
+            self._left -= 1
+            if self._left < 0 or depth > MAX_DEPTH:
+                raise TooLarge
+            yield from self._node(node, scope, depth)
+
+    def _node(self, node: Node, scope: Scope, depth: int) -> Iterator[tuple[Use, Trace]]:
+        shapes = [scope.shapes.get(name) for name in node.inputs]
+        ints: list[MaybeInts] = [scope.ints.get(name) for name in node.inputs]
+        traces = [scope.traces.get(name) for name in node.inputs]
+        if any(trace is not None for trace in traces):
+            for use in uses_of(Call(node, shapes, ints)):
+                trace = traces[use.place] if use.place < len(traces) else None
+                if trace is not None:
+                    yield use, trace
+        function = self._model.functions.get((node.domain, node.op))
+        if function is not None:
+            inner = self._enter(node.inputs, function.inputs, Scope(), scope)
+            yield from self._nodes(function.nodes(), inner, depth + 1)
+            self._leave(function.outputs, node.outputs, inner, scope)
+            return
+        for name in _BODIES.get(node.op, ()):
+            body = node.graph(name)
+            if body is not None:
+                inner = self._enter(*_formals(node, body), scope.inner(), scope)
+                yield from self._graph(body, inner, depth + 1)
+                outputs = [value.name for value in body.outputs]
+                self._leave(outputs[1:] if node.op == "Loop" else outputs, node.outputs, inner, scope)
+        self._put_out(node, scope, shapes, ints, traces)
+
+    def _put_out(
+        self, node: Node, scope: Scope, shapes: list[MaybeShape], ints: list[MaybeInts], traces: Sequence[Trace | None]
+    ) -> None:
+        if not node.outputs:
+            return
+        first = node.outputs[0]
+        shape, numbers = infer(node, shapes, ints), fold(node, shapes, ints)
+        known = scope.shapes.get(first)
+        if shape is not None and (known is None or None in known):
+            scope.shapes[first] = shape
+        if numbers is not None:
+            scope.ints[first] = numbers
+        for name, trace in zip(node.outputs, _put_out(node, traces, shapes, ints), strict=False):
+            if trace is not None:
+                scope.traces[name] = trace
+
+    def _enter(self, actual: Sequence[str], formal: Sequence[str], inner: Scope, outer: Scope) -> Scope:
+        for given, name in zip(actual, formal, strict=False):
+            self._copy(given, name, outer, inner)
+        return inner
+
+    def _leave(self, formal: Sequence[str], actual: Sequence[str], inner: Scope, outer: Scope) -> None:
+        for given, name in zip(formal, actual, strict=False):
+            if name not in outer.traces:
+                self._copy(given, name, inner, outer)
+
+    def _copy(self, old: str, new: str, source: Scope, target: Scope) -> None:
+        if old in source.traces:
+            target.traces[new] = source.traces[old]
+        if old in source.ints:
+            target.ints[new] = source.ints[old]
+        shape = source.shapes.get(old)
+        if shape is not None:
+            target.shapes[new] = shape
+
+
+def _formals(node: Node, body: Graph) -> tuple[list[str], list[str]]:
+    """The values that a node hands to its body, and their names within it."""
+    names = [value.name for value in body.inputs]
+    if node.op == "Loop":  # the body is given the turn and the condition, then what the node was given behind its two own inputs
+        return node.inputs[2:], names[2:]
+    return list(node.inputs), names
+
+
+def _put_out(
+    node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]
+) -> list[Trace | None]:
+    """The traces of a node's outputs; a value that is computed from an input in another way is no longer traced."""
+    if not any(trace is not None for trace in traces):
+        return []
+    first = traces[0]
+    if node.op in _UNCHANGED:
+        return [first]
+    if node.op in _RESHAPED:
+        return [None if first is None else first.reshaped()]
+    if node.op in ("Gather", "ArrayFeatureExtractor") and first is not None:
+        shape = shapes[0]
+        last = node.op == "ArrayFeatureExtractor" or (shape is not None and node.int("axis", 0) in (-1, len(shape) - 1))
+        picked = ints[1] if len(ints) > 1 else None
+        return [first.picked(picked) if last and picked is not None else first.mixed()]
+    if node.op == "Split" and first is not None:
+        return _split(node, first, shapes, ints)
+    if node.op in ("Add", "Sub", "Mul"):
+        return [_calculated(node, traces, ints)]
+    if node.op in _COMPARISONS:
+        return [_compared(traces, ints)]
+    if node.op in _PARTS:
+        return [None if first is None else first.mixed()]
+    if node.op in _CHOICES:
+        places = _CHOICES[node.op]
+        chosen = [trace for place, trace in enumerate(traces) if places is None or place in places]
+        return [_concatenated(node, chosen, shapes) or joined(trace for trace in chosen if trace is not None)]
+    return []
+
+
+def _concatenated(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape]) -> Trace | None:
+    """A Concat along the last axis of values whose columns are known; None for any other."""
+    known = shapes[0] if shapes else None
+    if node.op != "Concat" or known is None or node.int("axis", 0) not in (-1, len(known) - 1):
+        return None
+    columns = []
+    for trace, shape in zip(traces, shapes, strict=False):
+        if trace is not None and trace.columns is not None:
+            columns.extend(trace.columns)
+        elif shape is not None and shape and shape[-1] is not None and shape[-1] <= 4096:
+            columns.extend([trace.origins if trace is not None else frozenset()] * shape[-1])
+        else:
+            return None
+    return by_column(columns)
+
+
+def _split(node: Node, trace: Trace, shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]) -> list[Trace | None]:
+    shape, count = shapes[0], len(node.outputs)
+    sizes = node.ints("split") or (ints[1] if len(ints) > 1 else None)
+    if shape is None or trace.columns is None or node.int("axis", 0) not in (-1, len(shape) - 1):
+        return [trace.mixed()] * count
+    width = -(-len(trace.columns) // count)
+    sizes, parts, begin = list(sizes or [width] * count), [], 0
+    for size in sizes:
+        parts.append(by_column(trace.columns[begin : begin + size]))
+        begin += size
+    return list(parts)
+
+
+def _calculated(node: Node, traces: Sequence[Trace | None], ints: Sequence[MaybeInts]) -> Trace | None:
+    left, right = traces[0], traces[1] if len(traces) > 1 else None
+    if left is not None and right is not None:
+        return joined([left, right])
+    numbers = (ints[1] if left is not None else ints[0]) if len(ints) > 1 else None
+    trace = left if left is not None else right
+    if trace is None or not numbers:
+        return None
+    if node.op == "Add":
+        return trace.moved(numbers, 1)
+    if node.op == "Sub":
+        return trace.moved(numbers, -1) if left is not None else None
+    return trace.scaled(numbers[0]) if len(numbers) == 1 and numbers[0] > 0 else None
+
+
+def _compared(traces: Sequence[Trace | None], ints: Sequence[MaybeInts]) -> Trace | None:
+    place = 0 if traces[0] is not None else 1
+    trace = traces[place] if place < len(traces) else None
+    other = ints[1 - place] if len(ints) > 1 else None
+    return None if trace is None else trace.compared_with(other[0] if other and len(other) == 1 else None)

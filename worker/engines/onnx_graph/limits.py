@@ -1,0 +1,96 @@
+"""From what the operators ask to what each input may hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from worker.engines.base import Limits
+from worker.engines.onnx_graph.flow import Flow
+from worker.engines.onnx_graph.model import Shape, TooLarge, open_model
+from worker.engines.onnx_graph.traces import Origin, Trace
+from worker.engines.onnx_graph.uses import Use
+from worker.engines.onnx_graph.wire import NotProtobuf
+
+
+def input_shapes(path: Path) -> dict[str, Shape | None]:
+    """The shape of each input as the file says it, None for one whose rank it leaves open; empty where the file cannot tell."""
+    try:
+        with open_model(path) as model:
+            return {} if model is None else {value.name: value.shape for value in model.graph.inputs}
+    except (NotProtobuf, TooLarge):
+        return {}
+
+
+def input_limits(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Limits]:
+    """What the graph lets each input hold. A graph that is too large to follow, or that cannot be read, limits nothing."""
+    found: dict[str, dict[int | None, Limits]] = defaultdict(dict)
+    try:
+        with open_model(path) as model:
+            if model is None:
+                return {}
+            for use, trace in Flow(model, shapes).run():
+                for origin, limits in _limits(use, trace):
+                    known = found[origin.input].get(origin.column)
+                    found[origin.input][origin.column] = limits if known is None else _both(known, limits)
+    except (NotProtobuf, TooLarge):
+        return {}
+    return {name: _of_input(by_column) for name, by_column in found.items()}
+
+
+def _of_input(by_column: Mapping[int | None, Limits]) -> Limits:
+    columns = {column: limits for column, limits in by_column.items() if column is not None}
+    whole = by_column.get(None)
+    if whole is None:
+        strictest = Limits()
+        for limits in columns.values():
+            strictest = _both(strictest, replace(limits, high=None, low=None, because="", words=()))
+        whole = strictest
+    own = {column: _both(whole, limits) for column, limits in columns.items() if limits.high is not None or limits.words}
+    return replace(whole, columns=own)
+
+
+def _limits(use: Use, trace: Trace) -> Iterable[tuple[Origin, Limits]]:
+    if trace.columns is not None and use.columns:
+        for rows, origins in zip(use.columns, trace.columns, strict=False):
+            for origin in origins:
+                yield origin, _of_rows(rows, origin)
+        return
+    origins = trace.origins if trace.columns is None else frozenset().union(*trace.columns) if _splits(trace, use) else trace.origins
+    for origin in origins:
+        yield origin, _one(use, origin)
+
+
+def _splits(trace: Trace, use: Use) -> bool:
+    """Whether the columns of a value come from different places, so that each is judged by itself."""
+    return not any(origin.whole for origin in trace.origins) and not use.steers
+
+
+def _one(use: Use, origin: Origin) -> Limits:
+    if use.rows is not None:
+        return _of_rows(use.rows, origin)
+    rule = use.rule if origin.whole or use.partial_rule is None else use.partial_rule
+    if use.by_comparison and origin.compared is not None:
+        rule = origin.compared
+    most = None if use.most is None else (use.most - origin.high) // origin.scale
+    low = 0 if use.most is not None else None
+    return Limits(low=low, high=most, because=use.because, rule=rule, steers=use.steers, words=use.words)
+
+
+def _of_rows(rows: int | None, origin: Origin) -> Limits:
+    if rows is None:
+        return Limits()
+    low = -(origin.low // origin.scale) if origin.low else 0
+    return Limits(low=low, high=(rows - 1 - origin.high) // origin.scale, because=f"it indexes a table of {rows} rows")
+
+
+def _both(one: Limits, other: Limits) -> Limits:
+    """Limits that satisfy two uses of the same input; what steers the model decides over what is mere data."""
+    low = one.low if other.low is None else other.low if one.low is None else max(one.low, other.low)
+    stricter = other if one.high is None or (other.high is not None and other.high < one.high) else one
+    because = stricter.because or one.because or other.because
+    decides = one if one.rule is not None and (one.steers or not other.steers) else other
+    words = tuple(word for word in one.words if word in other.words) or one.words or other.words
+    return Limits(low, stricter.high, because, words, decides.rule, one.steers or other.steers)

@@ -1,0 +1,36 @@
+"""The element types that a node is given: what a message about a missing kernel has to name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker.engines.onnx_graph.model import TYPES, Graph, TooLarge, open_model
+from worker.engines.onnx_graph.wire import NotProtobuf
+
+_OF_FIRST = frozenset("Identity Relu Transpose Reshape Unsqueeze Squeeze Flatten Slice Concat Add Sub Mul Div MatMul Gemm Gather".split())
+
+
+def types_given(path: Path, operator: str, name: str) -> list[str]:
+    """The element types of a node's inputs, each once, as far as the file says them; empty where it does not.
+
+    Args:
+        name: of the node; the first of that operator is taken for an empty name.
+    """
+    try:
+        with open_model(path) as model:
+            return [] if model is None else _types(model.graph, operator, name)
+    except (NotProtobuf, TooLarge, OSError, ValueError):
+        return []
+
+
+def _types(graph: Graph, operator: str, name: str) -> list[str]:
+    kinds = {value.name: value.kind for value in (*graph.inputs, *graph.infos, *graph.outputs)}
+    kinds |= {tensor.name: tensor.kind for tensor in graph.tensors}
+    for node in graph.nodes():
+        if node.op == operator and name in ("", node.name):
+            return [TYPES.get(kind, "unknown") for kind in dict.fromkeys(kinds.get(value, 0) for value in node.inputs if value) if kind]
+        if node.outputs and node.op == "Cast":
+            kinds.setdefault(node.outputs[0], node.int("to", 0))
+        elif node.outputs and node.inputs and node.op in _OF_FIRST:
+            kinds.setdefault(node.outputs[0], kinds.get(node.inputs[0], 0))
+    return []

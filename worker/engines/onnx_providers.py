@@ -1,0 +1,101 @@
+"""Execution providers: which to ask for, and whether the one that a capability stands for really does the work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.errors import EngineUnavailable
+from worker.engines.base import Options
+
+CPU = "CPUExecutionProvider"
+# The provider that makes a result the capability's own. A CPU result may come from any provider that is not a GPU's.
+PROVIDERS = {
+    "cpu.onnx": CPU,
+    "gpu.cuda.onnx": "CUDAExecutionProvider",
+    "gpu.rocm.onnx": "ROCMExecutionProvider",
+    "gpu.directml.onnx": "DmlExecutionProvider",
+}
+# Others that the recipe may put in its place.
+ALTERNATIVES = {
+    "cpu.onnx": {CPU, "DnnlExecutionProvider", "XnnpackExecutionProvider", "OpenVINOExecutionProvider", "ACLExecutionProvider"},
+    "gpu.cuda.onnx": {"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"},
+    "gpu.rocm.onnx": {"ROCMExecutionProvider", "MIGraphXExecutionProvider"},
+    "gpu.directml.onnx": {"DmlExecutionProvider"},
+}
+LEAST_SHARE = 0.5  # of a model's nodes; below, a GPU's result would be mostly the CPU's
+
+
+def wanted_providers(options: Options, capability: str, available: Sequence[str]) -> list[str]:
+    """The providers to ask for, in order: the recipe's or the capability's, with the CPU behind a GPU's.
+
+    Raises:
+        EngineUnavailable: the runtime was built without one, or it would make the result another capability's.
+    """
+    providers = list(options.providers or [PROVIDERS[capability]])
+    for provider in providers:
+        if provider not in available:
+            raise EngineUnavailable(f"{provider} is not in this worker's ONNX Runtime; it has {', '.join(available)}")
+    if providers[0] not in ALTERNATIVES[capability] or (capability == "cpu.onnx" and set(providers) - ALTERNATIVES[capability]):
+        raise EngineUnavailable(
+            f"options.providers {providers} would not measure {capability}, whose first is {' or '.join(sorted(ALTERNATIVES[capability]))}"
+        )
+    return providers if CPU in providers else [*providers, CPU]
+
+
+def must_count(wanted: Sequence[str]) -> bool:
+    """Whether nodes have to be counted: the plain CPU provider runs everything or nothing."""
+    return list(wanted) != [CPU]
+
+
+def nodes_by_provider(session: Any) -> Counter[str] | None:
+    """How many nodes each provider was given; None where the runtime cannot say (before 1.24)."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    nodes: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+    return nodes
+
+
+def judge(nodes: Mapping[str, int] | None, wanted: Sequence[str], capability: str, version: str) -> tuple[str, float]:
+    """The provider that ran most nodes of those the capability stands for, and the share of nodes that they ran together.
+
+    Args:
+        nodes: how many nodes each provider was given; None where the runtime cannot say.
+        wanted: the providers that were asked for, in order.
+
+    Raises:
+        EngineUnavailable: the runtime cannot say, or fewer than half of the nodes run where the capability says.
+    """
+    own = ALTERNATIVES[capability] & set(wanted)
+    if not must_count(wanted):
+        return CPU, 1.0
+    if nodes is None:
+        raise EngineUnavailable(
+            f"ONNX Runtime {version} cannot say which provider runs which node, so a result of {wanted[0]} could be the CPU's: "
+            "update it to 1.24 or later on the worker"
+        )
+    total = sum(nodes.values())
+    taken = {provider: nodes.get(provider, 0) for provider in wanted if provider in own}
+    share = sum(taken.values()) / total if total else 0.0
+    most = max(taken, key=lambda provider: taken[provider])
+    if capability == "cpu.onnx":
+        return most, nodes.get(most, 0) / total if total else 1.0
+    if not total:
+        raise EngineUnavailable(f"{wanted[0]} was given no node: ONNX Runtime {version} computed the whole model while it loaded it")
+    if share < LEAST_SHARE:
+        shown = ", ".join(f"{count} on {name}" for name, count in Counter(nodes).most_common())
+        raise EngineUnavailable(
+            f"{wanted[0]} fell back: {capability} was asked for, but of the model's {total} nodes only {sum(taken.values())} run on it "
+            f"({shown}). Nothing was measured; export the model with operators and types that {wanted[0]} has, or measure it on cpu.onnx"
+        )
+    return most, share
+
+
+def fell_back(provider: str, active: Sequence[str], capability: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{provider} fell back: {capability} was asked for, but the session runs on {', '.join(active)}. "
+        "Nothing was measured; check the driver and the libraries of that provider (`fleetmark doctor`)"
+    )
