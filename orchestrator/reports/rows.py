@@ -7,13 +7,18 @@ without reading the result again. Times are milliseconds, `Peak…` MB (2^20), `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+from orchestrator.reports.parameters import assumed_dimensions, written
+from orchestrator.reports.precision import precision_said
 from shared.capabilities import LABELS, label_of
 from shared.jobs import JobStatus
 from shared.measurements import Distribution, Summary
 from shared.protocol.messages import Result
+from shared.workloads import StopRule
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
@@ -29,16 +34,29 @@ COLUMNS: tuple[str, ...] = (
     *("GpuTemperatureMaxC", "PowerWAverage", "EnergyJPerInference", "CostPer1000"),
     *("InputTokens", "OutputTokens", "TokensPerS", "TtftMsMedian", "TtftMsP99", "RougeL"),
     *("TotalTimeS", "NoiseGrade", "WorkerId", "CampaignId", "Attempt", "CreatedUtc", "Error"),
+    # Since here the header is one for every kind of work; an inference fills a few of them.
+    *("Kind", "Parameters", "RequestsPerS", "SuccessRate", "ErrorCount", "Concurrency", "RateAsked", "RateAchieved"),
+    *("LatencyScheduledMsP50", "LatencyScheduledMsP99", "DispatchDelayMsP99", "ClientCeilingPerS", "ClientBound", "BytesPerS"),
+    *("TpotMsMedian", "ItlMsP99", "DecodeTokensPerS", "PrefillTokensPerS", "PeakGpuMemoryMb", "EnergySource", "EnergyJPerToken"),
+    *("CostPer1MTokens", "Rouge1", "Rouge2", "RougeLsum", "RecallAtK", "GBPerS", "Tflops", "Provider", "BatchSize", "Threads"),
+    *("ModelSha256", "StoppedBecause", "Warnings"),
 )
 # The columns that can hold text, some of it written by strangers (names of devices and files, errors).
 TEXT_COLUMNS = frozenset(
     {
         *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
         *("NoiseGrade", "WorkerId", "CampaignId", "CreatedUtc", "Error"),
+        *("Kind", "Parameters", "ClientBound", "EnergySource", "Provider", "ModelSha256", "StoppedBecause", "Warnings"),
     }
 )
 # The columns that hold whole numbers.
-COUNT_COLUMNS = frozenset({"FileSize", "Inferences", "Loads", "Repeats", "Outliers", "InputTokens", "OutputTokens", "Attempt"})
+COUNT_COLUMNS = frozenset(
+    {
+        *("FileSize", "Inferences", "Loads", "Repeats", "Outliers", "InputTokens", "OutputTokens", "Attempt"),
+        *("ErrorCount", "Concurrency", "BatchSize", "Threads"),
+    }
+)
+INFERENCE = "inference"  # the kind of work that every job is today
 STATUS_WORDS = {JobStatus.COMPLETE: "Complete", JobStatus.FAILED: "Failed", JobStatus.CANCELLED: "Cancelled"}
 PRICE_LABEL = "price_per_hour"  # label of a worker: what an hour of the device costs, in any one currency
 _EMPTY: Row = dict.fromkeys(COLUMNS)
@@ -51,6 +69,9 @@ class EndedJob:
     Attributes:
         compute_unit: as it was asked for, a capability or a label.
         recorded_at: when the end was recorded, on the orchestrator's clock.
+        model_sha256: as the recipe or the upload says it; what the device measured is in its result.
+        parameters: what tells this job apart from the others of its campaign, by name.
+        stop: the rule that was to end its repeats, if there was one.
     """
 
     job_id: str
@@ -63,6 +84,9 @@ class EndedJob:
     model_size: int | None = None
     worker_id: str | None = None
     error: str = ""
+    model_sha256: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    stop: StopRule | None = None
 
 
 def csv_row(job: EndedJob, result: Result | None = None) -> Row:
@@ -85,12 +109,23 @@ def csv_row(job: EndedJob, result: Result | None = None) -> Row:
         "Attempt": job.attempt,
         "CreatedUtc": utc_text(job.recorded_at),
         "Error": job.error or None,
+        "Kind": INFERENCE,
+        "Parameters": written(job.parameters) or None,
+        "ModelSha256": job.model_sha256,
     }
     if result is not None:
         row |= _of_result(result)
+        row |= _of_runtime(result.runtime)
+        row["Parameters"] = written({**job.parameters, **assumed_dimensions(result.runtime)}) or None
         if result.summary is not None and job.status is JobStatus.COMPLETE:
             row |= _of_summary(result.summary, result.device.labels.get(PRICE_LABEL))
+            row["StoppedBecause"] = precision_said(result.summary, job.stop) or None
     return row
+
+
+def whole_row(row: Row) -> Row:
+    """Return a row with every column of today, in order: one that an earlier version stored lacks the newer ones."""
+    return {name: row.get(name) for name in COLUMNS}
 
 
 def utc_text(moment: datetime) -> str:
@@ -115,7 +150,46 @@ def _of_result(result: Result) -> Row:
         row["FileSize"] = result.model_size
     if result.error:
         row["Error"] = result.error
+    if result.model_sha256:
+        row["ModelSha256"] = result.model_sha256
     return row
+
+
+def _of_runtime(runtime: Mapping[str, Any]) -> Row:
+    """Return what the runtime says it did, which may differ from what was asked of it."""
+    return {
+        "Provider": provider_of(runtime),
+        "BatchSize": _count(runtime.get("batch_size")),
+        "Threads": threads_of(runtime),
+        "Warnings": "; ".join(warnings_of(runtime)) or None,
+    }
+
+
+def provider_of(runtime: Mapping[str, Any]) -> str | None:
+    """Return the execution provider that most of the model ran on, or None where the runtime did not say."""
+    named = runtime.get("provider")
+    if isinstance(named, str):
+        return named or None
+    listed = runtime.get("providers")  # older workers: a list, and with several nobody knows which of them did the work
+    return str(listed[0]) if isinstance(listed, list) and len(listed) == 1 else None
+
+
+def threads_of(runtime: Mapping[str, Any]) -> int | None:
+    """Return how many threads worked within one operator, or None where the runtime did not say."""
+    threads = runtime.get("threads")
+    if isinstance(threads, dict):
+        return _count(threads.get("intra_op")) or None
+    return _count(runtime.get("intra_op_threads")) or None  # older workers: 0 meant "the runtime's choice"
+
+
+def warnings_of(runtime: Mapping[str, Any]) -> list[str]:
+    """Return what the worker warned of, such as a free dimension of an image that became 1."""
+    warnings = runtime.get("warnings")
+    return [str(one) for one in warnings] if isinstance(warnings, list) else []
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
 def _of_summary(summary: Summary, price_per_hour: str | None) -> Row:

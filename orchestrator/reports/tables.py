@@ -35,13 +35,13 @@ def neutral(text: str) -> str:
 
 
 def csv_line(row: Row) -> str:
-    """One row as it stands in the CSV, its line end included.
+    """Return one row as it stands in the CSV, its line end included.
 
-    Made once, when a result is recorded, and kept beside it: to stream a stored line costs a twentieth of making it again.
-    A later version that adds columns has to make the stored lines anew.
+    It is made once, when a result is recorded, and kept beside it: to stream a stored line costs a twentieth of making it again.
+    A version with more columns writes an older line with `padded`.
     """
     buffer = io.StringIO()
-    csv.writer(buffer).writerow(_cells(row))
+    csv.writer(buffer).writerow(cells(row))
     return buffer.getvalue()
 
 
@@ -50,24 +50,33 @@ def stream_csv(rows: Iterable[Row]) -> Iterator[bytes]:
     yield HEADER
     for chunk in chunks(rows):
         buffer = io.StringIO()
-        csv.writer(buffer).writerows(map(_cells, chunk))
+        csv.writer(buffer).writerows(map(cells, chunk))
         yield buffer.getvalue().encode("utf-8", errors="replace")
 
 
 def stream_csv_lines(lines: Iterable[str]) -> Iterator[bytes]:
-    """The same from lines of `csv_line`."""
+    """Yield the same from lines of `csv_line`, also of those that an earlier version with fewer columns kept."""
     yield HEADER
     for chunk in chunks(lines):
-        yield "".join(chunk).encode("utf-8", errors="replace")
+        yield "".join(map(padded, chunk)).encode("utf-8", errors="replace")
 
 
-def _cells(row: Row) -> list[Cell]:
-    cells = [row.get(name) for name in COLUMNS]
+def padded(line: str) -> str:
+    """Return a kept line with an empty cell for each column that is newer than it."""
+    # Commas inside of quotes separate nothing, so only a line without quotes can be counted without reading it.
+    has = len(next(csv.reader(io.StringIO(line, newline="")))) if '"' in line else line.count(",") + 1
+    lacking = len(COLUMNS) - has
+    return line if lacking <= 0 else line.removesuffix("\r\n") + "," * lacking + "\r\n"
+
+
+def cells(row: Row) -> list[Cell]:
+    """Return a row's cells in the order of the columns, with no text that a spreadsheet would run."""
+    found = [row.get(name) for name in COLUMNS]
     for place in _TEXT_PLACES:
-        cell = cells[place]
+        cell = found[place]
         if cell is not None:
-            cells[place] = neutral(str(cell))
-    return cells
+            found[place] = neutral(str(cell))
+    return found
 
 
 def stream_jsonl(rows: Iterable[Row]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from shared.errors import InvalidInput
 from shared.jobs import JobStatus
 from shared.measurements import Distribution
 from shared.protocol.messages import Device
+from shared.workloads import StopRule
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, ended_job, result_of
 
 # Typed from the contract, not from the code.
@@ -22,7 +24,21 @@ HEADER = (
     "InferenceMsMedian,InferenceMsAverage,InferenceMsStdDev,PeakInferenceRamUsage,InferenceMsMin,InferenceMsMax,InferenceMsP90,"
     "InferenceMsP95,InferenceMsP99,InferenceMsMedianCiLow,InferenceMsMedianCiHigh,InferenceMsFirst,LoadMsFirst,Inferences,Loads,Repeats,"
     "Outliers,ThroughputPerS,CpuPercent,GpuPercent,GpuTemperatureMaxC,PowerWAverage,EnergyJPerInference,CostPer1000,InputTokens,"
-    "OutputTokens,TokensPerS,TtftMsMedian,TtftMsP99,RougeL,TotalTimeS,NoiseGrade,WorkerId,CampaignId,Attempt,CreatedUtc,Error"
+    "OutputTokens,TokensPerS,TtftMsMedian,TtftMsP99,RougeL,TotalTimeS,NoiseGrade,WorkerId,CampaignId,Attempt,CreatedUtc,Error,"
+    "Kind,Parameters,RequestsPerS,SuccessRate,ErrorCount,Concurrency,RateAsked,RateAchieved,LatencyScheduledMsP50,LatencyScheduledMsP99,"
+    "DispatchDelayMsP99,ClientCeilingPerS,ClientBound,BytesPerS,TpotMsMedian,ItlMsP99,DecodeTokensPerS,PrefillTokensPerS,PeakGpuMemoryMb,"
+    "EnergySource,EnergyJPerToken,CostPer1MTokens,Rouge1,Rouge2,RougeLsum,RecallAtK,GBPerS,Tflops,Provider,BatchSize,Threads"
+)
+OURS = ",ModelSha256,StoppedBecause,Warnings"
+# Lines that a version wrote whose last column was `Error`, as it wrote them.
+KEPT = (
+    "Complete,campaign-0123456789abcdefgh-job-1,squeezenet.onnx,4956208,CPU (ONNX),pi-5,BCM2712,7.9,Linux,80.000002,80.000002,2e-06,120.5,"
+    "5.00174,4.999743,0.147152,130.25,4.751053,5.246271,5.200796,5.229712,,4.969577,5.031039,4.817182,80.0,500,5,5,0,200.01,180.0,,,,,"
+    "0.000499974,,,,,,,12.5,fair,worker-abc,campaign-0123456789abcdefgh,1,2026-03-04T05:06:07.000Z,\r\n"
+)
+KEPT_QUOTED = (
+    'Failed,campaign-0123456789abcdefgh-job-2,"a,b.onnx",,CPU (ONNX),,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,campaign-0123456789abcdefgh,1,'
+    '2026-03-04T05:06:07.000Z,"two ""quoted"",\r\nlines, and commas"\r\n'
 )
 
 
@@ -31,7 +47,7 @@ def written(rows: list[dict[str, str | int | float | None]]) -> str:
 
 
 def test_the_header_is_the_contract_s_even_without_rows() -> None:
-    assert written([]) == HEADER + "\r\n"
+    assert written([]) == HEADER + OURS + "\r\n"
 
 
 def test_a_complete_row_opens_in_pandas_with_numbers_as_numbers() -> None:
@@ -39,7 +55,7 @@ def test_a_complete_row_opens_in_pandas_with_numbers_as_numbers() -> None:
     assert result.summary is not None
     frame = pd.read_csv(io.StringIO(written([csv_row(ended_job(), result)])))
     row = frame.iloc[0]
-    assert ",".join(frame.columns) == HEADER
+    assert ",".join(frame.columns) == HEADER + OURS
     assert row["Status"] == "Complete"
     assert row["ComputeUnits"] == "CPU (ONNX)"
     assert row["FileSize"] == 4_956_208
@@ -150,3 +166,59 @@ def test_the_campaign_is_named_in_every_row() -> None:
 def test_stored_lines_are_the_same_file_as_rows() -> None:
     rows = [csv_row(ended_job(), result_of()), csv_row(ended_job(status=JobStatus.FAILED, error="two\nlines, ünïcode"))]
     assert b"".join(stream_csv_lines(map(csv_line, rows))) == b"".join(stream_csv(rows))
+
+
+def test_lines_that_were_kept_under_the_shorter_header_open_with_each_value_in_its_column() -> None:
+    new = csv_row(ended_job(3), result_of(3))
+    frame = pd.read_csv(io.BytesIO(b"".join(stream_csv_lines([KEPT, KEPT_QUOTED, csv_line(new)]))))
+    assert ",".join(frame.columns) == HEADER + OURS
+    assert list(frame["JobId"].str[-5:]) == ["job-1", "job-2", "job-3"]
+    assert list(frame["InferenceMsMedian"])[0] == 5.00174
+    assert list(frame["CreatedUtc"]) == ["2026-03-04T05:06:07.000Z"] * 3
+    assert frame["Error"][1] == 'two "quoted",\r\nlines, and commas'
+    assert list(frame["Kind"].fillna("")) == ["", "", "inference"]
+
+
+def test_a_row_says_what_ran_and_not_what_was_asked() -> None:
+    runtime = {"provider": "CUDAExecutionProvider", "batch_size": 16, "threads": {"intra_op": 4, "inter_op": 1}, "assumed_dims": {"seq": 1}}
+    asked = ended_job(parameters={"batch_size": "8"}, model_sha256="cd" * 32)
+    row = csv_row(asked, result_of(runtime=runtime | {"warnings": ["image[2] became 1", "and so did image[3]"]}))
+    assert {name: row[name] for name in ("Kind", "Parameters", "Provider", "BatchSize", "Threads", "ModelSha256", "Warnings")} == {
+        "Kind": "inference",
+        "Parameters": "batch_size=8; seq=1 (assumed)",
+        "Provider": "CUDAExecutionProvider",
+        "BatchSize": 16,
+        "Threads": 4,
+        "ModelSha256": "ab" * 32,
+        "Warnings": "image[2] became 1; and so did image[3]",
+    }
+
+
+@pytest.mark.parametrize(
+    ("runtime", "expected"),
+    [
+        ({}, (None, None, None)),
+        ({"providers": ["CPUExecutionProvider"], "intra_op_threads": 0}, ("CPUExecutionProvider", None, None)),
+        ({"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"], "intra_op_threads": 3}, (None, None, 3)),
+        ({"provider": 1, "batch_size": "8", "threads": [4]}, (None, None, None)),
+        ({"provider": "CPUExecutionProvider", "batch_size": None, "threads": {"intra_op": 0}}, ("CPUExecutionProvider", None, None)),
+    ],
+    ids=["nothing", "an older worker on the CPU", "an older worker on a GPU", "nonsense", "unknown"],
+)
+def test_what_a_runtime_did_not_say_is_an_empty_cell(runtime: dict[str, Any], expected: tuple[object, ...]) -> None:
+    row = csv_row(ended_job(), result_of(runtime=runtime))
+    assert (row["Provider"], row["BatchSize"], row["Threads"]) == expected
+
+
+def test_a_job_that_no_device_saw_is_told_apart_too() -> None:
+    row = csv_row(ended_job(status=JobStatus.CANCELLED, parameters={"batch_size": "8", "threads": "2"}, model_sha256="cd" * 32))
+    assert (row["Kind"], row["Parameters"], row["ModelSha256"]) == ("inference", "batch_size=8; threads=2", "cd" * 32)
+
+
+def test_a_stop_rule_that_was_not_met_is_in_the_row() -> None:
+    result = result_of()
+    assert result.summary is not None
+    spent = result.model_copy(update={"summary": result.summary.model_copy(update={"stopped_because": "repeats spent: 5 of 5"})})
+    said = csv_row(ended_job(stop=StopRule(precision=0.0001)), spent)["StoppedBecause"]
+    assert str(said).startswith("precision not reached: the 95 % interval is ±")
+    assert csv_row(ended_job(), result)["StoppedBecause"] is None

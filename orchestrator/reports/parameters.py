@@ -1,0 +1,100 @@
+"""What tells the rows of one campaign apart: the values that its recipe swept, and options in which its models differ.
+
+A parameter is written as `batch_size=8`, and several as `batch_size=8; threads=2`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from shared.workloads import ModelRef, Workload
+
+OPTIONS = "options"
+# A stored job may leave out what it was not asked to change; these are the values it then means.
+_DEFAULTS = Workload(model=ModelRef(source="-", name="-")).model_dump(mode="json", exclude={"model"})
+_NOWHERE = object()
+
+
+def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, options: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the paths into a job's work at which the jobs of one recipe differ, such as `options.threads`.
+
+    Args:
+        sweep: the recipe's `sweep`.
+        models: the recipe's `models`; an entry is an address, or a mapping that may have `options` of its own.
+        options: the recipe's `options`, which an entry without its own has.
+    """
+    paths = [_path_in_job(path) for path in sweep or ()]
+    of_entries = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or options or {} for entry in models or ()]
+    for name in dict.fromkeys(name for entry in of_entries for name in entry):
+        values = [entry.get(name, _DEFAULTS[OPTIONS].get(name)) for entry in of_entries]
+        if any(value != values[0] for value in values):
+            paths.append(f"{OPTIONS}.{name}")
+    return tuple(dict.fromkeys(path for path in paths if path))
+
+
+def _path_in_job(path: str) -> str:
+    """Return where a path into a recipe leads to in a job: `models.0.options.threads` is `options.threads` there."""
+    parts = path.split(".")
+    return ".".join(parts[2:] if parts[0] == "models" else parts)
+
+
+def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[str, str]:
+    """Return a job's own values at these paths, as text by a short name. Paths that lead nowhere in a job are left out.
+
+    Args:
+        workload: as it is stored with the job.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        value = _at(workload, path)
+        if value is _NOWHERE:
+            value = _at(_DEFAULTS, path)
+        if value is not _NOWHERE and path.partition(".")[0] in _DEFAULTS:
+            found |= {_short(name): text for name, text in _leaves(path, value)}
+    return found
+
+
+def assumed_dimensions(runtime: Mapping[str, Any]) -> dict[str, str]:
+    """Return the free dimensions that nobody sized, as `sequence` -> `1 (assumed)`. Results of older workers name none."""
+    assumed = runtime.get("assumed_dims")
+    return {str(name): f"{size} (assumed)" for name, size in assumed.items()} if isinstance(assumed, dict) else {}
+
+
+def written(parameters: Mapping[str, str]) -> str:
+    """Return parameters as one cell: `batch_size=8; threads=2`."""
+    return "; ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _at(content: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path, or `_NOWHERE`."""
+    here: Any = content
+    for part in path.split("."):
+        if not isinstance(here, Mapping) or part not in here:
+            return _NOWHERE
+        here = here[part]
+    return here
+
+
+def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
+    """Return the values in a mapping with the path of each, or the value itself."""
+    if isinstance(value, Mapping):
+        return [leaf for name, inner in value.items() for leaf in _leaves(f"{path}.{name}", inner)]
+    return [(path, _text(value))]
+
+
+def _short(path: str) -> str:
+    return path.removeprefix(f"{OPTIONS}.")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(item, int) for item in value):
+        return "x".join(map(str, value))
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "+".join(value)
+    return json.dumps(value, ensure_ascii=False)
