@@ -52,10 +52,10 @@ class Agent:
         self._settings, self._supervisor, self._clock = settings, supervisor, clock
         self._incarnation = new_incarnation()
         self._version = version("fleetmark")
-        self._stop = Event()
+        self._stop = Event()  # this worker was asked to end, or must; never taken back
         self._signals = 0
         self._refusal = ""  # why this worker must not go on
-        self._renamed = False
+        self._renamed = Event()  # the registry gave this device another id: serve under it, after what is in hand
         self._contested_at: float | None = None  # monotonic; since when another process is said to be this device
         self._serving: Serving | None = None
 
@@ -103,7 +103,7 @@ class Agent:
             labels=settings.worker_labels,
         )
         while (registered := self._register(registration)) is not None:
-            self._renamed = False
+            self._renamed.clear()
             worker_id = registered.worker_id
             serving = Serving(
                 settings,
@@ -117,12 +117,19 @@ class Agent:
             )
             self._serving = serving
             serving.start()
-            while not self._stop.wait(1.0):  # a wait without end would not let Windows deliver Ctrl-C
-                pass
-            serving.leave(finish=(settings.worker_drain or self._renamed) and not self._refusal)
-            if not self._renamed or self._signals:
+            # A wait without end would not let Windows deliver Ctrl-C.
+            while not self._stop.is_set() and not self._renamed.wait(0.0):
+                self._left.wait(1.0)
+            serving.leave(finish=self._may_finish)
+            if self._stop.is_set():
                 return
-            self._stop.clear()
+            self._left.clear()
+
+    def _may_finish(self) -> bool:
+        """Whether the job in hand may run to its end. Asked again and again: a stop may come while a renamed worker finishes."""
+        if self._refusal:
+            return False
+        return self._settings.worker_drain or not self._stop.is_set()
 
     # Who, and what for
 
