@@ -117,13 +117,9 @@ class Agent:
             )
             self._serving = serving
             serving.start()
-            # A wait without end would not let Windows deliver Ctrl-C.
-            while not self._stop.is_set() and not self._renamed.wait(0.0):
-                self._left.wait(1.0)
-            serving.leave(finish=self._may_finish)
-            if self._stop.is_set():
-                return
-            self._left.clear()
+            while not (self._stop.wait(1.0) or self._renamed.is_set()):  # a wait without end would not let Windows deliver Ctrl-C
+                pass
+            serving.leave(may_finish=self._may_finish)
 
     def _may_finish(self) -> bool:
         """Whether the job in hand may run to its end. Asked again and again: a stop may come while a renamed worker finishes."""
@@ -203,6 +199,8 @@ class Agent:
 
     def _register_again(self, registration: Registration, worker_id: str) -> None:
         """After Redis lost its memory, the last of it, or our login. Raises `Unavailable` when that has to be tried again."""
+        if self._renamed.is_set():
+            return  # the next name is known, and is taken up when the job in hand has ended
         try:
             registered = self._register_once(registration)
         except Unavailable:
@@ -216,8 +214,7 @@ class Agent:
         self._contested_at = None
         if registered.worker_id != worker_id:
             log.warning("registered anew as %s; finishing what is in hand as %s first", registered.worker_id, worker_id)
-            self._renamed = True
-            self._stop.set()
+            self._renamed.set()
         elif self._serving is not None:
             self._serving.login.renew(registered.broker_url, registered.report_key)
             self._serving.outbox.hurry()

@@ -155,7 +155,8 @@ class CeleryConsumer:
                 log.exception("a job could not be handled; the watch will find it")  # Celery's own word of it is not shown
                 raise
 
-        self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True)(run_job)
+        # Not shared: else the application of the next name of a renamed worker would get the task of this one, which takes no more jobs.
+        self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True, shared=False)(run_job)
 
     def start(self) -> None:
         self._thread.start()
