@@ -17,7 +17,7 @@ import pytest
 
 from shared.capabilities import worker_queue
 from shared.protocol import keys, scripts
-from tests.integration.worker_process import Fleet, eventually, fleet_at, long_job, sleeping_job, tiny_job
+from tests.integration.worker_process import Fleet, Worker, eventually, fleet_at, long_job, sleeping_job, tiny_job
 from tests.servers import free_port
 from worker.hardware.identity import Identity, known_udid
 
@@ -176,6 +176,43 @@ def test_sigterm_hands_the_running_job_back_and_leaves_nothing(fleet: Fleet, tmp
     assert fleet.redis.llen("cpu.onnx") == 0  # acknowledged, not put back: the orchestrator issues the next attempt
     assert fleet.state(worker_id)["status"] == "gone"
     assert [process for process in family if process.is_running()] == []
+
+
+def _rename(fleet: Fleet, worker: Worker, new_id: str) -> None:
+    """Have Redis forget the worker and give its device another id, as after a backup was put back."""
+    worker_id, udid = fleet.registered(worker), known_udid(worker.state)
+    fleet.redis.hset(keys.IDENTITIES, udid, new_id)
+    fleet.redis.hdel(keys.WORKERS, worker_id)
+    eventually(lambda: f"registered anew as {new_id}" in worker.log(), "the worker hears of its new name")
+
+
+def test_a_stop_while_a_renamed_worker_finishes_its_job_hands_the_job_back(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    fleet.registered(worker)
+    job = long_job(tmp_path)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    _rename(fleet, worker, "worker-0123456789ab")
+    eventually(lambda: "stopping: finishing" in worker.log(), "it finishes under its old name first")
+    family = worker.family()
+    assert worker.end() == 0
+    assert fleet.report("hand_back", job.job_id).attempt == 1
+    assert fleet.state("worker-0123456789ab")["status"] == "active"  # entered under this name, and never served under it
+    assert [process for process in family if process.is_running()] == []
+
+
+def test_a_renamed_worker_finishes_its_job_and_serves_under_its_new_name(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.start()
+    fleet.registered(worker)
+    job = sleeping_job(tmp_path, 1, inferences=15)
+    fleet.send(job)
+    fleet.report("started", job.job_id)
+    _rename(fleet, worker, "worker-0123456789ab")
+    assert fleet.report("result", job.job_id).status == "complete"
+    after = tiny_job(tmp_path, number=2)
+    fleet.send(after)
+    assert fleet.report("result", after.job_id).worker_id == "worker-0123456789ab"
+    assert worker.end() == 0
 
 
 def test_with_drain_sigterm_lets_the_job_finish(fleet: Fleet, tmp_path: Path) -> None:

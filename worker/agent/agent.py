@@ -52,10 +52,10 @@ class Agent:
         self._settings, self._supervisor, self._clock = settings, supervisor, clock
         self._incarnation = new_incarnation()
         self._version = version("fleetmark")
-        self._stop = Event()
+        self._stop = Event()  # this worker was asked to end, or must; never taken back
         self._signals = 0
         self._refusal = ""  # why this worker must not go on
-        self._renamed = False
+        self._renamed = Event()  # the registry gave this device another id: serve under it, after what is in hand
         self._contested_at: float | None = None  # monotonic; since when another process is said to be this device
         self._serving: Serving | None = None
 
@@ -103,7 +103,7 @@ class Agent:
             labels=settings.worker_labels,
         )
         while (registered := self._register(registration)) is not None:
-            self._renamed = False
+            self._renamed.clear()
             worker_id = registered.worker_id
             serving = Serving(
                 settings,
@@ -117,12 +117,15 @@ class Agent:
             )
             self._serving = serving
             serving.start()
-            while not self._stop.wait(1.0):  # a wait without end would not let Windows deliver Ctrl-C
+            while not (self._stop.wait(1.0) or self._renamed.is_set()):  # a wait without end would not let Windows deliver Ctrl-C
                 pass
-            serving.leave(finish=(settings.worker_drain or self._renamed) and not self._refusal)
-            if not self._renamed or self._signals:
-                return
-            self._stop.clear()
+            serving.leave(may_finish=self._may_finish)
+
+    def _may_finish(self) -> bool:
+        """Whether the job in hand may run to its end. Asked again and again: a stop may come while a renamed worker finishes."""
+        if self._refusal:
+            return False
+        return self._settings.worker_drain or not self._stop.is_set()
 
     # Who, and what for
 
@@ -196,6 +199,8 @@ class Agent:
 
     def _register_again(self, registration: Registration, worker_id: str) -> None:
         """After Redis lost its memory, the last of it, or our login. Raises `Unavailable` when that has to be tried again."""
+        if self._renamed.is_set():
+            return  # the next name is known, and is taken up when the job in hand has ended
         try:
             registered = self._register_once(registration)
         except Unavailable:
@@ -209,8 +214,7 @@ class Agent:
         self._contested_at = None
         if registered.worker_id != worker_id:
             log.warning("registered anew as %s; finishing what is in hand as %s first", registered.worker_id, worker_id)
-            self._renamed = True
-            self._stop.set()
+            self._renamed.set()
         elif self._serving is not None:
             self._serving.login.renew(registered.broker_url, registered.report_key)
             self._serving.outbox.hurry()

@@ -17,7 +17,7 @@ from worker.engines.registry import resolve
 from worker.hardware import Hardware, detect
 from worker.hardware.identity import LOCK_FILE, IdentityError, known_udid, lock_holder
 from worker.settings import WorkerSettings
-from worker.supervisor.host_lock import default_lock_path
+from worker.supervisor.lock_place import LockPlace, lock_place
 
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 2 * 2**30  # room for a large model and its samples
@@ -44,7 +44,7 @@ def check_device(settings: WorkerSettings) -> list[Check]:
         _folder("cache folder", lambda: settings.cache_dir, "FLEETMARK_WORKER_CACHE_DIR"),
         _disk(settings),
         _memory(hardware),
-        _host_lock(settings.worker_lock_file or default_lock_path()),
+        _host_lock(lock_place(settings.worker_lock_file)),
         _info_port(settings),
     ]
 
@@ -113,15 +113,16 @@ def _memory(hardware: Hardware) -> Check:
     return Check("memory", ok, f"{hardware.memory.available_mb:.0f} MB available", "" if ok else "end other programs")
 
 
-def _host_lock(path: Path) -> Check:
-    """Workers of one host share a lock, so that two never measure at once; every user of them must be able to take it."""
+def _host_lock(place: LockPlace) -> Check:
+    """The workers of one host share a lock, so that two never measure at once. The user of each of them must be able to take it."""
+    path, doubt = place.path, f" ({place.doubt})" if place.doubt else ""
     if path.exists():
-        ok = os.access(path, os.R_OK | os.W_OK)
+        ok = os.access(path, os.R_OK)
         mend = "" if ok else f"it belongs to another user: chmod 666 {path}, or run every worker as one user"
-        return Check("host-wide lock", ok, str(path), mend)
+        return Check("host-wide lock", ok, f"{path}{doubt}", mend)
     parent = next(folder for folder in path.parents if folder.exists())
     ok = os.access(parent, os.W_OK)
-    return Check("host-wide lock", ok, f"{path} (made at the first job)", "" if ok else f"make {parent} writable")
+    return Check("host-wide lock", ok, f"{path} (made at the first job){doubt}", "" if ok else f"make {parent} writable")
 
 
 def _info_port(settings: WorkerSettings) -> Check:

@@ -85,7 +85,7 @@ class Heart:
                 log.warning("Redis does not know this worker any more; registering again")
             self._unknown = True
             self._on_unknown()
-        self._unknown = False
+        self._unknown = not answer.known
         if self.away:
             self.away = False
             log.info("Redis is back")

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 STOP_AGAIN_S = 0.5  # a job between its claim and its first process is told again
 HAND_BACK_WITHIN_S = 60.0
+FINISH_LOOK_S, FINISH_SAY_S = 1.0, 60.0
 ACKNOWLEDGE_WITHIN_S = 5.0
 LOOP_ENDS_WITHIN_S = 15.0
 
@@ -141,21 +142,23 @@ class Serving:
         self._consumer.reconnect()
         self.outbox.hurry()
 
-    def leave(self, *, finish: bool) -> None:
+    def leave(self, *, may_finish: Callable[[], bool]) -> None:
         """Take no further job, end the one in hand, acknowledge it, say goodbye.
 
         Args:
-            finish: let the job in hand run to its end, however long; otherwise it is handed back.
+            may_finish: whether the job in hand may run to its end, however long it takes. It is asked every second, as a stop may
+                come meanwhile. A job that may not finish is handed back.
         """
         job = self.activity.snapshot().job
-        log.info("stopping%s", f": {'finishing' if finish else 'handing back'} {job[0]}" if job else "")
+        log.info("stopping%s", f": {'finishing' if may_finish() else 'handing back'} {job[0]}" if job else "")
         self.activity.stop()
         self._consumer.stop_taking()
-        if finish:
-            while not self.activity.wait_idle(60):
+        said_at = self._clock.monotonic()
+        while may_finish() and not self.activity.wait_idle(FINISH_LOOK_S):
+            if self._clock.monotonic() - said_at >= FINISH_SAY_S:
+                said_at = self._clock.monotonic()
                 log.info("still finishing; a second signal ends it at once")
-        else:
-            self._hand_back()
+        self._hand_back()
         self._await_acknowledgement()
         if not self._consumer.close(LOOP_ENDS_WITHIN_S):
             log.warning("the queue reader did not end within %g s", LOOP_ENDS_WITHIN_S)

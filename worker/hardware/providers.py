@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -66,8 +68,18 @@ def _try(provider: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"error": f"{provider} did not open a session within {PROBE_TIMEOUT_S} s"}
     if child.returncode != 0:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        return {"error": f"the probe of {provider} ended with {how}: {last}"}
+        return {"error": f"the probe of {provider} {_how_it_ended(child.returncode)}: {_last_line(child.stderr)}"}
     answer: dict[str, Any] = json.loads(child.stdout.strip().splitlines()[-1])
     return answer
+
+
+def _how_it_ended(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else f"signal {-returncode}"
+    runtimes = packages_distributions().get("onnxruntime", [])
+    return " ".join(["was killed by", name, *(f"in {runtime} {version(runtime)}" for runtime in runtimes[:1])])
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 
 def main(arguments: list[str]) -> None:
-    # numpy's BLAS would start a pool at import, and a pool does not survive a fork. No runtime measured here uses it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 - not a setting of ours: read by numpy's C library at import
     from worker.engines.registry import preloadable
     from worker.runner.guard import Reporter, preload
 
@@ -27,7 +27,9 @@ def main(arguments: list[str]) -> None:
     if sys.platform == "linux" and "--spawn" not in arguments:
         from worker.runner.forking import ForkingGuard
 
-        reporter.send("ready", preloaded=preload(preloadable()))
+        with _without_blas_threads():
+            preloaded = preload(preloadable())
+        reporter.send("ready", preloaded=preloaded)
         ForkingGuard(0, reporter).serve()
     else:
         from worker.runner.spawning import SpawningGuard
@@ -35,6 +37,24 @@ def main(arguments: list[str]) -> None:
         reporter.send("ready", preloaded=[])
         SpawningGuard(0, reporter).serve()
     os._exit(0)  # daemon threads of the runtime are not waited for
+
+
+@contextlib.contextmanager
+def _without_blas_threads() -> Iterator[None]:
+    """Keep numpy's BLAS from starting a pool of threads at its import: threads do not survive the fork.
+
+    The variable is taken back afterwards. The measured processes inherit this environment, and in them it would steer runtimes
+    that nobody meant to steer. A value that the user has set stays as it is.
+    """
+    environment = os.environ  # noqa: TID251 - not a setting of ours: numpy's C library reads it
+    if "OPENBLAS_NUM_THREADS" in environment:
+        yield
+        return
+    environment["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        del environment["OPENBLAS_NUM_THREADS"]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from worker.runner.child import run_here
 from worker.runner.guard import Reporter, Running
 from worker.runner.oom import oom_kills
 from worker.runner.request import RunRequest
+from worker.runner.stillness import BEAT_S, StillnessWatch
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -39,12 +40,13 @@ class ForkingGuard:
         self._reporter = reporter
         self._pending = b""
         self._runners: dict[int, Running] = {}  # by process id
+        self._watch = StillnessWatch(SystemClock())
         self._pipes: dict[int, list[int]] = {}
         self._selector = selectors.PollSelector()  # epoll refuses a stdin that is a file or /dev/null
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def serve(self) -> None:
-        """Until the commands end. What is still running then is killed, group and all."""
+        """Serve until the commands end or nobody reads the events. Then kill what is still running, with its process group."""
         # A runner's orphans become ours, so that they can be found and killed even if they left its session.
         self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -56,16 +58,20 @@ class ForkingGuard:
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
         gc.collect()
         gc.freeze()
-        while self._commands in self._selector.get_map():
-            for key, _ in self._selector.select():
-                # What an earlier one of the same batch closed is no longer ours to read, nor is its reused number.
-                known = self._selector.get_map().get(key.fd)
-                if known is not None and known.data is key.data:
-                    key.data()
-        for runner in list(self._runners.values()):
-            self._kill(runner)
-            os.waitpid(runner.pid, 0)
-        self._kill_strays()
+        try:
+            while self._commands in self._selector.get_map() and not self._reporter.unread:
+                ready = self._selector.select(BEAT_S if self._runners else None)
+                self._watch.look(self._runners.values())
+                for key, _ in ready:
+                    # What an earlier one of the same batch closed is no longer ours to read, nor is its reused number.
+                    known = self._selector.get_map().get(key.fd)
+                    if known is not None and known.data is key.data:
+                        key.data()
+        finally:  # also after a defect: whoever is left here would be left for good
+            for runner in list(self._runners.values()):
+                self._kill(runner)
+                os.waitpid(runner.pid, 0)
+            self._kill_strays()
 
     def _read_commands(self) -> None:
         data = os.read(self._commands, BLOCK)
@@ -77,11 +83,15 @@ class ForkingGuard:
             command = json.loads(line)
             if command["do"] == "run":
                 self._start(command["id"], RunRequest(**command["request"]))
-            elif command["do"] == "kill":
-                for runner in self._runners.values():
-                    if runner.id == command["id"]:
-                        runner.killed_by_us = True
-                        self._kill(runner)
+                continue
+            for runner in self._runners.values():
+                if runner.id != command["id"]:
+                    continue
+                if command["do"] == "kill":
+                    runner.killed_by_us = True
+                    self._kill(runner)
+                elif command["do"] == "ask":
+                    self._reporter.stillness(runner)
 
     def _start(self, number: int, request: RunRequest) -> None:
         phases_out, phases_in = os.pipe()

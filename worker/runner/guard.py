@@ -4,19 +4,23 @@ Commands come as lines of JSON on stdin, events leave as lines of JSON on stdout
 
     {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited
     {"do": "kill", "id": 1}                    -> exited, with the signal
-    end of stdin                               -> every runner's group is killed and the guard ends
+    {"do": "ask", "id": 1}                     -> stillness
+    end of stdin, or nobody reads stdout       -> every runner's group is killed and the guard ends
 
     {"event": "ready", "preloaded": ["numpy", …]}
     {"event": "started", "id": 1, "pid": 4711}
     {"event": "phase", "id": 1, "phase": "warming up"}
+    {"event": "stillness", "id": 1, "still_s": 103.2, "asleep_s": 0.0, "times": 1}
     {"event": "exited", "id": 1, "code": null, "signal": 11, "killed_by_us": false, "oom_kill": false,
-     "at": 1234.5, "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines"}
+     "at": 1234.5, "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines", "still_s": 0.0, "asleep_s": 0.0, "times": 0}
 
-`at` is when, on the host's monotonic clock; `killed_by_us` is false of a runner that had ended by itself when the kill came.
+`at` is when it ended, on the host's monotonic clock. `killed_by_us` is false if the runner had ended by itself before the kill came.
+`still_s`, `asleep_s` and `times` say how long and how often the runner could not run (see `worker.runner.stillness`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -26,14 +30,15 @@ from typing import Any
 
 from shared.clock import SystemClock
 from worker.runner.oom import oom_kills
+from worker.runner.stillness import Stillness
 from worker.runner.tail import Tail
 
-PHASE_BYTES = 256  # whatever a library writes to the pipe of the phases, it neither ends the guard nor fills its memory
+PHASE_BYTES = 256  # a library that writes to the pipe of the phases must neither end the guard nor fill its memory
 
 
 @dataclass
 class Running:
-    """One runner as its guard knows it."""
+    """What the guard knows of one runner."""
 
     id: int
     pid: int
@@ -41,18 +46,30 @@ class Running:
     partial: bytes = b""  # of a phase's line that has not come whole
     killed_by_us: bool = False
     oom_kills_before: int | None = None
+    stillness: Stillness = field(default_factory=Stillness)
 
 
 class Reporter:
-    """Writes events to the pipe that was the guard's stdout; the guard's own prints go to stderr."""
+    """Writes events to the pipe that was the guard's stdout; the guard's own prints go to stderr.
+
+    Once the reader is gone, `unread` is true and nothing is written any more: the guard has to end its runners, and an error
+    raised in the middle of its work would keep it from that.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.unread = False
 
     def send(self, event: str, **facts: Any) -> None:
         data = json.dumps({"event": event, **facts}).encode() + b"\n"
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        try:
+            while data and not self.unread:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:  # BrokenPipeError, and what Windows says in its place
+            self.unread = True
+
+    def stillness(self, running: Running) -> None:
+        self.send("stillness", id=running.id, **running.stillness.facts())
 
     def phases(self, running: Running, data: bytes) -> None:
         *lines, partial = (running.partial + data).split(b"\n")
@@ -76,17 +93,22 @@ class Reporter:
             max_rss_mb=max_rss_mb,
             cpu_s=cpu_s,
             output=running.output.text(),
+            **running.stillness.facts(),
         )
 
 
 def preload(modules: list[str]) -> list[str]:
-    """Import what every runner would import. One that cannot be imported is left for the runner, whose error is the job's."""
+    """Import what every runner would import. Returns the modules that could be imported.
+
+    A module that cannot be imported is left to the runner, whose error becomes the job's.
+    """
     done = []
     for module in modules:
         try:
             import_module(module)
         except (ImportError, OSError) as error:  # OSError: a shared library that does not load
-            sys.stderr.write(f"fleetmark guard: {module} was not preloaded: {error}\n")
+            with contextlib.suppress(OSError):  # the worker's terminal or log may be gone
+                sys.stderr.write(f"fleetmark guard: {module} was not preloaded: {error}\n")
         else:
             done.append(module)
     return done

@@ -13,14 +13,16 @@ import signal
 import subprocess
 import sys
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
+from shared.clock import SystemClock
 from worker.runner.child import run_here
 from worker.runner.command import runner_command
 from worker.runner.guard import Reporter, Running, preload
 from worker.runner.oom import oom_kills
 from worker.runner.request import RunRequest
+from worker.runner.stillness import BEAT_S, StillnessWatch
 
 ENDED = "ended"
 
@@ -33,27 +35,44 @@ class SpawningGuard:
         self._reporter = reporter
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # by the number of the run
+        self._watch = StillnessWatch(SystemClock())
 
     def serve(self) -> None:
-        """Until the commands end. What is still running then is killed."""
+        """Serve until the commands end or nobody reads the events. Then kill what is still running."""
         threading.Thread(target=self._read_commands, daemon=True).start()
-        while True:
-            what, value = self._inbox.get()
-            if what == "command" and value is None:
-                break
-            if what == "command" and value["do"] == "run":
-                self._start(value["id"], value["request"])
-            elif what == "command" and value["id"] in self._runners:
-                runner, process = self._runners[value["id"]]
+        try:
+            while not self._reporter.unread:
+                item = self._next()
+                self._watch.look([runner for runner, _ in self._runners.values()])
+                if item == ("command", None):
+                    break
+                if item is not None:
+                    self._handle(*item)
+        finally:
+            for _, process in self._runners.values():
+                _kill(process)
+                process.wait()
+
+    def _next(self) -> tuple[str, Any] | None:
+        try:
+            return self._inbox.get(timeout=BEAT_S if self._runners else None)
+        except Empty:
+            return None
+
+    def _handle(self, what: str, value: Any) -> None:
+        if what == "command" and value["do"] == "run":
+            self._start(value["id"], value["request"])
+        elif what == "command" and value["id"] in self._runners:
+            runner, process = self._runners[value["id"]]
+            if value["do"] == "ask":
+                self._reporter.stillness(runner)
+            else:
                 runner.killed_by_us = True
                 _kill(process)
-            elif what == "phase":
-                self._reporter.phases(*value)
-            elif what == ENDED:
-                self._finish(value)
-        for _, process in self._runners.values():
-            _kill(process)
-            process.wait()
+        elif what == "phase":
+            self._reporter.phases(*value)
+        elif what == ENDED:
+            self._finish(value)
 
     def _read_commands(self) -> None:
         with os.fdopen(self._commands, "rb", closefd=False) as lines:
@@ -73,13 +92,13 @@ class SpawningGuard:
         runner = Running(number, process.pid, oom_kills_before=kills)
         self._runners[number] = (runner, process)
         self._reporter.send("started", id=number, pid=process.pid)
-        threading.Thread(target=self._watch, args=(runner, process), daemon=True).start()
+        threading.Thread(target=self._follow, args=(runner, process), daemon=True).start()
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it died at once; its exit says so
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()  # and left open: it is the runner's line of life
 
-    def _watch(self, runner: Running, process: subprocess.Popen[bytes]) -> None:
+    def _follow(self, runner: Running, process: subprocess.Popen[bytes]) -> None:
         def drain(pipe: IO[bytes] | None) -> None:
             while pipe is not None and (data := os.read(pipe.fileno(), 65_536)):
                 runner.output.feed(data)

@@ -5,42 +5,36 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import (
-    DeadlineExceeded,
-    DeviceFailed,
-    EngineUnavailable,
-    JobError,
-    ModelInvalid,
-    ModelUnavailable,
-    RunnerDied,
-)
+from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
 from worker.engines.registry import model_suffixes
-from worker.hardware.noise import NoiseProbe
+from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
-from worker.supervisor.deaths import how_it_died
-from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
+from worker.runner.request import Record, RunRequest
+from worker.supervisor.deaths import software_of, without_output
+from worker.supervisor.guard_process import GuardProcess
+from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.outcome import Outcome, Stopped, Why
+from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
-_numbers = itertools.count(1)  # of runs, so that no event of an earlier attempt is taken for one of this
+_numbers = itertools.count(1)  # of the records of this process
 
 OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
-REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
+TRIES = 3  # of a repeat whose process stood still
 
 
 class Attempt:
@@ -54,6 +48,7 @@ class Attempt:
         guard: Callable[[], GuardProcess],
         models: ModelStore,
         lock: HostLock,
+        lock_doubt: str,
         probe: NoiseProbe,
         clock: Clock,
         folder: Path,
@@ -66,7 +61,7 @@ class Attempt:
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
-        self._turn = HostTurn(lock, host_wait_s, clock, on_stage, job_log)
+        self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
         self._repeats: list[RawRepeat] = []
@@ -75,28 +70,22 @@ class Attempt:
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
         self._own_cpu_s = 0.0
-        self._deadline = math.inf  # monotonic seconds
+        self._limit = TimeLimit(self._workload.timeout_s, math.inf)
+        self._voided, self._stood_still_s, self._lost_s = 0, 0.0, 0.0
 
     def run(self) -> Outcome:
         begin = self._clock.monotonic()
         try:
             self._check_stop()
             self._fetch()
-            because = self._measure_alone()
+            measured = self._measure_alone()
         except Stopped as stop:
             self._log.add("warning", "infrastructure", stop.detail)
             return self._outcome(begin, status=stop.why, error=stop.detail, error_kind=stop.kind)
         except JobError as error:
-            self._log.add("error", "benchmark", error.detail)
+            self._log.add("error", "benchmark", without_output(error.detail))
             return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
-        from shared.stats import summarise  # numpy: 15 MB resident that a worker without a job does not need
-
-        rule = self._workload.stop
-        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
-        self._log.add(
-            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
-        )
-        return self._outcome(begin, status="complete", summary=summary, samples_npz=pack(self._repeats, self._extra_loads))
+        return self._outcome(begin, status="complete", **measured)
 
     def _outcome(self, begin: float, **fields: Any) -> Outcome:
         model = self._model
@@ -118,19 +107,29 @@ class Attempt:
         begin = self._clock.monotonic()
         self._on_stage("fetching", None)
 
+        heavy = HeavyWork(self._lock, lambda: self._turn.take(self._inbox, self._next_event, shared=True), self._clock)
+
         def on_progress(fraction: float | None) -> None:
             self._check_stop()
+            heavy.step()
             self._on_stage("fetching", fraction)
 
-        self._model = self._models.fetch(self._workload.model, on_progress, model_suffixes(self._assignment.capability))
+        try:
+            self._model = self._models.fetch(self._workload.model, on_progress, model_suffixes(self._assignment.capability))
+        finally:
+            heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin
         size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
         self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")
 
     # Measuring
 
-    def _measure_alone(self) -> str:
-        """Measure while no other worker on this host does. Returns why no further repeat was run."""
+    def _measure_alone(self) -> dict[str, Any]:
+        """Measure while no other worker of this host does. Returns the outcome's fields.
+
+        The samples are summarised before the lock is given back: a million of them take a core for a second, which a neighbour's
+        measurement must not feel.
+        """
         begin = self._clock.monotonic()
         with ExitStack() as stack:
             if self._model is not None:
@@ -140,15 +139,29 @@ class Attempt:
             finally:
                 self._timings["wait_for_lock"] = self._clock.monotonic() - begin
             folder = self._records_folder(stack)
-            self._guard().ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
-            self._probe.before(self._assignment.capability)
+            guard = self._guard()
+            guard.ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
+            facts = {"steering": guard.steering, "host_lock_doubt": self._turn.doubt}
+            self._probe.before(self._assignment.capability, guard.pid, facts)
             begin = self._clock.monotonic()
             try:
-                return self._measure(folder, begin)
+                because = self._measure(folder, begin)
             finally:
                 self._timings["measure"] = self._clock.monotonic() - begin
-                self._noise = self._probe.after(self._own_cpu_s)
+                measured = Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
+                self._noise = self._probe.after(measured)
                 self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
+            return self._summarised(because)
+
+    def _summarised(self, because: str) -> dict[str, Any]:
+        from shared.stats import summarise  # numpy: 15 MB resident that a worker without a job does not need
+
+        rule = self._workload.stop
+        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
+        self._log.add(
+            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
+        )
+        return {"summary": summary, "samples_npz": pack(self._repeats, self._extra_loads)}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -160,67 +173,70 @@ class Attempt:
             ) from error
 
     def _measure(self, folder: Path, begin: float) -> str:
-        self._deadline = begin + self._workload.timeout_s
+        """All processes of the job. Returns why no further repeat was run."""
+        self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
         loads = self._workload.loads
         because = None
         while because is None:
-            record = self._run_process(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
-            self._keep(record)
-            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin)
+            record = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+            if not self._repeats:
+                self._runtime, self._software = record.runtime, record.software
+            self._repeats.append(as_repeat(record, len(self._repeats)))
+            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin - self._lost_s)
         for index in range(loads):
-            self._extra_loads.append(self._run_process(folder, index, loads, load_only=True).load_ns)
+            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True).load_ns)
         return because
 
-    def _keep(self, record: Record) -> None:
-        if not self._repeats:
-            self._runtime, self._software = record.runtime, record.software
-        self._repeats.append(as_repeat(record, len(self._repeats)))
-
-    def _run_process(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
-        """One fresh process from its start to its record.
+    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
+        """The record of one fresh process. If a process stood still, its record is void and another one takes its place.
 
         Raises:
-            JobError: whatever came in between.
+            DeviceFailed: each of `TRIES` processes stood still.
+            JobError: whatever else came in between.
         """
-        what = "load" if load_only else "repeat"
-        where = f"{what} {index + 1} of {total}"
-        number = next(_numbers)
-        record_path = folder / f"{number}.record"
-        guard = self._guard()
-        guard.run(number, self._request(record_path, load_only))
-        phase, group, ended, killed = "starting", None, None, False
-        self._on_stage(f"{where}: {phase}", index / total)
+        where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
+        for _ in range(TRIES):
+            begin = self._clock.monotonic()
+            ran = self._run_process(folder / f"{next(_numbers)}.record", where, index / total, load_only=load_only)
+            if not ran.still_times:
+                return ran.record
+            self._voided += 1
+            still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
+            self._stood_still_s += still_s
+            self._lost_s += lost_s
+            self._limit.ends_at += max(0.0, lost_s - ran.still_s)  # it has been given back the time that it stood still already
+            self._log.add(
+                "warning",
+                "system",
+                f"the measured process of {where} stood still for {still_s:.1f} s (stopped, frozen or suspended): "
+                "its samples are void, and it is measured again",
+            )
+        raise DeviceFailed(
+            f"the measured process of {where} stood still in each of {TRIES} tries, for {self._stood_still_s:.1f} s in all: "
+            "something stops, freezes or suspends it on this device"
+        )
+
+    def _run_process(self, record_path: Path, where: str, progress: float, *, load_only: bool) -> Ran:
+        run = ProcessRun(
+            self._guard(),
+            inbox=self._inbox,
+            next_event=self._next_event,
+            clock=self._clock,
+            limit=self._limit,
+            where=where,
+            on_phase=lambda phase: self._on_stage(f"{where}: {phase}", progress),
+            on_tick=self._probe.during,
+            job_log=self._log,
+            software=lambda: software_of(self._assignment.capability),
+        )
         try:
-            while ended is None:
-                event = self._next_event(max(0.0, self._deadline - self._clock.monotonic()))
-                if event is None:
-                    killed = True
-                    event = self._end(guard, number)
-                    if event is None or event.facts.get("killed_by_us"):
-                        raise DeadlineExceeded(
-                            f"not done within timeout_s = {self._workload.timeout_s:g}: killed in {where} while {phase}; "
-                            "measure fewer inferences or repeats, or give it more time"
-                        )
-                    # It had ended before, and this process stood still meanwhile: stopped, or without a CPU.
-                if not isinstance(event, GuardEvent):
-                    continue
-                if event.event == "lost" and event.facts["pid"] == guard.pid:
-                    if group is not None:
-                        kill_group(group)  # nobody else is left to do it
-                    raise RunnerDied(f"the guard process ended in {where} while {phase} (exit code {event.facts['returncode']})")
-                if event.facts.get("id") == number and event.event == "started":
-                    group = event.facts["pid"]
-                elif event.facts.get("id") == number and event.event == "phase":
-                    phase = event.facts["phase"]
-                    self._on_stage(f"{where}: {phase}", index / total)
-                elif event.facts.get("id") == number and event.event == "exited":
-                    ended = event
+            ran = run.run(self._request(record_path, load_only))
         finally:
-            if ended is None and not killed:
-                self._end(guard, number)
-        # How long this process took to hear of it is none of the job's time.
-        self._deadline += max(0.0, self._clock.monotonic() - ended.facts["at"])
-        return self._read(ended, record_path, where, phase)
+            self._own_cpu_s += run.cpu_s
+        if ran.record.error_kind:
+            error = by_its_name(self._model, ran.record.error)
+            raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
+        return ran
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
         if self._model is None:
@@ -237,44 +253,6 @@ class Attempt:
             warmup_max_s=warmup.max_s,
             load_only=load_only,
         )
-
-    def _read(self, event: GuardEvent, record_path: Path, where: str, phase: str) -> Record:
-        facts = event.facts
-        output: str = facts["output"]
-        if output:
-            self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
-        record = read_record(record_path)
-        self._own_cpu_s += facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
-        if facts["code"] != 0 or record is None:
-            died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
-            raise died(how_it_died(facts, where, phase) + (f"; its last output:\n{output}" if output else ""))
-        if record.error_kind:
-            raise _ERRORS.get(record.error_kind, JobError)(f"{_by_its_name(self._model, record.error)} ({where}, while {phase})")
-        return record
-
-    def _end(self, guard: GuardProcess, number: int) -> GuardEvent | None:
-        """Kill the process of a run, if it still lives, and wait until the guard says so.
-
-        Returns:
-            The guard's word of its end, or of its own; None when neither comes.
-        """
-        if not guard.alive:
-            return None
-        guard.kill(number)
-        end = self._clock.monotonic() + REAP_PATIENCE_S
-        while (left := end - self._clock.monotonic()) > 0:
-            try:
-                event = self._inbox.get(timeout=left)
-            except Empty:
-                continue
-            if not isinstance(event, GuardEvent):
-                continue
-            ours = event.facts.get("pid") == guard.pid if event.event == "lost" else event.facts.get("id") == number
-            if ours and event.event in ("lost", "exited"):
-                return event
-        self._log.add("error", "infrastructure", f"a killed process did not end within {REAP_PATIENCE_S:g} s: a device's driver may hang")
-        guard.destroy()
-        return None
 
     # Events
 
@@ -296,8 +274,15 @@ class Attempt:
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
 
 
-def _by_its_name(model: FetchedModel | None, error: str) -> str:
-    """An error of the engine, which knows only the cached file, with the model called as its user calls it."""
+def by_its_name(model: FetchedModel | None, error: str) -> str:
+    """An error of the engine, which knows only the cached file, with the model's own name in it."""
     if model is None or model.path.name == model.name:
         return error
     return error.replace(str(model.path), model.name).replace(model.path.name, model.name)
+
+
+def threads_of(runtime: Mapping[str, Any]) -> int | None:
+    """The threads that a runtime says one operator is computed with; None where it does not say."""
+    threads = runtime.get("threads")
+    count = threads.get("intra_op") if isinstance(threads, Mapping) else threads
+    return count if isinstance(count, int) and count > 0 else None

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import signal
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
+from worker.engines.registry import ENGINES
 from worker.runner.request import NO_ROOM
 
+OUTPUT = "; its last output:\n"
+PYTHONS_ACCOUNT = "Fatal Python error: "  # the first words of faulthandler's
+# What a signal of a crash most often means. SIGKILL has sentences of its own.
+MEANINGS = {
+    "SIGILL": "a library uses an instruction that this processor does not have; install a build of it for this processor",
+    "SIGSEGV": "a crash in native code, most likely of the runtime; try another version of it, or fewer options",
+    "SIGBUS": "memory that could not be read: a model file that was cut short while it was mapped, or a full /dev/shm",
+    "SIGABRT": "native code gave up; its last words say why",
+    "SIGFPE": "native code divided by zero",
+}
 
-def how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
-    """A sentence from the guard's `exited` event: the signal's name or the exit code, when, and what it most likely means."""
+
+def how_it_died(facts: dict[str, Any], where: str, phase: str, software: str = "") -> str:
+    """A sentence from the guard's `exited` event: when it died, of which signal or exit code, and what that most likely means.
+
+    Args:
+        software: the runtime that was measured, with its version.
+    """
     during = f"the measured process of {where} ended while {phase}"
     number = facts["signal"]
     if number is None and facts["code"] == NO_ROOM:
         return f"{during}: what it measured could not be written to the worker's cache folder; free some space on this device"
     if number is None:
         return f"{during}, with exit code {facts['code']} and no result"
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     peak = f" ({facts['max_rss_mb']:.0f} MB were resident at its peak)" if facts["max_rss_mb"] else ""
     if number == 9 and not facts["killed_by_us"]:
         if facts["oom_kill"]:
@@ -24,4 +40,39 @@ def how_it_died(facts: dict[str, Any], where: str, phase: str) -> str:
                 f"{during}: killed by the kernel's out-of-memory killer; take a smaller model or batch, or a device with more memory{peak}"
             )
         return f"{during}: killed by SIGKILL, which the worker did not send; most likely the out-of-memory killer{peak}"
-    return f"{during}: killed by {name}"
+    name = signal_name(number)
+    meaning = f": {MEANINGS[name]}" if name in MEANINGS else ""
+    return f"{during}: killed by {name}{f' in {software}' if software else ''}{meaning}"
+
+
+def signal_name(number: int) -> str:
+    """`SIGILL` for 4; the number where the system has no name for it."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def software_of(capability: str) -> str:
+    """The libraries that an engine runs on, with their versions: `onnxruntime 1.22.0, numpy 2.3.1`. Empty for an engine without any."""
+    entry = ENGINES.get(capability)
+    distributions = packages_distributions() if entry is not None and entry.preload else {}
+    found = []
+    for module in reversed(entry.preload if entry is not None else ()):  # the runtime stands behind the libraries that it needs
+        for distribution in dict.fromkeys(distributions.get(module, [])):
+            try:
+                found.append(f"{distribution} {version(distribution)}")
+            except PackageNotFoundError:
+                continue
+    return ", ".join(found)
+
+
+def with_output(sentence: str, output: str) -> str:
+    """The sentence, and below it what the process printed last.
+
+    Python's own account of a crash is left out: its stack shows our functions and no word of the runtime. The log of the job has it.
+    """
+    printed = output.partition(PYTHONS_ACCOUNT)[0].strip()
+    return f"{sentence}{OUTPUT}{printed}" if printed else sentence
+
+
+def without_output(detail: str) -> str:
+    """The sentence alone: the log of the job holds the output already, in a line of its own."""
+    return detail.partition(OUTPUT)[0]

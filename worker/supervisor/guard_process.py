@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.masking import without_credentials
+from worker.hardware.steering import steering_variables
 from worker.runner.command import runner_command
 from worker.runner.request import RunRequest
 
@@ -29,18 +30,23 @@ class GuardEvent:
 
 
 class GuardProcess:
-    """A running guard. Every event of its runs goes into `inbox`; `ready` is set once it has imported the runtimes, or died."""
+    """A running guard. Every event of its runs goes into `inbox`; `ready` is set once it has imported the runtimes, or died.
+
+    `steering` holds the environment variables that steer the runtimes in its measured processes.
+    """
 
     def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
         self._inbox = inbox
         self.spawned = spawn
         self.ready = threading.Event()
+        environment = without_credentials(os.environ)  # noqa: TID251 - handed on to the models' runtimes, as it is but for the secrets
+        self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
             runner_command(*(["--spawn"] if spawn else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env=without_credentials(os.environ),  # noqa: TID251 (handed on, to whatever a model does there, without what it could tell)
+            env=environment,
             start_new_session=sys.platform != "win32",  # the terminal's Ctrl-C is the worker's to answer
         )
         self._reader = threading.Thread(target=self._read, name="fleetmark-guard-reader", daemon=True)
@@ -59,6 +65,10 @@ class GuardProcess:
 
     def kill(self, number: int) -> None:
         self._send({"do": "kill", "id": number})
+
+    def ask(self, number: int) -> None:
+        """Have the guard say how long the process of a run stood still so far (the event `stillness`)."""
+        self._send({"do": "ask", "id": number})
 
     def close(self) -> None:
         """End the guard, and with it every runner it still has. Returns when it is gone."""

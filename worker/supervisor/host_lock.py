@@ -1,11 +1,15 @@
-"""One lock a host: two workers on it never measure at the same time."""
+"""The lock of a host: one worker measures, alone; or any number of workers do heavy work of their own, and none measures.
+
+Two files. The `room` is held exclusively to measure, and shared for heavy work such as hashing gigabytes. Whoever waits for the room
+stands in its `door`, so that nobody overtakes: neither do downloads that follow each other keep out a measurement, nor do
+measurements that follow each other keep out a download.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +20,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-
-def default_lock_path() -> Path:
-    return Path(tempfile.gettempdir()) / "fleetmark-measure.lock"
-
-
 Taken = Callable[[OSError | None], None]
 
 
@@ -30,29 +29,35 @@ class Holder:
 
     pid: int
     name: str
-    stopped: bool  # by SIGSTOP: it keeps the lock for as long as nobody continues or ends it
+    stopped: bool  # by SIGSTOP: it keeps the lock until somebody continues or ends it
+    measures: bool  # or fetches a model
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.name}{', stopped' if self.stopped else ''})"
 
 
 class HostLock:
-    """An advisory lock on a file that every user of the host may open. The kernel lets it go when the process ends.
+    """Advisory locks on files that every user of the host may open. The kernel gives them back when the process ends.
 
-    Not reentrant; one taker at a time in a process.
+    Not reentrant, and for one taker at a time in a process: whoever does heavy work gives the lock back before it measures.
+    On Windows only measuring is locked.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._state = threading.Lock()  # of everything below
         self._turn: Taken | None = None  # whoever waits
+        self._shared = False  # what it waits for, or the last one waited for
         self._waiting = False  # whether a thread stands in the queue
         self._held: int | None = None
 
-    def take(self, taken: Taken) -> Callable[[], None]:
+    def take(self, taken: Taken, *, shared: bool = False) -> Callable[[], None]:
         """Ask for the lock and return at once. `taken` is called, from a thread of its own if there was a wait.
 
         It is told the error if the wait came to one.
+
+        Args:
+            shared: for heavy work, together with others; otherwise to measure, alone.
 
         Returns:
             Gives the lock back, or gives up waiting for it. To be called exactly once.
@@ -61,37 +66,71 @@ class HostLock:
             OSError: the file cannot be opened or locked.
         """
         with self._state:
+            self._shared = shared
             if not self._waiting:
-                descriptor = _open(self.path)
+                room = _open(self.path)
+                door = self._open_door()
                 try:
-                    self._held = descriptor if _lock(descriptor, wait=False) else None
+                    at_once = (door is None or _lock(door, wait=False)) and _lock(room, shared=shared, wait=False)
                 except OSError:
-                    os.close(descriptor)
+                    _close(room, door)
                     raise
-                if self._held is None:
+                if at_once:
+                    self._held = room
+                    _close(door)
+                else:
                     self._waiting = True
-                    threading.Thread(target=self._wait, args=(descriptor,), name="fleetmark-host-lock", daemon=True).start()
+                    threading.Thread(target=self._wait, args=(room, door), name="fleetmark-host-lock", daemon=True).start()
             at_once = self._held is not None
             self._turn = None if at_once else taken
         if at_once:
             taken(None)
         return self._give_back
 
-    def _wait(self, descriptor: int) -> None:
+    def _wait(self, room: int, door: int | None) -> None:
         """Stand in the queue. A blocked flock cannot be called off: whoever gave up leaves its place to the next taker."""
         failure: OSError | None = None
         try:
-            _lock(descriptor, wait=True)
+            if door is not None:
+                _lock(door, wait=True)
+            while not self._settled(room):
+                pass
         except OSError as error:
             failure = error
         with self._state:
             turn, self._turn, self._waiting = self._turn, None, False
             if turn is not None and failure is None:
-                self._held = descriptor
+                self._held = room
             else:
-                os.close(descriptor)
+                _close(room)
+        _close(door)
         if turn is not None:
             turn(failure)
+
+    def _settled(self, room: int) -> bool:
+        """Wait for the room; false if what is wanted of it has changed meanwhile."""
+        with self._state:
+            shared = self._shared
+        _lock(room, shared=shared, wait=True)
+        with self._state:
+            return self._turn is None or self._shared == shared
+
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for the lock at this moment."""
+        door = self._open_door()
+        if door is None:
+            return False
+        try:
+            return not _lock(door, wait=False)
+        finally:
+            _close(door)
+
+    def _open_door(self) -> int | None:
+        """None where only the lock's own file can be had, such as a single file shared with a container: then nobody keeps the order."""
+        try:
+            return _open(self.path.with_name(f"{self.path.name}.door"))
+        except OSError:
+            return None
 
     def _give_back(self) -> None:
         with self._state:
@@ -101,16 +140,17 @@ class HostLock:
                 self._held = None
 
     def holder(self) -> Holder | None:
-        """Who has it now; None when nobody has, or where the kernel does not say (Linux does, of processes that we may see)."""
+        """Who has the lock; None when nobody has, or where the kernel does not say (Linux does, of processes that we may see)."""
         import psutil
 
         try:
             ours = f":{self.path.stat().st_ino}"
             locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
             # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF   (proc_locks(5); one that waits has -> before FLOCK)
-            pids = [int(words[4]) for words in locks if words[1] == "FLOCK" and words[5].endswith(ours)]
-            process = psutil.Process(pids[0])
-            return Holder(process.pid, process.name(), process.status() == psutil.STATUS_STOPPED)
+            held = [(int(words[4]), words[3]) for words in locks if words[1] == "FLOCK" and words[5].endswith(ours)]
+            pid, mode = held[0]
+            process = psutil.Process(pid)
+            return Holder(pid, process.name(), process.status() == psutil.STATUS_STOPPED, measures=mode == "WRITE")
         except (OSError, LookupError, ValueError, psutil.Error):
             return None
 
@@ -129,9 +169,16 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
+def _close(*descriptors: int | None) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, *, shared: bool = False, wait: bool) -> bool:
+    """Lock a file. Returns false if it is taken and we do not wait."""
     if sys.platform == "win32":
-        while True:  # msvcrt gives up after ten seconds by itself
+        while not shared:  # msvcrt knows no shared locks, and gives up after ten seconds by itself
             try:
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             except OSError:
@@ -139,8 +186,9 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
                     return False
             else:
                 return True
+        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""One attempt's turn on its host: the wait until no other worker measures there, which has an end."""
+"""One attempt's turn on its host: it waits until no other worker measures there, but not for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.workers import WAITING_FOR_HOST
 from worker.job_log import JobLog
 from worker.supervisor.host_lock import HostLock
 
-LOOK_S = 10.0  # how often one that waits looks who has the host
+LOOK_S = 10.0  # how often a waiting attempt looks who has the host
 STOPPED_PATIENCE_S = 300.0  # with a holder that was stopped: somebody may continue it
 
 
@@ -20,32 +20,41 @@ class HostTurn:
     """
     Args:
         patience_s: how long others may measure.
+        doubt: why the lock may not be the one that other workers of the host take; empty if there is no doubt.
     """
 
     def __init__(
-        self, lock: HostLock, patience_s: float, clock: Clock, on_stage: Callable[[str, float | None], None], job_log: JobLog
+        self,
+        lock: HostLock,
+        patience_s: float,
+        clock: Clock,
+        on_stage: Callable[[str, float | None], None],
+        job_log: JobLog,
+        doubt: str = "",
     ) -> None:
         self._lock, self._patience_s, self._clock, self._on_stage, self._log = lock, patience_s, clock, on_stage, job_log
+        self.doubt = doubt
         self._waits_for = ""
 
-    def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any]) -> Callable[[], None]:
+    def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any], *, shared: bool = False) -> Callable[[], None]:
         """Take the host's lock, or wait for it.
 
         Args:
-            inbox: where the word that it is ours is put.
-            next_event: what comes out of it, None after so many seconds; may raise to give up.
+            shared: for heavy work beside that of others; otherwise to measure, alone.
+            inbox: receives an event when the lock is ours.
+            next_event: takes the next event from it, or None after so many seconds; may raise to give up.
 
         Returns:
             Gives it back. To be called exactly once.
 
         Raises:
-            HostBusy: others had it for too long.
+            HostBusy: others had the lock for too long.
             DeviceFailed: there is no lock that could be taken.
         """
         begin = self._clock.monotonic()
         turn = object()
         try:
-            give_back = self._lock.take(lambda failure: inbox.put((turn, failure)))
+            give_back = self._lock.take(lambda failure: inbox.put((turn, failure)), shared=shared)
         except OSError as error:
             raise self._no_lock(error) from error
         try:
@@ -60,17 +69,18 @@ class HostTurn:
         return give_back
 
     def _look(self, begin: float) -> float:
-        """How long to wait until the next look. Says that this attempt waits, and for whom, as often as that changes.
+        """How long to wait until the next look. Logs for whom this attempt waits, whenever that changes.
 
         Raises:
-            HostBusy: there is no patience left.
+            HostBusy: the patience is used up.
         """
         holder = self._lock.holder()
         who = str(holder) if holder else "a process that cannot be seen from here"
         if self._waits_for != who:
             self._waits_for = who
             self._on_stage(WAITING_FOR_HOST, None)
-            self._log.add("info", "infrastructure", f"waiting: another worker measures on this host, {who}")
+            does = "measures" if holder is None or holder.measures else "prepares its job"
+            self._log.add("info", "infrastructure", f"waiting: another worker {does} on this host, {who}")
         patience_s = min(self._patience_s, STOPPED_PATIENCE_S) if holder and holder.stopped else self._patience_s
         waited = self._clock.monotonic() - begin
         if waited >= patience_s:

@@ -16,8 +16,8 @@ def pack(repeats: Sequence[RawRepeat], extra_loads_ns: Sequence[int]) -> bytes:
     for repeat in repeats:
         prefix = f"repeat_{repeat.index}"
         arrays[f"{prefix}_load_ns"] = np.array([repeat.load_ns], dtype=np.int64)
-        arrays[f"{prefix}_warmup_ns"] = np.array(repeat.warmup_ns, dtype=np.int64)
-        arrays[f"{prefix}_inference_ns"] = np.array(repeat.inference_ns, dtype=np.int64)
+        arrays[f"{prefix}_warmup_ns"] = np.asarray(repeat.warmup_ns, dtype=np.int64)
+        arrays[f"{prefix}_inference_ns"] = np.asarray(repeat.inference_ns, dtype=np.int64)
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy types `**kwds` as its flag `allow_pickle` too
     return file.getvalue()

@@ -13,12 +13,13 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, InvalidInput
 from shared.protocol.messages import Assignment
-from worker.hardware.noise import NoiseProbe
+from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
 from worker.models import ModelStore
 from worker.supervisor.attempt import Attempt, OnStage
 from worker.supervisor.guard_process import GuardProcess
-from worker.supervisor.host_lock import HostLock, default_lock_path
+from worker.supervisor.host_lock import HostLock
+from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 
 HOST_WAIT_S = 3_600.0  # the timeout of a job that names none
@@ -30,7 +31,7 @@ class Supervisor:
 
     Args:
         cache_dir: where runs keep their records while they last (`runs/`); made if missing.
-        lock_path: the host-wide lock; by default one path for every worker of the host.
+        lock_path: the host's lock; by default the place where every worker of the host looks.
         host_wait_s: how long another worker of the host may measure before an attempt gives up.
         spawn: start each repeat in a new interpreter even where forking is possible.
     """
@@ -48,7 +49,8 @@ class Supervisor:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
         self._host_wait_s = host_wait_s
-        self._lock = HostLock(lock_path or default_lock_path())
+        self._place = lock_place(lock_path)
+        self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guard: GuardProcess | None = None
@@ -71,8 +73,7 @@ class Supervisor:
                 "make it writable, free some space, or set FLEETMARK_WORKER_CACHE_DIR to another"
             ) from error
         self._clear_stale_runs()
-        self._living_guard()
-        self._probe.remember()
+        self._probe.remember(self._living_guard().pid)
 
     def run(self, assignment: Assignment, on_stage: OnStage, job_log: JobLog | None = None) -> Outcome:
         """Run one attempt to its end, whatever that is. Only defects raise.
@@ -92,6 +93,7 @@ class Supervisor:
                 guard=self._living_guard,
                 models=self._models,
                 lock=self._lock,
+                lock_doubt=self._place.doubt,
                 probe=self._probe,
                 clock=self._clock,
                 folder=self._runs / f"{os.getpid()}",

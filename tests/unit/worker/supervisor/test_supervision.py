@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from tests import onnx_models
 from tests.measuring import CAMPAIGN, LIGHT_MODELS, Stages, assignment, descendants, is_gone, lines_of, log_for, schedule, supervisor
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor, Why
+from worker.supervisor.deaths import how_it_died, software_of
 
 MODES = ["forked", "spawned"]
 
@@ -47,13 +49,25 @@ def failed(outcome: Outcome, kind: str) -> str:
     return outcome.error
 
 
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL"])
 def test_a_native_crash_fails_its_job_by_the_signals_name(measurer: Supervisor, tmp_path: Path, name: str) -> None:
-    outcome = measurer.run(assignment(schedule(tmp_path, then=f"crash:{name}", at_call=3), repeats=2), Stages())
-    error = failed(outcome, "runner_died")
-    assert f"the measured process of repeat 1 of 2 ended while measuring: killed by {name}" in error
-    assert "fake.py" in error  # faulthandler's trace of where it was
+    work = assignment(schedule(tmp_path, prints="hello from the model", then=f"crash:{name}", at_call=3), repeats=2)
+    job_log = log_for(work)
+    error = failed(measurer.run(work, Stages(), job_log), "runner_died")
+    assert error.startswith(f"the measured process of repeat 1 of 2 ended while measuring: killed by {name}: ")
+    assert error.endswith("; its last output:\nhello from the model")
+    # Python's account of where it was is told once, in the log; nor does the log hold the output twice.
+    (told,) = [line["message"] for line in lines_of(job_log) if "hello from the model" in line["message"]]
+    assert told.count("hot_loop.py") == 1
+    assert [line["message"] for line in lines_of(job_log)][-1] == error.partition("; its last output:")[0]
     still_measures(measurer, tmp_path)
+
+
+def test_a_native_crash_names_the_runtime_and_its_version() -> None:
+    facts = {"signal": signal.SIGILL, "code": None, "max_rss_mb": None, "killed_by_us": False, "oom_kill": False}
+    said = how_it_died(facts, "repeat 1 of 6", "loading", software_of("cpu.onnx"))
+    assert f"ended while loading: killed by SIGILL in onnxruntime {version('onnxruntime')}, numpy {version('numpy')}: " in said
+    assert software_of("fake") == ""
 
 
 def test_a_crash_while_loading_says_so(measurer: Supervisor, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""The clocks of the CPUs: how fast they run, how fast they may, and what decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+CPUS = Path("/sys/devices/system/cpu")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class ClockLimits:
+    """In MHz; None where the system does not tell."""
+
+    max_mhz: float | None
+    sustained_mhz: float | None  # what all cores can hold: without turbo, or where there is none
+
+
+def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> ClockLimits:
+    """The limits of the fastest of the allowed CPUs."""
+    highest = _fastest(cpus, allowed, "cpuinfo_max_freq")
+    base = _fastest(cpus, allowed, "base_frequency")
+    if base is None and read_turbo(cpus) is not True:
+        base = highest
+    return ClockLimits(highest, base)
+
+
+def read_mhz(allowed: Collection[int] | None = None, cpus: Path = CPUS, cpuinfo: Path = CPUINFO) -> float | None:
+    """The clock of the fastest of the allowed CPUs at this moment. A CPU without work is slow, so the fastest one tells of the load."""
+    current = _fastest(cpus, allowed, "scaling_cur_freq")
+    return current if current is not None else _from_cpuinfo(cpuinfo, allowed)
+
+
+def read_governor(cpus: Path = CPUS) -> str | None:
+    """The frequency governors in use; a machine with two kinds of cores may have two."""
+    found = {text for policy in sorted((cpus / "cpufreq").glob("policy*")) if (text := _text(policy / "scaling_governor"))}
+    return " and ".join(sorted(found)) or None
+
+
+def read_turbo(cpus: Path = CPUS) -> bool | None:
+    """Whether the CPUs may run faster than all of them can at once."""
+    if (no_turbo := _text(cpus / "intel_pstate" / "no_turbo")) is not None:
+        return no_turbo == "0"
+    if (boost := _text(cpus / "cpufreq" / "boost")) is not None:
+        return boost == "1"
+    return None
+
+
+def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | None:
+    """The largest value of a file of cpufreq, which holds kHz, in MHz."""
+    values = []
+    for policy in (cpus / "cpufreq").glob("policy*"):
+        related = {int(word) for word in (_text(policy / "related_cpus") or "").split() if word.isdigit()}
+        if allowed is not None and related and not related & set(allowed):
+            continue
+        if (text := _text(policy / name)) is not None and text.isdigit():
+            values.append(int(text) / 1000)
+    return max(values, default=None)
+
+
+def _from_cpuinfo(cpuinfo: Path, allowed: Collection[int] | None) -> float | None:
+    """The clocks of a machine without cpufreq, which is most often a virtual one: `cpu MHz` of /proc/cpuinfo."""
+    number, values = -1, []
+    for line in (_text(cpuinfo) or "").splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name == "processor" and value.isdigit():
+            number = int(value)
+        elif name == "cpu MHz" and (allowed is None or number in allowed):
+            values.append(float(value))
+    return max(values, default=None)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,93 @@
+"""What may disturb a measurement on an NVIDIA GPU: other processes on it, heat, and limits that slow its clocks. Read through NVML."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+# nvmlClocksEventReasons: the bits that mean that the clocks are lower than the work asks for.
+SLOWDOWNS = {
+    0x08: "hardware slowdown",
+    0x20: "heat (software)",
+    0x40: "heat (hardware)",
+    0x80: "power brake",
+}
+POWER_CAP = 0x04  # usual for a GPU at full load: its clocks then depend on its power and temperature
+HOT_C = 85.0  # the software's own limit of data center GPUs lies between 85 and 90 °C
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """All NVIDIA GPUs of the device at one moment; None where the driver does not tell."""
+
+    processes: frozenset[int] | None = None
+    temperature_c: float | None = None  # of the hottest
+    slowdowns: tuple[str, ...] = ()
+    power_capped: bool | None = None
+    slowed_by_heat_ns: int | None = None  # since the driver was loaded, all GPUs added up
+
+
+class GpuWatch:
+    """Holds NVML open while one measurement lasts: opening it takes longer than all that is asked of it.
+
+    NVML makes no CUDA context, so this process takes no memory of a GPU.
+    """
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            NVMLError: there is no driver.
+        """
+        import pynvml
+
+        self._nvml: Any = pynvml
+        pynvml.nvmlInit()
+        self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+
+    def close(self) -> None:
+        with contextlib.suppress(self._nvml.NVMLError):
+            self._nvml.nvmlShutdown()
+
+    def state(self, *, processes: bool) -> GpuState:
+        """
+        Args:
+            processes: also list who computes on the GPUs. To be asked only while none of our own processes does.
+        """
+        reasons = [self._asked(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) for handle in self._handles]
+        known = [int(reason) for reason in reasons if reason is not None]
+        temperatures = [
+            self._asked(self._nvml.nvmlDeviceGetTemperature, handle, self._nvml.NVML_TEMPERATURE_GPU) for handle in self._handles
+        ]
+        violations = [
+            self._asked(self._nvml.nvmlDeviceGetViolationStatus, handle, self._nvml.NVML_PERF_POLICY_THERMAL) for handle in self._handles
+        ]
+        slowed = [int(violation.violationTime) for violation in violations if violation is not None]
+        return GpuState(
+            processes=self._processes() if processes else None,
+            temperature_c=max((float(value) for value in temperatures if value is not None), default=None),
+            slowdowns=tuple(meaning for bit, meaning in SLOWDOWNS.items() if any(reason & bit for reason in known)),
+            power_capped=any(reason & POWER_CAP for reason in known) if known else None,
+            slowed_by_heat_ns=sum(slowed) if slowed else None,
+        )
+
+    def _processes(self) -> frozenset[int] | None:
+        found: set[int] = set()
+        for handle in self._handles:
+            running = self._asked(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+            if running is None:
+                return None
+            found |= {process.pid for process in running}
+        return frozenset(found)
+
+    def _asked(self, question: Any, *arguments: Any) -> Any:
+        try:
+            return question(*arguments)
+        except self._nvml.NVMLError:  # a laptop's GPU or a MIG instance does not answer every question
+            return None
+
+
+def seen_on_gpu(before: frozenset[int] | None, after: frozenset[int] | None) -> list[int] | None:
+    """The processes seen before or after; None when one of the looks told nothing and the other saw none."""
+    seen = (before or frozenset()) | (after or frozenset())
+    return sorted(seen) if seen or (before is not None and after is not None) else None

@@ -1,0 +1,233 @@
+"""Looks at the machine before, during and after a measurement, and has the difference graded.
+
+A sensor that cannot be read gives None, whatever the cause: no sensor may cost a measurement.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import psutil
+
+from shared.clock import Clock
+from shared.measurements import Noise
+from worker.hardware.clocks import read_governor, read_limits, read_mhz, read_turbo
+from worker.hardware.gpu_state import GpuState, GpuWatch, seen_on_gpu
+from worker.hardware.heat import Heat, read_heat
+from worker.hardware.load import Look, allowed_cpus, look, other_cores, relatives_of, steal_share
+from worker.hardware.noise import grade
+from worker.hardware.quota import Group, cores_allowed, read_quotas, throttling_between
+from worker.hardware.surroundings import load_1m, on_battery, virtual
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# The window before a measurement reaches back to the end of the last one: at least this far, so that the kernel's ticks of 10 ms
+# can tell something, and at most that far, so that it shows the load *just* before.
+MIN_WINDOW_S = 0.05
+MAX_WINDOW_S = 10.0
+_GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not know the CPU time of children that have ended
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the supervisor knows of the measured processes when they have ended."""
+
+    cpu_s: float = 0.0  # of all of them
+    threads: int | None = None  # that the runtime computes with, as it says
+    voided: int = 0  # repeats that were measured again because their process stood still
+    stood_still_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _State:
+    look: Look | None
+    quotas: tuple[Group, ...] | None
+    heat: Heat | None
+    gpu: GpuState | None
+
+
+@dataclass
+class _Seen:
+    """Collected while measuring."""
+
+    mhz: list[float] = field(default_factory=list)
+    heat: list[Heat] = field(default_factory=list)
+    gpu: list[GpuState] = field(default_factory=list)
+
+
+class NoiseProbe:
+    """`before`, any number of `during`, `after`: one measurement at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last: Look | None = None
+        self._before: _State | None = None
+        self._seen = _Seen()
+        self._facts: dict[str, Any] = {}
+        self._guard = os.getpid()
+        self._allowed: frozenset[int] | None = None
+        self._relatives: frozenset[int] = frozenset()
+        self._gpu: GpuWatch | None = None
+        self._mute: set[str] = set()  # the probes whose failure has been logged
+
+    def remember(self, guard: int) -> None:
+        """Begin the window over which the load before the next measurement is seen.
+
+        Args:
+            guard: the process that starts the measured ones. What it does on its own, such as its imports, is no other work.
+        """
+        self._watch(guard)
+        self._last = self._look()
+
+    def before(self, capability: str, guard: int, facts: Mapping[str, Any]) -> None:
+        """Look right before the first process is measured. Waits for up to `MIN_WINDOW_S` after another look.
+
+        Args:
+            facts: what the supervisor knows of the machine; it becomes part of the noise's facts.
+        """
+        self._watch(guard)
+        last = self._last
+        if last is None or self._clock.monotonic() - last.at > MAX_WINDOW_S:
+            last = self._look()
+        if last is not None and (short := MIN_WINDOW_S - (self._clock.monotonic() - last.at)) > 0:
+            self._clock.sleep(short)
+        if capability.startswith("gpu.cuda"):
+            self._gpu = self._told("gpu", GpuWatch)
+        self._seen = _Seen()
+        self._before = self._state()
+        limits = self._told("clock_limits", lambda: read_limits(self._allowed))
+        self._facts = {name: self._told(name, probe) for name, probe in _SETTINGS.items()} | {
+            "capability": capability,
+            "cpus_allowed": len(self._allowed) if self._allowed is not None else psutil.cpu_count(),
+            "mhz_limit": limits.max_mhz if limits else None,
+            "mhz_sustained": limits.sustained_mhz if limits else None,
+            "quota_cores": cores_allowed(self._before.quotas or ()),
+            "other_cores_before": other_cores(last, self._before.look, 0.0, relatives_are_ours=True),
+            **facts,
+        }
+
+    def during(self) -> None:
+        """Look at clocks and heat while a process is measured. To be called once a second at most: it takes about a millisecond."""
+        mhz = self._told("clock", lambda: read_mhz(self._allowed))
+        heat = self._told("heat", read_heat)
+        gpu = self._gpu_state(processes=False)
+        self._seen.mhz += [] if mhz is None else [mhz]
+        self._seen.heat += [] if heat is None else [heat]
+        self._seen.gpu += [] if gpu is None else [gpu]
+
+    def after(self, measured: Measured) -> Noise:
+        """Look right after the last process, and grade what was seen."""
+        before = self._before
+        if before is None:
+            raise RuntimeError("noise was asked for without a look before")
+        after = self._state()
+        self._last, self._before = after.look, None
+        if self._gpu is not None:
+            self._gpu.close()
+            self._gpu = None
+        wall_s = after.look.at - before.look.at if after.look and before.look else 0.0
+        unaccounted_s = 0.0 if _GUARD_ACCOUNTS_FOR_RUNNERS else measured.cpu_s
+        facts = self._facts | {
+            "other_cores": other_cores(before.look, after.look, unaccounted_s, relatives_are_ours=False),
+            "cores_used": measured.cpu_s / wall_s if wall_s > 0 else None,
+            "threads": measured.threads,
+            "steal": steal_share(before.look, after.look),
+            "repeats_voided": measured.voided,
+            "stood_still_s": measured.stood_still_s,
+            **_quota_facts(before, after),
+            **_heat_facts(before, after, self._seen),
+            **_gpu_facts(before.gpu, after.gpu, self._seen.gpu),
+        }
+        return grade(facts)
+
+    def _watch(self, guard: int) -> None:
+        if guard != self._guard or self._allowed is None:
+            self._guard = guard
+            self._allowed = self._told("affinity", lambda: allowed_cpus(guard))
+        if not self._relatives or not all(psutil.pid_exists(pid) for pid in self._relatives):
+            self._relatives = self._told("process_tree", lambda: relatives_of(os.getpid())) or frozenset()
+
+    def _told(self, name: str, probe: Callable[[], T]) -> T | None:
+        try:
+            return probe()
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like; what they do not tell is None, and logged once
+            if name not in self._mute:
+                log.warning("this device does not tell its %s: %s: %s", name.replace("_", " "), type(error).__name__, error)
+            self._mute.add(name)
+            return None
+
+    def _look(self) -> Look | None:
+        ours = {os.getpid(), self._guard}
+        return self._told("cpu_times", lambda: look(self._clock, self._allowed, ours, self._relatives - ours))
+
+    def _gpu_state(self, *, processes: bool) -> GpuState | None:
+        watch = self._gpu
+        return None if watch is None else self._told("gpu", lambda: watch.state(processes=processes))
+
+    def _state(self) -> _State:
+        return _State(
+            look=self._look(),
+            quotas=self._told("quota", lambda: read_quotas(self._guard)),
+            heat=self._told("heat", read_heat),
+            gpu=self._gpu_state(processes=True),
+        )
+
+
+def _quota_facts(before: _State, after: _State) -> dict[str, Any]:
+    step = throttling_between(before.quotas or (), after.quotas or ())
+    return {
+        "quota_periods": step.periods if step else None,
+        "throttled_periods": step.throttled if step else None,
+        "throttled_s": step.throttled_s if step else None,
+    }
+
+
+def _heat_facts(before: _State, after: _State, seen: _Seen) -> dict[str, Any]:
+    looks = [heat for heat in (before.heat, *seen.heat, after.heat) if heat is not None]
+    hottest = max((heat for heat in looks if heat.temperature_c is not None), key=lambda heat: heat.temperature_c or 0.0, default=None)
+    counts = [heat.throttle_events if heat else None for heat in (before.heat, after.heat)]
+    return {
+        "mhz_under_load_min": min(seen.mhz, default=None),
+        "mhz_under_load_max": max(seen.mhz, default=None),
+        "temperature_c_before": before.heat.temperature_c if before.heat else None,
+        "temperature_c_max": hottest.temperature_c if hottest else None,
+        "temperature_limit_c": hottest.limit_c if hottest else None,
+        "throttle_events": _difference(*counts),
+        "cooling": sorted({device for heat in seen.heat for device in heat.cooling}),
+        "firmware_limits": sorted({limit for heat in looks for limit in heat.firmware}),
+    }
+
+
+def _gpu_facts(before: GpuState | None, after: GpuState | None, during: list[GpuState]) -> dict[str, Any]:
+    if before is None or after is None:
+        return {"foreign_gpu_processes": None}
+    slowed = _difference(before.slowed_by_heat_ns, after.slowed_by_heat_ns)
+    temperatures = [state.temperature_c for state in (before, *during, after) if state.temperature_c is not None]
+    return {
+        "foreign_gpu_processes": seen_on_gpu(before.processes, after.processes),
+        "gpu_temperature_c_max": max(temperatures, default=None),
+        "gpu_slowdowns": sorted({slowdown for state in during for slowdown in state.slowdowns}),
+        "gpu_power_capped": any(state.power_capped for state in during),
+        "gpu_slowed_by_heat_s": slowed / 1e9 if slowed is not None else None,
+    }
+
+
+def _difference(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+_SETTINGS: dict[str, Callable[[], Any]] = {
+    "cpus": psutil.cpu_count,
+    "governor": read_governor,
+    "turbo": read_turbo,
+    "virtual": virtual,
+    "on_battery": on_battery,
+    "load_1m": load_1m,
+}

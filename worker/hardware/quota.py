@@ -1,0 +1,132 @@
+"""The CPU quota of a process: how many cores its control groups let it use, and how often they made it wait.
+
+A quota can be set on the process's own group and on each group above it; the smallest one counts. Both versions of
+control groups are read: `cpu.max` and `cpu.stat` (version 2), `cpu.cfs_quota_us`, `cpu.cfs_period_us` and `cpu.stat` (version 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+V2 = "cgroup2"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One control group with a quota, and its counters since it was made."""
+
+    path: str
+    cores: float  # CPU seconds per second
+    periods: int  # in which the group wanted to run
+    throttled: int  # of these, how many used up the quota, so that the group had to wait
+    throttled_s: float  # the waits, added up over the CPUs
+
+
+@dataclass(frozen=True)
+class Throttling:
+    """What a quota did between two looks."""
+
+    periods: int
+    throttled: int
+    throttled_s: float
+
+
+def read_quotas(pid: int, root: Path = Path("/")) -> tuple[Group, ...]:
+    """The groups of a process that have a quota, its own group first. Empty where there is none, or no control groups.
+
+    Args:
+        root: where `/proc` and the mounted control groups lie.
+    """
+    found = []
+    for folder, version in _folders(pid, root):
+        cores = _cores(folder, version)
+        if cores is not None:
+            found.append(_group(folder, cores))
+    return tuple(found)
+
+
+def cores_allowed(quotas: tuple[Group, ...]) -> float | None:
+    """The smallest quota in cores; None without one."""
+    return min((group.cores for group in quotas), default=None)
+
+
+def throttling_between(before: tuple[Group, ...], after: tuple[Group, ...]) -> Throttling | None:
+    """The throttling by the group that made the process wait the longest; None without a quota at both looks."""
+    earlier = {group.path: group for group in before}
+    steps = [
+        Throttling(
+            group.periods - earlier[group.path].periods,
+            group.throttled - earlier[group.path].throttled,
+            group.throttled_s - earlier[group.path].throttled_s,
+        )
+        for group in after
+        if group.path in earlier
+    ]
+    return max(steps, key=lambda step: (step.throttled, step.throttled_s), default=None)
+
+
+def parse_cpu_max(text: str) -> float | None:
+    """Cores from `cpu.max`, which holds a quota and a period in microseconds, or `max` for no quota."""
+    quota, _, period = text.strip().partition(" ")
+    return None if quota == "max" else int(quota) / int(period or 100_000)
+
+
+def parse_cpu_stat(text: str) -> tuple[int, int, float]:
+    """Periods, throttled periods and seconds throttled from `cpu.stat` of either version."""
+    counters = {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value.strip().isdigit()}
+    seconds = counters["throttled_usec"] / 1e6 if "throttled_usec" in counters else counters.get("throttled_time", 0) / 1e9
+    return counters.get("nr_periods", 0), counters.get("nr_throttled", 0), seconds
+
+
+def _cores(folder: Path, version: str) -> float | None:
+    try:
+        if version == V2:
+            return parse_cpu_max((folder / "cpu.max").read_text())
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+    except (OSError, ValueError):  # the root group has no quota; a group may also be removed at this moment
+        return None
+
+
+def _group(folder: Path, cores: float) -> Group:
+    try:
+        counters = parse_cpu_stat((folder / "cpu.stat").read_text())
+    except OSError:
+        counters = (0, 0, 0.0)
+    return Group(str(folder), cores, *counters)
+
+
+def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
+    """The folders of the process's group and of all groups above it that can be seen, with the kind of their file system."""
+    try:
+        groups = (root / f"proc/{pid}/cgroup").read_text().splitlines()
+        mounts = [_mount(line) for line in (root / f"proc/{pid}/mountinfo").read_text().splitlines()]
+    except OSError:
+        return []
+    paths: dict[str, str] = {}
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            paths[V2] = path
+        elif "cpu" in controllers.split(","):
+            paths["cgroup"] = path
+    found: list[tuple[Path, str]] = []
+    for top, point, kind, options in mounts:
+        if kind not in paths or (kind == "cgroup" and "cpu" not in options):
+            continue
+        # A container without a namespace of its own for control groups sees the host's path, and only its part of the tree.
+        relative = paths[kind].removeprefix(top.rstrip("/")).strip("/")
+        base = root / point.lstrip("/")
+        parts = [part for part in relative.split("/") if part not in ("", "..")]
+        found += [(base.joinpath(*parts[:depth]), kind) for depth in range(len(parts), -1, -1)]
+    return found
+
+
+def _mount(line: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """The root within its file system, the mount point, the type and the options of one mount (proc(5), mountinfo)."""
+    before, _, after = line.partition(" - ")
+    fields, kind = before.split(), after.split()
+    if len(fields) < 5 or len(kind) < 3:
+        return "", "", "", ()
+    return fields[3], fields[4], kind[0], tuple(kind[2].split(","))

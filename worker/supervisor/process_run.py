@@ -1,0 +1,238 @@
+"""One measured process, from its start to its record, as the supervisor sees it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import psutil
+
+from shared.clock import Clock
+from shared.errors import DeadlineExceeded, DeviceFailed, RunnerDied
+from worker.job_log import JobLog
+from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
+from worker.supervisor.deaths import how_it_died, with_output
+from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
+
+_numbers = itertools.count(1)  # of the runs, so that no event of an earlier attempt is taken for one of this
+
+REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
+TICK_S = 1.0  # how often the supervisor looks while it waits
+STOPPED_PATIENCE_S = 300.0  # with a measured process that was stopped: somebody may continue it
+
+
+@dataclass
+class TimeLimit:
+    """How long the processes of one attempt may run, all together. Time in which they could not run does not count."""
+
+    timeout_s: float
+    ends_at: float  # monotonic seconds
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A measured process that ended with a record."""
+
+    record: Record
+    cpu_s: float
+    still_s: float  # how long it could not run while the clock went on
+    asleep_s: float  # and while the machine slept
+    still_times: int
+
+
+class ProcessRun:
+    """Starts one process, waits for its end, and kills it when its time is over."""
+
+    def __init__(
+        self,
+        guard: GuardProcess,
+        *,
+        inbox: SimpleQueue[Any],
+        next_event: Callable[[float], Any],
+        clock: Clock,
+        limit: TimeLimit,
+        where: str,
+        on_phase: Callable[[str], None],
+        on_tick: Callable[[], None],
+        job_log: JobLog,
+        software: Callable[[], str],
+    ) -> None:
+        """
+        Args:
+            next_event: takes the next event from the inbox, or None after so many seconds; may raise to end the run.
+            where: which process of the job this is, such as `repeat 1 of 6`.
+            on_phase: told each phase as it begins.
+            on_tick: called about once a second while the process measures.
+            software: the runtime that is measured, with its version; asked only when the process has died.
+        """
+        self._guard, self._inbox, self._next_event, self._clock, self._limit = guard, inbox, next_event, clock, limit
+        self._where, self._on_phase, self._on_tick, self._log, self._software = where, on_phase, on_tick, job_log, software
+        self._number = next(_numbers)
+        self._phase = "starting"
+        self._runner: int | None = None  # its process id, which is its group's
+        self._credited_s = 0.0  # of standing still, that the limit was already moved by
+        self._stopped_since: float | None = None
+        self.cpu_s = 0.0  # of the process, when it has ended
+
+    def run(self, request: RunRequest) -> Ran:
+        """
+        Raises:
+            JobError: the process did not end with a record.
+        """
+        self._guard.run(self._number, request)
+        self._on_phase(self._phase)
+        ended, killed = None, False
+        try:
+            while ended is None:
+                left = self._limit.ends_at - self._clock.monotonic() if self._stopped_since is None else TICK_S
+                event = self._next_event(max(0.0, min(left, TICK_S)))
+                if event is None:
+                    self._tick()
+                    if self._is_over():
+                        killed = True
+                        event = self._kill_late()
+                if isinstance(event, GuardEvent):
+                    ended = self._take(event)
+        finally:
+            if ended is None and not killed:
+                self._end()
+        self._credit(ended.facts)
+        # Our own delay in noticing the exit does not count against the limit.
+        self._limit.ends_at += max(0.0, self._clock.monotonic() - ended.facts["at"])
+        return self._read(ended, Path(request.record_path))
+
+    def _take(self, event: GuardEvent) -> GuardEvent | None:
+        """Note an event of this run. Returns it if it is the end."""
+        facts = event.facts
+        if event.event == "lost" and facts["pid"] == self._guard.pid:
+            if self._runner is not None:
+                kill_group(self._runner)  # nobody else is left to do it
+            raise RunnerDied(f"the guard process ended in {self._where} while {self._phase} (exit code {facts['returncode']})")
+        if facts.get("id") != self._number:
+            return None
+        if event.event == "started":
+            self._runner = facts["pid"]
+        elif event.event == "phase":
+            self._phase = facts["phase"]
+            self._on_phase(self._phase)
+        elif event.event == "stillness":
+            self._credit(facts)
+        return event if event.event == "exited" else None
+
+    # Time
+
+    def _tick(self) -> None:
+        """Look at the process: whether it was stopped, and by `on_tick` what else is to be seen while it measures.
+
+        Raises:
+            DeviceFailed: it has been stopped for too long.
+        """
+        now = self._clock.monotonic()
+        if not self._is_stopped():
+            self._stopped_since = None
+            if self._phase == "measuring":
+                self._on_tick()
+            return
+        if self._stopped_since is None:
+            self._stopped_since = now
+            self._log.add("warning", "system", f"the measured process of {self._where} was stopped while {self._phase}")
+        elif now - self._stopped_since > STOPPED_PATIENCE_S:
+            raise DeviceFailed(
+                f"the measured process of {self._where} was stopped (SIGSTOP or a frozen container) for "
+                f"{now - self._stopped_since:.0f} s, and nobody continued it"
+            )
+
+    def _is_stopped(self) -> bool:
+        try:
+            return self._runner is not None and psutil.Process(self._runner).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except psutil.Error:  # it has ended; its event is under way
+            return False
+
+    def _is_over(self) -> bool:
+        """Whether the process has used up its time. The guard is asked first: this process may have stood still together with it."""
+        if self._clock.monotonic() < self._limit.ends_at or self._is_stopped() or not self._guard.alive:
+            return False
+        self._guard.ask(self._number)
+        answer = self._await("stillness", "exited", "lost")
+        if answer is None:  # the guard itself is stopped: what is known is that the time has passed
+            return True
+        if answer.event != "stillness":
+            self._inbox.put(answer)  # the loop takes it like any other
+            return False
+        self._credit(answer.facts)
+        return self._clock.monotonic() >= self._limit.ends_at
+
+    def _credit(self, facts: dict[str, Any]) -> None:
+        """Move the limit by the time in which the process could not run."""
+        still_s = facts["still_s"]
+        self._limit.ends_at += still_s - self._credited_s
+        self._credited_s = still_s
+
+    def _kill_late(self) -> GuardEvent | None:
+        """Kill the process because its time is over.
+
+        Returns:
+            The event of its end, if it had ended by itself before the kill came.
+
+        Raises:
+            DeadlineExceeded: it was killed.
+        """
+        event = self._end()
+        if event is None or event.facts.get("killed_by_us"):
+            raise DeadlineExceeded(
+                f"not done within timeout_s = {self._limit.timeout_s:g}: killed in {self._where} while {self._phase}; "
+                "measure fewer inferences or repeats, or give it more time"
+            )
+        return event
+
+    def _end(self) -> GuardEvent | None:
+        """Kill the process, if it still lives, and wait until the guard says so.
+
+        Returns:
+            The event of its end, or of the guard's own; None when neither comes.
+        """
+        if not self._guard.alive:
+            return None
+        self._guard.kill(self._number)
+        event = self._await("exited", "lost")
+        if event is None:
+            self._log.add("error", "infrastructure", f"no end of a killed process within {REAP_PATIENCE_S:g} s: a device's driver may hang")
+            self._guard.destroy()
+        return event
+
+    def _await(self, *names: str) -> GuardEvent | None:
+        """The next event of these names that is about this run or its guard; None when none comes in `REAP_PATIENCE_S`."""
+        end = self._clock.monotonic() + REAP_PATIENCE_S
+        while (left := end - self._clock.monotonic()) > 0:
+            try:
+                event = self._inbox.get(timeout=left)
+            except Empty:
+                continue
+            if not isinstance(event, GuardEvent):
+                continue
+            ours = event.facts.get("pid") == self._guard.pid if event.event == "lost" else event.facts.get("id") == self._number
+            if ours and event.event in names:
+                return event
+        return None
+
+    # The record
+
+    def _read(self, event: GuardEvent, record_path: Path) -> Ran:
+        facts = event.facts
+        output: str = facts["output"]
+        record = read_record(record_path)
+        self.cpu_s = facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
+        if output:
+            self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
+        if facts["code"] != 0 or record is None:
+            died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
+            raise died(with_output(how_it_died(facts, self._where, self._phase, self._software()), output))
+        return Ran(record, self.cpu_s, facts["still_s"], facts["asleep_s"], facts["times"])
+
+    @property
+    def phase(self) -> str:
+        return self._phase
