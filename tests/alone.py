@@ -1,4 +1,4 @@
-"""Tests marked `alone` run beside no other test, however many processes share the suite (`pytest -n 2`)."""
+"""Tests marked `alone` run beside no other test, however many processes share the suite (`pytest -n 4`)."""
 
 from __future__ import annotations
 

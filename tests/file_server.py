@@ -34,6 +34,7 @@ class FileServer:
 
 def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # otherwise each body waits 40 ms for the acknowledgement of its headers
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class'

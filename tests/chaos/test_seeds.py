@@ -1,4 +1,7 @@
-"""Three seeds of `make chaos`, and a plan by hand: whatever is killed, stopped or wiped, every job ends once, and nothing is left over."""
+"""Three seeds of `make chaos`, and a plan by hand: whatever is killed, stopped or wiped, every job ends once, and nothing is left over.
+
+`make test` runs the locked seed, because it does all that an open one does, and more; the others are `long`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from tests.chaos.seed import run
 
 @pytest.mark.alone
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("seed", "locked"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("seed", "locked"),
+    [pytest.param(1, False, marks=pytest.mark.long), pytest.param(2, False, marks=pytest.mark.long), (3, True)],
+)
 def test_a_campaign_survives_chaos(seed: int, locked: bool, tmp_path: Path) -> None:
     verdict = run(draw(seed), tmp_path / f"seed-{seed}", locked=locked)
     assert not verdict.problems, verdict.report()
@@ -20,6 +26,7 @@ def test_a_campaign_survives_chaos(seed: int, locked: bool, tmp_path: Path) -> N
 
 
 @pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_database_from_a_backup_runs_again_what_it_does_not_know_to_have_ended(tmp_path: Path) -> None:
     verdict = run(read("2.0 restore postgres 6.0"), tmp_path / "backup")
