@@ -11,7 +11,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.store import jobs
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.workers import WorkerStatus
 from tests.integration.test_way_of_a_job import job
 

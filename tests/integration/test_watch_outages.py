@@ -24,7 +24,9 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store, jobs
 from orchestrator.store.schema import migrate
 from orchestrator.watch import Watch
-from orchestrator.watch.sweep import OUTAGE_MIN, Memory, sweep
+from orchestrator.watch.losses import OUTAGE_MIN
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock, SystemClock
 from shared.ids import job_id
 from shared.protocol import scripts
