@@ -237,7 +237,7 @@ def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
 
 
 def _identity(known: ResultRow) -> Mapping[str, Any]:
-    """Return what tells a recorded result from others, also where its stored message cannot be read: the attempt has a column of its own."""
+    """Return what tells a recorded result from others, also where its stored message cannot be read."""
     stored = known.result if isinstance(known.result, Mapping) else {}
     return {"attempt": known.attempt} | {name: stored[name] for name in ("incarnation",) if name in stored}
 

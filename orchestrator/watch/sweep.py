@@ -78,7 +78,7 @@ def sweep(
         lambda: _stop_ended(ctx, memory, workers, running, found),
         lambda: _send_again(ctx, memory, workers, found),
         lambda: _fill(ctx, found),
-        lambda: _tidy(ctx, memory, workers),
+        lambda: _tidy(ctx, memory),
     ):
         _take(step, found)
         stood_still()
@@ -99,13 +99,13 @@ def _fill(ctx: Context, found: Found) -> None:
     found.jobs_dispatched += top_up(ctx)
 
 
-def _tidy(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord]) -> None:
+def _tidy(ctx: Context, memory: Memory) -> None:
     """Now and then, put workers that left aside, and forget those that nobody has heard of for long."""
     now = ctx.clock.monotonic()
     if memory.tidied_at is not None and now - memory.tidied_at < TIDY_EVERY_S:
         return
     memory.tidied_at = now
-    if forgotten := ctx.registry.tidy(list(workers.values())):
+    if forgotten := ctx.registry.tidy():
         log.info("forgot %d workers that left or fell silent long ago: %s", len(forgotten), ", ".join(forgotten[:10]))
 
 
