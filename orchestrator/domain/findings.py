@@ -29,6 +29,7 @@ class Found:
     stops_repeated: int = _counter("ended jobs that a worker still ran, told to stop again")
     starts_noted: int = _counter("jobs that ran at a worker whose word of the start was lost")
     leaders_changed: int = _counter("times a watch took over the lead")
+    steps_failed: int = _counter("steps of a sweep that failed by a defect of ours and were tried again at the next one; the log has it")
     memory_losses: int = _counter("times Redis was new, was started anew or had lost its memory")
 
 

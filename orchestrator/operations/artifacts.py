@@ -66,8 +66,11 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
 
 def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
     """Whether a recorded result announced this file, and it is not in its place."""
-    announced = row.result.get("artifacts", {}).get(name)
-    return announced is not None and not _is_kept(_place(ctx, row.job_id, name), name, row.attempt, announced["sha256"])
+    artifacts = row.result.get("artifacts") if isinstance(row.result, dict) else None
+    announced = artifacts.get(name) if isinstance(artifacts, dict) else None
+    if not isinstance(announced, dict):
+        return False
+    return not _is_kept(_place(ctx, row.job_id, name), name, row.attempt, str(announced.get("sha256")))
 
 
 def keep_log(ctx: Context, report: Result | AttemptLog) -> None:

@@ -51,7 +51,11 @@ def _doubt(said: Said, secret: str | None, entered: bool) -> str:
         return "" if entered else f"says it is of {name}, and no worker of that name has enrolled here"
     if not said.mac:
         return f"says it is of {name} and is not signed: forged, or that worker is of an earlier version; upgrade it"
-    return "" if is_signed(secret, said.body, said.mac) else f"says it is of {name} and is not signed with that worker's key"
+    try:
+        signed = is_signed(secret, said.body, said.mac)
+    except ValueError:  # the row is damaged: the reports of others must not wait for it
+        return f"says it is of {name}, whose stored key cannot be read: remove that worker (DELETE /api/workers/{name}) and start it again"
+    return "" if signed else f"says it is of {name} and is not signed with that worker's key"
 
 
 def other_speaker(session: Session, moves: Moves, job: LockedJob, report: JobMessage) -> str:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # Given up after both: a worker sends a result again after 30 s, 60 s … 10 min, each time with its files first. Copies of one message
 # that lay in a queue prove nothing of the worker, and an hour in which nobody was there to take a file neither.
 TRIES = 8
-PATIENCE = timedelta(hours=1)
+FILE_WAIT = timedelta(hours=1)
 
 AWAITED, ARRIVED, MISSING = EventKind.FILE_AWAITED, EventKind.FILE_ARRIVED, EventKind.FILE_MISSING
 
@@ -82,6 +82,6 @@ def _verdict(lacks: Sequence[Lack], earlier: Sequence[Event], moves: Moves) -> t
         return MISSING, f"{what}: left out"
     if len(tries) < TRIES:
         return AWAITED, f"{what}: awaited from its worker"
-    if moves.now - tries[0].at < PATIENCE:
+    if moves.now - tries[0].at < FILE_WAIT:
         return AWAITED, ""
     return MISSING, f"{what}: given up after {len(tries)} tries in {(moves.now - tries[0].at).total_seconds():.0f} s"

@@ -200,7 +200,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
             return RECORDED  # twice in one batch
         outcome.ended_jobs.append(job.id)  # somebody ran it all the same: Redis may have lost its tombstone
         known = results.get(session, job.id)
-        if known is not None and _is_its(known.result, report):
+        if known is not None and _is_its(_identity(known), report):
             outcome.again.add((job.id, report.attempt))
             return RECORDED  # sent again because our answer was slow
         moves.note(
@@ -232,8 +232,14 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
 
 
 def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
-    """Whether this is what was recorded, sent again: of one attempt, and of one process. A device may have another id by now."""
-    return (recorded.get("attempt"), recorded.get("incarnation")) == (report.attempt, report.incarnation)
+    """Return whether this is what was recorded, sent again: of one attempt, and of one process. A device may have another id by now."""
+    return (recorded.get("attempt"), recorded.get("incarnation", report.incarnation)) == (report.attempt, report.incarnation)
+
+
+def _identity(known: ResultRow) -> Mapping[str, Any]:
+    """Return what tells a recorded result from others, also where its stored message cannot be read."""
+    stored = known.result if isinstance(known.result, Mapping) else {}
+    return {"attempt": known.attempt} | {name: stored[name] for name in ("incarnation",) if name in stored}
 
 
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:

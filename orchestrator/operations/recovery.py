@@ -15,7 +15,7 @@ from orchestrator.domain.stored import Unreadable, read_requirements
 from orchestrator.operations.cancel import after_end
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import set_back
-from orchestrator.store import jobs, patience
+from orchestrator.store import jobs, queue_waits
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
 from shared.capabilities import resolve
@@ -133,7 +133,7 @@ def stand_still(ctx: Context, missed_s: float) -> int:
             latest = min(job.deadline_at + missed, deadline(now, job.workload, ctx.settings.deadline_grace_s))
             until |= {job.id: (job.attempt, latest)} if latest > job.deadline_at else {}
     moved = postpone(ctx, until)
-    ctx.store.transact(lambda session: patience.stand_still(session, missed, now))
+    ctx.store.transact(lambda session: queue_waits.stand_still(session, missed, now))
     return moved
 
 
@@ -165,9 +165,9 @@ def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
         return
     now, fleet = ctx.clock.now(), Fleet(at_work)
     with ctx.store.read() as session:
-        served = [lane.id for lane in patience.lanes_to_look_at(session, now) if lane.id is not None and _is_served(lane, fleet)]
+        served = [lane.id for lane in queue_waits.lanes_to_look_at(session, now) if lane.id is not None and _is_served(lane, fleet)]
     if served:
-        ctx.store.transact(lambda session: patience.mark_served(session, served, now))
+        ctx.store.transact(lambda session: queue_waits.mark_served(session, served, now))
 
 
 def _is_served(lane: Lane, at_work: Fleet) -> bool:

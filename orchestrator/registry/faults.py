@@ -13,7 +13,7 @@ REMEMBERED_S = 86_400.0  # a day without quarantine, and the next one is short a
 
 
 @dataclass(frozen=True)
-class Patience:
+class QuarantineRule:
     """When a device flaps: `faults` different ones within `window_s`; how long its first quarantine lasts."""
 
     faults: int
@@ -28,7 +28,7 @@ class Faults:
         self._link = link
         self._fault = link.redis.register_script(scripts.FAULT)
 
-    def add(self, worker_id: str, cause: str, what: str, patience: Patience) -> float:
+    def add(self, worker_id: str, cause: str, what: str, rule: QuarantineRule) -> float:
         """Count a fault of a device.
 
         Args:
@@ -38,10 +38,10 @@ class Faults:
         Returns:
             For how many seconds this puts it into quarantine; 0 if it does not.
         """
-        why = f"{patience.faults} faults within {patience.window_s:g} s, the last: {what}"
-        times = (patience.window_s, patience.quarantine_s, LONGEST_S, REMEMBERED_S)
+        why = f"{rule.faults} faults within {rule.window_s:g} s, the last: {what}"
+        times = (rule.window_s, rule.quarantine_s, LONGEST_S, REMEMBERED_S)
         with self._link.answering():
-            lasts = self._fault(args=[worker_id, cause, why, patience.faults, *(int(seconds * 1000) for seconds in times)])
+            lasts = self._fault(args=[worker_id, cause, why, rule.faults, *(int(seconds * 1000) for seconds in times)])
         return cast("int", lasts) / 1000
 
     def forgive(self, worker_id: str) -> None:

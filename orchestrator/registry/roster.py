@@ -61,9 +61,23 @@ class Roster:
             Unavailable: Redis does not answer.
         """
         with self._link.answering():
-            now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *_VERSION, *fields]))
+            now_ms, ids, rows = self._look(index, [*_VERSION, *fields])
             self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
         return Seen(now_ms / 1000, list(self._entries(self._remembered[index], ids, rows, fields)))
+
+    def states(self, index: str, fields: Sequence[str]) -> dict[str, list[str | None]]:
+        """Return these fields of every worker that is listed under this key, also of those that cannot be read.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        with self._link.answering():
+            _, ids, rows = self._look(index, fields)
+        return dict(zip(ids, rows, strict=True))
+
+    def _look(self, index: str, fields: Sequence[str]) -> tuple[int, list[str], list[list[str | None]]]:
+        now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *fields]))
+        return now_ms, ids, rows
 
     def _entries(
         self, remembered: dict[str, _Remembered], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, cast
 
 from orchestrator.domain.placement import Fleet, KnownWorker
@@ -227,29 +227,30 @@ class Registry:
                 raise _no_worker(worker_id)
             self._deregister(args=[worker_id, ""])
 
-    def tidy(self, workers: Sequence[WorkerRecord]) -> list[str]:
+    def tidy(self) -> list[str]:
         """Put workers that left aside, and forget those that nobody has heard of for long. What is kept of their work stays.
-
-        Args:
-            workers: the registered ones, as they were just read.
 
         Returns:
             The ids that were forgotten.
         """
+        times = (WorkerStatus.GONE, self.timeout_s), (WorkerStatus.FAULTY, FAULTY_KEPT_S)
         with self._link.answering():
-            for worker in workers:
-                if worker.status is WorkerStatus.GONE and worker.silent_s > self.timeout_s:
-                    self._depart(args=[worker.id])
-            old = [worker for worker in workers if worker.status is WorkerStatus.FAULTY and worker.silent_s > FAULTY_KEPT_S]
-            left = self._roster.read(keys.DEPARTED, SIGHT_FIELDS).entries
-            due = [(entry.id, WorkerStatus.GONE, GONE_KEPT_S) for entry in left] + [
-                (one.id, WorkerStatus.FAULTY, FAULTY_KEPT_S) for one in old
+            now_ms = self._link.time() * 1000
+            old = [
+                (worker_id, status)
+                for worker_id, (said, last_seen) in self._roster.states(keys.WORKERS, ("status", "last_seen")).items()
+                for status, kept_s in times
+                if said == status and now_ms - _ms(last_seen) > kept_s * 1000
             ]
-            return [
-                worker_id
-                for worker_id, status, kept_s in due
-                if self._forget(args=[worker_id, status, int(kept_s * 1000), int(FORMER_KEPT_S * 1000)])
-            ]
+            for worker_id, status in old:
+                if status is WorkerStatus.GONE:  # not at once: its last words may be on their way, and the watch waits for them
+                    self._depart(args=[worker_id])
+            left = [(worker_id, WorkerStatus.GONE) for worker_id in self._roster.states(keys.DEPARTED, ("status",))]
+            return [worker_id for worker_id, status in (*left, *old) if self._forgets(worker_id, status)]
+
+    def _forgets(self, worker_id: str, status: WorkerStatus) -> bool:
+        kept_s = GONE_KEPT_S if status is WorkerStatus.GONE else FAULTY_KEPT_S
+        return bool(self._forget(args=[worker_id, status, int(kept_s * 1000), int(FORMER_KEPT_S * 1000)]))
 
     def clear(self) -> None:
         """Forget every worker, claim, tombstone and answer."""
@@ -273,6 +274,14 @@ class Registry:
 
     def close(self) -> None:
         self.redis.close()
+
+
+def _ms(text: str | None) -> float:
+    """Return a time that a worker wrote, or 0 for what is none."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return 0.0
 
 
 def _by_age(worker: WorkerRecord) -> tuple[float, str]:

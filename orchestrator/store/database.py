@@ -35,7 +35,7 @@ MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000
 POOL_TIMEOUT_S = 10.0
 # libpq's: a server that is cut off is given up after about as long as Redis is, not after the kernel's quarter of an hour.
-POSTGRES_PATIENCE = {
+POSTGRES_TIMEOUTS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
@@ -106,8 +106,8 @@ class Store:
 
 def _postgres_engine(url: URL) -> Engine:
     """With connections that are looked at before they are used again: a restarted server is no error of the next call."""
-    patience = {name: value for name, value in POSTGRES_PATIENCE.items() if name not in url.query}
-    return create_engine(url, connect_args=patience, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=POOL_TIMEOUT_S)
+    timeouts = {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
+    return create_engine(url, connect_args=timeouts, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=POOL_TIMEOUT_S)
 
 
 def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:

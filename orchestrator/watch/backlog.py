@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
 
-PATIENCE_S = 600.0  # with a consumer at work: under steady work the queue may never be seen empty
+BACKLOG_WAIT_S = 600.0  # with a consumer at work: under steady work the queue may never be seen empty
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Backlog:
             self.recording_since = now
         # Not within a timeout: a worker that has just found its broker again is about to send what it has.
         recording_s = now - self.recording_since
-        self.recorded = self.recorded or recording_s >= PATIENCE_S or (results.waiting == 0 and recording_s >= ctx.registry.timeout_s)
+        self.recorded = self.recorded or recording_s >= BACKLOG_WAIT_S or (results.waiting == 0 and recording_s >= ctx.registry.timeout_s)
         if results.waiting == 0 or self.empty_at is None:
             self.empty_at = now
-        self.clear = self.recorded and (results.waiting == 0 or now - self.empty_at >= PATIENCE_S)
+        self.clear = self.recorded and (results.waiting == 0 or now - self.empty_at >= BACKLOG_WAIT_S)

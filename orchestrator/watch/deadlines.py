@@ -11,15 +11,15 @@ from orchestrator.domain.lifecycle import deadline
 from orchestrator.operations.context import Context
 from orchestrator.operations.recovery import Overdue, end_overdue, note_served, postpone
 from orchestrator.registry import WorkerRecord
-from orchestrator.store import patience
+from orchestrator.store import queue_waits
 from orchestrator.store.tables import Job
 from orchestrator.watch.word import holds, named
 from shared.jobs import MAX_TIMEOUT_S, JobStatus
 from shared.workers import WAITING_FOR_HOST, WorkerStatus
 
-RESULT_PATIENCE_S = 86_400.0  # beyond its deadline, for a result that lies at its living worker: uploads may be refused for a night
-HOST_PATIENCE_S = MAX_TIMEOUT_S  # so long a job may wait for others on its host: one of them may take that long
-STRANGER_PATIENCE_S = 7_200.0  # and for what the table knows nothing of: a worker gives up by itself after half of that, if it still can
+RESULT_WAIT_S = 86_400.0  # beyond its deadline, for a result that lies at its living worker: uploads may be refused for a night
+HOST_WAIT_S = MAX_TIMEOUT_S  # so long a job may wait for others on its host: one of them may take that long
+UNKNOWN_HOLDER_WAIT_S = 7_200.0  # and for what the table knows nothing of: a worker gives up by itself after half of that, if it still can
 
 
 def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
@@ -34,8 +34,8 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
         worker = busy.get(str(job.worker_id))
         if worker is None or not _waits_for_host(worker, job):
             continue
-        patience_s = HOST_PATIENCE_S if worker.registration.ip_address in taken else STRANGER_PATIENCE_S
-        over = job.started_at is None or now - job.started_at > timedelta(seconds=patience_s)
+        longest_s = HOST_WAIT_S if worker.registration.ip_address in taken else UNKNOWN_HOLDER_WAIT_S
+        over = job.started_at is None or now - job.started_at > timedelta(seconds=longest_s)
         # Long before it is over, so that what is left is enough for the job itself; and not at every sweep.
         if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2):
             until[job.id] = (job.attempt, deadline(now, job.workload, grace_s))
@@ -55,7 +55,7 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
                 job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, EventKind.DEADLINE_EXCEEDED
             )
     with ctx.store.read() as session:
-        queued = patience.late(session, now)
+        queued = queue_waits.late(session, now)
     for job_id, attempt, waiting_for in queued:
         reason = waiting_for.replace("waiting for a worker", "no worker") if waiting_for else "no worker took it in time"
         overdue[job_id] = Overdue(attempt, None, JobStatus.PENDING, JobStatus.FAILED, reason, EventKind.QUEUE_TIMEOUT)
@@ -71,7 +71,7 @@ def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
     if worker.incarnation and not held:
         return False  # the table may be of last night's backup, in which it ran; two beats later it is known as lost
     finished = held and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
-    return job.deadline_at + timedelta(seconds=RESULT_PATIENCE_S if finished else 0) < now
+    return job.deadline_at + timedelta(seconds=RESULT_WAIT_S if finished else 0) < now
 
 
 def _why_overdue(ctx: Context, worker: WorkerRecord, job: Job) -> str:

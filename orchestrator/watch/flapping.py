@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestrator.operations.context import Context
-from orchestrator.registry import Patience
+from orchestrator.registry import QuarantineRule
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,10 @@ class Fault(NamedTuple):
 def quarantine_flapping(ctx: Context, faults: Iterable[Fault]) -> int:
     """Count faults; how many devices they put into quarantine."""
     settings = ctx.settings
-    patience = Patience(settings.quarantine_after, settings.quarantine_window_s, settings.quarantine_s)
+    rule = QuarantineRule(settings.quarantine_after, settings.quarantine_window_s, settings.quarantine_s)
     quarantined = 0
     for fault in faults:
-        lasts_s = ctx.registry.faults.add(*fault, patience)
+        lasts_s = ctx.registry.faults.add(*fault, rule)
         if lasts_s:
             log.warning("%s flaps (%s): no work for it for %.0f s", fault.worker_id, fault.what, lasts_s)
             quarantined += 1

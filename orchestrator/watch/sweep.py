@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
-from orchestrator.operations.recovery import Lost, lose, note_starts, undispatch
+from orchestrator.operations.recovery import note_starts, undispatch
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job
 from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
-from orchestrator.watch.flapping import Fault, quarantine_flapping
-from orchestrator.watch.word import holds, named
+from orchestrator.watch.losses import condemn_silent, requeue_unheld
+from orchestrator.watch.memory import Memory
 from shared.capabilities import worker_queue
+from shared.errors import Unavailable
 from shared.ids import JOB_ID
 from shared.jobs import TERMINAL
 from shared.workers import WorkerStatus
 
 log = logging.getLogger(__name__)
 
-OUTAGE_SHARE = 0.5  # this many of the workers silent at once is an outage, and nobody's fault
-OUTAGE_MIN = 4
 CLAIMS_EVERY_S = 60.0
-BEATS_MISSED = 2  # a worker's first beat without its job may have been made up before it took it
+TIDY_EVERY_S = 60.0
 
 
-@dataclass
-class Memory:
-    """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
-
-    unheld: dict[str, tuple[int, int]] = field(default_factory=dict)  # job -> attempt, its worker's beats when first missed
-    short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
-    outage_since: float | None = None
-    claims_seen_at: float | None = None
-    unstarted: set[tuple[str, int]] = field(default_factory=set)  # attempts that a worker works on and whose start was not heard of
-
-
-def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool = True, may_give_up: bool = True) -> Found:
-    """Look once.
+def sweep(
+    ctx: Context,
+    memory: Memory,
+    *,
+    may_condemn: bool,
+    may_expire: bool = True,
+    may_give_up: bool = True,
+    stood_still: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Look once, and do what is to be done. A step that fails by a defect is logged and counted, and the others are taken all the same.
 
     Args:
         may_condemn: False in the first timeout after becoming leader, after an error of Redis and after it lost its
@@ -51,105 +46,67 @@ def sweep(ctx: Context, memory: Memory, *, may_condemn: bool, may_expire: bool =
         may_expire: False for as long, and until what workers reported meanwhile is recorded: before, no job's time is over.
         may_give_up: False while a report waits at all: the result of a job may be among them, so that none is given up for the
             workers that were lost to it.
+        stood_still: is asked after each step, and says whether this process stood still in it. What was seen before is old then.
 
     Raises:
         Unavailable: Redis or the database does not answer.
     """
     found = Found()
-    began = ctx.clock.now()
-    workers = {worker.id: worker for worker in ctx.registry.registered()}
     with ctx.store.read() as session:
         running = jobs.running(session)
         session.expunge_all()
-    if may_condemn and (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s / 2:
-        # Another watch may lead by now, and everyone may have been heard of. By the wall clock: the other one stands still in a sleep.
-        log.warning("this look at workers and jobs took too long to condemn anyone on it")
-        may_condemn = may_expire = may_give_up = False
-    if may_condemn:
-        _condemn_silent(ctx, memory, workers, running, found, may_give_up)
-        _requeue_unheld(ctx, memory, workers, running, found, may_give_up)
-    keep_clocks(ctx, workers, running, found)
-    if may_expire:
-        end_overdue_jobs(ctx, workers, running, found)
-    _note_lost_starts(ctx, memory, workers, running, found)
-    _stop_ended(ctx, memory, workers, running, found)
-    _send_again(ctx, memory, workers, found)
-    while sent := top_up(ctx):  # until no queue has room: each turn looks anew which has the least to do
-        found.jobs_dispatched += sent
+    old = stood_still()
+    began = ctx.clock.now()
+    workers = {worker.id: worker for worker in ctx.registry.registered()}
+    # By the wall clock: the other one stands still in a sleep.
+    if stood_still() or (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s:
+        old = True  # another watch may lead by now, and everyone may have been heard of
+    if may_condemn and old:
+        log.warning("this look at jobs and workers took too long to condemn anyone on it")
+    judging: list[tuple[bool, Callable[[], None]]] = [
+        (may_condemn, lambda: condemn_silent(ctx, memory, workers, running, found, may_give_up)),
+        (may_condemn, lambda: requeue_unheld(ctx, memory, workers, running, found, may_give_up)),
+        (True, lambda: keep_clocks(ctx, workers, running, found)),
+        (may_expire, lambda: end_overdue_jobs(ctx, workers, running, found)),
+    ]
+    for may, step in judging:
+        if may and not old:
+            _take(step, found)
+        old = stood_still() or old
+    for step in (
+        lambda: _note_lost_starts(ctx, memory, workers, running, found),
+        lambda: _stop_ended(ctx, memory, workers, running, found),
+        lambda: _send_again(ctx, memory, workers, found),
+        lambda: _fill(ctx, found),
+        lambda: _tidy(ctx, memory),
+    ):
+        _take(step, found)
+        stood_still()
     return found
 
 
-def _condemn_silent(
-    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
-) -> None:
-    """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
-    at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
-    silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
+def _take(step: Callable[[], None], found: Found) -> None:
+    try:
+        step()
+    except Unavailable:
+        raise
+    except Exception:  # whatever it is, it would come again at each sweep: silent workers would never be noticed
+        log.exception("a step of this sweep failed; the other steps are taken, and this one is tried again at the next sweep")
+        found.steps_failed += 1
+
+
+def _fill(ctx: Context, found: Found) -> None:
+    found.jobs_dispatched += top_up(ctx)
+
+
+def _tidy(ctx: Context, memory: Memory) -> None:
+    """Now and then, put workers that left aside, and forget those that nobody has heard of for long."""
     now = ctx.clock.monotonic()
-    outage = len(silent) >= OUTAGE_MIN and len(silent) > OUTAGE_SHARE * len(at_work)
-    if outage:
-        if memory.outage_since is None:
-            memory.outage_since = now
-            found.outages_waited_out += 1
-        if now - memory.outage_since < ctx.registry.timeout_s:
-            log.warning("%d of %d workers are silent at once: waiting for them before anyone is condemned", len(silent), len(at_work))
-            return
-    else:
-        memory.outage_since = None
-    condemned = [worker for worker in silent if ctx.registry.condemn(worker.id)]
-    found.faults_found += len(condemned)
-    lost_with: dict[str, str] = {}
-    for worker in condemned:
-        log.warning("%s has been silent for %.0f s: faulty", named(worker), worker.silent_s)
-        lost_with[worker.id] = f"{named(worker)} fell silent"
-    for job in running:
-        record = workers.get(str(job.worker_id))
-        if record is None:
-            lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
-        elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
-            continue  # it left in order: its word that the job is handed back may be on the way
-        elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
-            lost_with[record.id] = f"{named(record)} is {record.status}"
-    seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
-    lost = _lose(ctx, seen, found, may_give_up)
-    if not outage:  # that is nobody's fault
-        at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
-        faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
-        found.workers_quarantined += quarantine_flapping(ctx, faults)
-
-
-def _requeue_unheld(
-    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
-) -> None:
-    """A job that its living worker has not held for two beats is lost: the worker crashed and came back."""
-    missed: dict[str, tuple[int, int]] = {}
-    lost: dict[str, tuple[int, str]] = {}
-    restarted: dict[str, Fault] = {}
-    for job in running:
-        worker = workers.get(str(job.worker_id))
-        if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
-            continue
-        if worker.status is WorkerStatus.GONE or holds(worker, job):
-            continue
-        attempt, beats = memory.unheld.get(job.id, (job.attempt, worker.beats))
-        if attempt != job.attempt or worker.beats < beats + BEATS_MISSED:
-            missed[job.id] = (job.attempt, beats if attempt == job.attempt else worker.beats)
-        elif worker.incarnation != job.incarnation:
-            lost[job.id] = (job.attempt, f"{named(worker)} was started again")
-            restarted[job.id] = Fault(worker.id, job.id, lost[job.id][1])
-        else:
-            lost[job.id] = (job.attempt, f"{named(worker)} does not hold it any more")
-    memory.unheld = missed
-    done = _lose(ctx, lost, found, may_give_up)
-    found.attempts_unheld += len(done.back) + len(done.given_up)
-    found.workers_quarantined += quarantine_flapping(ctx, [restarted[name] for name in (*done.back, *done.given_up) if name in restarted])
-
-
-def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found, may_give_up: bool) -> Lost:
-    lost = lose(ctx, seen, may_give_up=may_give_up)
-    found.jobs_requeued += len(lost.back)
-    found.jobs_given_up += len(lost.given_up)
-    return lost
+    if memory.tidied_at is not None and now - memory.tidied_at < TIDY_EVERY_S:
+        return
+    memory.tidied_at = now
+    if forgotten := ctx.registry.tidy():
+        log.info("forgot %d workers that left or fell silent long ago: %s", len(forgotten), ", ".join(forgotten[:10]))
 
 
 def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:

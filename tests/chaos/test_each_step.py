@@ -169,7 +169,7 @@ def test_a_watch_killed_at_any_step_of_bringing_a_job_back_is_followed_by_anothe
     watch_dies(system, ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"))  # noted as sent again, and not sent
     watch_dies(system, ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"))
     worker_dies_measuring(system)
-    watch_dies(system, ("after", "orchestrator.watch.sweep:lose", "-job-1"))  # back in the table, and nobody sends it
+    watch_dies(system, ("after", "orchestrator.watch.losses:lose", "-job-1"))  # back in the table, and nobody sends it
     watch.start()
     left_as_it_must_be(system, client, campaign)
     assert [job["status"] for job in read_books(system, campaign).jobs] == ["complete"]

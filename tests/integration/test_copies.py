@@ -11,7 +11,8 @@ from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
-from orchestrator.watch.sweep import CLAIMS_EVERY_S, Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import CLAIMS_EVERY_S, sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts

@@ -15,7 +15,8 @@ from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.settings import Settings
 from orchestrator.store import jobs
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts

@@ -25,7 +25,8 @@ from orchestrator.operations.submit import Submitted, submit_short
 from orchestrator.store import campaigns
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import ModelFile
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
 from shared.errors import IllegalTransition, InvalidInput
 from shared.ids import job_id

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import threading
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlmodel import Session
 
 from orchestrator.operations import turn
 from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.short_form import ShortCampaign
-from orchestrator.operations.submit import Submitted, submit_short
-from orchestrator.store import jobs
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
+from orchestrator.store import Store, jobs
+from orchestrator.store.jobs import Waiting
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
+from shared.recipes import parse_recipe
 from shared.workers import WorkerStatus
 from tests.integration.test_way_of_a_job import job
 
@@ -63,3 +73,51 @@ def test_a_sweep_gives_work_to_every_worker_that_can_do_it(ctx: Context, submit:
     register("cuda", capabilities=("gpu.cuda.onnx",))
     sweep(ctx, Memory(), may_condemn=False)
     assert ctx.queue.depths(["gpu.rocm.onnx", "gpu.cuda.onnx"]) == {"gpu.rocm.onnx": 50, "gpu.cuda.onnx": 50}
+
+
+@pytest.mark.parametrize("asked", [{"requires": {"min_memory_mb": 1_000}}, {"devices": ["pi"]}])
+def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, register: Register, asked: dict[str, object]) -> None:
+    """One running and one next for each of the devices that can, however many there are."""
+    able = {register(f"udid-{number}", hardware={"memory_mb": 2_000}) for number in range(20)}
+    register("small", capabilities=("cpu.onnx",), hardware={"memory_mb": 500})
+    for worker in able:  # one name for all of them, as after cloning a card
+        _rename(ctx, worker, "pi")
+    recipe = {"model": "https://models.example/a.onnx", "on": ["cpu.onnx"], "sweep": {"inferences": list(range(1, 51))}}
+    campaign = submit_recipe(ctx, parse_recipe(recipe | asked)).campaign
+    with ctx.store.read() as session:
+        sent: Counter[str] = Counter()
+        for item in jobs.waiting(session):
+            sent[item.queue] += item.jobs
+    assert sent == {f"worker.{worker}": 2 for worker in able}
+    assert top_up(ctx) == 0
+    assert campaign.total_jobs == 50
+
+
+def _rename(ctx: Context, worker_id: str, name: str) -> None:
+    registration = ctx.registry.get(worker_id).registration
+    ctx.registry.register(registration.model_copy(update={"device_name": name}))
+
+
+def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
+    ctx: Context, submit: Submit, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each counts what the queue holds and adds what is missing: both at once would each send a whole window."""
+    submit(jobs=200)
+    register()
+    both_have_counted = threading.Barrier(2)
+    count = jobs.waiting
+
+    def counted(session: Session) -> list[Waiting]:
+        found = count(session)
+        with contextlib.suppress(threading.BrokenBarrierError):  # the other one cannot count before this one has written
+            both_have_counted.wait(1.0)
+        return found
+
+    monkeypatch.setattr(jobs, "waiting", counted)
+    stores = [Store(ctx.settings.database_url) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        sent = list(pool.map(lambda store: top_up(dataclasses.replace(ctx, store=store)), stores))
+    for store in stores:
+        store.close()
+    assert sorted(sent) == [0, 68]
+    assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 68}

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.operations.awaited import PATIENCE, TRIES
+from orchestrator.operations.awaited import FILE_WAIT, TRIES
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
@@ -176,7 +176,7 @@ def test_a_file_that_never_comes_is_given_up_and_the_history_says_so(
     for _ in range(2 * TRIES):  # copies of it that lay in the queue
         record(ctx, [report])
     assert events(ctx, campaign) == ["complete", *["file_awaited"] * TRIES]
-    clock.advance(PATIENCE.total_seconds() - 1)
+    clock.advance(FILE_WAIT.total_seconds() - 1)
     record(ctx, [report])
     assert answers(ctx) == {}
     clock.advance(1)

@@ -17,7 +17,8 @@ from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
 from orchestrator.store import campaigns
 from orchestrator.store.tables import Campaign
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
 from shared.errors import IllegalTransition, NotFound
 from shared.ids import job_id

@@ -12,7 +12,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.watch import Watch
-from orchestrator.watch.sweep import Memory, sweep
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys, scripts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.operations.context import Context
-from orchestrator.watch.backlog import PATIENCE_S, Backlog
+from orchestrator.watch.backlog import BACKLOG_WAIT_S, Backlog
 from shared.capabilities import RESULTS_QUEUE
 from shared.clock import FakeClock
 from shared.protocol import keys
@@ -46,7 +46,7 @@ def test_a_result_in_the_batch_of_a_consumer_that_was_killed_waits_too(ctx: Cont
 
 def test_under_steady_work_nobody_waits_for_ever(ctx: Context, clock: FakeClock, backlog: Backlog) -> None:
     ctx.registry.redis.lpush(RESULTS_QUEUE, "one of many")
-    clock.advance(PATIENCE_S - 1)
+    clock.advance(BACKLOG_WAIT_S - 1)
     assert look(ctx, backlog) == (True, False)
     clock.advance(2)
     assert look(ctx, backlog) == (True, True)

@@ -16,9 +16,11 @@ from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.store.tables import Campaign
 from orchestrator.watch import Watch
-from orchestrator.watch.backlog import PATIENCE_S
-from orchestrator.watch.deadlines import HOST_PATIENCE_S, RESULT_PATIENCE_S, STRANGER_PATIENCE_S
-from orchestrator.watch.sweep import OUTAGE_MIN, Memory, sweep
+from orchestrator.watch.backlog import BACKLOG_WAIT_S
+from orchestrator.watch.deadlines import HOST_WAIT_S, RESULT_WAIT_S, UNKNOWN_HOLDER_WAIT_S
+from orchestrator.watch.losses import OUTAGE_MIN
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import scripts
@@ -202,7 +204,7 @@ def test_under_work_that_never_lets_the_results_run_out_deadlines_come_all_the_s
     record(ctx, [started(name, worker_id=worker)])
     ctx.registry.redis.lpush("results", "there is always one more")
     days.beats = [lambda: say(ctx, worker, [name], current=name), days.a_consumer_is_busy]
-    days.pass_by(PATIENCE_S - 50, recording=False)
+    days.pass_by(BACKLOG_WAIT_S - 50, recording=False)
     assert counters(ctx, campaign) == {"running": 1}
     days.pass_by(100, recording=False)
     assert counters(ctx, campaign) == {"cancelled": 1}
@@ -241,7 +243,7 @@ def test_a_result_that_its_worker_cannot_send_is_waited_for_a_day_longer(
     sweep(ctx, Memory(), may_condemn=False)
     assert counters(ctx, campaign) == {"cancelled": 1, "running": 1}
     assert job(ctx, campaign).status == "running"
-    clock.advance(RESULT_PATIENCE_S)
+    clock.advance(RESULT_WAIT_S)
     sweep(ctx, Memory(), may_condemn=False)
     assert counters(ctx, campaign) == {"cancelled": 2}
 
@@ -298,7 +300,7 @@ def test_a_job_whose_host_is_taken_by_nobody_the_table_knows_is_ended_after_a_wh
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1, "the neighbour's own time is over"
     assert events(ctx, made.campaign, 1) == ["started", "deadline_exceeded"]
     pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # it is silent
-    while clock.monotonic() < STRANGER_PATIENCE_S - 1_000:
+    while clock.monotonic() < UNKNOWN_HOLDER_WAIT_S - 1_000:
         say(ctx, second, [waits], current=waits, stage=WAITING_FOR_HOST, incarnation="s")
         assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 0
         clock.advance(1_000)
@@ -312,7 +314,7 @@ def test_a_job_whose_host_is_taken_by_nobody_the_table_knows_is_ended_after_a_wh
 def test_a_job_waits_for_its_host_for_a_week_at_most(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
     """However busy its neighbours are."""
     made, _, _ = _two_on_a_host(ctx, submit, register)
-    end = clock.monotonic() + HOST_PATIENCE_S
+    end = clock.monotonic() + HOST_WAIT_S
     week = job(ctx, made.campaign, 1)
     while clock.monotonic() < end:
         assert events(ctx, made.campaign, 2) == ["started"]

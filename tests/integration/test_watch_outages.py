@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from orchestrator.dispatch.celery_queue import CeleryQueue
+from orchestrator.domain.placement import Fleet
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.short_form import ShortCampaign
@@ -24,7 +25,9 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store, jobs
 from orchestrator.store.schema import migrate
 from orchestrator.watch import Watch
-from orchestrator.watch.sweep import OUTAGE_MIN, Memory, sweep
+from orchestrator.watch.losses import OUTAGE_MIN
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock, SystemClock
 from shared.ids import job_id
 from shared.protocol import scripts
@@ -149,6 +152,71 @@ def test_a_leader_that_stood_still_in_the_middle_of_its_look_condemns_nobody_who
     assert (found.faults_found, found.jobs_requeued) == (0, 0)
     assert counters(ctx, made.campaign) == {"running": 1}
     assert ctx.registry.get(next(iter(running))).status == "active"
+
+
+class SlowRegistry(Registry):
+    """A Redis that takes its time with each look at the fleet, while workers go on."""
+
+    def __init__(self, url: str, timeout_s: float, wait: Callable[[], None]) -> None:
+        super().__init__(url, timeout_s)
+        self._wait = wait
+
+    def registered(self) -> list[WorkerRecord]:
+        self._wait()
+        return super().registered()
+
+    def fleets(self) -> tuple[Fleet, Fleet]:
+        self._wait()
+        return super().fleets()
+
+
+def test_a_sweep_that_takes_longer_than_its_interval_looks_all_the_same(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """24 s a sweep, of a timeout of 30 s and an interval of a tenth of a second: that is slow, and no standing still."""
+    made, running = _fleet(ctx, submit, register, 2)
+    dead, living = running
+    _beat_all(ctx, running)
+
+    def wait() -> None:
+        clock.advance(12)
+        pass_time(ctx.registry.redis, 12)
+        _beat_all(ctx, {living: running[living]})
+
+    registry = SlowRegistry(ctx.settings.redis_url, ctx.registry.timeout_s, wait)
+    watch = Watch(dataclasses.replace(ctx, registry=registry))
+    turns = [turn for _ in range(6) if (turn := watch.once()) is not None]
+    registry.close()
+    assert [turn.faults_found for turn in turns] == [0, 0, 1, 0, 0, 0], "as soon as a new leader may"
+    assert ctx.registry.monitor.counters()["deadlines_postponed"] == 0
+    assert (events(ctx, made.campaign, 1), events(ctx, made.campaign, 2)) == (["started", "lost"], ["started"])
+    assert ctx.registry.get(dead).status == "faulty"
+
+
+def test_a_watch_that_stood_still_in_the_middle_of_a_sweep_condemns_nobody_for_it(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole machine slept, workers and Redis too: after that every heartbeat is old."""
+    made, running = _fleet(ctx, submit, register, 1)
+    watch = Watch(ctx)
+    for _ in range(4):
+        _beat_all(ctx, running)
+        watch.once()
+        clock.advance(ctx.registry.timeout_s / 3)
+    _beat_all(ctx, running)
+
+    def sleeps(*_: object) -> None:
+        clock.advance(3_600)
+        pass_time(ctx.registry.redis, 3_600)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.watch.sweep.condemn_silent", sleeps)
+        watch.once()
+    turn = watch.once()
+    assert turn is not None
+    assert (turn.faults_found, turn.jobs_timed_out) == (0, 0)
+    assert ctx.registry.monitor.counters()["deadlines_postponed"] == 1
+    assert counters(ctx, made.campaign) == {"running": 1}
 
 
 def test_two_watches_that_lead_at_once_lose_each_attempt_once(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:

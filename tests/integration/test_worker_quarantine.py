@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.registry import Patience, Registry
+from orchestrator.registry import QuarantineRule, Registry
 from tests.integration.worker_process import Fleet, eventually, fleet_at, tiny_job
 
 
@@ -25,7 +25,7 @@ def registry(redis_url: str) -> Iterator[Registry]:
 
 
 def _quarantine(registry: Registry, worker_id: str) -> None:
-    assert registry.faults.add(worker_id, "test", "it was seen to flap", Patience(1, 600, 3_000)) == 3_000
+    assert registry.faults.add(worker_id, "test", "it was seen to flap", QuarantineRule(1, 600, 3_000)) == 3_000
 
 
 def test_a_worker_in_quarantine_takes_nothing_until_it_is_over(fleet: Fleet, registry: Registry, tmp_path: Path) -> None:

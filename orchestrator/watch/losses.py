@@ -1,0 +1,95 @@
+"""Attempts that are lost: those of workers that fell silent, and those that a living worker does not hold any more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from orchestrator.domain.findings import Found
+from orchestrator.operations.context import Context
+from orchestrator.operations.recovery import Lost, lose
+from orchestrator.registry import WorkerRecord
+from orchestrator.store.tables import Job
+from orchestrator.watch.flapping import Fault, quarantine_flapping
+from orchestrator.watch.memory import Memory
+from orchestrator.watch.word import holds, named
+from shared.workers import WorkerStatus
+
+log = logging.getLogger(__name__)
+
+OUTAGE_SHARE = 0.5  # if more than this share of the workers is silent at once, it is an outage, and nobody's fault
+OUTAGE_MIN = 4
+BEATS_MISSED = 2  # a worker's first beat without its job may have been made up before it took it
+
+
+def condemn_silent(
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+) -> None:
+    """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
+    at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
+    silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
+    now = ctx.clock.monotonic()
+    outage = len(silent) >= OUTAGE_MIN and len(silent) > OUTAGE_SHARE * len(at_work)
+    if outage:
+        if memory.outage_since is None:
+            memory.outage_since = now
+            found.outages_waited_out += 1
+        if now - memory.outage_since < ctx.registry.timeout_s:
+            log.warning("%d of %d workers are silent at once: waiting for them before anyone is condemned", len(silent), len(at_work))
+            return
+    else:
+        memory.outage_since = None
+    condemned = [worker for worker in silent if ctx.registry.condemn(worker.id)]
+    found.faults_found += len(condemned)
+    lost_with: dict[str, str] = {}
+    for worker in condemned:
+        log.warning("%s has been silent for %.0f s: faulty", named(worker), worker.silent_s)
+        lost_with[worker.id] = f"{named(worker)} fell silent"
+    for job in running:
+        record = workers.get(str(job.worker_id))
+        if record is None:
+            lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
+        elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
+            continue  # it left in order: its word that the job is handed back may be on the way
+        elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
+            lost_with[record.id] = f"{named(record)} is {record.status}"
+    seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
+    lost = _lose(ctx, seen, found, may_give_up)
+    if not outage:  # that is nobody's fault
+        at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
+        faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
+        found.workers_quarantined += quarantine_flapping(ctx, faults)
+
+
+def requeue_unheld(
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+) -> None:
+    """A job that its living worker has not held for two beats is lost: the worker crashed and came back."""
+    missed: dict[str, tuple[int, int]] = {}
+    lost: dict[str, tuple[int, str]] = {}
+    restarted: dict[str, Fault] = {}
+    for job in running:
+        worker = workers.get(str(job.worker_id))
+        if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
+            continue
+        if worker.status is WorkerStatus.GONE or holds(worker, job):
+            continue
+        attempt, beats = memory.unheld.get(job.id, (job.attempt, worker.beats))
+        if attempt != job.attempt or worker.beats < beats + BEATS_MISSED:
+            missed[job.id] = (job.attempt, beats if attempt == job.attempt else worker.beats)
+        elif worker.incarnation != job.incarnation:
+            lost[job.id] = (job.attempt, f"{named(worker)} was started again")
+            restarted[job.id] = Fault(worker.id, job.id, lost[job.id][1])
+        else:
+            lost[job.id] = (job.attempt, f"{named(worker)} does not hold it any more")
+    memory.unheld = missed
+    done = _lose(ctx, lost, found, may_give_up)
+    found.attempts_unheld += len(done.back) + len(done.given_up)
+    found.workers_quarantined += quarantine_flapping(ctx, [restarted[name] for name in (*done.back, *done.given_up) if name in restarted])
+
+
+def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found, may_give_up: bool) -> Lost:
+    lost = lose(ctx, seen, may_give_up=may_give_up)
+    found.jobs_requeued += len(lost.back)
+    found.jobs_given_up += len(lost.given_up)
+    return lost

@@ -1,0 +1,17 @@
+"""What the watch remembers from one sweep to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Memory:
+    """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
+
+    unheld: dict[str, tuple[int, int]] = field(default_factory=dict)  # job -> attempt, its worker's beats when first missed
+    short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
+    outage_since: float | None = None
+    claims_seen_at: float | None = None
+    tidied_at: float | None = None
+    unstarted: set[tuple[str, int]] = field(default_factory=set)  # attempts that a worker works on and whose start was not heard of
