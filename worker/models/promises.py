@@ -43,4 +43,4 @@ def refuse_pointer(path: Path, name: str) -> None:
         return
     if is_pointer(path.read_bytes()):
         fetched = re.search(r"\b(?:https?|hf)://", name) is not None
-        raise ModelUnavailable(f"{name} {WHAT_TO_DO}{_LINKS if fetched else ""}")
+        raise ModelUnavailable(f"{name} {WHAT_TO_DO}{_LINKS if fetched else ''}")
