@@ -15,6 +15,8 @@ import httpx
 from cli.errors import ApiError, Away, Unreachable
 from shared.errors import FieldError
 from shared.hosts import is_this_machine
+from shared.names import as_one_line
+from shared.sources import short_name
 from shared.tls import MEND, refusal
 from shared.web import FAILURES, by_way_of, web_client
 
@@ -111,7 +113,12 @@ class Client:
                     sent(len(piece))
 
         answer = self._call(
-            "POST", "models", params={"name": file.name, "sha256": sha256}, headers=headers, content=pieces(), timeout=UPLOAD_TIMEOUT
+            "POST",
+            "models",
+            params={"name": short_name(as_one_line(file.name)), "sha256": sha256},
+            headers=headers,
+            content=pieces(),
+            timeout=UPLOAD_TIMEOUT,
         ).json()
         if answer.get("sha256") != sha256:
             raise ApiError(422, "Changed", f"{file} changed while it was sent (or on the way): try again", [])
