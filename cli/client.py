@@ -103,7 +103,7 @@ class Client:
         Raises:
             ApiError: refused (too large), or what arrived is not what was hashed here.
         """
-        size = file.stat().st_size
+        name, size = short_name(as_one_line(file.name)), file.stat().st_size
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
 
         def pieces() -> Iterator[bytes]:
@@ -115,7 +115,7 @@ class Client:
         answer = self._call(
             "POST",
             "models",
-            params={"name": short_name(as_one_line(file.name)), "sha256": sha256},
+            params={"name": name, "sha256": sha256},
             headers=headers,
             content=pieces(),
             timeout=UPLOAD_TIMEOUT,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from cli import zoo
 from cli.client import Client, sha256_of
-from cli.external_data import external_files
+from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.content import Content
 from shared.errors import FieldError, InvalidInput
@@ -21,7 +21,6 @@ from shared.names import as_one_line
 from shared.recipes import ModelEntry, Recipe, load_recipe
 from shared.recipes.parse import MAX_RECIPE_BYTES
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
-from shared.workloads import Companion
 
 REMOTE = ("http", "https", "hf", "sha256")  # fetched by the worker, or already with the orchestrator
 Sent = Callable[[int], None]
@@ -83,8 +82,8 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
     if elsewhere.is_file():  # in the current folder: to take it would make the recipe mean another file wherever it is run
         raise _no_model(
             source,
-            f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. There is a file of this name in the current "
-            f"folder; if that one is meant, write its whole path, {str(elsewhere.resolve())!r}, or put the recipe beside it",
+            f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. The current folder has a file of this name; "
+            f"if that one is meant, write its whole path, {str(elsewhere.resolve())!r}, or put the recipe beside it",
         )
     if _is_path(source):
         what = "is a folder; name the model's file" if here.is_dir() else f"does not exist on this machine ({_shown(here)})"
@@ -170,15 +169,15 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        body["models"] = [entry_body(client, entry, file) for entry, file in prepared]
+        body["models"] = [entry_body(client, entry, file, recipe, recipe_folder) for entry, file in prepared]
     # A key of its own: should the answer be lost on the way, sending it again is the same campaign.
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
 
 
-def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None) -> dict[str, Any]:
-    """Returns a model entry as the orchestrator gets it. A local file is uploaded first, and named by its hash.
+def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+    """Returns a model entry as the orchestrator gets it. A local file, with all that belongs beside it, is uploaded first.
 
     Raises:
         InvalidInput: the file, or one beside it, is not what the entry promises, or is a Git LFS pointer.
@@ -187,25 +186,17 @@ def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None) -> dict[s
     if file is None:
         return body
     _refuse_pointer(entry, file)
-    beside = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    beside = value_files(recipe, entry, [recipe_folder, file.parent]) | weights
     for path in beside.values():
         _refuse_pointer(entry, path)
-    promised = {companion.name: companion for companion in entry.companions}
-    if unknown := next((name for name in promised if name not in beside), None):
-        raise _no_model(entry.model, f"does not name the promised companion {unknown!r} as a file of its weights")
-    model = _described(file)
-    _check(entry.model, model, Content(entry.sha256 or model.sha256, entry.size if entry.size is not None else model.size))
-    companions = []
-    for name, path in beside.items():
-        found = _described(path)
-        if name in promised:
-            _check(f"{name} beside {entry.model}", found, Content(promised[name].sha256, promised[name].size))
-        companions.append(Companion(name=name, sha256=found.sha256, size=found.size))
-    for path, content in zip((file, *beside.values()), (model, *companions), strict=True):
+    model, companions = _described(file), {name: _described(path) for name, path in beside.items()}
+    _check_promises(entry, model, companions)
+    for path, content in zip((file, *beside.values()), (model, *companions.values()), strict=True):
         upload(uploads, path, content.sha256)
     body |= {"model": upload_source(model.sha256), "name": entry.name or shown_name(file), "sha256": model.sha256, "size": model.size}
     if companions:
-        body["companions"] = [companion.model_dump(mode="json") for companion in companions]
+        body["companions"] = [{"name": name, "sha256": content.sha256, "size": content.size} for name, content in companions.items()]
     return body
 
 
@@ -218,13 +209,23 @@ def _described(file: Path) -> Content:
     return Content(sha256_of(file), file.stat().st_size)
 
 
-def _check(what: str, found: Content, promised: Content) -> None:
-    if found != promised:
-        raise _no_model(
-            what,
-            f"is not the promised file: it has {found.size} bytes and the SHA-256 {found.sha256}, "
-            f"and the recipe promises {promised.size} bytes and {promised.sha256}",
-        )
+def _check_promises(entry: ModelEntry, model: Content, companions: Mapping[str, Content]) -> None:
+    """
+    Raises:
+        InvalidInput: a file is not the one that the entry promises.
+    """
+    _check(entry.model, model, entry.sha256, entry.size)
+    for promised in entry.companions:
+        if promised.name not in companions:
+            raise _no_model(entry.model, f"does not name the promised companion {promised.name!r} as a file of its weights")
+        _check(f"{promised.name} beside {entry.model}", companions[promised.name], promised.sha256, promised.size)
+
+
+def _check(what: str, found: Content, sha256: str | None, size: int | None) -> None:
+    if sha256 not in (None, found.sha256):
+        raise _no_model(what, f"is not the promised file: it has the SHA-256 {found.sha256}, not {sha256}")
+    if size not in (None, found.size):
+        raise _no_model(what, f"is not the promised file: it has {found.size} bytes, not {size}")
 
 
 def _refuse_pointer(entry: ModelEntry, file: Path) -> None:

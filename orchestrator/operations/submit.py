@@ -23,7 +23,7 @@ from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.store import campaigns
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Job, Lane
-from shared.errors import Conflict, Unavailable
+from shared.errors import Conflict
 from shared.ids import job_id, new_campaign_id
 from shared.recipes import Recipe
 
