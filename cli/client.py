@@ -15,6 +15,8 @@ import httpx
 from cli.errors import ApiError, Away, Unreachable
 from shared.errors import FieldError
 from shared.hosts import is_this_machine
+from shared.names import as_one_line
+from shared.sources import short_name
 from shared.tls import MEND, refusal
 from shared.web import FAILURES, by_way_of, web_client
 
@@ -101,7 +103,7 @@ class Client:
         Raises:
             ApiError: refused (too large), or what arrived is not what was hashed here.
         """
-        size = file.stat().st_size
+        name, size = short_name(as_one_line(file.name)), file.stat().st_size
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
 
         def pieces() -> Iterator[bytes]:
@@ -111,7 +113,12 @@ class Client:
                     sent(len(piece))
 
         answer = self._call(
-            "POST", "models", params={"name": file.name, "sha256": sha256}, headers=headers, content=pieces(), timeout=UPLOAD_TIMEOUT
+            "POST",
+            "models",
+            params={"name": name, "sha256": sha256},
+            headers=headers,
+            content=pieces(),
+            timeout=UPLOAD_TIMEOUT,
         ).json()
         if answer.get("sha256") != sha256:
             raise ApiError(422, "Changed", f"{file} changed while it was sent (or on the way): try again", [])

@@ -1,24 +1,26 @@
-"""From a recipe file to a campaign: models on this machine's disk travel along, by content."""
+"""From a recipe file to a campaign: models on this machine's disk are uploaded with it, by their content."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cli import zoo
 from cli.client import Client, sha256_of
-from cli.external_data import external_files
+from cli.external_data import external_files, value_files
 from cli.terminal import err, say
+from shared.content import Content
 from shared.errors import FieldError, InvalidInput
+from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
+from shared.names import as_one_line
 from shared.recipes import ModelEntry, Recipe, load_recipe
 from shared.recipes.parse import MAX_RECIPE_BYTES
-from shared.workloads import Companion
+from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
 
 REMOTE = ("http", "https", "hf", "sha256")  # fetched by the worker, or already with the orchestrator
 Sent = Callable[[int], None]
@@ -32,7 +34,7 @@ class Uploads(Protocol):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from a file.
+    """Returns the recipe in a file.
 
     Raises:
         InvalidInput: it cannot be read, or something in it is wrong.
@@ -48,63 +50,117 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def models_folder(beside: Path) -> Path:
-    """Where models known by name are: `recipes/models` of this project, or `models` beside a recipe that lives elsewhere."""
+    """Returns where models known by name are: `recipes/models` of this project, or `models` beside a recipe that lives elsewhere."""
     checkout = Path(__file__).resolve().parent.parent / "recipes"
     return (checkout if checkout.is_dir() else beside) / "models"
 
 
 def find_model(source: str, recipe_folder: Path) -> Path | None:
-    """The file on this machine that a recipe's model means; None for one that lives elsewhere.
+    """Returns the file on this machine that a recipe's model means; None for one that lives elsewhere.
 
-    A path counts from where the command runs, then from the recipe's own folder.
+    A path counts from the recipe's folder, wherever the command runs: the same recipe means the same file. A plain name is a file in
+    the recipe's folder, then one in the folder of models known by name.
 
     Raises:
         InvalidInput: it is written as a path, and there is no such file; or it is a folder.
     """
     scheme, separator, _ = source.partition(":")
-    if separator and scheme in REMOTE:
+    if separator and scheme.lower() in REMOTE:
         return None
-    if separator and scheme == "file":
-        candidates = [Path(unquote(urlsplit(source).path))]
-    else:
+    if separator and scheme.lower() == "file":
+        return _of_file_url(source)
+    here = recipe_folder / Path(source).expanduser()
+    if here.is_file():
+        return here
+    if not _is_path(source):
         folder = models_folder(recipe_folder)
-        candidates = [Path(source).expanduser(), recipe_folder / source, folder / source, folder / f"{source}.onnx"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    if separator and scheme == "file":
-        return None  # a path on the worker's disk, which only the worker can see
-    if zoo.is_known(source):
-        return zoo.make(source, models_folder(recipe_folder), say)
-    if "/" in source or source.startswith((".", "~")):
-        what = "is a folder; name the model's file" if candidates[0].is_dir() else "does not exist on this machine"
-        message = f"model {source!r} {what}. A model is a path, a URL, or one of the names {', '.join(zoo.NAMES)}"
-        raise InvalidInput(message, fields=[FieldError("model", message)])
+        if (found := next((file for file in (folder / source, folder / f"{source}.onnx") if file.is_file()), None)) is not None:
+            return found
+        if zoo.is_known(source):
+            return zoo.make(source, folder, say)
+    elsewhere = Path(source)
+    if elsewhere.is_file():  # in the current folder: to take it would make the recipe mean another file wherever it is run
+        raise _no_model(
+            source,
+            f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. The current folder has a file of this name; "
+            f"if that one is meant, write its whole path, {str(elsewhere.resolve())!r}, or put the recipe beside it",
+        )
+    if _is_path(source):
+        what = "is a folder; name the model's file" if here.is_dir() else f"does not exist on this machine ({_shown(here)})"
+        raise _no_model(source, f"{what}. A model is a path from the recipe's folder, a URL, or one of the names {', '.join(zoo.NAMES)}")
     return None  # a name that the orchestrator may know
 
 
+def _is_path(source: str) -> bool:
+    """Whether a source is written as a path, and not as a plain name."""
+    return "/" in source or source.startswith((".", "~")) or bool(Path(source).anchor)
+
+
+def _of_file_url(source: str) -> Path | None:
+    try:
+        file = Path(file_path(source))
+    except ValueError as error:
+        raise _no_model(source, f"is no file: {error}") from error
+    return file if file.is_file() else None  # else a path on the worker's disk, which only the worker can see
+
+
+def _shown(path: Path) -> str:
+    return str(path.absolute())
+
+
+def _no_model(source: str, why: str) -> InvalidInput:
+    message = f"model {source!r} {why}"
+    return InvalidInput(message, fields=[FieldError("model", message)])
+
+
 def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path | None]]:
-    """Each model of the recipe with its file on this machine, if it has one; networks known by name are made here."""
-    return [(entry, find_model(entry.model, recipe_folder) or find_by_content(entry, recipe_folder)) for entry in recipe.entries()]
+    """Returns each model of the recipe with its file on this machine, if it has one. Networks known by name are made here.
+
+    Raises:
+        InvalidInput: a model's file is not there; all of them are in `fields`.
+    """
+    prepared: list[tuple[ModelEntry, Path | None]] = []
+    mistakes: list[FieldError] = []
+    for index, entry in enumerate(recipe.entries()):
+        try:
+            prepared.append((entry, find_model(entry.model, recipe_folder) or find_by_content(entry, recipe_folder)))
+        except InvalidInput as error:
+            mistakes.append(FieldError("model" if recipe.models is None else f"models.{index}", error.detail))
+    if mistakes:
+        raise InvalidInput(mistakes[0].message, fields=mistakes)
+    return prepared
 
 
 def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
-    """The file that a recorded recipe (`sha256:…`, as in a run folder) was made with, if this machine still has it.
+    """Returns the file that a recorded recipe (`sha256:…`, as in a run folder) was made with, if this machine still has it.
 
-    So a recorded run can be repeated on an orchestrator that never saw the model.
+    So a recorded run can be repeated on an orchestrator that never saw the model. The files beside it have to be the recorded ones too.
     """
-    wanted = entry.model.removeprefix("sha256:")
-    if wanted == entry.model or entry.name is None:
+    if not entry.model.startswith(UPLOAD):
+        return None
+    try:
+        wanted, name = upload_of(entry.model)
+    except ValueError:  # the orchestrator says what it should look like
+        return None
+    name = entry.name or name
+    if name is None:
         return None
     folder = models_folder(recipe_folder)
-    if zoo.is_known(Path(entry.name).stem):
-        zoo.make(Path(entry.name).stem, folder, say)
-    candidates = (recipe_folder / entry.name, folder / entry.name, Path(entry.name))
-    return next((file for file in candidates if file.is_file() and sha256_of(file) == wanted), None)
+    if zoo.is_known(Path(name).stem):
+        zoo.make(Path(name).stem, folder, say)
+    candidates = (recipe_folder / name, folder / name, Path(name))
+    return next((file for file in candidates if file.is_file() and _is_recorded(file, wanted, entry)), None)
+
+
+def _is_recorded(file: Path, wanted: str, entry: ModelEntry) -> bool:
+    beside = {companion.name: companion.sha256 for companion in entry.companions}
+    return sha256_of(file) == wanted and all(
+        (file.parent / name).is_file() and sha256_of(file.parent / name) == sha256 for name, sha256 in beside.items()
+    )
 
 
 def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
-    """Upload what the orchestrator does not have yet, then submit.
+    """Uploads what the orchestrator does not have yet, then submits the recipe.
 
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
@@ -113,36 +169,76 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        body["models"] = [entry_body(client, entry, file) for entry, file in prepared]
+        body["models"] = [entry_body(client, entry, file, recipe, recipe_folder) for entry, file in prepared]
     # A key of its own: should the answer be lost on the way, sending it again is the same campaign.
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
 
 
-def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None) -> dict[str, Any]:
-    """A model entry as the orchestrator gets it; a local file is uploaded first and named by its hash."""
+def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+    """Returns a model entry as the orchestrator gets it. A local file, with all that belongs beside it, is uploaded first.
+
+    Raises:
+        InvalidInput: the file, or one beside it, is not what the entry promises, or is a Git LFS pointer.
+    """
     body: dict[str, Any] = entry.model_dump(mode="json", exclude_unset=True)
     if file is None:
         return body
-    beside = external_files(file)
-    sha256 = upload(uploads, file)
-    companions = [
-        Companion(name=path.relative_to(file.parent).as_posix(), sha256=upload(uploads, path), size=path.stat().st_size) for path in beside
-    ]
-    body |= {"model": f"sha256:{sha256}", "name": entry.name or file.name, "sha256": sha256, "size": file.stat().st_size}
+    _refuse_pointer(entry, file)
+    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    beside = value_files(recipe, entry, [recipe_folder, file.parent]) | weights
+    for path in beside.values():
+        _refuse_pointer(entry, path)
+    model, companions = _described(file), {name: _described(path) for name, path in beside.items()}
+    _check_promises(entry, model, companions)
+    for path, content in zip((file, *beside.values()), (model, *companions.values()), strict=True):
+        upload(uploads, path, content.sha256)
+    body |= {"model": upload_source(model.sha256), "name": entry.name or shown_name(file), "sha256": model.sha256, "size": model.size}
     if companions:
-        body["companions"] = [companion.model_dump(mode="json") for companion in companions]
+        body["companions"] = [{"name": name, "sha256": content.sha256, "size": content.size} for name, content in companions.items()]
     return body
 
 
-def upload(uploads: Uploads, file: Path) -> str:
-    """The file's SHA-256, once the orchestrator has it."""
-    sha256 = sha256_of(file)
+def shown_name(file: Path) -> str:
+    """Returns the name of a file as it can be shown and sent; a file system allows names that are no text."""
+    return short_name(as_one_line(file.name))
+
+
+def _described(file: Path) -> Content:
+    return Content(sha256_of(file), file.stat().st_size)
+
+
+def _check_promises(entry: ModelEntry, model: Content, companions: Mapping[str, Content]) -> None:
+    """
+    Raises:
+        InvalidInput: a file is not the one that the entry promises.
+    """
+    _check(entry.model, model, entry.sha256, entry.size)
+    for promised in entry.companions:
+        if promised.name not in companions:
+            raise _no_model(entry.model, f"does not name the promised companion {promised.name!r} as a file of its weights")
+        _check(f"{promised.name} beside {entry.model}", companions[promised.name], promised.sha256, promised.size)
+
+
+def _check(what: str, found: Content, sha256: str | None, size: int | None) -> None:
+    if sha256 not in (None, found.sha256):
+        raise _no_model(what, f"is not the promised file: it has the SHA-256 {found.sha256}, not {sha256}")
+    if size not in (None, found.size):
+        raise _no_model(what, f"is not the promised file: it has {found.size} bytes, not {size}")
+
+
+def _refuse_pointer(entry: ModelEntry, file: Path) -> None:
+    with file.open("rb") as stream:
+        if is_pointer(stream.read(MAX_POINTER_BYTES + 1)):
+            raise _no_model(entry.model, f"cannot be measured: {file} {WHAT_TO_DO}")
+
+
+def upload(uploads: Uploads, file: Path, sha256: str) -> None:
+    """Sends a file with this SHA-256, unless the orchestrator has it."""
     if not uploads.exists(f"models/{sha256}"):
         with _bar(file) as sent:
             uploads.upload_model(file, sha256, sent)
-    return sha256
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from shared.content import Content, beside, content_hash
-from shared.external_data import is_inside
+from shared.external_data import VALUE_FILES, is_inside
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
 
@@ -59,10 +59,11 @@ class ModelRef(Strict):
 
     @property
     def content_sha256(self) -> str | None:
-        """The one hash of the model file and its companions (`shared.content`); None where not all of it is known before a worker looks."""
+        """The one hash of the model file and its weights (`shared.content`); None where not all of it is known before a worker looks."""
         if self.sha256 is None or self.size is None or not self.source.startswith("sha256:"):
             return None
-        return content_hash(Content(self.sha256, self.size), {one.name: Content(one.sha256, one.size) for one in self.companions})
+        weights = [one for one in self.companions if not one.name.endswith(VALUE_FILES)]  # values of inputs are no part of the model
+        return content_hash(Content(self.sha256, self.size), {one.name: Content(one.sha256, one.size) for one in weights})
 
 
 class Warmup(Strict):

@@ -101,7 +101,7 @@ class _Sources:
     def _upload(self, source: str, sha256: str) -> ModelFile:
         found = self._uploads.get(sha256)
         if found is None:
-            why = f"no file with the SHA-256 {sha256} is here: it was never uploaded, or is removed; POST /api/models takes it"
+            why = f"no file with the SHA-256 {sha256} was uploaded, or it is gone since; POST /api/models takes one"
             raise _invalid(source, why)
         return found
 

@@ -1,8 +1,8 @@
 """Files of this device that a recipe names by `file://`: which may be named, and what lies beside them.
 
-Whoever submits need not be whoever owns the device. So a name decides before the disk is looked at: only what is called
-as a model is called can be asked for, and for everything else the answer does not tell whether it exists. What is read is
-told as its size and SHA-256, and by no engine in its own words.
+Whoever submits a recipe need not be the owner of the device. So the name decides before anything looks at the disk: only paths with a
+model's suffix are accepted, and for every other path the answer does not tell whether the file exists. Of an accepted file the answer
+tells its size and its SHA-256; no engine quotes it.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ import mmap
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import NamedTuple
 
+from shared.content import Content, beside
 from shared.errors import ModelInvalid, ModelUnavailable
 from shared.external_data import external_locations
+from shared.sources import file_path
 from worker.models.cache import hash_file
 
 
 def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
-    """The path of a `file://` URL, of which only the name has been looked at.
+    """Returns the path of a `file://` URL. Only its name has been looked at.
 
     Raises:
-        ModelUnavailable: it names another host, no absolute path, or a file that is not called as a model is.
+        ModelUnavailable: it names another host, no absolute path, or a file without a model's suffix.
     """
-    parts = urlsplit(source)
-    if parts.netloc not in ("", "localhost"):
-        raise ModelUnavailable(
-            f"{source} names the host {parts.netloc.rpartition('@')[2]!r}; a file URL of this device has three slashes: file:///path"
-        )
-    text = url2pathname(parts.path)
+    try:
+        text = file_path(source)
+    except ValueError as error:
+        raise ModelUnavailable(str(error)) from error
     path = Path(text)
     if not path.is_absolute() or text.startswith(("//", "\\\\")):  # the latter is another host's on Windows, which would be logged in to
         raise ModelUnavailable(f"{source} is no absolute path: file:///path/to/model{suffixes[0]}")
@@ -41,34 +40,51 @@ def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
+class Stamp(NamedTuple):
+    """What changes when a file is written anew or replaced."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp | None:
+        """Returns the stamp of a file as it is now; None when there is none, or nobody lets us look."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev)
+
+
 class LocalFiles:
-    """Hashes of the files read so far: a model of gigabytes is hashed once, and again when it has changed."""
+    """Remembers the hashes of the files read so far: a model of gigabytes is hashed once, and again when it has changed."""
 
     def __init__(self) -> None:
-        self._hashes: dict[tuple[str, int, int, int], str] = {}  # by path, size, time and inode
+        self._hashes: dict[tuple[str, Stamp, int], str] = {}  # by path, stamp and the time of the last change of any kind
         self._lock = threading.Lock()
 
-    def sha256(self, path: Path, source: str, tick: Callable[[float | None], None]) -> str:
+    def content(self, path: Path, source: str, tick: Callable[[float | None], None]) -> Content:
         """
         Raises:
             ModelUnavailable: there is no such file.
         """
         if path.is_dir():
             raise ModelUnavailable(f"{source} is a directory; give the model file in it")
-        if not path.is_file():
+        if not path.is_file() or (stamp := Stamp.of(path)) is None:
             raise ModelUnavailable(f"{source} does not exist on this device; give a path on the worker's own disk, or upload the model")
-        stat = path.stat()
-        identity = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        identity = (str(path), stamp, path.stat().st_ctime_ns)  # a program may set the time of its last writing back
         with self._lock:
             known = self._hashes.get(identity)
-        sha256 = known or hash_file(path, lambda done: tick(done / max(1, stat.st_size)))
+        sha256 = known or hash_file(path, lambda done: tick(min(1.0, done / max(1, stamp.size))))
         with self._lock:
             self._hashes[identity] = sha256
-        return sha256
+        return Content(sha256, stamp.size)
 
 
 def locations(model: Path, name: str) -> list[str]:
-    """Relative paths of the files beside a model that it keeps weights in.
+    """Returns the relative paths of the files beside a model that it keeps weights in, each once.
 
     Raises:
         ModelInvalid: one that leaves the model's folder; `name` is what the model is called there.
@@ -76,18 +92,18 @@ def locations(model: Path, name: str) -> list[str]:
     if model.stat().st_size == 0:  # what cannot be mapped; the runtime says what it is
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return external_locations(data, name)
+        return list(dict.fromkeys(beside(location) for location in external_locations(data, name)))
 
 
-def files_beside(model: Path, name: str) -> list[Path]:
-    """The files that a model of this device keeps weights in.
+def files_beside(model: Path, name: str) -> dict[str, Path]:
+    """Returns the files that a model of this device keeps weights in, by the relative paths that it names them by.
 
     Raises:
         ModelInvalid: one is, or links to, a file outside the model's folder.
         ModelUnavailable: one is not there.
     """
     folders = (model.parent.resolve(), model.resolve().parent)  # of the name, and of the file: a cache may link to both from one folder
-    found = []
+    found = {}
     for location in locations(model, name):
         path = model.parent / location
         if not any(path.resolve().is_relative_to(folder) for folder in folders):
@@ -96,7 +112,7 @@ def files_beside(model: Path, name: str) -> list[Path]:
             )
         if not path.is_file():
             raise ModelUnavailable(missing(name, location, f"put it into {model.parent}, or submit the model with `fleetmark run`"))
-        found.append(path)
+        found[location] = path
     return found
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
 from shared.clock import Clock, SystemClock
+from shared.content import Content, content_hash
 from shared.errors import ModelUnavailable
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
@@ -18,7 +19,8 @@ from shared.tls import trust
 from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
-from worker.models.local import LocalFiles, files_beside, local_path, locations, missing
+from worker.models.local import LocalFiles, Stamp, files_beside, local_path, locations, missing
+from worker.models.promises import check_promises, refuse_pointer
 
 if TYPE_CHECKING:
     import ssl
@@ -35,12 +37,19 @@ SUFFIXES = (".onnx",)
 
 @dataclass(frozen=True)
 class FetchedModel:
-    """A model on this disk. `size` counts the files of its weights too; `sha256` is of the model file alone."""
+    """A model on this disk.
+
+    Attributes:
+        sha256: of the model with the files beside it, as `shared.content` defines it; of a model that is one file, that file's.
+        size: bytes of all of these files.
+        stamps: of the files that are the device owner's and lie where they are used, as they were when they were hashed.
+    """
 
     path: Path
     sha256: str
     size: int
     name: str
+    stamps: tuple[tuple[Path, Stamp], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class ModelStore:
         self._ca_file = ca_file
 
     def fetch(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...] = SUFFIXES) -> FetchedModel:
-        """The model on this disk, verified against every hash and size the reference promises.
+        """Returns the model on this disk, verified against every hash and size that the reference promises.
 
         Args:
             on_progress: told the share done (None when the whole is unknown), with every piece that comes; what it raises
@@ -107,32 +116,26 @@ class ModelStore:
         scheme = ref.source.partition(":")[0].lower()
         try:
             if scheme == "file":
-                fetched = self._from_disk(ref, on_progress, suffixes)
-            elif scheme in ("http", "https"):
-                fetched = self._from_url(ref, ref.source, None, on_progress)
-            elif scheme == "hf":
-                fetched = self._from_url(ref, _on_hub(ref.source, self._hub.address), self._hub, on_progress)
-            elif scheme == "sha256":
-                fetched = self._uploaded(ref, on_progress)
-            else:
-                raise ModelUnavailable(
-                    f"{ref.source}: the scheme {scheme!r} is not supported; give an http(s)://, hf:// or file:// URL, or upload the model"
-                )
+                return self._from_disk(ref, on_progress, suffixes)
+            if scheme in ("http", "https"):
+                return self._from_url(ref, ref.source, None, on_progress)
+            if scheme == "hf":
+                return self._from_url(ref, _on_hub(ref.source, self._hub.address), self._hub, on_progress)
+            if scheme == "sha256":
+                return self._uploaded(ref, on_progress)
         except OSError as error:
             mend = f"; {MORE_ROOM}" if error.errno in FULL else ""
             raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}{mend}") from error
-        if ref.sha256 is not None and fetched.sha256 != ref.sha256:
-            raise ModelUnavailable(f"{ref.source} has the SHA-256 {fetched.sha256}, not the promised {ref.sha256}: the file has changed")
-        if ref.size is not None and (size := fetched.path.stat().st_size) != ref.size:
-            raise ModelUnavailable(f"{ref.source} has {size} bytes, not the promised {ref.size}: the file has changed")
-        return fetched
+        raise ModelUnavailable(
+            f"{ref.source}: the scheme {scheme!r} is not supported; give an http(s)://, hf:// or file:// URL, or upload the model"
+        )
 
     @contextmanager
     def in_use(self, model: FetchedModel) -> Iterator[None]:
         """While this lasts, no other worker's download puts the model out of the cache that they share.
 
         Raises:
-            ModelUnavailable: one has already.
+            ModelUnavailable: one has already; or, at the end, a file of the device's owner is not the one that was hashed any more.
         """
         with ExitStack() as stack:
             try:
@@ -140,11 +143,34 @@ class ModelStore:
             except FileNotFoundError as error:
                 raise ModelUnavailable(f"{model.name} was put out of the cache before it could be used; {MORE_ROOM}") from error
             yield
+        changed = next((path for path, stamp in model.stamps if Stamp.of(path) != stamp), None)
+        if changed is not None:
+            raise ModelUnavailable(
+                f"{changed} changed on this device while {model.name} was measured, so that it is not known what was: "
+                "leave it alone until the job has ended, or upload the model"
+            )
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = local_path(ref.source, suffixes)
-        sha256 = self._local.sha256(path, ref.source, on_progress)
-        return FetchedModel(path, sha256, _size(path, *files_beside(path, ref.name)), ref.name)
+        begin = Stamp.of(path)
+        model = self._local.content(path, ref.source, on_progress)
+        refuse_pointer(path, ref.source)
+        found = files_beside(path, ref.name)
+        for companion in ref.companions:  # by its name alone: what the model does not name is not looked at, whoever asks for it
+            if companion.name not in found:
+                raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
+        stamps = [(file, Stamp.of(file)) for file in found.values()]
+        companions = {name: self._local.content(file, f"{ref.source}: {name!r}", on_progress) for name, file in found.items()}
+        for name, file in found.items():
+            refuse_pointer(file, f"{name!r} beside {ref.source}")
+        check_promises(ref, model, companions)
+        return FetchedModel(
+            path,
+            content_hash(model, companions),
+            model.size + sum(content.size for content in companions.values()),
+            ref.name,
+            tuple((file, stamp) for file, stamp in [(path, begin), *stamps] if stamp is not None),
+        )
 
     def _uploaded(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
         sha256 = ref.source.partition(":")[2].lower()
@@ -153,12 +179,13 @@ class ModelStore:
         patience = self._patience(ref.source, on_progress)
         files = {companion.name: companion.sha256 for companion in ref.companions}
         paths = [self._by_hash(sha256, [], patience)]
+        refuse_pointer(paths[0], ref.name)
         for location in locations(paths[0], ref.name):
             if location not in files:
                 raise ModelUnavailable(missing(ref.name, location, "upload it with the model, as `fleetmark run` does"))
         for wanted in files.values():
             paths.append(self._by_hash(wanted, paths, patience))
-        return self._fetched(ref.name, sha256, paths, files)
+        return self._fetched(ref, sha256, paths, files)
 
     def _by_hash(self, sha256: str, so_far: Sequence[Path], patience: Patience) -> Path:
         with self._cache.locked(sha256, patience.look):
@@ -176,6 +203,7 @@ class ModelStore:
     def _from_url(self, ref: ModelRef, url: str, own: Own | None, on_progress: OnProgress) -> FetchedModel:
         patience = self._patience(ref.source, on_progress)
         path, sha256 = self._by_url(url, own, ref.sha256, [], patience)
+        refuse_pointer(path, ref.source)
         promised = {companion.name: companion.sha256 for companion in ref.companions}
         files: dict[str, str] = {}
         paths = [path]
@@ -183,7 +211,7 @@ class ModelStore:
             beside = urljoin(url, quote(location))
             companion, files[location] = self._by_url(beside, own, promised.get(location), paths, patience)
             paths.append(companion)
-        return self._fetched(ref.name, sha256, paths, files)
+        return self._fetched(ref, sha256, paths, files)
 
     def _by_url(self, url: str, own: Own | None, promised: str | None, so_far: Sequence[Path], patience: Patience) -> tuple[Path, str]:
         """Path and SHA-256 of what a URL gives now: asked again each time, downloaded only when it has changed."""
@@ -239,6 +267,11 @@ class ModelStore:
     def _verified(self, url: str, download: Download, key: str, promised: str | None, so_far: Sequence[Path], patience: Patience) -> Path:
         partial = self._cache.partial(key)
         sha256 = hash_file(partial, lambda _done: patience.tick(1.0))
+        try:
+            refuse_pointer(partial, url)
+        except ModelUnavailable:
+            download.discard()
+            raise
         if promised is not None and sha256 != promised:
             download.discard()
             raise ModelUnavailable(f"{url} gave a file with the SHA-256 {sha256}, but {promised} was promised: the file has changed")
@@ -249,14 +282,20 @@ class ModelStore:
             self._cache.trim(self._cache_bytes, [path, *so_far])
         return path
 
-    def _fetched(self, name: str, sha256: str, paths: list[Path], files: dict[str, str]) -> FetchedModel:
-        path = paths[0]
+    def _fetched(self, ref: ModelRef, sha256: str, paths: list[Path], files: dict[str, str]) -> FetchedModel:
+        """The model of the cache's file `paths[0]`, with those of `files` (by name, their SHA-256) beside it, whose paths follow."""
+        path, *others = paths
+        model = Content(sha256, path.stat().st_size)
+        companions = {name: Content(content, other.stat().st_size) for (name, content), other in zip(files.items(), others, strict=True)}
+        for name, other in zip(files, others, strict=True):
+            refuse_pointer(other, f"{name!r} beside {ref.source}")
+        check_promises(ref, model, companions)
         if files:
-            model = MODEL
-            while model in files:
-                model = f"the-{model}"
-            path = self._cache.assemble(model, {model: sha256, **files})
-        return FetchedModel(path, sha256, _size(*paths), name)
+            name = MODEL
+            while name in files:
+                name = f"the-{name}"
+            path = self._cache.assemble(name, {name: sha256, **files})
+        return FetchedModel(path, content_hash(model, companions), _size(*paths), ref.name)
 
 
 def _size(*paths: Path) -> int:
