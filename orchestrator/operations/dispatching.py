@@ -62,6 +62,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
                 moves.note(locked[job.id], "undispatched", "it had ended by what Redis knows: this database is of a backup or a standby")
                 moves.again(locked[job.id])
             else:
+                moves.note(locked[job.id], "sent_again", "its message was lost: it was in no queue, and no worker had it")
                 moves.set(locked[job.id], dispatched_at=ctx.clock.now())
         moves.flush()
         return still

@@ -73,8 +73,8 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
                     return
                 except self.connection_errors:
                     raise
-                except Exception as error:  # its pool has ended, or a field of the envelope is one that Celery cannot use
-                    log.warning("Celery cannot start a job (%s: %s): it is handed back", type(error).__name__, error)
+                except Exception:  # its pool has ended, or a field of the envelope is one that Celery cannot use
+                    log.warning("Celery cannot start a job, which is handed back", exc_info=self.may_take())
                     arguments, keywords, _ = message.payload
                     self.hand_back(tuple(arguments), keywords)
             if not message.acknowledged:
