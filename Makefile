@@ -18,10 +18,10 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all chaos fuzz check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions chaos fuzz check format docs bench requirements upgrade clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 python:
 	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer runs here. Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
@@ -48,6 +48,9 @@ test-long: setup ## every test, those marked `long` too
 
 test-all: ## the suite on the oldest and on the newest supported Python found here
 	@tools/each_python.sh $(MAKE) --no-print-directory test
+
+test-celery-versions: setup ## the queue reader's tests with the lowest and the highest Celery, kombu and redis-py that pyproject.toml allows
+	@$(BIN)/python -m tools.celery_versions
 
 chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)

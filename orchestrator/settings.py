@@ -50,9 +50,6 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=5.0, gt=0, description="how often a worker says that it lives")
     heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="silence after which a worker is faulty")
     sweep_s: float = Field(default=2.0, gt=0, description="how often the watch looks")
-    redispatch_after_s: float = Field(
-        default=300.0, gt=0, description="age at which an unclaimed job is sent again when its queue lacks a message"
-    )
     deadline_grace_s: float = Field(default=900.0, ge=0, description="beyond a job's own timeout: fetching the model, waiting for the host")
     quarantine_after: int = Field(default=5, ge=1, description="so many faults of a device within the window below, and it gets no work")
     quarantine_window_s: float = Field(default=600.0, gt=0, description="faults older than this are forgotten")

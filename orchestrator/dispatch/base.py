@@ -30,6 +30,9 @@ class DispatchQueue(Protocol):
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
         """Messages that wait in each queue, not counting what a worker holds."""
 
+    def waiting(self, queues: Iterable[str]) -> set[tuple[str, int]]:
+        """The job and the attempt of every message that waits in these queues. Messages of others than us are left out."""
+
     def purge(self, queues: Iterable[str]) -> int:
         """Drop what waits in the queues; the number dropped."""
 

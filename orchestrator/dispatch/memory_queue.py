@@ -25,6 +25,9 @@ class MemoryQueue:
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
         return {queue: len(self._queues[queue]) for queue in queues}
 
+    def waiting(self, queues: Iterable[str]) -> set[tuple[str, int]]:
+        return {(assignment.job_id, assignment.attempt) for queue in queues for _, _, assignment in self._queues[queue]}
+
     def purge(self, queues: Iterable[str]) -> int:
         return sum(len(self._queues.pop(queue, [])) for queue in queues)
 

@@ -21,7 +21,7 @@ class Found:
     jobs_given_up: int = _counter("jobs failed because three workers were lost to them")
     attempts_unheld: int = _counter("of the lost attempts, those that their living worker had forgotten: it crashed and came back")
     jobs_undispatched: int = _counter("jobs taken back out of a queue that nobody serves any more")
-    jobs_sent_again: int = _counter("jobs whose message was in no queue, sent again; after a backup, some as their next attempt")
+    jobs_sent_again: int = _counter("jobs whose message was lost, sent again; after a backup, some as their next attempt")
     jobs_dispatched: int = _counter("jobs sent by a sweep, as there was room for them")
     jobs_timed_out: int = _counter("jobs ended because their time was over, running or waiting")
     queue_timeouts: int = _counter("of those, jobs that nobody started in time")

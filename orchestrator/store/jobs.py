@@ -200,14 +200,28 @@ def set_waiting(session: Session, reasons: Mapping[int, str]) -> None:
     session.connection().execute(statement, [{"b_id": lane_id, "b_reason": reason} for lane_id, reason in sorted(reasons.items())])
 
 
-def dispatched_in(session: Session, queues: Sequence[str], before: datetime | None = None, limit: int = 1_000) -> list[Job]:
-    """Dispatched, unclaimed jobs of these queues, the oldest first; sent before that moment."""
+def dispatched_in(session: Session, queues: Sequence[str], limit: int = 1_000) -> list[Job]:
+    """Dispatched jobs of these queues whose start is not known, the oldest first."""
     if not queues:
         return []
     statement = select(Job).where(*DISPATCHED, col(Job.queue).in_(queues)).order_by(col(Job.dispatched_at)).limit(limit)
-    if before is not None:
-        statement = statement.where(col(Job.dispatched_at) < before)
     return list(session.scalars(statement))
+
+
+def dispatched_before(session: Session, queues: Sequence[str], before: datetime) -> set[tuple[str, int]]:
+    """The job and the attempt of everything that was sent to these queues before that moment and whose start is not known.
+
+    Bounded by the queues' windows, whatever the size of the campaigns.
+    """
+    if not queues:
+        return set()
+    statement = select(col(Job.id), col(Job.attempt)).where(*DISPATCHED, col(Job.queue).in_(queues), col(Job.dispatched_at) < before)
+    return {(job_id, attempt) for job_id, attempt in session.execute(statement)}
+
+
+def some(session: Session, job_ids: Sequence[str]) -> list[Job]:
+    """These jobs, without those that the table does not know."""
+    return list(session.scalars(select(Job).where(col(Job.id).in_(job_ids)))) if job_ids else []
 
 
 def dispatched_queues(session: Session) -> list[str]:

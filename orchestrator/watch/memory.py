@@ -10,7 +10,7 @@ class Memory:
     """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
 
     unheld: dict[str, tuple[int, int]] = field(default_factory=dict)  # job -> attempt, its worker's beats when first missed
-    short: dict[str, int] = field(default_factory=dict)  # queue -> sweeps it has had fewer messages for than the table says
+    missing: set[tuple[str, int]] = field(default_factory=set)  # jobs and attempts whose messages were nowhere in the last look
     outage_since: float | None = None
     claims_seen_at: float | None = None
     tidied_at: float | None = None

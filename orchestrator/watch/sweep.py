@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import publish_again, top_up
+from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.recovery import note_starts, undispatch
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job
 from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
 from orchestrator.watch.losses import condemn_silent, requeue_unheld
+from orchestrator.watch.lost_messages import send_lost
 from orchestrator.watch.memory import Memory
 from shared.capabilities import worker_queue
 from shared.errors import Unavailable
@@ -155,29 +155,21 @@ def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:
-    """Jobs that the table holds for sent and no queue has: the message vanished, or nobody serves the queue.
-
-    A queue with fewer messages than it should have is looked at for two sweeps, as a worker may have taken one a moment
-    ago. Empty, it has lost all of them. Otherwise nobody knows which: those that are older than `redispatch_after_s`.
-    """
+    """Take jobs back out of queues that nobody serves, and send jobs again whose messages were lost."""
     sent: Counter[str] = Counter()
     with ctx.store.read() as session:
         for item in jobs.waiting(session):
             sent[item.queue] += item.jobs
     deserted = [queue for queue in sent if not _is_served(queue, workers)]
-    depths = ctx.queue.depths(queue for queue in sent if queue not in deserted)
-    memory.short = {queue: memory.short.get(queue, 0) + 1 for queue, depth in depths.items() if depth < sent[queue]}
-    short = [queue for queue, sweeps in memory.short.items() if sweeps >= 2]
-    now = ctx.clock.now()
     with ctx.store.read() as session:
         back = jobs.dispatched_in(session, deserted)
-        gone = jobs.dispatched_in(session, [q for q in short if not depths[q]], now - timedelta(seconds=2 * ctx.settings.sweep_s))
-        old = jobs.dispatched_in(session, [q for q in short if depths[q]], now - timedelta(seconds=ctx.settings.redispatch_after_s))
         session.expunge_all()
     found.jobs_undispatched += undispatch(ctx, back)
     if deserted:
         ctx.queue.purge(deserted)
-    found.jobs_sent_again += publish_again(ctx, [*gone, *old])
+    served = {queue: number for queue, number in sent.items() if queue not in deserted}
+    again, memory.missing = send_lost(ctx, served, workers.values(), memory.missing)
+    found.jobs_sent_again += again
 
 
 def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 MARK = "TESTED_BY"  # in the environment of everything that is started, and so of whatever that starts
 PATIENCE_S = 120.0  # a bound against hanging, not a measure: the machine may be busy
-BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "SWEEP_S": "0.5", "REDISPATCH_AFTER_S": "5"}
+BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "SWEEP_S": "0.5"}
 BEATS |= {"QUARANTINE_AFTER": "1000"}  # it is chaos that flaps, not the devices: all three stay in it
 
 

@@ -75,6 +75,23 @@ def test_a_more_urgent_job_leaves_first(queue: DispatchQueue) -> None:
     assert taken(queue, "cpu.onnx") == [job_id(CAMPAIGN, number) for number in (3, 2, 1)]
 
 
+def test_what_waits_is_told_by_job_and_attempt(queue: DispatchQueue) -> None:
+    queue.publish([dispatch(1), dispatch(2, priority=9), dispatch(3, priority=0), dispatch(4, queue="worker.worker-a")])
+    assert queue.waiting(["cpu.onnx", "gpu.cuda.onnx"]) == {(job_id(CAMPAIGN, number), 1) for number in (1, 2, 3)}
+    assert queue.waiting(["worker.worker-a"]) == {(job_id(CAMPAIGN, 4), 1)}
+    queue.purge(["cpu.onnx"])
+    assert queue.waiting(["cpu.onnx"]) == set()
+
+
+def test_a_message_that_is_not_a_job_is_not_counted_among_those_that_wait(redis_url: str) -> None:
+    queue = CeleryQueue(redis_url)
+    queue.publish([dispatch(1)])
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("cpu.onnx", "no message", b"\xff\xfe", '{"headers": {"id": "one.1"}}')
+    assert queue.waiting(["cpu.onnx"]) == {(job_id(CAMPAIGN, 1), 1)}
+    queue.close()
+
+
 def test_purging_drops_what_waits_and_says_how_much(queue: DispatchQueue) -> None:
     queue.publish([dispatch(1), dispatch(2, priority=9), dispatch(3, queue="gpu.cuda.onnx")])
     assert queue.purge(["cpu.onnx"]) == 2

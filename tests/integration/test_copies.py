@@ -31,29 +31,51 @@ def claim(ctx: Context, name: str, attempt: int = 1, worker_id: str = WORKER, in
     return str(ctx.registry.redis.eval(scripts.CLAIM, 0, name, attempt, worker_id, incarnation, 60_000, 3_600))
 
 
+LONG_S = 86_400.0
+
+
 def test_a_job_that_waits_long_in_its_queue_is_not_copied_into_it(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
     register()
     submit(jobs=5)
-    clock.advance(ctx.settings.redispatch_after_s + 1)
+    clock.advance(LONG_S)
     memory = Memory()
     for _ in range(4):
         assert sweep(ctx, memory, may_condemn=False).jobs_sent_again == 0
     assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 5}
 
 
-def test_a_message_lost_from_a_busy_queue_is_sent_again_once_it_is_old(
-    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+@pytest.mark.parametrize("priority", [0, 2, 5, 9])
+def test_a_message_lost_from_a_busy_queue_is_sent_again_within_seconds_and_no_other_is(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register, priority: int
 ) -> None:
     register()
-    submit(jobs=3)
-    assert ctx.registry.redis.rpop("cpu.onnx\x06\x163") is not None, "a worker took it and died before it was booked"
+    campaign = submit(jobs=4, priority=priority).campaign
+    lists = [str(name) for name in ctx.registry.redis.keys("cpu.onnx*")]
+    assert len(lists) == 1
+    message = str(ctx.registry.redis.rpop(lists[0]))
+    assert f'"{job_id(campaign.id, 1)}.1"' in message, "a worker took the first one and died before it was booked"
     memory = Memory()
-    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0]
-    clock.advance(ctx.settings.redispatch_after_s + 1)
-    assert sweep(ctx, memory, may_condemn=False).jobs_sent_again == 3, "nobody knows which of them it was"
-    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0]
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 0], "its message may be on its way"
+    clock.advance(2 * ctx.settings.sweep_s + 0.1)
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(4)] == [0, 1, 0, 0]
+    assert ctx.queue.waiting(["cpu.onnx"]) == {(job_id(campaign.id, number), 1) for number in (1, 2, 3, 4)}
+    assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 4}
+    assert [events(ctx, campaign, number) for number in (1, 2, 3, 4)] == [["sent_again"], [], [], []]
+
+
+def test_a_job_that_a_living_worker_holds_is_not_sent_again(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+    worker = register()
+    campaign = submit(jobs=3).campaign
+    name = job_id(campaign.id, 1)
+    ctx.registry.redis.rpop("cpu.onnx\x06\x163")
+    beat(ctx, worker, INCARNATION, f'[["{name}", 1]]')
+    clock.advance(2 * ctx.settings.sweep_s + 0.1)
+    memory = Memory()
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0], "it waits for its claim, say"
+    beat(ctx, worker, INCARNATION)
+    assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 1, 0], "it does not hold it any more"
 
 
 def test_a_copy_of_an_ended_job_cannot_be_claimed(ctx: Context, submit: Submit, register: Register) -> None:

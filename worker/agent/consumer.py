@@ -51,10 +51,13 @@ class CeleryConsumer:
         self.app: Celery = make_celery_app(login.address, queues=queues, worker_id=worker_id, credentials=login)
         self.app.conf.broker_transport = "worker.agent.transport:Transport"
         self._nodename, self._clock = nodename, clock
-        hooks = {"dead_letter": dead_letter, "hand_back": hand_back, "may_take": self._may_take}
+        self._closing = Event()
+        hooks: dict[str, Callable[..., Any]] = {
+            **{"dead_letter": dead_letter, "hand_back": hand_back},
+            **{"may_take": self._may_take, "pause": self._closing.wait},
+        }
         self._consumer_class = type("BoundQueueReader", (QueueReader,), {name: staticmethod(hook) for name, hook in hooks.items()})
         self._controller: Any = None
-        self._closing = Event()
         self._leaving = False
         self._taking = True
         self.ready = Event()

@@ -54,11 +54,14 @@ def _around(payload: Any) -> dict[str, Any]:
     }
 
 
-def reading(take: Callable[..., Any], unreadable: Callable[[str, str], None]) -> Callable[..., Any]:
-    """`take`, a Redis client's way to an answer, with what lies in the queues looked at before kombu reads it.
+def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadable: Callable[[str, str], None]) -> Callable[..., Any]:
+    """Wrap a Redis client's `parse_response`, so that a message is looked at before kombu reads it.
 
     Args:
-        unreadable: told the reason and the text of what is not JSON, or JSON that kombu cannot read; then nothing was taken.
+        take: the client's own `parse_response`.
+        answered: called when Redis has answered the question for a message, with one or without.
+        unreadable: called with the reason and the text of a message that is not JSON, or JSON that kombu cannot read.
+            kombu is then told that no message came.
     """
 
     def take_readable(connection: Any, command: str, **options: Any) -> Any:
@@ -66,6 +69,8 @@ def reading(take: Callable[..., Any], unreadable: Callable[[str, str], None]) ->
             answer = take(connection, command, **options)
         except ValueError as error:  # no message's fault: a TLS socket that was closed, bytes that are no answer of Redis
             raise ConnectionError(f"the connection to the broker gave no answer: {error}") from error
+        if command == "BRPOP":
+            answered()
         if not answer or command != "BRPOP":
             return answer
         raw: bytes = answer[1]

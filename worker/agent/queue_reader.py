@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.control import Control
 from celery.worker.control import Panel
+from redis import ResponseError
 
 from shared.errors import Unavailable
 from worker.agent.envelope import AnyMessage, fault_of, reading
@@ -37,16 +38,23 @@ class Questions(Control):  # type: ignore[misc]  # Celery has no types
 
 
 class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
-    """Celery's consumer, with three differences.
+    """Celery's consumer, with four differences.
 
     Messages that are not jobs go to the dead letters. A job that Celery cannot start is handed back. After an outage
-    the connection is tried again every 5 s at the latest.
+    the connection is tried again every 5 s at the latest. A Redis that answers and refuses (it is full, or read-only)
+    is an outage, too: Celery would end.
     """
 
     # `CeleryConsumer` makes a subclass that sets these.
     dead_letter: DeadLetter
     hand_back: HandBack
     may_take: Callable[[], bool]
+    pause: Callable[[float], object]  # waits for so many seconds, or until the consumer is closed
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.connection_errors = (*self.connection_errors, ResponseError)
+        self._refusals = 0  # in a row
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         default_steps = (*(step for step in Consumer.Blueprint.default_steps if not step.endswith(":Control")), Questions)
@@ -57,8 +65,32 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
         channel.forget_booked()
         channel.may_take = self.may_take
         channel.Message = AnyMessage
-        channel.client.parse_response = reading(channel.client.parse_response, lambda reason, text: self._bury(reason, text, ""))
+        channel.client.parse_response = reading(
+            channel.client.parse_response, answered=self._is_well, unreadable=lambda reason, text: self._bury(reason, text, "")
+        )
         return super().loop_args()
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        super().on_connection_error_before_connected(exc)
+        self._wait_if_refused(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        self._wait_if_refused(exc)
+
+    def _wait_if_refused(self, error: Exception) -> None:
+        """Wait before the next try when Redis answered with a refusal: Celery would try again at once."""
+        if not isinstance(error, ResponseError):
+            return
+        if not self._refusals:
+            log.warning("Redis refuses what the queue reader needs (%s); no job is taken until it allows it again", error)
+        self.pause(min(0.5 * 2**self._refusals, RECONNECT_AT_MOST_S))
+        self._refusals += 1
+
+    def _is_well(self) -> None:
+        if self._refusals:
+            log.info("Redis allows the queue reader to work again")
+        self._refusals = 0
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         start_job = super().create_task_handler(*args, **kwargs)
@@ -73,8 +105,8 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
                     return
                 except self.connection_errors:
                     raise
-                except Exception as error:  # its pool has ended, or a field of the envelope is one that Celery cannot use
-                    log.warning("Celery cannot start a job (%s: %s): it is handed back", type(error).__name__, error)
+                except Exception:  # its pool has ended, or a field of the envelope is one that Celery cannot use
+                    log.warning("Celery cannot start a job, which is handed back", exc_info=self.may_take())
                     arguments, keywords, _ = message.payload
                     self.hand_back(tuple(arguments), keywords)
             if not message.acknowledged:

@@ -1,0 +1,25 @@
+"""The installed Celery, kombu and redis-py are among those that the queue reader was tested with."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from tools.celery_versions import BOUNDS, PACKAGES, allowed, version_at
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_installed_version_is_one_that_was_tested(package: str) -> None:
+    requirement, installed = allowed()[package], version(package)
+    assert requirement.specifier.contains(installed), (
+        f"{package} {installed} is installed, and the queue reader (worker/agent) was tested with {requirement.specifier} only: it changes "
+        f"parts of {package} that may be different there. Install a tested version, or widen the range in pyproject.toml and run "
+        "`make test-celery-versions`"
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_range_has_two_ends_that_can_be_installed(package: str) -> None:
+    ends = [version_at(end, allowed()[package]) for end in BOUNDS]
+    assert ends == sorted(ends, key=lambda text: [int(part) for part in text.split(".")])

@@ -1,0 +1,98 @@
+"""Runs the tests of the queue reader with the lowest and with the highest Celery, kombu and redis-py that pyproject.toml allows.
+
+    python -m tools.celery_versions            both ends
+    python -m tools.celery_versions lowest     one of them; what follows goes to pytest
+
+Each end has a small environment of its own, `.venv-celery-lowest` and `.venv-celery-highest`: the three packages and what they need.
+Everything else comes from the environment that runs this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("celery", "kombu", "redis")
+BOUNDS = {"lowest": ">=", "highest": "<="}
+# Every test that has a real queue reader, or reads what it writes.
+TESTS = [
+    *("tests/unit/worker/agent/test_envelope.py", "tests/contracts/test_dispatch_queues.py"),
+    *(
+        f"tests/integration/test_{name}.py"
+        for name in ("queue_reader", "full_redis", "worker_queues", "worker_outages", "worker_quarantine")
+    ),
+    *(f"tests/integration/test_{name}.py" for name in ("worker_outbox", "worker_flower", "worker")),
+]
+
+
+def allowed() -> dict[str, Requirement]:
+    """What pyproject.toml asks for, by package."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    found = {requirement.name: requirement for requirement in map(Requirement, wanted)}
+    return {name: found[name] for name in PACKAGES}
+
+
+def version_at(end: str, requirement: Requirement) -> str:
+    """The version at one end of the allowed range.
+
+    Raises:
+        ValueError: the range is open at that end.
+    """
+    bounds = [bound.version for bound in requirement.specifier if bound.operator == BOUNDS[end]]
+    if len(bounds) != 1:
+        raise ValueError(f"pyproject.toml must name the {end} version of {requirement.name} with {BOUNDS[end]}; it says {requirement}")
+    return bounds[0]
+
+
+def environment(end: str) -> Path:
+    """The interpreter of the environment of one end, made if it is missing or holds other versions."""
+    folder = ROOT / f".venv-celery-{end}"
+    python = folder / "bin" / "python"
+    pins = [
+        f"{requirement.name}{'[hiredis]' if requirement.extras else ''}=={version_at(end, requirement)}"
+        for requirement in allowed().values()
+    ]
+    stamp = folder / "pins.txt"
+    if not stamp.is_file() or stamp.read_text() != "\n".join(pins):
+        venv.create(folder, clear=True, with_pip=True, symlinks=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True, cwd=folder)
+        own = subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        # After the environment's own packages, so that those win.
+        Path(own, "others.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        stamp.write_text("\n".join(pins))
+    return python
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Test the queue reader with the lowest and the highest Celery, kombu and redis-py.")
+    parser.add_argument("ends", nargs="*", choices=[*BOUNDS, []], metavar="end", help="lowest, highest; both when none is named")
+    arguments, more = parser.parse_known_args()
+    failed = []
+    for end in arguments.ends or BOUNDS:
+        python = environment(end)
+        print(f"== {end}: {', '.join(f'{name} {version_at(end, requirement)}' for name, requirement in allowed().items())}", flush=True)
+        check = "from importlib.metadata import version; print(*(version(name) for name in " + repr(PACKAGES) + "))"
+        print(
+            "   installed:",
+            subprocess.run([python, "-c", check], check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip(),
+            flush=True,
+        )
+        if subprocess.run([python, "-m", "pytest", *TESTS, *more], check=False, cwd=ROOT).returncode != 0:
+            failed.append(end)
+    for end in failed:
+        print(f"the tests fail with the {end} versions", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
