@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import re
 import secrets
 import shutil
 import socket
@@ -15,20 +15,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies_environment
 
 from cli.client import Client
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
 from cli.ports import free_port, require_free
 from cli.servers import find_redis_server, has_selectors
-from cli.settings import LOOPBACK, PREFIX, child_environment
+from cli.settings import LOOPBACK, PREFIX, child_environment, sqlite_url
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
-from shared.hosts import is_loopback
+from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
 from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (named in order to be recognised, not listened on)
+PYTHON = (sys.executable, "-P", "-m")  # -P: a `worker.py` in the current folder is the user's
+EVERY_BIND = "-0.0.0.0 ::"  # to Redis `::` is IPv6 alone; it may start on a machine without IPv4
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ class Stack:
     @property
     def host(self) -> str:
         """The orchestrator's address as this machine reaches it."""
-        return f"{'https' if self.plan.tls else 'http'}://{_in_url(self._own_name)}:{self.port}"
+        return f"{'https' if self.plan.tls else 'http'}://{in_url(self._own_name)}:{self.port}"
 
     @property
     def _own_name(self) -> str:
-        return LOOPBACK if self.plan.bind in EVERYWHERE else self.plan.bind
+        return reached_at(self.plan.bind)
 
     @property
     def _guarded(self) -> bool:
@@ -109,7 +111,8 @@ class Stack:
         folder = self.data_dir / "redis"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         password = secrets.token_hex(24) if self._guarded else ""
-        settings = [f"port {port}", f"bind {self.plan.bind}", f'dir "{folder}"', "appendonly yes", 'save ""']
+        bind = EVERY_BIND if self.plan.bind == "::" else self.plan.bind
+        settings = [f"port {port}", f"bind {bind}", f"dir {_quoted(str(folder))}", "appendonly yes", 'save ""']
         if password:
             settings.append(f"requirepass {password}")
         configuration = folder / "redis.conf"
@@ -120,9 +123,9 @@ class Stack:
         except FileNotFoundError as error:
             raise PartFailed(str(error)) from error
         # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
-        self.redis_url = f"redis://{f':{password}@' if password else ''}{_in_url(self._own_name)}:{port}/0"
+        self.redis_url = f"redis://{f':{password}@' if password else ''}{in_url(self._own_name)}:{port}/0"
         self._gives_logins = bool(password) and has_selectors(binary)
-        part = self._launch("redis", [str(binary), str(configuration)])
+        part = self._launch("redis", [str(binary), _named_exactly(configuration)])
         part.wait_until(lambda: _pings(self._own_name, port, password))
 
     def start_orchestrator(self) -> None:
@@ -133,7 +136,7 @@ class Stack:
         """
         require_free(self.plan.bind, self.port)
         command = ["orchestrator.cli", "serve", "--host", self.plan.bind, "--port", str(self.port)]
-        self._orchestrator = self._launch("orchestrator", [sys.executable, "-m", *command])
+        self._orchestrator = self._launch("orchestrator", [*PYTHON, *command])
 
     def wait_for_orchestrator(self) -> None:
         """Return when the API is healthy.
@@ -141,17 +144,21 @@ class Stack:
         Raises:
             PartFailed: it ended first, or never was; with the end of its log.
         """
-        with Client(self.host, self.plan.token, self.plan.ca_file) as client:
+        with self.client() as client:
             self._orchestrator.wait_until(lambda: _is_healthy(client))
 
+    def client(self) -> Client:
+        """A client of this stack's orchestrator. It runs on this machine, whatever its name: no proxy leads there."""
+        return Client(self.host, self.plan.token, self.plan.ca_file, direct=True)
+
     def start_worker(self) -> None:
-        """Start a worker. It need not wait for the orchestrator: it registers as soon as that one answers."""
+        """Start a worker. It need not wait for the orchestrator: it registers as soon as the orchestrator answers."""
         command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
         self._worker_started_at = self._clock.now().timestamp()
         # Where the broker is; the login, one of its own or ours, comes from the orchestrator.
         parts = urlsplit(self.redis_url)
         broker = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self._worker = self._launch("worker", [sys.executable, "-m", *command], REDIS_URL=broker)
+        self._worker = self._launch("worker", [*PYTHON, *command], REDIS_URL=broker)
 
     def wait_for_worker(self) -> None:
         """Return when a worker has beaten since `start_worker`.
@@ -159,7 +166,7 @@ class Stack:
         Raises:
             PartFailed: ours ended first; with the end of its log.
         """
-        with Client(self.host, self.plan.token, self.plan.ca_file) as client:
+        with self.client() as client:
             self._worker.wait_until(lambda: _has_worker(client, self._worker_started_at))
 
     def announce(self) -> None:
@@ -205,7 +212,7 @@ class Stack:
             "HOST": self.plan.bind,
             "PORT": str(self.port),
             "REDIS_URL": self.redis_url,
-            "DATABASE_URL": self.plan.database_url or f"sqlite:///{data / DATABASE}",
+            "DATABASE_URL": self.plan.database_url or sqlite_url(data / DATABASE),
             "OUTPUTS_DIR": str(self.plan.outputs_dir.resolve()),
             "MODELS_DIR": str(data / "models"),
             "WORKER_STATE_DIR": str(data / "worker" / "state"),
@@ -218,10 +225,17 @@ class Stack:
             values["TOKEN"] = self.plan.token
         if self._gives_logins:
             values["BROKER_LOGINS"] = "true"
-        named = {PREFIX + name: value for name, value in (values | more).items()}
+        named = {PREFIX + name: value for name, value in (values | more).items()} | self._without_proxy()
         # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/untrusted-input.md).
         local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(self.plan.bind) else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
+
+    def _without_proxy(self) -> dict[str, str]:
+        """`NO_PROXY` for the parts: they reach the orchestrator by a name of this machine, for which the environment may name a proxy."""
+        proxies = getproxies_environment()
+        if not proxies or is_this_machine(self._own_name):
+            return {}
+        return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(filter(None, [proxies.get("no"), self._own_name])))
 
 
 @contextlib.contextmanager
@@ -242,7 +256,18 @@ def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def _only_user_of(folder: Path) -> Iterator[None]:
-    """Two servers on one append-only file destroy it. The lock goes with its holder, however that ends."""
+    """Hold a lock on the data directory: two Redis servers on one append-only file destroy it. The lock ends with its holder.
+
+    Raises:
+        InvalidInput: this system has no such locks (Windows), or the folder cannot be used.
+        PartFailed: another process holds the lock.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise InvalidInput(
+            "`fleetmark up` and `fleetmark demo` run on Linux and macOS; on Windows run them in WSL, and use every other command as it is"
+        ) from error
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock: IO[str] = (folder / "lock").open("w")
@@ -258,8 +283,15 @@ def _only_user_of(folder: Path) -> Iterator[None]:
         yield
 
 
-def _in_url(name: str) -> str:
-    return f"[{name}]" if ":" in name else name
+def _named_exactly(file: Path) -> str:
+    """A file's name for Redis, which takes one with a wildcard in it for a pattern, and starts without a configuration if none fits."""
+    name = str(file)
+    return re.sub(r"[\\?*\[]", r"\\\g<0>", name) if re.search(r"[?*\[]", name) else name
+
+
+def _quoted(text: str) -> str:
+    """A value of Redis' configuration file, whatever is in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _pings(name: str, port: int, password: str) -> bool:

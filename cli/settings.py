@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +48,7 @@ class CliSettings(BaseSettings):
     )
 
     flower_basic_auth: str | None = Field(default=None, validation_alias="FLOWER_BASIC_AUTH", exclude=True)  # Flower's own
+    flower_conf: str | None = Field(default=None, validation_alias="FLOWER_CONF", exclude=True)  # likewise
 
     @model_validator(mode="before")
     @classmethod
@@ -77,12 +79,8 @@ class CliSettings(BaseSettings):
             InvalidInput: it cannot be read as one.
         """
         typed = (host or self.host).strip()
-        if typed in ("0.0.0.0", "::"):  # noqa: S104 (where `up` listens everywhere, this machine finds it on the loopback)
-            typed = LOOPBACK
-        if "://" not in typed and typed.count(":") != 1:
-            typed = f"{f'[{typed}]' if ':' in typed else typed}:{self.port}"
         try:
-            return orchestrator_address(typed)
+            return orchestrator_address(typed, self.port)
         except ValueError as error:
             raise InvalidInput(str(error)) from error
 
@@ -105,6 +103,11 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     value = shown_address(str(item["input"])) if name.endswith("_url") else item["input"]
     shown = "" if name in ("token", "token_file") else masked(f", not {value!r}")
     return FieldError(PREFIX + name.upper(), f"{said}{shown}")
+
+
+def sqlite_url(file: Path) -> str:
+    """The address of a SQLite database in a file, whatever its name: SQLAlchemy reads `?` and `%` in it as it reads them in any URL."""
+    return f"sqlite:///{quote(str(file))}"
 
 
 def child_environment(without: str | None = None, defaults: Mapping[str, str] | None = None, **values: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.api import make_api
 from orchestrator.api.access import RequestIds
-from orchestrator.api.connections import server_config
+from orchestrator.api.connections import open_sockets, server_config
 from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.app import ControlPlane
 from orchestrator.operations.context import Context
@@ -110,7 +110,12 @@ def serve(
         if not only_api:
             plane.start_consumer()
             plane.start_watch()
-        uvicorn.Server(server_config(make_api(plane.context), settings)).run()
+        config = server_config(make_api(plane.context), settings)
+        try:
+            sockets = open_sockets(settings.host, settings.port)
+        except OSError as error:
+            raise typer.BadParameter(f"--host {settings.host} --port {settings.port} cannot be listened on: {error}") from error
+        uvicorn.Server(config).run(sockets)
     finally:
         plane.stop()
 

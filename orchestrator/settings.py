@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.addresses import require_readable
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
+
+SQLITE_OPTIONS = frozenset({"timeout", "check_same_thread", "cached_statements", "uri", "mode", "cache", "nolock", "vfs"})
 
 
 class Settings(BaseSettings):
@@ -92,6 +95,12 @@ class Settings(BaseSettings):
             raise ValueError("goes together with FLEETMARK_TLS_CERT: give both, or neither")
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        """An address of IPv6 is written in brackets in a URL, and without them where one listens."""
+        return host.strip().removeprefix("[").removesuffix("]")
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
@@ -101,7 +110,9 @@ class Settings(BaseSettings):
             scheme, url = "postgresql+psycopg", f"postgresql+psycopg://{rest}"
         if not separator or scheme not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("must begin with sqlite:/// or postgresql://")
-        if scheme != "sqlite":
+        if scheme == "sqlite":
+            _require_file(url)
+        else:
             require_readable(url)
         return url
 
@@ -118,3 +129,17 @@ class Settings(BaseSettings):
     def _whom_to_believe(self) -> Settings:
         self.redis_url = broker_trusting(self.redis_url, self.ca_file)
         return self
+
+
+def _require_file(url: str) -> None:
+    """
+    Raises:
+        ValueError: the address of a SQLite database names no file, or not the file that was meant.
+    """
+    file, _, options = url.removeprefix("sqlite://").partition("?")
+    if not file.startswith("/") or file.strip("/") in ("", ":memory:"):
+        raise ValueError("must name a file, as sqlite:///fleetmark.db or sqlite:////srv/fleetmark.db does: all processes share it")
+    if unknown := sorted({name for name, _ in parse_qsl(options, keep_blank_values=True)} - SQLITE_OPTIONS):
+        raise ValueError(
+            f"has no option {unknown[0]!r} after the `?`; if the `?` belongs to the file's name, write it as %3F, and a % as %25"
+        )

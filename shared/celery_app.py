@@ -47,6 +47,9 @@ def make_celery_app(
         credentials: asked for user and password at each new connection, in place of those in the URL.
     """
     app = Celery("fleetmark", broker=broker_url, set_as_current=False)
+    # Parts of Celery ask for "the current application" where they mean this one; without a default they would make one, and configure it
+    # from a `celeryconfig.py` in the current folder, which belongs to another application.
+    app.set_default()
     transport: dict[str, object] = {
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "priority_steps": PRIORITY_STEPS,

@@ -43,6 +43,11 @@ def is_this_machine(name: str) -> bool:
     return address.is_unspecified or (mapped is not None and mapped.is_loopback)
 
 
+def reached_at(bound: str) -> str:
+    """The name by which this machine reaches a server that listens on `bound`: the loopback for the unspecified addresses."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 (nothing listens here)
+
+
 def in_url(name: str) -> str:
     """A host's name or address as it stands in a URL: an address of IPv6 in brackets."""
     return f"[{name}]" if ":" in name else name

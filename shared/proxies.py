@@ -28,13 +28,12 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that leads to the server of `url`; None when it is asked without one.
-
-    Raises:
-        ValueError: `url` is no address.
-    """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    """The proxy that leads to the server of `url`; None when it is asked without one, or when `url` is no address."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
     if is_this_machine(host):
         return None
     proxies = getproxies()

@@ -1,0 +1,9 @@
+"""The device side: it registers, takes jobs, measures them and reports. It runs alone, without the rest."""
+
+import sys
+from pathlib import Path
+
+# `python -m worker.cli` makes Python look into the current folder first, where a `shared.py` or a `redis.py` of the user would be run in
+# place of ours. While a package is imported for `-m`, `sys.argv` begins with "-m", and the folder stands first on the path.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).resolve().parent.parent:
+    del sys.path[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import socket
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import require_readable, shown_address
 from shared.errors import FieldError, InvalidInput
+from shared.hosts import in_url, reached_at
 from shared.hub import HUB
 from shared.masking import masked
 from shared.tokens import usable_token, with_token_of_file
@@ -191,13 +193,17 @@ class WorkerSettings(BaseSettings):
         return home / (mac if platform.system() == "Darwin" else linux) / "fleetmark"
 
 
-def orchestrator_address(value: str) -> str:
-    """`http://name:port` from what people type: a bare name, name:port, a trailing slash or `/api`.
+def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
+    """`http://name:port` from what people type: a bare name or address, name:port, a trailing slash or `/api`.
+
+    Where an orchestrator listens on every address (`0.0.0.0`, `::`), this machine finds it on its loopback.
 
     Raises:
         ValueError: it is not an address of an HTTP server.
     """
     typed = value.strip()
+    if ":" in (bare := typed.removeprefix("[").removesuffix("]")) and _is_address(bare):
+        typed = f"[{bare}]"
     whole = typed if "://" in typed else f"http://{typed}"
     try:
         parts = urlsplit(whole)
@@ -208,9 +214,9 @@ def orchestrator_address(value: str) -> str:
         raise ValueError(
             f"{shown_address(typed) if '@' in typed else typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}"
         )
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    name = in_url(reached_at(parts.hostname))
     if port is None and parts.scheme == "http" and "://" not in typed:
-        port = DEFAULT_PORT
+        port = default_port
     path = parts.path.rstrip("/").removesuffix("/api")
     return f"{parts.scheme}://{name}{'' if port is None else f':{port}'}{path}"
 
@@ -254,3 +260,11 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
     source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else own
     shown = "" if name in ("token", "redis_url", "HF_TOKEN") else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -22,7 +22,7 @@ from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
 from cli.ports import require_free
 from cli.servers import find_redis_server
-from cli.settings import CliSettings, load_settings
+from cli.settings import CliSettings, load_settings, sqlite_url
 from cli.terminal import out, show_json
 
 Verdict = Literal["ok", "missing", "note"]
@@ -83,7 +83,7 @@ def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iter
             yield _extra(extra, packages)
     if here:
         yield _broker(settings)
-        yield _database(settings.database_url or f"sqlite:///{settings.data_dir / 'fleetmark.db'}")
+        yield _database(settings.database_url or sqlite_url(settings.data_dir / "fleetmark.db"))
         yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
         yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
     yield from _orchestrator(settings, host, token)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from cli.client import Client, stays_here
 from cli.commands.campaigns import show_results
-from cli.embedded import EVERYWHERE, Plan, Stack, running_stack
+from cli.embedded import PYTHON, Plan, Stack, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
 from cli.options import Token
 from cli.ports import require_free
@@ -28,7 +29,7 @@ from cli.terminal import err, out, say
 from cli.watching import watch as follow
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
-from shared.hosts import is_loopback
+from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at
 from shared.recipes import Recipe
 from shared.tls import broker_trusting
 
@@ -61,7 +62,7 @@ def up(
       FLEETMARK_TOKEN=… fleetmark up --bind 0.0.0.0 --redis-port 6380
     """
     settings = load_settings()
-    listen = bind or (LOOPBACK if "://" in settings.host else settings.host)
+    listen = (bind or (LOOPBACK if "://" in settings.host else settings.host)).strip().removeprefix("[").removesuffix("]")
     secret = token or settings.secret
     if not is_loopback(listen) and not secret:
         raise InvalidInput(
@@ -112,7 +113,7 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
     out.print(Text("Fleetmark is up", style="bold"), f"at {stack.host}   API documentation: {stack.host}/docs")
     out.print(f"  results    {settings.outputs_dir.resolve()}")
     out.print(f"  data, logs {stack.data_dir}")
-    if not stays_here(stack.host) or stack.plan.bind in EVERYWHERE:
+    if not stays_here(stack.host) or stack.plan.bind in ANYWHERE:
         broker = urlsplit(stack.redis_url)
         out.print(f"  devices    reach ports {stack.port} and {broker.port} of this machine:")
         out.print(
@@ -168,7 +169,7 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
         stack.wait_for_orchestrator()
         status.update("Starting a worker")
         stack.wait_for_worker()
-    with Client(stack.host) as client:
+    with stack.client() as client:
         accepted = submit(client, content, recipe.parent)
         campaign_id = accepted["campaign_id"]
         say(f"Measuring {accepted['total_jobs']} jobs, each repeat in a fresh process")
@@ -216,7 +217,8 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)  # stopping takes seconds; being stopped while stopping would leave things behind
         raise _Stopped
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
@@ -235,8 +237,11 @@ def worker(context: typer.Context) -> None:
       fleetmark worker --help
     """
     sys.stdout.flush()
-    # The same process from here on: a service manager's signals reach the worker itself.
-    os.execv(sys.executable, [sys.executable, "-m", "worker.cli", *context.args])  # noqa: S606 (no shell is meant)
+    command = [*PYTHON, "worker.cli", *context.args]
+    if sys.platform == "win32":  # where `exec` starts a second process, and the shell does not wait for it
+        raise typer.Exit(subprocess.run(command, check=False).returncode)
+    # It is the same process from here on, so a service manager's signals reach the worker itself.
+    os.execv(sys.executable, command)  # noqa: S606 (no shell is meant)
 
 
 def flower(
@@ -267,5 +272,5 @@ def flower(
     require_free(bind, port, "--port")
     from cli.flower import run_flower  # imports Celery: half a second that only this command pays
 
-    say(f"Flower: http://{bind}:{port}")
-    run_flower(broker_trusting(url, settings.ca_file), bind, port)
+    say(f"Flower: http://{in_url(reached_at(bind))}:{port}")
+    run_flower(broker_trusting(url, settings.ca_file), bind, port, reads_settings_file=settings.flower_conf is not None)

@@ -19,4 +19,4 @@ USER 10001
 WORKDIR /var/lib/fleetmark
 VOLUME /var/lib/fleetmark
 EXPOSE 5000
-CMD ["python", "-m", "orchestrator.cli", "serve"]
+CMD ["python", "-P", "-m", "orchestrator.cli", "serve"]

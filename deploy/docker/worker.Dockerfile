@@ -19,4 +19,4 @@ ENV PATH=/opt/fleetmark/bin:$PATH PYTHONUNBUFFERED=1 \
 USER 10001
 WORKDIR /var/lib/fleetmark
 VOLUME /var/lib/fleetmark
-CMD ["python", "-m", "worker.cli", "start"]
+CMD ["python", "-P", "-m", "worker.cli", "start"]

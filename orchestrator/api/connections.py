@@ -7,6 +7,8 @@ leave an answer unread. One thread serves all connections, so a slow one costs m
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -55,6 +57,28 @@ def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Conf
         ssl_keyfile=settings.tls_key,
         **more,
     )
+
+
+def open_sockets(host: str, port: int) -> list[socket.socket] | None:
+    """The sockets to listen on where uvicorn's own would not do; None where they do.
+
+    To asyncio `::` is IPv6 alone, whereas people mean every address of the machine. There are two sockets and not one for both: on one,
+    addresses of IPv4 would look like `::ffff:10.0.0.7`, which no list of trusted proxies knows.
+
+    Raises:
+        OSError: the port is taken, or this machine speaks no IPv6.
+    """
+    if host != "::":
+        return None
+    wide = socket.create_server((host, port), family=socket.AF_INET6)  # of IPv6 alone
+    try:
+        narrow = socket.create_server(("0.0.0.0", wide.getsockname()[1]))  # noqa: S104 (the user asked for every address)
+    except OSError as error:
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # a machine without IPv4
+            return [wide]
+        wide.close()
+        raise
+    return [narrow, wide]
 
 
 class BoundedConnection(H11Protocol):

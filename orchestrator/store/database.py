@@ -112,7 +112,7 @@ def _postgres_engine(url: URL) -> Engine:
 
 def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:
     database = url.database
-    if database and database != ":memory:":
+    if database and not database.startswith((":memory:", "file:")):  # `file:` is SQLite's own form of an address
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"check_same_thread": False})
 

@@ -33,13 +33,15 @@ repeats: 3
 class Command:
     """A `fleetmark` command in a folder of its own."""
 
+    program: tuple[str, ...] = (sys.executable, "-m", "cli.main")
+
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         self.mark = secrets.token_hex(8)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
         self.stdout, self.stderr = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", *arguments],
+                [*self.program, *arguments],
                 cwd=folder,
                 env=kept | variables | {MARK: self.mark},
                 stdin=subprocess.DEVNULL,
@@ -82,6 +84,12 @@ class Command:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+class InstalledCommand(Command):
+    """The same as it is installed: `fleetmark` on the PATH, which does not look for modules in the current folder."""
+
+    program = (str(Path(sys.executable).with_name("fleetmark")),)
 
 
 def wait_until(condition: Callable[[], object], command: Command, timeout_s: float = 300) -> None:

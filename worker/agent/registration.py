@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
+from shared.hosts import in_url, is_this_machine
 from shared.tls import MEND, Untrusted, refusal
 from shared.web import FAILURES, by_way_of, web_client
 from shared.workers import Registration
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 
 # Answers that another try may change: a server that starts, is busy or has met a defect. Whatever else is refused stays refused.
 PASSING = frozenset({408, 425, 429})
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,11 @@ def _detail(answer: httpx.Response) -> str:
 def reachable_broker(broker_url: str, host: str) -> str:
     """The broker's address as this device can use it: a loopback name given by another machine means that machine."""
     broker, orchestrator = urlsplit(broker_url), urlsplit(host)
-    if broker.hostname not in LOOPBACK or orchestrator.hostname in LOOPBACK or orchestrator.hostname is None:
+    if not is_this_machine(broker.hostname or "") or orchestrator.hostname is None or is_this_machine(orchestrator.hostname):
         return broker_url
     user, at, _ = broker.netloc.rpartition("@")
-    name = f"[{orchestrator.hostname}]" if ":" in orchestrator.hostname else orchestrator.hostname
     port = f":{broker.port}" if broker.port else ""
-    return urlunsplit(broker._replace(netloc=f"{user}{at}{name}{port}"))
+    return urlunsplit(broker._replace(netloc=f"{user}{at}{in_url(orchestrator.hostname)}{port}"))
 
 
 def with_login(redis_url: str, told: str) -> str:

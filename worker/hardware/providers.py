@@ -62,7 +62,7 @@ def _provider(name: str, answer: dict[str, Any]) -> Provider:
 
 
 def _try(provider: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "worker.hardware.probe", provider]
+    command = [sys.executable, "-P", "-m", "worker.hardware.probe", provider]  # -P: the current folder is the user's
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:

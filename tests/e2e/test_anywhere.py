@@ -1,0 +1,144 @@
+"""`fleetmark` where people are: in a folder of their own modules, behind a proxy, on IPv6, with any name of a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.processes import SMALL_RECIPE, InstalledCommand, wait_until
+from tests.proxy_server import proxy_server
+from tests.servers import free_port
+
+# What lies in the folder of a Celery user, and names that our own processes import.
+MODULES = (
+    *("worker", "shared", "orchestrator", "cli", "celery", "redis", "kombu", "tasks", "celeryconfig", "flowerconfig"),
+    *("json", "typer", "onnxruntime", "numpy", "alembic", "sqlalchemy", "uvicorn", "sitecustomize"),
+)
+MARK = "was_run"
+
+
+def folder_of_modules(path: Path) -> Path:
+    """A folder whose every module writes down that it was run, and fails."""
+    path.mkdir()
+    for name in MODULES:
+        mark = f"open({str(path / MARK)!r}, 'a').write('{name} ')"
+        (path / f"{name}.py").write_text(f"{mark}\nraise SystemExit('{name}.py of the current folder was run')\n")
+    return path
+
+
+def was_run(folder: Path) -> str:
+    return (folder / MARK).read_text() if (folder / MARK).exists() else ""
+
+
+def _speaks_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+BIND, HERE = ("::", "[::1]") if _speaks_ipv6() else ("0.0.0.0", "127.0.0.1")
+
+
+def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_proxy_on_every_address(tmp_path: Path) -> None:
+    folder, port, token = folder_of_modules(tmp_path / "mine"), free_port(), secrets.token_hex(16)
+    data = tmp_path / "what?" / '100%41 #1 [x] "ü" \\'
+    (folder / "small.yaml").write_text(SMALL_RECIPE)
+    with proxy_server() as proxy:
+        settings = proxy.environment(NO_PROXY="::1/128, fd00::/8, [::1]") | {
+            "FLEETMARK_TOKEN": token,
+            "FLEETMARK_DATA_DIR": str(data),
+            "FLEETMARK_PORT": str(port),
+            "FLEETMARK_WORKER_LOCK_FILE": str(tmp_path / "measure.lock"),
+        }
+        up = InstalledCommand(folder, "up", "--bind", BIND, **settings)
+        try:
+            wait_until(lambda: "Fleetmark is up" in up.out(), up, timeout_s=120)
+            for name in {HERE, "127.0.0.1"}:
+                assert httpx.get(f"http://{name}:{port}/api/health", trust_env=False).json()["status"] == "healthy"
+            run = InstalledCommand(folder, "run", "small.yaml", "--watch", "--json", "--host", BIND, **settings)
+            try:
+                assert run.wait(60) == 0, run.err()
+            finally:
+                run.end()
+            assert json.loads(run.out())["campaign"]["completed_jobs"] == 1
+        finally:
+            up.process.terminate()
+            up.wait()
+            up.end()
+        assert proxy.asked == []
+    up.assert_leaves_nothing()
+    with sqlite3.connect((data / "fleetmark.db").as_uri() + "?mode=ro", uri=True) as database:
+        assert database.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    database.close()
+    assert (data / "redis" / "appendonlydir").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["measure.lock", "mine", "what?"]
+    assert was_run(folder) == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fleetmark", "worker", "validate", "--json"],
+        ["fleetmark", "worker", "info", "--json"],
+        ["fleetmark", "doctor", "--json"],
+        ["fleetmark", "redis-acl"],
+        ["python", "-P", "-m", "worker.cli", "info", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_runs_a_module_of_the_current_folder(tmp_path: Path, command: list[str]) -> None:
+    folder = folder_of_modules(tmp_path / "mine")
+    done = _run(folder, command, tmp_path)
+    assert done.stdout, done.stderr
+    assert was_run(folder) == ""
+
+
+@pytest.mark.parametrize("command", [["worker.cli", "info", "--json"], ["orchestrator.cli", "--help"]], ids=" ".join)
+def test_of_a_module_started_by_name_python_itself_finds_only_the_first_in_the_current_folder(tmp_path: Path, command: list[str]) -> None:
+    """`python -m worker.cli` runs a `worker.py` before any line of ours (`python -P -m` does not); everything after that is ours."""
+    folder = folder_of_modules(tmp_path / "mine")
+    for name in ("worker", "orchestrator"):
+        (folder / f"{name}.py").unlink()
+    done = _run(folder, ["python", "-m", *command], tmp_path)
+    assert done.stdout, done.stderr
+    assert was_run(folder) == ""
+
+
+def test_flower_runs_no_module_and_no_settings_of_the_current_folder(tmp_path: Path) -> None:
+    folder, port = folder_of_modules(tmp_path / "mine"), free_port()
+    flower = InstalledCommand(
+        folder, "flower", "--redis-url", "redis://127.0.0.1:1/0", "--port", str(port), FLOWER_UNAUTHENTICATED_API="true"
+    )
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/healthcheck", timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(answers, flower, timeout_s=60)
+    finally:
+        flower.end()
+    assert was_run(folder) == ""
+
+
+def _run(folder: Path, command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(command[0]) if command[0] == "fleetmark" else Path(sys.executable)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLEETMARK_", "PYTHON"))}
+    places = {"FLEETMARK_WORKER_STATE_DIR": str(home / "state"), "FLEETMARK_WORKER_CACHE_DIR": str(home / "cache")}
+    return subprocess.run(
+        [program, *command[1:]], check=False, cwd=folder, env=environment | places, capture_output=True, text=True, timeout=120
+    )
