@@ -65,13 +65,16 @@ def explain_call(text: str, model: str, inputs: Inputs) -> str | None:
 
 
 def _categories(inputs: Inputs) -> str:
-    known = {name: called.limits.words for name, called in inputs.items() if called.limits is not None and called.limits.words}
-    if known:
-        return ", ".join(
-            f"{name}: [{', '.join(str(word) for word in words[:4])}{', …' if len(words) > 4 else ''}]" for name, words in known.items()
-        )
+    known = {name: _words(called.limits) for name, called in inputs.items() if called.limits is not None}
+    shown = [f"{name}: [{', '.join(words[:4])}{', …' if len(words) > 4 else ''}]" for name, words in known.items() if words]
+    if shown:
+        return ", ".join(shown)
     names = [name for name, called in inputs.items() if called.spec.element_type == "string"] or _whole_numbers(inputs) or ["input"]
     return f"{names[0]}: [first, second]"
+
+
+def _words(limits: Limits) -> list[str]:
+    return [str(word) for part in (limits, *limits.columns.values()) for word in part.words]
 
 
 def _named(name: str) -> str:

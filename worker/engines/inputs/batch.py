@@ -20,31 +20,6 @@ _SEQUENCE_WORDS = frozenset([
 ])
 # fmt: on
 _SEQUENCE_LETTERS = frozenset({"t", "s", "l"})
-_WORDS = frozenset(
-    [
-        "seq",
-        "sequence",
-        "time",
-        "timesteps",
-        "timestep",
-        "steps",
-        "step",
-        "length",
-        "len",
-        "frames",
-        "frame",
-        "tokens",
-        "token",
-        "samples",
-        "words",
-        "chars",
-        "phonemes",
-        "past",
-        "t",
-        "s",
-        "l",
-    ]
-)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
