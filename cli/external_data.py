@@ -1,12 +1,15 @@
-"""The files that travel with an ONNX model: its external data, which lies beside it."""
+"""The files that travel with an ONNX model: its external data, and the values of its inputs that a recipe names."""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from shared.errors import FieldError, InvalidInput, ModelInvalid
-from shared.external_data import external_locations
+from shared.external_data import VALUE_FILES, external_locations, is_inside
+from shared.recipes import ModelEntry, Recipe
 
 
 def external_files(model: Path) -> list[Path]:
@@ -29,6 +32,46 @@ def external_files(model: Path) -> list[Path]:
         if not any(beside.resolve().is_relative_to(folder) for folder in folders):
             raise _invalid(model, f"its external data {beside.name!r} is a link out of the model's folder; put the file itself there")
     return found
+
+
+def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> dict[str, Path]:
+    """The files that `options.values` names for a model, by the name that the recipe gives them.
+
+    Args:
+        folders: where they are looked for, in this order: the recipe's folder, and the model's.
+
+    Raises:
+        InvalidInput: a name leads out of these folders, or there is no such file.
+    """
+    found = {}
+    for name in dict.fromkeys(_names(recipe, entry)):
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if path is None or not is_inside(name):
+            where = " nor ".join(str(folder) for folder in dict.fromkeys(folders))
+            message = f"options.values names the file {name!r}, which is neither in {where}; name it by its path relative to one of them"
+            raise InvalidInput(message, fields=[FieldError("options.values", message)])
+        found[name] = path
+    return found
+
+
+def _names(recipe: Recipe, entry: ModelEntry) -> Iterable[str]:
+    for options in (recipe.options, entry.options):
+        yield from _files_in((options.values if options else None) or {})
+    for path, cells in recipe.sweep.items():
+        if path.startswith("options.values"):
+            yield from _files_in(cells)
+
+
+def _files_in(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        if value.endswith(VALUE_FILES):
+            yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _files_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _files_in(part)
 
 
 def _invalid(model: Path, why: str) -> InvalidInput:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from cli import zoo
 from cli.client import Client, sha256_of
-from cli.external_data import external_files
+from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.errors import FieldError, InvalidInput
 from shared.recipes import ModelEntry, Recipe, load_recipe
@@ -113,23 +113,22 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        body["models"] = [entry_body(client, entry, file) for entry, file in prepared]
+        body["models"] = [entry_body(client, entry, file, recipe, recipe_folder) for entry, file in prepared]
     # A key of its own: should the answer be lost on the way, sending it again is the same campaign.
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
 
 
-def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None) -> dict[str, Any]:
-    """A model entry as the orchestrator gets it; a local file is uploaded first and named by its hash."""
+def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+    """A model entry as the orchestrator gets it; a local file is uploaded first, with all that belongs beside it, and named by its hash."""
     body: dict[str, Any] = entry.model_dump(mode="json", exclude_unset=True)
     if file is None:
         return body
-    beside = external_files(file)
+    beside = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    beside = value_files(recipe, entry, [recipe_folder, file.parent]) | beside
     sha256 = upload(uploads, file)
-    companions = [
-        Companion(name=path.relative_to(file.parent).as_posix(), sha256=upload(uploads, path), size=path.stat().st_size) for path in beside
-    ]
+    companions = [Companion(name=name, sha256=upload(uploads, path), size=path.stat().st_size) for name, path in beside.items()]
     body |= {"model": f"sha256:{sha256}", "name": entry.name or file.name, "sha256": sha256, "size": file.stat().st_size}
     if companions:
         body["companions"] = [companion.model_dump(mode="json") for companion in companions]

@@ -36,6 +36,7 @@ BYTES, GROUP, END_GROUP = 2, 3, 4
 MAX_DEPTH = 100  # of messages and groups: protobuf's own limit, beyond which no runtime reads a model either
 # Entered one by one: 3 s of a processor, half a minute of the slowest device's. An export of a large language model has a million.
 MAX_FIELDS = 5_000_000
+VALUE_FILES = (".npz", ".npy")  # a text in `options.values` that ends like this is the name of a file beside the model
 MAX_FILES = 10_000  # each is a download; a model of this many tensors, a file each, is not known
 
 # A run of numbers: their tags have one byte, wire type 0 (varint), 5 (four bytes) or 1 (eight). Tree ensembles hold millions.

@@ -134,3 +134,37 @@ def test_a_recipe_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(InvalidInput, match="is it a recipe"):
         read_recipe(binary)
+
+
+def test_files_of_values_travel_with_the_model_under_their_own_names(server: ScriptedServer, tmp_path: Path) -> None:
+    """From the recipe's folder or the model's, of the recipe, an entry or a sweep, each once."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    model, mask, other, swept = folder / "mine.onnx", tmp_path / "mask.npz", folder / "other.npy", tmp_path / "long.npz"
+    for number, file in enumerate((model, mask, other, swept)):
+        file.write_bytes(b"content" * (number + 1))
+    _scripted(server, model, mask, other, swept)
+    recipe = load_recipe(
+        "{models: [{model: models/mine.onnx, options: {values: {y: other.npy, z: 3}}}], on: [cpu.onnx], "
+        "options: {values: {x: mask.npz, t: [a.txt]}}, sweep: {options.values.x: [mask.npz, long.npz]}}"
+    )
+    with Client(server.url) as client:
+        submit(client, recipe, tmp_path)
+    (entry,) = _submitted(server)["models"]
+    assert entry["companions"] == [
+        {"name": file.name, "sha256": sha256_of(file), "size": file.stat().st_size} for file in (mask, other, swept)
+    ]
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "../outside.npz"])
+def test_a_file_of_values_that_is_not_there_or_outside_is_refused_before_anything_is_sent(
+    server: ScriptedServer, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (folder / "mine.onnx").write_bytes(b"weights")
+    (tmp_path / "outside.npz").write_bytes(b"secret")
+    recipe = load_recipe(f"{{model: mine.onnx, on: [cpu.onnx], options: {{values: {{x: {name}}}}}}}")
+    with Client(server.url) as client, pytest.raises(InvalidInput, match=f"options.values names the file '{name}', which is neither in"):
+        submit(client, recipe, folder)
+    assert [request for request in server.requests if "models" in request.path] == []

@@ -17,10 +17,8 @@ import numpy.random
 from numpy.typing import NDArray
 
 from shared.errors import ModelInvalid
-from shared.external_data import is_inside
+from shared.external_data import VALUE_FILES, is_inside
 from worker.engines.base import InputSpec
-
-FILES = (".npz", ".npy")
 
 
 def given_values(
@@ -32,7 +30,7 @@ def given_values(
         ModelInvalid: the file cannot be read, or the values do not fit the input's type or shape.
     """
     where = f"options.values.{spec.name}"
-    if isinstance(value, str) and value.endswith(FILES):
+    if isinstance(value, str) and value.endswith(VALUE_FILES):
         return _shaped(_from_file(folder, value, spec.name, where), shape, f"{where}: {value}"), f"from {value}"
     if isinstance(value, Mapping):
         return _shaped(_array(value["array"], where), shape, where), "the recipe's array"
