@@ -80,6 +80,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     if request.load_only:
         write_record(Path(request.record_path), facts | {"process_cpu_s": time.process_time()})
         return
+    announce("preparing inputs")
     inputs = make_inputs(engine, options, model.parent)
     call = engine.bind(inputs.arrays)
     samples = array("q", bytes(8 * request.inferences))
