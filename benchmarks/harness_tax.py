@@ -41,7 +41,7 @@ def bare_loop(run: Callable[[], object], calls: int) -> list[int]:
 def compare(model: Path, pairs: int, calls: int, threads: int | None) -> list[float]:
     engine = OnnxEngine()
     engine.load(model, Options(threads=threads), "cpu.onnx")
-    feeds = make_inputs(engine.signature(), Options())
+    feeds = make_inputs(engine, Options(), model.parent).arrays
     ours = engine.bind(feeds)
     session = engine._session
     names = [output.name for output in session.get_outputs()]

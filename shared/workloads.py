@@ -107,7 +107,9 @@ def _count_elements(array: Any, depth: int) -> int:
             raise ValueError(f"an array has at most {MAX_NESTING} dimensions")
         count = sum(_count_elements(part, depth + 1) for part in array)
         if count > MAX_ELEMENTS:
-            raise ValueError(f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model")
+            raise ValueError(
+                f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model"
+            )
         return count
     if not isinstance(array, bool | int | float | str) or (isinstance(array, float) and not math.isfinite(array)):
         raise ValueError("an array is made of numbers, booleans and texts, in lists")
@@ -144,7 +146,7 @@ class EngineOptions(Strict):
     values: dict[str, InputValue] | None = Field(
         default=None,
         max_length=MAX_INPUTS,
-        description="input name -> a constant, a range `[low, high]`, a list of texts, `{array: …}`, or an `.npz` or `.npy` file beside the model",
+        description="input name -> a constant, a range `[low, high]`, a list of texts, `{array: …}`, or a file (`.npz`, `.npy`)",
     )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
 

@@ -10,16 +10,22 @@ import pytest
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.workloads import EngineOptions
-from tests import onnx_models
+from tests import onnx_models, onnx_people
 from tests.measuring import schedule
 from worker.engines.base import Engine, Options
 from worker.engines.inputs import make_inputs
 from worker.engines.registry import ENGINES, missing_extra, resolve
 
+BATCH = "batch"
 Case = tuple[str, Callable[[Path], Path]]
 CASES: list[Case] = [
     ("fake", lambda folder: schedule(folder, calls_s=[0.001])),
-    ("cpu.onnx", lambda folder: onnx_models.linear(folder / "linear.onnx", batch="n")),
+    ("cpu.onnx", lambda folder: onnx_models.linear(folder / "linear.onnx", batch=BATCH)),
+]
+# Models whose one input indexes a table of seven rows.
+INDEXING: list[Case] = [
+    ("fake", lambda folder: schedule(folder, inputs=[["ids", "int64", [BATCH, 1]]], table_rows={"ids": 7})),
+    ("cpu.onnx", lambda folder: onnx_people.table(folder / "table.onnx", BATCH, rows=7)),
 ]
 
 
@@ -31,26 +37,61 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return engine
 
 
+@pytest.fixture(params=INDEXING, ids=[capability for capability, _ in INDEXING])
+def indexing(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    capability, make = request.param
+    engine = resolve(capability)()
+    engine.load(make(tmp_path), Options(), capability)
+    return engine
+
+
 @pytest.fixture(params=[capability for capability, _ in CASES])
 def fresh(request: pytest.FixtureRequest) -> tuple[Engine, str]:
     return resolve(request.param)(), request.param
 
 
-def test_inputs_made_from_its_signature_run(loaded: Engine) -> None:
-    inputs = make_inputs(loaded.signature(), Options(batch_size=3))
-    assert inputs
-    assert all(value.shape[0] == 3 for value in inputs.values())
-    assert loaded.bind(inputs)() is not None
+def test_inputs_made_from_its_signature_run(loaded: Engine, tmp_path: Path) -> None:
+    inputs = make_inputs(loaded, Options(batch_size=3), tmp_path)
+    assert inputs.arrays
+    assert all(value.shape[0] == 3 for value in inputs.arrays.values())
+    assert loaded.bind(inputs.arrays)() is not None
 
 
-def test_the_bound_call_can_be_made_again_and_again(loaded: Engine) -> None:
-    call = loaded.bind(make_inputs(loaded.signature(), Options(batch_size=3)))
+def test_what_was_bound_is_what_is_reported(loaded: Engine, tmp_path: Path) -> None:
+    inputs = make_inputs(loaded, Options(batch_size=3), tmp_path)
+    loaded.bind(inputs.arrays)()
+    runtime = json.loads(json.dumps(inputs.report(loaded.facts().runtime)))
+    assert runtime["batch_size"] == 3
+    assert runtime["assumed_dims"] == {}
+    assert runtime["dims"] == {BATCH: 3}
+    assert [entry["bound_shape"][0] for entry in runtime["inputs"]] == [3]
+    assert [entry["shape"][0] for entry in runtime["inputs"]] == [BATCH]
+    assert [entry["values"] for entry in runtime["inputs"]] == ["drawn from 0 to 1"]
+    assert [len(entry["values_sha256"]) for entry in runtime["inputs"]] == [64]
+    assert runtime["warnings"] == []
+
+
+def test_indices_stay_within_the_table_that_the_model_has(indexing: Engine, tmp_path: Path) -> None:
+    inputs = make_inputs(indexing, Options(dims={BATCH: 200}), tmp_path)
+    assert set(inputs.arrays["ids"].ravel().tolist()) == set(range(7))
+    assert inputs.filled["ids"] == "drawn from 0 to 6, as it indexes a table of 7 rows"
+    with pytest.raises(ModelInvalid, match=r"options\.values\.ids has values .* but it indexes a table of 7 rows: give \[0, 6\]"):
+        make_inputs(indexing, Options(dims={BATCH: 200}, values={"ids": [0, 30_521]}), tmp_path)
+
+
+def test_a_size_that_the_model_has_no_dimension_for_is_refused(loaded: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=f"options.dims names 'depth', which is no free dimension of the model: .*Known: {BATCH}"):
+        make_inputs(loaded, Options(dims={"depth": 3}), tmp_path)
+
+
+def test_the_bound_call_can_be_made_again_and_again(loaded: Engine, tmp_path: Path) -> None:
+    call = loaded.bind(make_inputs(loaded, Options(batch_size=3), tmp_path).arrays)
     for _ in range(20):
         assert call() is not None
 
 
-def test_facts_are_json_and_name_runtime_version_and_inputs(loaded: Engine) -> None:
-    loaded.bind(make_inputs(loaded.signature(), Options(batch_size=3)))()
+def test_facts_are_json_and_name_runtime_version_and_inputs(loaded: Engine, tmp_path: Path) -> None:
+    loaded.bind(make_inputs(loaded, Options(batch_size=3), tmp_path).arrays)()
     facts = loaded.facts()
     runtime = json.loads(json.dumps(facts.runtime))
     assert runtime["runtime"]
@@ -84,9 +125,24 @@ def test_an_error_that_is_not_the_runtimes_is_not_explained_away(loaded: Engine)
 
 
 def test_the_engines_options_are_those_of_a_workload() -> None:
-    given = EngineOptions(providers=("CPUExecutionProvider",), threads=2, graph="basic", batch_size=4, shapes={"x": (1, 2)}, seed=7)
+    written = {
+        "providers": ["CPUExecutionProvider"],
+        "threads": 2,
+        "graph": "basic",
+        "batch_size": 4,
+        "shapes": {"x": [1, 2]},
+        "dims": {"batch": 8, "past": 0},
+        "values": {"flag": False, "ids": [0, 30521], "city": ["Paris", "Rome"], "m": {"array": [[1, 2]]}, "f": "mask.npz", "r": [0.5, 1]},
+        "seed": 7,
+    }
+    given = EngineOptions.model_validate_json(json.dumps(written))
     options = Options.from_json(json.loads(given.model_dump_json()))
-    assert {name: getattr(options, name) for name in EngineOptions.model_fields} == given.model_dump()
+    assert {
+        name: getattr(options, name) for name in EngineOptions.model_fields if name not in ("providers", "shapes", "inter_threads")
+    } == {name: value for name, value in written.items() if name not in ("providers", "shapes")}
+    assert options.providers == ("CPUExecutionProvider",)
+    assert options.shapes == {"x": (1, 2)}
+    assert Options.from_json(given.model_dump()).dims == {"batch": 8, "past": 0}
 
 
 def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:
@@ -101,4 +157,4 @@ def test_a_missing_library_is_a_sentence(capability: str, extra: str) -> None:
 
 def test_every_entry_can_be_resolved_where_its_library_is_installed() -> None:
     for capability in ENGINES:
-        assert {"load", "signature", "bind", "facts", "explain", "unload"} <= set(dir(resolve(capability)))
+        assert {"load", "signature", "limits", "bind", "facts", "explain", "unload"} <= set(dir(resolve(capability)))

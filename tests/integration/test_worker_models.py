@@ -258,7 +258,7 @@ def test_external_data_of_a_url_is_fetched_from_beside_it_and_runs(cache: Path, 
     fetched = fetch(cache, f"{server.url}/zoo/external.onnx?download=true")
     engine = OnnxEngine()
     engine.load(fetched.path, Options(), "cpu.onnx")
-    assert engine.bind(make_inputs(engine.signature(), Options()))()
+    assert engine.bind(make_inputs(engine, Options(), fetched.path.parent).arrays)()
     server.answers.clear()
     assert fetch(cache, f"{server.url}/zoo/external.onnx?download=true") == fetched
     assert server.answers == [304, 304]

@@ -44,23 +44,37 @@ def explain_call(text: str, model: str, inputs: Inputs) -> str | None:
     if found := _TOP_K.search(text):
         names = _steering(inputs, "TopK") or _whole_numbers(inputs)
         mend = f"give options.values: {{{names[0]}: {found['size']}}} or less" if names else "the model itself asks for it"
-        return f"{model} cannot take these values: {where} asks for the {found['k']} greatest of {found['size']} values; {mend}{_or_larger(inputs)}"
+        what = f"asks for the {found['k']} greatest of {found['size']} values"
+        return f"{model} cannot take these values: {where} {what}; {mend}{_or_larger(inputs)}"
     if found := _LENGTH.search(text):
         steps = found["steps"] or found["most"]
         names = [name for name, called in inputs.items() if called.limits and "length of a sequence" in called.limits.because]
         names = names or _whole_numbers(inputs)
         mend = f"give options.values: {{{names[0]}: [1, {steps}]}}" if names else "the model itself gives it"
-        return f"{model} cannot take these values: {where} is given a length beyond its sequence of {steps} steps; {mend}{_or_larger(inputs)}"
+        return (
+            f"{model} cannot take these values: {where} is given a length beyond its sequence of {steps} steps; {mend}{_or_larger(inputs)}"
+        )
     if _CATEGORY.search(text):
-        names = [name for name, called in inputs.items() if called.spec.element_type == "string"] or _whole_numbers(inputs)
-        shown = names[0] if names else "input"
         return (
             f"{model} cannot take these values: {where} is given a category that it does not know, and refuses those; "
-            f"give its categories, options.values: {{{shown}: [first, second]}}"
+            f"give categories of its own, options.values: {{{_categories(inputs)}}}"
         )
     if node and _SHAPES.search(text):
         return f"{model} cannot be run with these shapes, {where} refuses them: {_to_give(inputs)}"
     return None
+
+
+def _categories(inputs: Inputs) -> str:
+    known = {name: _words(called.limits) for name, called in inputs.items() if called.limits is not None}
+    shown = [f"{name}: [{', '.join(words[:4])}{', …' if len(words) > 4 else ''}]" for name, words in known.items() if words]
+    if shown:
+        return ", ".join(shown)
+    names = [name for name, called in inputs.items() if called.spec.element_type == "string"] or _whole_numbers(inputs) or ["input"]
+    return f"{names[0]}: [first, second]"
+
+
+def _words(limits: Limits) -> list[str]:
+    return [str(word) for part in (limits, *limits.columns.values()) for word in part.words]
 
 
 def _named(name: str) -> str:

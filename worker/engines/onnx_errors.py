@@ -18,7 +18,8 @@ __all__ = ["Called", "explain"]
 
 WORDS = 400  # characters of the runtime's own that are kept
 _MISSING_KERNEL = re.compile(
-    r"(?:Could not find an implementation for|Failed to find kernel for) (?P<operator>[\w.:]+)\((?P<opset>\d+)\)(?: node with name '(?P<name>[^']*)')?"
+    r"(?:Could not find an implementation for|Failed to find kernel for) (?P<operator>[\w.:]+)\((?P<opset>\d+)\)"
+    r"(?: node with name '(?P<name>[^']*)')?"
 )
 _UNKNOWN_OPERATOR = re.compile(r"No Op registered for (?P<operator>\S+)(?: with domain_version of (?P<version>\d+))?")
 _UNKNOWN_DOMAIN = re.compile(r"Fatal error: (?P<operator>[\w.:]+)\(-?\d+\) is not a registered function/op")

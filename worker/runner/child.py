@@ -80,6 +80,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     if request.load_only:
         write_record(Path(request.record_path), facts | {"process_cpu_s": time.process_time()})
         return
+    announce("preparing inputs")
     inputs = make_inputs(engine, options, model.parent)
     call = engine.bind(inputs.arrays)
     samples = array("q", bytes(8 * request.inferences))
@@ -88,7 +89,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     try:
         warmups = warm_up(call, request.warmup_min_calls, request.warmup_min_s, request.warmup_max_s)
         announce("measuring")
-        wall_ns, cpu_ns = _time_calls_undisturbed(call, samples)
+        wall_ns, cpu_ns = time_calls_undisturbed(call, samples)
     except Exception as error:
         reason = engine.explain(error)
         if reason is None:
@@ -105,7 +106,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
     write_record(Path(request.record_path), facts, warmups, samples)
 
 
-def _time_calls_undisturbed(call: Callable[[], object], samples: array[int]) -> tuple[int, int]:
+def time_calls_undisturbed(call: Callable[[], object], samples: array[int]) -> tuple[int, int]:
     """The hot loop with the collector off. Returns nanoseconds of wall clock and of this process' CPU, all threads."""
     gc.collect()
     gc.freeze()

@@ -81,7 +81,7 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
             array, filled = made_values(spec, shape, known, length_beside(spec, dims.shapes, _free_axes(signature)), random)
             if known.steers or is_unstated_choice(spec, shape):
                 inputs.warnings.append(_unstated(spec, array, known))
-        inputs.arrays[spec.name], inputs.filled[spec.name] = array, filled
+        inputs.arrays[spec.name], inputs.filled[spec.name] = np.asarray(array), filled  # numpy makes a number of what has no dimension
     return inputs
 
 
@@ -106,6 +106,7 @@ def _stated(
         if limits.because and (too_high or too_low):
             raise ModelInvalid(
                 f"{where} has values from {low} to {high}, but {limits.because}: give [{_least(limits)}, {limits.high}] or values within it"
+                + ("" if limits.rule is None else ", or larger sizes (options.dims)")
             )
     return array, filled
 

@@ -13,9 +13,13 @@ from worker.engines.base import InputSpec
 
 UNNAMED = ""  # the leading dimensions that have no name, taken together as one symbol
 _SHORT_NAMES = frozenset({"n", "b", "bs", "nb"})
-_SEQUENCE_WORDS = frozenset(
-    "seq sequence time timesteps timestep steps step length len frames frame tokens token samples words chars phonemes past t s l".split()
-)
+# fmt: off
+_SEQUENCE_WORDS = frozenset([
+    "seq", "sequence", "time", "timesteps", "timestep", "steps", "step", "length", "len", "frames", "frame", "tokens", "token",
+    "samples", "words", "chars", "phonemes", "past",
+])
+# fmt: on
+_SEQUENCE_LETTERS = frozenset({"t", "s", "l"})
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
@@ -28,14 +32,18 @@ def is_sequence(symbol: str) -> bool:
     """Whether a symbol's name says that it counts steps of a sequence."""
     found = words(symbol)
     joined = symbol.lower()
-    return bool(found & _SEQUENCE_WORDS) or "seq" in joined or "length" in joined
+    return bool(found & _SEQUENCE_WORDS) or joined in _SEQUENCE_LETTERS or "seq" in joined or "length" in joined
 
 
-def find_batch(specs: Sequence[InputSpec]) -> str | None:
-    """The symbol of the batch, `UNNAMED` for leading dimensions without a name, or None when there is none or it is unclear."""
-    named = [symbol for symbol in _symbols(specs) if any(word.startswith("batch") for word in words(symbol))]
+def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None:
+    """The symbol of the batch, `UNNAMED` for leading dimensions without a name, or None when there is none or it is unclear.
+
+    Args:
+        symbols: the names that stand for a size; a calculation such as `batch * heads` is none.
+    """
+    named = [symbol for symbol in symbols if any(word.startswith("batch") for word in words(symbol))]
     if not named:
-        named = [symbol for symbol in _symbols(specs) if symbol.lower() in _SHORT_NAMES and _is_outermost(symbol, specs)]
+        named = [symbol for symbol in symbols if symbol.lower() in _SHORT_NAMES and _is_outermost(symbol, specs)]
     if named:
         exact = [symbol for symbol in named if symbol.lower() in ("batch", "batch_size", "batchsize")]
         chosen = exact or named
@@ -44,10 +52,10 @@ def find_batch(specs: Sequence[InputSpec]) -> str | None:
     if len(leading) != 1:
         return None
     (symbol,) = leading
-    return None if is_sequence(symbol) else symbol
+    return symbol if symbol == UNNAMED or (symbol in symbols and not is_sequence(symbol)) else None
 
 
-def check_batch_size(specs: Sequence[InputSpec], batch_size: int) -> None:
+def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_size: int) -> None:
     """Accept a `batch_size` that no symbol can take, if it is the size that the model has anyway.
 
     Raises:
@@ -55,7 +63,7 @@ def check_batch_size(specs: Sequence[InputSpec], batch_size: int) -> None:
     """
     free = {_name(spec.shape[0]): spec for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
     if free:
-        known = list(_symbols(specs))
+        known = [symbol for symbol in symbols if not is_sequence(symbol)] or list(symbols)
         example = f"options.dims: {{{known[0]}: {batch_size}}}" if known else f"options.shapes: {{{next(iter(free.values())).name}: […]}}"
         shown = "; ".join(f"{spec.name} is {shown_shape(spec)}" for spec in list(specs)[:8])
         raise ModelInvalid(
@@ -91,10 +99,6 @@ def shown_shape(spec: InputSpec) -> str:
     if spec.shape is None:
         return "of unknown shape"
     return f"[{', '.join('?' if part is None or (isinstance(part, int) and part < 0) else str(part) for part in spec.shape)}]"
-
-
-def _symbols(specs: Sequence[InputSpec]) -> dict[str, None]:
-    return dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str) and part)
 
 
 def _is_outermost(symbol: str, specs: Sequence[InputSpec]) -> bool:

@@ -59,7 +59,7 @@ class _Resolution:
         self._said_by: dict[str, str] = {}
         self._assumed: dict[str, int] = {}
         self._unnamed_batch: int | None = None
-        self._batch = batch.find_batch(specs)
+        self._batch = batch.find_batch(specs, self._symbols)
 
     def result(self) -> Dims:
         self._take_dims()
@@ -75,7 +75,9 @@ class _Resolution:
                 names = " and ".join(self._sums[symbol].names)
                 raise ModelInvalid(f"options.dims gives {symbol!r}, which is worked out: give {names} instead")
             if symbol not in self._symbols:
-                known = nearest(symbol, self._symbols) if self._symbols else "the model has none; its unnamed dimensions need options.shapes"
+                known = (
+                    nearest(symbol, self._symbols) if self._symbols else "the model has none; its unnamed dimensions need options.shapes"
+                )
                 raise ModelInvalid(f"options.dims names {symbol!r}, which is no free dimension of the model: {known}")
             self._give(symbol, size, f"options.dims.{symbol}")
 
@@ -94,7 +96,7 @@ class _Resolution:
         if size is None:
             return
         if self._batch is None:
-            batch.check_batch_size(self._specs, size)
+            batch.check_batch_size(self._specs, self._symbols, size)
         elif self._batch == batch.UNNAMED:
             self._unnamed_batch = size
         else:
@@ -165,25 +167,29 @@ class _Resolution:
         return led.pop() if len(led) == 1 else None
 
     def _warnings(self) -> list[str]:
-        found = []
+        found: list[str] = []
+        told: set[object] = set()  # each symbol is warned of once, at the first input that has it
         for spec in self._specs:
             shape = spec.shape or ()
-            ones = [(axis, part) for axis, part in enumerate(shape) if self._is_assumed(spec, axis, part)]
+            ones = [(axis, part) for axis, part in enumerate(shape) if part not in told and self._is_assumed(spec, axis, part)]
+            told.update(part for _, part in ones if part)
             steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
-            pixels = [(axis, part) for axis, part in ones if axis > 0 and part != self._batch]
+            pixels = [(axis, part) for axis, part in ones if axis > 0 and (not part or part != self._batch)]
             if steps:
                 found.append(_warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{steps[0]}: 128}}"))
             elif len(shape) in (4, 5) and pixels:
                 names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
                 named = [part for _, part in pixels if isinstance(part, str) and part]
-                mend = f"options.dims: {{{', '.join(f'{part}: 224' for part in named)}}}" if named else f"options.shapes: {{{spec.name}: […]}}"
+                mend = (
+                    f"options.dims: {{{', '.join(f'{part}: 224' for part in named)}}}" if named else f"options.shapes: {{{spec.name}: […]}}"
+                )
                 found.append(_warning(spec, "image", names, mend))
-            elif len(shape) in (2, 3) and (len(shape) == 3 or "int" in spec.element_type) and pixels and self._batch is not None:
+            elif pixels and (len(shape) == 3 or (len(shape) == 2 and "int" in spec.element_type)):
                 axis, part = pixels[0]
                 name = str(part) if part else f"{spec.name}[{axis}]"
                 mend = f"options.dims: {{{part}: 128}}" if part else f"options.shapes: {{{spec.name}: […]}}"
                 found.append(_warning(spec, "sequence", [f"{name} = 1"], mend))
-        return list(dict.fromkeys(found))
+        return found
 
     def _is_assumed(self, spec: InputSpec, axis: int, part: int | str | None) -> bool:
         if isinstance(part, str) and part:
@@ -206,7 +212,9 @@ def _worked_out(spec: InputSpec, expression: Expression, sizes: Mapping[str, int
     except ZeroDivisionError:
         size = -1
     if not 0 <= size <= MAX_ELEMENTS:
-        raise ModelInvalid(f"input {spec.name!r} has the dimension {expression.text!r}, which no size fits with {given}: change options.dims")
+        raise ModelInvalid(
+            f"input {spec.name!r} has the dimension {expression.text!r}, which no size fits with {given}: change options.dims"
+        )
     return size
 
 

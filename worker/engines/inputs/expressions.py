@@ -96,15 +96,15 @@ class _Parser:
             self.steps.append(mark)
 
     def _atom(self) -> None:
-        token = self._next()
-        if token == "(":
+        part = self._next()
+        if part == "(":
             self.sum()
             if self._next() != ")":
-                raise ValueError(token)
-        elif token in _OPERATIONS or token == ")":
-            raise ValueError(token)
+                raise ValueError(part)
+        elif part in _OPERATIONS or part == ")":
+            raise ValueError(part)
         else:
-            self.steps.append(int(token) if token.isdecimal() else token)
+            self.steps.append(int(part) if part.isdecimal() else part)
 
     def _next(self) -> str:
         self._place += 1

@@ -123,12 +123,12 @@ def _integers(
         if known.size:
             return known[random.integers(0, known.size, shape)].reshape(shape), "drawn from the values that the model knows"
     values, said = _drawn(spec, shape, low, high, random)
-    for column, own in limits.columns.items():
-        if shape and column < shape[-1]:
-            values[..., column] = _drawn(spec, shape[:-1], own.low, own.high, random)[0]
-    if limits.because:
-        said += f", as {limits.because}"
-    return values, said + (", each column within its own table" if limits.columns else "")
+    if limits.columns:
+        for column, own in limits.columns.items():
+            if shape and column < shape[-1]:
+                values[..., column] = _drawn(spec, shape[:-1], own.low, own.high, random)[0]
+        return values, "drawn, each column within the table that it indexes"
+    return values, f"{said}, as {limits.because}" if limits.because else said
 
 
 def _drawn(
@@ -138,9 +138,10 @@ def _drawn(
         most = 255 if spec.element_type == "uint8" else 127
     else:
         most = VOCABULARY - 1
-    least = 0 if low is None else low if low > 0 else min(0, high if high is not None else 0)
-    most = most if high is None else high if high < VOCABULARY or low not in (None, 0) else high
-    most = max(least, most)
+    least = max(0, low or 0)
+    if high is not None and high < least:  # only negative numbers land within the table, or it has no rows
+        least = min(high, low or high)
+    most = max(least, most if high is None else high)
     return np.asarray(random.integers(least, most, shape, dtype=np.int64, endpoint=True)), f"drawn from {least} to {most}"
 
 
@@ -150,7 +151,7 @@ def _is_mask(name: str) -> bool:
 
 def _is_length(name: str) -> bool:
     found = words(name)
-    return bool(found & {"length", "lengths", "len", "lens", "lengths"}) or name.endswith(("_lens", "lengths"))
+    return bool(found & {"length", "lengths", "len", "lens"}) or name.endswith(("_lens", "lengths"))
 
 
 def length_beside(spec: InputSpec, shapes: Mapping[str, tuple[int, ...]], free: Mapping[str, tuple[int, ...]]) -> int:

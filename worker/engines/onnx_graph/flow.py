@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 
 from worker.engines.onnx_graph.model import MAX_DEPTH, MAX_NODES, Graph, Model, Node, Shape, TooLarge, Value
 from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, fold, infer
-from worker.engines.onnx_graph.traces import Trace, by_column, joined, of_input
+from worker.engines.onnx_graph.traces import Origin, Trace, by_column, joined, of_input
 from worker.engines.onnx_graph.uses import Call, Use, uses_of
 
 _UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "OptionalGetElement", "StringNormalizer", "Abs"})
 _RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"})
+# fmt: off
 _PARTS = frozenset(
-    "Expand Tile Slice Pad GatherElements GatherND Max ReduceMax ReduceMin Compress Neg ScatterND ScatterElements CumSum "
-    "ReduceSum Not ReduceProd".split()
+    [
+    "Expand", "Tile", "Slice", "Pad", "GatherElements", "GatherND", "Max", "ReduceMax", "ReduceMin", "Compress", "Neg",
+    "ScatterND", "ScatterElements", "CumSum", "ReduceSum", "Not", "ReduceProd",
+]
 )
+# fmt: on
 _CHOICES = {"Where": (1, 2), "Concat": None, "And": None, "Or": None, "Xor": None, "Min": None}
 _COMPARISONS = frozenset({"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
 _BODIES = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}
@@ -101,9 +105,7 @@ class Flow:
                 self._leave(outputs[1:] if node.op == "Loop" else outputs, node.outputs, inner, scope)
         self._put_out(node, scope, shapes, ints, traces)
 
-    def _put_out(
-        self, node: Node, scope: Scope, shapes: list[MaybeShape], ints: list[MaybeInts], traces: Sequence[Trace | None]
-    ) -> None:
+    def _put_out(self, node: Node, scope: Scope, shapes: list[MaybeShape], ints: list[MaybeInts], traces: Sequence[Trace | None]) -> None:
         if not node.outputs:
             return
         first = node.outputs[0]
@@ -145,9 +147,7 @@ def _formals(node: Node, body: Graph) -> tuple[list[str], list[str]]:
     return list(node.inputs), names
 
 
-def _put_out(
-    node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]
-) -> list[Trace | None]:
+def _put_out(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]) -> list[Trace | None]:
     """The traces of a node's outputs; a value that is computed from an input in another way is no longer traced."""
     if not any(trace is not None for trace in traces):
         return []
@@ -158,7 +158,7 @@ def _put_out(
         return [None if first is None else first.reshaped()]
     if node.op in ("Gather", "ArrayFeatureExtractor") and first is not None:
         shape = shapes[0]
-        last = node.op == "ArrayFeatureExtractor" or (shape is not None and node.int("axis", 0) in (-1, len(shape) - 1))
+        last = node.op == "ArrayFeatureExtractor" or (shape is not None and node.number("axis", 0) in (-1, len(shape) - 1))
         picked = ints[1] if len(ints) > 1 else None
         return [first.picked(picked) if last and picked is not None else first.mixed()]
     if node.op == "Split" and first is not None:
@@ -179,9 +179,9 @@ def _put_out(
 def _concatenated(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape]) -> Trace | None:
     """A Concat along the last axis of values whose columns are known; None for any other."""
     known = shapes[0] if shapes else None
-    if node.op != "Concat" or known is None or node.int("axis", 0) not in (-1, len(known) - 1):
+    if node.op != "Concat" or known is None or node.number("axis", 0) not in (-1, len(known) - 1):
         return None
-    columns = []
+    columns: list[frozenset[Origin]] = []
     for trace, shape in zip(traces, shapes, strict=False):
         if trace is not None and trace.columns is not None:
             columns.extend(trace.columns)
@@ -194,8 +194,8 @@ def _concatenated(node: Node, traces: Sequence[Trace | None], shapes: Sequence[M
 
 def _split(node: Node, trace: Trace, shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]) -> list[Trace | None]:
     shape, count = shapes[0], len(node.outputs)
-    sizes = node.ints("split") or (ints[1] if len(ints) > 1 else None)
-    if shape is None or trace.columns is None or node.int("axis", 0) not in (-1, len(shape) - 1):
+    sizes = node.numbers("split") or (ints[1] if len(ints) > 1 else None)
+    if shape is None or trace.columns is None or node.number("axis", 0) not in (-1, len(shape) - 1):
         return [trace.mixed()] * count
     width = -(-len(trace.columns) // count)
     sizes, parts, begin = list(sizes or [width] * count), [], 0

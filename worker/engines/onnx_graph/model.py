@@ -19,12 +19,17 @@ MAX_NODES = 300_000  # what is larger is not followed: it would take minutes on 
 MAX_DEPTH = 30  # of subgraphs within subgraphs
 INT32, INT64, STRING = 6, 7, 8  # TensorProto.DataType
 # Element types by TensorProto.DataType, as the runtime writes them.
+# fmt: off
 TYPES = dict(
     enumerate(
-        "undefined float uint8 int8 uint16 int16 int32 int64 string bool float16 double uint32 uint64 complex64 complex128 bfloat16 "
-        "float8e4m3fn float8e4m3fnuz float8e5m2 float8e5m2fnuz uint4 int4".split()
+        [
+    "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16", "double", "uint32",
+    "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",
+    "int4",
+]
     )
 )
+# fmt: on
 
 
 class TooLarge(Exception):
@@ -106,13 +111,13 @@ class Node:
             elif number == 7:
                 self.domain = text(data, part)
 
-    def int(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int) -> int:
         for number, value, _ in self._attribute(name):
             if number == 3:
                 return signed(value)
         return default
 
-    def ints(self, name: str) -> list[int]:
+    def numbers(self, name: str) -> list[int]:
         found: list[int] = []
         for number, value, part in self._attribute(name):
             if number == 8:

@@ -7,7 +7,14 @@ from pathlib import Path
 from worker.engines.onnx_graph.model import TYPES, Graph, TooLarge, open_model
 from worker.engines.onnx_graph.wire import NotProtobuf
 
-_OF_FIRST = frozenset("Identity Relu Transpose Reshape Unsqueeze Squeeze Flatten Slice Concat Add Sub Mul Div MatMul Gemm Gather".split())
+# fmt: off
+_OF_FIRST = frozenset(
+    [
+    "Identity", "Relu", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Slice", "Concat", "Add", "Sub", "Mul", "Div",
+    "MatMul", "Gemm", "Gather",
+]
+)
+# fmt: on
 
 
 def types_given(path: Path, operator: str, name: str) -> list[str]:
@@ -30,7 +37,7 @@ def _types(graph: Graph, operator: str, name: str) -> list[str]:
         if node.op == operator and name in ("", node.name):
             return [TYPES.get(kind, "unknown") for kind in dict.fromkeys(kinds.get(value, 0) for value in node.inputs if value) if kind]
         if node.outputs and node.op == "Cast":
-            kinds.setdefault(node.outputs[0], node.int("to", 0))
+            kinds.setdefault(node.outputs[0], node.number("to", 0))
         elif node.outputs and node.inputs and node.op in _OF_FIRST:
             kinds.setdefault(node.outputs[0], kinds.get(node.inputs[0], 0))
     return []

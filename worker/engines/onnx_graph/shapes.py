@@ -16,13 +16,26 @@ MaybeInts = tuple[int, ...] | None
 Inputs = Sequence[MaybeShape]
 Constants = Sequence[MaybeInts]
 
+# fmt: off
 _SAME = frozenset(
-    "Identity Cast CastLike Dropout Relu LeakyRelu PRelu Elu Selu Celu Gelu Sigmoid HardSigmoid HardSwish Mish Tanh Softplus Softsign Softmax "
-    "LogSoftmax Hardmax Exp Log Sqrt Abs Neg Sign Erf Floor Ceil Round Reciprocal Not Clip QuantizeLinear DequantizeLinear Sin Cos "
-    "BatchNormalization InstanceNormalization LayerNormalization SimplifiedLayerNormalization SkipLayerNormalization LpNormalization "
-    "Normalizer Scaler Imputer CumSum Trilu FastGelu QuickGelu ScatterND ScatterElements Scatter ReverseSequence LabelEncoder IsNaN".split()
+    [
+    "Identity", "Cast", "CastLike", "Dropout", "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid",
+    "HardSigmoid", "HardSwish", "Mish", "Tanh", "Softplus", "Softsign", "Softmax", "LogSoftmax", "Hardmax", "Exp", "Log", "Sqrt",
+    "Abs", "Neg", "Sign", "Erf", "Floor", "Ceil", "Round", "Reciprocal", "Not", "Clip", "QuantizeLinear", "DequantizeLinear",
+    "Sin", "Cos", "BatchNormalization", "InstanceNormalization", "LayerNormalization", "SimplifiedLayerNormalization",
+    "SkipLayerNormalization", "LpNormalization", "Normalizer", "Scaler", "Imputer", "CumSum", "Trilu", "FastGelu", "QuickGelu",
+    "ScatterND", "ScatterElements", "Scatter", "ReverseSequence", "LabelEncoder", "IsNaN",
+]
 )
-_BROADCAST = frozenset("Add Sub Mul Div Pow Mod Equal Less Greater LessOrEqual GreaterOrEqual And Or Xor Max Min Sum Mean Where".split())
+# fmt: on
+# fmt: off
+_BROADCAST = frozenset(
+    [
+    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor",
+    "Max", "Min", "Sum", "Mean", "Where",
+]
+)
+# fmt: on
 
 
 def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
@@ -44,9 +57,9 @@ def fold(node: Node, shapes: Inputs, ints: Constants) -> MaybeInts:
         first = ints[0] if ints else None
         if node.op == "Constant":
             tensor = node.tensor("value")
-            return tensor.ints if tensor is not None else tuple(node.ints("value_ints")) or None
+            return tensor.ints if tensor is not None else tuple(node.numbers("value_ints")) or None
         if node.op == "Shape" and shapes[0] is not None:
-            known = shapes[0][node.int("start", 0) : node.int("end", len(shapes[0]))]
+            known = shapes[0][node.number("start", 0) : node.number("end", len(shapes[0]))]
             return tuple(size for size in known if size is not None) if None not in known else None
         if node.op == "Concat":
             return tuple(number for part in ints for number in part or ()) if None not in ints else None
@@ -87,7 +100,7 @@ def _transpose(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     shape = shapes[0]
     if shape is None:
         return None
-    order = node.ints("perm") or range(len(shape))[::-1]
+    order = node.numbers("perm") or range(len(shape))[::-1]
     return tuple(shape[axis] for axis in order)
 
 
@@ -95,12 +108,12 @@ def _gather(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     data, indices = shapes[0], shapes[1]
     if data is None or indices is None:
         return None
-    axis = node.int("axis", 0) % len(data)
+    axis = node.number("axis", 0) % len(data)
     return (*data[:axis], *indices, *data[axis + 1 :])
 
 
 def _unsqueeze(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
-    axes = node.ints("axes") or (ints[1] if len(ints) > 1 else None)
+    axes = node.numbers("axes") or (ints[1] if len(ints) > 1 else None)
     if shapes[0] is None or not axes:
         return None
     rank = len(shapes[0]) + len(axes)
@@ -114,7 +127,7 @@ def _squeeze(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
     shape = shapes[0]
     if shape is None:
         return None
-    axes = node.ints("axes") or (ints[1] if len(ints) > 1 else None)
+    axes = node.numbers("axes") or (ints[1] if len(ints) > 1 else None)
     if axes:
         gone = {axis % len(shape) for axis in axes}
         return tuple(size for axis, size in enumerate(shape) if axis not in gone)
@@ -122,7 +135,7 @@ def _squeeze(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
 
 
 def _reshape(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
-    shape, wanted = shapes[0], ints[1] if len(ints) > 1 else tuple(node.ints("shape"))
+    shape, wanted = shapes[0], ints[1] if len(ints) > 1 else tuple(node.numbers("shape"))
     if wanted is None:
         return None
     kept: list[int | None] = [
@@ -139,7 +152,7 @@ def _flatten(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     shape = shapes[0]
     if shape is None or None in shape:
         return (None, None)
-    axis, sizes = node.int("axis", 1), [size for size in shape if size is not None]
+    axis, sizes = node.number("axis", 1), [size for size in shape if size is not None]
     return (math.prod(sizes[:axis]), math.prod(sizes[axis:]))
 
 
@@ -147,10 +160,23 @@ def _concat(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     known = [shape for shape in shapes if shape is not None]
     if not known:
         return None
-    axis = node.int("axis", 0) % len(known[0])
+    axis = node.number("axis", 0) % len(known[0])
     sizes = [shape[axis] if shape is not None else None for shape in shapes]
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
     return tuple(total if place == axis else size for place, size in enumerate(known[0]))
+
+
+def _reduce(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
+    shape = shapes[0]
+    if shape is None:
+        return None
+    axes = node.numbers("axes") or (ints[1] if len(ints) > 1 else None)
+    if axes is None and len(shapes) > 1:
+        return None
+    gone = {axis % len(shape) for axis in axes} if axes else set(range(len(shape)))
+    if node.number("keepdims", 1):
+        return tuple(1 if axis in gone else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in gone)
 
 
 def _matmul(_: Node, shapes: Inputs, __: Constants) -> MaybeShape:
@@ -164,14 +190,14 @@ def _gemm(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     left, right = shapes[0], shapes[1]
     if left is None or right is None:
         return None
-    return (left[1 if node.int("transA", 0) else 0], right[0 if node.int("transB", 0) else 1])
+    return (left[1 if node.number("transA", 0) else 0], right[0 if node.number("transB", 0) else 1])
 
 
 def _constant(node: Node, _: Inputs, __: Constants) -> MaybeShape:
     tensor = node.tensor("value")
     if tensor is not None:
         return tensor.dims
-    ints = node.ints("value_ints")
+    ints = node.numbers("value_ints")
     return (len(ints),) if ints else None
 
 
@@ -183,7 +209,10 @@ def _of_constant(_: Node, __: Inputs, ints: Constants) -> MaybeShape:
     return ints[0]
 
 
+REDUCTIONS = tuple(f"Reduce{kind}" for kind in ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"])
+
 _RULES: dict[str, Callable[[Node, Inputs, Constants], MaybeShape]] = {
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "Transpose": _transpose,
     "Gather": _gather,
     "Unsqueeze": _unsqueeze,

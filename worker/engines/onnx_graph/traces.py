@@ -54,9 +54,7 @@ class Trace:
         return self._each(lambda origin: origin.moved(constants, sign))
 
     def scaled(self, factor: int) -> Trace:
-        return self._each(
-            lambda origin: replace(origin, scale=origin.scale * factor, low=origin.low * factor, high=origin.high * factor)
-        )
+        return self._each(lambda origin: replace(origin, scale=origin.scale * factor, low=origin.low * factor, high=origin.high * factor))
 
     def compared_with(self, number: int | None) -> Trace:
         return self._each(lambda origin: replace(origin, compared=number if origin.compared is None else origin.compared)).reshaped()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from worker.engines.onnx_graph.model import Node
-from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, axis_size
+from worker.engines.onnx_graph.shapes import REDUCTIONS, MaybeInts, MaybeShape, axis_size
 
 Rule = bool | int | float | tuple[int, ...]
 
@@ -74,13 +74,13 @@ def _table(place: int, rows: int | None) -> Use:
 
 
 def _gather(call: Call) -> Iterator[Use]:
-    axis = call.node.int("gather_axis", 0) if call.node.op == "GatherBlockQuantized" else call.node.int("axis", 0)
+    axis = call.node.number("gather_axis", 0) if call.node.op == "GatherBlockQuantized" else call.node.number("axis", 0)
     yield _table(1, call.size(0, axis))
 
 
 def _gather_nd(call: Call) -> Iterator[Use]:
     data, last = call.shape(0), call.size(1, -1)
-    first = call.node.int("batch_dims", 0)
+    first = call.node.number("batch_dims", 0)
     if data is not None and last is not None:
         sizes = data[first : first + last]
         known = [size for size in sizes if size is not None]
@@ -105,11 +105,11 @@ def _rotary_embedding(call: Call) -> Iterator[Use]:
 
 
 def _recurrent(call: Call) -> Iterator[Use]:
-    yield _length(4, call.size(0, 1 if call.node.int("layout", 0) else 0))
+    yield _length(4, call.size(0, 1 if call.node.number("layout", 0) else 0))
 
 
 def _reverse_sequence(call: Call) -> Iterator[Use]:
-    yield _length(1, call.size(0, call.node.int("time_axis", 0)))
+    yield _length(1, call.size(0, call.node.number("time_axis", 0)))
 
 
 def _length(place: int, steps: int | None) -> Use:
@@ -118,12 +118,12 @@ def _length(place: int, steps: int | None) -> Use:
 
 
 def _top_k(call: Call) -> Iterator[Use]:
-    size = call.size(0, call.node.int("axis", -1))
+    size = call.size(0, call.node.number("axis", -1))
     because = "it is the k of a TopK" + (f" among {size} values" if size is not None else "")
     yield Use(1, most=size, because=because, steers="is the k of a TopK", rule=1 if size is None else min(size, MOST_KEPT))
 
 
-def _non_max_suppression(call: Call) -> Iterator[Use]:
+def _non_max_suppression(_: Call) -> Iterator[Use]:
     yield Use(2, steers="is the most boxes of a class that a NonMaxSuppression keeps", rule=MOST_KEPT)
     yield Use(3, steers="is the overlap at which a NonMaxSuppression drops a box", rule=0.5)
     yield Use(4, steers="is the score below which a NonMaxSuppression drops a box", rule=0.0)
@@ -189,7 +189,7 @@ def _axis(call: Call) -> Iterator[Use]:
 
 
 def _split(call: Call) -> Iterator[Use]:
-    parts, size = call.size(1, 0), call.size(0, call.node.int("axis", 0))
+    parts, size = call.size(1, 0), call.size(0, call.node.number("axis", 0))
     rule: Rule = 1
     if parts and size is not None:
         rule = (size - (parts - 1) * (size // parts), *[size // parts] * (parts - 1))
@@ -236,8 +236,8 @@ def _encoder(call: Call) -> Iterator[Use]:
     tensor = node.tensor("keys_tensor")
     if tensor is not None and tensor.texts:
         texts += tensor.texts
-    strict = node.op == "OneHotEncoder" and not node.int("zeros", 1)
-    yield Use(0, words=tuple(texts or (node.ints("cats_int64s") if strict else ())), because=f"a {node.op} knows them")
+    strict = node.op == "OneHotEncoder" and not node.number("zeros", 1)
+    yield Use(0, words=tuple(texts or (node.numbers("cats_int64s") if strict else ())), because=f"a {node.op} knows them")
 
 
 _RULES: dict[str, Callable[[Call], Iterator[Use]]] = {
@@ -262,9 +262,7 @@ _RULES: dict[str, Callable[[Call], Iterator[Use]]] = {
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     "Pad": _pad,
     **dict.fromkeys(("Unsqueeze", "Squeeze"), _axes),
-    **dict.fromkeys(
-        (f"Reduce{kind}" for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")), _axes
-    ),
+    **dict.fromkeys(REDUCTIONS, _axes),
     "CumSum": _axis,
     "Split": _split,
     "OneHot": _one_hot,

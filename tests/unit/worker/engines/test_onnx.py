@@ -10,18 +10,35 @@ import pytest
 from onnx import TensorProto
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from tests import onnx_models
+from tests import onnx_models, onnx_people
 from tests.measuring import LIGHT_MODELS
-from worker.engines.base import Options
+from worker.engines.base import InputSpec, Limits, Options
 from worker.engines.inputs import make_inputs
 from worker.engines.onnx import OnnxEngine
-from worker.engines.onnx_errors import explain, fell_back
+from worker.engines.onnx_call_errors import Called
+from worker.engines.onnx_errors import explain
 
 
 def run(path: Path, options: Options | None = None, capability: str = "cpu.onnx") -> tuple[OnnxEngine, object]:
     engine, options = OnnxEngine(), options or Options()
     engine.load(path, options, capability)
-    return engine, engine.bind(make_inputs(engine.signature(), options))()
+    return engine, engine.bind(make_inputs(engine, options, path.parent).arrays)()
+
+
+def why(path: Path, options: Options | None = None) -> str:
+    """What a person is told of a call that fails, without the runtime's own words."""
+    engine, options = OnnxEngine(), options or Options()
+    engine.load(path, options, "cpu.onnx")
+    try:
+        engine.bind(make_inputs(engine, options, path.parent).arrays)()
+    except ModelInvalid as error:
+        return error.detail
+    except Exception as error:
+        reason = engine.explain(error)
+        if isinstance(reason, ModelInvalid):
+            return reason.detail.partition(". ONNX Runtime ")[0]
+        raise
+    raise AssertionError(f"{path.name} runs")
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "inception_v1", "resnet50", "densenet121"])
@@ -29,7 +46,7 @@ def test_a_published_network_runs(name: str) -> None:
     engine, outputs = run(LIGHT_MODELS / f"light_{name}.onnx", Options(graph="disabled"))
     assert isinstance(outputs, list)
     assert outputs[0].size == 1000
-    assert engine.facts().runtime["inputs"][0]["bound_shape"] == [1, 3, 224, 224]
+    assert engine.facts().runtime["inputs"][0]["shape"] == [1, 3, 224, 224]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +94,13 @@ def test_missing_external_data_is_named(tmp_path: Path) -> None:
 def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Path) -> None:
     path = onnx_models.linear(tmp_path / "linear.onnx", batch="n")
     runtime = run(path, Options(threads=1, inter_threads=2, graph="basic", batch_size=7))[0].facts().runtime
-    assert runtime["intra_op_threads"] == 1
-    assert runtime["inter_op_threads"] == 2
+    assert runtime["threads"] == {"intra_op": 1, "inter_op": 2}
     assert runtime["execution_mode"] == "ORT_PARALLEL"
     assert runtime["graph_level"] == "basic"
     assert runtime["providers"] == ["CPUExecutionProvider"]
+    assert (runtime["provider"], runtime["provider_share"]) == ("CPUExecutionProvider", 1.0)
     assert runtime["version"] == onnxruntime.__version__
-    assert runtime["inputs"] == [{"name": "x", "type": "tensor(float)", "shape": ["n", 4], "bound_shape": [7, 4]}]
+    assert runtime["inputs"] == [{"name": "x", "type": "tensor(float)", "shape": ["n", 4]}]
     assert run(path)[0].facts().runtime["graph_level"] == "all"
 
 
@@ -95,11 +112,6 @@ def test_each_graph_level_is_reported_by_its_name(graph: str, tmp_path: Path) ->
 def test_a_gpu_that_is_not_there_is_named_and_never_replaced_by_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="CUDAExecutionProvider is not in this worker's ONNX Runtime"):
         run(onnx_models.linear(tmp_path / "linear.onnx"), capability="gpu.cuda.onnx")
-
-
-def test_a_provider_that_fell_back_is_named() -> None:
-    reason = fell_back("CUDAExecutionProvider", ["CPUExecutionProvider"], "gpu.cuda.onnx").detail
-    assert reason.startswith("CUDAExecutionProvider fell back: gpu.cuda.onnx was asked for, but the session runs on CPUExecutionProvider")
 
 
 def test_a_provider_of_another_capability_is_refused(tmp_path: Path) -> None:
@@ -123,9 +135,15 @@ def test_an_operator_of_another_library_is_named_with_its_domain(tmp_path: Path)
         run(onnx_models.foreign_operator(tmp_path / "i.onnx", imported=False))
 
 
-def test_an_operator_without_a_kernel_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalid, match=r"k\.onnx needs the operator Det"):
+def test_an_operator_that_is_missing_for_a_type_is_told_with_the_types_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelInvalid, match=r"k\.onnx needs the operator Det of opset 22 for bfloat16, and ONNX Runtime \S+ has it for float only: export"
+    ):
         run(onnx_models.missing_kernel(tmp_path / "k.onnx"))
+    with pytest.raises(
+        ModelInvalid, match=r"c\.onnx needs the operator Conv of opset \d+ for double, and ONNX Runtime \S+ has it for float"
+    ):
+        run(onnx_people.missing_type(tmp_path / "c.onnx"))
 
 
 def test_a_truncated_model_is_called_so(tmp_path: Path) -> None:
@@ -147,31 +165,123 @@ def test_an_opset_or_ir_version_of_tomorrow_is_called_so(tmp_path: Path) -> None
 
 def test_a_shape_that_a_free_dimension_makes_impossible_says_what_to_give(tmp_path: Path) -> None:
     path = onnx_models.reshaped(tmp_path / "r.onnx")
-    engine = OnnxEngine()
-    engine.load(path, Options(), "cpu.onnx")
-    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail) as caught:
-        engine.bind(make_inputs(engine.signature(), Options()))()
-    reason = engine.explain(caught.value)
-    assert isinstance(reason, ModelInvalid)
-    what, _, words = reason.detail.partition(". ONNX Runtime ")
-    assert what == (
+    assert why(path) == (
         "r.onnx cannot be run with these shapes, its Reshape node refuses them: x was [1, 1, 8]; "
-        "give what its free dimensions need, options.shapes: {x: [batch, sequence, 8]}"
+        "give what its free dimensions need, options.dims: {batch: …, sequence: …}"
     )
-    assert "Input shape:{1,1,8}, requested shape:{-1,64}" in words
-    assert "onnxruntime_src" not in words
-    assert run(path, Options(shapes={"x": (2, 8, 8)}))[1]
+    assert run(path, Options(dims={"batch": 2, "sequence": 8}))[1]
+    assert "its Conv node" in why(onnx_people.free_image(tmp_path / "i.onnx"))
+    assert why(tmp_path / "i.onnx").endswith("options.dims: {batch: …, height: …, width: …}")
+
+
+def test_the_runtimes_words_are_kept_without_its_source_files(tmp_path: Path) -> None:
+    engine = OnnxEngine()
+    engine.load(onnx_models.reshaped(tmp_path / "r.onnx"), Options(), "cpu.onnx")
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail) as caught:
+        engine.bind(make_inputs(engine, Options(), tmp_path).arrays)()
+    reason = engine.explain(caught.value)
+    assert reason is not None
+    assert "Input shape:{1,1,8}, requested shape:{-1,64}" in reason.detail
+    assert "onnxruntime_src" not in reason.detail
+
+
+def test_a_steering_shape_that_fails_asks_to_state_it(tmp_path: Path) -> None:
+    path = onnx_people.reshaped_by_input(tmp_path / "r.onnx")
+    assert why(path, Options(values={"shape": {"array": [5, 5, 5]}})).endswith("state what steers the model, options.values: {shape: …}")
+
+
+def test_a_category_that_a_pipeline_refuses_is_told_with_those_it_knows(tmp_path: Path) -> None:
+    said = why(onnx_people.pipeline(tmp_path / "p.onnx"), Options(values={"city": "London"}))
+    assert said.startswith("p.onnx cannot take these values: its OneHotEncoder node is given a category that it does not know")
+    assert said.endswith("options.values: {city: [Paris, Rome, Oslo], colour: [red, green]}")
+
+
+def called(name: str, kind: str, shape: tuple[int | str | None, ...], limits: Limits | None = None) -> dict[str, Called]:
+    return {name: Called(InputSpec(name, kind, shape), [1], limits)}
+
+
+NODE = "Non-zero status code returned while running {} node. Name:'n7' Status Message: {}"
+
+
+@pytest.mark.parametrize(
+    ("words", "inputs", "said"),
+    [
+        (
+            NODE.format("Gather", "indices element out of data bounds, idx=57 must be within the inclusive range [-7,6]"),
+            called("ids", "int64", ("n",)),
+            "its Gather node 'n7' looks up place 57 of a table whose last place is 6; give options.values: {ids: [0, 6]}, "
+            "or smaller sizes: options.dims: {n: …}",
+        ),
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : indices element out of data bounds, idx=6157 data_dim=6148",  # 0.4.0
+            called("ids", "int64", (4,)),
+            "one of its nodes looks up place 6157 of a table whose last place is 6147; give options.values: {ids: [0, 6147]}",
+        ),
+        (
+            NODE.format("GatherND", "invalid index found, index = 9"),
+            called("ids", "int32", (4,)),
+            "looks up place 9 that its table does not have; give options.values: {ids: [0, …]}",
+        ),
+        (
+            NODE.format("ScatterND", "invalid indice found, indice = 9"),
+            called("ids", "int64", (4,)),
+            "looks up place 9 that its table does not have; give options.values: {ids: [0, …]}",
+        ),
+        (
+            NODE.format("GatherElements", "GatherElements op: Out of range value in index tensor"),
+            called("x", "float", ("seq",)),
+            "No input holds whole numbers, so the place comes from a size: smaller sizes: options.dims: {seq: …}",
+        ),
+        (
+            NODE.format("TopK", "k argument [9] should not be greater than specified axis dim value [5]"),
+            called("k", "int64", (1,), Limits(steers="is the k of a TopK")) | called("x", "float", ("n", "boxes")),
+            "its TopK node 'n7' asks for the 9 greatest of 5 values; give options.values: {k: 5} or less, "
+            "or larger sizes: options.dims: {n: …, boxes: …}",
+        ),
+        (
+            NODE.format("TopK", "k argument [9] should not be greater than specified axis dim value [5]"),
+            called("x", "float", (1, None)),
+            "asks for the 9 greatest of 5 values; the model itself asks for it, or larger sizes: options.shapes: {x: [1, ?]}",
+        ),
+        (
+            NODE.format("LSTM", "Invalid value/s in sequence_lens. All values must be >= 0 and <= seq_length. seq_length=4"),
+            called("lens", "int32", ("batch",)),
+            "a length beyond its sequence of 4 steps; give options.values: {lens: [1, 4]}, or larger sizes: options.dims: {batch: …}",
+        ),
+        (
+            NODE.format("ReverseSequence", "Invalid sequence length: 50. Value must be in range [0,4]"),
+            called("lens", "int64", (1,)),
+            "is given a length beyond its sequence of 4 steps; give options.values: {lens: [1, 4]}",
+        ),
+    ],
+)
+def test_a_value_that_the_graph_refuses_is_told_with_input_and_range(words: str, inputs: dict[str, Called], said: str) -> None:
+    detail = explain(RuntimeError(words), Path("m.onnx"), "1.31", inputs).detail
+    assert detail.startswith("m.onnx cannot take these values: ")
+    assert said in detail
+
+
+def test_a_top_k_beyond_its_values_is_refused_before_the_call(tmp_path: Path) -> None:
+    assert why(onnx_people.top_k(tmp_path / "t.onnx"), Options(values={"k": 9})) == (
+        "options.values.k has values from 9 to 9, but it is the k of a TopK among 5 values: give [0, 5] or values within it, "
+        "or larger sizes (options.dims)"
+    )
+
+
+def test_a_length_beyond_the_sequence_is_refused_before_the_call(tmp_path: Path) -> None:
+    said = why(onnx_people.time_major(tmp_path / "l.onnx"), Options(dims={"time": 4}, values={"sequence_lens": 9}))
+    assert "has values from 9 to 9, but it is the length of a sequence of 4 steps: give [0, 4]" in said
 
 
 def test_the_runtimes_own_words_are_kept_and_bounded() -> None:
     long = "[ONNXRuntimeError] : 1 : FAIL : " + "words " * 1000
-    assert 400 < len(explain(RuntimeError(long), "m.onnx", "1.31").detail) < 500
-    assert "words words" in explain(RuntimeError(long), "m.onnx", "1.31").detail
+    assert 400 < len(explain(RuntimeError(long), Path("m.onnx"), "1.31").detail) < 500
+    assert "words words" in explain(RuntimeError(long), Path("m.onnx"), "1.31").detail
 
 
 def test_a_model_without_a_free_dimension_is_at_fault_itself() -> None:
     words = "Non-zero status code returned while running MatMul node. Name:'' Status Message: dimension mismatch"
-    assert "no free dimension, so the model itself is at fault" in explain(RuntimeError(words), "m.onnx", "1.31", {}).detail
+    assert "no free dimension, so the model itself is at fault" in explain(RuntimeError(words), Path("m.onnx"), "1.31", {}).detail
 
 
 def test_a_shape_that_only_fails_when_called_is_explained(tmp_path: Path) -> None:
@@ -188,5 +298,5 @@ def test_a_shape_that_only_fails_when_called_is_explained(tmp_path: Path) -> Non
 def test_words_of_older_runtimes_are_understood() -> None:
     """Messages as onnxruntime 1.20 wrote them."""
     old = "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Trilu(14) node with name 'n1'"
-    assert "the operator Trilu," in explain(RuntimeError(old), "m.onnx", "1.20").detail
-    assert "does not fit into the memory" in explain(RuntimeError("std::bad_alloc"), "m.onnx", "1.20").detail
+    assert "the operator Trilu of opset 14" in explain(RuntimeError(old), Path("m.onnx"), "1.20").detail
+    assert "does not fit into the memory" in explain(RuntimeError("std::bad_alloc"), Path("m.onnx"), "1.20").detail

@@ -1,0 +1,280 @@
+"""ONNX graphs of the kinds that people bring: decoders with a cache, detectors, recurrent nets, tables, sklearn pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from tests.onnx_models import save, tensor, weight
+
+FLOAT, INT32, INT64, BOOL, STRING = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING
+node = helper.make_node
+
+
+def any_rank(name: str, kind: int) -> onnx.ValueInfoProto:
+    """A value whose rank the file leaves open."""
+    value = onnx.ValueInfoProto()
+    value.name = name
+    value.type.tensor_type.elem_type = kind
+    return value
+
+
+def ones(*shape: int) -> NDArray[np.float32]:
+    return np.full(shape, 0.1, dtype=np.float32)
+
+
+def ints(*numbers: int) -> NDArray[np.int64]:
+    return np.array(numbers, dtype=np.int64)
+
+
+def transformer(path: Path, *, rows: int = 7) -> Path:
+    """Ids go through Cast and Reshape to a table of `rows` rows; positions are moved by 2 before they index a table of 9."""
+    nodes = [
+        node("Cast", ["input_ids"], ["ids32"], to=INT32),
+        node("Reshape", ["ids32", "flat"], ["ids"]),
+        node("Gather", ["words", "ids"], ["rows"]),
+        node("Shape", ["input_ids"], ["size"]),
+        node("Concat", ["size", "four"], ["wide"], axis=0),
+        node("Reshape", ["rows", "wide"], ["embedded"]),
+        node("Add", ["position_ids", "two"], ["moved"]),
+        node("Gather", ["positions", "moved"], ["placed"]),
+        node("Gather", ["types", "token_type_ids"], ["typed"]),
+        node("Add", ["embedded", "placed"], ["sum"]),
+        node("Add", ["sum", "typed"], ["y"]),
+    ]
+    weights = [
+        weight("words", ones(rows, 4)),
+        weight("positions", ones(9, 4)),
+        weight("types", ones(2, 4)),
+        weight("flat", ints(-1)),
+        weight("four", ints(4)),
+        weight("two", ints(2)),
+    ]
+    inputs = [tensor(name, INT64, ["batch_size", "sequence_length"]) for name in ("input_ids", "position_ids", "token_type_ids")]
+    return save(path, nodes, inputs, [any_rank("y", FLOAT)], weights)
+
+
+def merged_decoder(path: Path) -> Path:
+    """A decoder whose boolean chooses between a first step and one with past keys; each branch has its own use of the table."""
+    first = helper.make_graph([node("Gather", ["table", "input_ids"], ["plain"])], "first", [], [any_rank("plain", FLOAT)])
+    cached = helper.make_graph(
+        [
+            node("Gather", ["table", "input_ids"], ["now"]),
+            node("ReduceMean", ["past_key_values.0.key"], ["past"], keepdims=0),
+            node("Add", ["now", "past"], ["mixed"]),
+        ],
+        "cached",
+        [],
+        [any_rank("mixed", FLOAT)],
+    )
+    nodes = [
+        node("If", ["use_cache_branch"], ["hidden"], then_branch=cached, else_branch=first),
+        node("Cast", ["attention_mask"], ["mask"], to=FLOAT),
+        node("ReduceMean", ["mask"], ["mean"], keepdims=0),
+        node("Mul", ["hidden", "mean"], ["logits"]),
+    ]
+    inputs = [
+        tensor("input_ids", INT64, ["batch_size", "sequence_length"]),
+        tensor("attention_mask", INT64, ["batch_size", "past_sequence_length + sequence_length"]),
+        tensor("past_key_values.0.key", FLOAT, ["batch_size", 2, "past_sequence_length", 4]),
+        tensor("use_cache_branch", BOOL, [1]),
+    ]
+    return save(path, nodes, inputs, [any_rank("logits", FLOAT)], [weight("table", ones(5, 4))], opset=17)
+
+
+def time_major(path: Path, *, names: tuple[str, str] = ("time", "batch")) -> Path:
+    """An LSTM whose leading dimension is time, with the length of each sequence as an input."""
+    inputs = [tensor("x", FLOAT, [*names, 3]), tensor("sequence_lens", INT32, [names[1]])]
+    weights = [weight("w", ones(1, 8, 3)), weight("r", ones(1, 8, 2))]
+    return save(path, [node("LSTM", ["x", "w", "r", "", "sequence_lens"], ["y"], hidden_size=2)], inputs, [any_rank("y", FLOAT)], weights)
+
+
+def detector(path: Path) -> Path:
+    """Boxes of a variable number, the best k of them, and a NonMaxSuppression whose thresholds are inputs."""
+    nodes = [
+        node("ReduceMax", ["scores"], ["best"], axes=[1], keepdims=0),
+        node("TopK", ["best", "k"], ["top", "places"]),
+        node("NonMaxSuppression", ["boxes", "scores", "max_boxes", "iou", "threshold"], ["kept"]),
+    ]
+    inputs = [
+        tensor("boxes", FLOAT, [1, "boxes", 4]),
+        tensor("scores", FLOAT, [1, 3, "boxes"]),
+        tensor("k", INT64, [1]),
+        tensor("max_boxes", INT64, [1]),
+        tensor("iou", FLOAT, [1]),
+        tensor("threshold", FLOAT, [1]),
+    ]
+    return save(path, nodes, inputs, [any_rank("top", FLOAT), any_rank("kept", INT64)], opset=17)
+
+
+def table(path: Path, batch: str, *, rows: int) -> Path:
+    """One lookup in a table."""
+    inputs = [tensor("ids", INT64, [batch, 1])]
+    return save(path, [node("Gather", ["table", "ids"], ["y"])], inputs, [any_rank("y", FLOAT)], [weight("table", ones(rows, 2))])
+
+
+def top_k(path: Path) -> Path:
+    inputs = [tensor("x", FLOAT, ["n", 5]), tensor("k", INT64, [1])]
+    return save(path, [node("TopK", ["x", "k"], ["y", "places"])], inputs, [any_rank("y", FLOAT)])
+
+
+def pipeline(path: Path, *, encode: bool = True) -> Path:
+    """As sklearn-onnx writes it: text columns joined, split again, encoded strictly, and a number beside them."""
+    cities, colours = ["Paris", "Rome", "Oslo"], ["red", "green"]
+    nodes = [
+        node("Concat", ["city", "colour"], ["joined"], axis=1),
+        node("ArrayFeatureExtractor", ["joined", "zero"], ["c"], domain="ai.onnx.ml"),
+        node("ArrayFeatureExtractor", ["joined", "one"], ["d"], domain="ai.onnx.ml"),
+        node("OneHotEncoder", ["c"], ["c1"], domain="ai.onnx.ml", cats_strings=cities, zeros=0),
+        node("OneHotEncoder", ["d"], ["d1"], domain="ai.onnx.ml", cats_strings=colours, zeros=0),
+        node("Flatten", ["c1"], ["c2"]),
+        node("Flatten", ["d1"], ["d2"]),
+        node("Concat", ["c2", "d2", "age"], ["features"], axis=1),
+        node("LinearRegressor", ["features"], ["y"], domain="ai.onnx.ml", coefficients=[0.5] * 6, intercepts=[1.0]),
+    ]
+    if not encode:
+        nodes = [node("StringNormalizer", ["city"], ["y"])]
+    inputs = [tensor("city", STRING, [None, 1]), tensor("colour", STRING, [None, 1]), tensor("age", FLOAT, [None, 1])]
+    outputs = [any_rank("y", FLOAT if encode else STRING)]
+    return save(
+        path,
+        nodes,
+        inputs[: 3 if encode else 1],
+        outputs,
+        [weight("zero", ints(0)), weight("one", ints(1))],
+        domains=["ai.onnx.ml"],
+        opset=17,
+    )
+
+
+def tabular(path: Path) -> Path:
+    """Three whole-number columns in one input; the first two index tables of 4 and 50 rows, the third is offset by 10 into 12."""
+    nodes = [
+        node("Split", ["rows", "parts"], ["a", "b", "c"], axis=1),
+        node("Gather", ["small", "a"], ["x1"]),
+        node("Gather", ["large", "b"], ["x2"]),
+        node("Add", ["c", "ten"], ["moved"]),
+        node("Gather", ["offset", "moved"], ["x3"]),
+        node("Sum", ["x1", "x2", "x3"], ["y"]),
+    ]
+    weights = [
+        weight("parts", ints(1, 1, 1)),
+        weight("small", ones(4, 2)),
+        weight("large", ones(50, 2)),
+        weight("offset", ones(12, 2)),
+        weight("ten", ints(10)),
+    ]
+    return save(path, nodes, [tensor("rows", INT64, ["N", 3])], [any_rank("y", FLOAT)], weights)
+
+
+def free_image(path: Path) -> Path:
+    """A convolution without padding that takes images of any size from 3 × 3."""
+    weights = [weight("w", ones(2, 3, 3, 3))]
+    return save(
+        path,
+        [node("Conv", ["image", "w"], ["y"])],
+        [tensor("image", FLOAT, ["batch", 3, "height", "width"])],
+        [any_rank("y", FLOAT)],
+        weights,
+    )
+
+
+def unknown_rank(path: Path) -> Path:
+    return save(path, [node("Relu", ["x"], ["y"])], [any_rank("x", FLOAT)], [any_rank("y", FLOAT)])
+
+
+def nothing(path: Path) -> Path:
+    """An input whose fixed size is 0."""
+    return save(
+        path,
+        [node("Concat", ["x", "more"], ["y"], axis=0)],
+        [tensor("x", FLOAT, [0, 4])],
+        [any_rank("y", FLOAT)],
+        [weight("more", ones(1, 4))],
+    )
+
+
+def loop(path: Path) -> Path:
+    """Adds x to itself as often as an input says; the body looks a row of a table up."""
+    body = helper.make_graph(
+        [node("Identity", ["on"], ["still"]), node("Gather", ["table", "id"], ["row"]), node("Add", ["sum_in", "row"], ["sum_out"])],
+        "body",
+        [tensor("turn", INT64, []), tensor("on", BOOL, []), tensor("sum_in", FLOAT, [2])],
+        [tensor("still", BOOL, []), tensor("sum_out", FLOAT, [2])],
+    )
+    inputs = [tensor("turns", INT64, []), tensor("id", INT64, []), tensor("x", FLOAT, [2])]
+    weights = [weight("table", ones(3, 2))]
+    return save(path, [node("Loop", ["turns", "", "x"], ["y"], body=body)], inputs, [any_rank("y", FLOAT)], weights)
+
+
+def sample_rate(path: Path) -> Path:
+    """A voice detector that compares its sampling rate with 16 000 and branches on it."""
+    then = helper.make_graph([node("Relu", ["x"], ["a"])], "then", [], [any_rank("a", FLOAT)])
+    other = helper.make_graph([node("Neg", ["x"], ["b"])], "else", [], [any_rank("b", FLOAT)])
+    nodes = [node("Equal", ["sr", "rate"], ["is16k"]), node("If", ["is16k"], ["y"], then_branch=then, else_branch=other)]
+    inputs = [tensor("x", FLOAT, ["batch", "samples"]), tensor("sr", INT64, [])]
+    return save(path, nodes, inputs, [any_rank("y", FLOAT)], [weight("rate", np.array(16_000, dtype=np.int64))])
+
+
+def in_a_function(path: Path) -> Path:
+    """The lookup is inside a function of the model's own."""
+    function = helper.make_function(
+        "own", "Embed", ["table", "ids"], ["out"], [node("Gather", ["table", "ids"], ["out"])], [helper.make_opsetid("", 17)]
+    )
+    graph = helper.make_graph(
+        [node("Embed", ["t", "ids"], ["y"], domain="own")],
+        "g",
+        [tensor("ids", INT64, ["n"])],
+        [any_rank("y", FLOAT)],
+        [weight("t", ones(6, 2))],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)], functions=[function], ir_version=9
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def lookup(path: Path, operator: str) -> Path:
+    """One operator whose second input indexes a table of 6 × 3."""
+    shape: dict[str, list[int | str]] = {"GatherND": ["n", 2], "ScatterND": ["n", 2], "ArrayFeatureExtractor": ["n"]}
+    inputs = [tensor("ids", INT64, shape.get(operator, ["n", 3]))]
+    names = ["table", "ids"]
+    if operator in ("ScatterND", "ScatterElements"):
+        inputs.append(tensor("updates", FLOAT, ["n"] if operator == "ScatterND" else ["n", 3]))
+        names.append("updates")
+    domain = "ai.onnx.ml" if operator == "ArrayFeatureExtractor" else ""
+    return save(
+        path,
+        [node(operator, names, ["y"], domain=domain)],
+        inputs,
+        [any_rank("y", FLOAT)],
+        [weight("table", ones(6, 3))],
+        domains=["ai.onnx.ml"],
+        opset=17,
+    )
+
+
+def speech(path: Path) -> Path:
+    """Frames with their number beside them, as a recogniser takes them: [B, 80, T] and [B]."""
+    nodes = [
+        node("ReverseSequence", ["turned", "length"], ["y"], time_axis=0, batch_axis=1),
+    ]
+    nodes.insert(0, node("Transpose", ["audio_signal"], ["turned"], perm=[2, 0, 1]))
+    inputs = [tensor("audio_signal", FLOAT, ["B", 80, "T"]), tensor("length", INT64, ["B"])]
+    return save(path, nodes, inputs, [any_rank("y", FLOAT)])
+
+
+def reshaped_by_input(path: Path) -> Path:
+    inputs = [tensor("x", FLOAT, [2, 6]), tensor("shape", INT64, [3])]
+    return save(path, [node("Reshape", ["x", "shape"], ["y"])], inputs, [any_rank("y", FLOAT)])
+
+
+def missing_type(path: Path) -> Path:
+    """A convolution in double precision: the CPU has one in single precision only."""
+    x, w = tensor("x", TensorProto.DOUBLE, [1, 1, 4, 4]), weight("w", np.ones((1, 1, 2, 2)))
+    return save(path, [node("Conv", ["x", "w"], ["y"])], [x], [any_rank("y", TensorProto.DOUBLE)], [w])

@@ -1,0 +1,51 @@
+"""Threads are reported as they are, counted by the system: in a fresh process each, so that no other session's are among them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import onnx_models
+from worker.engines.onnx_threads import one_node
+from worker.runner.command import ROOT
+
+# Counts the threads that appear with the model's own session, by the system, then asks the engine.
+_PROBE = """
+import json, os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from worker.engines.base import Options
+from worker.engines.onnx import OnnxEngine
+engine = OnnxEngine()
+before = len(os.listdir("/proc/self/task"))
+engine.load(Path({model!r}), Options(**json.loads({options!r})), "cpu.onnx")
+after = len(os.listdir("/proc/self/task"))
+print(json.dumps([after - before, engine.facts().runtime["threads"], len(os.listdir("/proc/self/task")) - after]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of threads is Linux's")
+@pytest.mark.parametrize("options", [{}, {"threads": 1}, {"threads": 3}, {"threads": 2, "inter_threads": 3}, {"inter_threads": 2}])
+def test_the_threads_are_those_that_the_system_counts(options: dict[str, int], tmp_path: Path) -> None:
+    model = onnx_models.linear(tmp_path / "l.onnx")
+    code = _PROBE.format(root=str(ROOT), model=str(model), options=json.dumps(options))
+    finished = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    appeared, threads, left = json.loads(finished.stdout)
+    inter = options.get("inter_threads", 1)
+    assert threads == {"intra_op": appeared + 1 - (inter - 1), "inter_op": inter}
+    assert threads["intra_op"] >= 1
+    assert left == 0, "the session that counts leaves threads behind"
+    if "threads" in options:
+        assert threads["intra_op"] == options["threads"]
+
+
+def test_the_model_that_counts_is_an_onnx_model() -> None:
+    import onnx
+
+    model = onnx.load_model_from_string(one_node())
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Relu"]
