@@ -11,6 +11,7 @@ class EventKind(StrEnum):
     LOST = "lost"  # its attempt was lost with its worker
     DIED = "died"  # the measured process died, or its device failed, and the worker lived to tell
     UNDISPATCHED = "undispatched"  # it was taken back out of a queue, before anybody began with it
+    SENT_AGAIN = "sent_again"  # its message was lost, and it was sent once more
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -82,7 +82,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
                 moves.note(locked[job.id], EventKind.UNDISPATCHED, why)
                 moves.again(locked[job.id])
             else:
-                moves.note(locked[job.id], "sent_again", "its message was lost: it was in no queue, and no worker had it")
+                moves.note(locked[job.id], EventKind.SENT_AGAIN, "its message was lost: it was in no queue, and no worker had it")
                 moves.set(locked[job.id], dispatched_at=ctx.clock.now())
         moves.flush()
         return still
