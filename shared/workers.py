@@ -41,6 +41,25 @@ def following(seen: WorkerStatus) -> list[WorkerStatus]:
     return sorted(TRANSITIONS[seen] - {WorkerStatus.GONE})
 
 
+CLOCK_TOLERANCE_S = 5.0  # clocks that are kept by NTP differ by far less, and a registration may take a second or two to arrive
+YEAR_9999 = 253_402_300_799
+
+
+def clock_warning(offset_s: float | None) -> str:
+    """Return what is wrong with a device's clock and what to do, or an empty text.
+
+    Args:
+        offset_s: how far it is ahead of the orchestrator's; negative when it is behind, None when it is not known.
+    """
+    if offset_s is None or abs(offset_s) <= CLOCK_TOLERANCE_S:
+        return ""
+    where = "ahead of" if offset_s > 0 else "behind"
+    return (
+        f"the clock of this device is {abs(offset_s):.0f} s {where} the orchestrator's, so times in its logs and results are wrong by that: "
+        "have both machines set their clocks by NTP"
+    )
+
+
 class DeviceInfo(BaseModel):
     """What a device says of itself. The five named keys are those of the REST API; any other key is kept as it is."""
 
@@ -67,4 +86,7 @@ class Registration(BaseModel):
     )
     agent_type: OneLine = Field(default="white_box", max_length=64)
     version: OneLine = Field(default="", max_length=64)
+    clock: float | None = Field(
+        default=None, ge=0, le=YEAR_9999, allow_inf_nan=False, description="the device's clock when it sent this, seconds since 1970"
+    )
     hardware: dict[str, Any] = Field(default_factory=dict, description="memory_mb, gpu_memory_mb and whatever else placement reads")

@@ -96,9 +96,11 @@ class JobTask:
         clock: Clock,
         inline_everything: bool = False,
         on_pause: Callable[[], None] = lambda: None,
+        clock_warning: str = "",
     ) -> None:
         """
         Args:
+            clock_warning: what is wrong with this device's clock; it stands in the log of each attempt, whose times it spoils.
             on_pause: this device may claim nothing for a while, or `rests`: nor is it to take the next message.
             inline_everything: no orchestrator is known to upload to, so large artifacts travel inside the message too.
         """
@@ -107,6 +109,7 @@ class JobTask:
         self._spool, self._journals, self._activity, self._clock = spool, journals, activity, clock
         self._inline_bytes = None if inline_everything else INLINE_BYTES
         self._on_pause = on_pause
+        self._clock_warning = clock_warning
         self._finished: deque[Key] = deque(maxlen=REMEMBERED)
         self._rests_until, self._rest_s = -math.inf, REST_S
 
@@ -216,6 +219,8 @@ class JobTask:
         )
         key = (assignment.job_id, assignment.attempt)
         job_log = JobLog(key, self._clock, self.author.worker_id, self._journals.begin(key))
+        if self._clock_warning:
+            job_log.add("warning", "system", self._clock_warning)
         outcome: Outcome | None = None
         failure = ""
         try:

@@ -9,6 +9,7 @@ import typer
 from cli.options import Host, Json, Limit, Token, connect
 from cli.tables import local_time, table
 from cli.terminal import out, say, show_json
+from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
     ("Worker", "worker_id"),
@@ -52,6 +53,9 @@ def workers(
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
         say(f"{resting['device_name']} is given no work until {local_time(rest['until'])}: {rest['reason']}")
+    for worker in found:
+        if warning := clock_warning(worker.get("clock_offset_s")):
+            say(f"{worker['device_name']}: {warning}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
 

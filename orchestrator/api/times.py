@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -34,5 +35,6 @@ def text(moment: datetime | None) -> str | None:
     return utc_text(moment) if moment is not None else None
 
 
+@lru_cache(maxsize=8_192)  # when a worker registered is written with each list of the workers
 def text_of_epoch(seconds: float) -> str:
     return utc_text(datetime.fromtimestamp(seconds, UTC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -21,9 +22,10 @@ from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, resolve
 from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
-from shared.workers import DeviceInfo, Registration, WorkerStatus
+from shared.workers import DeviceInfo, Registration, WorkerStatus, clock_warning
 from shared.workloads import Strict
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])
 
 MAX_KEPT = 64 * 2**10  # characters of JSON, of each of the fields that may hold anything
@@ -36,6 +38,9 @@ class Registered(BaseModel):
     status: str = Field(examples=["registered"])
     action: Literal["created", "reconnected"]
     broker_url: str
+    clock_offset_s: float | None = Field(
+        description="how far the device's clock is ahead of the orchestrator's, if it sent `clock`; negative when it is behind"
+    )
     report_key: str | None = Field(description="what its reports have to be signed with, where workers have logins of their own")
 
 
@@ -63,6 +68,9 @@ class WorkerBody(BaseModel):
     version: str
     metrics: dict[str, Any]
     quarantine: Quarantine | None
+    clock_offset_s: float | None = Field(
+        description="how far its clock was ahead of the orchestrator's when it registered; negative when it was behind, null if not known"
+    )
 
 
 class Workers(BaseModel):
@@ -111,19 +119,24 @@ EXAMPLE = {
 )
 def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
     """Enter a device. The same UDID is the same worker; another living process with that UDID is a conflict."""
+    received_at = ctx.clock.now().timestamp()
     registration = parse(Registration, body)
+    offset_s = registration.clock - received_at if registration.clock is not None else None
     for name in ("device_info", "hardware", "labels"):
         _refuse_too_much(name, registration.model_dump_json(include={name}))
-    changes: dict[str, Any] = {"capabilities": _resolved(registration.capabilities)}
+    changes: dict[str, Any] = {"clock": None, "capabilities": _resolved(registration.capabilities)}
     if not registration.ip_address and request.client is not None:
         changes["ip_address"] = request.client.host
     token_id = _token_of_worker(request)
     require_its_token(ctx, registration.device_info.UDID, token_id)
-    worker_id, action = ctx.registry.register(registration.model_copy(update=changes))
+    worker_id, action = ctx.registry.register(registration.model_copy(update=changes), offset_s)
+    if warning := clock_warning(offset_s):
+        log.warning("%s (%s): %s", worker_id, registration.device_name, warning)
     fill_queues(ctx, f"{worker_id} is registered")  # work may have waited for this one
     key = report_key_for(ctx, worker_id, token_id)
     broker = broker_for(ctx, worker_id, changes["capabilities"])
-    told = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
+    told: dict[str, Any] = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
+    told["clock_offset_s"] = None if offset_s is None else round(offset_s, 3)
     return JSONResponse(told)
 
 
@@ -179,7 +192,7 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
         "status": worker.status.value,
         "registered_at": text_of_epoch(worker.registered_at),
         "last_seen": text_of_epoch(worker.last_seen),
-        "device_info": registration.device_info.model_dump(mode="json"),
+        "device_info": worker.device_info,
         "current_job": worker.current_job or None,
         "stage": worker.stage or None,
         "progress": worker.progress,
@@ -188,6 +201,7 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
         "version": registration.version,
         "metrics": worker.metrics,
         "quarantine": {"reason": rest.reason, "until": text_of_epoch(rest.until)} if (rest := worker.quarantine) else None,
+        "clock_offset_s": worker.clock_offset_s,
     }
 
 

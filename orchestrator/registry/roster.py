@@ -21,12 +21,20 @@ log = logging.getLogger(__name__)
 _VERSION = ("said", "incarnation")  # a registration with the same two is the one that was read before
 
 
+class Said(NamedTuple):
+    """What a device said of itself when it registered, in the forms in which it is read."""
+
+    version: tuple[str | None, ...]
+    registration: Registration
+    known: KnownWorker
+    device_info: dict[str, Any]
+
+
 class Entry(NamedTuple):
     """One worker: what it said of itself, and those fields of its state that were asked for and are there."""
 
     id: str
-    registration: Registration
-    known: KnownWorker
+    said: Said
     state: dict[str, str]
 
 
@@ -37,19 +45,13 @@ class Seen(NamedTuple):
     entries: list[Entry]
 
 
-class _Remembered(NamedTuple):
-    version: tuple[str | None, ...]
-    registration: Registration
-    known: KnownWorker
-
-
 class Roster:
     """Reads the fleet. One a process, used by all of its threads."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._fleet = link.redis.register_script(scripts.FLEET)
-        self._remembered: dict[str, dict[str, _Remembered]] = {}  # by index, then by worker
+        self._remembered: dict[str, dict[str, Said]] = {}  # by index, then by worker
 
     def read(self, index: str, fields: Sequence[str]) -> Seen:
         """Return the workers that are listed under this key. What cannot be read counts as absent, and hides no other.
@@ -79,14 +81,12 @@ class Roster:
         now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *fields]))
         return now_ms, ids, rows
 
-    def _entries(
-        self, remembered: dict[str, _Remembered], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]
-    ) -> Iterator[Entry]:
+    def _entries(self, remembered: dict[str, Said], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]) -> Iterator[Entry]:
         for worker_id, row in zip(ids, rows, strict=True):
             found = remembered.get(worker_id)
             state = {name: value for name, value in zip(fields, row[len(_VERSION) :], strict=True) if value is not None}
             if found is not None and state:
-                yield Entry(worker_id, found.registration, found.known, state)
+                yield Entry(worker_id, found, state)
 
     def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> None:
         """Read the registrations that are not in memory, or not in this version. One without a digest is read each time."""
@@ -102,7 +102,8 @@ class Roster:
         for worker_id, text in zip(wanted, texts, strict=True):
             try:
                 registration = registration_of(text or "")
-                remembered[worker_id] = _Remembered(versions[worker_id], registration, known_worker(worker_id, registration))
+                known, device_info = known_worker(worker_id, registration), registration.device_info.model_dump(mode="json")
+                remembered[worker_id] = Said(versions[worker_id], registration, known, device_info)
             except UNREADABLE as error:  # a device says of itself what it likes
                 remembered.pop(worker_id, None)
                 log.warning("what %s said when it registered cannot be read, so it counts as absent: %s", worker_id, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from orchestrator.domain.placement import Fleet, KnownWorker
@@ -15,6 +15,7 @@ from orchestrator.registry.logins import Logins
 from orchestrator.registry.marks import ANSWER_S, Marks
 from orchestrator.registry.monitor import Monitor
 from orchestrator.registry.records import (
+    LISTED_FIELDS,
     RECORD_FIELDS,
     SIGHT_FIELDS,
     UNREADABLE,
@@ -68,8 +69,11 @@ class Registry:
             self.redis.set(keys.PREFIX + "ping", "", px=1000)
             return max(0.0, (self._link.time() - before) * 1000)
 
-    def register(self, registration: Registration) -> tuple[str, str]:
+    def register(self, registration: Registration, clock_offset_s: float | None = None) -> tuple[str, str]:
         """Enter a worker.
+
+        Args:
+            clock_offset_s: how far its clock is ahead of ours, if it said what time it has.
 
         Returns:
             Its id, and `created` or `reconnected` (the same UDID was known).
@@ -85,6 +89,8 @@ class Registry:
             registration.incarnation,
         ]
         arguments.append(int(self.timeout_s * 1000))
+        if clock_offset_s is not None:
+            arguments.append(int(clock_offset_s * 1000))
         with self._link.answering():
             worker_id, action = cast("list[str]", self._register(args=arguments))
         if action == "conflict":
@@ -139,16 +145,19 @@ class Registry:
         return self._records(keys.WORKERS)
 
     def everyone(self) -> list[WorkerRecord]:
-        """Return every worker that is remembered, also those that left within the last day, in the order of registration."""
-        found = {worker.id: worker for index in (keys.DEPARTED, keys.WORKERS) for worker in self._records(index)}
+        """Return every worker that is remembered, also those that left within the last day, in the order of registration.
+
+        They are for people: what the watch alone reads, such as the attempts that a worker holds, is left out.
+        """
+        found = {worker.id: worker for index in (keys.DEPARTED, keys.WORKERS) for worker in self._records(index, LISTED_FIELDS)}
         return sorted(found.values(), key=_by_age)
 
-    def _records(self, index: str) -> list[WorkerRecord]:
-        seen = self._roster.read(index, RECORD_FIELDS)
+    def _records(self, index: str, fields: Sequence[str] = RECORD_FIELDS) -> list[WorkerRecord]:
+        seen = self._roster.read(index, fields)
         found = []
         for entry in seen.entries:
             try:
-                found.append(record_of(entry.id, entry.registration, entry.state, seen.now))
+                found.append(record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info))
             except UNREADABLE as error:
                 _absent(entry.id, error)
         return sorted(found, key=_by_age)
@@ -160,7 +169,7 @@ class Registry:
             seen = self._roster.read(index, SIGHT_FIELDS)
             for entry in seen.entries:
                 try:
-                    found[entry.id] = sight_of(entry.known, entry.state, seen.now)
+                    found[entry.id] = sight_of(entry.said.known, entry.state, seen.now)
                 except UNREADABLE as error:
                     _absent(entry.id, error)
         return list(found.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 
 import pytest
 from fastapi.responses import JSONResponse
@@ -34,7 +33,7 @@ def _others_are_seen(ctx: Context, steady: str) -> None:
     assert steady in {worker.id for worker in found}
     for worker in found:
         worker.known()
-        JSONResponse([asdict(worker) | {"registration": worker.registration.model_dump(mode="json")}])
+        JSONResponse([worker._asdict() | {"registration": worker.registration.model_dump(mode="json")}])
 
 
 @FEW

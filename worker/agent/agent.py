@@ -20,7 +20,7 @@ from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput,
 from shared.ids import new_incarnation
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
-from shared.workers import Registration
+from shared.workers import Registration, clock_warning
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered
 from worker.agent.info import InfoServer, Vitals, open_info_server
@@ -182,6 +182,8 @@ class Agent:
                 self._contested_at = None
                 offer = ", ".join(registration.capabilities)
                 log.info("%s as %s (%s): %s", registered.action, registered.worker_id, registration.device_name, offer)
+                if warning := clock_warning(registered.clock_offset_s):
+                    log.warning("%s", warning)
                 return registered
         return None
 
@@ -189,11 +191,11 @@ class Agent:
         settings = self._settings
         if settings.host is not None:
             token = settings.token.get_secret_value() if settings.token else None
-            return register_by_http(settings.host, token, registration, settings.redis_url, settings.ca_file)
+            return register_by_http(settings.host, token, registration, settings.redis_url, settings.ca_file, clock=self._clock)
         url = settings.redis_url or ""  # one of the two is there: __init__ sees to it
         broker = Broker(Login(url, settings.ca_file), self._incarnation, settings.heartbeat_timeout_s)
         try:
-            return register_in_redis(broker, url, registration)
+            return register_in_redis(broker, url, registration, self._clock)
         finally:
             broker.close()
 

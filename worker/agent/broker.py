@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import worker_id_of
 from shared.protocol import keys, scripts
@@ -87,14 +88,29 @@ class Broker:
         with self._answering():
             self._redis.ping()
 
-    def register(self, registration: Registration) -> tuple[str, str]:
+    def clock_offset_s(self, clock: Clock) -> float:
+        """Return how far this device's clock is ahead of Redis' own, to within half of the time that the question took."""
+        before = clock.now().timestamp()
+        with self._answering():
+            seconds, microseconds = self._redis.time()
+        return (before + clock.now().timestamp()) / 2 - (seconds + microseconds / 1e6)
+
+    def register(self, registration: Registration, clock_offset_s: float = 0.0) -> tuple[str, str]:
         """Enter this worker.
 
         Returns:
             Its id, and `created`, `reconnected` or `conflict`.
         """
         udid = registration.device_info.UDID
-        answer = self._run("REGISTER", worker_id_of(udid), udid, registration.model_dump_json(), registration.incarnation, self._timeout_ms)
+        answer = self._run(
+            "REGISTER",
+            worker_id_of(udid),
+            udid,
+            registration.model_dump_json(),
+            registration.incarnation,
+            self._timeout_ms,
+            int(clock_offset_s * 1000),
+        )
         worker_id, action = cast("list[str]", answer)
         return worker_id, action
 

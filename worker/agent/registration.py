@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from shared.clock import Clock, SystemClock
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
 from shared.hosts import in_url, is_this_machine
 from shared.tls import MEND, Untrusted, refusal
@@ -29,12 +30,19 @@ class Registered:
     action: str  # created | reconnected
     broker_url: str
     report_key: str | None = field(default=None, repr=False)
+    clock_offset_s: float | None = None  # how far this device's clock is ahead of the orchestrator's, if that was compared
 
 
 def register_by_http(
-    host: str, token: str | None, registration: Registration, redis_url: str | None, ca_file: Path | None = None, timeout_s: float = 15
+    host: str,
+    token: str | None,
+    registration: Registration,
+    redis_url: str | None,
+    ca_file: Path | None = None,
+    timeout_s: float = 15,
+    clock: Clock | None = None,
 ) -> Registered:
-    """`POST /api/register`.
+    """Register at an orchestrator (`POST /api/register`), which compares this device's clock with its own.
 
     Raises:
         Unavailable: the orchestrator does not answer, or something else does, or it says that it cannot now; try again.
@@ -44,9 +52,10 @@ def register_by_http(
         FleetmarkError: it refuses; the message is its own.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    said = registration.model_copy(update={"clock": (clock or SystemClock()).now().timestamp()})
     with web_client(host, headers=headers, timeout=timeout_s, ca_file=ca_file) as client:
         try:
-            answer = client.post("/api/register", json=registration.model_dump(mode="json"))
+            answer = client.post("/api/register", json=said.model_dump(mode="json"))
         except FAILURES as error:
             if (why := refusal(error)) is not None:
                 raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
@@ -59,7 +68,14 @@ def register_by_http(
                 f"{host} registered this worker but named no broker: give the token that has the worker role, or --redis-url"
             )
         broker_url = with_login(redis_url, told) if redis_url else reachable_broker(told, host)
-        return Registered(body["worker_id"], body.get("action", ""), broker_url, body.get("report_key"))
+        offset_s = body.get("clock_offset_s")
+        return Registered(
+            body["worker_id"],
+            body.get("action", ""),
+            broker_url,
+            body.get("report_key"),
+            float(offset_s) if isinstance(offset_s, int | float) else None,
+        )
     detail = _detail(answer)
     if answer.status_code == httpx.codes.CONFLICT:
         raise IdentityInUse(detail)
@@ -112,17 +128,18 @@ def with_login(redis_url: str, told: str) -> str:
     return redis_url if "@" in given.netloc or not at else urlunsplit(given._replace(netloc=f"{user}@{given.netloc}"))
 
 
-def register_in_redis(broker: Broker, redis_url: str, registration: Registration) -> Registered:
-    """The same step without an orchestrator.
+def register_in_redis(broker: Broker, redis_url: str, registration: Registration, clock: Clock | None = None) -> Registered:
+    """Register without an orchestrator; this device's clock is then compared with Redis' own.
 
     Raises:
         IdentityInUse: another living process speaks for this device.
         Unavailable: Redis does not answer.
     """
-    worker_id, action = broker.register(registration)
+    offset_s = broker.clock_offset_s(clock or SystemClock())
+    worker_id, action = broker.register(registration, offset_s)
     if action == "conflict":
         raise IdentityInUse(f"{worker_id} (UDID {registration.device_info.UDID}) is alive in another process")
-    return Registered(worker_id, action, redis_url)
+    return Registered(worker_id, action, redis_url, clock_offset_s=offset_s)
 
 
 def explain_conflict(error: Conflict, state_dir: object, timeout_s: float) -> str:

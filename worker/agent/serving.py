@@ -12,7 +12,7 @@ from shared.clock import Clock
 from shared.errors import InvalidInput, Unavailable
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
-from shared.workers import Registration
+from shared.workers import Registration, clock_warning
 from worker.activity import Activity, Key
 from worker.agent.broker import Broker
 from worker.agent.consumer import CeleryConsumer
@@ -109,6 +109,7 @@ class Serving:
             clock=clock,
             inline_everything=uploads is None,
             on_pause=lambda: self._consumer.take(False),
+            clock_warning=clock_warning(registered.clock_offset_s),
         )
         self.heart = Heart(
             broker=self._broker,
