@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from sys import float_info
 from typing import Any, NamedTuple
 
@@ -18,8 +17,7 @@ _DOUBTFUL = re.compile(r"\\|NaN|Infinity|[eE]\+?\d{3}|\d{300}")
 LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
 
 
-@dataclass(frozen=True)
-class Quarantine:
+class Quarantine(NamedTuple):
     """A flapping device is given no work, until then (seconds since 1970)."""
 
     until: float

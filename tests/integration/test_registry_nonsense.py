@@ -29,6 +29,8 @@ FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 
 
 def _others_are_seen(ctx: Context, steady: str) -> None:
+    assert steady in {sight.known.id for sight in ctx.registry.sights()}
+    assert steady in {worker.id for worker in ctx.registry.everyone()}
     found = ctx.registry.all()
     assert steady in {worker.id for worker in found}
     for worker in found:
