@@ -55,8 +55,8 @@ def clock_warning(offset_s: float | None) -> str:
         return ""
     where = "ahead of" if offset_s > 0 else "behind"
     return (
-        f"the clock of this device is {abs(offset_s):.0f} s {where} the orchestrator's, so times in its logs and results are wrong by that: "
-        "have both machines set their clocks by NTP"
+        f"the clock of this device is {abs(offset_s):.0f} s {where} the orchestrator's, and times in its logs and results are wrong "
+        "by that: have both machines set their clocks by NTP"
     )
 
 

@@ -104,7 +104,13 @@ class House:
 
 
 def house(
-    folder: Path, outcome: Outcome | Exception, verdicts: list[str | Unavailable] | None = None, *, away: bool = False, inline: bool = False
+    folder: Path,
+    outcome: Outcome | Exception,
+    verdicts: list[str | Unavailable] | None = None,
+    *,
+    away: bool = False,
+    inline: bool = False,
+    clock_warning: str = "",
 ) -> House:
     activity = Activity()
     supervisor = FixedSupervisor(outcome, activity)
@@ -125,6 +131,7 @@ def house(
         clock=clock,
         inline_everything=inline,
         on_pause=lambda: pauses.append(clock.monotonic()),
+        clock_warning=clock_warning,
     )
     return House(task, supervisor, broker, outbox, spool, journals, activity, clock, pauses)
 
@@ -367,6 +374,14 @@ def test_the_log_of_an_attempt_says_whose_it_is_and_leaves_no_journal(tmp_path: 
     line = json.loads(base64.b64decode(at.outbox.delivered[0][0].artifacts["log.jsonl"].inline or ""))
     assert (line["campaign"], line["job"], line["attempt"], line["worker"]) == (CAMPAIGN, assignment().job_id, 1, WORKER)
     assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_a_clock_that_is_wrong_stands_in_the_log_of_each_attempt_whose_times_it_spoils(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE, clock_warning="the clock of this device is 90 s ahead")
+    at.run(assignment())
+    lines = base64.b64decode(at.outbox.delivered[0][0].artifacts["log.jsonl"].inline or "").splitlines()
+    first = json.loads(lines[0])
+    assert (first["level"], first["source"], first["message"]) == ("warning", "system", "the clock of this device is 90 s ahead")
 
 
 def test_the_log_of_a_job_that_is_handed_back_while_the_broker_is_away_waits_on_disk(tmp_path: Path) -> None:
