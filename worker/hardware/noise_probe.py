@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -28,10 +29,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The window before a measurement reaches back to the end of the last one: at least this far, so that the kernel's ticks of 10 ms
-# can tell something, and at most that far, so that it shows the load *just* before.
+# The window before a measurement reaches back to an earlier look: at least this far, so that the kernel's ticks of 10 ms can tell
+# something, and at most that far, so that it shows the load *just* before. It may reach into the last measurement, whose own processes
+# count as ours: small jobs that follow each other need not wait for it.
 MIN_WINDOW_S = 0.05
 MAX_WINDOW_S = 10.0
+LOOKS_KEPT = 16  # two a measurement
 _GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not know the CPU time of children that have ended
 
 
@@ -67,7 +70,7 @@ class NoiseProbe:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: Look | None = None
+        self._looks: deque[Look] = deque(maxlen=LOOKS_KEPT)
         self._before: _State | None = None
         self._seen = _Seen()
         self._facts: dict[str, Any] = {}
@@ -84,7 +87,7 @@ class NoiseProbe:
             guard: the process that starts the measured ones. What it does on its own, such as its imports, is no other work.
         """
         self._watch(guard)
-        self._last = self._look()
+        self._note(self._look())
 
     def before(self, capability: str, guard: int, facts: Mapping[str, Any]) -> None:
         """Look right before the first process is measured. Waits for up to `MIN_WINDOW_S` after another look.
@@ -93,15 +96,12 @@ class NoiseProbe:
             facts: what the supervisor knows of the machine; it becomes part of the noise's facts.
         """
         self._watch(guard)
-        last = self._last
-        if last is None or self._clock.monotonic() - last.at > MAX_WINDOW_S:
-            last = self._look()
-        if last is not None and (short := MIN_WINDOW_S - (self._clock.monotonic() - last.at)) > 0:
-            self._clock.sleep(short)
+        last = self._window_start()
         if capability.startswith("gpu.cuda"):
             self._gpu = self._told("gpu", GpuWatch)
         self._seen = _Seen()
         self._before = self._state()
+        self._note(self._before.look)
         limits = self._told("clock_limits", lambda: read_limits(self._allowed))
         self._facts = {name: self._told(name, probe) for name, probe in _SETTINGS.items()} | {
             "capability": capability,
@@ -128,7 +128,8 @@ class NoiseProbe:
         if before is None:
             raise RuntimeError("noise was asked for without a look before")
         after = self._state()
-        self._last, self._before = after.look, None
+        self._note(after.look)
+        self._before = None
         if self._gpu is not None:
             self._gpu.close()
             self._gpu = None
@@ -146,6 +147,22 @@ class NoiseProbe:
             **_gpu_facts(before.gpu, after.gpu, self._seen.gpu),
         }
         return grade(facts)
+
+    def _note(self, seen: Look | None) -> None:
+        if seen is not None:
+            self._looks.append(seen)
+
+    def _window_start(self) -> Look | None:
+        """Return the latest look that is old enough, and not too old. Takes one, or waits for it, if there is none."""
+        now = self._clock.monotonic()
+        recent = [seen for seen in self._looks if now - seen.at <= MAX_WINDOW_S]
+        for seen in reversed(recent):
+            if now - seen.at >= MIN_WINDOW_S:
+                return seen
+        first = recent[0] if recent else self._look()
+        if first is not None and (short := MIN_WINDOW_S - (self._clock.monotonic() - first.at)) > 0:
+            self._clock.sleep(short)
+        return first
 
     def _watch(self, guard: int) -> None:
         if guard != self._guard or self._allowed is None:
