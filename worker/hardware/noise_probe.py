@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ T = TypeVar("T")
 # can tell something, and at most that far, so that it shows the load *just* before.
 MIN_WINDOW_S = 0.05
 MAX_WINDOW_S = 10.0
+KEPT_LOOKS = 16  # two a measurement: eight measurements of no work pass within the shortest window
 _GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not know the CPU time of children that have ended
 
 
@@ -67,7 +69,7 @@ class NoiseProbe:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: Look | None = None
+        self._looks: deque[Look] = deque(maxlen=KEPT_LOOKS)  # the newest last
         self._before: _State | None = None
         self._seen = _Seen()
         self._facts: dict[str, Any] = {}
@@ -84,18 +86,19 @@ class NoiseProbe:
             guard: the process that starts the measured ones. What it does on its own, such as its imports, is no other work.
         """
         self._watch(guard)
-        self._last = self._look()
+        self._keep(self._look())
 
     def before(self, capability: str, guard: int, facts: Mapping[str, Any]) -> None:
-        """Look right before the first process is measured. Waits for up to `MIN_WINDOW_S` after another look.
+        """Look right before the first process is measured.
+
+        The window of the load before reaches back to the newest look that is `MIN_WINDOW_S` old. It may hold the last measurement,
+        whose CPU time is known. Where it is not known, or there is no such look, this waits until the newest one is old enough.
 
         Args:
             facts: what the supervisor knows of the machine; it becomes part of the noise's facts.
         """
         self._watch(guard)
-        last = self._last
-        if last is None or self._clock.monotonic() - last.at > MAX_WINDOW_S:
-            last = self._look()
+        last = self._look_to_compare_with()
         if last is not None and (short := MIN_WINDOW_S - (self._clock.monotonic() - last.at)) > 0:
             self._clock.sleep(short)
         if capability.startswith("gpu.cuda"):
@@ -113,6 +116,14 @@ class NoiseProbe:
             **facts,
         }
 
+    def _look_to_compare_with(self) -> Look | None:
+        now = self._clock.monotonic()
+        known = [look for look in self._looks if now - look.at <= MAX_WINDOW_S]
+        old_enough = [look for look in known if now - look.at >= MIN_WINDOW_S]
+        if old_enough:
+            return old_enough[-1]
+        return known[0] if known else self._look()
+
     def during(self) -> None:
         """Look at clocks and heat while a process is measured. To be called once a second at most: it takes about a millisecond."""
         mhz = self._told("clock", lambda: read_mhz(self._allowed))
@@ -128,7 +139,12 @@ class NoiseProbe:
         if before is None:
             raise RuntimeError("noise was asked for without a look before")
         after = self._state()
-        self._last, self._before = after.look, None
+        if not _GUARD_ACCOUNTS_FOR_RUNNERS:
+            self._looks.clear()  # a window that holds this measurement would show it as the work of others
+        else:
+            self._keep(before.look)
+        self._keep(after.look)
+        self._before = None
         if self._gpu is not None:
             self._gpu.close()
             self._gpu = None
@@ -147,9 +163,14 @@ class NoiseProbe:
         }
         return grade(facts)
 
+    def _keep(self, look: Look | None) -> None:
+        if look is not None:
+            self._looks.append(look)
+
     def _watch(self, guard: int) -> None:
         if guard != self._guard or self._allowed is None:
             self._guard = guard
+            self._looks.clear()  # they know nothing of this guard's own work
             self._allowed = self._told("affinity", lambda: allowed_cpus(guard))
         if not self._relatives or not all(psutil.pid_exists(pid) for pid in self._relatives):
             self._relatives = self._told("process_tree", lambda: relatives_of(os.getpid())) or frozenset()
