@@ -45,7 +45,9 @@ def _default(root: Path) -> tuple[Path, str]:
     chosen = next(iter(usable or shared), folders[-1])
     doubt = ""
     if shared and chosen != shared[0]:  # such as a service whose file system is read-only
-        doubt = f"{shared[0]} cannot be written to, so the lock is in {chosen}: another worker of this host may have measured at the same time"
+        doubt = (
+            f"{shared[0]} cannot be written to, so the lock is in {chosen}: another worker of this host may have measured at the same time"
+        )
     return chosen / NAME, doubt
 
 

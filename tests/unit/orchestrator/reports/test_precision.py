@@ -19,8 +19,11 @@ def summary(low: float | None, high: float | None, because: str) -> Summary:
 
 def test_a_precision_that_was_not_reached_says_how_near_it_came() -> None:
     said = precision_said(summary(9.5, 10.3, "repeats spent: 20 of 20"), ASKED)  # half of 0.8 ms is 4 % of 10 ms
-    assert said == "precision not reached: the 95 % interval is ±4.00 % of the median; ±2.00% was asked for (repeats spent: 20 of 20)".replace(
-        "4.00 %", "4.00%"
+    assert (
+        said
+        == "precision not reached: the 95 % interval is ±4.00 % of the median; ±2.00% was asked for (repeats spent: 20 of 20)".replace(
+            "4.00 %", "4.00%"
+        )
     )
 
 
