@@ -107,7 +107,9 @@ def _count_elements(array: Any, depth: int) -> int:
             raise ValueError(f"an array has at most {MAX_NESTING} dimensions")
         count = sum(_count_elements(part, depth + 1) for part in array)
         if count > MAX_ELEMENTS:
-            raise ValueError(f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model")
+            raise ValueError(
+                f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model"
+            )
         return count
     if not isinstance(array, bool | int | float | str) or (isinstance(array, float) and not math.isfinite(array)):
         raise ValueError("an array is made of numbers, booleans and texts, in lists")
