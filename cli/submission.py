@@ -82,8 +82,8 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
     if elsewhere.is_file():  # in the current folder: to take it would make the recipe mean another file wherever it is run
         raise _no_model(
             source,
-            f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. The current folder has a file of this name; "
-            f"if that one is meant, write its whole path, {str(elsewhere.resolve())!r}, or put the recipe beside it",
+            f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. The current folder has a file of this "
+            f"name; if that one is meant, write its whole path, {str(elsewhere.resolve())!r}, or put the recipe beside it",
         )
     if _is_path(source):
         what = "is a folder; name the model's file" if here.is_dir() else f"does not exist on this machine ({_shown(here)})"

@@ -1,5 +1,6 @@
-"""Models on this device: fetched, verified, and kept by their content."""
+"""Models on this device. They are fetched, verified, and kept by their content."""
 
-from worker.models.store import FetchedModel, ModelStore, Own
+from worker.models.fetched import FetchedModel
+from worker.models.store import ModelStore, Own
 
 __all__ = ["FetchedModel", "ModelStore", "Own"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,16 +95,16 @@ def locations(model: Path, name: str) -> list[str]:
         return list(dict.fromkeys(beside(location) for location in external_locations(data, name)))
 
 
-def files_beside(model: Path, name: str) -> dict[str, Path]:
-    """Returns the files that a model of this device keeps weights in, by the relative paths that it names them by.
+def files_beside(model: Path, name: str, wanted: Iterable[str]) -> dict[str, Path]:
+    """Returns the files of this device that lie beside a model, by their relative paths.
 
     Raises:
-        ModelInvalid: one is, or links to, a file outside the model's folder.
+        ModelInvalid: one is, or links to, a file outside the model's folder; `name` is what the model is called there.
         ModelUnavailable: one is not there.
     """
     folders = (model.parent.resolve(), model.resolve().parent)  # of the name, and of the file: a cache may link to both from one folder
     found = {}
-    for location in locations(model, name):
+    for location in wanted:
         path = model.parent / location
         if not any(path.resolve().is_relative_to(folder) for folder in folders):
             raise ModelInvalid(

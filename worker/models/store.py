@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
 from shared.clock import Clock, SystemClock
-from shared.content import Content, content_hash
+from shared.content import Content
 from shared.errors import ModelUnavailable
+from shared.external_data import VALUE_FILES
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
 from shared.tls import trust
 from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
+from worker.models.fetched import FetchedModel, fetched_model
 from worker.models.local import LocalFiles, Stamp, files_beside, local_path, locations, missing
 from worker.models.promises import check_promises, refuse_pointer
 
@@ -33,23 +35,6 @@ MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX
 FETCH_TIMEOUT_S = 6 * 3_600.0  # of a model with all that lies beside it; 100 GB at 5 MB/s
 MODEL = "model.onnx"  # the file in an assembled folder; what its user calls it may be no name for a file
 SUFFIXES = (".onnx",)
-
-
-@dataclass(frozen=True)
-class FetchedModel:
-    """A model on this disk.
-
-    Attributes:
-        sha256: of the model with the files beside it, as `shared.content` defines it; of a model that is one file, that file's.
-        size: bytes of all of these files.
-        stamps: of the files that are the device owner's and lie where they are used, as they were when they were hashed.
-    """
-
-    path: Path
-    sha256: str
-    size: int
-    name: str
-    stamps: tuple[tuple[Path, Stamp], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,25 +137,20 @@ class ModelStore:
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = local_path(ref.source, suffixes)
-        begin = Stamp.of(path)
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
-        found = files_beside(path, ref.name)
-        for companion in ref.companions:  # by its name alone: what the model does not name is not looked at, whoever asks for it
-            if companion.name not in found:
+        weights = locations(path, ref.name)
+        for companion in ref.companions:  # by its name alone: whatever else lies beside a model is not looked at, whoever asks for it
+            if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
-        stamps = [(file, Stamp.of(file)) for file in found.values()]
+        found = files_beside(path, ref.name, dict.fromkeys([*weights, *(companion.name for companion in ref.companions)]))
+        stamps = [(file, Stamp.of(file)) for file in (path, *found.values())]
         companions = {name: self._local.content(file, f"{ref.source}: {name!r}", on_progress) for name, file in found.items()}
         for name, file in found.items():
             refuse_pointer(file, f"{name!r} beside {ref.source}")
         check_promises(ref, model, companions)
-        return FetchedModel(
-            path,
-            content_hash(model, companions),
-            model.size + sum(content.size for content in companions.values()),
-            ref.name,
-            tuple((file, stamp) for file, stamp in [(path, begin), *stamps] if stamp is not None),
-        )
+        unchanged = tuple((file, stamp) for file, stamp in stamps if stamp is not None)
+        return fetched_model(ref, path, model, {name: companions[name] for name in weights}, unchanged)
 
     def _uploaded(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
         sha256 = ref.source.partition(":")[2].lower()
@@ -180,12 +160,13 @@ class ModelStore:
         files = {companion.name: companion.sha256 for companion in ref.companions}
         paths = [self._by_hash(sha256, [], patience)]
         refuse_pointer(paths[0], ref.name)
-        for location in locations(paths[0], ref.name):
+        weights = locations(paths[0], ref.name)
+        for location in weights:
             if location not in files:
                 raise ModelUnavailable(missing(ref.name, location, "upload it with the model, as `fleetmark run` does"))
         for wanted in files.values():
             paths.append(self._by_hash(wanted, paths, patience))
-        return self._fetched(ref, sha256, paths, files)
+        return self._fetched(ref, sha256, paths, files, weights)
 
     def _by_hash(self, sha256: str, so_far: Sequence[Path], patience: Patience) -> Path:
         with self._cache.locked(sha256, patience.look):
@@ -207,11 +188,12 @@ class ModelStore:
         promised = {companion.name: companion.sha256 for companion in ref.companions}
         files: dict[str, str] = {}
         paths = [path]
-        for location in dict.fromkeys([*locations(path, ref.name), *promised]):
+        weights = locations(path, ref.name)
+        for location in dict.fromkeys([*weights, *promised]):
             beside = urljoin(url, quote(location))
             companion, files[location] = self._by_url(beside, own, promised.get(location), paths, patience)
             paths.append(companion)
-        return self._fetched(ref, sha256, paths, files)
+        return self._fetched(ref, sha256, paths, files, weights)
 
     def _by_url(self, url: str, own: Own | None, promised: str | None, so_far: Sequence[Path], patience: Patience) -> tuple[Path, str]:
         """Path and SHA-256 of what a URL gives now: asked again each time, downloaded only when it has changed."""
@@ -282,8 +264,13 @@ class ModelStore:
             self._cache.trim(self._cache_bytes, [path, *so_far])
         return path
 
-    def _fetched(self, ref: ModelRef, sha256: str, paths: list[Path], files: dict[str, str]) -> FetchedModel:
-        """The model of the cache's file `paths[0]`, with those of `files` (by name, their SHA-256) beside it, whose paths follow."""
+    def _fetched(self, ref: ModelRef, sha256: str, paths: list[Path], files: dict[str, str], weights: Collection[str]) -> FetchedModel:
+        """The model in the cache whose file is `paths[0]`.
+
+        Args:
+            files: what lies beside it: the SHA-256 of each, by name, in the order of the other paths.
+            weights: those of them that the model names.
+        """
         path, *others = paths
         model = Content(sha256, path.stat().st_size)
         companions = {name: Content(content, other.stat().st_size) for (name, content), other in zip(files.items(), others, strict=True)}
@@ -295,7 +282,7 @@ class ModelStore:
             while name in files:
                 name = f"the-{name}"
             path = self._cache.assemble(name, {name: sha256, **files})
-        return FetchedModel(path, content_hash(model, companions), _size(*paths), ref.name)
+        return fetched_model(ref, path, model, {name: companions[name] for name in weights})
 
 
 def _size(*paths: Path) -> int:
