@@ -151,6 +151,18 @@ def pipeline(path: Path, *, encode: bool = True) -> Path:
     )
 
 
+def numbered_classes(path: Path) -> Path:
+    """A whole number that is encoded strictly: 1, 2 or 3."""
+    nodes = [node("OneHotEncoder", ["X"], ["y"], domain="ai.onnx.ml", cats_int64s=[1, 2, 3], zeros=0)]
+    return save(path, nodes, [tensor("X", INT64, [None, 1])], [any_rank("y", FLOAT)], domains=["ai.onnx.ml"])
+
+
+def normalised_text(path: Path) -> Path:
+    """Texts by the rules of a locale that no device has."""
+    nodes = [node("StringNormalizer", ["X"], ["y"], case_change_action="LOWER", locale="xx_XX.UTF-8")]
+    return save(path, nodes, [tensor("X", STRING, ["n"])], [any_rank("y", STRING)])
+
+
 def tabular(path: Path) -> Path:
     """Three whole-number columns in one input; the first two index tables of 4 and 50 rows, the third is offset by 10 into 12."""
     nodes = [

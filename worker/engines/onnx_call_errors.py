@@ -66,15 +66,23 @@ def explain_call(text: str, model: str, inputs: Inputs) -> str | None:
 
 def _categories(inputs: Inputs) -> str:
     known = {name: _words(called.limits) for name, called in inputs.items() if called.limits is not None}
-    shown = [f"{name}: [{', '.join(words[:4])}{', …' if len(words) > 4 else ''}]" for name, words in known.items() if words]
+    shown = [f"{name}: {_choice(words)}" for name, words in known.items() if words]
     if shown:
         return ", ".join(shown)
     names = [name for name, called in inputs.items() if called.spec.element_type == "string"] or _whole_numbers(inputs) or ["input"]
     return f"{names[0]}: [first, second]"
 
 
-def _words(limits: Limits) -> list[str]:
-    return [str(word) for part in (limits, *limits.columns.values()) for word in part.words]
+def _words(limits: Limits) -> list[str | int]:
+    return [word for part in (limits, *limits.columns.values()) for word in part.words]
+
+
+def _choice(words: Sequence[str | int]) -> str:
+    """A few texts to choose from, or a range: two numbers in a recipe are one."""
+    numbers = [word for word in words if isinstance(word, int)]
+    if numbers:
+        return f"[{min(numbers)}, {max(numbers)}]"
+    return f"[{', '.join(str(word) for word in words[:4])}{', …' if len(words) > 4 else ''}]"
 
 
 def _named(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PureWindowsPath
 
-from shared.errors import JobError, ModelInvalid
+from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from worker.engines.onnx_call_errors import Called, Inputs, explain_call
 from worker.engines.onnx_graph.operands import types_given
 
@@ -35,6 +35,7 @@ _MISSING_FILE = re.compile(
 _EXTERNAL = re.compile(r"(?:External data path|external data|External initializer).*", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
 _BAD_INPUT = re.compile(r"(?:Got invalid dimensions|Invalid rank) for input: (?P<input>\S+)", re.IGNORECASE)
+_LOCALE = re.compile(r"Failed to construct locale with name:(?P<locale>[\w.-]+?):")
 _PATH = re.compile(r"Load model from .*? failed: ?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
 # Where in the runtime's sources it happened: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
@@ -63,6 +64,11 @@ def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = 
             of_opset = f" of opset {opset}" if opset else ""
             needed = f"{model} needs the operator {found['operator']}{of_opset}, which {runtime} does not have"
             return ModelInvalid(f"{needed}: {_way_out(found['operator'])}. {said}")
+    if found := _LOCALE.search(text):
+        return EngineUnavailable(
+            f"{model} normalises texts by the rules of the locale {found['locale']}, which this device does not have: install it there "
+            f"(on Debian: apt install locales, then locale-gen {found['locale']}), or export the model without a locale"
+        )
     if found := _NOT_IMPORTED.search(text):
         return ModelInvalid(
             f"{model} has operators of the domain {found['domain']!r} and names no version of it: export it with standard operators. {said}"

@@ -20,7 +20,7 @@ from shared.errors import ModelInvalid, nearest
 from worker.engines.base import Engine, InputSpec, Limits, Options
 from worker.engines.inputs.dims import Dims, resolve
 from worker.engines.inputs.given import given_values
-from worker.engines.inputs.types import INTEGERS, Array, convert, is_known
+from worker.engines.inputs.types import INTEGERS, Array, check_type, convert
 from worker.engines.inputs.values import is_unstated_choice, length_beside, made_values
 
 _NO_LIMITS = Limits()
@@ -63,6 +63,8 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
         ModelInvalid: the options do not fit the model, or an input is of a type that cannot be made up.
     """
     signature = engine.signature()
+    for spec in signature:
+        check_type(spec)
     dims = resolve(signature, options)
     stated = options.values or {}
     names = [spec.name for spec in signature]
@@ -95,8 +97,6 @@ def digest(array: Array) -> str:
 def _stated(
     spec: InputSpec, value: Any, shape: tuple[int, ...], limits: Limits, random: np.random.Generator, folder: Path
 ) -> tuple[Array, str]:
-    if not is_known(spec.element_type):
-        raise ModelInvalid(f"input {spec.name!r} has the type {spec.element_type}; only values of tensors can be given")
     drawn, filled = given_values(spec, value, shape, random, folder)
     where = f"options.values.{spec.name}"
     array = convert(drawn, spec.element_type, where)

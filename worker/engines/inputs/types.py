@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ModelInvalid
+from worker.engines.base import InputSpec
 
 FLOATS: dict[str, type[np.floating]] = {"float16": np.float16, "float": np.float32, "double": np.float64}
 INTEGERS: dict[str, type[np.integer]] = {
@@ -30,8 +31,17 @@ FLOAT8_ONE = {"float8e4m3fn": 0x38, "float8e4m3fnuz": 0x40, "float8e5m2": 0x3C, 
 Array = NDArray[Any]
 
 
-def is_known(kind: str) -> bool:
-    return kind in FLOATS or kind in INTEGERS or kind in COMPLEX or kind in FLOAT8_ONE or kind in ("bool", "string", "bfloat16")
+def check_type(spec: InputSpec) -> None:
+    """
+    Raises:
+        ModelInvalid: the input is of a type that cannot be filled.
+    """
+    kind = spec.element_type
+    if not any(kind in known for known in (FLOATS, INTEGERS, COMPLEX, FLOAT8_ONE, ("bool", "string", "bfloat16"))):
+        raise ModelInvalid(
+            f"input {spec.name!r} has the type {kind}, for which no plausible values can be made up or given; "
+            "tensors of numbers, booleans and texts can be measured, sequences, maps and optional values cannot"
+        )
 
 
 def as_bfloat16(values: Array) -> NDArray[np.uint16]:

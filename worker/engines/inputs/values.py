@@ -8,10 +8,9 @@ import numpy as np
 import numpy.random
 from numpy.typing import NDArray
 
-from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec, Limits
 from worker.engines.inputs.batch import words
-from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16, is_known
+from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16
 
 # Small enough to lie in the vocabulary of any tokenizer and in the range of any index that a toy model knows.
 VOCABULARY = 100
@@ -23,16 +22,8 @@ def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length:
 
     Args:
         length: the size of the sequence beside this input; what an input that holds lengths is filled with.
-
-    Raises:
-        ModelInvalid: no plausible values of this type can be made up.
     """
     kind = spec.element_type
-    if not is_known(kind):
-        raise ModelInvalid(
-            f"input {spec.name!r} has the type {kind}, for which no plausible values can be made up; "
-            "tensors of numbers, booleans and texts can be measured, sequences, maps and optional values cannot"
-        )
     if limits.rule is not None:
         return _by_rule(kind, shape, limits)
     if kind == "string":
@@ -118,22 +109,20 @@ def _integers(
         return places, "counted up, as positions"
     if high is None and not limits.columns and _is_length(name) and len(shape) <= 1:
         return np.full(shape, length, dtype=np.int64), f"all {length}, as the length of the sequence"
-    if limits.words:
-        known = np.array([word for word in limits.words if isinstance(word, int)], dtype=np.int64)
-        if known.size:
-            return known[random.integers(0, known.size, shape)].reshape(shape), "drawn from the values that the model knows"
-    values, said = _drawn(spec, shape, low, high, random)
+    values, said = _drawn(spec, shape, limits, random)
     if limits.columns:
         for column, own in limits.columns.items():
             if shape and column < shape[-1]:
-                values[..., column] = _drawn(spec, shape[:-1], own.low, own.high, random)[0]
-        return values, "drawn, each column within the table that it indexes"
+                values[..., column] = _drawn(spec, shape[:-1], own, random)[0]
+        return values, "drawn, each column from the values that the model knows for it"
     return values, f"{said}, as {limits.because}" if limits.because else said
 
 
-def _drawn(
-    spec: InputSpec, shape: tuple[int, ...], low: int | None, high: int | None, random: np.random.Generator
-) -> tuple[NDArray[np.int64], str]:
+def _drawn(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[NDArray[np.int64], str]:
+    low, high = limits.low, limits.high
+    known = np.array([word for word in limits.words if isinstance(word, int)], dtype=np.int64)
+    if known.size:
+        return np.asarray(known[random.integers(0, known.size, shape)]), f"drawn from {known.size} values"
     if spec.element_type in ("uint8", "int8") and len(shape) >= 3 and high is None:  # an image or a quantized tensor, not token ids
         most = 255 if spec.element_type == "uint8" else 127
     else:

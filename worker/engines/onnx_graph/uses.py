@@ -5,6 +5,7 @@ One function for each family of operators. `Use` is what is asked of one value; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -176,8 +177,36 @@ def _resize(call: Call) -> Iterator[Use]:
     yield Use(3, steers="is the size that a Resize makes", rule=same or 1, partial_rule=1)
 
 
-def _pad(_: Call) -> Iterator[Use]:
+def _pad(call: Call) -> Iterator[Use]:
     yield Use(1, steers="is how much a Pad adds", rule=0)
+    yield Use(3, steers="names the axes of a Pad", rule=tuple(range(call.size(3, 0) or 1)), partial_rule=0)
+
+
+def _loss(call: Call) -> Iterator[Use]:
+    """The right class of each element: below the number of classes."""
+    yield _table(1, call.size(0, 1))
+
+
+def _max_unpool(call: Call) -> Iterator[Use]:
+    shape = call.shape(0)
+    if shape is not None and None not in shape:
+        yield _table(1, math.prod(size for size in shape if size is not None))  # the unpooled plane is no smaller
+
+
+def _affine_grid(call: Call) -> Iterator[Use]:
+    count = call.size(1, 0) or 4
+    yield Use(1, steers="is the size of an AffineGrid", rule=(call.size(0, 0) or 1, *[1] * (count - 1)), partial_rule=1)
+
+
+def _attention(call: Call) -> Iterator[Use]:
+    if not call.node.domain:  # com.microsoft's own has other inputs
+        yield _length(6, call.size(1, -2))
+
+
+def _dft(call: Call) -> Iterator[Use]:
+    size = call.size(0, -2)
+    yield Use(1, steers="is the length of a DFT", rule=1 if size is None else size)
+    yield Use(2, steers="is the axis of a DFT", rule=-2)
 
 
 def _axes(call: Call) -> Iterator[Use]:
@@ -186,6 +215,14 @@ def _axes(call: Call) -> Iterator[Use]:
 
 def _axis(call: Call) -> Iterator[Use]:
     yield Use(1, steers=f"is the axis of a {call.node.op}", rule=0)
+
+
+def _write_indices(_: Call) -> Iterator[Use]:
+    yield Use(2, because="it is where a TensorScatter writes", rule=0)
+
+
+def _window(_: Call) -> Iterator[Use]:
+    yield Use(0, steers="is the length of a window", rule=16)
 
 
 def _split(call: Call) -> Iterator[Use]:
@@ -228,7 +265,7 @@ def _grouped_attention(call: Call) -> Iterator[Use]:
 
 
 def _encoder(call: Call) -> Iterator[Use]:
-    """What ai.onnx.ml knows by name. A OneHotEncoder with `zeros` 0 refuses all else; the others have a default."""
+    """The texts or numbers that an operator of ai.onnx.ml knows. A OneHotEncoder with `zeros` 0 refuses all others."""
     node = call.node
     texts: list[str] = []
     for name in ("cats_strings", "keys_strings", "classes_strings", "pool_strings", "string_vocabulary"):
@@ -236,8 +273,8 @@ def _encoder(call: Call) -> Iterator[Use]:
     tensor = node.tensor("keys_tensor")
     if tensor is not None and tensor.texts:
         texts += tensor.texts
-    strict = node.op == "OneHotEncoder" and not node.number("zeros", 1)
-    yield Use(0, words=tuple(texts or (node.numbers("cats_int64s") if strict else ())), because=f"a {node.op} knows them")
+    numbers = node.numbers("cats_int64s") or node.numbers("keys_int64s")
+    yield Use(0, words=tuple(texts or numbers), because=f"a {node.op} knows them")
 
 
 _RULES: dict[str, Callable[[Call], Iterator[Use]]] = {
@@ -263,8 +300,15 @@ _RULES: dict[str, Callable[[Call], Iterator[Use]]] = {
     "Pad": _pad,
     **dict.fromkeys(("Unsqueeze", "Squeeze"), _axes),
     **dict.fromkeys(REDUCTIONS, _axes),
-    "CumSum": _axis,
-    "Split": _split,
+    **dict.fromkeys(("CumSum", "CumProd"), _axis),
+    **dict.fromkeys(("Split", "SplitToSequence"), _split),
+    **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), _loss),
+    "MaxUnpool": _max_unpool,
+    "AffineGrid": _affine_grid,
+    "Attention": _attention,
+    "DFT": _dft,
+    "TensorScatter": _write_indices,
+    **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow"), _window),
     "OneHot": _one_hot,
     "Dropout": _dropout,
     **dict.fromkeys(("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"), _search),

@@ -194,6 +194,15 @@ def test_a_category_that_a_pipeline_refuses_is_told_with_those_it_knows(tmp_path
     said = why(onnx_people.pipeline(tmp_path / "p.onnx"), Options(values={"city": "London"}))
     assert said.startswith("p.onnx cannot take these values: its OneHotEncoder node is given a category that it does not know")
     assert said.endswith("options.values: {city: [Paris, Rome, Oslo], colour: [red, green]}")
+    said = why(onnx_people.numbered_classes(tmp_path / "n.onnx"), Options(values={"X": 9}))
+    assert said.endswith("options.values: {X: [1, 3]}")  # a range
+
+
+def test_a_locale_that_the_device_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        EngineUnavailable, match=r"t\.onnx normalises texts by the rules of the locale xx_XX\.UTF-8, which this device does not"
+    ):
+        run(onnx_people.normalised_text(tmp_path / "t.onnx"))
 
 
 def called(name: str, kind: str, shape: tuple[int | str | None, ...], limits: Limits | None = None) -> dict[str, Called]:

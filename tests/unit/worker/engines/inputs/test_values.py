@@ -189,7 +189,6 @@ def test_values_come_from_a_file_beside_the_model(tmp_path: Path, one: Any, name
         ("int64", "missing.npz", "missing.npz is not beside the model; put it there"),
         ("int64", "../outside.npz", "named by a relative path inside the model's own folder"),
         ("int64", "/etc/x.npz", "named by a relative path inside the model's own folder"),
-        ("seq(tensor(float))", 1.0, "only values of tensors can be given"),
     ],
 )
 def test_stated_values_that_do_not_fit_are_refused(refused: Any, kind: str, value: Any, said: str) -> None:

@@ -72,6 +72,11 @@ def test_a_pipeline_of_texts_is_given_categories_that_each_of_its_columns_knows(
     assert outputs[0].shape == (60, 1)
 
 
+def test_numbers_that_are_encoded_strictly_are_those_that_the_encoder_knows(tmp_path: Path) -> None:
+    inputs, _ = run(people.numbered_classes(tmp_path / "n.onnx"), batch_size=60)
+    assert set(inputs.arrays["X"].ravel().tolist()) == {1, 2, 3}
+
+
 def test_columns_of_one_input_stay_within_the_table_of_each(tmp_path: Path) -> None:
     inputs, _ = run(people.tabular(tmp_path / "t.onnx"), batch_size=400)
     rows = inputs.arrays["rows"]
