@@ -159,6 +159,7 @@ def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(s
         left_as_it_must_be(system, client, client.submit(body, headers["Idempotency-Key"]))
 
 
+@pytest.mark.long
 def test_a_watch_killed_at_any_step_of_bringing_a_job_back_is_followed_by_another(system: System, client: Client) -> None:
     watch, worker = system.parts["watch"], system.parts["worker-1"]
     watch.kill()
@@ -175,6 +176,7 @@ def test_a_watch_killed_at_any_step_of_bringing_a_job_back_is_followed_by_anothe
     assert [job["status"] for job in read_books(system, campaign).jobs] == ["complete"]
 
 
+@pytest.mark.long
 def test_a_job_given_up_by_a_watch_that_is_killed_before_redis_knows_leaves_nothing(system: System, client: Client) -> None:
     watch, worker = system.parts["watch"], system.parts["worker-1"]
     watch.kill()

@@ -91,14 +91,15 @@ def load(text: str) -> Recipe | None:
 @tried(150)
 @given(st.text(max_size=200) | st.lists(LINES | st.text(max_size=20), max_size=8).map("\n".join))
 def test_any_text_is_a_recipe_or_invalid(text: str) -> None:
-    load(text)
+    recipe = load(text)
+    assert recipe is None or parse_recipe(recipe.model_dump(mode="json")) == recipe
 
 
 @tried(40)
 @given(st.sampled_from(["[", "{a: ", "- ", "{'", "? ", "!!", "&a ", "a: {"]), st.integers(1, 20_000))
 def test_depth_without_end_is_invalid(opening: str, depth: int) -> None:
-    load(opening * depth)
-    load("\n".join(f"{' ' * level}- " for level in range(min(depth, 1500))))
+    assert load(opening * depth) is None
+    assert load("\n".join(f"{' ' * level}- " for level in range(min(depth, 1500)))) is None
 
 
 @tried(150)

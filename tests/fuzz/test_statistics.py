@@ -97,8 +97,13 @@ def test_any_raw_samples_have_a_summary_that_json_can_carry(repeats: list[RawRep
 
 @tried(100)
 @given(SAMPLES, SAMPLES)
-def test_the_verdict_on_a_series_is_always_one_of_three(first: Floats, rest: Floats) -> None:
-    assert stats.steadiness(np.concatenate([first, rest])) in ("steady", "not steady", "unknown")
+def test_the_verdict_on_a_series_is_that_of_its_shape_and_not_of_its_unit(first: Floats, rest: Floats) -> None:
+    series = np.concatenate([first, rest])
+    verdict = stats.steadiness(series)
+    assert (verdict == "unknown") == (series.size < stats.STEADY_MIN_SAMPLES)
+    assert stats.steadiness(series * 0.5) == verdict  # half of each is exact in binary: nothing is rounded
+    assert stats.steadiness(np.repeat(first[:1], 60)) == "steady"
+    assert stats.steadiness(np.linspace(1.0, 2.0, 60) * (1 + first[0])) == "not steady"
     assert -1 - 1e-9 <= stats.spearman(first) <= 1 + 1e-9
     assert math.isfinite(stats.rank_sum_score(first, rest))
     assert 0 <= stats.mser5_cut(first) <= first.size / 2 + 5

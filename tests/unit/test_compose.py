@@ -44,6 +44,7 @@ def test_every_part_is_there(services: dict[str, Any]) -> None:
 def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
     images = [service["image"] for service in services.values()]
     images += [line.split()[1] for text in dockerfiles.values() for line in text.splitlines() if line.startswith("FROM")]
+    assert len(images) == len(services) + 4  # two stages for each of our two images
     for image in images:
         tag = image.rpartition(":")[2]
         assert re.match(r"\d+\.\d+", tag), image
@@ -131,9 +132,10 @@ def test_the_worker_knows_no_secret_but_a_token_of_its_own(services: dict[str, A
 
 
 def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> None:
-    for service in services.values():
-        for port in service.get("ports", []):
-            assert port.startswith("${FLEETMARK_BIND:-127.0.0.1}:"), port
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports
+    for port in ports:
+        assert port.startswith("${FLEETMARK_BIND:-127.0.0.1}:"), port
 
 
 def test_every_variable_is_one_that_the_parts_read(services: dict[str, Any]) -> None:

@@ -20,6 +20,11 @@ from worker.settings import WorkerSettings
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
+LINK = re.compile(r"\]\(([^)#]+)\)")
+TARGET = re.compile(r"`make ([a-z-]+)|^make ([a-z-]+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:`|^|bin/)fleetmark ([a-z][a-z-]*)", re.MULTILINE)
+VARIABLE = re.compile(r"FLEETMARK_[A-Z_]*[A-Z]")
+
 
 def _id(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -27,35 +32,45 @@ def _id(path: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in LINK.findall(page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_make_target_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    named = TARGET.findall(page.read_text())
     assert {first or second for first, second in named} <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_command_exists(page: Path) -> None:
     root: Any = typer.main.get_command(app)
-    named = set(re.findall(r"(?:`|^|bin/)fleetmark ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    named = set(COMMAND.findall(page.read_text()))
     assert named <= set(root.commands)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_variable_is_read_by_something(page: Path) -> None:
     known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings, CliSettings) for name in settings.model_fields}
-    assert set(re.findall(r"FLEETMARK_[A-Z_]*[A-Z]", page.read_text())) <= known
+    assert set(VARIABLE.findall(page.read_text())) <= known
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_id)
-def test_no_reverse_proxy_lets_a_client_say_where_it_is(page: Path) -> None:
+def test_no_reverse_proxy_lets_a_client_say_where_it_is() -> None:
     """`FLEETMARK_TRUSTED_PROXIES` is told to believe it; nginx passes on what the client sent unless it is told otherwise."""
-    for proxy in re.findall(r"proxy_pass [^}]*", page.read_text()):
+    proxies = [proxy for page in PAGES for proxy in re.findall(r"proxy_pass [^}]*", page.read_text())]
+    assert proxies
+    for proxy in proxies:
         assert re.search(r"proxy_set_header X-Forwarded-For \$remote_addr;", proxy)
+
+
+def test_the_checks_of_the_pages_find_what_they_look_for() -> None:
+    """What each of them reads in all pages together: a pattern that finds nothing would let everything pass."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert len(LINK.findall(text)) > 30
+    assert len(TARGET.findall(text)) > 10
+    assert len(COMMAND.findall(text)) > 10
+    assert len(VARIABLE.findall(text)) > 50
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=_id)
@@ -84,9 +99,12 @@ def test_what_the_watch_counts_is_explained() -> None:
 def test_the_tests_that_the_promises_name_are_there() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    for name in re.findall(r"\btest_\w+\.py", page):
+    files, functions = re.findall(r"\btest_\w+\.py", page), re.findall(r"::(test_\w+)", page)
+    assert len(files) > 20
+    assert len(functions) > 20
+    for name in files:
         assert name in tests, name
-    for name in re.findall(r"::(test_\w+)", page):
+    for name in functions:
         assert any(re.search(rf"def {name}", text) for text in tests.values()), name
 
 

@@ -41,7 +41,7 @@ def test_registration_carries_the_five_keys_of_the_contract(here: Hardware) -> N
     info = here.device_info("this-device").model_dump()
     assert info["UDID"] == "this-device"
     assert info["Ram"] == pytest.approx(psutil.virtual_memory().total / 2**30, abs=0.01)
-    assert info["DeviceOs"] in ("Linux", "macOS", "Windows")
+    assert info["DeviceOs"] == {"Linux": "Linux", "Darwin": "macOS", "Windows": "Windows"}[platform.system()]
     assert all(info[key] for key in ("Soc", "DeviceOsVersion"))
 
 
@@ -66,9 +66,7 @@ def test_detecting_loads_no_runtime_into_the_worker(here: Hardware) -> None:
 
 
 def test_a_provider_that_is_not_there_says_so() -> None:
-    found = probe("CUDAExecutionProvider")
-    if "CUDAExecutionProvider" in found["available"]:
-        pytest.skip("this runtime has it")
+    found = probe("AbacusExecutionProvider")
     assert "not part of the installed onnxruntime" in found["error"]
 
 
