@@ -62,6 +62,26 @@ class Client:
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path).json()
 
+    def health(self) -> dict[str, Any]:
+        """What the orchestrator says of its own health, also when that is not good.
+
+        Raises:
+            Unreachable: no orchestrator answers.
+        """
+        try:
+            response = self._http.get("health")
+        except FAILURES as error:
+            raise self._unreachable(error) from error
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if isinstance(body, dict) and isinstance(body.get("redis"), dict):
+            return body
+        if response.is_error:
+            raise self._api_error(response)
+        raise self._no_orchestrator()
+
     def exists(self, path: str) -> bool:
         """Whether a GET of `path` would find something."""
         try:
@@ -133,10 +153,13 @@ class Client:
         if response.is_error:
             raise self._api_error(response)
         if method != "HEAD" and "json" not in response.headers.get("content-type", ""):
-            raise Unreachable(
-                f"{self.host} answers{self._way}, but not as an orchestrator does; is it the right address? (--host, FLEETMARK_HOST)"
-            )
+            raise self._no_orchestrator()
         return response
+
+    def _no_orchestrator(self) -> Unreachable:
+        return Unreachable(
+            f"{self.host} answers{self._way}, but not as an orchestrator does; is it the right address? (--host, FLEETMARK_HOST)"
+        )
 
     def _in_words(self, path: str, refused: httpx.Response) -> httpx.Response:
         """The same refusal with its reason: an answer to HEAD has no body, an answer to GET has one."""

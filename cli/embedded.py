@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies_environment
 
 from cli.client import Client
@@ -23,6 +22,7 @@ from cli.parts import Part
 from cli.ports import free_port, require_free
 from cli.servers import find_redis_server, has_selectors
 from cli.settings import LOOPBACK, PREFIX, child_environment, sqlite_url
+from shared.addresses import with_login
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
 from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
@@ -103,7 +103,7 @@ class Stack:
             file.chmod(0o600)
 
     def start_redis(self) -> None:
-        """Start a Redis of our own, unless one is configured. Where the API asks for a token, this asks for a password."""
+        """Start a Redis of our own, unless one is configured. Where the API asks for a token, this one asks for a password."""
         if self.plan.redis_url is not None:
             return
         port = self.plan.redis_port or free_port()
@@ -156,9 +156,7 @@ class Stack:
         command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
         self._worker_started_at = self._clock.now().timestamp()
         # Where the broker is; the login, one of its own or ours, comes from the orchestrator.
-        parts = urlsplit(self.redis_url)
-        broker = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self._worker = self._launch("worker", [*PYTHON, *command], REDIS_URL=broker)
+        self._worker = self._launch("worker", [*PYTHON, *command], REDIS_URL=with_login(self.redis_url, ""))
 
     def wait_for_worker(self) -> None:
         """Return when a worker has beaten since `start_worker`.

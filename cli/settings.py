@@ -12,6 +12,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import require_readable, shown_address
+from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
 from shared.masking import masked
 from shared.tokens import usable_token, with_token_of_file
@@ -61,7 +62,14 @@ class CliSettings(BaseSettings):
         given = value.get_secret_value().strip() if value is not None else ""
         return SecretStr(usable_token(given)) if given else None
 
-    @field_validator("redis_url", "database_url")
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_broker(cls, url: str | None) -> str | None:
+        if url is not None:
+            require_broker(url)
+        return url
+
+    @field_validator("database_url")
     @classmethod
     def _readable_address(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith("sqlite:"):

@@ -10,6 +10,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import require_readable
+from shared.brokers import require_broker
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
@@ -119,10 +120,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "worker_redis_url")
     @classmethod
     def _known_broker(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
         if url is not None:
-            require_readable(url)
+            require_broker(url)
         return url
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 MEND = "in a user name or a password, write / as %2F, ? as %3F, # as %23, @ as %40 and whatever is no letter or digit likewise"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
@@ -24,6 +24,19 @@ def require_readable(address: str) -> None:
     except ValueError:  # brackets that do not match, a port that is no number: its words repeat them
         pass
     raise ValueError(f"cannot be read as an address; {MEND}")
+
+
+def joined(parts: SplitResult) -> str:
+    """The address of its parts. The standard library drops the `//` where no host is named, as in `unix:///run/redis.sock`."""
+    text = urlunsplit(parts)
+    return text if "://" in text else text.replace(":", "://", 1)
+
+
+def with_login(address: str, login: str) -> str:
+    """The address with `login` (`user:password`, percent-encoded) in the place of its own; without one when it is empty."""
+    parts = urlsplit(address)
+    place = parts.netloc.rpartition("@")[2]
+    return joined(parts._replace(netloc=f"{login}@{place}" if login else place))
 
 
 def login_of(address: str) -> str:

@@ -13,6 +13,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.utils.url import parse_url
 from redis import CredentialProvider
 
+from shared.brokers import for_kombu
 from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
 
@@ -46,7 +47,7 @@ def make_celery_app(
         worker_id: gives this worker `unacked` keys of its own, so that nobody else's recovery touches its message.
         credentials: asked for user and password at each new connection, in place of those in the URL.
     """
-    app = Celery("fleetmark", broker=broker_url, set_as_current=False)
+    app = Celery("fleetmark", broker=for_kombu(broker_url), set_as_current=False)
     # Parts of Celery ask for "the current application" where they mean this one; without a default they would make one, and configure it
     # from a `celeryconfig.py` in the current folder, which belongs to another application.
     app.set_default()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from shared.addresses import joined
 from shared.errors import InvalidInput, Unavailable
 
 MEND = "give the certificate of the authority that signed it as FLEETMARK_CA_FILE"
@@ -38,14 +39,14 @@ def broker_trusting(url: str, ca_file: Path | None) -> str:
     parts = urlsplit(url)
     if ca_file is None or parts.scheme != "rediss" or "ssl_ca_certs" in dict(parse_qsl(parts.query)):
         return url
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"ssl_ca_certs={quote(str(ca_file.absolute()))}"]))))
+    return joined(parts._replace(query="&".join(filter(None, [parts.query, f"ssl_ca_certs={quote(str(ca_file.absolute()))}"]))))
 
 
 def without_files(url: str) -> str:
     """A broker's address for another machine: without the paths of this one's certificates and keys."""
     parts = urlsplit(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_") or name == "ssl_check_hostname"]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    return joined(parts._replace(query=urlencode(kept)))
 
 
 def refusal(error: BaseException) -> str | None:

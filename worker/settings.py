@@ -13,6 +13,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import require_readable, shown_address
+from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
 from shared.hosts import in_url, reached_at
 from shared.hub import HUB
@@ -123,10 +124,8 @@ class WorkerSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_broker(cls, value: str | None) -> str | None:
-        if value is not None and value.partition("://")[0].lower() not in ("redis", "rediss"):
-            raise ValueError("a broker's address starts with redis:// or rediss://")
         if value is not None:
-            require_readable(value)
+            require_broker(value)
         return value
 
     @field_validator("hf_endpoint")

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote
 
 import typer
 from pydantic import SecretStr
 
+from cli.brokers import require_redis
 from cli.embedded import Stack
 from cli.errors import Unreachable
 from cli.settings import CliSettings, load_settings
 from cli.terminal import say
+from shared.addresses import with_login
+from shared.brokers import database_of, shown_place
 from shared.errors import InvalidInput
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, password_rule, setuser
 from shared.tls import MEND, broker_trusting, refusal
@@ -64,6 +67,7 @@ def redis_acl(
         )
     users = list(_users(settings, url or SOMEWHERE))
     if apply:
+        require_redis(str(url), settings.ca_file)
         _make(broker_trusting(str(url), settings.ca_file), users)
     else:
         # Without this line Redis would let anyone in as `default`.
@@ -74,10 +78,7 @@ def redis_acl(
 
 
 def _users(settings: CliSettings, url: str) -> Iterator[User]:
-    path = urlsplit(url).path.strip("/")
-    if path and not path.isdigit():
-        raise InvalidInput(f"a broker's address ends with the number of its database, as redis://host:6379/0 does, not with {path!r}")
-    database = int(path or 0)
+    database = database_of(url)
     fixed: list[tuple[str, str, SecretStr | None, list[str]]] = [
         (
             "the orchestrator: API, consumer and watch",
@@ -89,15 +90,14 @@ def _users(settings: CliSettings, url: str) -> Iterator[User]:
     ]
     for what, name, given, rules in fixed:
         password = given.get_secret_value() if given is not None else secrets.token_urlsafe(32)
-        parts = urlsplit(url)
-        address = urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
+        address = with_login(url, f"{name}:{quote(password, safe='')}")
         yield User(what, setuser(name, password_rule(password), rules), address if given is None else None)
 
 
 def _make(url: str, users: list[User]) -> None:
     import redis  # half of Celery's weight, for this command alone
 
-    place = urlsplit(url).netloc.rpartition("@")[2]
+    place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
     try:
         for user in users:

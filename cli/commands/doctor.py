@@ -1,4 +1,4 @@
-"""`fleetmark doctor`: what this machine lacks, and the command that mends it."""
+"""`fleetmark doctor` looks at everything that Fleetmark needs of this machine, and says how to mend what is missing."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.client import stays_here
+from cli.brokers import look_at
+from cli.client import Client, stays_here
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
 from cli.ports import require_free
 from cli.servers import find_redis_server
 from cli.settings import CliSettings, load_settings, sqlite_url
 from cli.terminal import out, show_json
+from shared.brokers import shown_place
+from shared.errors import InvalidInput
 
-Verdict = Literal["ok", "missing", "note"]
-STYLES = {"ok": "green", "missing": "red", "note": "yellow"}
+Verdict = Literal["ok", "missing", "wrong", "note"]
+STYLES = {"ok": "green", "missing": "red", "wrong": "red", "note": "yellow"}
 NEEDED_GB = 2.0
 
 # role -> packages whose presence means its extra is installed
@@ -48,7 +51,7 @@ class Finding:
 
 
 def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """What this machine lacks, and the command that mends it. Exits with 1 when something is missing.
+    """What this machine lacks, and the command that mends it. Exits with 1 when something is missing or wrong.
 
     With an orchestrator elsewhere (--host), only what a worker and a client need is looked at.
 
@@ -57,7 +60,7 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
     Examples:
 
       fleetmark doctor
-      fleetmark doctor --json | jq '.[] | select(.verdict == "missing")'
+      fleetmark doctor --json | jq '.[] | select(.verdict == "missing" or .verdict == "wrong")'
     """
     settings = load_settings()
     findings = list(_examine(settings, host, token))
@@ -71,7 +74,7 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
                 words.append(f"\n→ {finding.mend}", style="bold")
             made.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.what, words)
         out.print(made)
-    if any(finding.verdict == "missing" for finding in findings):
+    if any(finding.verdict in ("missing", "wrong") for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -82,7 +85,7 @@ def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iter
         if here or extra != "orchestrator":
             yield _extra(extra, packages)
     if here:
-        yield _broker(settings)
+        yield from _broker(settings)
         yield _database(settings.database_url or sqlite_url(settings.data_dir / "fleetmark.db"))
         yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
         yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
@@ -102,9 +105,26 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
     )
 
 
-def _broker(settings: CliSettings) -> Finding:
-    if settings.redis_url is not None:
-        return _answers("Redis", settings.redis_url, 6379, "FLEETMARK_REDIS_URL")
+def _broker(settings: CliSettings) -> Iterator[Finding]:
+    if settings.redis_url is None:
+        yield _own_redis()
+        return
+    place = shown_place(settings.redis_url)
+    try:
+        found = look_at(settings.redis_url, settings.ca_file)
+    except InvalidInput as error:
+        yield Finding("Redis", "wrong", error.detail, "correct the user name and the password in FLEETMARK_REDIS_URL")
+        return
+    except Unreachable as error:
+        yield Finding("Redis", "missing", error.detail, "start it, or correct FLEETMARK_REDIS_URL")
+        return
+    for trouble in found:
+        yield Finding("Redis", "wrong", f"the one at {place} {trouble.words}", trouble.mend)
+    if not found:
+        yield Finding("Redis", "ok", f"answers at {place}")
+
+
+def _own_redis() -> Finding:
     try:
         return Finding("Redis", "ok", f"{find_redis_server()}, started when needed")
     except FileNotFoundError:
@@ -115,17 +135,13 @@ def _broker(settings: CliSettings) -> Finding:
 def _database(url: str) -> Finding:
     if url.startswith("sqlite"):
         return Finding("database", "ok", url)
-    return _answers("database", url, 5432, "FLEETMARK_DATABASE_URL")
-
-
-def _answers(what: str, url: str, default_port: int, variable: str) -> Finding:
     parts = urlsplit(url)
-    place = (parts.hostname or "localhost", parts.port or default_port)
+    host, port = parts.hostname or "localhost", parts.port or 5432
     try:
-        socket.create_connection(place, timeout=3).close()
+        socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
-        return Finding(what, "missing", f"nothing answers at {place[0]}:{place[1]} ({error})", f"start it, or correct {variable}")
-    return Finding(what, "ok", f"answers at {place[0]}:{place[1]}")
+        return Finding("database", "missing", f"nothing answers at {host}:{port} ({error})", "start it, or correct FLEETMARK_DATABASE_URL")
+    return Finding("database", "ok", f"answers at {host}:{port}")
 
 
 def _folder(what: str, folder: Path, variable: str) -> Finding:
@@ -151,17 +167,46 @@ def _writable(folder: Path) -> bool:
 def _orchestrator(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
     with connect(host, token, settings) as client:
         try:
-            health = client.get("health")
-            workers = list(client.pages("workers", "workers"))
-        except ApiError as error:
-            yield Finding("orchestrator", "note", f"{client.host}: {error.detail}", "give the right --token, or see its log")
+            health = client.health()
+        except ApiError as error:  # something else answers, or a proxy before it
+            yield Finding("orchestrator", "wrong", error.detail, "correct --host or FLEETMARK_HOST, or see its log")
             return
-        except Unreachable:
-            mend = _unless_taken(settings) if stays_here(client.host) else "start it there, or correct --host or FLEETMARK_HOST"
-            yield Finding("orchestrator", "note", f"none at {client.host}", mend)
+        except Unreachable as error:
+            if stays_here(client.host):
+                yield Finding("orchestrator", "note", f"none at {client.host}", _unless_taken(settings))
+            else:
+                yield Finding("orchestrator", "note", error.detail, "start it there, or correct --host or FLEETMARK_HOST")
             return
-    verdict: Verdict = "ok" if health["status"] == "healthy" else "missing"
-    yield Finding("orchestrator", verdict, f"{health['status']} at {client.host}, version {health.get('version', 'unknown')}")
+        yield from _health(health, client.host)
+        yield from _workers(client)
+
+
+def _health(health: dict[str, Any], host: str) -> Iterator[Finding]:
+    version = f"version {health.get('version', 'unknown')}"
+    if health["status"] == "healthy":
+        yield Finding("orchestrator", "ok", f"healthy at {host}, {version}")
+    else:
+        away = [name for name in ("redis", "database") if not health.get(name, {}).get("connected")]
+        why = f": its {' and its '.join(away)} cannot be used" if away else ""
+        yield Finding("orchestrator", "wrong", f"{health['status']} at {host}, {version}{why}", "see its log")
+    for problem in health["redis"].get("problems", []):
+        words, _, mend = str(problem).partition(": ")
+        yield Finding("its Redis", "wrong", words, mend)
+
+
+def _workers(client: Client) -> Iterator[Finding]:
+    try:
+        workers = list(client.pages("workers", "workers"))
+    except ApiError as error:
+        if error.http_status in (401, 403):
+            mend = "set FLEETMARK_TOKEN, or FLEETMARK_TOKEN_FILE, to a token of this orchestrator"
+            yield Finding("token", "wrong", f"{client.host} refuses it: {error.detail}", mend)
+        elif error.http_status < 500:  # else its health has been told
+            yield Finding("workers", "wrong", error.detail)
+        return
+    except Unreachable as error:
+        yield Finding("workers", "wrong", error.detail)
+        return
     living = [worker for worker in workers if worker["status"] not in ("gone", "faulty")]
     if living:
         yield Finding("workers", "ok", ", ".join(f"{worker['device_name']} ({worker['status']})" for worker in living))

@@ -12,21 +12,22 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.text import Text
 
+from cli.brokers import require_redis
 from cli.client import Client, stays_here
 from cli.commands.campaigns import show_results
 from cli.embedded import PYTHON, Plan, Stack, running_stack
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed, Unreachable
 from cli.options import Token
 from cli.ports import require_free
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
 from cli.watching import watch as follow
+from shared.brokers import host_and_port
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at
@@ -82,6 +83,8 @@ def up(
         ca_file=settings.ca_file,
         with_worker=not no_worker,
     )
+    if settings.redis_url is not None:
+        require_redis(settings.redis_url, settings.ca_file)
     clock = SystemClock()
     with _stopped_by_signals(), running_stack(plan, clock) as stack:
         try:
@@ -114,8 +117,7 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
     out.print(f"  results    {settings.outputs_dir.resolve()}")
     out.print(f"  data, logs {stack.data_dir}")
     if not stays_here(stack.host) or stack.plan.bind in ANYWHERE:
-        broker = urlsplit(stack.redis_url)
-        out.print(f"  devices    reach ports {stack.port} and {broker.port} of this machine:")
+        out.print(f"  devices    reach ports {stack.port} and {host_and_port(stack.redis_url)[1]} of this machine:")
         out.print(
             f"             FLEETMARK_TOKEN=… fleetmark worker start --host {'https' if stack.plan.tls else 'http'}://{socket.gethostname()}:{stack.port}"
         )
@@ -270,6 +272,8 @@ def flower(
     if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
     require_free(bind, port, "--port")
+    with contextlib.suppress(Unreachable):  # Flower itself waits for a broker that is away
+        require_redis(url, settings.ca_file)
     from cli.flower import run_flower  # imports Celery: half a second that only this command pays
 
     say(f"Flower: http://{in_url(reached_at(bind))}:{port}")

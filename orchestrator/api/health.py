@@ -1,11 +1,10 @@
-"""Is the system well: Redis, the database, the workers."""
+"""Whether the system is well: Redis, the database, the workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from orchestrator.api.errors import RETRY_AFTER_S
 from orchestrator.api.times import text_of_epoch
 from orchestrator.registry import Registry, WorkerRecord
 from orchestrator.reports.rows import utc_text
+from shared.brokers import host_and_port
 from shared.errors import Unavailable
 from shared.workers import WorkerStatus
 
@@ -28,6 +28,7 @@ class RedisHealth(BaseModel):
     port: int
     tls: bool
     latency_ms: float | None
+    problems: list[str]  # what is wrong with it, and what to do; also while it is connected
 
 
 class DatabaseHealth(BaseModel):
@@ -66,24 +67,35 @@ _DEGRADED: dict[int | str, dict[str, Any]] = {503: {"model": Health, "descriptio
 @router.get("/health", response_model=Health, responses=_DEGRADED)
 @router.head("/health", response_model=Health, responses=_DEGRADED)
 def get_health(ctx: Ctx) -> JSONResponse:
-    """Whether Redis and the database answer. Needs no token, and names no reason: the log has it."""
-    address = urlsplit(ctx.settings.redis_url)
-    redis_ms, database_ms = _latency(ctx.registry.ping_ms), _latency(ctx.store.ping_ms)
+    """Whether Redis and the database answer and take writes, and what is wrong with how Redis is set up. This needs no token."""
+    host, port = host_and_port(ctx.settings.redis_url)
+    redis_ms, problems = _redis(ctx.registry)
+    database_ms = _latency(ctx.store.ping_ms)
     well = redis_ms is not None and database_ms is not None
     content: dict[str, Any] = {
         "status": "healthy" if well else "degraded",
         "timestamp": utc_text(ctx.clock.now()),
         "redis": {
             "connected": redis_ms is not None,
-            "host": address.hostname or "",
-            "port": address.port or 6379,
-            "tls": address.scheme == "rediss",
+            "host": host,
+            "port": port,
+            "tls": ctx.settings.redis_url.startswith("rediss:"),
             "latency_ms": redis_ms,
+            "problems": problems,
         },
         "database": {"connected": database_ms is not None, "kind": ctx.store.url.get_backend_name(), "latency_ms": database_ms},
         "version": version("fleetmark"),
     }
     return JSONResponse(content, status_code=200 if well else 503, headers={} if well else {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _redis(registry: Registry) -> tuple[float | None, list[str]]:
+    """The latency of Redis, None while it takes no writes, and what is wrong with it."""
+    try:
+        found = registry.troubles()
+    except Unavailable:  # asking it again would only take longer
+        return None, []
+    return _latency(registry.ping_ms), [f"Redis {trouble.words}: {trouble.mend}" for trouble in found]
 
 
 def _latency(ping_ms: Callable[[], float]) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 from sqlmodel import Session
 
@@ -13,6 +12,7 @@ from orchestrator.operations.tokens import is_valid
 from orchestrator.store import jobs, tokens, worker_keys
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import WorkerKey
+from shared.addresses import with_login
 from shared.errors import Forbidden
 from shared.ids import worker_id_of
 from shared.jobs import JobStatus
@@ -31,8 +31,7 @@ def broker_for(ctx: Context, worker_id: str, capabilities: Sequence[str]) -> str
     if not ctx.settings.broker_logins:
         return url
     user, password = ctx.registry.logins.give(worker_id, capabilities)
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
+    return with_login(url, f"{user}:{password}")
 
 
 def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:

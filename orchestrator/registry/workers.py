@@ -29,6 +29,7 @@ from orchestrator.registry.roster import Roster
 from shared.errors import Conflict, IdentityInUse, IllegalTransition, NotFound
 from shared.ids import new_worker_id, worker_id_of
 from shared.protocol import keys, scripts
+from shared.protocol.condition import Trouble, troubles
 from shared.workers import Registration, WorkerStatus, following, may_become
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,15 @@ class Registry:
             before = self._link.time()
             self.redis.set(keys.PREFIX + "ping", "", px=1000)
             return max(0.0, (self._link.time() - before) * 1000)
+
+    def troubles(self) -> list[Trouble]:
+        """What is wrong with the Redis, though it answers: it may evict, is full, a replica, a Sentinel.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        with self._link.answering():
+            return troubles(self.redis)
 
     def register(self, registration: Registration, clock_offset_s: float | None = None) -> tuple[str, str]:
         """Enter a worker.

@@ -1,4 +1,4 @@
-"""When Redis is away: the answers by which either side knows it, and the one error that they become."""
+"""When Redis is away: by which answers both sides know it, and the one error that these answers become."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from shared.errors import Unavailable
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, MasterDownError)
 # What redis-py has no class for: MISCONF is a disk that takes no snapshot or log, NOREPLICAS a failover that is not over,
 # BUSY and UNKILLABLE a script that holds the server up.
+# A Sentinel answers this to nearly everything.
+_UNKNOWN_COMMAND = re.compile(r"\bunknown command\b", re.IGNORECASE)
 _AWAY_BY_NAME = re.compile(r"\b(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE) ")
 
 
@@ -33,6 +35,11 @@ def answering(who: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
+        if _UNKNOWN_COMMAND.search(str(error)):
+            raise Unavailable(
+                f"{who} does not know a command that Fleetmark needs ({str(error)[:200]}): is it a Sentinel, or older than 6.2? "
+                "Give the address of the Redis itself"
+            ) from error
         if not is_away(error):
             raise
         raise Unavailable(f"{who} does not answer: {error}; try again in a moment") from error

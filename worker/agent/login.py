@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from redis import CredentialProvider
 
+from shared.addresses import with_login
 from shared.tls import broker_trusting
 
 
@@ -16,9 +17,8 @@ class Login(CredentialProvider):
     report_key: str | None  # what reports are signed with; None where the orchestrator gives out no logins
 
     def __init__(self, broker_url: str, ca_file: Path | None, report_key: str | None = None) -> None:
-        parts = urlsplit(broker_url)
         # Without the secret: whoever shows its settings shows an address.
-        self.address = broker_trusting(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), ca_file)
+        self.address = broker_trusting(with_login(broker_url, ""), ca_file)
         self.renew(broker_url, report_key)
 
     def renew(self, broker_url: str, report_key: str | None = None) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from shared.addresses import login_of, with_login
+from shared.brokers import shown_place
 from shared.clock import Clock, SystemClock
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
 from shared.hosts import in_url, is_this_machine
@@ -67,7 +69,12 @@ def register_by_http(
             raise FleetmarkError(
                 f"{host} registered this worker but named no broker: give the token that has the worker role, or --redis-url"
             )
-        broker_url = with_login(redis_url, told) if redis_url else reachable_broker(told, host)
+        if not redis_url and told.startswith("unix:") and not is_this_machine(urlsplit(host).hostname or ""):
+            raise FleetmarkError(
+                f"{host} reaches its broker by a socket of its own machine ({shown_place(told)}), which this device cannot: set "
+                "FLEETMARK_WORKER_REDIS_URL there, or give --redis-url here"
+            )
+        broker_url = with_login_given(redis_url, told) if redis_url else reachable_broker(told, host)
         offset_s = body.get("clock_offset_s")
         return Registered(
             body["worker_id"],
@@ -121,11 +128,10 @@ def reachable_broker(broker_url: str, host: str) -> str:
     return urlunsplit(broker._replace(netloc=f"{user}{at}{in_url(orchestrator.hostname)}{port}"))
 
 
-def with_login(redis_url: str, told: str) -> str:
+def with_login_given(redis_url: str, told: str) -> str:
     """A broker's address given by hand; the login that the orchestrator gave goes with it, unless it has one of its own."""
-    given = urlsplit(redis_url)
-    user, at, _ = urlsplit(told).netloc.rpartition("@")
-    return redis_url if "@" in given.netloc or not at else urlunsplit(given._replace(netloc=f"{user}@{given.netloc}"))
+    login = login_of(told)
+    return redis_url if "@" in urlsplit(redis_url).netloc or not login else with_login(redis_url, login)
 
 
 def register_in_redis(broker: Broker, redis_url: str, registration: Registration, clock: Clock | None = None) -> Registered:

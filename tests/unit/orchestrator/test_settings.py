@@ -23,7 +23,7 @@ def test_a_database_that_is_not_known_is_refused_with_the_known_ones(url: str) -
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost:6379", "amqp://host"])
 def test_a_broker_that_is_not_redis_is_refused(url: str) -> None:
-    with pytest.raises(ValidationError, match=r"must begin with redis://"):
+    with pytest.raises(ValidationError, match=r"a broker's address is written redis://host:6379/0"):
         Settings(redis_url=url)
 
 

@@ -9,7 +9,7 @@ from shared.workers import DeviceInfo, Registration
 from tests.proxy_server import proxy_server
 from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
 from worker.agent.login import Login
-from worker.agent.registration import explain_conflict, reachable_broker, register_by_http, with_login
+from worker.agent.registration import explain_conflict, reachable_broker, register_by_http, with_login_given
 
 REGISTRATION = Registration(device_name="lab-pi", capabilities=["cpu.onnx"], device_info=DeviceInfo(UDID="u"), incarnation="one")
 ANSWER = {"worker_id": "worker-1", "status": "registered", "action": "created", "broker_url": "redis://127.0.0.1:6379/0"}
@@ -124,7 +124,7 @@ def test_a_loopback_broker_of_another_machine_is_that_machine(broker: str, host:
     ],
 )
 def test_an_address_given_by_hand_gets_the_login_that_was_given(given: str, told: str, used: str) -> None:
-    assert with_login(given, told) == used
+    assert with_login_given(given, told) == used
 
 
 def test_a_login_shows_no_secret_and_changes_in_place() -> None:
