@@ -118,6 +118,9 @@ class FleetmarkConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         return tried
 
 
+_serving: dict[str, Callable[[tuple[Any, ...], dict[str, Any]], str]] = {}  # `handle` of the consumer that was made last
+
+
 class CeleryConsumer:
     """Owns the Celery application and its loop; starts the loop again should it die."""
 
@@ -150,13 +153,15 @@ class CeleryConsumer:
 
         def run_job(*args: Any, **kwargs: Any) -> str:
             try:
-                return handle(args, kwargs)
+                return _serving["handle"](args, kwargs)
             except Exception:
                 log.exception("a job could not be handled; the watch will find it")  # Celery's own word of it is not shown
                 raise
 
-        # Not shared: else the application of the next name of a renamed worker would get the task of this one, which takes no more jobs.
-        self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True, shared=False)(run_job)
+        # Celery runs the task that the process's default application knows by this name, and that stays the first one. So it is the
+        # same for every name of a worker, and hands each message to whoever serves now.
+        _serving["handle"] = handle
+        self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True)(run_job)
 
     def start(self) -> None:
         self._thread.start()
