@@ -11,7 +11,7 @@ which each process adds its id; `prints` goes to stdout.
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
 be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output; `chatter:binary` of bytes that are no text and no line),
 `close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in `pid_file`; `spawn:daemon` in a
-session of its own; `spawn:family` with a child of its own there, both ids), `raise:<message>`, `defect` (an error no engine
+session of its own; `spawn:family` with a child of its own there, both ids), `run` (runs `command` to its end), `raise:<message>`, `defect` (an error no engine
 explains).
 """
 
@@ -134,6 +134,8 @@ class FakeEngine:
                     sleep(0.01)
             else:
                 pids.write_text(str(child.pid))
+        elif kind == "run":
+            subprocess.run(self._schedule["command"], check=True)
         elif kind == "raise":
             raise ArithmeticError(argument)
         elif kind == "defect":

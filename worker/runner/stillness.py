@@ -23,7 +23,7 @@ from shared.clock import Clock
 
 BEAT_S = 0.5  # how often the guard looks. Each look takes it about 50 µs, a ten-thousandth of one core
 LATE_S = 0.5  # more than an overloaded machine delays a process that wants to run
-RAN = 0.5  # a runner that used the CPU for this share of a gap ran through it
+RAN = 0.1  # a runner that used one CPU for this share of a gap ran through it, on however busy a machine
 SLEPT_S = 0.05  # the two clocks are read one after the other
 TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -57,6 +57,7 @@ class StillnessWatch:
         self._clock = clock
         self._at = clock.monotonic()
         self._asleep_s = slept_s()
+        self._beat_at_most_s = BEAT_S * (os.cpu_count() or 1)  # what a runner can have used since the last look before a gap began
 
     def look(self, runners: Collection[Watched]) -> None:
         now, asleep_s = self._clock.monotonic(), slept_s()
@@ -68,7 +69,7 @@ class StillnessWatch:
             ran_s, one.cpu_s = cpu_s - one.cpu_s, cpu_s
             if one.stopped:
                 one.still_s += passed_s
-            elif passed_s > BEAT_S + LATE_S and ran_s < RAN * passed_s:
+            elif passed_s > BEAT_S + LATE_S and ran_s < max(self._beat_at_most_s, RAN * passed_s):
                 one.still_s += passed_s
                 one.times += 1
             if slept > SLEPT_S:

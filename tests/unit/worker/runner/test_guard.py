@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -10,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.measuring import schedule
+from tests.measuring import is_gone, schedule
+from worker.runner.command import runner_command
 from worker.runner.request import RunRequest, read_record
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 
@@ -91,3 +96,47 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
         assert exits(inbox, 1)[1]["signal"] == 9
     finally:
         process.close()
+
+
+@pytest.mark.parametrize("mode", ["forked", "spawned"])
+def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(mode: str, tmp_path: Path) -> None:
+    """As after a `kill -9` of the worker, at the moment at which the guard has something to say."""
+    family = tmp_path / "family"
+    kind = "spawn:family" if mode == "forked" else "spawn"  # only a forking guard finds children in sessions of their own
+    model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
+    request = RunRequest("fake", str(model), str(tmp_path / "1.record"), {}, 40, 0, 0, 0)
+    with subprocess.Popen(
+        runner_command(*(["--spawn"] if mode == "spawned" else [])), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as guard:
+        assert guard.stdin is not None
+        assert guard.stdout is not None
+        guard.stdin.write(json.dumps({"do": "run", "id": 1, "request": request.to_json()}).encode() + b"\n")
+        guard.stdin.flush()
+        until = time.monotonic() + 60
+        while len(family.read_text().split() if family.exists() else []) < (2 if mode == "forked" else 1):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        guard.stdout.close()  # the next event, which is the runner's end, finds nobody
+        assert guard.wait(60) == 0
+        left = [int(pid) for file in (family, tmp_path / "runner") for pid in file.read_text().split()]
+        assert len(left) == (3 if mode == "forked" else 2)
+        assert all(is_gone(pid) for pid in left)
+
+
+def test_no_variable_of_the_guards_own_steers_a_measured_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard imports numpy with one thread. A runtime in the measured process reads the environment as the user left it."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    code = "import os; print({name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS')})"
+    for spawn in (False, True):
+        inbox: SimpleQueue[Any] = SimpleQueue()
+        process = GuardProcess(inbox, spawn=spawn)
+        try:
+            said = tmp_path / f"environment-{spawn}"
+            model = schedule(tmp_path, then="run", at_call=0, command=[sys.executable, "-c", f"{code[:-1]}, file=open({str(said)!r}, 'w'))"])
+            process.run(1, ask(model, tmp_path / f"{spawn}.record"))
+            assert exits(inbox, 1)[1]["code"] == 0
+            assert said.read_text().strip() == "{'OPENBLAS_NUM_THREADS': None, 'OMP_NUM_THREADS': '3'}"
+            assert process.steering["OMP_NUM_THREADS"] == "3"
+        finally:
+            process.close()
