@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from cli.client import Client
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
 from cli.ports import free_port, require_free
-from cli.servers import find_redis_server, has_selectors
+from cli.servers import EVERY_BIND, find_redis_server, has_selectors, named_exactly, pings, quoted
 from cli.settings import LOOPBACK, PREFIX, child_environment, sqlite_url
 from shared.addresses import with_login
 from shared.clock import Clock, SystemClock
@@ -30,7 +28,6 @@ from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
 PYTHON = (sys.executable, "-P", "-m")  # -P: a `worker.py` in the current folder is the user's
-EVERY_BIND = "-0.0.0.0 ::"  # to Redis `::` is IPv6 alone; it may start on a machine without IPv4
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Stack:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         password = secrets.token_hex(24) if self._guarded else ""
         bind = EVERY_BIND if self.plan.bind == "::" else self.plan.bind
-        settings = [f"port {port}", f"bind {bind}", f"dir {_quoted(str(folder))}", "appendonly yes", 'save ""']
+        settings = [f"port {port}", f"bind {bind}", f"dir {quoted(str(folder))}", "appendonly yes", 'save ""']
         if password:
             settings.append(f"requirepass {password}")
         configuration = folder / "redis.conf"
@@ -125,8 +122,8 @@ class Stack:
         # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
         self.redis_url = f"redis://{f':{password}@' if password else ''}{in_url(self._own_name)}:{port}/0"
         self._gives_logins = bool(password) and has_selectors(binary)
-        part = self._launch("redis", [str(binary), _named_exactly(configuration)])
-        part.wait_until(lambda: _pings(self._own_name, port, password))
+        part = self._launch("redis", [str(binary), named_exactly(configuration)])
+        part.wait_until(lambda: pings(self._own_name, port, password))
 
     def start_orchestrator(self) -> None:
         """Start API, consumer and watch in one process, on a database that it brings up to date itself.
@@ -279,28 +276,6 @@ def _only_user_of(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another `fleetmark`; stop that one, or name another with FLEETMARK_DATA_DIR"
             ) from error
         yield
-
-
-def _named_exactly(file: Path) -> str:
-    """A file's name for Redis, which takes one with a wildcard in it for a pattern, and starts without a configuration if none fits."""
-    name = str(file)
-    return re.sub(r"[\\?*\[]", r"\\\g<0>", name) if re.search(r"[?*\[]", name) else name
-
-
-def _quoted(text: str) -> str:
-    """A value of Redis' configuration file, whatever is in it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _pings(name: str, port: int, password: str) -> bool:
-    """Whether a Redis answers; its protocol's inline form is enough for that, and spares importing a client."""
-    words = f"AUTH {password}\r\nPING\r\n" if password else "PING\r\n"
-    try:
-        with socket.create_connection((name, port), timeout=2) as connection:
-            connection.sendall(words.encode())
-            return b"+PONG" in connection.recv(64)
-    except OSError:
-        return False
 
 
 def _is_healthy(client: Client) -> bool:

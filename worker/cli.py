@@ -13,10 +13,12 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
+from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
 from worker.agent import Agent
 from worker.agent.log import let_go, masked, set_up
 from worker.agent.serving import SupervisorLife
@@ -38,10 +40,14 @@ RedisUrl = Annotated[
 ]
 
 
+def _console(*, stderr: bool = False) -> Console:
+    """A console on which a bracket is a bracket: what is printed (`pip install 'fleetmark[onnx]'`, a path) holds no markup of ours."""
+    return Console(stderr=stderr, markup=False, highlight=False)
+
+
 def _warn_of_the_process_list(token: str | None) -> str | None:
     if token is not None:
-        said = "[yellow]warning:[/] --token shows the token in the process list; FLEETMARK_TOKEN and --token-file do not"
-        Console(stderr=True).print(said, soft_wrap=True, highlight=False)
+        _console(stderr=True).print(Text("warning: ", style="yellow").append(SHOWN_IN_THE_PROCESS_LIST, style="none"), soft_wrap=True)
     return token
 
 
@@ -121,7 +127,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1
     if as_json:
         _print_json(body)
     else:
-        show(body, Console())
+        show(body, _console())
 
 
 @app.command()
@@ -139,8 +145,8 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a 
     else:
         table = Table("", "check", "found", "how to mend")
         for check in checks:
-            table.add_row("[green]ok[/]" if check.ok else "[red]problem[/]", check.name, check.found, check.mend)
-        Console().print(table)
+            table.add_row(_mark(check.ok), check.name, check.found, check.mend)
+        _console().print(table)
     if not all(check.ok for check in checks):
         raise typer.Exit(EXIT_FAILED)
 
@@ -158,13 +164,16 @@ def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = No
     settings = _settings(host=host, redis_url=redis_url, token=token, token_file=token_file)
     if settings.host is None and settings.redis_url is None:
         _fail(InvalidInput("give the address to try: --host http://<orchestrator>:5000"))
-    console = Console()
+    console = _console()
     code = 0
     for step in try_out(settings, _supervisor(settings)):
-        mark = "[green]ok[/]     " if step.ok else "[red]problem[/]"
-        console.print(f"{mark} {step.name}: {masked(step.found)}", soft_wrap=True, highlight=False)
+        console.print(_mark(step.ok), f"{step.name}: {masked(step.found)}", soft_wrap=True)
         code = code or step.exit_code
     raise typer.Exit(code)
+
+
+def _mark(ok: bool) -> Text:
+    return Text("ok     ", style="green") if ok else Text("problem", style="red")
 
 
 def _settings(**given: object) -> WorkerSettings:
@@ -206,7 +215,7 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
 
 
 def _fail(error: FleetmarkError) -> NoReturn:
-    Console(stderr=True).print(f"[red]error:[/] {masked(error.detail)}", soft_wrap=True, highlight=False)
+    _console(stderr=True).print(Text("error:", style="red"), masked(error.detail), soft_wrap=True)
     raise typer.Exit(EXIT_USAGE) from error
 
 

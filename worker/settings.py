@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.addresses import require_readable, shown_address
 from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
-from shared.hosts import in_url, reached_at
+from shared.hosts import in_url, reached_at, without_brackets
 from shared.hub import HUB
 from shared.masking import masked
 from shared.tokens import usable_token, with_token_of_file
@@ -201,8 +201,8 @@ def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
         ValueError: it is not an address of an HTTP server.
     """
     typed = value.strip()
-    if ":" in (bare := typed.removeprefix("[").removesuffix("]")) and _is_address(bare):
-        typed = f"[{bare}]"
+    if _is_address(bare := without_brackets(typed)):
+        typed = in_url(bare)
     whole = typed if "://" in typed else f"http://{typed}"
     try:
         parts = urlsplit(whole)

@@ -30,7 +30,7 @@ from cli.watching import watch as follow
 from shared.brokers import host_and_port
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
-from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at
+from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at, without_brackets
 from shared.recipes import Recipe
 from shared.tls import broker_trusting
 
@@ -63,7 +63,7 @@ def up(
       FLEETMARK_TOKEN=… fleetmark up --bind 0.0.0.0 --redis-port 6380
     """
     settings = load_settings()
-    listen = (bind or (LOOPBACK if "://" in settings.host else settings.host)).strip().removeprefix("[").removesuffix("]")
+    listen = without_brackets(bind or (LOOPBACK if "://" in settings.host else settings.host))
     secret = token or settings.secret
     if not is_loopback(listen) and not secret:
         raise InvalidInput(

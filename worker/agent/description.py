@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shared.ids import worker_id_of
 from worker.agent.info import describe
@@ -22,6 +23,7 @@ def describe_this_device(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def show(body: dict[str, Any], console: Console) -> None:
+    """Print what `GET /api/v1/info` answers as two tables. The console is one without markup: names of devices may hold brackets."""
     info = body["system_info"]
     system, cpu, memory = info["system"], info["cpu"], info["memory"]
     facts = Table(show_header=False, box=None)
@@ -37,5 +39,5 @@ def show(body: dict[str, Any], console: Console) -> None:
     console.print(facts)
     offers = Table("capability", "offered", "why not")
     for offer in info["capabilities"]:
-        offers.add_row(offer["capability"], "[green]yes[/]" if offer["offered"] else "no", offer["why"])
+        offers.add_row(offer["capability"], Text("yes", style="green") if offer["offered"] else "no", offer["why"])
     console.print(offers)

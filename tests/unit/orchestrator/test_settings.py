@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import URL
+from sqlalchemy.engine import make_url
 
+from cli.settings import sqlite_url
 from orchestrator.settings import Settings
+from orchestrator.store import Store
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -66,3 +70,34 @@ def test_an_address_that_cannot_be_read_is_refused_without_repeating_its_passwor
         with pytest.raises(ValidationError, match="%2F") as refused:
             Settings.model_validate({name: f"{scheme}://{login}@host/0"})
         assert "SECRET" not in str(refused.value.errors(include_input=False, include_url=False))
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "what?", "a#b", "100%", "%41", "ünïcode", 'q"uote', "a&b=c;d", ":memory:"])
+def test_a_database_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name / "fleetmark.db"
+    url = Settings(database_url=sqlite_url(file)).database_url
+    assert make_url(url).database == URL.create("sqlite", database=str(file)).database == str(file)
+    store = Store(url)
+    try:
+        store.ping_ms()
+    finally:
+        store.close()
+    assert file.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///:memory:?cache=shared"])
+def test_a_database_that_other_processes_cannot_share_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="must name a file"):
+        Settings(database_url=url)
+
+
+@pytest.mark.parametrize("url", ["sqlite:////srv/what?/fleetmark.db", "sqlite:///a?b.db", "sqlite:////srv/x?timeout=3&y"])
+def test_a_question_mark_in_the_name_of_a_database_is_not_lost(url: str) -> None:
+    with pytest.raises(ValidationError, match="write it as %3F"):
+        Settings(database_url=url)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", " [::1] "])
+def test_an_address_of_ipv6_may_stand_in_brackets(host: str) -> None:
+    assert Settings(host=host).host == "::1"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +110,39 @@ def test_trying_an_orchestrator_that_is_away_exits_3_and_measures_all_the_same()
     assert done.exit_code == 3
     assert "problem orchestrator" in done.stdout
     assert "measurement on cpu.onnx: 20 inferences" in done.stdout
+
+
+WITHOUT_ONNXRUNTIME = """
+import sys
+from importlib.machinery import PathFinder
+
+class Others(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == "onnxruntime" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Others
+from worker.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["info", "validate", "start", "test"])
+def test_advice_names_the_extra_in_its_brackets(command: str) -> None:
+    """The terminal library read `[onnx]` as markup and left it out."""
+    options = ["--host", "http://127.0.0.1:1"] if command in ("start", "test") else []
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONNXRUNTIME, command, *options], check=False, capture_output=True, text=True, timeout=60
+    )
+    whole = done.stdout + done.stderr
+    assert "Traceback" not in whole
+    if command == "test":
+        assert "worker.cli validate" in whole
+    else:
+        assert "pip install 'fleetmark[onnx]'" in whole
+
+
+def test_an_error_with_anything_in_brackets_is_shown_as_it_is() -> None:
+    done = run(app, ["start", "--host", "http://[bold]x[/y]", "--label", "[/nonsense]"])
+    assert done.exit_code == 2
+    assert "[/nonsense]" in done.stderr
