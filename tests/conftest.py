@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,7 +15,13 @@ import redis
 from orchestrator.store import Store
 from orchestrator.store.schema import migrate
 from tests.alone import Room
+from tests.proxy_server import VARIABLES
 from tests.servers import PostgresServer, RedisServer, server_folder
+
+# The suite's servers are on this machine, and its own clients would ask a proxy for them; tests of proxies name their own.
+for _name in VARIABLES:
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.lower(), None)
 
 _numbers = itertools.count(1)
 hypothesis.settings.register_profile("long", print_blob=True)  # --hypothesis-profile=long: more runs, another seed each time

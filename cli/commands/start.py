@@ -45,7 +45,9 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
     bind: Annotated[
         str | None,
-        typer.Option(help="Address to listen on; 0.0.0.0 lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"),
+        typer.Option(
+            help="Address to listen on; 0.0.0.0, or :: with IPv6, lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"
+        ),
     ] = None,
     token: Token = None,
     redis_port: Annotated[int, typer.Option(help="Port of the Redis that is started; 0 takes a free one.")] = 0,

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from orchestrator.settings import Settings
+from shared.proxies import is_listed
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +138,24 @@ def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> No
     assert ports
     for port in ports:
         assert port.startswith("${FLEETMARK_BIND:-127.0.0.1}:"), port
+
+
+def test_no_container_of_ours_is_asked_through_a_proxy(services: dict[str, Any]) -> None:
+    """Docker gives the proxies of its configuration to every container."""
+    for name in OURS:
+        test = services[name].get("healthcheck", {}).get("test", [])
+        assert not any("urlopen" in str(part) for part in test) or name == "worker", name
+    for variable in ("NO_PROXY", "no_proxy"):
+        listed = services["worker"]["environment"][variable]
+        host = urlsplit(services["worker"]["environment"]["FLEETMARK_HOST"]).hostname or ""
+        assert is_listed(host, 5000, listed.partition("$")[0])
+
+
+def test_nothing_looks_for_modules_in_the_folder_it_runs_in(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
+    unit = (ROOT / "deploy" / "systemd" / "fleetmark-worker.service").read_text()
+    written = [str(services[name].get("command", "")) for name in OURS] + list(dockerfiles.values()) + [unit]
+    for text in written:
+        assert not re.search(r"python(\", |', '| )-m['\", ]+(orchestrator|worker)\b", text), text
 
 
 def test_every_variable_is_one_that_the_parts_read(services: dict[str, Any]) -> None:
