@@ -1,7 +1,8 @@
-"""`fleetmark`: the commands put together, and errors turned into one panel and an exit code."""
+"""`fleetmark` puts the commands together, and turns errors into one panel and an exit code."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -9,9 +10,10 @@ from typing import Annotated
 import typer
 
 from cli.commands import broker, campaigns, doctor, fleet, start, tokens
-from cli.errors import exit_code
+from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
+from shared.streams import settle_streams
 
 app = typer.Typer(
     name="fleetmark",
@@ -23,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 START, CAMPAIGNS, FLEET = "Start", "Campaigns", "Fleet"
 
 app.command(rich_help_panel=START)(start.up)
@@ -62,12 +65,19 @@ def root(
 
 
 def main() -> None:
-    """The entry point; never returns."""
+    """Run the command line. It never returns."""
+    settle_streams()
     try:
         app()
     except FleetmarkError as error:
         show_error(error)
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.errno not in CANNOT_BE_WRITTEN or error.filename is not None:
+            raise
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+        sys.stdout = None  # Python would try once more to write what is left
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from shared.errors import FleetmarkError, Unavailable
 from shared.log import Masked
 from shared.masking import masked
 from shared.names import OneLine
+from shared.streams import settle_streams
 from shared.tokens import Role
 
 log = logging.getLogger(__name__)
@@ -230,4 +231,5 @@ def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, a
 
 
 if __name__ == "__main__":
+    settle_streams()
     app()

@@ -18,6 +18,7 @@ from rich.text import Text
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
+from shared.streams import settle_streams, takes_unicode
 from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
 from worker.agent import Agent
 from worker.agent.log import let_go, masked, set_up
@@ -220,10 +221,11 @@ def _fail(error: FleetmarkError) -> NoReturn:
 
 
 def _print_json(body: object) -> None:
-    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=not takes_unicode(sys.stdout)) + "\n")
 
 
 def main() -> None:
+    settle_streams()
     app(prog_name="python -m worker.cli")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +78,35 @@ def test_what_others_wrote_commands_no_terminal(server: ScriptedServer, command:
     assert "evil\\x1b[2J" in written or "evil\\u001b[2J" in written
     for raw in ("\x1b[2J", "\x1b]0;", "\x07", "\u202e", "\x9b"):
         assert raw not in written
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_stream_without_our_characters_is_no_error(tmp_path: Path, encoding: str) -> None:
+    """As Windows opens a pipe or a file."""
+    done = _run_raw(["doctor", "--host", "http://127.0.0.1:1"], tmp_path, PYTHONIOENCODING=encoding)
+    assert b"Traceback" not in done.stderr
+    assert b"? fleetmark up" in done.stdout
+    done = _run_raw(["doctor", "--json", "--host", "http://127.0.0.1:1"], tmp_path, PYTHONIOENCODING=encoding, FLEETMARK_DATA_DIR="datä")
+    assert "datä" in str(json.loads(done.stdout.decode(encoding)))
+
+
+def test_output_that_is_closed_is_no_error(tmp_path: Path) -> None:
+    for arguments in (["doctor"], ["doctor", "--json"], ["--help"], ["redis-acl"]):
+        command = " ".join(shlex.quote(part) for part in [sys.executable, "-m", "cli.main", *arguments])
+        done = subprocess.run(["sh", "-c", f"{command} >&- 2>errors"], check=False, cwd=tmp_path, timeout=60)
+        assert (tmp_path / "errors").read_text().count("Traceback") == 0
+        assert done.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "cli.main", "doctor", "--host", "http://127.0.0.1:1"]
+        done = subprocess.run(command, check=False, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+
+
+def _run_raw(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(command, check=False, cwd=folder, env=kept | variables, capture_output=True, timeout=60)
