@@ -114,7 +114,7 @@ class NoiseProbe:
         }
 
     def during(self) -> None:
-        """Look at clocks and heat while a process is measured. To be called once a second at most: it takes about a millisecond."""
+        """Look at clocks and heat while a process is measured. To be called twice a second at most: it takes up to a millisecond."""
         mhz = self._told("clock", lambda: read_mhz(self._allowed))
         heat = self._told("heat", read_heat)
         gpu = self._gpu_state(processes=False)

@@ -116,7 +116,7 @@ def test_other_work_is_judged_by_the_cores_that_it_leaves(cpus: int, threads: in
 
 def test_other_work_is_told_in_cores() -> None:
     (reason,) = grade(QUIET | {"other_cores": 1.25}).reasons
-    assert reason == "other work kept 1.2 cores busy while measuring, on 4 CPUs of which the process used 4.0"
+    assert reason == "other work kept 1.2 cores busy while measuring, on 4 CPUs of which the process needed 4.0"
 
 
 def test_the_worst_reason_comes_first() -> None:

@@ -14,7 +14,19 @@ def test_what_steers_a_runtime_is_kept_and_nothing_else() -> None:
         "ORT_DISABLE_ALL": "1",
         "LD_PRELOAD": "/usr/lib/libjemalloc.so.2",
     }
-    assert steering_variables({**steering, "PATH": "/bin", "HOME": "/root", "FLEETMARK_HOST": "x", "COMP_WORDS": "y"}) == steering
+    assert (
+        steering_variables(
+            {
+                **steering,
+                "PATH": "/bin",
+                "HOME": "/root",
+                "FLEETMARK_HOST": "x",
+                "COMP_WORDS": "y",
+                "TF_CLI_CONFIG_FILE": "/etc/terraformrc",
+            }
+        )
+        == steering
+    )
 
 
 def test_a_value_without_end_is_cut() -> None:
