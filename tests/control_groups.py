@@ -11,7 +11,7 @@ from typing import Self
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = (
     "this test makes a control group, and this user may not: run it as root (or in a delegated group), "
-    "or choose to leave such tests out with -m 'not cgroups'"
+    "or choose to leave such tests out with -m 'not long and not cgroups'"
 )
 
 

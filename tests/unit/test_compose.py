@@ -55,6 +55,7 @@ def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) 
 
 def test_whoever_can_be_asked_is_asked_for_its_health(services: dict[str, Any]) -> None:
     unasked = {"migrate", "worker-token", "consumer", "watch"}  # they serve nothing
+    unasked.add("worker")  # a check would start a program beside the measurement
     for name, service in services.items():
         assert ("healthcheck" in service) == (name not in unasked), name
 
@@ -80,7 +81,7 @@ def test_dependencies_wait_for_health_and_for_the_migration(services: dict[str, 
 def test_what_must_last_is_on_a_volume(services: dict[str, Any]) -> None:
     volumes = yaml.safe_load((ROOT / "compose.yaml").read_text())["volumes"]
     for name in ("redis", "postgres", "orchestrator", "consumer", "worker"):
-        mounted = [volume.partition(":")[0] for volume in services[name]["volumes"] if not volume.startswith("./")]
+        mounted = [volume.partition(":")[0] for volume in services[name]["volumes"] if not volume.startswith(("./", "/"))]
         assert mounted, name
         assert set(mounted) <= set(volumes)
     assert "--appendonly yes" in " ".join(services["redis"]["command"])
@@ -130,7 +131,7 @@ def test_no_secret_has_a_default(services: dict[str, Any]) -> None:
 def test_the_worker_knows_no_secret_but_a_token_of_its_own(services: dict[str, Any]) -> None:
     assert not [name for name in SECRETS if f"${{{name}" in str(services["worker"])]
     assert services["worker"]["environment"]["FLEETMARK_TOKEN_FILE"] in services["worker-token"]["command"][2]
-    assert services["worker"]["volumes"] == services["worker-token"]["volumes"]
+    assert services["worker"]["volumes"] == [*services["worker-token"]["volumes"], "/run/lock:/run/lock"]
 
 
 def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ which each process adds its id; `prints` goes to stdout.
 `then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
 be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output; `chatter:binary` of bytes that are no text and no line),
 `close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in `pid_file`; `spawn:daemon` in a
-session of its own; `spawn:family` with a child of its own there, both ids), `run` (runs `command` to its end), `raise:<message>`, `defect` (an error no engine
+session of its own; `spawn:family` with a child of its own there, both ids), `run` (runs `command`),
+`raise:<message>`, `defect` (an error no engine
 explains).
 """
 

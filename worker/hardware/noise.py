@@ -72,9 +72,9 @@ def _other_work(facts: Mapping[str, Any], reasons: _Reasons) -> None:
         # Averages hide peaks: work that fills half of the free cores on average sometimes needs more than there are.
         crowded = other is not None and other > max(0.0, allowed - used) / 2
         if crowded:
-            reasons.by_size(other, CROWDED_FAIR, CROWDED_NOISY, f"{told}, on {allowed} CPUs of which the process used {used:.1f}")
+            reasons.by_size(other, CROWDED_FAIR, CROWDED_NOISY, f"{told}, on {allowed} CPUs of which the process needed {used:.1f}")
         else:
-            reasons.by_size(other, BESIDE_FAIR, float("inf"), f"{told}, beside the {used:.1f} that the process used")
+            reasons.by_size(other, BESIDE_FAIR, float("inf"), f"{told}, beside the {used:.1f} that the process needed")
 
 
 def _hypervisor(facts: Mapping[str, Any], reasons: _Reasons) -> None:

@@ -76,7 +76,7 @@ class NoiseProbe:
         self._facts: dict[str, Any] = {}
         self._guard = os.getpid()
         self._allowed: frozenset[int] | None = None
-        self._relatives: frozenset[int] = frozenset()
+        self._relatives: frozenset[int] | None = None  # not looked for yet
         self._gpu: GpuWatch | None = None
         self._mute: set[str] = set()  # the probes whose failure has been logged
 
@@ -114,7 +114,7 @@ class NoiseProbe:
         }
 
     def during(self) -> None:
-        """Look at clocks and heat while a process is measured. To be called once a second at most: it takes about a millisecond."""
+        """Look at clocks and heat while a process is measured. To be called twice a second at most: it takes up to a millisecond."""
         mhz = self._told("clock", lambda: read_mhz(self._allowed))
         heat = self._told("heat", read_heat)
         gpu = self._gpu_state(processes=False)
@@ -168,7 +168,7 @@ class NoiseProbe:
         if guard != self._guard or self._allowed is None:
             self._guard = guard
             self._allowed = self._told("affinity", lambda: allowed_cpus(guard))
-        if not self._relatives or not all(psutil.pid_exists(pid) for pid in self._relatives):
+        if self._relatives is None or not all(psutil.pid_exists(pid) for pid in self._relatives):
             self._relatives = self._told("process_tree", lambda: relatives_of(os.getpid())) or frozenset()
 
     def _told(self, name: str, probe: Callable[[], T]) -> T | None:
@@ -182,7 +182,7 @@ class NoiseProbe:
 
     def _look(self) -> Look | None:
         ours = {os.getpid(), self._guard}
-        return self._told("cpu_times", lambda: look(self._clock, self._allowed, ours, self._relatives - ours))
+        return self._told("cpu_times", lambda: look(self._clock, self._allowed, ours, (self._relatives or frozenset()) - ours))
 
     def _gpu_state(self, *, processes: bool) -> GpuState | None:
         watch = self._gpu

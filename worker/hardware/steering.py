@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 PREFIXES = (
     *("OMP_", "GOMP_", "KMP_", "OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "VECLIB_", "NUMEXPR_", "DNNL_", "ONEDNN_", "TBB_"),
-    *("ORT_", "ORTMODULE_", "TORCH_", "PYTORCH_", "TF_", "XLA_", "VLLM_", "TRITON_"),
+    *("ORT_", "ORTMODULE_", "TORCH_", "PYTORCH_", "TF_NUM_", "TF_ENABLE_", "TF_XLA_", "TF_GPU_", "TF_FORCE_", "XLA_", "VLLM_", "TRITON_"),
     *("CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "HIP_", "ROCR_", "HSA_", "MIOPEN_"),
     *("MALLOC_", "MIMALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"),
 )

@@ -21,7 +21,8 @@ from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 _numbers = itertools.count(1)  # of the runs, so that no event of an earlier attempt is taken for one of this
 
 REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
-TICK_S = 1.0  # how often the supervisor looks while it waits
+TICK_S = 0.5  # how often the supervisor looks while it waits. A warm-up lasts a second, so each repeat is seen under load
+UNDER_LOAD = ("warming up", "measuring")
 STOPPED_PATIENCE_S = 300.0  # with a measured process that was stopped: somebody may continue it
 
 
@@ -66,7 +67,7 @@ class ProcessRun:
             next_event: takes the next event from the inbox, or None after so many seconds; may raise to end the run.
             where: which process of the job this is, such as `repeat 1 of 6`.
             on_phase: told each phase as it begins.
-            on_tick: called about once a second while the process measures.
+            on_tick: called about twice a second while the model computes.
             software: the runtime that is measured, with its version; asked only when the process has died.
         """
         self._guard, self._inbox, self._next_event, self._clock, self._limit = guard, inbox, next_event, clock, limit
@@ -134,7 +135,7 @@ class ProcessRun:
         now = self._clock.monotonic()
         if not self._is_stopped():
             self._stopped_since = None
-            if self._phase == "measuring":
+            if self._phase in UNDER_LOAD:
                 self._on_tick()
             return
         if self._stopped_since is None:

@@ -7,6 +7,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from worker.agent.agent import EXIT_REFUSED
 from worker.agent.serving import ACKNOWLEDGE_WITHIN_S, HAND_BACK_WITHIN_S, LOOP_ENDS_WITHIN_S
 from worker.settings import WorkerSettings
@@ -24,13 +26,16 @@ def _settings() -> dict[str, list[str]]:
     return found
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """The program it starts is put in the place of this machine's Python, which exists; everything else is as it ships."""
+def test_the_unit_has_the_sections_of_a_service() -> None:
     parsed = configparser.ConfigParser(strict=False, interpolation=None)
     parsed.read_string(UNIT.read_text())
     assert parsed.sections() == ["Unit", "Service", "Install"]
-    if shutil.which("systemd-analyze") is None:
-        return  # it takes systemd to say more
+
+
+@pytest.mark.systemd
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """This machine's Python stands for the program that it starts, which has to exist; everything else is as it ships."""
+    assert shutil.which("systemd-analyze"), "install systemd, or choose to leave this test out with -m 'not long and not systemd'"
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/fleetmark/bin/python", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
@@ -56,3 +61,9 @@ def test_every_variable_it_sets_is_a_setting() -> None:
     example = [line for line in (FOLDER / "worker.env.example").read_text().splitlines() if line and not line.startswith("#")]
     set_here = {line.partition("=")[0] for line in [*_settings()["Environment"], *example]}
     assert set_here <= names
+
+
+def test_the_unit_may_write_where_the_hosts_lock_lies() -> None:
+    writable = " ".join(_settings()["ReadWritePaths"]).split()
+    assert {folder.removeprefix("-") for folder in writable} >= {"/run/lock", "/tmp"}
+    assert "PrivateTmp" not in _settings()

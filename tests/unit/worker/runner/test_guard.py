@@ -106,7 +106,10 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
     request = RunRequest("fake", str(model), str(tmp_path / "1.record"), {}, 40, 0, 0, 0)
     with subprocess.Popen(
-        runner_command(*(["--spawn"] if mode == "spawned" else [])), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        runner_command(*(["--spawn"] if mode == "spawned" else [])),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as guard:
         assert guard.stdin is not None
         assert guard.stdout is not None
@@ -133,7 +136,9 @@ def test_no_variable_of_the_guards_own_steers_a_measured_process(tmp_path: Path,
         process = GuardProcess(inbox, spawn=spawn)
         try:
             said = tmp_path / f"environment-{spawn}"
-            model = schedule(tmp_path, then="run", at_call=0, command=[sys.executable, "-c", f"{code[:-1]}, file=open({str(said)!r}, 'w'))"])
+            model = schedule(
+                tmp_path, then="run", at_call=0, command=[sys.executable, "-c", f"{code[:-1]}, file=open({str(said)!r}, 'w'))"]
+            )
             process.run(1, ask(model, tmp_path / f"{spawn}.record"))
             assert exits(inbox, 1)[1]["code"] == 0
             assert said.read_text().strip() == "{'OPENBLAS_NUM_THREADS': None, 'OMP_NUM_THREADS': '3'}"

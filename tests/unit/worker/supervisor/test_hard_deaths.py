@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
@@ -14,10 +13,10 @@ import psutil
 import pytest
 
 from shared.workloads import EngineOptions
+from tests.control_groups import Memory
 from tests.measuring import LIGHT_MODELS, Stages, assignment, is_gone, lines_of, log_for, schedule, supervisor
 from worker.supervisor import Supervisor
 
-MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 LIMIT_BYTES = 192 * 2**20
 HUNGRY_MB = 512
 
@@ -96,50 +95,17 @@ def test_memory_that_the_system_refuses_fails_the_job_by_name(measurer: Supervis
     still_measures(measurer, tmp_path)
 
 
-@contextlib.contextmanager
-def memory_group(pid: int) -> Iterator[bool]:
-    """Put a process and its children to come into a control group of little memory; False where none can be made."""
-    root = MEMORY_GROUPS if MEMORY_GROUPS.is_dir() else Path("/sys/fs/cgroup")
-    homes = [line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if _counts_memory(line)]
-    home = homes[0] if homes else "/"
-    group = root / home.lstrip("/") / f"fleetmark-test-{pid}"
-    try:
-        group.mkdir()
-        (group / ("memory.limit_in_bytes" if root is MEMORY_GROUPS else "memory.max")).write_text(str(LIMIT_BYTES))
-        (group / "cgroup.procs").write_text(str(pid))
-    except OSError:
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        (group.parent / "cgroup.procs").write_text(str(pid))
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                group.rmdir()
-                break
-            time.sleep(0.05)
-
-
-def _counts_memory(line: str) -> bool:
-    _, controllers, _ = line.split(":", 2)
-    return "memory" in controllers.split(",") if MEMORY_GROUPS.is_dir() else controllers == ""
-
-
+@pytest.mark.cgroups
 def test_the_memory_killer_is_named_where_the_kernel_counts_its_kills(tmp_path: Path) -> None:
-    """A real control group where this user may make one; else the address space ends, as in the test above."""
-    with supervisor(tmp_path) as made:
+    with supervisor(tmp_path) as made, Memory(f"fleetmark-test-{os.getpid()}") as group:
         guard = guard_of(made, tmp_path)
-        with memory_group(guard.pid) as grouped:
-            if not grouped:
-                resource.prlimit(guard.pid, resource.RLIMIT_AS, (guard.memory_info().vms + LIMIT_BYTES, resource.RLIM_INFINITY))
-            outcome = made.run(assignment(schedule(tmp_path, allocate_on_load_mb=HUNGRY_MB)), Stages())
-            assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
-            assert ("killed by the kernel's out-of-memory killer" if grouped else "Cannot allocate memory") in outcome.error
-            assert guard.is_running()
-            still_measures(made, tmp_path)
+        group.limit(LIMIT_BYTES)
+        group.add(guard.pid)
+        outcome = made.run(assignment(schedule(tmp_path, allocate_on_load_mb=HUNGRY_MB)), Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "runner_died")
+        assert "killed by the kernel's out-of-memory killer" in outcome.error
+        assert guard.is_running()
+        still_measures(made, tmp_path)
 
 
 def test_a_killed_guard_leaves_no_grandchild_either(tmp_path: Path) -> None:

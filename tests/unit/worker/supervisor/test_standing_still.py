@@ -31,7 +31,9 @@ def wait_until_stopped(pid: int) -> None:
 
 
 @contextmanager
-def stopped_once(pids_file: Path, stop: Callable[[int], None], go_on: Callable[[int], None]) -> Iterator[Callable[[str, float | None], None]]:
+def stopped_once(
+    pids_file: Path, stop: Callable[[int], None], go_on: Callable[[int], None]
+) -> Iterator[Callable[[str, float | None], None]]:
     """Yields an `on_stage` that has the first process that measures stand still for a while, and goes on at once itself."""
     threads: list[threading.Thread] = []
 
@@ -52,7 +54,13 @@ def stopped_once(pids_file: Path, stop: Callable[[int], None], go_on: Callable[[
 
 
 def measured_while(
-    made: Supervisor, folder: Path, stop: Callable[[int], None], go_on: Callable[[int], None], *, timeout_s: float = 60, sleeping: bool = True
+    made: Supervisor,
+    folder: Path,
+    stop: Callable[[int], None],
+    go_on: Callable[[int], None],
+    *,
+    timeout_s: float = 60,
+    sleeping: bool = True,
 ) -> tuple[Outcome, list[str]]:
     pids = folder / "pids"
     work = {"sleeps_s": [CALL_S]} if sleeping else {"calls_s": [CALL_S]}
@@ -176,7 +184,12 @@ def test_a_frozen_container_is_noticed_when_it_thaws(tmp_path: Path) -> None:
                 job = assignment(
                     schedule(tmp_path, note_pid_in=str(pids), sleeps_s=[CALL_S]), inferences=100, warmup=NO_WARMUP, timeout_s=4
                 )
-                outcome = made.run(job, lambda stage, _: said.write_text("measuring") if stage.endswith("measuring") else None)
+
+                def on_stage(stage: str, _progress: float | None) -> None:
+                    if stage.endswith("measuring"):
+                        said.write_text("measuring")
+
+                outcome = made.run(job, on_stage)
                 facts = outcome.noise.facts if outcome.noise else {}
                 said.write_text(f"{outcome.status} {facts.get('repeats_voided')} {longest_ms(outcome) < LONGEST_MS} {outcome.error}")
                 code = 0

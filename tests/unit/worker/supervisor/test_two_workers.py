@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from shared.clock import SystemClock
 from tests.measuring import Stages, assignment, descendants, is_gone, schedule, supervisor
 from worker.supervisor import Outcome
+from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 
 # A worker's process, as far as measuring goes: one attempt at a job that hangs.
@@ -162,14 +164,14 @@ import sys
 from pathlib import Path
 from worker.supervisor.host_lock import HostLock
 
-HostLock(Path(sys.argv[1])).take(lambda _: print("measuring", flush=True))
+HostLock(Path(sys.argv[1])).take(lambda _: print("measuring", flush=True), shared=sys.argv[2] == "shared")
 sys.stdin.read()
 """
 
 
 @contextmanager
-def neighbour(lock: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", NEIGHBOUR, str(lock)]
+def neighbour(lock: Path, *, shared: bool = False) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", NEIGHBOUR, str(lock), "shared" if shared else "alone"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4]) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "measuring\n"
@@ -231,7 +233,7 @@ def test_a_lock_that_cannot_be_opened_is_the_devices_failure_with_what_to_do(tmp
 def test_a_wait_that_comes_to_an_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network's file system may have no more locks to give."""
 
-    def lock(_descriptor: int, *, wait: bool) -> bool:
+    def lock(_descriptor: int, *, shared: bool = False, wait: bool) -> bool:
         if wait:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         return False
@@ -243,3 +245,109 @@ def test_a_wait_that_comes_to_an_error_says_so(tmp_path: Path, monkeypatch: pyte
         assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
         assert "No locks available" in outcome.error
         assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+
+
+def test_a_neighbours_heavy_work_goes_on_beside_ours_and_not_beside_a_measurement(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with neighbour(lock, shared=True) as other:
+        ours = HostLock(lock)
+        taken, measured = threading.Event(), threading.Event()
+        ours.take(lambda _: taken.set(), shared=True)()
+        assert taken.is_set()
+        give_back = ours.take(lambda _: measured.set())
+        assert not measured.is_set()
+        holder = ours.holder()
+        assert holder is not None
+        assert (holder.pid, holder.measures) == (other.pid, False)
+        other.kill()
+        assert measured.wait(10)
+        give_back()
+
+
+def test_a_measurement_is_not_overtaken_by_heavy_work_that_comes_later(tmp_path: Path) -> None:
+    """Downloads that follow each other on many workers would otherwise keep it out for ever."""
+    lock, order = tmp_path / "lock", []
+    measures, works = threading.Event(), threading.Event()
+
+    def begin(what: str, begun: threading.Event) -> Callable[[OSError | None], None]:
+        def note(_failure: OSError | None) -> None:
+            order.append(what)
+            begun.set()
+
+        return note
+
+    first = HostLock(lock).take(begin("first work", threading.Event()), shared=True)
+    worker = HostLock(lock)
+    end_measuring = HostLock(lock).take(begin("measurement", measures))
+    until = time.monotonic() + 10
+    while not worker.is_wanted() and time.monotonic() < until:
+        time.sleep(0.005)
+    end_working = worker.take(begin("later work", works), shared=True)
+    assert order == ["first work"]
+    first()
+    assert measures.wait(10)
+    assert not works.is_set()
+    end_measuring()
+    assert works.wait(10)
+    end_working()
+    assert order == ["first work", "measurement", "later work"]
+
+
+def test_heavy_work_lets_a_measurement_in_and_goes_on_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hashes gigabytes, and a neighbour's process that wants to measure meanwhile, three times."""
+    monkeypatch.setattr("worker.supervisor.heavy_work.SLICE_S", 0.05)
+    lock = HostLock(tmp_path / "lock")
+    ours = threading.Event()
+
+    def take() -> Callable[[], None]:
+        ours.clear()
+        give_back = lock.take(lambda _: ours.set(), shared=True)
+        assert ours.wait(30)
+        return give_back
+
+    heavy, clock = HeavyWork(lock, take, SystemClock()), SystemClock()
+    command = [sys.executable, "-c", MEASURES_THRICE, str(lock.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4]) as process:
+        pieces = []
+        while process.poll() is None:
+            heavy.step()
+            begin = clock.monotonic()
+            time.sleep(0.002)
+            pieces.append((begin, clock.monotonic()))
+        assert process.stdout is not None
+        measured = [tuple(map(float, line.split())) for line in process.stdout]
+    heavy.close()
+    assert len(measured) == 3
+    for begin, end in measured:
+        assert not [piece for piece in pieces if piece[0] < end and piece[1] > begin], "worked while the neighbour measured"
+        assert [piece for piece in pieces if piece[0] >= end], "went on after it"
+
+
+MEASURES_THRICE = """
+import sys, threading, time
+from pathlib import Path
+from worker.supervisor.host_lock import HostLock
+
+lock = HostLock(Path(sys.argv[1]))
+for _ in range(3):
+    ours = threading.Event()
+    give_back = lock.take(lambda _: ours.set())
+    assert ours.wait(30)
+    begin = time.monotonic()
+    time.sleep(0.2)
+    print(begin, time.monotonic(), flush=True)
+    give_back()
+"""
+
+
+def test_a_fetch_waits_for_a_neighbour_that_measures(tmp_path: Path) -> None:
+    """Hashing a model of gigabytes takes a core; the first block already is held back."""
+    lock, stages = tmp_path / "lock", Stages()
+    work = assignment(schedule(tmp_path, calls_s=[0.001]))
+    with supervisor(tmp_path / "a", lock=lock, host_wait_s=0.3) as made:
+        with neighbour(lock):
+            outcome = made.run(work, stages)
+            assert (outcome.status, outcome.error_kind) == ("failed", "host_busy")
+            assert "measure" not in outcome.timings_s
+            assert outcome.model_sha256 is None  # it was not read
+        assert made.run(work, stages).status == "complete"

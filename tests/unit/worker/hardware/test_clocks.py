@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker.hardware.clocks import ClockLimits, read_governor, read_limits, read_mhz, read_turbo
+
+
+def policy(cpus: Path, number: int, related: str, **files: str) -> None:
+    folder = cpus / "cpufreq" / f"policy{number}"
+    folder.mkdir(parents=True)
+    for name, text in {"related_cpus": related, **files}.items():
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_the_fastest_of_the_cpus_that_the_process_may_use_tells_the_clock(tmp_path: Path) -> None:
+    """A board with four small and two big cores."""
+    policy(tmp_path, 0, "0 1 2 3", scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand")
+    policy(tmp_path, 4, "4 5", scaling_cur_freq="1008000", cpuinfo_max_freq="1800000", scaling_governor="performance")
+    assert read_mhz(None, tmp_path) == 1416
+    assert read_mhz({4, 5}, tmp_path) == 1008
+    assert read_limits({4, 5}, tmp_path) == ClockLimits(1800, 1800)  # without turbo, the highest clock is one that it can hold
+    assert read_limits({0}, tmp_path) == ClockLimits(1416, 1416)
+    assert read_governor(tmp_path) == "ondemand and performance"
+    assert read_turbo(tmp_path) is None
+
+
+def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path) -> None:
+    policy(tmp_path, 0, "0", scaling_cur_freq="4400000", cpuinfo_max_freq="5000000", base_frequency="3600000")
+    (tmp_path / "intel_pstate").mkdir()
+    (tmp_path / "intel_pstate" / "no_turbo").write_text("0\n")
+    assert read_turbo(tmp_path) is True
+    assert read_limits(None, tmp_path) == ClockLimits(5000, 3600)
+    (tmp_path / "cpufreq" / "policy0" / "base_frequency").unlink()
+    assert read_limits(None, tmp_path) == ClockLimits(5000, None)  # AMD's boost without a base: nobody says what it can hold
+
+
+def test_a_virtual_machine_tells_only_what_cpuinfo_says(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\ncpu MHz\t\t: 2100.000\n\nprocessor\t: 1\ncpu MHz\t\t: 2593.900\n")
+    assert read_mhz(None, tmp_path, cpuinfo) == 2593.9
+    assert read_mhz({0}, tmp_path, cpuinfo) == 2100.0
+    assert read_limits(None, tmp_path) == ClockLimits(None, None)
+    assert read_mhz(None, tmp_path, tmp_path / "nothing") is None
