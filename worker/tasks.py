@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, Unavailable
+from shared.ids import AttemptKey
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
-from worker.activity import Activity, Key
+from worker.activity import Activity
 from worker.assignments import Unreadable, named_by, read_assignment
 from worker.job_log import JobLog, Journals
 from worker.reports import Author, log_message, packed, result_of, unreadable
@@ -110,7 +111,7 @@ class JobTask:
         self._inline_bytes = None if inline_everything else INLINE_BYTES
         self._on_pause = on_pause
         self._clock_warning = clock_warning
-        self._finished: deque[Key] = deque(maxlen=REMEMBERED)
+        self._finished: deque[AttemptKey] = deque(maxlen=REMEMBERED)
         self._rests_until, self._rest_s = -math.inf, REST_S
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -134,7 +135,7 @@ class JobTask:
         else:
             self._reject("it names no job, and cannot be started", [list(args), kwargs])
 
-    def _take(self, key: Key, run: Callable[[], str]) -> str:
+    def _take(self, key: AttemptKey, run: Callable[[], str]) -> str:
         """Run what a message asks for, if it is ours to run and not done yet."""
         if key in self._spool:
             return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
@@ -167,7 +168,7 @@ class JobTask:
         except Unavailable as error:
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
 
-    def _cannot_read(self, key: Key, reason: str) -> str:
+    def _cannot_read(self, key: AttemptKey, reason: str) -> str:
         """End the job: a message that stays unread is sent again and again, by a watch that takes it for lost."""
         result = unreadable(self.author, key, reason, self._clock.now().timestamp())
         self._send(result, {})
@@ -253,7 +254,7 @@ class JobTask:
             failure = f"the worker itself failed: no result could be made of what was measured: {type(error).__name__}: {error}"
             return result_of(self.author, assignment, None, failure, times, {}), {}
 
-    def _decline(self, key: Key, reason: str) -> str:
+    def _decline(self, key: AttemptKey, reason: str) -> str:
         """Hand back what was taken and is not claimed: it will not be run here."""
         job_id, attempt = key
         self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self.author.speaker()))
