@@ -23,10 +23,11 @@ from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
 from worker.job_log import Journals
+from worker.ports import SupervisorPort
 from worker.reports import Author
 from worker.settings import WorkerSettings
 from worker.spool import Spool
-from worker.tasks import JobTask, SupervisorPort
+from worker.tasks import JobTask
 
 log = logging.getLogger(__name__)
 
