@@ -9,7 +9,6 @@ Everything else comes from the environment that runs this script.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import sysconfig
@@ -74,11 +73,10 @@ def environment(end: str) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Test the queue reader with the lowest and the highest Celery, kombu and redis-py.")
-    parser.add_argument("ends", nargs="*", choices=[*BOUNDS, []], metavar="end", help="lowest, highest; both when none is named")
-    arguments, more = parser.parse_known_args()
+    ends = [word for word in sys.argv[1:] if word in BOUNDS] or list(BOUNDS)
+    more = [word for word in sys.argv[1:] if word not in BOUNDS]
     failed = []
-    for end in arguments.ends or BOUNDS:
+    for end in ends:
         python = environment(end)
         print(f"== {end}: {', '.join(f'{name} {version_at(end, requirement)}' for name, requirement in allowed().items())}", flush=True)
         check = "from importlib.metadata import version; print(*(version(name) for name in " + repr(PACKAGES) + "))"

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 
+from shared.ids import AttemptKey
 from shared.workers import WorkerStatus
-
-Key = tuple[str, int]  # job id, attempt
 
 
 @dataclass(frozen=True)
 class Snapshot:
     status: WorkerStatus = WorkerStatus.ACTIVE
-    job: Key | None = None
+    job: AttemptKey | None = None
     stage: str = ""
     progress: float | None = None  # 0..1, null when it cannot be told
 
@@ -36,7 +35,7 @@ class Activity:
         with self._changed:
             return self._now
 
-    def begin(self, job: Key) -> None:
+    def begin(self, job: AttemptKey) -> None:
         self._become(Snapshot(WorkerStatus.BUSY, job, "claim"))
 
     def stage(self, stage: str, progress: float | None) -> None:

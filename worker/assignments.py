@@ -7,10 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.ids import JOB_ID
+from shared.ids import JOB_ID, AttemptKey
 from shared.protocol.letters import problems
 from shared.protocol.messages import Assignment
-from worker.activity import Key
 
 
 class Unreadable(Exception):
@@ -32,7 +31,7 @@ def read_assignment(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment
         raise Unreadable("the assignment is nested too deeply") from error
 
 
-def named_by(args: tuple[Any, ...]) -> Key | None:
+def named_by(args: tuple[Any, ...]) -> AttemptKey | None:
     """The job and the attempt that an unreadable assignment is about, as far as it can be told."""
     content = args[0] if len(args) == 1 and isinstance(args[0], dict) else {}
     job_id, attempt = content.get("job_id"), content.get("attempt")

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Literal
 
 from shared.clock import Clock
-from shared.ids import JOB_ID, campaign_of
+from shared.ids import JOB_ID, AttemptKey, campaign_of
 from shared.masking import masked
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,6 @@ DIED = "the worker's process ended in the middle of this attempt"
 
 ATTEMPT = re.compile(r"[1-9][0-9]*")
 
-Key = tuple[str, int]  # job id, attempt
-
 
 class JobLog:
     """Written by one thread.
@@ -43,7 +41,7 @@ class JobLog:
         journal: a file to append to; a disk that takes nothing costs only what a crash would have left there.
     """
 
-    def __init__(self, key: Key, clock: Clock, worker_id: str = "", journal: Path | None = None) -> None:
+    def __init__(self, key: AttemptKey, clock: Clock, worker_id: str = "", journal: Path | None = None) -> None:
         self._key, self._clock, self._worker_id, self._journal = key, clock, worker_id, journal
         self._lines: list[bytes] = []
         self._size = 0
@@ -72,7 +70,7 @@ class JobLog:
         return b"".join(lines)
 
 
-def log_line(key: Key, clock: Clock, worker_id: str, level: Level, source: Source, message: str) -> bytes:
+def log_line(key: AttemptKey, clock: Clock, worker_id: str, level: Level, source: Source, message: str) -> bytes:
     fields = {
         "time": clock.now().isoformat(timespec="milliseconds"),
         "level": level,
@@ -100,12 +98,12 @@ class Journals:
                     cut = b"" if not lines or lines.endswith(b"\n") else b"\n"
                     file.write(cut + log_line(key, clock, worker_id, "error", "infrastructure", DIED))
 
-    def begin(self, key: Key) -> Path:
+    def begin(self, key: AttemptKey) -> Path:
         """Where the log of an attempt that begins now is to be journalled."""
         self.done(key)
         return self._path(key)
 
-    def leave(self, key: Key) -> None:
+    def leave(self, key: AttemptKey) -> None:
         """The attempt is over, and its log was not sent."""
         with self._lock:
             self._left.add(key)
@@ -116,14 +114,14 @@ class Journals:
         with self._lock:
             return bool(self._left)
 
-    def left(self) -> dict[Key, bytes]:
+    def left(self) -> dict[AttemptKey, bytes]:
         """The logs of attempts that are over, which nobody has sent yet, without the lines that a crash cut short.
 
         One that cannot be read is left to the next process.
         """
         with self._lock:
             left = sorted(self._left)
-        found: dict[Key, bytes] = {}
+        found: dict[AttemptKey, bytes] = {}
         for key in left:
             try:
                 lines = self._path(key).read_bytes().splitlines(keepends=True)
@@ -135,18 +133,18 @@ class Journals:
                 found[key] = b"".join(line for line in lines if line.startswith(b"{") and line.endswith(b"}\n"))
         return found
 
-    def done(self, key: Key) -> None:
+    def done(self, key: AttemptKey) -> None:
         """The log is on its way, by itself or with its result."""
         with self._lock:
             self._left.discard(key)
         with contextlib.suppress(OSError):  # a disk that was mounted read-only: sent again at the next start, which changes nothing
             self._path(key).unlink()
 
-    def _path(self, key: Key) -> Path:
+    def _path(self, key: AttemptKey) -> Path:
         return self._folder / f"{key[0]}.{key[1]}{SUFFIX}"
 
 
-def _key_of(path: Path) -> Key | None:
+def _key_of(path: Path) -> AttemptKey | None:
     job_id, _, attempt = path.name.removesuffix(SUFFIX).rpartition(".")
     return (job_id, int(attempt)) if JOB_ID.fullmatch(job_id) and ATTEMPT.fullmatch(attempt) else None
 

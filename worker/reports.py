@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import DeviceFailed
+from shared.ids import AttemptKey
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
-from worker.activity import Key
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
@@ -102,7 +102,7 @@ def _sendable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def unreadable(author: Author, key: Key, reason: str, now: float) -> Result:
+def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Result:
     """The failure of a job whose assignment this worker cannot read; `now` in seconds since 1970."""
     job_id, attempt = key
     return Result(
@@ -123,6 +123,6 @@ def unreadable(author: Author, key: Key, reason: str, now: float) -> Result:
     )
 
 
-def log_message(key: Key, lines: bytes, worker_id: str) -> AttemptLog:
+def log_message(key: AttemptKey, lines: bytes, worker_id: str) -> AttemptLog:
     """The log of an attempt that has no result to travel with."""
     return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=_artifact(lines, inline=True))

@@ -19,8 +19,9 @@ from threading import Lock
 
 from pydantic import ValidationError
 
+from shared.ids import AttemptKey
 from shared.protocol.messages import Result
-from worker.durable import write_durably
+from worker.durable import UNFINISHED, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ LATER_S = 60.0  # after one more failed try: a whole fleet may be at the door of
 FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or two
 LAST_RESEND_S = 600.0
 MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
-
-Key = tuple[str, int]  # job id, attempt
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Entry:
     retry_s: float = SOON_S
 
     @property
-    def key(self) -> Key:
+    def key(self) -> AttemptKey:
         return self.result.job_id, self.result.attempt
 
     def sent(self, now: float) -> None:
@@ -83,11 +82,11 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = Lock()
-        self._entries: dict[Key, Entry] = {}
+        self._entries: dict[AttemptKey, Entry] = {}
         self._read()
 
     def _read(self) -> None:
-        for leftover in self._folder.glob(".*.part"):
+        for leftover in self._folder.glob(UNFINISHED):
             leftover.unlink(missing_ok=True)
         for path in sorted(self._folder.glob("*.json")):
             try:
@@ -168,11 +167,11 @@ class Spool:
         with self._lock:
             return list(self._entries.values())
 
-    def keys(self) -> list[Key]:
+    def keys(self) -> list[AttemptKey]:
         with self._lock:
             return list(self._entries)
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: AttemptKey) -> bool:
         with self._lock:
             return key in self._entries
 
@@ -181,7 +180,7 @@ class Spool:
         for entry in self.entries():
             entry.hurry()
 
-    def answered(self, key: Key) -> None:
+    def answered(self, key: AttemptKey) -> None:
         """The orchestrator has it, or wants none of it: the files go."""
         with self._lock:
             entry = self._entries.pop(key, None)

@@ -1,26 +1,27 @@
-"""One message from a capability queue, all the way: read, claim, say so, measure, keep, send.
+"""Takes one message from a capability queue the whole way: read it, claim its job, say so, measure, keep the result, send it.
 
-Celery is not known here. The agent wraps `JobTask` in the task that Celery calls, and gives it its ways to the broker.
+Nothing in here knows Celery. The agent wraps `JobTask` in the task that Celery calls, and gives it its ways to the broker.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, Unavailable
+from shared.ids import AttemptKey
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
-from worker.activity import Activity, Key
+from worker.activity import Activity
 from worker.assignments import Unreadable, named_by, read_assignment
 from worker.job_log import JobLog, Journals
+from worker.ports import BrokerPort, OutboxPort, SupervisorPort
 from worker.reports import Author, log_message, packed, result_of, unreadable
+from worker.rest import Rest
 from worker.spool import Spool
 
 if TYPE_CHECKING:
@@ -28,60 +29,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages, not files
+INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages and no files
 CLAIM_RETRY_S = 1.0
+CLAIM_WITHIN_S = 600.0  # after that the message is dropped, and the watch sends the job again
 LEAVING = "the worker is stopping"
 DONE = "this worker has run the attempt, and its result was answered"
 QUARANTINED = "the device is in quarantine"
 UNCLAIMED = "Redis took no claim of this device"
 NOT_STARTED = "the worker could not start the job"
 RESTING = "the device rests after a failure of its own"
-OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # of the device, whatever the job: another one may run it
-REST_S = 10.0  # so that the next attempt, a second or two later, finds somebody else
-LONGEST_REST_S = 600.0
-CLAIM_PATIENCE_S = 600.0  # with a Redis that takes no claim; the watch sends the job again
-REMEMBERED = 10_000  # attempts this process has finished, should one be delivered again
-
-
-class SupervisorPort(Protocol):
-    """The part of `worker.supervisor.Supervisor` that a task needs."""
-
-    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome: ...
-
-    def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
-
-
-class BrokerPort(Protocol):
-    """Claims and dead letters. Every method raises `Unavailable` while Redis is away."""
-
-    def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
-        """`claimed`, `cancelled`, `superseded`, `held` or `quarantined`."""
-
-    def release(self, job_id: str, attempt: int) -> None: ...
-
-    def dead_letter(self, reason: str, message: str) -> None: ...
-
-
-class OutboxPort(Protocol):
-    """The way to the orchestrator."""
-
-    def tell(self, message: Started | HandBack | AttemptLog) -> None:
-        """Send, at most once.
-
-        Raises:
-            Unavailable: it was not sent.
-        """
-
-    def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
-        """Send the large artifacts, then the message.
-
-        Raises:
-            Unavailable: not everything was sent.
-        """
+OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # failures of the device: another device may run the same job
+REMEMBERED = 10_000  # attempts that this process has finished, in case one is delivered again
 
 
 class JobTask:
-    """Runs assignments, one after the other."""
+    """Runs assignments, one at a time."""
 
     def __init__(
         self,
@@ -101,8 +63,8 @@ class JobTask:
         """
         Args:
             clock_warning: what is wrong with this device's clock; it stands in the log of each attempt, whose times it spoils.
-            on_pause: this device may claim nothing for a while, or `rests`: nor is it to take the next message.
-            inline_everything: no orchestrator is known to upload to, so large artifacts travel inside the message too.
+            inline_everything: send large artifacts inside the message too, because no orchestrator is known to upload them to.
+            on_pause: called when this device is not to take another message for now, as it is in quarantine or rests.
         """
         self.author = author
         self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
@@ -110,14 +72,14 @@ class JobTask:
         self._inline_bytes = None if inline_everything else INLINE_BYTES
         self._on_pause = on_pause
         self._clock_warning = clock_warning
-        self._finished: deque[Key] = deque(maxlen=REMEMBERED)
-        self._rests_until, self._rest_s = -math.inf, REST_S
+        self._finished: deque[AttemptKey] = deque(maxlen=REMEMBERED)
+        self._rest = Rest(clock)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Handle one message. It is never put back: whoever could do so could give other workers any work.
+        """Handle one message. It is never put back into its queue: whoever could do that could give other workers any work.
 
         Returns:
-            What became of it, in a few words, for a person who looks at the task.
+            What became of the message, in a few words, for a person who looks at the task in Flower.
         """
         try:
             assignment = read_assignment(args, kwargs)
@@ -128,18 +90,18 @@ class JobTask:
         return self._take((assignment.job_id, assignment.attempt), lambda: self._run(assignment))
 
     def hand_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hand back the job of a message that was taken and cannot be started here. A message without a job is kept as a dead letter."""
+        """Hand back the job of a message that was taken and cannot be started here. A message that names no job becomes a dead letter."""
         if (key := named_by(args)) is not None:
             self._decline(key, LEAVING if self._activity.stopping else NOT_STARTED)
         else:
             self._reject("it names no job, and cannot be started", [list(args), kwargs])
 
-    def _take(self, key: Key, run: Callable[[], str]) -> str:
-        """Run what a message asks for, if it is ours to run and not done yet."""
+    def _take(self, key: AttemptKey, run: Callable[[], str]) -> str:
+        """Run what a message asks for, if this worker may run it and has not run it yet."""
         if key in self._spool:
-            return "dropped: already run here"  # delivered again after the connection was lost before the acknowledgement
+            return "dropped: already run here"  # delivered again, as the connection was lost before the acknowledgement
         if key in self._finished:
-            return self._decline(key, DONE)  # nobody minds, unless the orchestrator lost what we told it, and waits for this attempt
+            return self._decline(key, DONE)  # only an orchestrator that has forgotten the result still waits for this attempt
         if self._activity.stopping:
             return self._decline(key, LEAVING)
         if self.rests:
@@ -151,7 +113,7 @@ class JobTask:
             if verdict is None:
                 return self._decline(key, LEAVING)
             if verdict == "quarantined":
-                self._on_pause()  # before the job is given out again, or this worker would take it at once
+                self._on_pause()  # before the job is sent again, or this worker would take it at once
                 return self._decline(key, QUARANTINED)
             if verdict != "claimed":
                 log.info("dropped attempt %d of %s: %s", key[1], key[0], verdict)
@@ -167,22 +129,20 @@ class JobTask:
         except Unavailable as error:
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
 
-    def _cannot_read(self, key: Key, reason: str) -> str:
-        """End the job: a message that stays unread is sent again and again, by a watch that takes it for lost."""
+    def _cannot_read(self, key: AttemptKey, reason: str) -> str:
+        """Fail the job. Otherwise the watch would take its message for lost and send it again and again."""
         result = unreadable(self.author, key, reason, self._clock.now().timestamp())
         self._send(result, {})
         self._finished.append(key)
         return result.status
 
     def _claim(self, job_id: str, attempt: int) -> str | None:
-        """Claim, waiting while Redis is away: who else may have the job is not known before.
-
-        Not for ever: the watch sends again what is dropped here, until the job's time in the queues is over.
+        """Claim an attempt. Waits for `CLAIM_WITHIN_S` while Redis is away: only Redis knows whether somebody else has the job.
 
         Returns:
-            What the broker says, or `UNCLAIMED`; None when we leave first.
+            What the broker says, or `UNCLAIMED` when it said nothing in time. None when the worker stops first.
         """
-        until = self._clock.monotonic() + CLAIM_PATIENCE_S
+        until = self._clock.monotonic() + CLAIM_WITHIN_S
         said = ""
         while True:
             try:
@@ -198,17 +158,15 @@ class JobTask:
 
     @property
     def rests(self) -> bool:
-        """Whether this device failed a moment ago, whatever the job: others are to have the first pick."""
-        return self._clock.monotonic() < self._rests_until
+        """Whether this device takes no job for now, because it failed a moment ago and not the job."""
+        return self._rest.lasts
 
     def _rest_after(self, result: Result) -> None:
-        """After a failure of the device's own take nothing for a while, each further time twice as long: it drains no campaign."""
+        """Take no job for a while if the device itself failed."""
         if result.status != "failed" or result.error_kind not in OWN_FAILURES:
-            self._rest_s = REST_S
+            self._rest.after_success()
             return
-        log.error("%s; no job is taken for %g s", result.error, self._rest_s)
-        self._rests_until = self._clock.monotonic() + self._rest_s
-        self._rest_s = min(self._rest_s * 2, LONGEST_REST_S)
+        log.error("%s; no job is taken for %g s", result.error, self._rest.after_failure())
         self._on_pause()
 
     def _run(self, assignment: Assignment) -> str:
@@ -234,7 +192,7 @@ class JobTask:
         self._activity.clean_up()
         times = (started_at, self._clock.now().timestamp())
         result, attachments = self._packed(assignment, outcome, failure, times, job_log)
-        self._rest_after(result)  # before the job is given out again
+        self._rest_after(result)  # before the job is sent again
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
@@ -243,7 +201,7 @@ class JobTask:
     def _packed(
         self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
     ) -> tuple[Result, dict[str, bytes]]:
-        """The result and what travels beside it; of an outcome that no message can carry, the failure that says so."""
+        """Make the result, and the files that travel beside it. An outcome that no message can carry becomes a failure that says so."""
         try:
             files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
             artifacts, attachments = packed(files, self._inline_bytes)
@@ -253,15 +211,15 @@ class JobTask:
             failure = f"the worker itself failed: no result could be made of what was measured: {type(error).__name__}: {error}"
             return result_of(self.author, assignment, None, failure, times, {}), {}
 
-    def _decline(self, key: Key, reason: str) -> str:
-        """Hand back what was taken and is not claimed: it will not be run here."""
+    def _decline(self, key: AttemptKey, reason: str) -> str:
+        """Hand back a job that was taken and not claimed, and say why it is not run here."""
         job_id, attempt = key
         self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self.author.speaker()))
         log.info("attempt %d of %s handed back as it came: %s", attempt, job_id, reason)
         return "handed back"
 
     def _hand_back(self, assignment: Assignment, reason: str, job_log: JobLog) -> str:
-        """Release first: whoever reads the message may claim the job the moment it is out."""
+        """Hand back a job that had begun. The claim is released first: a worker may claim the job as soon as the message is out."""
         try:
             self._broker.release(assignment.job_id, assignment.attempt)
         except Unavailable as error:
@@ -279,20 +237,20 @@ class JobTask:
         try:
             self._outbox.tell(message)
         except Unavailable as error:
-            # Not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
+            # It is not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
             return False
         return True
 
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
-        entry = self._spool.keep(result, attachments)  # the measurement stands, so it is sent whether or not it could be kept
+        entry = self._spool.keep(result, attachments)  # None when it could not be kept; it is sent all the same
         self._journals.done((result.job_id, result.attempt))  # its log travels with it
         kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
         try:
             self._outbox.deliver(result, entry.attachments if entry is not None else attachments)
         except Unavailable as error:
             log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
-        except Exception:  # a defect, or a file that is gone: what is kept must go all the same
+        except Exception:  # a defect, or a file that is gone; the entry that is kept must be sent again all the same
             log.exception("the result of %s was not sent: %s", result.job_id, kept)
         else:
             if entry is not None:

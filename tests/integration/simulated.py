@@ -12,12 +12,12 @@ import redis
 from shared.capabilities import RESULTS_QUEUE, worker_queue
 from shared.celery_app import PRIORITY_STEPS
 from shared.clock import Clock
-from shared.ids import new_incarnation
+from shared.ids import AttemptKey, new_incarnation
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, HandBack, Result, Started
 from shared.workers import DeviceInfo, Registration, WorkerStatus
 from tests.integration.reports import result
-from worker.activity import Key, Snapshot
+from worker.activity import Snapshot
 from worker.agent.broker import Broker
 from worker.agent.login import Login
 
@@ -45,10 +45,10 @@ class Process:
     worker_id: str
     broker: Broker
     message: Message | None = None
-    runs: Key | None = None  # claimed
+    runs: AttemptKey | None = None  # claimed
     claimed_in: int = 0  # Redis' memory at that time, counted by whoever empties it
     last_beat: float = 0.0
-    finished: set[Key] = field(default_factory=set)
+    finished: set[AttemptKey] = field(default_factory=set)
     resting: bool = False
 
 
@@ -59,7 +59,7 @@ class SimulatedDevice:
         self.name, self.capabilities = name, capabilities
         self._redis, self._url, self._timeout_s, self._clock = client, url, timeout_s, clock
         self._last_incarnation = ""
-        self.spool: dict[Key, Result] = {}
+        self.spool: dict[AttemptKey, Result] = {}
         self.connected = True
         self.process: Process | None = None
         self.last: Message | None = None  # that it took
@@ -159,7 +159,7 @@ class SimulatedDevice:
             self._tell(Started(job_id=key[0], attempt=key[1], at=0.0, **who))
         return verdict
 
-    def held(self) -> Key:
+    def held(self) -> AttemptKey:
         """The attempt that was claimed."""
         assert self.process is not None
         assert self.process.runs is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_a_worker_that_has_to_connect_to_a_full_redis_says_so_once_and_goes_on_w
     eventually(lambda: fleet.redis.client_list(_type="pubsub"), "the queue reader is connected")
     _fill(fleet)
     for kind in ("NORMAL", "PUBSUB"):
-        fleet.redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        cast("Any", fleet.redis).execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
     eventually(lambda: _lines(worker, REFUSED), "it says so")
     connections = int(fleet.redis.info("stats")["total_connections_received"])
     eventually(lambda: int(fleet.redis.info("stats")["total_connections_received"]) > connections + 8, "it has tried again")

@@ -17,7 +17,7 @@ from shared.clock import SystemClock
 from tests.integration.worker_process import eventually, tiny_job
 from worker.agent.consumer import CeleryConsumer
 from worker.agent.login import Login
-from worker.agent.transport import Channel
+from worker.agent.transport import Channel, Transport
 
 WAIT_S = 30.0  # a bound against hanging, not a measure
 
@@ -100,8 +100,11 @@ def test_a_stop_waits_for_a_question_that_is_about_to_be_asked(
     assert queue.depths(["cpu.onnx"]) == {"cpu.onnx": 1}, "the second was not taken"
 
 
-def test_a_job_that_comes_after_the_pool_has_ended_is_handed_back(start: Callable[[], Reader], queue: CeleryQueue, tmp_path: Path) -> None:
+def test_a_job_that_comes_after_the_pool_has_ended_is_handed_back(
+    start: Callable[[], Reader], queue: CeleryQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Closing the channel reads what Redis was asked for before (kombu does so on purpose); nothing can run it any more."""
+    monkeypatch.setattr(Transport, "brpop_timeout", int(WAIT_S))  # the question stays open, whenever the pool ends
     job = tiny_job(tmp_path)
     reader = start()
     controller = eventually(lambda: reader.consumer.ready.is_set() and reader.consumer._controller, "it reads")

@@ -14,13 +14,13 @@ from redis.retry import Retry
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.ids import worker_id_of
+from shared.ids import AttemptKey, worker_id_of
 from shared.protocol import keys, scripts
 from shared.protocol.letters import burial
 from shared.protocol.outage import answering
 from shared.tls import MEND, Untrusted, refusal
 from shared.workers import Registration
-from worker.activity import Key, Snapshot
+from worker.activity import Snapshot
 from worker.agent.login import Login
 
 
@@ -114,7 +114,7 @@ class Broker:
         worker_id, action = cast("list[str]", answer)
         return worker_id, action
 
-    def heartbeat(self, worker_id: str, now: Snapshot, held: Sequence[Key], metrics: dict[str, Any] | None = None) -> Beat:
+    def heartbeat(self, worker_id: str, now: Snapshot, held: Sequence[AttemptKey], metrics: dict[str, Any] | None = None) -> Beat:
         progress = "" if now.progress is None else f"{now.progress:.4f}"
         job = now.job[0] if now.job else ""
         pairs = json.dumps([list(pair) for pair in held])
@@ -133,17 +133,17 @@ class Broker:
     def release(self, job_id: str, attempt: int) -> None:
         self._run("RELEASE", job_id, attempt, self.incarnation)
 
-    def answers(self, worker_id: str) -> dict[Key, str]:
+    def answers(self, worker_id: str) -> dict[AttemptKey, str]:
         """What became of the results sent so far: `recorded` or `unwanted`, by job and attempt."""
         with self._answering():
             found = cast("dict[str, str]", self._redis.hgetall(keys.answers(worker_id)))
-        answers: dict[Key, str] = {}
+        answers: dict[AttemptKey, str] = {}
         for field, verdict in found.items():
             job_id, _, attempt = field.rpartition("/")
             answers[job_id, int(attempt)] = verdict
         return answers
 
-    def forget_answers(self, worker_id: str, seen: Sequence[Key]) -> None:
+    def forget_answers(self, worker_id: str, seen: Sequence[AttemptKey]) -> None:
         with self._answering():
             self._redis.hdel(keys.answers(worker_id), *[f"{job_id}/{attempt}" for job_id, attempt in seen])
 

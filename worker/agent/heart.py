@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
 from shared.errors import Unavailable
-from worker.activity import Activity, Key, Snapshot
+from shared.ids import AttemptKey
+from worker.activity import Activity, Snapshot
 from worker.agent.broker import Beat, Broker, LoginRefused
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,9 @@ class Heart:
         broker: Broker,
         activity: Activity,
         worker_id: str,
-        unanswered: Callable[[], Sequence[Key]],
+        unanswered: Callable[[], Sequence[AttemptKey]],
         every_s: float,
-        on_cancelled: Callable[[Key], None],
+        on_cancelled: Callable[[AttemptKey], None],
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
         on_back: Callable[[], None],
@@ -97,7 +98,7 @@ class Heart:
         if now.job and now.job[0] in answer.cancelled:
             self._on_cancelled(now.job)
 
-    def _say(self, now: Snapshot, held: list[Key]) -> Beat:
+    def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
         """One beat; with a new login, if Redis does not know the one we have (any more)."""
         try:
             answer = self._broker.heartbeat(self._worker_id, now, held)

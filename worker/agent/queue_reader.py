@@ -45,6 +45,7 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
     is an outage, too: Celery would end.
     """
 
+    connection_errors: tuple[type[Exception], ...]  # set by Celery
     # `CeleryConsumer` makes a subclass that sets these.
     dead_letter: DeadLetter
     hand_back: HandBack

@@ -10,10 +10,11 @@ from typing import Protocol
 from shared.capabilities import worker_queue
 from shared.clock import Clock
 from shared.errors import InvalidInput, Unavailable
+from shared.ids import AttemptKey
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration, clock_warning
-from worker.activity import Activity, Key
+from worker.activity import Activity
 from worker.agent.broker import Broker
 from worker.agent.consumer import CeleryConsumer
 from worker.agent.heart import Heart
@@ -22,10 +23,11 @@ from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
 from worker.job_log import Journals
+from worker.ports import SupervisorPort
 from worker.reports import Author
 from worker.settings import WorkerSettings
 from worker.spool import Spool
-from worker.tasks import JobTask, SupervisorPort
+from worker.tasks import JobTask
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +175,7 @@ class Serving:
 
     def _hand_back(self) -> None:
         until = self._clock.monotonic() + HAND_BACK_WITHIN_S
-        job: Key | None
+        job: AttemptKey | None
         while (job := self.activity.snapshot().job) is not None:
             if self._clock.monotonic() > until:
                 log.error("%s could not be handed back within %g s; the watch will find it", job[0], HAND_BACK_WITHIN_S)

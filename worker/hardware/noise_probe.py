@@ -6,6 +6,7 @@ A sensor that cannot be read gives None, whatever the cause: no sensor may cost 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections import deque
@@ -35,6 +36,7 @@ T = TypeVar("T")
 MIN_WINDOW_S = 0.05
 MAX_WINDOW_S = 10.0
 LOOKS_KEPT = 16  # two a measurement
+SEARCH_AGAIN_S = 10.0  # for other parts of the same `fleetmark up`, where there were none: the search takes milliseconds
 _GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not know the CPU time of children that have ended
 
 
@@ -76,7 +78,8 @@ class NoiseProbe:
         self._facts: dict[str, Any] = {}
         self._guard = os.getpid()
         self._allowed: frozenset[int] | None = None
-        self._relatives: frozenset[int] | None = None  # not looked for yet
+        self._relatives: frozenset[int] = frozenset()
+        self._searched_at = -math.inf  # when relatives were looked for last, monotonic
         self._gpu: GpuWatch | None = None
         self._mute: set[str] = set()  # the probes whose failure has been logged
 
@@ -168,7 +171,10 @@ class NoiseProbe:
         if guard != self._guard or self._allowed is None:
             self._guard = guard
             self._allowed = self._told("affinity", lambda: allowed_cpus(guard))
-        if self._relatives is None or not all(psutil.pid_exists(pid) for pid in self._relatives):
+        now = self._clock.monotonic()
+        gone = not all(psutil.pid_exists(pid) for pid in self._relatives)
+        if gone or (not self._relatives and now - self._searched_at > SEARCH_AGAIN_S):
+            self._searched_at = now
             self._relatives = self._told("process_tree", lambda: relatives_of(os.getpid())) or frozenset()
 
     def _told(self, name: str, probe: Callable[[], T]) -> T | None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.clock import Clock
+from worker.durable import move_durably, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,7 @@ class Cache:
     def adopt(self, file: Path, sha256: str) -> Path:
         """Move a finished, verified file of this cache to its content's name."""
         target = self._folder("blobs") / sha256
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-        file.replace(target)
+        move_durably(file, target)
         return target
 
     def partial(self, key: str) -> Path:
@@ -88,7 +87,7 @@ class Cache:
         return known if self.blob(str(known.get("sha256"))) else {}
 
     def remember(self, key: str, known: Mapping[str, Any]) -> None:
-        write_whole(self._folder("urls") / f"{key}.json", json.dumps(known).encode())
+        write_durably(self._folder("urls") / f"{key}.json", json.dumps(known).encode())
 
     @contextlib.contextmanager
     def locked(self, key: str, look: Callable[[], None]) -> Iterator[None]:
@@ -223,15 +222,6 @@ def _evict(path: Path, at: float) -> bool:
     except PermissionError:  # open, on Windows; somebody else's
         return False
     return True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    Path(temporary).replace(path)
 
 
 def _touch(path: Path) -> bool:

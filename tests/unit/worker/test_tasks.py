@@ -20,9 +20,10 @@ from tests.unit.worker.results import CAMPAIGN, WORKER, assignment
 from worker.activity import Activity
 from worker.job_log import JobLog, Journals
 from worker.reports import Author
+from worker.rest import REST_S
 from worker.spool import Spool
 from worker.supervisor import Outcome
-from worker.tasks import CLAIM_PATIENCE_S, INLINE_BYTES, QUARANTINED, REST_S, UNCLAIMED, JobTask
+from worker.tasks import CLAIM_WITHIN_S, INLINE_BYTES, QUARANTINED, UNCLAIMED, JobTask
 
 
 @dataclass
@@ -188,7 +189,7 @@ def test_a_claim_that_waits_says_so_once_and_is_given_up_in_the_end(tmp_path: Pa
     at = house(tmp_path, COMPLETE, [Unavailable("no claims today")])
 
     def refuse(job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
-        at.clock.advance(CLAIM_PATIENCE_S / 2)
+        at.clock.advance(CLAIM_WITHIN_S / 2)
         raise Unavailable("no claims today")
 
     at.broker.claim = refuse  # type: ignore[method-assign]  # the same broker, and time that passes
@@ -433,3 +434,21 @@ def test_one_that_names_no_job_is_only_kept(tmp_path: Path, wrong: dict[str, Any
     assert at.task((json.loads(assignment().model_dump_json()) | wrong,), {}) == "dead letter"
     assert len(at.broker.letters) == 1
     assert at.outbox.delivered == []
+
+
+def test_a_job_that_cannot_be_started_is_handed_back(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.task.hand_back((json.loads(assignment().model_dump_json()),), {})
+    at.activity.stop()
+    at.task.hand_back((json.loads(assignment().model_dump_json()),), {})
+    told = [(message.kind, message.job_id, message.reason) for message in at.outbox.told if isinstance(message, HandBack)]
+    job_id = assignment().job_id
+    assert told == [("hand_back", job_id, "the worker could not start the job"), ("hand_back", job_id, "the worker is stopping")]
+    assert (at.supervisor.seen, at.broker.letters) == ([], [])
+
+
+def test_a_message_that_cannot_be_started_and_names_no_job_is_a_dead_letter(tmp_path: Path) -> None:
+    at = house(tmp_path, COMPLETE)
+    at.task.hand_back(("no job",), {"x": 1})
+    assert at.outbox.told == []
+    assert at.broker.letters == [("it names no job, and cannot be started", '[["no job"], {"x": 1}]')]

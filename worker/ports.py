@@ -1,0 +1,50 @@
+"""The three ways out of a task: to the measurement, to Redis and to the orchestrator. `worker.agent` has the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
+from worker.job_log import JobLog
+
+if TYPE_CHECKING:
+    from worker.supervisor import Outcome
+
+
+class SupervisorPort(Protocol):
+    """The part of `worker.supervisor.Supervisor` that a task needs."""
+
+    def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome: ...
+
+    def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
+
+
+class BrokerPort(Protocol):
+    """Claims and dead letters. Every method raises `Unavailable` while Redis is away."""
+
+    def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
+        """Claim an attempt. Returns `claimed`, `cancelled`, `superseded`, `held` or `quarantined`."""
+
+    def release(self, job_id: str, attempt: int) -> None: ...
+
+    def dead_letter(self, reason: str, message: str) -> None: ...
+
+
+class OutboxPort(Protocol):
+    """The way to the orchestrator."""
+
+    def tell(self, message: Started | HandBack | AttemptLog) -> None:
+        """Send a message once. It may get lost.
+
+        Raises:
+            Unavailable: it was not sent.
+        """
+
+    def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
+        """Send the large artifacts, then the result.
+
+        Raises:
+            Unavailable: not everything was sent.
+        """
