@@ -20,6 +20,7 @@ from cli.tables import local_time, results_table, state, table, work_name
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
+from shared.recipes.cells import cells_of
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="A campaign's id; `fleetmark list` shows them.")]
@@ -95,6 +96,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
     """
     try:
         content = read_recipe(recipe)
+        cells = sum(1 for _ in cells_of(content))
         models = prepare(content, recipe.parent)
     except InvalidInput as error:
         if not as_json:
@@ -102,10 +104,12 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         show_json({"valid": False, **error.body()})
         raise typer.Exit(EXIT_USAGE) from error
     if as_json:
-        files = {entry.model: str(file) if file else None for entry, file in models}
-        show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "files": files})
+        found = [{"model": entry.model, "name": entry.name, "file": str(file) if file else None} for entry, file in models]
+        show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "cells": cells, "models": found})
         return
     out.print(f"{recipe} is valid: {content.name}")
+    if content.sweep:
+        out.print(f"  {cells} cells of models and swept values, a job each on every compute unit and device")
     for entry, file in models:
         where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
         out.print(f"  {entry.model}: {where}")

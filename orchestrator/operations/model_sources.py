@@ -59,6 +59,7 @@ class _Sources:
     def __init__(self, ctx: Context, entries: Iterable[ModelEntry]) -> None:
         self._ctx = ctx
         self._uploads = self._look_up(entries)
+        self._there: set[str] = set()  # uploads whose file was seen
         self._by_name: dict[str, tuple[Stored, tuple[Companion, ...]]] = {}
 
     def _look_up(self, entries: Iterable[ModelEntry]) -> dict[str, ModelFile]:
@@ -68,8 +69,7 @@ class _Sources:
                 wanted.add(entry.model.removeprefix("sha256:").partition("?")[0])
             wanted.update(companion.sha256 for companion in entry.companions if "://" not in entry.model)
         with self._ctx.store.read() as session:
-            found = results.models(session, wanted)
-        return {sha256: row for sha256, row in found.items() if path_of(self._ctx, sha256).is_file()}
+            return results.models(session, wanted)
 
     def resolve(self, entry: ModelEntry) -> ModelRef:
         source = entry.model
@@ -101,8 +101,10 @@ class _Sources:
     def _upload(self, source: str, sha256: str) -> ModelFile:
         found = self._uploads.get(sha256)
         if found is None:
-            why = f"no file with the SHA-256 {sha256} was uploaded, or it is gone since; POST /api/models takes one"
-            raise _invalid(source, why)
+            raise _invalid(source, f"no model with SHA-256 {sha256} was uploaded; POST /api/models takes one")
+        if sha256 not in self._there and not path_of(self._ctx, sha256).is_file():
+            raise _invalid(source, f"the file of the uploaded model {sha256} is gone; POST /api/models takes it again")
+        self._there.add(sha256)
         return found
 
     def _check_companions(self, entry: ModelEntry) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.rows import utc_text
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
 # 1: the first.
+# 2: `models` is a list of `name`, `source` and `sha256`, because two models may have one source; `sha256` is of the model with its weights.
 
 
 def recipe_hash(recipe: dict[str, Any]) -> str:
@@ -60,7 +61,7 @@ def run_job(job: JobRecord) -> dict[str, Any]:
         "started_at": _utc(job.started_at),
         "ended_at": _utc(job.ended_at),
         "workload": None if job.unreadable else job.workload.model_dump(mode="json", exclude_none=True),
-        "model_sha256": result.model_sha256 if result and result.model_sha256 else job.workload.model.sha256,
+        "model_sha256": result.model_sha256 if result and result.model_sha256 else job.workload.model.content_sha256,
         "runtime": result.runtime if result else {},
         "software": result.software if result else {},
         "noise": result.noise.model_dump(mode="json") if result and result.noise else None,
@@ -78,13 +79,13 @@ class RunTail:
     """Collects, while the jobs go by, what is said once for all of them: the models and the workers."""
 
     def __init__(self) -> None:
-        self._models: dict[str, str | None] = {}
+        self._models: dict[tuple[str, str, str | None], dict[str, Any]] = {}  # an upload's source names its graph alone
         self._workers: dict[str, dict[str, Any]] = {}
 
     def add(self, job: JobRecord) -> None:
         model, result = job.workload.model, job.result
-        seen = result.model_sha256 if result else None
-        self._models[model.source] = seen or model.sha256 or self._models.get(model.source)
+        sha256 = (result.model_sha256 if result else None) or model.content_sha256
+        self._models[model.name, model.source, sha256] = {"name": model.name, "source": model.source, "sha256": sha256}
         if result is not None and result.worker_id not in self._workers:
             self._workers[result.worker_id] = {
                 "device": result.device.model_dump(mode="json"),
@@ -93,4 +94,6 @@ class RunTail:
             }
 
     def content(self) -> dict[str, Any]:
-        return {"models": self._models, "workers": self._workers}
+        known = {(name, source) for name, source, sha256 in self._models if sha256 is not None}
+        models = [one for key, one in self._models.items() if key[2] is not None or key[:2] not in known]
+        return {"models": models, "workers": self._workers}

@@ -249,13 +249,11 @@ class ModelStore:
     def _verified(self, url: str, download: Download, key: str, promised: str | None, so_far: Sequence[Path], patience: Patience) -> Path:
         partial = self._cache.partial(key)
         sha256 = hash_file(partial, lambda _done: patience.tick(1.0))
-        try:
-            refuse_pointer(partial, url)
-        except ModelUnavailable:
-            download.discard()
-            raise
         if promised is not None and sha256 != promised:
-            download.discard()
+            try:
+                refuse_pointer(partial, url)
+            finally:
+                download.discard()
             raise ModelUnavailable(f"{url} gave a file with the SHA-256 {sha256}, but {promised} was promised: the file has changed")
         download.finished()
         path = self._cache.adopt(partial, sha256)

@@ -61,7 +61,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model": URL, "on": ["cpu.onnx"], "devices": ["x" * 201]}, "devices.0", "at most 200"),
     ({"model": URL, "on": ["cpu.onnx"], "sweep": {"options.threads": []}}, "sweep.options.threads", "at least 1 item"),
     ({"model": URL, "on": ["cpu.onnx"], "sweep": {"name": ["a", "b"]}}, "sweep.name", "all jobs of this sweep would be the same"),
-    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"model": [URL + "2"]}}, "sweep", "list them all under `models`"),
+    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"model": [URL + "2"]}}, "sweep.model", "list them all under `models`"),
     ({"model": URL, "on": ["cpu.onnx"], "inferences": 10**6, "repeats": 1000}, "", "measure fewer, or split the job"),
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
@@ -278,9 +278,14 @@ def test_a_number_that_json_cannot_give_back_is_refused_where_it_comes_in(api: h
     assert [one["metrics"]["bytes"] for one in api.get("/api/workers").json()["workers"]] == [2**64]
 
 
-def test_a_model_whose_name_is_longer_than_its_column_is_called_by_the_beginning(api: httpx.Client) -> None:
-    accepted = api.post("/api/campaigns", json=short() | {"model_url": f"https://models.example/{'m' * 300}.onnx"})
-    assert (accepted.status_code, accepted.json()["jobs"][0]["model"]) == (201, "m" * 255)
+def test_two_models_whose_names_are_longer_than_their_column_keep_different_names_and_their_ending(api: httpx.Client) -> None:
+    names = set()
+    for end in ("a", "b"):
+        accepted = api.post("/api/campaigns", json=short() | {"model_url": f"https://models.example/{'m' * 300}{end}{'m' * 100}.onnx"})
+        assert accepted.status_code == 201
+        names.add(accepted.json()["jobs"][0]["model"])
+    assert len(names) == 2
+    assert all(len(name) <= 255 and name.startswith("m" * 190) and name.endswith("m.onnx") for name in names)
 
 
 def test_a_header_that_cannot_be_read_is_the_client_s_mistake(api: httpx.Client) -> None:

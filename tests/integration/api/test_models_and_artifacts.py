@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from shared.protocol.messages import Artifact
+from tests import onnx_models
 from tests.integration.reports import result, started
 
 CONTENT = b"an onnx file, or so they say" * 1000
@@ -32,7 +34,100 @@ def test_an_uploaded_model_can_be_measured(api: httpx.Client) -> None:
     api.post("/api/models?name=squeeze.onnx", content=CONTENT)
     body = api.post("/api/campaigns", json={"model_url": f"sha256:{SHA}", "jobs": [{"compute_unit": "cpu.onnx"}]}).json()
     job = api.get(f"/api/jobs/{body['jobs'][0]['job_id']}").json()["job"]
-    assert job["workload"]["model"] == {"source": f"sha256:{SHA}", "name": "squeeze.onnx", "sha256": SHA, "size": len(CONTENT)}
+    known = {"source": f"sha256:{SHA}", "name": "squeeze.onnx", "sha256": SHA, "size": len(CONTENT), "companions": []}
+    assert job["workload"]["model"] == known
+
+
+@pytest.mark.parametrize("name", ["what?.onnx", "50%.onnx", "a#b.onnx", "a b.onnx", "a\\b.onnx", "😀" * 62 + ".onnx", "n" * 250 + ".onnx"])
+def test_the_name_of_an_upload_is_shown_as_it_is(api: httpx.Client, name: str) -> None:
+    source = api.post("/api/models", params={"name": name}, content=CONTENT).json()["source"]
+    body = api.post("/api/campaigns", json={"model_url": source, "jobs": [{"compute_unit": "cpu.onnx"}]}).json()
+    assert body["jobs"][0]["model"] == name
+
+
+def test_an_upload_renames_no_earlier_one_of_the_same_bytes(api: httpx.Client) -> None:
+    first, second, again = (api.post("/api/models", params={"name": name}, content=CONTENT).json() for name in ("a.onnx", "b.onnx", "a.onnx"))
+    assert (first["name"], second["name"]) == ("a.onnx", "b.onnx")
+    assert (first["source"], second["source"]) == (f"sha256:{SHA}", f"sha256:{SHA}?name=b.onnx")
+    assert again == first
+    jobs = [{"compute_unit": "cpu.onnx"}]
+    shown = [api.post("/api/campaigns", json={"model_url": one["source"], "jobs": jobs}).json()["jobs"][0] for one in (first, second)]
+    assert [job["model"] for job in shown] == ["a.onnx", "b.onnx"]
+    workload = api.get(f"/api/jobs/{shown[1]['job_id']}").json()["job"]["workload"]
+    assert workload["model"]["source"] == f"sha256:{SHA}"  # as every worker knows it
+    assert 'filename="a.onnx"' in api.get(f"/api/models/{SHA}").headers["Content-Disposition"]
+
+
+def test_two_entries_of_the_same_bytes_keep_what_is_their_own(api: httpx.Client) -> None:
+    source = api.post("/api/models?name=m.onnx", content=CONTENT).json()["source"]
+    weights = [hashlib.sha256(content).hexdigest() for content in (b"one", b"other")]
+    for content in (b"one", b"other"):
+        api.post("/api/models?name=w.bin", content=content)
+    sizes = {weights[0]: 3, weights[1]: 5}
+    entries = [
+        {"model": source, "name": "A", "options": {"threads": 1}, "companions": [{"name": "w.bin", "sha256": weights[0], "size": 3}]},
+        {"model": source, "name": "B", "companions": [{"name": "w.bin", "sha256": weights[1], "size": 5}]},
+        {"model": source, "inferences": 7},
+    ]
+    body = api.post("/api/campaigns", json={"models": entries, "on": ["cpu.onnx"]}).json()
+    jobs = [api.get(f"/api/jobs/{job['job_id']}").json()["job"]["workload"] for job in body["jobs"]]
+    assert [job["model"]["name"] for job in jobs] == ["A", "B", "m.onnx"]
+    assert [job["options"]["threads"] for job in jobs] == [1, None, None]
+    assert [job["inferences"] for job in jobs] == [10, 10, 7]
+    beside = [[(one["name"], one["sha256"], one["size"]) for one in job["model"]["companions"]] for job in jobs]
+    assert beside == [[("w.bin", sha256, sizes[sha256])] for sha256 in weights] + [[]]
+
+
+@pytest.mark.parametrize(
+    ("promise", "said"),
+    [
+        ({"sha256": "0" * 64}, f"it has the SHA-256 {SHA}, not the promised {'0' * 64}"),
+        ({"size": 3}, f"it has {len(CONTENT)} bytes, not the promised 3"),
+        ({"companions": [{"name": "w.bin", "sha256": "0" * 64, "size": 3}]}, f"no model with SHA-256 {'0' * 64} was uploaded"),
+        ({"companions": [{"name": "w.bin", "sha256": SHA, "size": 3}]}, f"its companion 'w.bin' has {len(CONTENT)} bytes, not the promised 3"),
+    ],
+)
+def test_what_an_entry_promises_of_an_upload_is_checked(api: httpx.Client, promise: dict[str, object], said: str) -> None:
+    source = api.post("/api/models?name=m.onnx", content=CONTENT).json()["source"]
+    body = {"models": ["https://models.example/m.onnx", {"model": source, **promise}], "on": ["cpu.onnx"]}
+    answer = api.post("/api/campaigns", json=body)
+    assert answer.status_code == 422
+    [field] = answer.json()["fields"]
+    assert field["path"] == "models.1"
+    assert said in field["message"]
+
+
+def test_what_an_entry_promises_of_a_url_goes_to_the_device_that_fetches_it(api: httpx.Client) -> None:
+    promise = {"sha256": SHA, "size": 5, "companions": [{"name": "w.bin", "sha256": "1" * 64, "size": 3}]}
+    for source in ("https://models.example/m.onnx", "file:///models/m.onnx", "hf://org/repo/m.onnx"):
+        body = api.post("/api/campaigns", json={"models": [{"model": source, **promise}], "on": ["cpu.onnx"]}).json()
+        model = api.get(f"/api/jobs/{body['jobs'][0]['job_id']}").json()["job"]["workload"]["model"]
+        assert model == {"source": source, "name": "m.onnx", **promise}
+
+
+def test_a_git_lfs_pointer_is_called_one(api: httpx.Client) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA}\nsize 12345\n".encode()
+    answer = api.post("/api/models?name=m.onnx", content=pointer)
+    assert (answer.status_code, "is a Git LFS pointer" in answer.json()["detail"]) == (422, True)
+    assert "git lfs pull" in answer.json()["detail"]
+    assert api.head(f"/api/models/{hashlib.sha256(pointer).hexdigest()}").status_code == 404
+    longer = pointer + b"x" * 1024  # the specification ends at 1024 bytes: this is some other file
+    assert api.post("/api/models?name=m.onnx", content=longer).status_code == 201
+
+
+def test_a_model_known_by_name_is_taken_in_with_its_weights(api: httpx.Client, ctx: Context, tmp_path: Path) -> None:
+    folder = ctx.settings.recipes_dir / "models"
+    made = onnx_models.external(folder, location="weights/w.bin")
+    made.rename(folder / "mine.onnx")
+    body = api.post("/api/campaigns", json={"models": ["mine", {"model": "mine", "name": "again"}], "on": ["cpu.onnx"]}).json()
+    jobs = [api.get(f"/api/jobs/{job['job_id']}").json()["job"]["workload"]["model"] for job in body["jobs"]]
+    content = (folder / "weights" / "w.bin").read_bytes()
+    weights = [{"name": "weights/w.bin", "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}]
+    assert [(job["name"], job["companions"]) for job in jobs] == [("mine.onnx", weights), ("again", weights)]
+    assert api.get(f"/api/models/{weights[0]['sha256']}").content == content
+    (folder / "weights" / "w.bin").unlink()
+    refused = api.post("/api/campaigns", json={"model": "mine", "on": ["cpu.onnx"]}).json()
+    assert "it keeps weights in 'weights/w.bin', which is not beside it" in refused["detail"]
 
 
 def test_an_upload_that_is_not_what_was_announced_is_refused(api: httpx.Client) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.client import Client, sha256_of
-from cli.submission import find_model, read_recipe, submit
+from cli.submission import entry_body, find_model, prepare, read_recipe, shown_name, submit
 from shared.errors import InvalidInput
-from shared.recipes import load_recipe
+from shared.recipes import ModelEntry, load_recipe
+from tests import onnx_models
 from tests.unit.cli.scripted_server import ScriptedServer
 
 ACCEPTED = {"campaign_id": "campaign-1", "total_jobs": 1, "jobs": [], "warnings": []}
@@ -168,3 +171,136 @@ def test_a_file_of_values_that_is_not_there_or_outside_is_refused_before_anythin
     with Client(server.url) as client, pytest.raises(InvalidInput, match=f"options.values names the file '{name}', which is neither in"):
         submit(client, recipe, folder)
     assert [request for request in server.requests if "models" in request.path] == []
+
+
+def test_a_path_counts_from_the_recipes_folder_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes, elsewhere = tmp_path / "recipes", tmp_path / "elsewhere"
+    for folder in (recipes, elsewhere):
+        (folder / "sub").mkdir(parents=True)
+        for name in ("m.onnx", "sub/m.onnx"):
+            (folder / name).write_bytes(folder.name.encode())
+    monkeypatch.chdir(elsewhere)
+    for source in ("./m.onnx", "m.onnx", "sub/m.onnx", "./sub/../m.onnx"):
+        found = find_model(source, recipes)
+        assert found is not None
+        assert found.read_bytes() == b"recipes", source
+    assert find_model(str(elsewhere / "m.onnx"), recipes) == elsewhere / "m.onnx"
+
+
+@pytest.mark.parametrize("source", ["./m.onnx", "m.onnx", "sub/m.onnx"])
+def test_a_file_of_the_current_folder_alone_is_not_taken_silently(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes, elsewhere = tmp_path / "recipes", tmp_path / "elsewhere"
+    recipes.mkdir()
+    (elsewhere / "sub").mkdir(parents=True)
+    (elsewhere / source).write_bytes(b"other")
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(InvalidInput, match="is not in the recipe's folder") as caught:
+        find_model(source, recipes)
+    assert str((elsewhere / source).resolve()) in caught.value.detail
+
+
+def test_a_recipe_behind_a_link_means_the_folder_it_was_named_in(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "real" / "r.yaml").write_text("model: ./m.onnx\non: [cpu.onnx]\n")
+    (tmp_path / "here" / "r.yaml").symlink_to(tmp_path / "real" / "r.yaml")
+    (tmp_path / "here" / "m.onnx").symlink_to(tmp_path / "real" / "weights.onnx")
+    (tmp_path / "real" / "weights.onnx").write_bytes(b"x")
+    recipe = tmp_path / "here" / "r.yaml"
+    [(_, file)] = prepare(read_recipe(recipe), recipe.parent)
+    assert file == tmp_path / "here" / "m.onnx"
+
+
+def test_every_model_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "b.onnx").write_bytes(b"x")
+    with pytest.raises(InvalidInput) as caught:
+        prepare(load_recipe("{models: [./a.onnx, ./b.onnx, ./c.onnx], on: [cpu.onnx]}"), tmp_path)
+    assert [field.path for field in caught.value.fields] == ["models.0", "models.2"]
+
+
+@pytest.mark.parametrize("source", ["file://models/m.onnx", "file:///models/a.onnx#1.onnx", "file:///models/a?.onnx"])
+def test_a_file_url_that_could_mean_another_file_is_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is no file: "):
+        find_model(source, tmp_path)
+
+
+def test_two_entries_of_one_file_stay_two(server: ScriptedServer, tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"weights")
+    _scripted(server, model)
+    recipe = load_recipe(
+        "{models: [{model: ./m.onnx, name: A, options: {threads: 1}}, {model: ./m.onnx, name: B}, m.onnx], on: [cpu.onnx]}"
+    )
+    with Client(server.url) as client:
+        submit(client, recipe, tmp_path)
+    known = {"model": f"sha256:{sha256_of(model)}", "sha256": sha256_of(model), "size": 7}
+    assert _submitted(server)["models"] == [
+        known | {"name": "A", "options": {"threads": 1}},
+        known | {"name": "B"},
+        known | {"name": "m.onnx"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["what?.onnx", "50%.onnx", "a#b.onnx", "a b.onnx", "a\\b.onnx", "😀" * 62 + ".onnx", "n" * 250 + ".onnx"])
+def test_the_name_of_a_file_is_kept_as_it_is(server: ScriptedServer, tmp_path: Path, name: str) -> None:
+    model = tmp_path / name
+    model.write_bytes(b"weights")
+    _scripted(server, model)
+    with Client(server.url) as client:
+        submit(client, load_recipe(json.dumps({"model": f"./{name}", "on": ["cpu.onnx"]})), tmp_path)
+    assert _submitted(server)["models"][0]["name"] == name
+    [sent] = [request for request in server.requests if request.path.startswith("/api/models") and request.method == "POST"]
+    assert sent.body == b"weights"
+
+
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(server: ScriptedServer, tmp_path: Path) -> None:
+    model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\n.onnx"))
+    model.write_bytes(b"weights")
+    assert shown_name(model) == "caf\ufffd\ufffd.onnx"
+    _scripted(server, model)
+    with Client(server.url) as client:
+        body = entry_body(client, ModelEntry(model="m"), model, load_recipe("{model: m, on: [cpu.onnx]}"), tmp_path)
+    assert body["name"] == "caf\ufffd\ufffd.onnx"
+
+
+@pytest.mark.parametrize(
+    ("promise", "said"),
+    [
+        ({"sha256": "0" * 64}, f"has the SHA-256 {hashlib.sha256(b'weights').hexdigest()}, not {'0' * 64}"),
+        ({"size": 8}, "has 7 bytes, not 8"),
+        ({"companions": [{"name": "w.bin", "sha256": "0" * 64, "size": 1}]}, "does not name the promised companion 'w.bin'"),
+    ],
+)
+def test_a_local_file_that_is_not_the_promised_one_is_not_sent(
+    server: ScriptedServer, tmp_path: Path, promise: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"weights")
+    recipe = load_recipe(json.dumps({"models": [{"model": "./m.onnx", **promise}], "on": ["cpu.onnx"]}))
+    with Client(server.url) as client, pytest.raises(InvalidInput, match=said):
+        submit(client, recipe, tmp_path)
+    assert server.requests == []
+
+
+def test_a_git_lfs_pointer_is_called_one_before_it_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n")
+    with Client(server.url) as client, pytest.raises(InvalidInput, match="is a Git LFS pointer.*`git lfs pull`"):
+        submit(client, load_recipe("{model: ./m.onnx, on: [cpu.onnx]}"), tmp_path)
+    assert server.requests == []
+
+
+def test_a_recorded_model_whose_weights_have_changed_since_is_another_model(tmp_path: Path) -> None:
+    model = onnx_models.external(tmp_path, location="w.bin")
+    weights = tmp_path / "w.bin"
+    companion = {"name": "w.bin", "sha256": sha256_of(weights), "size": weights.stat().st_size}
+    entry = {"model": f"sha256:{sha256_of(model)}", "name": model.name, "companions": [companion]}
+    recipe = load_recipe(json.dumps({"models": [entry], "on": ["cpu.onnx"]}))
+    assert [file for _, file in prepare(recipe, tmp_path)] == [model]
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert [file for _, file in prepare(recipe, tmp_path)] == [None]
+
+
+def test_a_recorded_upload_is_found_by_the_name_in_its_source(tmp_path: Path) -> None:
+    model = tmp_path / "what?.onnx"
+    model.write_bytes(b"weights")
+    recipe = load_recipe(json.dumps({"model": f"sha256:{sha256_of(model)}?name=what%3F.onnx", "on": ["cpu.onnx"]}))
+    assert [file for _, file in prepare(recipe, tmp_path)] == [model]

@@ -7,7 +7,8 @@ import pytest
 from orchestrator.domain import planning
 from orchestrator.domain.placement import KnownWorker
 from orchestrator.domain.planning import Plan, of_recipe
-from shared.errors import InvalidInput
+from orchestrator.operations.short_form import ShortCampaign
+from shared.errors import InvalidInput, Unavailable
 from shared.recipes import load_recipe
 from shared.workloads import ModelRef
 
@@ -15,7 +16,7 @@ LAPTOP = KnownWorker("worker-laptop", "laptop", ("cpu.onnx",), memory_mb=8_000)
 SERVER = KnownWorker("worker-server", "server", ("cpu.onnx", "gpu.cuda.onnx"), labels={"site": "lab"}, memory_mb=64_000)
 
 
-def plan(text: str, workers: tuple[KnownWorker, ...] = (LAPTOP, SERVER)) -> Plan:
+def plan(text: str, workers: tuple[KnownWorker, ...] | None = (LAPTOP, SERVER)) -> Plan:
     request = of_recipe(load_recipe(text))
     models = [ModelRef(source=entry.model, name=entry.name or entry.model) for entry in request.entries]
     return planning.plan(request, models, workers)
@@ -93,3 +94,35 @@ def test_a_sweep_that_means_too_many_jobs_is_refused_before_its_cells_are_looked
     values = ", ".join(map(str, range(1, 100_001)))  # a thousand models each: minutes of looking
     with pytest.raises(InvalidInput, match="more than 100000 jobs"):
         plan(f"models: [{', '.join(f'm{number}' for number in range(1_000))}]\non: [cpu.onnx]\nsweep: {{inferences: [{values}]}}\n")
+
+
+def test_two_entries_that_name_the_same_model_stay_two() -> None:
+    made = plan("models: [{model: a, name: A, options: {threads: 1}}, {model: a, name: B}, a]\non: [cpu.onnx]\n")
+    assert [(job.model.name, job.workload().options.threads) for job in made.jobs] == [("A", 1), ("B", None), ("a", None)]
+
+
+def test_a_device_is_named_by_its_id_where_two_have_its_name() -> None:
+    twin = KnownWorker("worker-twin", "laptop", ("cpu.onnx",))
+    with pytest.raises(InvalidInput, match="2 workers are called 'laptop'; name the one that is meant by its id: worker-laptop, worker-twin"):
+        plan("model: a\non: [cpu.onnx]\ndevices: [laptop]\n", (LAPTOP, SERVER, twin))
+    made = plan("model: a\non: [cpu.onnx]\ndevices: [worker-twin, server]\n", (LAPTOP, SERVER, twin))
+    assert [job.device for job in made.jobs] == ["worker-twin", "server"]
+
+
+def test_every_while_nobody_knows_the_workers_says_so_and_is_no_mistake_of_the_recipe() -> None:
+    with pytest.raises(Unavailable, match="Redis, which knows them, does not answer"):
+        plan("model: a\non: [cpu.onnx]\ndevices: every\n", None)
+    made = plan("model: a\non: [cpu.onnx]\ndevices: [laptop]\n", None)
+    assert (len(made.jobs), made.warnings) == (1, [planning.NOT_KNOWN])
+
+
+def test_equal_jobs_of_the_short_form_are_planned_once_and_count_each() -> None:
+    one = {"compute_unit": "cpu.onnx", "num_inference_runs": 20, "device": "laptop", "priority": 9}
+    short = ShortCampaign.model_validate({"model_url": "a", "jobs": [one, {"compute_unit": "GPU (ONNX)"}, one]}, strict=False)
+    made = planning.plan(short.request(), [ModelRef(source="a", name="a")], [LAPTOP, SERVER])
+    assert [(job.compute_unit, job.device, job.cell.priority, job.workload().inferences) for job in made.jobs] == [
+        ("cpu.onnx", "laptop", 9, 20),
+        ("GPU (ONNX)", None, 5, 10),
+        ("cpu.onnx", "laptop", 9, 20),
+    ]
+    assert made.jobs[0] is made.jobs[2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from orchestrator.reports.run import recipe_hash
 from shared.jobs import JobStatus
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
-from shared.workloads import EngineOptions, ModelRef, Workload
+from shared.workloads import Companion, EngineOptions, ModelRef, Workload
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 
 
@@ -79,10 +80,10 @@ def test_a_write_that_fails_leaves_the_old_files_whole(tmp_path: Path) -> None:
 def test_run_json_says_what_it_takes_to_run_it_again(tmp_path: Path) -> None:
     write_campaign(tmp_path, mixed())
     run = read(tmp_path, "run.json")
-    assert run["format"] == 1
+    assert run["format"] == 2
     assert run["benchmark_id"] == CAMPAIGN
     assert run["recipe_hash"] == recipe_hash({"on": ["cpu.onnx"], "model": "file:///models/squeezenet.onnx", "name": "everywhere"})
-    assert run["models"] == {"file:///models/squeezenet.onnx": "ab" * 32}
+    assert run["models"] == [{"name": "squeezenet.onnx", "source": "file:///models/squeezenet.onnx", "sha256": "ab" * 32}]
     assert set(run["workers"]) == {"worker-abc", "worker-gpu"}
     assert [job["status"] for job in run["jobs"]] == ["complete", "complete", "failed", "cancelled"]
     assert run["jobs"][0]["runtime"]["providers"] == ["CPUExecutionProvider"]
@@ -205,7 +206,28 @@ def test_no_file_of_a_campaign_shows_a_login_and_each_can_be_read(tmp_path: Path
             assert b"SECRET" not in file.read_bytes(), file
         assert yaml.safe_load((tmp_path / CAMPAIGN / "recipe.yaml").read_text()) == recipe | {next(iter(recipe)): shown}
         run = read(tmp_path, "run.json")
-        assert (run["models"], run["jobs"][0]["workload"]["model"]["source"]) == ({shown: "ab" * 32}, shown)
+        assert run["models"] == [{"name": "m.onnx", "source": shown, "sha256": "ab" * 32}]
+        assert run["jobs"][0]["workload"]["model"]["source"] == shown
+
+
+def test_models_of_one_graph_with_other_weights_are_told_apart_before_and_after_a_device_had_them(tmp_path: Path) -> None:
+    refs = [
+        ModelRef(
+            source=f"sha256:{'a' * 64}",
+            name="m.onnx",
+            sha256="a" * 64,
+            size=10,
+            companions=(Companion(name="w.bin", sha256=weights * 64, size=20),),
+        )
+        for weights in "bc"
+    ]
+    texts = [f"fleetmark model 1\n{'a' * 64} 10\n{weights * 64} 20 w.bin\n" for weights in "bc"]
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    failed = [record(number, None, status=JobStatus.FAILED, workload=Workload(model=ref)) for number, ref in enumerate(refs, start=1)]
+    write_campaign(tmp_path, bundle(failed))
+    run = read(tmp_path, "run.json")
+    assert [job["model_sha256"] for job in run["jobs"]] == hashes
+    assert run["models"] == [{"name": "m.onnx", "source": f"sha256:{'a' * 64}", "sha256": sha256} for sha256 in hashes]
 
 
 def test_the_short_form_of_the_api_is_run_again_by_curl(tmp_path: Path) -> None:
