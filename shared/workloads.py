@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from shared.content import Content, beside, content_hash
 from shared.external_data import VALUE_FILES, is_inside
+from shared.facts import LARGEST
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
 
@@ -88,11 +88,13 @@ class StopRule(Strict):
 
 MAX_INPUTS = 1_000  # a decoder of 100 layers has 400 tensors of past keys and values
 MAX_ELEMENTS = 65_536  # of values that are written into a recipe; more travel as a file
+MAX_ITEMS = 1_000  # of one list in a recipe
 MAX_NESTING = 8
+MAX_TEXT = 4_096
 Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Whole = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Scalar = bool | Whole | Real | Text
 
 
@@ -111,20 +113,26 @@ def _count_elements(array: Any, depth: int) -> int:
                 f"an array in a recipe has at most {MAX_ELEMENTS} elements; put a larger one into an .npz file beside the model"
             )
         return count
-    if not isinstance(array, bool | int | float | str) or (isinstance(array, float) and not math.isfinite(array)):
-        raise ValueError("an array is made of numbers, booleans and texts, in lists")
-    if isinstance(array, int) and not -(2**63) <= array < 2**64:
-        raise ValueError(f"{array!s:.30} does not fit into 64 bits")
+    if isinstance(array, str) and len(array) > MAX_TEXT:
+        raise ValueError(f"a text has at most {MAX_TEXT} characters")
+    if not isinstance(array, bool | int | float | str) or (not isinstance(array, str) and not -LARGEST <= array <= LARGEST):
+        raise ValueError("an array is made of finite numbers, booleans and texts, in lists")
     return 1
+
+
+def _array_schema(depth: int) -> dict[str, Any]:
+    """What `_count_elements` accepts, for the OpenAPI file."""
+    one: list[dict[str, Any]] = [{"type": "number"}, {"type": "boolean"}, {"type": "string", "maxLength": MAX_TEXT}]
+    return {"anyOf": one if depth == MAX_NESTING else [*one, {"type": "array", "items": _array_schema(depth + 1), "maxItems": MAX_ITEMS}]}
 
 
 class ExactValues(Strict):
     """The elements of an input, one by one: `{array: [[1, 2, 3]]}`."""
 
-    array: Annotated[Any, AfterValidator(_bounded_array)]
+    array: Annotated[Any, AfterValidator(_bounded_array), WithJsonSchema(_array_schema(0))]
 
 
-InputValue = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_ELEMENTS)] | ExactValues
+InputValue = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_ITEMS)] | ExactValues
 
 
 class EngineOptions(Strict):

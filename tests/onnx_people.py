@@ -93,6 +93,23 @@ def time_major(path: Path, *, names: tuple[str, str] = ("time", "batch")) -> Pat
     return save(path, [node("LSTM", ["x", "w", "r", "", "sequence_lens"], ["y"], hidden_size=2)], inputs, [any_rank("y", FLOAT)], weights)
 
 
+def sorted_lengths(path: Path, *, hidden: bool = False) -> Path:
+    """As PyTorch packs sequences: sorted by length, before the recurrent node is given both. `hidden` makes their size unknown."""
+    nodes = [
+        node("TopK", ["spans", "two"], ["longest", "order"]),
+        node("Gather", ["x", "order"], ["sorted"], axis=1),
+        node("Cast", ["longest"], ["lens"], to=INT32),
+        *(
+            [node("Round", ["sorted"], ["plain"]), node("Shrink", ["plain"], ["given"])]
+            if hidden
+            else [node("Relu", ["sorted"], ["given"])]
+        ),
+        node("GRU", ["given", "w", "r", "", "lens"], ["y"], hidden_size=2),
+    ]
+    weights = [weight("w", ones(1, 6, 3)), weight("r", ones(1, 6, 2)), weight("two", ints(2))]
+    return save(path, nodes, [tensor("x", FLOAT, ["T", 2, 3]), tensor("spans", INT64, [2])], [any_rank("y", FLOAT)], weights)
+
+
 def detector(path: Path) -> Path:
     """Boxes of a variable number, the best k of them, and a NonMaxSuppression whose thresholds are inputs."""
     nodes = [

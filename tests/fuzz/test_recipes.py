@@ -28,6 +28,12 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 )
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)  # one line
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
+SCALARS = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, min_size=1, max_size=3)
+    | st.fixed_dictionaries({"array": st.lists(SCALARS | st.lists(SCALARS), max_size=3)})
+)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -35,6 +41,8 @@ OPTIONS = st.fixed_dictionaries(
         "batch_size": st.integers(1, 65_536),
         "graph": st.sampled_from(["disabled", "basic", "extended", "layout", "all"]),
         "shapes": st.dictionaries(WORDS, st.lists(st.integers(-(2**31), 2**31), max_size=3), max_size=2),
+        "dims": st.dictionaries(WORDS, st.integers(0, 2**31 - 1), max_size=2),
+        "values": st.dictionaries(WORDS, VALUES, max_size=2),
         "seed": st.integers(0, 2**32 - 1),
     },
 )

@@ -67,6 +67,7 @@ class Limits:
         because: the reason for `low` and `high`, as the end of a sentence: `it indexes a table of 7 rows`.
         words: for texts or whole numbers, the values that the model knows; empty where nothing is known.
         rule: what to use when the recipe states no value: one number for all, or one for each element.
+        is_length: whether it holds lengths of a sequence whose size the graph does not show.
         steers: what the input decides (`chooses the branch of an If`); such a value is never drawn at random.
         columns: limits of single positions along the last axis, where they differ from the rest.
     """
@@ -76,6 +77,7 @@ class Limits:
     because: str = ""
     words: tuple[str | int, ...] = ()
     rule: bool | float | tuple[int, ...] | None = None
+    is_length: bool = False
     steers: str = ""
     columns: Mapping[int, Limits] = field(default_factory=dict)
 

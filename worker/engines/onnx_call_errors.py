@@ -141,6 +141,9 @@ def _to_give(inputs: Inputs) -> str:
     free = _free(inputs)
     steering = [name for name, called in inputs.items() if called.limits is not None and called.limits.steers]
     if not free and not steering:
+        if numbers := _whole_numbers(inputs):
+            stated = ", ".join(f"{name}: …" for name in numbers)
+            return f"its inputs have no free dimension; if their numbers decide over shapes, state them, options.values: {{{stated}}}"
         return "its inputs have no free dimension, so the model itself is at fault; export it again"
     called_with = ", ".join(f"{name} was {list(called.bound or ())}" for name, called in free.items())
     advice = [f"{called_with}; give what its free dimensions need, {_sizes_to_give(free)}"] if free else []

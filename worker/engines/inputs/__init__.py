@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,8 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
         if spec.name in stated:
             array, filled = _stated(spec, stated[spec.name], shape, known, random, folder)
         else:
-            array, filled = made_values(spec, shape, known, length_beside(spec, dims.shapes, _free_axes(signature)), random)
+            length = length_beside(spec.name, signature, dims.shapes, dims.batch_symbol)
+            array, filled = made_values(spec, shape, known, length, random)
             if known.steers or is_unstated_choice(spec, shape):
                 inputs.warnings.append(_unstated(spec, array, known))
         inputs.arrays[spec.name], inputs.filled[spec.name] = np.asarray(array), filled  # numpy makes a number of what has no dimension
@@ -120,9 +120,3 @@ def _unstated(spec: InputSpec, array: Array, limits: Limits) -> str:
     shown = str(used).lower() if isinstance(used, bool) else array.tolist() if array.size > 1 else used
     what = f"it {limits.steers}" if limits.steers else "it may steer the model"
     return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{spec.name}: …}}"
-
-
-def _free_axes(signature: Sequence[InputSpec]) -> Mapping[str, tuple[int, ...]]:
-    return {
-        spec.name: tuple(axis for axis, part in enumerate(spec.shape or ()) if not isinstance(part, int) or part < 0) for spec in signature
-    }

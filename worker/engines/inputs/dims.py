@@ -22,12 +22,14 @@ MAX_ELEMENTS = 2**29  # 2 GB of 32-bit input is no plausible call, but a mistake
 class Dims:
     """The sizes that the inputs are bound with.
 
-    `sizes` has the symbols of the model; `assumed` has each symbol, or `input[axis]` for a dimension without a name, that nobody sized.
+    `sizes` has the symbols of the model, and `batch_symbol` is the one that stands for the batch. `assumed` has each symbol, or
+    `input[axis]` for a dimension without a name, that nobody sized.
     """
 
     shapes: dict[str, tuple[int, ...]]
     sizes: dict[str, int]
     assumed: dict[str, int]
+    batch_symbol: str | None
     batch_size: int | None
     warnings: list[str] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class _Resolution:
         self._take_batch_size()
         self._assume_the_rest()
         shapes = {spec.name: self._shape(spec) for spec in self._specs}
-        return Dims(shapes, self._sizes, self._assumed, self._bound_batch(shapes), self._warnings())
+        return Dims(shapes, self._sizes, self._assumed, self._batch, self._bound_batch(shapes), self._warnings())
 
     def _take_dims(self) -> None:
         for symbol, size in (self._options.dims or {}).items():

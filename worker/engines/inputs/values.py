@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.random
 from numpy.typing import NDArray
 
 from worker.engines.base import InputSpec, Limits
-from worker.engines.inputs.batch import words
+from worker.engines.inputs.batch import is_sequence, words
 from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16
 
 # Small enough to lie in the vocabulary of any tokenizer and in the range of any index that a toy model knows.
@@ -53,6 +53,8 @@ def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
 def _by_rule(kind: str, shape: tuple[int, ...], limits: Limits) -> tuple[Array, str]:
     rule = limits.rule
     filled = np.resize(np.array(rule), shape) if isinstance(rule, tuple) else np.full(shape, rule)
+    if isinstance(rule, bool) and kind != "bool":
+        rule = int(rule)
     shown = f"{list(rule)}" if isinstance(rule, tuple) else str(rule).lower() if isinstance(rule, bool) else f"{rule:g}"
     said = f"{shown} by rule, since it {limits.steers or limits.because.removeprefix('it ')}"
     if kind in INTEGERS:
@@ -107,7 +109,7 @@ def _integers(
         if high is not None:
             return np.minimum(places, high), f"counted up from {max(0, low or 0)}, at most {high}, as {limits.because}"
         return places, "counted up, as positions"
-    if high is None and not limits.columns and _is_length(name) and len(shape) <= 1:
+    if high is None and (limits.is_length or (_is_length(name) and not limits.columns and len(shape) <= 1)):
         return np.full(shape, length, dtype=np.int64), f"all {length}, as the length of the sequence"
     values, said = _drawn(spec, shape, limits, random)
     if limits.columns:
@@ -143,10 +145,14 @@ def _is_length(name: str) -> bool:
     return bool(found & {"length", "lengths", "len", "lens"}) or name.endswith(("_lens", "lengths"))
 
 
-def length_beside(spec: InputSpec, shapes: Mapping[str, tuple[int, ...]], free: Mapping[str, tuple[int, ...]]) -> int:
-    """The size of the sequence that the other inputs hold: the last free axis behind the leading one, else the second axis."""
-    for name, shape in shapes.items():
-        if name != spec.name and len(shape) >= 2:
-            axes = [axis for axis in free.get(name, ()) if axis > 0]
-            return shape[axes[-1]] if axes else shape[1]
+def length_beside(name: str, signature: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]], batch: str | None) -> int:
+    """The size of the sequence in another input: a dimension named as one, else a free one that is not the batch, else the second."""
+    others = [spec for spec in signature if spec.name != name and len(shapes[spec.name]) >= 2]
+    for spec in others:
+        for axis, part in enumerate(spec.shape or ()):
+            if isinstance(part, str) and is_sequence(part):
+                return shapes[spec.name][axis]
+    for spec in others:
+        free = [axis for axis, part in enumerate(spec.shape or ()) if axis and part != batch and (not isinstance(part, int) or part < 0)]
+        return shapes[spec.name][free[-1] if free else 1]
     return 1

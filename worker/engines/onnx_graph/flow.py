@@ -17,7 +17,7 @@ _RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"
 _PARTS = frozenset(
     [
     "Expand", "Tile", "Slice", "Pad", "GatherElements", "GatherND", "Max", "ReduceMax", "ReduceMin", "Compress", "Neg",
-    "ScatterND", "ScatterElements", "CumSum", "ReduceSum", "Not", "ReduceProd",
+    "ScatterND", "ScatterElements", "CumSum", "ReduceSum", "Not", "ReduceProd", "TopK",
 ]
 )
 # fmt: on
@@ -113,6 +113,8 @@ class Flow:
         known = scope.shapes.get(first)
         if shape is not None and (known is None or None in known):
             scope.shapes[first] = shape
+            if node.op == "TopK":
+                scope.shapes.update((name, shape) for name in node.outputs)
         if numbers is not None:
             scope.ints[first] = numbers
         for name, trace in zip(node.outputs, _put_out(node, traces, shapes, ints), strict=False):

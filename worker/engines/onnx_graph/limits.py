@@ -76,7 +76,7 @@ def _one(use: Use, origin: Origin) -> Limits:
         rule = origin.compared
     most = None if use.most is None else (use.most - origin.high) // origin.scale
     low = 0 if use.most is not None else None
-    return Limits(low=low, high=most, because=use.because, rule=rule, steers=use.steers, words=use.words)
+    return Limits(low=low, high=most, because=use.because, rule=rule, is_length=use.is_length, steers=use.steers, words=use.words)
 
 
 def _of_rows(rows: int | None, origin: Origin) -> Limits:
@@ -93,4 +93,4 @@ def _both(one: Limits, other: Limits) -> Limits:
     because = stricter.because or one.because or other.because
     decides = one if one.rule is not None and (one.steers or not other.steers) else other
     words = tuple(word for word in one.words if word in other.words) or one.words or other.words
-    return Limits(low, stricter.high, because, words, decides.rule, one.steers or other.steers)
+    return Limits(low, stricter.high, because, words, decides.rule, one.is_length or other.is_length, one.steers or other.steers)

@@ -179,6 +179,14 @@ def _reduce(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
     return tuple(size for axis, size in enumerate(shape) if axis not in gone)
 
 
+def _top_k(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
+    shape, kept = shapes[0], ints[1] if len(ints) > 1 else tuple(node.numbers("k"))
+    if shape is None:
+        return None
+    axis = node.number("axis", -1) % len(shape)
+    return (*shape[:axis], kept[0] if kept else None, *shape[axis + 1 :])
+
+
 def _matmul(_: Node, shapes: Inputs, __: Constants) -> MaybeShape:
     left, right = shapes[0], shapes[1]
     if left is None or right is None or len(left) < 2 or len(right) < 2:
@@ -213,6 +221,7 @@ REDUCTIONS = tuple(f"Reduce{kind}" for kind in ["Sum", "Mean", "Max", "Min", "Pr
 
 _RULES: dict[str, Callable[[Node, Inputs, Constants], MaybeShape]] = {
     **dict.fromkeys(REDUCTIONS, _reduce),
+    "TopK": _top_k,
     "Transpose": _transpose,
     "Gather": _gather,
     "Unsqueeze": _unsqueeze,

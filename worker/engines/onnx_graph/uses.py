@@ -31,6 +31,7 @@ class Use:
         rule: the value to use when the recipe states none.
         partial_rule: the same where the value is only a part of what the node is given.
         by_comparison: the rule is the number that the value was compared with, if there was one.
+        is_length: whether the value holds lengths of a sequence.
         words: the texts or numbers that the node knows.
         columns: uses of single positions along the value's last axis.
     """
@@ -43,6 +44,7 @@ class Use:
     rule: Rule | None = None
     partial_rule: Rule | None = None
     by_comparison: bool = False
+    is_length: bool = False
     words: tuple[str | int, ...] = ()
     columns: tuple[int | None, ...] = ()
 
@@ -115,7 +117,7 @@ def _reverse_sequence(call: Call) -> Iterator[Use]:
 
 def _length(place: int, steps: int | None) -> Use:
     because = "it is the length of a sequence" + (f" of {steps} steps" if steps is not None else "")
-    return Use(place, most=steps, because=because, rule=1 if steps is None else steps)
+    return Use(place, most=steps, because=because, rule=steps, is_length=True)
 
 
 def _top_k(call: Call) -> Iterator[Use]:

@@ -205,6 +205,12 @@ def test_a_locale_that_the_device_lacks_is_named(tmp_path: Path) -> None:
         run(onnx_people.normalised_text(tmp_path / "t.onnx"))
 
 
+def test_numbers_that_may_decide_over_shapes_are_asked_for(tmp_path: Path) -> None:
+    words = NODE.format("Col2Im", "'input' dim[1] (5) must be a positive multiple of prod(block_shape) (1386).")
+    detail = explain(RuntimeError(words), Path("m.onnx"), "1.31", called("block_shape", "int64", (2,))).detail
+    assert "if their numbers decide over shapes, state them, options.values: {block_shape: …}" in detail
+
+
 def called(name: str, kind: str, shape: tuple[int | str | None, ...], limits: Limits | None = None) -> dict[str, Called]:
     return {name: Called(InputSpec(name, kind, shape), [1], limits)}
 

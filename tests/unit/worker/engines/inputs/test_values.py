@@ -107,6 +107,16 @@ def test_lengths_are_those_of_the_sequence_beside_them(tmp_path: Path) -> None:
     assert inputs.arrays["input_lengths"].tolist() == [30, 30]
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [(("time", "batch", 3), 30), (("batch", "seq_len"), 30), (("batch", 80, None), 1), ((None, 7), 7), (("batch", 3, 9), 3)],
+)
+def test_lengths_are_found_in_whatever_order_the_dimensions_stand(tmp_path: Path, shape: Shape, expected: int) -> None:
+    sized = {part: 30 for part in shape if part in ("time", "seq_len")}
+    inputs = made(tmp_path, [("x", "float", shape), ("lengths", "int64", (2,))], Options(dims=sized))
+    assert inputs.arrays["lengths"].tolist() == [expected] * 2
+
+
 def test_a_single_boolean_is_false_and_warned_of_and_many_are_drawn(tmp_path: Path) -> None:
     inputs = made(tmp_path, [("training", "bool", (1,)), ("flags", "bool", (64,))])
     assert inputs.arrays["training"].tolist() == [False]

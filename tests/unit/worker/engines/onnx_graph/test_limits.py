@@ -57,6 +57,16 @@ def test_a_time_major_lstm_has_its_batch_and_lengths_within_its_sequence(tmp_pat
     assert outputs[0].shape == (9, 1, 4, 2)
 
 
+def test_lengths_that_are_sorted_first_stay_within_the_sequence(tmp_path: Path) -> None:
+    for hidden, how in (
+        (False, "9 by rule, since it is the length of a sequence of 9 steps"),
+        (True, "all 9, as the length of the sequence"),
+    ):
+        inputs, _ = run(people.sorted_lengths(tmp_path / "g.onnx", hidden=hidden), dims={"T": 9})
+        assert inputs.arrays["spans"].tolist() == [9, 9]
+        assert inputs.filled["spans"] == how
+
+
 def test_a_detector_keeps_as_many_as_it_has(tmp_path: Path) -> None:
     for boxes, kept in ((1, 1), (50, 50), (300, 100)):
         inputs, outputs = run(people.detector(tmp_path / "d.onnx"), dims={"boxes": boxes})
