@@ -24,7 +24,7 @@ from tests.chaos.audit import audit, processes_left, read_books
 from tests.chaos.client import LARGE, Client, recipe
 from tests.chaos.system import MARK, Part, System, eventually, system_in
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 DYING = "tests.chaos.dying"
 MEASURING = ("before", "worker.activity:Activity.stage", "measuring")

@@ -219,6 +219,7 @@ def test_a_watch_that_stood_still_in_the_middle_of_a_sweep_condemns_nobody_for_i
     assert counters(ctx, made.campaign) == {"running": 1}
 
 
+@pytest.mark.both_databases
 def test_two_watches_that_lead_at_once_lose_each_attempt_once(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
     """The lead only saves work: everything a watch does is a conditional write."""
     made, _ = _fleet(ctx, submit, register, 3)

@@ -22,7 +22,10 @@ def test_an_orchestrator_whose_redis_is_away_for_a_while_is_waited_for(server: S
     assert "Redis does not answer; waiting" in capsys.readouterr().err
 
 
-def test_an_orchestrator_whose_redis_stays_away_is_given_up_with_its_own_words(server: ScriptedServer) -> None:
+def test_an_orchestrator_whose_redis_stays_away_is_given_up_with_its_own_words(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.watching.POLL_S", PATIENCE_S / 10)  # each round asks a real server
     server.answers["GET /api/campaigns/campaign-1"] = [AWAY]
     clock = FakeClock(datetime(2026, 11, 25, tzinfo=UTC))
     began = clock.monotonic()

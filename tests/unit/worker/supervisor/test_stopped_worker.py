@@ -52,7 +52,7 @@ def stopped_for_the_whole_of(timeout_s: float, folder: Path, mode: str, **behavi
     return told
 
 
-@pytest.mark.parametrize("mode", ["forked", "spawned"])
+@pytest.mark.parametrize("mode", ["forked", pytest.param("spawned", marks=pytest.mark.long)])
 def test_what_ended_in_time_while_the_worker_stood_still_counts_and_the_rest_is_measured(tmp_path: Path, mode: str) -> None:
     assert stopped_for_the_whole_of(6.0, tmp_path, mode, sleeps_s=[0.5])[0] == "complete"
 

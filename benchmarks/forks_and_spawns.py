@@ -1,0 +1,79 @@
+"""Whether forked repeats spread as spawned ones do, so that a fork may count as a fresh process.
+
+    python -m benchmarks.forks_and_spawns [--zygotes 8] [--forks 8] [--inferences 100] [--network squeezenet]
+
+Each zygote is a new process that has imported the engine. Its forks run in turn with spawned interpreters, one for one, so that both see
+the same machine. Repeats of one zygote share its memory layout; if that mattered, the means of the zygotes would differ by more than the
+spread of single forks explains. That is asked in two ways: the spread between zygotes beside the one that independence predicts, and the
+share of random regroupings of the same forks whose spread between groups is at least as large (a permutation test).
+
+Exit code 1: the means of the zygotes differ more than chance explains (below 1 %), or the medians of forks and spawns differ by over 2 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.one_repeat import median_ms, supervising
+from cli import zoo
+
+REGROUPINGS = 10_000
+LEVEL = 0.01
+BIAS = 0.02
+
+
+def measure(folder: Path, model: Path, zygotes: int, forks: int, inferences: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Medians of forks (a row for each zygote) and of the spawns that ran between them, in milliseconds."""
+    forked, spawned = np.empty((zygotes, forks)), np.empty((zygotes, forks))
+    with supervising(folder / "spawns", spawn=True) as spawning:
+        for zygote in range(zygotes):
+            with supervising(folder / f"zygote-{zygote}", spawn=False) as forking:
+                for turn in range(forks):
+                    for fork in (True, False) if turn % 2 == 0 else (False, True):
+                        taken = median_ms(forking if fork else spawning, model, inferences)
+                        (forked if fork else spawned)[zygote, turn] = taken
+    return forked, spawned
+
+
+def share_of_regroupings(values: NDArray[np.float64], seed: int = 1) -> float:
+    """How many of the random regroupings spread between groups as much as the real one: small if the groups are real."""
+    random = np.random.default_rng(seed)
+    real = values.mean(axis=1).std(ddof=1)
+    shuffled = random.permuted(np.tile(values.ravel(), (REGROUPINGS, 1)), axis=1).reshape(REGROUPINGS, *values.shape)
+    return float((shuffled.mean(axis=2).std(axis=1, ddof=1) >= real - 1e-12).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zygotes", type=int, default=8)
+    parser.add_argument("--forks", type=int, default=8, help="of each zygote, and spawns beside them")
+    parser.add_argument("--inferences", type=int, default=100)
+    parser.add_argument("--network", default="squeezenet", choices=zoo.NAMES)
+    given = parser.parse_args()
+    if given.zygotes < 2 or given.forks < 2:
+        raise SystemExit("a spread needs at least 2 zygotes and 2 forks of each")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = zoo.make(given.network, folder, lambda _text: None)
+        forked, spawned = measure(folder, model, given.zygotes, given.forks, given.inferences)
+    forks, spawns = np.log(forked), np.log(spawned)
+    chance = share_of_regroupings(forks)
+    bias = float(np.exp(np.median(forks) - np.median(spawns)))
+    between, predicted = forks.mean(axis=1).std(ddof=1), forks.std(ddof=1) / np.sqrt(given.forks)
+    print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    print(f"medians: forks {np.median(forked):.3f} ms, spawns {np.median(spawned):.3f} ms, ratio {bias:.3f}")
+    print(f"spread of one repeat: {forks.std(ddof=1):.2%} of {forks.size} forks, {spawns.std(ddof=1):.2%} of {spawns.size} spawns")
+    print(f"spread between {given.zygotes} zygotes: {between:.2%}; if forks were independent, about {predicted:.2%}")
+    print(f"regroupings by chance that spread as much: {chance:.1%}")
+    sys.exit(1 if chance < LEVEL or abs(bias - 1) > BIAS else 0)
+
+
+if __name__ == "__main__":
+    main()
