@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 
+from shared.ids import AttemptKey
 from shared.workers import WorkerStatus
 
-Key = tuple[str, int]  # job id, attempt
+Key = AttemptKey
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Literal
 
 from shared.clock import Clock
-from shared.ids import JOB_ID, campaign_of
+from shared.ids import JOB_ID, AttemptKey, campaign_of
 from shared.masking import masked
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ DIED = "the worker's process ended in the middle of this attempt"
 
 ATTEMPT = re.compile(r"[1-9][0-9]*")
 
-Key = tuple[str, int]  # job id, attempt
+Key = AttemptKey
 
 
 class JobLog:

@@ -19,6 +19,7 @@ from threading import Lock
 
 from pydantic import ValidationError
 
+from shared.ids import AttemptKey
 from shared.protocol.messages import Result
 from worker.durable import write_durably
 
@@ -30,7 +31,7 @@ FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or t
 LAST_RESEND_S = 600.0
 MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
 
-Key = tuple[str, int]  # job id, attempt
+Key = AttemptKey
 
 
 @dataclass
