@@ -5,7 +5,8 @@
 Simulated workers (see `simulated_workers`) take a campaign to its end while the API is asked all the time; then a tenth of them is
 killed at once and noticed. Grown from 100 to 1 000 workers with 3 162 jobs, and from 1 000 to 10 000 jobs with 1 000 workers; the
 exponent of a log-log fit says how each figure grows (1 is in proportion; the limit is 1.1). Then real workers at rest: what
-each holds and says. Exits 1 when an exponent or the time to notice is above its limit.
+each holds and says. Exits 1 when an exponent or the time to notice is above its limit, when the largest fleet ends jobs at less than 0.8 of
+the smallest one's rate, or when a list of all workers or all queues takes too long.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from shared.protocol import keys
 CAPABILITY = "gpu.cuda.onnx"  # not the real workers': they rest
 HEARTBEAT_S, TIMEOUT_S, SWEEP_S = 2.0, 10.0, 1.0
 EXPONENT_LIMIT = 1.1
+RATE_SHARE = 0.8  # jobs/s of the largest fleet, of those of the smallest one in the same run
+LISTS_MS = {"workers": 50.0, "queues": 30.0}  # of the largest fleet, at the median
 NOISE_SLACK_S = 1.0  # of the time to notice: how often it is looked at, and two busy cores
 
 
@@ -208,6 +211,18 @@ def show(one: Run) -> None:
     print(f"  {max(1, one.workers // 10)} workers killed at once are all faulty after {one.notice_s:.1f} s", flush=True)
 
 
+def keeps_its_rate(few: Run, many: Run) -> bool:
+    """Say how the largest fleet compares with the smallest one of the same run. Returns whether it is within the limits."""
+    share = (many.jobs / many.seconds) / (few.jobs / few.seconds)
+    print(f"{many.workers} workers end {share:.2f} of the jobs/s that {few.workers} do (at least {RATE_SHARE:g})")
+    well = share >= RATE_SHARE
+    for name, limit_ms in LISTS_MS.items():
+        median = float(np.median(many.latency_ms[name]))
+        print(f"a list of all {name} takes {median:.1f} ms at the median (at most {limit_ms:g})")
+        well &= median <= limit_ms
+    return well
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="how the control plane grows with workers and with jobs")
     parser.add_argument("--most-workers", type=int, default=1_000)
@@ -227,6 +242,7 @@ def main() -> int:
         for name, exponent in exponents(fitted, by).items():
             print(f"  {name:<28} {exponent:6.2f}{'' if exponent <= EXPONENT_LIMIT else f'  ABOVE {EXPONENT_LIMIT}'}")
             well &= exponent <= EXPONENT_LIMIT
+    well &= keeps_its_rate(runs[by_workers[0]], runs[by_workers[-1]])
     limit = TIMEOUT_S + 2 * SWEEP_S + NOISE_SLACK_S
     worst = max(one.notice_s for one in runs.values())
     print(f"time to notice: at most {worst:.1f} s, {worst / limit:.2f} of timeout + 2 sweeps + {NOISE_SLACK_S:g} s")

@@ -21,6 +21,7 @@ from orchestrator.operations.context import Context
 from orchestrator.store import jobs
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Event
+from shared.ids import AttemptKey
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ FILE_WAIT = timedelta(hours=1)
 
 AWAITED, ARRIVED, MISSING = EventKind.FILE_AWAITED, EventKind.FILE_ARRIVED, EventKind.FILE_MISSING
 
-Key = tuple[str, int]  # job id, attempt
+Key = AttemptKey
 
 
 def note_lacks(ctx: Context, lacks: Mapping[Key, Sequence[Lack]]) -> set[Key]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 
-from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from orchestrator.operations.context import Context
 from orchestrator.store import campaigns, jobs
@@ -59,7 +57,7 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
         stopped = cancel_steps(moves, list(locked.values()), "the campaign was cancelled")
         moves.flush()
         if stopped:
-            _close(session, campaign_id, now)
+            campaigns.close(session, campaign_id, now)
         session.expire_all()
         campaign = campaigns.get(session, campaign_id)
         if campaign.status == CampaignStatus.COMPLETED:
@@ -83,15 +81,6 @@ class _HasGrown(Exception):
 
 def _completed(campaign_id: str) -> IllegalTransition:
     return IllegalTransition(f"campaign {campaign_id} is completed; nothing of it is left to cancel")
-
-
-def _close(session: Session, campaign_id: str, now: datetime) -> None:
-    """Unless a job is left, which nobody would dispatch any more."""
-    session.execute(
-        update(Campaign)
-        .where(col(Campaign.id) == campaign_id, col(Campaign.pending_jobs) + col(Campaign.running_jobs) == 0)
-        .values(status=str(CampaignStatus.CANCELLED), ended_at=now)
-    )
 
 
 def after_end(ctx: Context, job_ids: Sequence[str]) -> None:

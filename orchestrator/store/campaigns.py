@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select, text
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
@@ -54,6 +56,15 @@ def unreported(session: Session, *, before: str | None = None) -> list[str]:
     if before is not None:
         statement = statement.where(col(Campaign.id) < before)
     return list(session.scalars(statement))
+
+
+def close(session: Session, campaign_id: str, now: datetime) -> None:
+    """End a campaign as cancelled, unless a job of it is left: nobody would dispatch that one any more."""
+    session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, col(Campaign.pending_jobs) + col(Campaign.running_jobs) == 0)
+        .values(status=str(CampaignStatus.CANCELLED), ended_at=now)
+    )
 
 
 def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,7 +1,7 @@
-"""Changes of a job's status, with the counters of its campaign: the only place that writes either.
+"""Changes the status of jobs, and the counters of their campaigns with it. Every step of a job that exists is taken here.
 
-Rows are locked jobs first, by id, then campaigns, by id: the same order everywhere, so that no two transactions wait for
-each other.
+New jobs come with their counters from `operations.submit` and `store.retries`; `store.campaigns.close` closes a cancelled campaign.
+Rows are locked in the same order everywhere, jobs first, by id, then campaigns, by id, so that no two transactions wait for each other.
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from orchestrator.operations.artifacts import ABANDONED_S
 from orchestrator.operations.awaited import FILE_WAIT, TRIES
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
@@ -113,7 +115,10 @@ def test_what_a_killed_consumer_left_of_a_file_goes_when_the_result_comes_again(
     name = job_id(submit(jobs=1).campaign.id, 1)
     record(ctx, [result(name)])
     samples = ctx.settings.outputs_dir / name.rpartition("-job-")[0] / "samples"
-    (samples / f".{name}.npz.0badcafe.part").write_bytes(b"raw sam")
+    half = samples / f".{name}.npz.0badcafe.part"
+    half.write_bytes(b"raw sam")
+    long_ago = half.stat().st_mtime - ABANDONED_S - 1
+    os.utime(half, (long_ago, long_ago))
     record(ctx, [result(name)])
     assert [path.name for path in samples.iterdir()] == [f"{name}.npz"]
 
@@ -264,3 +269,21 @@ def test_a_result_sent_again_under_its_devices_new_id_is_the_one_recorded(ctx: C
     record(ctx, [result(name)])
     record(ctx, [result(name, worker_id="worker-b")])
     assert ctx.registry.redis.hgetall(keys.answers("worker-b")) == {f"{name}/1": "recorded"}
+
+
+def test_what_another_consumer_is_writing_at_this_moment_is_left_alone(ctx: Context, submit: Submit, register: Register) -> None:
+    """A batch may be recorded by two at once. Only the half of a writer that was killed long ago is removed."""
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    record(ctx, [result(name)])
+    log = ctx.settings.outputs_dir / campaign.id / "logs" / f"{name}.log"
+    fresh, old = (log.with_name(f".{log.name}.{number}.part") for number in ("1111", "2222"))
+    for half in (fresh, old):
+        half.write_bytes(b"half of a li")
+    long_ago = log.stat().st_mtime - ABANDONED_S - 1
+    os.utime(old, (long_ago, long_ago))
+    record(ctx, [result(name)])
+    assert fresh.read_bytes() == b"half of a li"
+    assert not old.exists()
+    assert [path for path in log.parent.iterdir() if path.suffix == ".part"] == [fresh]
