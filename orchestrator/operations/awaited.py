@@ -32,10 +32,8 @@ FILE_WAIT = timedelta(hours=1)
 
 AWAITED, ARRIVED, MISSING = EventKind.FILE_AWAITED, EventKind.FILE_ARRIVED, EventKind.FILE_MISSING
 
-Key = AttemptKey
 
-
-def note_lacks(ctx: Context, lacks: Mapping[Key, Sequence[Lack]]) -> set[Key]:
+def note_lacks(ctx: Context, lacks: Mapping[AttemptKey, Sequence[Lack]]) -> set[AttemptKey]:
     """Write into the history what of recorded results is not there.
 
     Args:
@@ -50,13 +48,13 @@ def note_lacks(ctx: Context, lacks: Mapping[Key, Sequence[Lack]]) -> set[Key]:
     return ctx.store.transact(lambda session: _note(session, ctx, lacks)) if lacks else set()
 
 
-def _note(session: Session, ctx: Context, lacks: Mapping[Key, Sequence[Lack]]) -> set[Key]:
+def _note(session: Session, ctx: Context, lacks: Mapping[AttemptKey, Sequence[Lack]]) -> set[AttemptKey]:
     locked = lock_jobs(session, [job_id for job_id, _ in lacks])
     moves = Moves(session, ctx.clock.now())
-    earlier: dict[Key, list[Event]] = defaultdict(list)
+    earlier: dict[AttemptKey, list[Event]] = defaultdict(list)
     for event in jobs.noted(session, locked, (AWAITED, ARRIVED, MISSING)):
         earlier[event.job_id, event.attempt].append(event)
-    unanswered: set[Key] = set()
+    unanswered: set[AttemptKey] = set()
     for key, some in lacks.items():
         if (job := locked.get(key[0])) is None:  # reset meanwhile
             continue

@@ -40,7 +40,9 @@ def test_every_while_redis_is_away_is_unavailable_and_other_recipes_are_accepted
     with pytest.raises(Unavailable, match="`devices: every` asks which workers there are, and Redis"):
         submit_recipe(away, load_recipe(EVERY))
     submitted = submit_recipe(away, load_recipe("model: https://models.example/m.onnx\non: [cpu.onnx]\n"))
-    assert submitted.campaign.warnings == ["Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"]
+    assert submitted.campaign.warnings == [
+        "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
+    ]
 
 
 def test_a_name_that_two_workers_have_is_refused_with_their_ids(ctx: Context, register: Callable[..., str]) -> None:

@@ -46,7 +46,9 @@ def test_the_name_of_an_upload_is_shown_as_it_is(api: httpx.Client, name: str) -
 
 
 def test_an_upload_renames_no_earlier_one_of_the_same_bytes(api: httpx.Client) -> None:
-    first, second, again = (api.post("/api/models", params={"name": name}, content=CONTENT).json() for name in ("a.onnx", "b.onnx", "a.onnx"))
+    first, second, again = (
+        api.post("/api/models", params={"name": name}, content=CONTENT).json() for name in ("a.onnx", "b.onnx", "a.onnx")
+    )
     assert (first["name"], second["name"]) == ("a.onnx", "b.onnx")
     assert (first["source"], second["source"]) == (f"sha256:{SHA}", f"sha256:{SHA}?name=b.onnx")
     assert again == first
@@ -84,7 +86,10 @@ def test_two_entries_of_the_same_bytes_keep_what_is_their_own(api: httpx.Client)
         ({"sha256": "0" * 64}, f"it has the SHA-256 {SHA}, not the promised {'0' * 64}"),
         ({"size": 3}, f"it has {len(CONTENT)} bytes, not the promised 3"),
         ({"companions": [{"name": "w.bin", "sha256": "0" * 64, "size": 3}]}, f"no model with SHA-256 {'0' * 64} was uploaded"),
-        ({"companions": [{"name": "w.bin", "sha256": SHA, "size": 3}]}, f"its companion 'w.bin' has {len(CONTENT)} bytes, not the promised 3"),
+        (
+            {"companions": [{"name": "w.bin", "sha256": SHA, "size": 3}]},
+            f"its companion 'w.bin' has {len(CONTENT)} bytes, not the promised 3",
+        ),
     ],
 )
 def test_what_an_entry_promises_of_an_upload_is_checked(api: httpx.Client, promise: dict[str, object], said: str) -> None:

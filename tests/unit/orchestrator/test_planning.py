@@ -103,7 +103,9 @@ def test_two_entries_that_name_the_same_model_stay_two() -> None:
 
 def test_a_device_is_named_by_its_id_where_two_have_its_name() -> None:
     twin = KnownWorker("worker-twin", "laptop", ("cpu.onnx",))
-    with pytest.raises(InvalidInput, match="2 workers are called 'laptop'; name the one that is meant by its id: worker-laptop, worker-twin"):
+    with pytest.raises(
+        InvalidInput, match="2 workers are called 'laptop'; name the one that is meant by its id: worker-laptop, worker-twin"
+    ):
         plan("model: a\non: [cpu.onnx]\ndevices: [laptop]\n", (LAPTOP, SERVER, twin))
     made = plan("model: a\non: [cpu.onnx]\ndevices: [worker-twin, server]\n", (LAPTOP, SERVER, twin))
     assert [job.device for job in made.jobs] == ["worker-twin", "server"]

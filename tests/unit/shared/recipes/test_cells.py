@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidInput
-from shared.recipes import parse_recipe
 from shared.recipes import cells as cells_module
+from shared.recipes import parse_recipe
 from shared.recipes.cells import Cell, cells_of
 
 GOOD: dict[str, Any] = {"model": "m", "on": ["cpu.onnx"]}
