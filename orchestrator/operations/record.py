@@ -19,7 +19,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
-from orchestrator.operations.awaited import Key, note_lacks
+from orchestrator.operations.awaited import, note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.setbacks import set_back
@@ -29,6 +29,7 @@ from orchestrator.store import results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import ResultRow
+from shared.ids import AttemptKey
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, Report, Result, Started
 
@@ -46,7 +47,7 @@ class Recorded:
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
     kept: list[Result] = field(default_factory=list)  # whose files are wanted
-    again: set[Key] = field(default_factory=set)  # of those, which were recorded before
+    again: set[AttemptKey] = field(default_factory=set)  # of those, which were recorded before
     dropped: list[Result] = field(default_factory=list)
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
     refused: list[tuple[Report, str]] = field(default_factory=list)  # of attempts of other workers, and why
@@ -71,14 +72,14 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     return outcome
 
 
-def _keep_files(ctx: Context, outcome: Recorded) -> set[Key]:
+def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
     """Put the files of recorded results into their places; (job, attempt) of those whose worker keeps them, and sends them again.
 
     Outside of the transaction, which others wait for.
     """
 
-    failed: set[Key] = set()
-    lacks: dict[Key, list[Lack]] = {}
+    failed: set[AttemptKey] = set()
+    lacks: dict[AttemptKey, list[Lack]] = {}
 
     def keep(reports: list[Result]) -> None:
         for report in reports:
