@@ -19,7 +19,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
-from orchestrator.operations.awaited import, note_lacks
+from orchestrator.operations.awaited import note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.setbacks import set_back
