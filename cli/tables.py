@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import shown
+from shared.device_labels import device_labels
 from shared.measurements import PERCENTILE_FLOORS
 
 STATE_STYLES = {
@@ -28,6 +30,7 @@ STATE_STYLES = {
     "gone": "dim",
 }
 MISSING = "—"
+SHORT_HASH = 8  # characters of a hash in a table
 
 
 def state(word: str) -> Text:
@@ -71,27 +74,37 @@ def local_time(value: Any) -> str:
 
 
 def work_name(model: str, options: Mapping[str, Any] | None) -> str:
-    """A model with the options it was given, so that the jobs of a sweep can be told apart."""
+    """Return a model with the options it was given, so that the jobs of a sweep can be told apart."""
     return ", ".join([model, *(f"{name} {value}" for name, value in (options or {}).items())])
 
 
+def told_apart(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return jobs as tables show them: devices of one name told apart, and `why`, the error or what a pending job waits for."""
+    listed = [dict(job) for job in jobs]
+    labels = device_labels((job["worker_id"], job["device"]) for job in listed if job.get("worker_id") and job.get("device"))
+    return [
+        job | {"device": labels.get(str(job.get("worker_id"))) or job.get("device"), "why": job.get("error") or job.get("waiting_for")}
+        for job in listed
+    ]
+
+
 def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
-    """The results of a campaign (rows by the CSV's column names), and notes on what is missing and why."""
-    identity = ("FileName", "DeviceName", "ComputeUnits")
+    """Return the results of a campaign (rows by the CSV's column names) as a table, and notes on what is missing and why."""
     headings = ("Model", "Device", "Where", "Median ms", "95 % interval", "p90", "p99", "Load ms", "Peak MB", "Noise")
     made = Table(header_style="bold", title_justify="left")
     for index, heading in enumerate(headings):
         made.add_column(heading, justify="left" if index < 3 else "right", no_wrap=index >= 3)
     notes: list[str] = []
-    for row in rows:
+    for row, model, device in zip(rows, _models(rows), _devices(rows), strict=True):
+        identity = (model, device, Text(_text(row, "ComputeUnits")))
         if row.get("Status") != "Complete":
             word = str(row.get("Status") or "pending")
-            made.add_row(*(Text(_text(row, key)) for key in identity), state(word))
+            made.add_row(*identity, state(word))
             if row.get("Error"):
-                notes.append(f"{_text(row, 'FileName')}: {_text(row, 'Error')}")
+                notes.append(f"{model}: {_text(row, 'Error')}")
             continue
         made.add_row(
-            *(Text(_text(row, key)) for key in identity),
+            *identity,
             _milliseconds(row.get("InferenceMsMedian")),
             _interval(row.get("InferenceMsMedianCiLow"), row.get("InferenceMsMedianCiHigh")),
             _milliseconds(row.get("InferenceMsP90")),
@@ -101,7 +114,31 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
             _text(row, "NoiseGrade") or MISSING,
         )
         notes += _notes_on(row)
+        notes += [f"{model}: {_text(row, key)}" for key in ("Warnings", "StoppedBecause") if _text(row, key)]
     return made, list(dict.fromkeys(notes))
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """Return each row's model with its parameters; where two models share a name, with the beginning of its hash too."""
+    contents: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.get("ModelSha256"):
+            contents[str(row.get("FileName"))].add(str(row["ModelSha256"]))
+    shown = []
+    for row in rows:
+        alike = len(contents[str(row.get("FileName"))]) > 1 and row.get("ModelSha256")
+        content = f" (sha256 {_text(row, 'ModelSha256')[:SHORT_HASH]})" if alike else ""
+        parameters = f", {_text(row, 'Parameters')}" if row.get("Parameters") else ""
+        shown.append(Text(f"{_text(row, 'FileName')}{content}{parameters}"))
+    return shown
+
+
+def _devices(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """Return each row's device; where two devices share a name, with the beginning of its worker's id."""
+    labels = device_labels(
+        (str(row["WorkerId"]), _text(row, "DeviceName")) for row in rows if row.get("WorkerId") and row.get("DeviceName")
+    )
+    return [Text(labels.get(str(row.get("WorkerId")), _text(row, "DeviceName")) if row.get("DeviceName") else "") for row in rows]
 
 
 def _notes_on(row: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cli.client import Client
 from cli.errors import Away, Unreachable
-from cli.tables import STATE_STYLES, work_name
+from cli.tables import STATE_STYLES, told_apart, work_name
 from cli.terminal import err, say
 from shared.clock import Clock, SystemClock
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
@@ -75,21 +75,22 @@ def _jobs(client: Client, campaign: dict[str, Any]) -> list[JobView]:
     small = campaign["total_jobs"] <= BARS
     status = None if small else JobStatus.RUNNING.value
     listed = client.pages("jobs", "jobs", limit=BARS, campaign=campaign["campaign_id"], status=status)
-    views = []
+    found = []
     for job in listed:
         if job["status"] == JobStatus.RUNNING and "progress" not in job:
             job |= client.get(f"jobs/{job['job_id']}")["job"]
-        views.append(_view(job))
-    return views
+        found.append(job)
+    return [_view(job) for job in told_apart(found)]
 
 
 def _view(job: dict[str, Any]) -> JobView:
     done = job["status"] in TERMINAL
+    device = f" of {job['device']}" if job.get("device") else ""
     return JobView(
         job_id=job["job_id"],
-        name=f"{work_name(job['model'], job.get('options'))} on {job.get('capability') or job['compute_unit']}",
+        name=f"{work_name(job['model'], job.get('options'))} on {job.get('capability') or job['compute_unit']}{device}",
         status=job["status"],
-        stage=str(job.get("stage") or ""),
+        stage=str(job.get("stage") or job.get("waiting_for") or ""),
         progress=1.0 if done else float(job.get("progress") or 0.0),
         error=str(job.get("error") or ""),
     )

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 
+from orchestrator.checkout import own_commit
 from orchestrator.consumer import ResultsConsumer
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
@@ -43,6 +44,7 @@ class ControlPlane:
             queue=CeleryQueue(settings.redis_url),
             clock=clock,
             wake_reporter=self._report.set,
+            git_commit=own_commit(),
         )
 
     def prepare(self, *, migrating: bool) -> None:

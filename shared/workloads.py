@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from shared.content import Content, beside, content_hash
 from shared.external_data import VALUE_FILES, is_inside
-from shared.facts import LARGEST
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
+from shared.storable import LARGEST
 
 
 class Strict(BaseModel):

@@ -12,6 +12,7 @@ from shared.errors import DeviceFailed
 from shared.ids import AttemptKey
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
+from shared.storable import storable_text
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
@@ -80,7 +81,7 @@ def result_of(
         campaign_id=assignment.campaign_id,
         capability=assignment.capability,
         status=status,
-        error=_sendable(masked(outcome.error if outcome else failure))[:20_000],
+        error=storable_text(masked(outcome.error if outcome else failure))[:20_000],
         error_kind=(outcome.error_kind if outcome else DeviceFailed.kind)[:64],
         device=author.device,
         model_name=(outcome.model_name if outcome else "") or assignment.workload.model.name,
@@ -95,11 +96,6 @@ def result_of(
         ended_at=times[1],
         timings_s=outcome.timings_s if outcome else {},
     )
-
-
-def _sendable(text: str) -> str:
-    """Without the halves of characters that stand for bytes of a name that is no text."""
-    return text.encode(errors="replace").decode()
 
 
 def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Result:

@@ -16,7 +16,7 @@ from cli.client import Client
 from cli.errors import EXIT_FAILED, EXIT_USAGE
 from cli.options import Host, Json, Limit, Token, connect
 from cli.submission import prepare, read_recipe, submit
-from cli.tables import local_time, results_table, state, table, work_name
+from cli.tables import local_time, results_table, state, table, told_apart, work_name
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
@@ -39,13 +39,15 @@ JOB_COLUMNS = [
     ("Model", "model"),
     ("Compute unit", "compute_unit"),
     ("Status", "status"),
+    ("Device", "device"),
     ("Worker", "worker_id"),
-    ("Error", "error"),
+    ("Why", "why"),
 ]
 
 
 class Format(StrEnum):
     CSV = "csv"
+    EXCEL = "excel"
     JSON = "json"
     JSONL = "jsonl"
     PARQUET = "parquet"
@@ -157,7 +159,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
         return
     out.print(Text(campaign["name"], style="bold"), f" {campaign['campaign_id']}  created {local_time(campaign['created_at'])}")
     out.print(state(campaign["status"]), _counts(campaign))
-    jobs = [job | {"model": work_name(job["model"], job["options"])} for job in campaign["jobs"]]
+    jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
     out.print(table(jobs, JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
@@ -197,11 +199,7 @@ def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
 
 
 def show_results(client: Client, campaign_id: str) -> None:
-    options = {job["job_id"]: job.get("options") for job in client.pages("jobs", "jobs", campaign=campaign_id)}
-    rows = read_results(client, campaign_id)
-    for row in rows:
-        row["FileName"] = work_name(str(row.get("FileName") or ""), options.get(str(row.get("JobId"))))
-    made, notes = results_table(rows)
+    made, notes = results_table(read_results(client, campaign_id))
     out.print(made)
     for note in notes:
         out.print(note, style="dim")
@@ -222,6 +220,7 @@ def results(
       fleetmark results campaign-01jd9…
       fleetmark results campaign-01jd9… -o results.csv
       fleetmark results campaign-01jd9… -o results.parquet
+      fleetmark results campaign-01jd9… -o results.csv --format excel   # decimal commas, for a spreadsheet set to German, French, …
       fleetmark results campaign-01jd9… --format jsonl | jq .InferenceMsMedian
     """
     with connect(host, token) as client:

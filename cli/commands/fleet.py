@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from cli.options import Host, Json, Limit, Token, connect
-from cli.tables import local_time, table
+from cli.tables import local_time, table, told_apart
 from cli.terminal import out, say, show_json
+from shared.device_labels import device_labels
 from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
@@ -25,8 +26,9 @@ JOB_COLUMNS = [
     ("Compute unit", "compute_unit"),
     ("Status", "status"),
     ("Attempt", "attempt"),
+    ("Device", "device"),
     ("Worker", "worker_id"),
-    ("Error", "error"),
+    ("Why", "why"),
 ]
 
 
@@ -50,12 +52,13 @@ def workers(
         show_json(found)
         return
     out.print(table(found, WORKER_COLUMNS))
+    labels = device_labels((worker["worker_id"], worker["device_name"]) for worker in found)
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
-        say(f"{resting['device_name']} is given no work until {local_time(rest['until'])}: {rest['reason']}")
+        say(f"{labels[resting['worker_id']]} is given no work until {local_time(rest['until'])}: {rest['reason']}")
     for worker in found:
         if warning := clock_warning(worker.get("clock_offset_s")):
-            say(f"{worker['device_name']}: {warning}")
+            say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
 
@@ -131,4 +134,4 @@ def jobs(
     if as_json:
         show_json(found)
         return
-    out.print(table(found, JOB_COLUMNS))
+    out.print(table(told_apart(found), JOB_COLUMNS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -11,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import BadRequest, FieldError, InvalidInput
-from shared.facts import LARGEST
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
+from shared.storable import unstorable_at
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -88,25 +87,11 @@ def refuse_unstorable(raw: bytes) -> None:
         content = from_json(raw)
     except ValueError:
         return  # no JSON at all: whoever reads it says so better
-    place = _unstorable(content)
+    place = unstorable_at(content)
     if place is not None:
         path = ".".join(place)
         message = "no number that can be kept: NaN, an infinity (1e999 is one) or an integer of more than 308 digits; leave it out"
         raise InvalidInput(f"the body is not valid: {path}: {message}", fields=[FieldError(path, message)])
-
-
-def _unstorable(content: Any) -> list[str] | None:
-    """Where the first number is that cannot be kept; from_json bounds the depth."""
-    if isinstance(content, float):
-        return None if math.isfinite(content) else []
-    if isinstance(content, int):
-        return None if abs(content) <= LARGEST else []
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for name, value in items:
-        place = _unstorable(value)
-        if place is not None:
-            return [str(name), *place]
-    return None
 
 
 def _not_json(raw: bytes, why: str) -> str:

@@ -15,7 +15,9 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.pages import CampaignCursor, Limit, campaign_of
+from orchestrator.api.present import device_names, waits
 from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
+from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.context import Context
@@ -62,8 +64,10 @@ class JobBrief(BaseModel):
     model: str
     capability: str | None
     worker_id: str | None
+    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
     attempt: int
     error: str | None
+    waiting_for: str | None = Field(description="what a pending job waits for")
     options: dict[str, Any]
 
 
@@ -121,24 +125,25 @@ async def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_k
     recipe = None
     if is_yaml(request.headers.get("content-type", "")):
         recipe = await to_thread.run_sync(yaml_recipe, body, limiter=request.app.state.recipe_threads.submitting)
-    return await run_in_threadpool(_post, ctx, recipe, body, idempotency_key)
+    caller = caller_of(request.scope)
+    return await run_in_threadpool(_post, ctx, recipe, body, idempotency_key, caller.name if caller is not None else "")
 
 
-def _post(ctx: Context, recipe: Recipe | None, body: bytes, key: str | None) -> JSONResponse:
-    submitted = submit_recipe(ctx, recipe, key) if recipe is not None else _submit_json(ctx, body, key)
+def _post(ctx: Context, recipe: Recipe | None, body: bytes, key: str | None, user: str) -> JSONResponse:
+    submitted = submit_recipe(ctx, recipe, key, user) if recipe is not None else _submit_json(ctx, body, key, user)
     headers = {"Location": f"/api/campaigns/{submitted.campaign.id}"}
     if submitted.replayed:
         headers["Idempotent-Replayed"] = "true"
     return JSONResponse(_with_jobs(ctx, submitted.campaign.id), status_code=201, headers=headers)
 
 
-def _submit_json(ctx: Context, body: bytes, key: str | None) -> Submitted:
+def _submit_json(ctx: Context, body: bytes, key: str | None, user: str) -> Submitted:
     content = read_json(body)
     if isinstance(content, dict) and not content.keys() & {"model_url", "jobs", "model", "models", "on", "service"}:
         raise InvalidInput("a campaign needs `model_url` and `jobs` (the short form), or is a recipe: `model` or `models`, and `on`")
     if isinstance(content, dict) and content.keys() & {"model_url", "jobs"}:
-        return submit_short(ctx, parse(ShortCampaign, body), key)
-    return submit_recipe(ctx, parse_recipe(content), key)
+        return submit_short(ctx, parse(ShortCampaign, body), key, user)
+    return submit_recipe(ctx, parse_recipe(content), key, user)
 
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))
@@ -166,8 +171,12 @@ def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> di
         content = _brief(found) | {"notes": found.notes, "labels": found.labels}
         if first is not None:
             heads = jobs.heads(session, campaign_id, limit=first + 1)
-            content["jobs"] = [_job_brief(head) for head in heads[:first]]
+            waiting = waits(ctx, session, heads[:first])
+            content["jobs"] = [_job_brief(head, reason) for head, reason in zip(heads[:first], waiting, strict=True)]
             content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None
+    if first is not None:
+        names = device_names(ctx, (job["worker_id"] for job in content["jobs"]))
+        content["jobs"] = [job | {"device": names.get(job["worker_id"])} for job in content["jobs"]]
     return content
 
 
@@ -194,9 +203,10 @@ def _brief(one: Campaign) -> dict[str, Any]:
     }
 
 
-def _job_brief(head: JobHead) -> dict[str, Any]:
-    content = head._asdict()
-    del content["number"]
+def _job_brief(head: JobHead, waiting: str | None) -> dict[str, Any]:
+    content = head._asdict() | {"device": None, "waiting_for": waiting}
+    for inner in ("number", "lane_id", "queue", "dispatched_at", "not_before"):
+        del content[inner]
     return content
 
 

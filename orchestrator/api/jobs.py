@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import JobId
 from orchestrator.api.pages import JobCursor, Limit, job_of
+from orchestrator.api.present import device_names, waits
 from orchestrator.api.times import Moment, text
 from orchestrator.domain.stored import shown_options, shown_workload
 from orchestrator.operations.cancel import cancel_job
-from orchestrator.operations.finish import row_of
 from orchestrator.operations.retry import retry_job
+from orchestrator.operations.rows import row_of
+from orchestrator.reports.rows import Row, whole_row
 from orchestrator.store import jobs, results
 from orchestrator.store.tables import Event, Job
 from shared.addresses import shown_address
@@ -38,6 +40,8 @@ class JobBody(BaseModel):
     attempt: int
     priority: int
     worker_id: str | None
+    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
+    waiting_for: str | None = Field(description="what a pending job waits for")
     error: str | None
     error_kind: str | None
     retry_of: str | None
@@ -55,7 +59,6 @@ class Step(BaseModel):
 
 
 class JobWhole(JobBody):
-    waiting_for: str | None
     timeline: list[Step]
     stage: str | None
     progress: float | None
@@ -105,8 +108,11 @@ def list_jobs(
             after=after,
             limit=limit + 1,
         )
-        shown = [_body(job) for job in found[:limit]]
+        waiting = waits(ctx, session, found[:limit])
+        shown = [_body(job, reason) for job, reason in zip(found[:limit], waiting, strict=True)]
         more = found[limit - 1].id if len(found) > limit else None
+    names = device_names(ctx, (one["worker_id"] for one in shown))
+    shown = [one | {"device": names.get(one["worker_id"])} for one in shown]
     return JSONResponse({"count": len(shown), "jobs": shown, "next_cursor": more})
 
 
@@ -116,16 +122,21 @@ def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
     with ctx.store.read() as session:
         job = jobs.get(session, job_id)
         timeline = [_step(event) for event in jobs.history(session, job_id)]
-        waiting_for = jobs.lane_of(session, job).waiting_for if job.status == JobStatus.PENDING and job.dispatched_at is None else ""
+        (waiting,) = waits(ctx, session, [job])
         kept = results.get(session, job_id)
-        row = kept.row if kept is not None else row_of(job) if JobStatus(job.status) in TERMINAL else None
-        content = _body(job) | {"waiting_for": waiting_for or None, "timeline": timeline, "workload": _shown(job.workload)}
+        row: Row | None = None
+        if kept is not None:
+            row = whole_row(kept.row)
+        elif JobStatus(job.status) in TERMINAL:
+            row = row_of(job, ctx.varied.of(session, [job.campaign_id])[job.campaign_id])
+        content = _body(job, waiting) | {"timeline": timeline, "workload": _shown(job.workload)}
+    content["device"] = device_names(ctx, [job.worker_id]).get(str(job.worker_id))
     stage, progress = _live(ctx, content)
     result = {"status": row["Status"], **row} if row is not None else None
     return JSONResponse({"job": content | {"stage": stage, "progress": progress}, "result": result})
 
 
-def _body(job: Job) -> dict[str, Any]:
+def _body(job: Job, waiting: str | None) -> dict[str, Any]:
     return {
         "job_id": job.id,
         "campaign_id": job.campaign_id,
@@ -137,6 +148,8 @@ def _body(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "priority": job.priority,
         "worker_id": job.worker_id,
+        "device": None,
+        "waiting_for": waiting,
         "error": job.error,
         "error_kind": job.error_kind,
         "retry_of": job.retry_of,

@@ -18,9 +18,9 @@ from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
-from orchestrator.operations.finish import row_of
+from orchestrator.operations.rows import row_of
 from orchestrator.reports.formats import FORMATS, table_format
-from orchestrator.reports.rows import Row
+from orchestrator.reports.rows import Row, whole_row
 from orchestrator.reports.tables import csv_line, stream_csv_lines
 from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Job, ResultRow
@@ -59,11 +59,14 @@ def get_results(
     campaign_id: CampaignId,
     format: Annotated[str, Query(max_length=20, json_schema_extra={"enum": list(FORMATS)})] = "csv",  # noqa: A002 (the contract's name)
 ) -> StreamingResponse:
-    """The rows of the jobs that have ended, streamed; while others run, that is not all of them."""
+    """The rows of the jobs that have ended, streamed; while others run, that is not all of them.
+
+    `excel` is the CSV for a spreadsheet that reads by locale: semicolons, decimal commas, a byte order mark.
+    """
     table = table_format(format)
     with ctx.store.read() as session:
         total = campaigns.get(session, campaign_id).total_jobs
-    if table.suffix == "csv":
+    if format == "csv":
         content = stream_csv_lines(_begun(_lines(ctx, campaign_id, total)))
     else:
         content = table.stream(_begun(_rows(ctx, campaign_id, total)))
@@ -83,7 +86,7 @@ def _lines(ctx: Context, campaign_id: str, total: int) -> Iterator[str]:
 
 def _rows(ctx: Context, campaign_id: str, total: int) -> Iterator[Row]:
     for kept, made in _ended(ctx, campaign_id, col(ResultRow.row), total):
-        yield kept if made is None else made
+        yield whole_row(kept) if made is None else made
 
 
 def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[tuple[Any, Row | None]]:
@@ -95,7 +98,10 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
         with ctx.store.read() as session:
             page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
             unanswered = [number for number, kept in page if kept is None]
-            made = {number: row_of(job) for number, job in jobs.by_number(session, campaign_id, unanswered).items()} if unanswered else {}
+            made = {}
+            if unanswered:
+                varied = ctx.varied.of(session, [campaign_id])[campaign_id]
+                made = {number: row_of(job, varied) for number, job in jobs.by_number(session, campaign_id, unanswered).items()}
         yield from ((kept, made.get(number)) for number, kept in page)
 
 

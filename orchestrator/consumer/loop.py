@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +16,7 @@ from orchestrator.operations.record import record
 from shared.errors import Unavailable
 from shared.protocol.letters import problems
 from shared.protocol.messages import REPORT, Report
+from shared.storable import with_storable_texts
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ResultsConsumer:
     def _read(self, text: str) -> Report | None:
         try:
             if "\\u0000" in text:  # PostgreSQL keeps no NUL in text, and no report means one
-                return REPORT.validate_json(json.dumps(_without_nul(json.loads(text))))
+                return REPORT.validate_json(json.dumps(with_storable_texts(json.loads(text))))
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
             reason = problems(error) if isinstance(error, ValidationError) else str(error)
@@ -106,13 +106,3 @@ class ResultsConsumer:
                 return
             for report in reports:  # one of them is bad: the others must not wait for it
                 self._record([report])
-
-
-def _without_nul(content: Any) -> Any:
-    if isinstance(content, str):
-        return content.replace("\x00", "�") if "\x00" in content else content
-    if isinstance(content, list):
-        return [_without_nul(item) for item in content]
-    if isinstance(content, dict):
-        return {_without_nul(key): _without_nul(value) for key, value in content.items()}
-    return content

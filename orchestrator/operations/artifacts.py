@@ -7,18 +7,17 @@ none for a file that does not come is in `awaited`.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.operations.context import Context
-from orchestrator.operations.uploads import Upload, hash_of, move_durably
+from orchestrator.operations.uploads import Upload, hash_of
 from orchestrator.store.tables import ResultRow
+from orchestrator.whole_files import move_durably, remove_left_behind, whole_file
 from shared.ids import campaign_of
 from shared.protocol.messages import Artifact, AttemptLog, Result
 
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 SAMPLES = "samples.npz"
 LOG = "log.jsonl"
 ACCEPTED = (SAMPLES, LOG)
-ABANDONED_S = 3_600.0  # a megabyte is written in seconds, also to a slow disk
 
 
 @dataclass(frozen=True)
@@ -153,22 +151,9 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content, durable=durable)
     except FileExistsError:
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        _fill(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=False)
-        _remove_leftovers(path, part)
-        if durable:
-            move_durably(part, path)
-        else:
-            part.replace(path)
-
-
-def _remove_leftovers(path: Path, part: Path) -> None:
-    """Remove what writers of this file that were killed left beside it. Another consumer may be writing at this moment: its half stays."""
-    now = part.stat().st_mtime
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        with contextlib.suppress(FileNotFoundError):
-            if leftover.stat().st_mtime < now - ABANDONED_S:
-                leftover.unlink()
+        with whole_file(path, durable=durable) as file:
+            file.write(content)
+        remove_left_behind(path, path.name)
 
 
 def _fill(descriptor: int, content: bytes, *, durable: bool) -> None:

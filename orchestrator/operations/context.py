@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.dispatch.base import DispatchQueue
+from orchestrator.operations.varied import Varied
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -20,3 +21,5 @@ class Context:
     queue: DispatchQueue
     clock: Clock
     wake_reporter: Callable[[], None] = lambda: None  # a campaign ended: its files can be written
+    varied: Varied = field(default_factory=Varied)
+    git_commit: str = ""  # of the checkout that this process was started from

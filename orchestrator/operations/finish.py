@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,11 +16,13 @@ from sqlmodel import Session, col
 
 from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
 from orchestrator.operations.context import Context
-from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.operations.rows import row_of
+from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.reports.rows import Row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
+from shared.device_labels import device_labels
 from shared.errors import Unavailable
 from shared.jobs import CampaignStatus, JobStatus
 from shared.protocol.letters import problems
@@ -77,7 +79,7 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         ended_at = campaign.ended_at
         if ended_at is None:
             return []  # a job of it is retried
-        paths = write_campaign(ctx.settings.outputs_dir, _bundle(session, campaign, ctx.clock.now()))
+        paths = write_campaign(ctx.settings.outputs_dir, _bundle(ctx, session, campaign, ctx.clock.now()))
 
     def write(session: Session) -> None:
         same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no job of it is retried meanwhile
@@ -88,7 +90,8 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
     return paths
 
 
-def _bundle(session: Session, campaign: Campaign, now: datetime) -> CampaignBundle:
+def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -> CampaignBundle:
+    varied = ctx.varied.of(session, [campaign.id])[campaign.id]
     return CampaignBundle(
         campaign_id=campaign.id,
         name=campaign.name,
@@ -96,21 +99,38 @@ def _bundle(session: Session, campaign: Campaign, now: datetime) -> CampaignBund
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(session, campaign),
+        jobs=_records(session, campaign, varied),
+        recipe_hash=campaign.recipe_hash,
+        devices=_devices(ctx, session, campaign),
+        varied=varied,
+        user=campaign.submitted_by,
+        git_commit=ctx.git_commit,
         notes=campaign.notes,
         labels=campaign.labels,
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )
 
 
-def _records(session: Session, campaign: Campaign) -> Iterator[JobRecord]:
+def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, DeviceEntry]:
+    """Return the devices of a campaign's results. While Redis is away nobody knows their hardware, and the files say null."""
+    named = results.devices(session, campaign.id)
+    try:
+        known = ctx.registry.registrations({worker_id for worker_id, _ in named})
+    except Unavailable as error:
+        log.warning("the files of %s are written without the hardware of its devices: %s", campaign.id, error.detail)
+        known = {}
+    labels = device_labels(named)
+    return {worker_id: DeviceEntry(labels[worker_id], known[worker_id].hardware if worker_id in known else None) for worker_id, _ in named}
+
+
+def _records(session: Session, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
     for after in range(0, campaign.total_jobs, results.PAGE):
         for job, row, result in results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after):
-            yield _record(job, row, result)
+            yield _record(job, row, result, varied)
         session.expunge_all()
 
 
-def _record(job: Job, row: Row | None, result: dict[str, Any] | None) -> JobRecord:
+def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Sequence[str]) -> JobRecord:
     """Return what is kept of one job. What of it cannot be read is left out and said: one bad row must not cost a campaign its files."""
     unreadable = ""
     try:
@@ -130,7 +150,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None) -> JobReco
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
-        row=row or row_of(job),
+        row=row or row_of(job, varied),
         result=_result(job, result) if result is not None else None,
     )
 
@@ -141,20 +161,3 @@ def _result(job: Job, stored: dict[str, Any]) -> Result | None:
     except ValidationError as error:
         log.warning("the stored result of %s cannot be read, and is left out of the files of its campaign: %s", job.id, problems(error))
         return None
-
-
-def row_of(job: Job) -> Row:
-    """The CSV row of an ended job that no device answered for."""
-    return csv_row(
-        EndedJob(
-            job_id=job.id,
-            campaign_id=job.campaign_id,
-            status=JobStatus(job.status),
-            compute_unit=job.compute_unit,
-            model_name=job.model_name,
-            attempt=job.attempt,
-            recorded_at=job.ended_at or job.created_at,
-            worker_id=job.worker_id,
-            error=job.error or "",
-        )
-    )

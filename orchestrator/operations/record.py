@@ -22,8 +22,8 @@ from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
+from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
-from orchestrator.reports.rows import EndedJob, csv_row
 from orchestrator.reports.tables import csv_line
 from orchestrator.store import results
 from orchestrator.store.bulk import insert_many
@@ -50,6 +50,7 @@ class Recorded:
     again: set[AttemptKey] = field(default_factory=set)  # of those, which were recorded before
     dropped: list[Result] = field(default_factory=list)
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
+    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what the jobs differ in, by campaign
     refused: list[tuple[Report, str]] = field(default_factory=list)  # of attempts of other workers, and why
 
 
@@ -122,7 +123,7 @@ def _quietly(ctx: Context, work: Callable[[Context, Any], None], report: Result 
 def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     locked = lock_jobs(session, [report.job_id for report in batch])
     moves = Moves(session, ctx.clock.now())
-    outcome = Recorded()
+    outcome = Recorded(varied=ctx.varied.of(session, {job.campaign_id for job in locked.values()}))
     for report in batch:
         job = locked.get(report.job_id)
         if job is None:  # reset, or deleted with its campaign
@@ -256,19 +257,7 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         error_kind=report.error_kind or None,
     )
     moves.note(job, EventKind(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
-    ended = EndedJob(
-        job_id=job.id,
-        campaign_id=job.campaign_id,
-        status=status,
-        compute_unit=job.compute_unit,
-        model_name=job.model_name,
-        attempt=report.attempt,
-        recorded_at=now,
-        model_size=report.model_size,
-        worker_id=report.worker_id,
-        error=report.error,
-    )
-    row = csv_row(ended, report)
+    row = row_of_result(job, status, report, now, outcome.varied.get(job.campaign_id, ()))
     outcome.rows[job.id] = {
         "job_id": job.id,
         "campaign_id": job.campaign_id,

@@ -38,21 +38,22 @@ class Submitted:
     replayed: bool
 
 
-def submit_recipe(ctx: Context, recipe: Recipe, idempotency_key: str | None = None) -> Submitted:
+def submit_recipe(ctx: Context, recipe: Recipe, idempotency_key: str | None = None, user: str = "") -> Submitted:
     """Accepts a recipe; see `submit`."""
-    return submit(ctx, of_recipe(recipe), _hash(recipe.model_dump(mode="json")), idempotency_key)
+    return submit(ctx, of_recipe(recipe), _hash(recipe.model_dump(mode="json")), idempotency_key, user)
 
 
-def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None = None) -> Submitted:
+def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None = None, user: str = "") -> Submitted:
     """Accepts the short form; see `submit`."""
-    return submit(ctx, short.request(), _hash(short.model_dump(mode="json")), idempotency_key)
+    return submit(ctx, short.request(), _hash(short.model_dump(mode="json")), idempotency_key, user)
 
 
-def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: str | None = None) -> Submitted:
+def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: str | None = None, user: str = "") -> Submitted:
     """Accepts a submission, whichever form it had.
 
     Args:
         request_hash: tells this submission from another one with the same key.
+        user: the name of the token that it comes with.
 
     Raises:
         InvalidInput: something in it cannot be; nothing was written.
@@ -63,7 +64,7 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
     if replay is not None:
         return replay
     models = resolve_models(ctx, request.entries)
-    return _accept(ctx, request, plan(request, models, known_workers(ctx)), request_hash, idempotency_key)
+    return _accept(ctx, request, plan(request, models, known_workers(ctx)), request_hash, idempotency_key, user)
 
 
 def _hash(content: Mapping[str, Any]) -> str:
@@ -83,7 +84,7 @@ def _replay(ctx: Context, key: str | None, request_hash: str) -> Submitted | Non
     return Submitted(found, replayed=True)
 
 
-def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, idempotency_key: str | None) -> Submitted:
+def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, idempotency_key: str | None, user: str) -> Submitted:
     now = ctx.clock.now()
     campaign_id = new_campaign_id(now)
 
@@ -98,6 +99,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
             recipe_hash=_hash(request.document),
             idempotency_key=idempotency_key,
             request_hash=request_hash,
+            submitted_by=user[:200],
             warnings=list(planned.warnings),
             created_at=now,
             queue_deadline_at=now + timedelta(seconds=request.queue_timeout_s),

@@ -9,10 +9,10 @@ A result finds its file under either name, by its hash: whoever collected it may
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from orchestrator.operations.context import Context
+from orchestrator.whole_files import move_durably
 from shared.errors import Conflict, InvalidInput
 from shared.ids import campaign_of
 
@@ -82,22 +82,6 @@ def all_uploads(ctx: Context) -> list[Path]:
 def hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def move_durably(source: Path, target: Path) -> None:
-    """Give a file its name; after a power cut it is there, and whole.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    with source.open("rb+") as file:
-        os.fsync(file.fileno())
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _size(path: Path) -> int:

@@ -291,6 +291,25 @@ class Registry:
             found = cast("list[list[object]]", pipeline.execute())
         return {name for name, *known in zip(names, *found, strict=True) if any(one is not None for one in known)}
 
+    def registrations(self, worker_ids: Collection[str]) -> dict[str, Registration]:
+        """Return what those of them that are still known said of themselves when they last registered, also of workers that have left."""
+        names = sorted(worker_ids)
+        if not names:
+            return {}
+        with self._link.answering():
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.hmget(keys.WORKERS, names)
+            pipeline.hmget(keys.DEPARTED, names)
+            present, departed = cast("list[list[str | None]]", pipeline.execute())
+        found: dict[str, Registration] = {}
+        for name, *texts in zip(names, present, departed, strict=True):
+            text = next(filter(None, texts), None)
+            try:
+                found |= {name: registration_of(text)} if text else {}
+            except UNREADABLE as error:
+                _absent(name, error)
+        return found
+
     def close(self) -> None:
         self.redis.close()
 

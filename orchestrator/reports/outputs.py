@@ -7,11 +7,10 @@ the campaign alone, so writing twice (two consumers, a restart) gives the same f
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,8 +20,10 @@ from orchestrator.reports.page import PLOT, report, report_md
 from orchestrator.reports.ranking import Figure, figure, rank
 from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
+from orchestrator.reports.same_work import Work
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
+from orchestrator.whole_files import remove_left_behind, whole_file
 from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
 
@@ -33,23 +34,21 @@ def csv_name(bundle: CampaignBundle) -> str:
 
 
 def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
-    """Write all reports of a campaign that has ended; returns the files, the CSV in `outputs_dir` itself last.
+    """Write all reports of a campaign that has ended. Returns the files, the CSV in `outputs_dir` itself last.
 
-    The jobs are gone through once; of each only a few figures stay in memory. The login in a model's address is masked everywhere.
+    The jobs are gone through once, and of each only a few figures stay in memory. The login in a model's address is masked everywhere.
 
     Raises:
         OSError: the folder cannot be written (full, read-only); whatever was there before is still there, whole.
     """
     folder = outputs_dir / bundle.campaign_id
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    for leftover in (*folder.glob(".*.part"), *folder.glob("plots/.*.part")):  # of a writer that was killed
-        leftover.unlink(missing_ok=True)
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
     recipe, run, summary, results, report_data, page, plot = paths
     _replace(recipe, recipe_text(content_without_logins(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
-    with results.open("rb") as source, _whole_file(flat, parts=folder) as target:
+    with results.open("rb") as source, whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
@@ -60,30 +59,34 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(page, report_md(content).encode())
+    for written in (page, plot):
+        remove_left_behind(written)
     return [*paths, flat]
 
 
 def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> list[Figure]:
     """One pass over the jobs feeds three files at once and gives the figures for the page."""
     figures: list[Figure] = []
-    swept = list(bundle.recipe.get("sweep") or {})
-    run_tail, summary_tail = RunTail(), SummaryTail()
+    works: dict[Work, Work] = {}  # most jobs of a large campaign did one of a few works: it is kept once
+    labels = bundle.device_labels()
+    run_tail, summary_tail = RunTail(bundle.devices), SummaryTail()
     with ExitStack() as stack:
-        run_file = JobsFile(stack.enter_context(_whole_file(run)), run_head(bundle))
-        summary_file = JobsFile(stack.enter_context(_whole_file(summary)), summary_head(bundle))
+        run_file = JobsFile(stack.enter_context(whole_file(run)), run_head(bundle))
+        summary_file = JobsFile(stack.enter_context(whole_file(summary)), summary_head(bundle))
 
         def rows() -> Iterator[Row]:
             for job in bundle.jobs:
-                entry = summary_job(job)
-                run_file.add(run_job(job))
+                entry = summary_job(job, labels, bundle.varied)
+                run_file.add(run_job(job, labels, bundle.varied))
                 summary_file.add(entry)
                 run_tail.add(job)
                 summary_tail.add(job, entry)
-                figures.append(figure(job, swept))
+                made = figure(job, labels, bundle.varied)
+                figures.append(replace(made, work=works.setdefault(made.work, made.work)))
                 if job.row is not None:
                     yield job.row
 
-        csv_file = stack.enter_context(_whole_file(results))
+        csv_file = stack.enter_context(whole_file(results))
         for chunk in stream_csv(rows()):
             csv_file.write(chunk)
         run_file.close(run_tail.content())
@@ -129,25 +132,5 @@ def recipe_text(content: dict[str, Any]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         file.write(content)
-
-
-@contextmanager
-def _whole_file(path: Path, parts: Path | None = None) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole, or not at all.
-
-    Args:
-        parts: where it lies until then; beside its place if left out.
-    """
-    descriptor, name = tempfile.mkstemp(dir=parts or path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

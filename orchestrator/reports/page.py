@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle
+from orchestrator.reports.caveats import caveats
 from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
 from shared.controls import visible
@@ -25,17 +26,20 @@ _METHOD = (
     "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the asked number of timed inferences.",
     "The **median** is over the timed inferences of all repeats, merged. Warm-ups are kept apart and enter no figure.",
     "The **95 % interval** is over the medians of the repeats, because fresh processes of the same code differ by more than the "
-    "inferences within one: order statistics from 6 repeats on, Student's t around their mean below, none for one repeat.",
+    "inferences within one: order statistics from 6 repeats on, Student's t around their mean below, none for one repeat; "
+    "with a stop rule, the interval of its two stages (Stein 1945), whose width the first five repeats decide.",
     "**Percentiles** are by linear interpolation, and only given from a number of samples on (the floors of the MLPerf rules): "
     + ", ".join(f"{name} {floor}" for name, (_, floor) in PERCENTILE_FLOORS.items())
     + ". A `–` means that there were too few.",
     "**Load** is the median over all processes that loaded the model, the first, cold one included.",
+    "**The same work** alone is ranked: the same bytes of the model, the same shapes, types and values of its inputs, the same batch. "
+    "Devices, providers, threads and levels of optimisation are what is compared.",
     "**Outliers** are beyond 1.5 interquartile ranges from the quartiles; they are counted and never dropped.",
 )
 
 
 def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence[Ranking]) -> dict[str, Any]:
-    """All that the page says, as data; lists are cut at `MAX_LISTED`, with their full length beside."""
+    """Return all that the page says, as data; lists are cut at `MAX_LISTED`, with their full length beside."""
     states = Counter(one.status.value for one in figures)
     failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
     reasons = Counter(reason for one in figures for reason in one.noise_reasons)
@@ -50,10 +54,11 @@ def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence
         "jobs": len(figures),
         "jobs_by_status": {state.value: states.get(state.value, 0) for state in JobStatus},
         "fastest": [
-            {"work": ranking.work, "verdict": ranking.verdict, "measured": len(ranking.figures), "ranking": _listed(ranking.figures)}
+            {"work": ranking.work, "verdict": ranking.verdict, "measured": len(ranking.figures), "ranking": _listed(ranking)}
             for ranking in rankings[:MAX_LISTED]
         ],
         "plot": PLOT,
+        "caveats": caveats(figures),
         "method": {
             "said": list(_METHOD),
             "interval_methods": sorted({one.interval_method for one in figures if one.interval_method}),
@@ -65,8 +70,8 @@ def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence
             {
                 "job_id": one.job_id,
                 "status": one.status.value,
-                "work": one.work,
-                "where": one.where,
+                "work": " · ".join(filter(None, (one.name, one.parameters))),
+                "where": one.kind,
                 "reason": one.error or "no reason given",
             }
             for one in failures[:MAX_LISTED]
@@ -82,17 +87,18 @@ def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence
 
 
 def _command(recipe: dict[str, Any]) -> str:
-    """What runs it again, typed in the folder of the page; the short form of the API is no recipe for the command line."""
+    """Return what runs it again, typed in the folder of the page; the API's short form is no recipe for the command line."""
     if "model_url" in recipe:
         return 'curl -d @recipe.yaml "${FLEETMARK_HOST:-http://localhost:5000}/api/campaigns"'
     return "fleetmark run recipe.yaml --watch"
 
 
-def _listed(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+def _listed(ranking: Ranking) -> list[dict[str, Any]]:
     return [
         {
-            "where": one.where,
+            "where": where,
             "job_id": one.job_id,
+            "parameters": one.parameters,
             "median_ms": one.median,
             "median_ci_ms": [one.low, one.high] if one.low is not None else None,
             "p90_ms": one.p90,
@@ -105,14 +111,25 @@ def _listed(figures: Sequence[Figure]) -> list[dict[str, Any]]:
             "outliers": one.outliers,
             "steadiness": one.steadiness,
             "noise": one.noise,
+            "provider": one.provider or None,
+            "provider_share": one.provider_share,
         }
-        for one in figures[:MAX_LISTED]
+        for one, where in zip(ranking.figures[:MAX_LISTED], ranking.places, strict=False)
     ]
 
 
 def report_md(content: dict[str, Any]) -> str:
-    """The page, from the data of `report`."""
-    parts = [_head(content), _fastest(content), _method(content), _jobs(content), _failures(content), _noise(content), _again(content)]
+    """Return the page, from the data of `report`."""
+    parts = [
+        _head(content),
+        _fastest(content),
+        _caveats(content),
+        _method(content),
+        _jobs(content),
+        _failures(content),
+        _noise(content),
+        _again(content),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -146,6 +163,18 @@ def _fastest(content: dict[str, Any]) -> str:
         parts.append(f"**{_cell(entry['work'])}**: {_cell(entry['verdict'])}.\n\n" + "\n".join(table) + rest)
     parts.append(f"![Median inference with its 95 % interval, per job]({content['plot']})")
     return "\n\n".join(parts)
+
+
+def _caveats(content: dict[str, Any]) -> str:
+    if not content["caveats"]:
+        return ""
+    lines = []
+    for caveat in content["caveats"]:
+        numbers = ", ".join(name.rpartition("-job-")[2] for name in caveat["jobs"][:20])
+        more = f" and {caveat['total'] - 20} more" if caveat["total"] > 20 else ""
+        said = caveat["said"]
+        lines.append(f"- {_cell(said[:1].upper() + said[1:], 500)} Job {numbers}{more}.")
+    return "## What to keep in mind\n\n" + "\n".join(lines)
 
 
 def _method(content: dict[str, Any]) -> str:
@@ -216,7 +245,7 @@ def _interval(ends: list[float] | None) -> str:
 
 
 def _cell(text: str, longest: int = 200) -> str:
-    """Text of strangers inside Markdown: one line, no table, HTML or link of its own making, and what it says is what is seen."""
+    """Return a stranger's text as it may stand in Markdown: one line that makes no table, HTML or link and shows what it holds."""
     flat = visible(" ".join(text.split()))
     flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
     for character in "\\|<>[]*_`#!":

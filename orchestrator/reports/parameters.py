@@ -31,7 +31,7 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
         values = [entry.get(name, _DEFAULTS[OPTIONS].get(name)) for entry in of_entries]
         if any(value != values[0] for value in values):
             paths.append(f"{OPTIONS}.{name}")
-    return tuple(dict.fromkeys(path for path in paths if path))
+    return tuple(sorted(set(filter(None, paths))))  # PostgreSQL does not keep the order in which a recipe named them
 
 
 def _path_in_job(path: str) -> str:

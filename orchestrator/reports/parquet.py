@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.reports.rows import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
 from orchestrator.reports.tables import chunks
+from shared.storable import storable_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +59,8 @@ def stream_parquet(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def _encodable(row: Row) -> Row:
-    """What UTF-8 has no bytes for (half a surrogate pair) becomes a question mark, as in the CSV."""
-    return {name: cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell for name, cell in row.items()}
+    """Return a row whose texts Arrow can encode: half of a surrogate pair becomes a question mark, as in the CSV."""
+    return {name: storable_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _schema(arrow: pa) -> pa.Schema:

@@ -23,24 +23,27 @@ _LOG_FROM = 10.0  # largest over smallest median from which the axis is logarith
 _LABEL_WIDTH = 54
 
 
-def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Figure]]]:
-    """What is drawn: the fastest of each work in turn, until the picture is full."""
+Bar = tuple[Figure, str]  # a job, and what it is called beside the others of its work
+
+
+def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Bar]]]:
+    """Return what is drawn: the fastest of each work in turn, until the picture is full."""
     room = MAX_BARS
-    kept: dict[str, list[Figure]] = {}
+    kept: dict[str, list[Bar]] = {}
     depth = 0
     while room and any(depth < len(ranking.figures) for ranking in rankings):
         for ranking in rankings:
             if room and depth < len(ranking.figures):
-                kept.setdefault(ranking.work, []).append(ranking.figures[depth])
+                kept.setdefault(ranking.work, []).append((ranking.figures[depth], ranking.places[depth]))
                 room -= 1
         depth += 1
     return list(kept.items())
 
 
 def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
-    """The picture as PNG; without any measured job it says so."""
+    """Return the picture as PNG; without any measured job it says so."""
     groups = chosen(rankings)
-    bars = [one for _, members in groups for one in members]
+    bars = [one for _, members in groups for one, _ in members]
     total = sum(len(ranking.figures) for ranking in rankings)
     rows = len(bars) + len(groups)
     canvas = Canvas(figsize=(10, max(2.4, 1.5 + 0.32 * rows)), layout="constrained")
@@ -58,7 +61,7 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     return content.getvalue()
 
 
-def _draw(axes: Axes, groups: list[tuple[str, list[Figure]]], bars: list[Figure]) -> None:
+def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -> None:
     colours = _colours(bars)
     places: list[float] = []
     labels: list[str] = []
@@ -69,10 +72,10 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Figure]]], bars: list[Figure]
         places.append(place)
         labels.append(_short(work))
         place += 1
-        for one in members:
+        for one, where in members:
             _bar(axes, one, place, colours[one.kind])
             places.append(place)
-            labels.append(_short(one.where))
+            labels.append(_short(where))
             place += 1
     axes.set_yticks(places, labels, fontsize=8.5)
     for index, tick in enumerate(axes.get_yticklabels()):

@@ -11,12 +11,14 @@ REACHED = "precision reached"  # how a worker's reason begins when the interval 
 def precision_said(summary: Summary, stop: StopRule | None) -> str:
     """Return in one sentence why the repeats ended; empty for a job without a stop rule.
 
-    A job that ended before its interval was narrow enough says how wide the interval still is.
+    A job that ended before its median was known well enough says how near it came.
     """
     if stop is None and not summary.stopped_because:
         return ""
     if summary.stopped_because.startswith(REACHED):
         return summary.stopped_because
+    if summary.precision_asked is not None:  # the worker's own words then say how near it came
+        return f"precision not reached: {summary.stopped_because}"
     asked = f"; ±{stop.precision:.2%} was asked for" if stop else ""
     width = half_width(summary)
     came = "no interval can be given" if width is None else f"the 95 % interval is ±{width:.2%} of the median"

@@ -1,31 +1,48 @@
-"""Which device and runtime is fastest, per model: the content of page one, as data.
+"""Which device and runtime is fastest, for each work: the content of page one, as data.
 
-Only jobs that did the same work compare: the same model, batch size and input shapes. Where two intervals overlap the
-report says that the two cannot be told apart, and names no winner.
+Only jobs that did the same work compare (see `same_work`). Where two intervals overlap the report says that the two cannot be told
+apart, and names no winner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.rows import Cell
+from orchestrator.reports.parameters import assumed_dimensions, job_parameters, written
+from orchestrator.reports.precision import REACHED, precision_said
+from orchestrator.reports.rows import provider_of, threads_of, warnings_of
+from orchestrator.reports.same_work import ANSWERS, BOUND, UNKNOWN_CONTENT, Work, titles, work_of
+from shared.capabilities import LABELS
 from shared.jobs import JobStatus
 
-_SAME_WORK = ("options.batch_size", "options.shapes")  # these make another question, not another answer
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What page one needs of one job: small, so that a campaign of 100 000 fits in memory. Milliseconds and MB."""
+    """What page one needs of one job: small, so that a campaign of 100 000 fits in memory. Milliseconds and MB.
+
+    Attributes:
+        device: what the device is called, told apart from another of the same name.
+        unit: the compute unit it ran on, by its label.
+        answers: what ran, where it may differ between jobs of the same work: threads, provider, level of optimisation.
+        settings: what else the recipe varied, such as the number of inferences.
+        parameters: what tells the job apart from the others of its campaign, as the CSV has it.
+        provider: the one that most of the model's nodes ran on, and `provider_share` the fraction of them; None where nobody knows.
+        stopped: why the repeats ended, of a job with a stop rule.
+    """
 
     job_id: str
     status: JobStatus
-    work: str  # model, and what else makes the work another one
-    where: str  # device and runtime, and the options that were swept
-    kind: str  # device and compute unit: gives the colour in the picture
+    name: str
+    work: Work
+    device: str
+    unit: str
+    answers: Pairs = ()
+    settings: Pairs = ()
     median: float | None = None
     low: float | None = None
     high: float | None = None
@@ -42,98 +59,161 @@ class Figure:
     noise_reasons: tuple[str, ...] = ()
     interval_method: str = ""
     memory_method: str = ""
+    provider: str = ""
+    provider_share: float | None = None
+    parameters: str = ""
+    assumed: str = ""
+    warnings: tuple[str, ...] = ()
+    stopped: str = ""
     error: str = ""
 
+    @property
+    def kind(self) -> str:
+        """Device and compute unit: what has one colour in the picture."""
+        return f"{self.device} · {self.unit}"
 
-def figure(job: JobRecord, swept: Sequence[str] = ()) -> Figure:
-    """The figure of one job.
+    @property
+    def missed_precision(self) -> bool:
+        return bool(self.stopped) and not self.stopped.startswith(REACHED)
+
+
+def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequence[str] = ()) -> Figure:
+    """Return the figure of one job.
 
     Args:
-        swept: dotted paths that the recipe's `sweep` varies; they are told apart in the labels.
+        labels: what each device is called, by its worker's id; its own name where that is left out.
+        varied: paths into a job at which the recipe's jobs differ (see `parameters`).
     """
-    row = job.row or {}
-    workload = job.workload.model_dump(mode="json")
-    unit = str(row.get("ComputeUnits") or job.compute_unit)
-    device = str(row.get("DeviceName") or "no device")
-    options = {path: _at(workload, path) for path in swept}
-    summary = job.result.summary if job.result is not None and job.status is JobStatus.COMPLETE else None
-    noise = job.result.noise if job.result is not None else None
+    result = job.result
+    runtime = result.runtime if result is not None else {}
+    summary = result.summary if result is not None and job.status is JobStatus.COMPLETE else None
+    inference = summary.inference if summary else None
+    interval = inference.median_ci if inference else None
+    capability = result.capability if result is not None and result.capability else job.compute_unit
+    parameters = job_parameters(job.workload.model_dump(mode="json"), varied)
+    share = runtime.get("provider_share")
     return Figure(
         job_id=job.job_id,
         status=job.status,
-        work=_joined(job.workload.model.name, {path: options[path] for path in options if path in _SAME_WORK}),
-        where=_joined(f"{device} · {unit}", {path: options[path] for path in options if path not in _SAME_WORK}),
-        kind=f"{device} · {unit}",
-        median=_number(row.get("InferenceMsMedian")),
-        low=_number(row.get("InferenceMsMedianCiLow")),
-        high=_number(row.get("InferenceMsMedianCiHigh")),
-        p90=_number(row.get("InferenceMsP90")),
-        p99=_number(row.get("InferenceMsP99")),
-        load=_number(row.get("LoadMsMedian")),
-        peak_mb=_number(row.get("PeakInferenceRamUsage")),
-        throughput=_number(row.get("ThroughputPerS")),
-        inferences=int(_number(row.get("Inferences")) or 0),
-        repeats=int(_number(row.get("Repeats")) or 0),
-        outliers=int(_number(row.get("Outliers")) or 0),
+        name=job.workload.model.name,
+        work=work_of(job),
+        device=(labels or {}).get(result.worker_id, result.device.name) if result is not None else "no device",
+        unit=LABELS.get(capability, capability),
+        answers=_answers(job),
+        settings=tuple((name, text) for name, text in parameters.items() if name.partition(".")[0] not in ANSWERS | BOUND),
+        median=inference.median if inference else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        p90=inference.p90 if inference else None,
+        p99=inference.p99 if inference else None,
+        load=summary.load.median if summary else None,
+        peak_mb=summary.inference_peak_mb if summary else None,
+        throughput=summary.throughput_per_s if summary else None,
+        inferences=inference.n if inference else 0,
+        repeats=len(summary.repeats) if summary else 0,
+        outliers=inference.outliers if inference else 0,
         steadiness=summary.steadiness if summary else "",
-        noise=str(row.get("NoiseGrade") or ""),
-        noise_reasons=tuple(noise.reasons) if noise else (),
-        interval_method=summary.inference.median_ci.method if summary and summary.inference.median_ci else "",
+        noise=result.noise.grade if result is not None and result.noise else "",
+        noise_reasons=tuple(result.noise.reasons) if result is not None and result.noise else (),
+        interval_method=interval.method if interval else "",
         memory_method=summary.memory_method if summary else "",
-        error=str(row.get("Error") or job.error or ""),
+        provider=provider_of(runtime) or "",
+        provider_share=float(share) if isinstance(share, int | float) else None,
+        parameters=written(parameters),
+        assumed=written(assumed_dimensions(runtime)),
+        warnings=tuple(warnings_of(runtime)),
+        stopped=precision_said(summary, job.workload.stop) if summary else "",
+        error=(result.error if result is not None else "") or job.error,
     )
 
 
-def _at(workload: dict[str, Any], path: str) -> Any:
-    """A value by its dotted path; None where the workload has no such place (a sweep over `model` or `on`)."""
-    here: Any = workload
-    for part in path.split("."):
-        here = here.get(part) if isinstance(here, dict) else None
-    return here
-
-
-def _joined(name: str, options: dict[str, Any]) -> str:
-    said = [f"{path.rsplit('.', 1)[-1]} {value}" for path, value in options.items() if isinstance(value, str | int | float | list)]
-    return " · ".join([name, *said])
-
-
-def _number(cell: Cell) -> float | None:
-    return float(cell) if isinstance(cell, int | float) else None
+def _answers(job: JobRecord) -> Pairs:
+    """Return what may differ between jobs of the same work: as the runtime says it ran, else as it was asked for."""
+    runtime = job.result.runtime if job.result is not None else {}
+    options = job.workload.options
+    threads = runtime.get("threads")
+    between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
+    found = {
+        "threads": threads_of(runtime) or options.threads,
+        "inter_threads": between,
+        "provider": provider_of(runtime) or ("+".join(options.providers) if options.providers else None),
+        "graph": runtime.get("graph_level") or options.graph,
+    }
+    return tuple((name, str(value)) for name, value in found.items() if value is not None)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The jobs of one work, fastest first, and what may be said of the first."""
+    """The jobs of one work, fastest first, and what may be said of the first.
+
+    Attributes:
+        work: what the work is called.
+        places: what each figure is called beside the others, in their order: device, runtime, and what else differs.
+    """
 
     work: str
     figures: list[Figure]
+    places: list[str]
     verdict: str
 
 
 def rank(figures: Sequence[Figure]) -> list[Ranking]:
-    """Measured jobs by work, in the order in which each work first appears; within it by median."""
-    groups: dict[str, list[Figure]] = {}
+    """Return the measured jobs by work, in the order in which each work first appears; within it by median.
+
+    Jobs whose work is not known are listed in the order of the campaign, and nothing is said of who is faster.
+    """
+    groups: dict[Work, list[Figure]] = defaultdict(list)
     for one in figures:
         if one.median is not None:
-            groups.setdefault(one.work, []).append(one)
+            groups[one.work].append(one)
+    called = titles({work: ", ".join(dict.fromkeys(one.name for one in members)) for work, members in groups.items()})
     rankings = []
     for work, members in groups.items():
-        ordered = sorted(members, key=lambda one: (one.median or 0.0, one.job_id))
-        rankings.append(Ranking(work, ordered, _verdict(ordered)))
+        if work.may_be_ranked():
+            members = sorted(members, key=lambda one: (one.median or 0.0, one.job_id))
+        places = _places(members)
+        verdict = _verdict(members, places) if work.may_be_ranked() else UNKNOWN_CONTENT
+        rankings.append(Ranking(called[work], members, places, verdict))
     return rankings
 
 
-def _verdict(ordered: list[Figure]) -> str:
-    first = ordered[0]
-    others = [one for one in ordered[1:] if one.where != first.where]
+def _places(members: Sequence[Figure]) -> list[str]:
+    """Return what tells these jobs of one work apart: device and compute unit, and what differs between jobs of both."""
+    names = {one.name for one in members}
+    alike: dict[str, list[Figure]] = defaultdict(list)
+    for one in members:
+        alike[one.kind].append(one)
+    differing = {kind: _differing(same) for kind, same in alike.items()}
+    return [
+        " · ".join(
+            [
+                one.kind,
+                *([one.name] if len(names) > 1 else []),
+                *(f"{name} {text}" for name, text in (*one.answers, *one.settings) if name in differing[one.kind]),
+            ]
+        )
+        for one in members
+    ]
+
+
+def _differing(members: Sequence[Figure]) -> set[str]:
+    """Return the names of answers and settings that are not the same in all of these jobs."""
+    facts = [dict((*one.answers, *one.settings)) for one in members]
+    return {name for fact in facts for name in fact if any(other.get(name) != fact[name] for other in facts)}
+
+
+def _verdict(ordered: Sequence[Figure], places: Sequence[str]) -> str:
+    first, place = ordered[0], places[0]
+    others = [(one, where) for one, where in zip(ordered[1:], places[1:], strict=True) if where != place]
     if not others:
-        return f"only {first.where} measured it"
-    unknown = [one for one in (first, *others) if one.low is None or one.high is None]
+        return f"only {place} measured it"
+    unknown = [where for one, where in ((first, place), *others) if one.low is None or one.high is None]
     if unknown:
-        return f"{first.where} has the lowest median, but {unknown[0].where} has no interval (it needs 2 repeats): no winner is named"
-    level = [one for one in others if (one.low or 0.0) <= (first.high or 0.0)]
+        return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named"
+    level = [where for one, where in others if (one.low or 0.0) <= (first.high or 0.0)]
     if level:
-        names = ", ".join(dict.fromkeys(one.where for one in level))
-        return f"{first.where} has the lowest median, but cannot be told apart from {names}: their intervals overlap"
-    ratio = (others[0].median or 0.0) / first.median if first.median else 0.0
-    return f"{first.where} is the fastest, {ratio:.2f}× as fast as {others[0].where}"
+        names = ", ".join(dict.fromkeys(level))
+        return f"{place} has the lowest median, but cannot be told apart from {names}: their intervals overlap"
+    second, where = others[0]
+    ratio = (second.median or 0.0) / first.median if first.median else 0.0
+    return f"{place} is the fastest, {ratio:.2f}× as fast as {where}"

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.reports.bundle import CampaignBundle, JobRecord
-from orchestrator.reports.rows import utc_text
+from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
+from orchestrator.reports.parameters import job_parameters
+from orchestrator.reports.rows import provider_of, utc_text
 
 RUN_FORMAT = 2
 # 1: the first.
 # 2: `models` is a list of `name`, `source` and `sha256`, because two models may have one source; `sha256` is of the model with its weights.
-
-
-def recipe_hash(recipe: dict[str, Any]) -> str:
-    """SHA-256 of the recipe as JSON with sorted keys and no spaces: equal recipes have equal hashes, however written."""
-    canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+#    `attempt` is the one that the result is of, as in the CSV; `workers` have a `label`, and null for hardware that is not known. Keys
+#    that were always empty are gone: target, partition, account, num_clients, container_image, cluster_job_id.
 
 
 def run_head(bundle: CampaignBundle) -> dict[str, Any]:
-    """What is known before the jobs are read."""
+    """Return what is known before the jobs are read."""
     return {
         "format": RUN_FORMAT,
         "benchmark_id": bundle.campaign_id,
@@ -30,44 +26,49 @@ def run_head(bundle: CampaignBundle) -> dict[str, Any]:
         "status": bundle.status.value,
         "created_at": utc_text(bundle.created_at),
         "ended_at": utc_text(bundle.ended_at),
-        "user": bundle.user,
+        "user": bundle.user or None,
         "notes": bundle.notes,
         "labels": bundle.labels,
         "recipe": bundle.recipe,
-        "recipe_hash": recipe_hash(bundle.recipe),
+        "recipe_hash": bundle.recipe_hash or None,
         "git_commit": bundle.git_commit or None,
         "versions": bundle.versions,
-        "target": "local",
-        "partition": None,
-        "account": None,
-        "num_clients": None,
     }
 
 
-def run_job(job: JobRecord) -> dict[str, Any]:
-    """One job: where it ran, with what, and what the runtime said of itself."""
+def run_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
+    """Return one job: where it ran, with what, and what the runtime said of itself.
+
+    Args:
+        labels: what each device is called, by its worker's id.
+        varied: paths into a job at which the recipe's jobs differ.
+    """
     result = job.result
+    runtime: dict[str, Any] = result.runtime if result else {}
+    workload = job.workload.model_dump(mode="json", exclude_none=True)
     return {
         "job_id": job.job_id,
         "status": job.status.value,
         "compute_unit": job.compute_unit,
         "capability": result.capability if result else job.capability,
         "worker": result.worker_id if result else job.worker_id,
+        "device": labels.get(result.worker_id, result.device.name) if result else None,
         "hostname": result.device.name if result else None,
-        "attempt": job.attempt,
+        "attempt": result.attempt if result else job.attempt,
         "error": (result.error if result and result.error else job.error) or None,
         "error_kind": (result.error_kind if result else "") or None,
         "created_at": _utc(job.created_at),
         "started_at": _utc(job.started_at),
         "ended_at": _utc(job.ended_at),
-        "workload": None if job.unreadable else job.workload.model_dump(mode="json", exclude_none=True),
+        "workload": None if job.unreadable else workload,
+        "parameters": job_parameters(workload, varied),
         "model_sha256": result.model_sha256 if result and result.model_sha256 else job.workload.model.content_sha256,
-        "runtime": result.runtime if result else {},
+        "provider": provider_of(runtime),
+        "provider_share": runtime.get("provider_share"),
+        "runtime": runtime,
         "software": result.software if result else {},
         "noise": result.noise.model_dump(mode="json") if result and result.noise else None,
         "timings_s": result.timings_s if result else {},
-        "container_image": None,
-        "cluster_job_id": None,
     }
 
 
@@ -78,7 +79,8 @@ def _utc(moment: datetime | None) -> str | None:
 class RunTail:
     """Collects, while the jobs go by, what is said once for all of them: the models and the workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: Mapping[str, DeviceEntry]) -> None:
+        self._devices = devices
         self._models: dict[tuple[str, str, str | None], dict[str, Any]] = {}  # an upload's source names its graph alone
         self._workers: dict[str, dict[str, Any]] = {}
 
@@ -87,9 +89,11 @@ class RunTail:
         sha256 = (result.model_sha256 if result else None) or model.content_sha256
         self._models[model.name, model.source, sha256] = {"name": model.name, "source": model.source, "sha256": sha256}
         if result is not None and result.worker_id not in self._workers:
+            known = self._devices.get(result.worker_id, DeviceEntry(result.device.name))
             self._workers[result.worker_id] = {
+                "label": known.label,
                 "device": result.device.model_dump(mode="json"),
-                "hardware": job.hardware,
+                "hardware": known.hardware,
                 "software": result.software,
             }
 

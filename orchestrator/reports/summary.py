@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
-from orchestrator.reports.rows import utc_text
+from orchestrator.reports.parameters import assumed_dimensions, job_parameters
+from orchestrator.reports.precision import precision_said
+from orchestrator.reports.rows import utc_text, warnings_of
 from shared.jobs import JobStatus
 from shared.measurements import Distribution
 
@@ -27,8 +30,15 @@ def summary_head(bundle: CampaignBundle) -> dict[str, Any]:
     }
 
 
-def summary_job(job: JobRecord) -> dict[str, Any]:
-    """The figures of one job; null where nothing was measured, `missing` says why a percentile is."""
+def summary_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the figures of one job; they are null where nothing was measured, and `missing` says why a percentile is.
+
+    Args:
+        labels: what each device is called, by its worker's id.
+        varied: paths into a job at which the recipe's jobs differ.
+    """
+    result = job.result
+    runtime = result.runtime if result is not None else {}
     summary = job.result.summary if job.result is not None and job.status is JobStatus.COMPLETE else None
     return {
         "job_id": job.job_id,
@@ -36,8 +46,11 @@ def summary_job(job: JobRecord) -> dict[str, Any]:
         "model": job.workload.model.name,
         "compute_unit": job.compute_unit,
         "capability": job.result.capability if job.result else job.capability,
-        "device": job.result.device.name if job.result else None,
-        "error": (job.row or {}).get("Error") or job.error or None,
+        "device": labels.get(result.worker_id, result.device.name) if result else None,
+        "worker_id": result.worker_id if result else job.worker_id,
+        "model_sha256": (result.model_sha256 if result else None) or job.workload.model.content_sha256,
+        "parameters": {**job_parameters(job.workload.model_dump(mode="json"), varied), **assumed_dimensions(runtime)},
+        "error": (result.error if result else "") or job.error or None,
         "latency_s": _latency_s(summary.inference) if summary else None,
         "requests_per_second": summary.throughput_per_s if summary else None,
         "load_ms": summary.load.model_dump(mode="json") if summary else None,
@@ -48,7 +61,8 @@ def summary_job(job: JobRecord) -> dict[str, Any]:
         "memory_method": summary.memory_method if summary else None,
         "cpu_percent": summary.cpu_percent if summary else None,
         "steadiness": summary.steadiness if summary else None,
-        "stopped_because": (summary.stopped_because if summary else "") or None,
+        "stopped_because": (precision_said(summary, job.workload.stop) if summary else "") or None,
+        "warnings": warnings_of(runtime),
         "noise": job.result.noise.model_dump(mode="json") if job.result and job.result.noise else None,
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import defer
@@ -65,6 +67,14 @@ def close(session: Session, campaign_id: str, now: datetime) -> None:
         .where(col(Campaign.id) == campaign_id, col(Campaign.pending_jobs) + col(Campaign.running_jobs) == 0)
         .values(status=str(CampaignStatus.CANCELLED), ended_at=now)
     )
+
+
+def recipe_parts(session: Session, campaign_ids: Iterable[str]) -> dict[str, tuple[Any, Any, Any]]:
+    """Return `sweep`, `models` and `options` of the recipes of these campaigns, without reading the recipes whole."""
+    recipe = col(Campaign.recipe)
+    columns: list[Any] = [col(Campaign.id), recipe["sweep"], recipe["models"], recipe["options"]]
+    statement = select(*columns).where(col(Campaign.id).in_(sorted(campaign_ids)))
+    return {campaign_id: (sweep, models, options) for campaign_id, sweep, models, options in session.execute(statement)}
 
 
 def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:

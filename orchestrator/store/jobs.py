@@ -44,6 +44,10 @@ class JobHead(NamedTuple):
     worker_id: str | None
     attempt: int
     error: str | None
+    lane_id: int
+    queue: str | None
+    dispatched_at: datetime | None
+    not_before: datetime | None
     options: dict[str, Any]
 
 
@@ -93,6 +97,7 @@ def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 10
     """
     columns: list[Any] = [
         *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error),
+        *(Job.lane_id, Job.queue, Job.dispatched_at, Job.not_before),
         col(Job.workload)["options"],
     ]
     number = col(Job.number)
@@ -119,6 +124,12 @@ def lane_of(session: Session, job: Job) -> Lane:
     lane = session.get(Lane, job.lane_id)
     assert lane is not None, "a foreign key holds it"
     return lane
+
+
+def waiting_reasons(session: Session, lane_ids: Collection[int]) -> dict[int, str]:
+    """Return for these lanes why none of their jobs could be placed when that was last tried; empty where one could."""
+    statement = select(col(Lane.id), col(Lane.waiting_for)).where(col(Lane.id).in_(sorted(lane_ids)))
+    return {lane_id: str(reason) for lane_id, reason in session.execute(statement)} if lane_ids else {}
 
 
 def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None = None) -> list[tuple[Lane, int]]:

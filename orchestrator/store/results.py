@@ -48,6 +48,13 @@ def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
     return found
 
 
+def devices(session: Session, campaign_id: str) -> list[tuple[str, str]]:
+    """Return which workers the results of a campaign came from, each with what its device was called."""
+    name = col(ResultRow.row)["DeviceName"].as_string()
+    statement = select(col(ResultRow.worker_id), name).where(col(ResultRow.campaign_id) == campaign_id).distinct()
+    return sorted((worker_id, str(device or "")) for worker_id, device in session.execute(statement))
+
+
 def model(session: Session, sha256: str) -> ModelFile:
     """
     Raises:

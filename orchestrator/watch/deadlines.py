@@ -51,9 +51,7 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
         worker = workers.get(str(job.worker_id))
         if worker is not None and job.deadline_at is not None and ctx.registry.is_heard(worker) and _is_over(worker, job, now):
             why = _why_overdue(ctx, worker, job)
-            overdue[job.id] = Overdue(
-                job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.CANCELLED, why, EventKind.DEADLINE_EXCEEDED
-            )
+            overdue[job.id] = Overdue(job.attempt, job.deadline_at, JobStatus.RUNNING, JobStatus.FAILED, why, EventKind.DEADLINE_EXCEEDED)
     with ctx.store.read() as session:
         queued = queue_waits.late(session, now)
     for job_id, attempt, waiting_for in queued:

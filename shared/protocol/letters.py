@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.protocol import keys
+from shared.storable import storable_text
 
 REASON_CHARACTERS = 2_000
 YEAR_9999 = 253_402_300_799  # its last second; nothing later can be written as a date
@@ -41,5 +42,5 @@ def problems(error: ValidationError) -> str:
 
 
 def _fit(text: str, most: int) -> str:
-    """Cut, and without the half characters that JSON can spell and UTF-8 cannot."""
-    return text[:most].encode(errors="replace").decode()
+    """Return the beginning of a text, without the half characters that JSON can spell and UTF-8 cannot."""
+    return storable_text(text[:most])

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.operations.artifacts import ABANDONED_S
 from orchestrator.operations.awaited import FILE_WAIT, TRIES
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.operations.uploads import Upload
+from orchestrator.whole_files import LEFT_BEHIND_S
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys
@@ -115,12 +115,13 @@ def test_what_a_killed_consumer_left_of_a_file_goes_when_the_result_comes_again(
     name = job_id(submit(jobs=1).campaign.id, 1)
     record(ctx, [result(name)])
     samples = ctx.settings.outputs_dir / name.rpartition("-job-")[0] / "samples"
-    half = samples / f".{name}.npz.0badcafe.part"
-    half.write_bytes(b"raw sam")
-    long_ago = half.stat().st_mtime - ABANDONED_S - 1
+    half, theirs = samples / f".{name}.npz.0badcafe.part", samples / f".{name}.npz.0cafebad.part"
+    for part in (half, theirs):
+        part.write_bytes(b"raw sam")
+    long_ago = half.stat().st_mtime - LEFT_BEHIND_S - 1
     os.utime(half, (long_ago, long_ago))
     record(ctx, [result(name)])
-    assert [path.name for path in samples.iterdir()] == [f"{name}.npz"]
+    assert sorted(path.name for path in samples.iterdir()) == [theirs.name, f"{name}.npz"], "another consumer may be writing it now"
 
 
 def test_a_file_whose_collector_was_killed_before_it_said_that_it_is_whole_is_kept(
@@ -281,7 +282,7 @@ def test_what_another_consumer_is_writing_at_this_moment_is_left_alone(ctx: Cont
     fresh, old = (log.with_name(f".{log.name}.{number}.part") for number in ("1111", "2222"))
     for half in (fresh, old):
         half.write_bytes(b"half of a li")
-    long_ago = log.stat().st_mtime - ABANDONED_S - 1
+    long_ago = log.stat().st_mtime - LEFT_BEHIND_S - 1
     os.utime(old, (long_ago, long_ago))
     record(ctx, [result(name)])
     assert fresh.read_bytes() == b"half of a li"

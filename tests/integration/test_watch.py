@@ -121,18 +121,18 @@ def test_a_job_that_nobody_can_start_fails_with_the_reason(ctx: Context, clock: 
     assert job(ctx, campaign).error == "no worker with gpu.coreml"
 
 
-def test_a_job_past_its_deadline_and_grace_is_cancelled(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+def test_a_job_past_its_deadline_and_grace_has_failed(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
     worker = register()
     campaign = submit(jobs=1, timeout_s=60).campaign
     name = job_id(campaign.id, 1)
     record(ctx, [started(name, worker_id=worker)])
     clock.advance(60 + ctx.settings.deadline_grace_s + 1)
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
-    assert counters(ctx, campaign) == {"cancelled": 1}
+    assert counters(ctx, campaign) == {"failed": 1}
     with redis.Redis.from_url(ctx.settings.redis_url) as client:
         assert client.exists(keys.ended(name)), "whoever runs it stops at its next beat"
     record(ctx, [result(name, worker_id=worker)])
-    assert counters(ctx, campaign) == {"cancelled": 1}
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_the_sweeps_are_counted_for_everyone_to_see(ctx: Context) -> None:

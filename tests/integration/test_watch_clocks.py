@@ -120,7 +120,7 @@ def test_what_was_measured_before_an_outage_is_recorded_and_what_runs_keeps_the_
     days.pass_by(20)
     assert counters(ctx, campaign) == {"complete": 1, "running": 1}
     days.pass_by(100)
-    assert counters(ctx, campaign) == {"complete": 1, "cancelled": 1}, "and then its time is over: it counts while somebody looks"
+    assert counters(ctx, campaign) == {"complete": 1, "failed": 1}, "and then its time is over: it counts while somebody looks"
 
 
 def test_a_job_that_nobody_begins_fails_after_its_queue_timeout_of_days_on_which_somebody_looked(
@@ -207,7 +207,7 @@ def test_under_work_that_never_lets_the_results_run_out_deadlines_come_all_the_s
     days.pass_by(BACKLOG_WAIT_S - 50, recording=False)
     assert counters(ctx, campaign) == {"running": 1}
     days.pass_by(100, recording=False)
-    assert counters(ctx, campaign) == {"cancelled": 1}
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_a_wall_clock_that_is_set_forward_takes_the_deadlines_with_it(
@@ -227,7 +227,7 @@ def test_a_wall_clock_that_is_set_forward_takes_the_deadlines_with_it(
     assert moved is not None
     assert (moved - before).total_seconds() == 3_600 + STEP_S
     days.pass_by(100)
-    assert counters(ctx, campaign) == {"cancelled": 1}
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_a_result_that_its_worker_cannot_send_is_waited_for_a_day_longer(
@@ -241,11 +241,11 @@ def test_a_result_that_its_worker_cannot_send_is_waited_for_a_day_longer(
     say(ctx, worker, [runs, lies], current=runs)
     clock.advance(TIMEOUT_S + ctx.settings.deadline_grace_s + 1)
     sweep(ctx, Memory(), may_condemn=False)
-    assert counters(ctx, campaign) == {"cancelled": 1, "running": 1}
+    assert counters(ctx, campaign) == {"failed": 1, "running": 1}
     assert job(ctx, campaign).status == "running"
     clock.advance(RESULT_WAIT_S)
     sweep(ctx, Memory(), may_condemn=False)
-    assert counters(ctx, campaign) == {"cancelled": 2}
+    assert counters(ctx, campaign) == {"failed": 2}
 
 
 def test_jobs_of_workers_that_are_silent_all_at_once_go_back_and_are_not_late(

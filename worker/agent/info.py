@@ -91,7 +91,7 @@ def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Calla
 def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, version: str) -> dict[str, Any]:
     """The body of `/api/v1/info`, with memory and GPUs as they are now."""
     present = hardware.with_present_load()
-    metrics = ["latency", "throughput", "memory_usage", *(["gpu_utilization"] if present.gpus.devices else [])]
+    metrics = ["latency", "throughput", "memory_usage"]  # that a job on this worker really has
     return {
         "agent_id": agent_id,
         "agent_type": settings.worker_type,

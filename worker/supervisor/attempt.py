@@ -35,6 +35,8 @@ _numbers = itertools.count(1)  # of the records of this process
 OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
 TRIES = 3  # of a repeat whose process stood still
+# How much of a repeat lies behind it when a phase begins, roughly: how long each lasts is not known before.
+BEHIND = {"starting": 0.0, "loading": 0.05, "warming up": 0.15, "measuring": 0.3}
 
 
 class Attempt:
@@ -197,7 +199,7 @@ class Attempt:
         where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
         for _ in range(TRIES):
             begin = self._clock.monotonic()
-            ran = self._run_process(folder / f"{next(_numbers)}.record", where, index / total, load_only=load_only)
+            ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
             if not ran.still_times:
                 return ran.record
             self._voided += 1
@@ -216,7 +218,7 @@ class Attempt:
             "something stops, freezes or suspends it on this device"
         )
 
-    def _run_process(self, record_path: Path, where: str, progress: float, *, load_only: bool) -> Ran:
+    def _run_process(self, record_path: Path, where: str, index: int, *, load_only: bool) -> Ran:
         run = ProcessRun(
             self._guard(),
             inbox=self._inbox,
@@ -224,7 +226,7 @@ class Attempt:
             clock=self._clock,
             limit=self._limit,
             where=where,
-            on_phase=lambda phase: self._on_stage(f"{where}: {phase}", progress),
+            on_phase=lambda phase: self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only)),
             on_tick=self._probe.during,
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
@@ -237,6 +239,12 @@ class Attempt:
             error = by_its_name(self._model, ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
+
+    def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
+        """Return which fraction of the attempt lies behind it, counted in processes."""
+        before = len(self._repeats) + index if load_only else index
+        repeats = len(self._repeats) if load_only else most_repeats(self._workload)
+        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
         if self._model is None:

@@ -178,6 +178,15 @@ def test_results_go_to_standard_output_byte_for_byte(server: ScriptedServer) -> 
     assert server.requests[0].query == {"format": "csv"}
 
 
+def test_a_table_for_a_spreadsheet_that_reads_by_locale_is_asked_for_by_name(server: ScriptedServer, tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfStatus;JobId\r\nComplete;1\r\n"
+    server.on("GET /api/campaigns/campaign-1/results", content, content_type="text/csv")
+    ended = fleetmark("results", "campaign-1", "--format", "excel", "-o", "r.csv", host=server.url, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "r.csv").read_bytes() == content
+    assert server.requests[0].query == {"format": "excel"}
+
+
 def test_stopping_several_campaigns_goes_on_after_a_refusal(server: ScriptedServer) -> None:
     server.on("POST /api/campaigns/campaign-1/cancel", {"campaign_id": "campaign-1", "status": "cancelled"})
     ended = fleetmark("stop", "campaign-none", "campaign-1", host=server.url)

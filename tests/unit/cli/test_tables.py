@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.tables import local_time, results_table, table, work_name
+from cli.tables import local_time, results_table, table, told_apart, work_name
 
 COMPLETE: dict[str, Any] = {
     "Status": "Complete",
@@ -68,3 +68,52 @@ def test_times_are_shown_in_this_machines_zone() -> None:
 def test_the_jobs_of_a_sweep_are_told_apart_by_their_options() -> None:
     assert work_name("yolo.onnx", {"threads": 1, "batch_size": 4}) == "yolo.onnx, threads 1, batch_size 4"
     assert work_name("yolo.onnx", {}) == work_name("yolo.onnx", None) == "yolo.onnx"
+
+
+def _first_cells(made: Any, cells: int) -> list[list[str]]:
+    lines = [line for line in _text(made).splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]
+
+
+def test_rows_of_a_sweep_are_told_apart_by_their_parameters() -> None:
+    rows = [COMPLETE | {"Parameters": f"batch_size={batch}; threads=2"} for batch in (1, 8)]
+    assert [model for (model,) in _first_cells(results_table(rows)[0], 1)] == [
+        "squeezenet.onnx, batch_size=1; threads=2",
+        "squeezenet.onnx, batch_size=8; threads=2",
+    ]
+
+
+def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:
+    other = COMPLETE | {"FileName": "x.onnx", "ModelSha256": "cc" * 32}
+    rows = [COMPLETE | {"ModelSha256": "aa" * 32}, COMPLETE | {"ModelSha256": "bb" * 32}, other]
+    assert [model for (model,) in _first_cells(results_table(rows)[0], 1)] == [
+        "squeezenet.onnx (sha256 aaaaaaaa)",
+        "squeezenet.onnx (sha256 bbbbbbbb)",
+        "x.onnx",
+    ]
+
+
+def test_two_devices_of_one_name_are_told_apart() -> None:
+    rows = [COMPLETE | {"WorkerId": f"worker-{number}abcdef"} for number in (1, 2)]
+    assert [device for _, device in _first_cells(results_table(rows)[0], 2)] == ["lab-pi (worker-1abc)", "lab-pi (worker-2abc)"]
+    assert [device for _, device in _first_cells(results_table(rows[:1])[0], 2)] == ["lab-pi"]
+
+
+def test_what_makes_a_figure_mean_less_is_said_below_the_table() -> None:
+    said = "precision not reached: the 95 % interval is ±4.00% of the median"
+    notes = results_table([COMPLETE | {"Warnings": "image[2] became 1", "StoppedBecause": said}])[1]
+    assert notes[1:] == ["squeezenet.onnx: image[2] became 1", f"squeezenet.onnx: {said}"]
+
+
+def test_a_list_of_jobs_says_why_one_failed_and_what_another_waits_for() -> None:
+    jobs = [
+        {"worker_id": "worker-1abc", "device": "lab", "error": "no memory", "waiting_for": None},
+        {"worker_id": "worker-2abc", "device": "lab", "error": None, "waiting_for": None},
+        {"worker_id": None, "device": None, "error": None, "waiting_for": "waiting for a worker with cpu.onnx"},
+    ]
+    assert [(job["device"], job["why"]) for job in told_apart(jobs)] == [
+        ("lab (worker-1abc)", "no memory"),
+        ("lab (worker-2abc)", None),
+        (None, "waiting for a worker with cpu.onnx"),
+    ]
+    assert told_apart([{"worker_id": "worker-1", "status": "running"}])[0]["device"] is None, "an orchestrator that names no device"

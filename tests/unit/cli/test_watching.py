@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,19 @@ def test_what_is_refused_is_not_waited_for(server: ScriptedServer) -> None:
     with Client(server.url) as client, pytest.raises(ApiError) as caught:
         watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
     assert exit_code(caught.value) == EXIT_USAGE
+
+
+def test_a_pending_job_says_what_it_waits_for_and_a_running_one_on_which_device(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = DONE | {"status": "running", "total_jobs": 2, "job_breakdown": {"pending": 1, "running": 1}}
+    job: dict[str, Any] = {"model": "m.onnx", "compute_unit": "cpu.onnx", "options": {}, "error": None}
+    waits = {"job_id": "campaign-1-job-2", "status": "pending", "waiting_for": "waiting for a worker with gpu.cuda.onnx"}
+    runs = {"job_id": "campaign-1-job-1", "status": "running", "worker_id": "worker-1abc", "device": "lab", "progress": 0.3}
+    server.on("GET /api/campaigns/campaign-1", running, DONE | {"total_jobs": 2})
+    server.on("GET /api/jobs", {"jobs": [job | runs | {"stage": "repeat 1 of 1: measuring"}, job | waits], "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    said = capsys.readouterr().err
+    assert "m.onnx on cpu.onnx of lab: repeat 1 of 1: measuring" in said
+    assert "m.onnx on cpu.onnx: pending: waiting for a worker with gpu.cuda.onnx" in said

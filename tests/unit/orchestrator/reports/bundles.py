@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.rows import EndedJob, csv_row
+from shared.device_labels import device_labels
 from shared.ids import job_id
 from shared.jobs import CampaignStatus, JobStatus
 from shared.measurements import Noise, RawRepeat
@@ -94,6 +95,9 @@ def record(number: int = 1, result: Result | None = None, **changes: Any) -> Job
 
 
 def bundle(jobs: Iterable[JobRecord], **changes: Any) -> CampaignBundle:
+    """A campaign of these jobs; its devices are those of their results, where the jobs are a list."""
+    results = [job.result for job in jobs if job.result is not None] if isinstance(jobs, list) else []
+    labels = device_labels((result.worker_id, result.device.name) for result in results)
     content: dict[str, Any] = {
         "campaign_id": CAMPAIGN,
         "name": "everywhere",
@@ -101,6 +105,8 @@ def bundle(jobs: Iterable[JobRecord], **changes: Any) -> CampaignBundle:
         "created_at": datetime(2026, 3, 4, 5, 0, 0, tzinfo=UTC),
         "ended_at": ENDED,
         "recipe": {"name": "everywhere", "model": "file:///models/squeezenet.onnx", "on": ["cpu.onnx"]},
+        "recipe_hash": "12" * 32,
         "jobs": jobs,
+        "devices": {worker_id: DeviceEntry(label) for worker_id, label in labels.items()},
     }
     return CampaignBundle(**(content | changes))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plots import medians_png
 from orchestrator.reports.ranking import figure, rank
-from orchestrator.reports.run import recipe_hash
+from orchestrator.whole_files import LEFT_BEHIND_S
 from shared.jobs import JobStatus
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
-from shared.workloads import Companion, EngineOptions, ModelRef, Workload
+from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Workload
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 
 
@@ -56,8 +57,18 @@ def test_what_a_killed_writer_left_goes_when_the_files_are_written_again(tmp_pat
     litter = [tmp_path / CAMPAIGN / name for name in (".run.json.x1.part", ".name_results.csv.x2.part", "plots/.medians.png.x3.part")]
     for path in litter:
         path.write_text("half of i")
+        long_ago = path.stat().st_mtime - LEFT_BEHIND_S - 1
+        os.utime(path, (long_ago, long_ago))
     write_campaign(tmp_path, mixed())
     assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_what_another_process_is_writing_at_this_moment_stays(tmp_path: Path) -> None:
+    write_campaign(tmp_path, mixed())
+    theirs = tmp_path / CAMPAIGN / ".run.json.x1.part"
+    theirs.write_text("half of i")
+    write_campaign(tmp_path, mixed())
+    assert theirs.read_text() == "half of i"
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -82,7 +93,7 @@ def test_run_json_says_what_it_takes_to_run_it_again(tmp_path: Path) -> None:
     run = read(tmp_path, "run.json")
     assert run["format"] == 2
     assert run["benchmark_id"] == CAMPAIGN
-    assert run["recipe_hash"] == recipe_hash({"on": ["cpu.onnx"], "model": "file:///models/squeezenet.onnx", "name": "everywhere"})
+    assert run["recipe_hash"] == "12" * 32
     assert run["models"] == [{"name": "squeezenet.onnx", "source": "file:///models/squeezenet.onnx", "sha256": "ab" * 32}]
     assert set(run["workers"]) == {"worker-abc", "worker-gpu"}
     assert [job["status"] for job in run["jobs"]] == ["complete", "complete", "failed", "cancelled"]
@@ -133,13 +144,16 @@ def test_the_page_names_the_fastest_and_every_failure_with_its_reason(tmp_path: 
 
 
 def test_the_page_names_no_winner_where_intervals_overlap(tmp_path: Path) -> None:
-    jobs = [record(1, result_of(1, 5.0)), record(2, result_of(2, 5.001, device=Device(name="other")))]
+    jobs = [record(1, result_of(1, 5.0)), record(2, result_of(2, 5.001, device=Device(name="other"), worker_id="worker-other"))]
     write_campaign(tmp_path, bundle(jobs))
     assert "cannot be told apart from" in read(tmp_path, "report.json")["fastest"][0]["verdict"]
 
 
 def test_the_page_names_no_winner_from_one_repeat(tmp_path: Path) -> None:
-    jobs = [record(1, result_of(1, 5.0, repeats=1)), record(2, result_of(2, 50.0, repeats=1, device=Device(name="other")))]
+    jobs = [
+        record(1, result_of(1, 5.0, repeats=1)),
+        record(2, result_of(2, 50.0, repeats=1, device=Device(name="other"), worker_id="worker-other")),
+    ]
     write_campaign(tmp_path, bundle(jobs))
     assert "has no interval (it needs 2 repeats): no winner is named" in read(tmp_path, "report.json")["fastest"][0]["verdict"]
 
@@ -236,3 +250,91 @@ def test_the_short_form_of_the_api_is_run_again_by_curl(tmp_path: Path) -> None:
     text = (tmp_path / CAMPAIGN / "recipe.yaml").read_text()
     assert json.loads(text) == yaml.safe_load(text) == short
     assert "curl -d @recipe.yaml" in (tmp_path / CAMPAIGN / "report.md").read_text()
+
+
+def test_devices_of_one_name_are_told_apart_in_every_file(tmp_path: Path) -> None:
+    jobs = [record(number, result_of(number, 5.0 * number, worker_id=f"worker-{number}xyz")) for number in (1, 2)]
+    write_campaign(tmp_path, bundle(jobs))
+    labels = ["pi-5 (worker-1xyz)", "pi-5 (worker-2xyz)"]
+    assert [job["device"] for job in read(tmp_path, "summary.json")["jobs"]] == labels
+    assert [job["worker_id"] for job in read(tmp_path, "summary.json")["jobs"]] == ["worker-1xyz", "worker-2xyz"]
+    run = read(tmp_path, "run.json")
+    assert [job["device"] for job in run["jobs"]] == labels
+    assert [job["hostname"] for job in run["jobs"]] == ["pi-5", "pi-5"]
+    assert [entry["label"] for entry in run["workers"].values()] == labels
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert all(page.count(label) >= 2 for label in labels)
+
+
+def test_run_json_holds_what_is_known_and_says_null_of_the_rest(tmp_path: Path) -> None:
+    hardware = {"memory_mb": 8192, "cpu": {"model": "BCM2712"}}
+    known = bundle([record(1, result_of(1))], user="ci", git_commit="ab" * 20, devices={"worker-abc": DeviceEntry("pi-5", hardware)})
+    write_campaign(tmp_path, known)
+    run = read(tmp_path, "run.json")
+    assert (run["user"], run["git_commit"], run["workers"]["worker-abc"]["hardware"]) == ("ci", "ab" * 20, hardware)
+    write_campaign(tmp_path, bundle([record(1, result_of(1))]))
+    run = read(tmp_path, "run.json")
+    assert (run["user"], run["git_commit"], run["workers"]["worker-abc"]["hardware"]) == (None, None, None)
+    assert not run.keys() & {"target", "partition", "account", "num_clients"}, "what nothing fills is not there"
+
+
+def test_run_json_and_the_csv_name_the_same_attempt(tmp_path: Path) -> None:
+    """The result of the first attempt came when the second had been issued."""
+    late = record(1, result_of(1, attempt=1), attempt=2)
+    (csv_file,) = [path for path in write_campaign(tmp_path, bundle([late])) if path.name == "results.csv"]
+    assert read(tmp_path, "run.json")["jobs"][0]["attempt"] == 1
+    assert list(pd.read_csv(csv_file)["Attempt"]) == [1]
+
+
+def test_the_page_and_the_files_say_what_makes_a_figure_mean_less(tmp_path: Path) -> None:
+    runtime = {
+        "provider": "CUDAExecutionProvider",
+        "provider_share": 0.75,
+        "assumed_dims": {"height": 1, "width": 1},
+        "warnings": ["input `image` became 1 pixel high and 1 wide"],
+    }
+    result = result_of(1, capability="gpu.cuda.onnx", runtime=runtime)
+    assert result.summary is not None
+    spent = result.model_copy(update={"summary": result.summary.model_copy(update={"stopped_because": "repeats spent: 5 of 5"})})
+    workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), stop=StopRule(precision=0.0001, max_repeats=5))
+    write_campaign(tmp_path, bundle([record(1, spent, workload=workload)]))
+    caveats = [caveat["said"] for caveat in read(tmp_path, "report.json")["caveats"]]
+    assert caveats[0].startswith("precision not reached: the 95 % interval is ±")
+    assert caveats[0].endswith("±0.01% was asked for (repeats spent: 5 of 5).")
+    assert "height=1 (assumed); width=1 (assumed)" in caveats[1]
+    assert caveats[2:] == [
+        "input `image` became 1 pixel high and 1 wide.",
+        "75.0% of the model's nodes ran on CUDAExecutionProvider.",
+    ]
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "## What to keep in mind" in page
+    assert "75.0% of the model's nodes ran on CUDAExecutionProvider. Job 1." in page
+    job = read(tmp_path, "run.json")["jobs"][0]
+    assert (job["provider"], job["provider_share"]) == ("CUDAExecutionProvider", 0.75)
+    summary = read(tmp_path, "summary.json")["jobs"][0]
+    assert summary["stopped_because"].startswith("precision not reached")
+    assert summary["warnings"] == runtime["warnings"]
+    assert summary["parameters"] == {"height": "1 (assumed)", "width": "1 (assumed)"}
+
+
+def test_the_page_keeps_nothing_in_mind_where_there_is_nothing(tmp_path: Path) -> None:
+    write_campaign(tmp_path, bundle([record(1, result_of(1))]))
+    assert "keep in mind" not in (tmp_path / CAMPAIGN / "report.md").read_text()
+
+
+def test_models_of_one_name_are_two_works_on_the_page(tmp_path: Path) -> None:
+    jobs = [record(1, result_of(1, 0.002, model_sha256="aa" * 32)), record(2, result_of(2, 13.25, model_sha256="bb" * 32))]
+    write_campaign(tmp_path, bundle(jobs))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "× as fast" not in page
+    assert "squeezenet.onnx · sha256 aaaaaaaa" in page
+    assert "squeezenet.onnx · sha256 bbbbbbbb" in page
+
+
+def test_what_failed_is_told_apart_by_its_parameters(tmp_path: Path) -> None:
+    def failed(number: int, batch: int) -> JobRecord:
+        workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(batch_size=batch))
+        return record(number, status=JobStatus.FAILED, error="no memory", workload=workload)
+
+    write_campaign(tmp_path, bundle([failed(1, 8), failed(2, 256)], varied=("options.batch_size",)))
+    assert [one["work"] for one in read(tmp_path, "report.json")["failures"]] == ["m.onnx · batch_size=8", "m.onnx · batch_size=256"]

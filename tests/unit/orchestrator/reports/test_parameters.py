@@ -19,7 +19,7 @@ def test_what_the_recipe_swept_is_written_as_the_contract_says() -> None:
 
 def test_options_that_differ_between_the_models_are_parameters_and_the_others_are_not() -> None:
     models = [{"model": "a", "options": {"threads": 4, "graph": "all"}}, {"model": "b", "options": {"graph": "all", "batch_size": 2}}, "c"]
-    assert varied_paths(None, models, {"graph": "all"}) == ("options.threads", "options.batch_size")
+    assert varied_paths(None, models, {"graph": "all"}) == ("options.batch_size", "options.threads")
     assert varied_paths({}, ["a", "b"], {"threads": 1}) == ()
 
 

@@ -38,3 +38,9 @@ def test_without_an_interval_nothing_is_made_up() -> None:
 
 def test_a_job_without_a_stop_rule_says_nothing() -> None:
     assert precision_said(summary(9.5, 10.3, ""), None) == ""
+
+
+def test_a_worker_that_says_how_near_it_came_is_quoted() -> None:
+    because = "budget spent: 600 s of 600 s after 9 repeats; the median is known to ±4%, ±2% was asked, which takes about 30 repeats"
+    told = summary(9.5, 10.3, because).model_copy(update={"precision_asked": 0.02, "precision_reached": 0.04})
+    assert precision_said(told, ASKED) == f"precision not reached: {because}"

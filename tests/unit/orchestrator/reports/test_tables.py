@@ -37,8 +37,8 @@ KEPT = (
     "0.000499974,,,,,,,12.5,fair,worker-abc,campaign-0123456789abcdefgh,1,2026-03-04T05:06:07.000Z,\r\n"
 )
 KEPT_QUOTED = (
-    'Failed,campaign-0123456789abcdefgh-job-2,"a,b.onnx",,CPU (ONNX),,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,campaign-0123456789abcdefgh,1,'
-    '2026-03-04T05:06:07.000Z,"two ""quoted"",\r\nlines, and commas"\r\n'
+    'Failed,campaign-0123456789abcdefgh-job-2,"a,b.onnx",,CPU (ONNX),,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,'
+    'campaign-0123456789abcdefgh,1,2026-03-04T05:06:07.000Z,"two ""quoted"",\r\nlines, and commas"\r\n'
 )
 
 
@@ -173,7 +173,7 @@ def test_lines_that_were_kept_under_the_shorter_header_open_with_each_value_in_i
     frame = pd.read_csv(io.BytesIO(b"".join(stream_csv_lines([KEPT, KEPT_QUOTED, csv_line(new)]))))
     assert ",".join(frame.columns) == HEADER + OURS
     assert list(frame["JobId"].str[-5:]) == ["job-1", "job-2", "job-3"]
-    assert list(frame["InferenceMsMedian"])[0] == 5.00174
+    assert frame["InferenceMsMedian"][0] == 5.00174
     assert list(frame["CreatedUtc"]) == ["2026-03-04T05:06:07.000Z"] * 3
     assert frame["Error"][1] == 'two "quoted",\r\nlines, and commas'
     assert list(frame["Kind"].fillna("")) == ["", "", "inference"]

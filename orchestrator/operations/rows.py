@@ -1,0 +1,80 @@
+"""The CSV rows of jobs in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.reports.parameters import job_parameters
+from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.store.moves import LockedJob
+from orchestrator.store.tables import Job
+from shared.jobs import JobStatus
+from shared.protocol.messages import Result
+from shared.workloads import ModelRef, StopRule
+
+
+def row_of(job: Job, varied: Sequence[str]) -> Row:
+    """Return the row of an ended job that no device answered for.
+
+    Args:
+        varied: paths into a job at which the jobs of its campaign differ.
+    """
+    return csv_row(
+        EndedJob(
+            job_id=job.id,
+            campaign_id=job.campaign_id,
+            status=JobStatus(job.status),
+            compute_unit=job.compute_unit,
+            model_name=job.model_name,
+            attempt=job.attempt,
+            recorded_at=job.ended_at or job.created_at,
+            worker_id=job.worker_id,
+            error=job.error or "",
+            model_sha256=_model_sha256(job.workload),
+            parameters=job_parameters(job.workload, varied),
+        )
+    )
+
+
+def row_of_result(job: LockedJob, status: JobStatus, report: Result, recorded_at: datetime, varied: Sequence[str]) -> Row:
+    """Return the row of a job that ends with this result; see `row_of`."""
+    ended = EndedJob(
+        job_id=job.id,
+        campaign_id=job.campaign_id,
+        status=status,
+        compute_unit=job.compute_unit,
+        model_name=job.model_name,
+        attempt=report.attempt,
+        recorded_at=recorded_at,
+        model_size=report.model_size,
+        worker_id=report.worker_id,
+        error=report.error,
+        model_sha256=_model_sha256(job.workload),
+        parameters=job_parameters(job.workload, varied),
+        stop=_stop_rule(job.workload),
+    )
+    return csv_row(ended, report)
+
+
+def _model_sha256(workload: Any) -> str | None:
+    """Return the one hash of the job's model, where it is known without a worker's look at the files."""
+    stored = workload.get("model") if isinstance(workload, Mapping) else None
+    try:
+        return ModelRef.model_validate(stored, strict=False).content_sha256
+    except ValidationError:  # of another version: its row is written without the hash
+        return None
+
+
+def _stop_rule(workload: Any) -> StopRule | None:
+    """Return the job's stop rule; None without one, and for one of another version that cannot be read: the result counts all the same."""
+    stored = workload.get("stop") if isinstance(workload, Mapping) else None
+    if stored is None:
+        return None
+    try:
+        return StopRule.model_validate(stored, strict=False)
+    except ValidationError:
+        return None

@@ -1,0 +1,171 @@
+"""Which jobs did the same work: only those answer the same question, and only they may be ranked against each other.
+
+Two jobs did the same work when the same bytes were run on the same inputs: the model's hash, and each input's shape, type and
+values as they were bound, the batch, and every option that changes the question. Where only the answer differs (device, provider,
+threads, level of graph optimisation), the jobs are what a report compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.reports.bundle import JobRecord
+from shared.workloads import EngineOptions
+
+ANSWERS = frozenset({"providers", "threads", "inter_threads", "graph"})  # options that change the answer and not the question
+BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options that show in the inputs as they were bound
+SHORT_HASH = 8  # characters of a hash in a title
+MAX_PARTS = 3  # inputs or options that a title names; a language model has dozens
+UNKNOWN_CONTENT = "the result does not say which bytes were measured (it has no hash of the model), so nothing is ranked"
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundInput:
+    """One input as the measured process was given it. What a worker did not say is empty."""
+
+    name: str
+    element_type: str
+    shape: str  # `1×3×224×224`
+    values: str  # SHA-256 of the values
+
+    def is_whole(self) -> bool:
+        return bool(self.shape and self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one job did, as far as it is known. Equal and hashable: equal works may be ranked.
+
+    What the model is called is no part of it: the same bytes under two names are the same work.
+
+    Attributes:
+        content: the one SHA-256 of the model and of the files that belong to it; empty when nobody knows.
+        batch: as it was bound; None where no input has a batch.
+        question: options that make another question, by name.
+        asked: options that the bound inputs would show, of a job whose result does not show them.
+    """
+
+    content: str = ""
+    inputs: tuple[BoundInput, ...] = ()
+    batch: int | None = None
+    question: Pairs = ()
+    asked: Pairs = ()
+
+    def may_be_ranked(self) -> bool:
+        return bool(self.content)
+
+
+def work_of(job: JobRecord) -> Work:
+    """Return what a job did."""
+    model, result = job.workload.model, job.result
+    runtime: Mapping[str, Any] = result.runtime if result is not None else {}
+    inputs = _inputs(runtime)
+    options = _options(job.workload.options)
+    batch = runtime.get("batch_size")
+    return Work(
+        content=(result.model_sha256 if result is not None else None) or model.content_sha256 or "",
+        inputs=inputs,
+        batch=batch if isinstance(batch, int) else None,
+        question=tuple((name, text) for name, text in options if name not in ANSWERS | BOUND),
+        asked=() if inputs and all(one.is_whole() for one in inputs) else tuple(pair for pair in options if pair[0] in BOUND),
+    )
+
+
+def _inputs(runtime: Mapping[str, Any]) -> tuple[BoundInput, ...]:
+    listed = runtime.get("inputs")
+    found = [
+        BoundInput(
+            name=str(one.get("name") or ""),
+            element_type=str(one.get("type") or ""),
+            shape=_shape(one.get("bound_shape")),
+            values=str(one.get("values_sha256") or ""),
+        )
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, Mapping)
+    ]
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _shape(shape: Any) -> str:
+    if not isinstance(shape, list | tuple):
+        return ""
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _options(options: EngineOptions) -> Pairs:
+    """Return the options that were given, as text."""
+    given = options.model_dump(mode="json", exclude_none=True)
+    return tuple((name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in sorted(given.items()))
+
+
+def titles(names: Mapping[Work, str]) -> dict[Work, str]:
+    """Return what each work is called: the model's name, and what tells it apart from the other works of that name.
+
+    Only facts that differ are said, and of those only as many as are needed: where the batch explains the shapes, the shapes
+    are left out.
+
+    Args:
+        names: the model's name for each work.
+    """
+    by_name: dict[str, list[Work]] = defaultdict(list)
+    for work, name in names.items():
+        by_name[name].append(work)
+    return {work: title for name, works in by_name.items() for work, title in _titles_of(name, works).items()}
+
+
+def _titles_of(name: str, works: list[Work]) -> dict[Work, str]:
+    said: dict[Work, tuple[str, ...]] = dict.fromkeys(works, (name,))
+    for fact in _FACTS:
+        more = {work: (*said[work], words) for work, words in _differing(fact, works).items()}
+        if len(set(more.values())) > len(set(said.values())):
+            said = more
+    if len(set(said.values())) < len(works):  # a fact with more differences than a title has room for
+        said = {work: (*words, f"no. {number}") for number, (work, words) in enumerate(said.items(), start=1)}
+    return {work: " · ".join(filter(None, words)) for work, words in said.items()}
+
+
+def _differing(fact: Callable[[Work], dict[str, str]], works: list[Work]) -> dict[Work, str]:
+    """Return for each work what it says of one fact, without the parts that all of them have in common."""
+    known = {work: fact(work) for work in works}
+    parts = dict.fromkeys(part for words in known.values() for part in words)
+    differing = [part for part in parts if len({words.get(part) for words in known.values()}) > 1]
+    shown, left_out = differing[:MAX_PARTS], len(differing) - MAX_PARTS
+    more = f", and {left_out} more" if left_out > 0 else ""
+    return {work: ", ".join(words[part] for part in shown if words.get(part)) + more for work, words in known.items()}
+
+
+def _content(work: Work) -> dict[str, str]:
+    return {"content": f"sha256 {work.content[:SHORT_HASH]}" if work.content else "content unknown"}
+
+
+def _batch(work: Work) -> dict[str, str]:
+    return {} if work.batch is None else {"batch": f"batch {work.batch}"}
+
+
+def _question(work: Work) -> dict[str, str]:
+    return {name: f"{name} {text}" for name, text in work.question}
+
+
+def _asked(work: Work) -> dict[str, str]:
+    return {name: f"{name} {text}" for name, text in work.asked}
+
+
+def _shapes(work: Work) -> dict[str, str]:
+    return {one.name: f"{one.name} {one.shape or 'of unknown shape'}" for one in work.inputs}
+
+
+def _types(work: Work) -> dict[str, str]:
+    return {one.name: f"{one.name} {one.element_type}" for one in work.inputs}
+
+
+def _values(work: Work) -> dict[str, str]:
+    return {one.name: f"{one.name} with the values {one.values[:SHORT_HASH] or 'that nobody noted'}" for one in work.inputs}
+
+
+_FACTS: tuple[Callable[[Work], dict[str, str]], ...] = (_content, _batch, _question, _asked, _shapes, _types, _values)
