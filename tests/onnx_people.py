@@ -174,6 +174,22 @@ def numbered_classes(path: Path) -> Path:
     return save(path, nodes, [tensor("X", INT64, [None, 1])], [any_rank("y", FLOAT)], domains=["ai.onnx.ml"])
 
 
+def numbers_as_categories(path: Path) -> Path:
+    """Floats of which one column becomes a whole number and another a text, both encoded strictly; the third is mere data."""
+    nodes = [
+        node("ArrayFeatureExtractor", ["X", "zero"], ["a"], domain="ai.onnx.ml"),
+        node("Cast", ["a"], ["whole"], to=INT64),
+        node("OneHotEncoder", ["whole"], ["x1"], domain="ai.onnx.ml", cats_int64s=[4, 5], zeros=0),
+        node("ArrayFeatureExtractor", ["X", "one"], ["b"], domain="ai.onnx.ml"),
+        node("Cast", ["b"], ["number"], to=INT64),
+        node("Cast", ["number"], ["text"], to=STRING),
+        node("OneHotEncoder", ["text"], ["x2"], domain="ai.onnx.ml", cats_strings=["7", "8", "other"], zeros=0),
+        node("Concat", ["x1", "x2"], ["y"], axis=2),
+    ]
+    weights = [weight("zero", ints(0)), weight("one", ints(1))]
+    return save(path, nodes, [tensor("X", FLOAT, [None, 3])], [any_rank("y", FLOAT)], weights, domains=["ai.onnx.ml"])
+
+
 def normalised_text(path: Path) -> Path:
     """Texts by the rules of a locale that no device has."""
     nodes = [node("StringNormalizer", ["X"], ["y"], case_change_action="LOWER", locale="xx_XX.UTF-8")]

@@ -138,7 +138,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
-INPUTS_ABOUT = """Every input of a model is filled by its own signature. The recipe decides first, then the model's graph, then the rules below.
+INPUTS_ABOUT = """Every input of a model is filled by its own signature: the recipe decides first, then the model's graph, then these rules.
 What was used is in the result, for each input: its bound shape, how it was filled, and a SHA-256 of the values, which are the same in
 all repeats.
 
@@ -175,9 +175,9 @@ Where it is not clear,
 
 | the input | is filled with |
 | --- | --- |
-| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, …) | drawn from all of its rows, column by column where tables differ |
+| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, …) | drawn from all of its rows, for each column from its own |
 | whole numbers that are no known index | drawn from 0 to 99; images of 8 bits from their whole range |
-| floats | drawn from 0 to 1 |
+| floats | drawn from 0 to 1; whole numbers where they become an index or a category |
 | `…mask…` | all 1 |
 | `…token_type…`, `…segment…` | all 0 |
 | `…position…` | counted up, at most the last row of their table |

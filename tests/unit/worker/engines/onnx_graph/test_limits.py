@@ -87,6 +87,15 @@ def test_numbers_that_are_encoded_strictly_are_those_that_the_encoder_knows(tmp_
     assert set(inputs.arrays["X"].ravel().tolist()) == {1, 2, 3}
 
 
+def test_floats_that_become_categories_are_whole_numbers_that_are_known(tmp_path: Path) -> None:
+    inputs, _ = run(people.numbers_as_categories(tmp_path / "f.onnx"), batch_size=60)
+    rows = inputs.arrays["X"]
+    assert set(rows[:, 0].tolist()) == {4.0, 5.0}
+    assert set(rows[:, 1].tolist()) == {7.0, 8.0}
+    assert len(set(rows[:, 2].tolist())) == 60
+    assert rows[:, 2].max() < 1
+
+
 def test_columns_of_one_input_stay_within_the_table_of_each(tmp_path: Path) -> None:
     inputs, _ = run(people.tabular(tmp_path / "t.onnx"), batch_size=400)
     rows = inputs.arrays["rows"]
