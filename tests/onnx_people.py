@@ -86,6 +86,46 @@ def merged_decoder(path: Path) -> Path:
     return save(path, nodes, inputs, [any_rank("logits", FLOAT)], [weight("table", ones(5, 4))], opset=17)
 
 
+def grouped_decoder(path: Path) -> Path:
+    """A decoder as onnxruntime-genai takes it: the length of the cache is the sum of the mask, the total length its second size."""
+    heads, kept, size = 4, 2, 16
+    nodes = [
+        node("Gather", ["words", "input_ids"], ["x"]),
+        node("MatMul", ["x", "wq"], ["q"]),
+        node("MatMul", ["x", "wk"], ["k"]),
+        node("MatMul", ["x", "wk"], ["v"]),
+        node("ReduceSum", ["attention_mask", "axis"], ["sum"], keepdims=0),
+        node("Sub", ["sum", "one"], ["before"]),
+        node("Cast", ["before"], ["seqlens_k"], to=INT32),
+        node("Shape", ["attention_mask"], ["size"]),
+        node("Gather", ["size", "one"], ["all"]),
+        node("Cast", ["all"], ["total"], to=INT32),
+        node(
+            "GroupQueryAttention",
+            ["q", "k", "v", "past.key", "past.value", "seqlens_k", "total"],
+            ["y", "present.key", "present.value"],
+            domain="com.microsoft",
+            num_heads=heads,
+            kv_num_heads=kept,
+        ),
+    ]
+    past = [tensor(f"past.{name}", FLOAT, ["batch_size", kept, "past_sequence_length", size]) for name in ("key", "value")]
+    inputs = [
+        tensor("input_ids", INT64, ["batch_size", "sequence_length"]),
+        tensor("attention_mask", INT64, ["batch_size", "total_sequence_length"]),
+        *past,
+    ]
+    weights = [
+        weight("words", ones(40, 32)),
+        weight("wq", ones(32, heads * size)),
+        weight("wk", ones(32, kept * size)),
+        weight("axis", ints(1)),
+        weight("one", np.array(1, dtype=np.int64)),
+    ]
+    outputs = [any_rank(name, FLOAT) for name in ("y", "present.key", "present.value")]
+    return save(path, nodes, inputs, outputs, weights, domains=["com.microsoft"], opset=17)
+
+
 def time_major(path: Path, *, names: tuple[str, str] = ("time", "batch")) -> Path:
     """An LSTM whose leading dimension is time, with the length of each sequence as an input."""
     inputs = [tensor("x", FLOAT, [*names, 3]), tensor("sequence_lens", INT32, [names[1]])]
