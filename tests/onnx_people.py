@@ -86,6 +86,46 @@ def merged_decoder(path: Path) -> Path:
     return save(path, nodes, inputs, [any_rank("logits", FLOAT)], [weight("table", ones(5, 4))], opset=17)
 
 
+def grouped_decoder(path: Path) -> Path:
+    """A decoder as onnxruntime-genai takes it: the length of the cache is the sum of the mask, the total length its second size."""
+    heads, kept, size = 4, 2, 16
+    nodes = [
+        node("Gather", ["words", "input_ids"], ["x"]),
+        node("MatMul", ["x", "wq"], ["q"]),
+        node("MatMul", ["x", "wk"], ["k"]),
+        node("MatMul", ["x", "wk"], ["v"]),
+        node("ReduceSum", ["attention_mask", "axis"], ["sum"], keepdims=0),
+        node("Sub", ["sum", "one"], ["before"]),
+        node("Cast", ["before"], ["seqlens_k"], to=INT32),
+        node("Shape", ["attention_mask"], ["size"]),
+        node("Gather", ["size", "one"], ["all"]),
+        node("Cast", ["all"], ["total"], to=INT32),
+        node(
+            "GroupQueryAttention",
+            ["q", "k", "v", "past.key", "past.value", "seqlens_k", "total"],
+            ["y", "present.key", "present.value"],
+            domain="com.microsoft",
+            num_heads=heads,
+            kv_num_heads=kept,
+        ),
+    ]
+    past = [tensor(f"past.{name}", FLOAT, ["batch_size", kept, "past_sequence_length", size]) for name in ("key", "value")]
+    inputs = [
+        tensor("input_ids", INT64, ["batch_size", "sequence_length"]),
+        tensor("attention_mask", INT64, ["batch_size", "total_sequence_length"]),
+        *past,
+    ]
+    weights = [
+        weight("words", ones(40, 32)),
+        weight("wq", ones(32, heads * size)),
+        weight("wk", ones(32, kept * size)),
+        weight("axis", ints(1)),
+        weight("one", np.array(1, dtype=np.int64)),
+    ]
+    outputs = [any_rank(name, FLOAT) for name in ("y", "present.key", "present.value")]
+    return save(path, nodes, inputs, outputs, weights, domains=["com.microsoft"], opset=17)
+
+
 def time_major(path: Path, *, names: tuple[str, str] = ("time", "batch")) -> Path:
     """An LSTM whose leading dimension is time, with the length of each sequence as an input."""
     inputs = [tensor("x", FLOAT, [*names, 3]), tensor("sequence_lens", INT32, [names[1]])]
@@ -172,6 +212,22 @@ def numbered_classes(path: Path) -> Path:
     """A whole number that is encoded strictly: 1, 2 or 3."""
     nodes = [node("OneHotEncoder", ["X"], ["y"], domain="ai.onnx.ml", cats_int64s=[1, 2, 3], zeros=0)]
     return save(path, nodes, [tensor("X", INT64, [None, 1])], [any_rank("y", FLOAT)], domains=["ai.onnx.ml"])
+
+
+def numbers_as_categories(path: Path) -> Path:
+    """Floats of which one column becomes a whole number and another a text, both encoded strictly; the third is mere data."""
+    nodes = [
+        node("ArrayFeatureExtractor", ["X", "zero"], ["a"], domain="ai.onnx.ml"),
+        node("Cast", ["a"], ["whole"], to=INT64),
+        node("OneHotEncoder", ["whole"], ["x1"], domain="ai.onnx.ml", cats_int64s=[4, 5], zeros=0),
+        node("ArrayFeatureExtractor", ["X", "one"], ["b"], domain="ai.onnx.ml"),
+        node("Cast", ["b"], ["number"], to=INT64),
+        node("Cast", ["number"], ["text"], to=STRING),
+        node("OneHotEncoder", ["text"], ["x2"], domain="ai.onnx.ml", cats_strings=["7", "8", "other"], zeros=0),
+        node("Concat", ["x1", "x2"], ["y"], axis=2),
+    ]
+    weights = [weight("zero", ints(0)), weight("one", ints(1))]
+    return save(path, nodes, [tensor("X", FLOAT, [None, 3])], [any_rank("y", FLOAT)], weights, domains=["ai.onnx.ml"])
 
 
 def normalised_text(path: Path) -> Path:

@@ -138,8 +138,9 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
-INPUTS_ABOUT = """Every input of a model is filled by its own signature. The recipe decides first, then the model's graph, then the rules below.
-What was used is in the result, for each input: its bound shape, how it was filled, and a SHA-256 of the values, which are the same in all repeats.
+INPUTS_ABOUT = """Every input of a model is filled by its own signature: the recipe decides first, then the model's graph, then these rules.
+What was used is in the result, for each input: its bound shape, how it was filled, and a SHA-256 of the values, which are the same in
+all repeats.
 
 ```yaml
 options:
@@ -148,39 +149,44 @@ options:
   shapes: {image: [8, 3, 224, 224]}                # a whole input, where its dimensions have no names
   values:
     use_cache_branch: false                        # a constant, for every element
-    input_ids: [0, 30521]                          # a range of whole numbers, both ends included; of numbers with a point for floats
+    input_ids: [0, 30521]                          # a range, both ends included
     city: [Paris, Rome]                            # a list of texts: one is drawn for each element
     anchors: {array: [[10, 13], [16, 30]]}         # every element
-    mask: mask.npz                                 # an .npz (the array of the input's name, or the only one) or .npy file
+    mask: mask.npz                                 # a file: the array of the input's name, or the only one
 ```
 
 **Sizes**
 
 - A symbol has one size in all inputs. Two options that disagree are refused.
-- `batch_size` sets the batch dimension. It is the symbol with `batch` in its name (or `N`, `B`, `bs`, where only free dimensions stand before it), else the
-  only symbol that leads the inputs, if its name does not say that it is a sequence. Leading dimensions without a name are taken as one. Where it is not clear,
+- `batch_size` sets the batch dimension. It is the symbol with `batch` in its name (or `N`, `B`, `bs`, where only free dimensions stand
+  before it), else the
+  only symbol that leads the inputs, if its name does not say that it is a sequence. Leading dimensions without a name are taken as one.
+Where it is not clear,
   the job fails and says how to name the dimension in `dims`. Where the batch is fixed, only the fixed size is accepted.
-- A dimension such as `past_sequence_length + sequence_length` is worked out (`+ - * /`, rounded down, and brackets). A `total_sequence_length` that nobody
+- A dimension such as `past_sequence_length + sequence_length` is worked out (`+ - * /`, rounded down, and brackets). A
+  `total_sequence_length` that nobody
   sized is the past and the present length together.
-- A free dimension that nobody sized is 1, a past length too: `dims: {past_sequence_length: 0}` measures the first step of a decoder. The result lists such
+- A free dimension that nobody sized is 1, a past length too: `dims: {past_sequence_length: 0}` measures the first step of a decoder.
+  The result lists such
   dimensions as assumed, and warns where an image or a sequence became 1.
 - An input whose rank the model leaves open needs `shapes`.
 
-**Values that the recipe leaves open**
+**Values that the recipe leaves open**: inputs are followed through casts, offsets, branches, loops and functions.
 
 | the input | is filled with |
 | --- | --- |
-| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, `OneHot`, …), also through casts, offsets, branches, loops and functions | drawn from all rows of the table, column by column where columns index different tables |
+| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, …) | drawn from all of its rows, for each column from its own |
 | whole numbers that are no known index | drawn from 0 to 99; images of 8 bits from their whole range |
-| floats | drawn from 0 to 1 |
+| floats | drawn from 0 to 1; whole numbers where they become an index or a category |
 | `…mask…` | all 1 |
 | `…token_type…`, `…segment…` | all 0 |
 | `…position…` | counted up, at most the last row of their table |
-| the lengths of an LSTM, GRU, RNN or `ReverseSequence`; `…length…`, `…lens…` | the length of the sequence |
+| the lengths of an LSTM, GRU, RNN or `ReverseSequence`; `…length…` | the length of the sequence |
 | texts | drawn from the categories that the graph knows (`OneHotEncoder`, `LabelEncoder`, …), else `text` |
 | booleans | drawn; a single one is `false` |
 
-What steers the model is never drawn. Without a value of yours it is filled by rule, and the result carries a warning that names the input:
+What steers the model is never drawn. Without a value of yours it is filled by rule, and the result carries a warning that names the
+input:
 
 | the input | rule |
 | --- | --- |
@@ -193,9 +199,12 @@ What steers the model is never drawn. Without a value of yours it is filled by r
 | begin, end, axes and steps of a `Slice`; a `Pad` | the whole; nothing is added |
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
-A value of yours that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused with the range. Sequences, maps and optional
-values cannot be filled. A list in a recipe holds 1 000 elements at most; more travel as a file. `fleetmark run` looks for such a file in the recipe's folder,
-then in the model's, and uploads it with a model of this machine. For `file://` and URLs the file lies beside the model, under the path in the recipe.
+A value of yours that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused with the range.
+Sequences, maps and optional
+values cannot be filled. A list in a recipe holds 1 000 elements at most; more travel as a file. `fleetmark run` looks for such a file
+in the recipe's folder,
+then in the model's, and uploads it with a model of this machine. For `file://` and URLs the file lies beside the model, under the path
+in the recipe.
 """
 
 

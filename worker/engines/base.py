@@ -1,7 +1,7 @@
 """The port of every engine.
 
-Nothing here imports pydantic or numpy at run time: the guard imports this module, and what the guard has resident
-is the baseline of each measured process (pydantic alone is 16 MB).
+This module imports neither pydantic nor numpy at run time. The guard imports it, and the memory of the guard is the baseline
+of each measured process (pydantic alone takes 16 MB).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Options:
 class InputSpec:
     """One input of a model, as the runtime reports it.
 
-    `element_type` is the runtime's word (`float`, `int64`, `bfloat16`, `string`; anything that is no tensor keeps its
-    whole type, e.g. `seq(tensor(float))`). In `shape` a name or None is a symbolic dimension; None for the whole
-    shape means that the model does not say its rank.
+    `element_type` is the runtime's word: `float`, `int64`, `bfloat16`, `string`. An input that is not a tensor keeps its whole type,
+    such as `seq(tensor(float))`. A name or None in `shape` is a free dimension. The whole shape is None when the model does not
+    say its rank.
     """
 
     name: str
@@ -84,36 +84,36 @@ class Limits:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the runtime reports of itself and of the loaded model, and the versions of the libraries behind it."""
+    """What the runtime reports about itself and about the loaded model, and the versions of the libraries behind it."""
 
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):
-    """One model in one process: load, bind, call, unload, in this order."""
+    """Runs one model in one process. The calls come in this order: load, bind, the bound call, unload."""
 
     def load(self, model: Path, options: Options, capability: str) -> None:
-        """Make the model ready to run; this call is what is timed as the load.
+        """Make the model ready to run. The time of this call is the load time.
 
         Raises:
             ModelInvalid: the runtime cannot read or run the model.
-            EngineUnavailable: the capability is not really there (a provider that fell back).
+            EngineUnavailable: the capability is not really there, for example because a provider fell back to the CPU.
         """
 
     def signature(self) -> list[InputSpec]:
-        """The inputs that the loaded model asks for."""
+        """Return the inputs that the loaded model asks for."""
 
     def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
-        """What the model can take for each input, when the inputs have these shapes; an input without limits is left out."""
+        """Return what the model can take for each input when the inputs have these shapes. Inputs without limits are left out."""
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
-        """A callable without arguments that is exactly one inference, and nothing more: it is the measured call."""
+        """Return the measured call: a callable without arguments that runs exactly one inference and does nothing else."""
 
     def facts(self) -> Facts:
-        """What the runtime reports; called after the measurement, never within it."""
+        """Return what the runtime reports. This is called after the measurement, never during it."""
 
     def explain(self, error: Exception) -> JobError | None:
-        """The reason for an error that the bound callable raised, for a person; None when it is not the runtime's."""
+        """Return the reason for an error that the bound call raised, written for a person; None for an error that is not the runtime's."""
 
     def unload(self) -> None: ...

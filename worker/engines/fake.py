@@ -1,19 +1,22 @@
-"""An engine whose every duration is known beforehand: the model file is a JSON schedule.
+"""An engine whose every duration is known beforehand. Its model file is a schedule in JSON.
 
     {"load_s": 0.05, "calls_s": [0.002, 0.004], "allocate_on_load_mb": 64, "allocate_in_passing_mb": 8}
 
-Calls go through `calls_s` in a circle, waiting on the clock: `sleep` adds tens of microseconds that are not in the
-schedule; how long each really took, by its own clock, is among the facts. `sleeps_s` in its place sleeps and uses no
-CPU. `inputs` is its signature, `[[name, type, shape], …]`, and `table_rows` how many rows the table has that an input
-indexes. `allocate_on_load_mb` is kept, `allocate_in_passing_mb` is let go before the load ends. `note_pid_in` is a file to
-which each process adds its id; `prints` goes to stdout.
+- `calls_s`: how long each call takes, again from the start after the last. A call waits by reading the clock, because `sleep` adds
+  tens of microseconds. The facts say how long each call really took, by the engine's own clock.
+- `sleeps_s`: the same with `sleep`, which uses no CPU.
+- `inputs`: the signature, `[[name, type, shape], …]`. `table_rows`: the number of rows of the table that an input indexes.
+- `allocate_on_load_mb` is kept; `allocate_in_passing_mb` is freed before the load ends.
+- `note_pid_in`: a file to which each process adds its id. `prints`: a text for stdout.
 
-`then` makes it misbehave in the load (`"when": "load"`) or at the call numbered `at_call`, so that the supervision can
-be proved: `crash:SIGSEGV`, `exit:<code>`, `hang`, `chatter` (endless output; `chatter:binary` of bytes that are no text and no line),
-`close_output` (closes stdout and stderr and goes on), `spawn` (leaves a grandchild, its id in `pid_file`; `spawn:daemon` in a
-session of its own; `spawn:family` with a child of its own there, both ids), `run` (runs `command`),
-`raise:<message>`, `defect` (an error no engine
-explains).
+`then` makes the engine misbehave, in the load (`"when": "load"`) or at the call numbered `at_call`, to test the supervision:
+
+- `crash:SIGSEGV`, `exit:<code>`, `hang`, `raise:<message>`, `defect` (an error that no engine explains)
+- `chatter`: endless output; `chatter:binary`: endless bytes that are neither text nor lines
+- `close_output`: closes stdout and stderr and goes on
+- `run`: runs `command` to its end
+- `spawn`: leaves a grandchild and writes its id to `pid_file`; `spawn:daemon` starts it in a session of its own; `spawn:family` gives
+  it a child there too, and writes both ids
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ _INPUTS = [["x", "float", ["batch", 2]]]
 
 
 class FakeEngine:
-    """See the module. Not advertised by any worker: only a job that names the capability `fake` reaches it."""
+    """See the module. No worker advertises it: only a job that names the capability `fake` runs on it."""
 
     def __init__(self) -> None:
         self._schedule: dict[str, Any] = {}
@@ -144,7 +147,7 @@ class FakeEngine:
 
 
 def _touched(megabytes: int) -> object:
-    """Memory of which every page has been written to: what is only reserved is not resident."""
+    """Return memory with every page written to: memory that is only reserved does not count as resident."""
     memory = mmap.mmap(-1, max(1, megabytes) * MB)
     for page in range(0, megabytes * MB, mmap.PAGESIZE):
         memory[page] = 1

@@ -1,4 +1,7 @@
-"""ONNX Runtime: one session, explicit providers, options as the recipe says, facts as the runtime reports them."""
+"""The engine that runs ONNX models in ONNX Runtime.
+
+It opens one session with explicit providers and the recipe's options, and reports what the runtime says of itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine runs which capability. To add an engine: one file beside this one, one line here, one extra."""
+"""Says which engine runs which capability. A new engine needs one file beside this one, one line here, and one extra."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class EngineEntry:
     """Where an engine lives (`module:Class`), the extra that brings its library, and the modules a zygote may import.
 
-    `preload` modules must be safe to fork after: no CUDA probe, no running pool. `suffixes` are the names by which its models
-    are known on a device: `file://` leads to no other file.
+    It must be safe to fork after importing the modules of `preload`: they probe no CUDA device and start no threads. `suffixes` are the
+    endings of the engine's model files; `file://` opens no other file of a device.
     """
 
     target: str
@@ -35,13 +35,13 @@ ENGINES: dict[str, EngineEntry] = {
     "gpu.cuda.onnx": _ONNX_CUDA,
     "gpu.rocm.onnx": _ONNX,
     "gpu.directml.onnx": _ONNX,
-    # Sleeps a known schedule: the truth that the tests hold the measured process to. No worker advertises it.
+    # Follows a known schedule, with which the tests compare what the measured process reports. No worker advertises it.
     "fake": EngineEntry("worker.engines.fake:FakeEngine", suffixes=(".json",)),
 }
 
 
 def resolve(capability: str) -> type[Engine]:
-    """The engine class of a capability, imported now.
+    """Import and return the engine class of a capability.
 
     Raises:
         EngineUnavailable: nothing runs this capability, or its library is not installed.
@@ -58,7 +58,7 @@ def resolve(capability: str) -> type[Engine]:
 
 
 def model_suffixes(capability: str) -> tuple[str, ...]:
-    """How the files of a capability's models end; of one that nothing here runs, as the default says."""
+    """Return the endings of a capability's model files; the default ones for a capability that no engine here runs."""
     entry = ENGINES.get(capability)
     return entry.suffixes if entry is not None else EngineEntry.suffixes
 
@@ -69,7 +69,7 @@ def missing_extra(capability: str) -> str:
 
 
 def preloadable() -> list[str]:
-    """Modules worth importing once ahead of every job, engine by engine, less those that are not installed."""
+    """Return the installed modules that are worth importing once, before any job."""
     wanted = dict.fromkeys(
         module for entry in ENGINES.values() if entry.extra for module in (*entry.preload, entry.target.partition(":")[0])
     )

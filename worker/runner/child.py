@@ -1,4 +1,4 @@
-"""The measured process: load, warm up, measure, hand the raw samples back, end."""
+"""The measured process: it loads the model, warms up, measures, writes the raw samples to a file, and ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Announce = Callable[[str], None]
 
 
 def run_here(request: RunRequest) -> None:
-    """Measure in this process: stdout is the pipe for phases, stderr the captured output. The engine sees only stderr."""
+    """Run one request in this process. Its stdout is the pipe for phases; whatever the engine prints goes to stderr, which is captured."""
     phases = os.dup(1)
     os.dup2(2, 1)
     faulthandler.enable()  # a crash in native code names the Python line that led to it
@@ -44,7 +44,7 @@ def run_here(request: RunRequest) -> None:
 
 
 def _refuse_core_dump() -> None:
-    """A crashed model of 10 GB would leave 10 GB behind."""
+    """Turn core dumps off: a crashed model of 10 GB would leave a file of 10 GB behind."""
     if sys.platform != "win32":
         import resource
 
@@ -52,12 +52,12 @@ def _refuse_core_dump() -> None:
 
 
 def measure(request: RunRequest, announce: Announce) -> None:
-    """Run one request and write its record, also when the model is at fault.
+    """Run one request and write its record. An error of the model is part of the record.
 
-    Any other error is a defect of ours or of the engine: it leaves as a traceback and a non-zero exit code.
+    Any other error is a defect of ours or of the engine. It is not caught, so the process ends with a traceback and an exit code.
 
     Args:
-        announce: told the name of each phase as it begins, never within one.
+        announce: is called with the name of each phase when the phase begins, never during one.
     """
     try:
         _measure(request, announce)
@@ -107,7 +107,7 @@ def _measure(request: RunRequest, announce: Announce) -> None:
 
 
 def time_calls_undisturbed(call: Callable[[], object], samples: array[int]) -> tuple[int, int]:
-    """The hot loop with the collector off. Returns nanoseconds of wall clock and of this process' CPU, all threads."""
+    """Run the timed calls with the garbage collector off. Returns nanoseconds of wall clock, and of CPU time of all threads."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The two loops that call the model. What stands between the two clock readings is the measurement."""
+"""The two loops that call the model. The measurement is what happens between two readings of the clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def warm_up(call: Callable[[], object], min_calls: int, min_s: float, max_s: flo
     """Call until both `min_calls` and `min_s` have passed, capped at `max_s` or one call, whichever is longer.
 
     Returns:
-        Nanoseconds of each call, kept apart from the sample.
+        Nanoseconds of each call. They are kept apart from the timed calls.
     """
     taken = array("q")
     begin = perf_counter_ns()
@@ -28,8 +28,8 @@ def warm_up(call: Callable[[], object], min_calls: int, min_s: float, max_s: flo
 def time_calls(call: Callable[[], object], samples: array[int]) -> int:
     """Fill `samples` with the nanoseconds of as many calls as it is long.
 
-    The array is allocated by the caller; nothing is allocated, logged or looked up in here but the two clock
-    readings, their difference and its place.
+    The caller allocates the array. The loop itself reads the clock twice, subtracts, and stores the difference; it allocates, logs
+    and looks up nothing else.
 
     Returns:
         Nanoseconds from the first reading of the clock to the last.

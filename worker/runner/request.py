@@ -1,7 +1,7 @@
-"""What goes to a measured process and what comes back, as files and lines of JSON.
+"""The request that goes to a measured process, and the record that it hands back.
 
-A record is one file: a line of JSON, then the raw samples as native 64-bit integers (warm-ups, then inferences). Both
-ends run on the same machine under the same interpreter, so the byte order needs no saying.
+A record is one file: a line of JSON, then the raw samples as native 64-bit integers, first the warm-ups, then the inferences.
+Writer and reader run on the same machine under the same interpreter, so the file does not say its byte order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NO_ROOM = 74  # EX_IOERR of sysexits.h
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One fresh process: load, and unless `load_only`, warm up and measure."""
+    """What one fresh process has to do: load the model, and then, unless `load_only` is set, warm up and measure."""
 
     capability: str
     model_path: str
@@ -55,7 +55,7 @@ class Record:
 
 
 class Unwritten(Exception):
-    """A record that could not be written: its process ends with `NO_ROOM`, as there is no other way to say so."""
+    """A record could not be written. The process then ends with the exit code `NO_ROOM`: it has no other way to report this."""
 
 
 def write_record(path: Path, facts: dict[str, Any], warmup_ns: Sequence[int] = (), inference_ns: Sequence[int] = ()) -> None:
@@ -78,7 +78,7 @@ def write_record(path: Path, facts: dict[str, Any], warmup_ns: Sequence[int] = (
 
 
 def read_record(path: Path) -> Record | None:
-    """The record of a process that got as far as writing one; None for one that died before."""
+    """Return the record that a process wrote, or None when the process died before it wrote one."""
     if not path.exists():
         return None
     with path.open("rb") as file:

@@ -12,6 +12,7 @@ from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec
 
 UNNAMED = ""  # the leading dimensions that have no name, taken together as one symbol
+_BATCH_WORDS = frozenset({"batch", "batches", "batchsize", "nbatch", "bsz"})
 _SHORT_NAMES = frozenset({"n", "b", "bs", "nb"})
 # fmt: off
 _SEQUENCE_WORDS = frozenset([
@@ -41,7 +42,7 @@ def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None
     Args:
         symbols: the names that stand for a size; a calculation such as `batch * heads` is none.
     """
-    named = [symbol for symbol in symbols if any(word.startswith("batch") for word in words(symbol))]
+    named = [symbol for symbol in symbols if words(symbol) & _BATCH_WORDS]
     if not named:
         named = [symbol for symbol in symbols if symbol.lower() in _SHORT_NAMES and _is_outermost(symbol, specs)]
     if named:

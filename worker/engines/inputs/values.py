@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, A
 # Small enough to lie in the vocabulary of any tokenizer and in the range of any index that a toy model knows.
 VOCABULARY = 100
 _SOME_TEXT = "text"
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length: int, random: np.random.Generator) -> tuple[Array, str]:
@@ -29,10 +31,10 @@ def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length:
     if kind == "string":
         return _texts(shape, limits, random)
     if kind in FLOATS:
-        floats, said = _floats(spec.name, shape, random)
+        floats, said = _floats(spec, shape, limits, random)
         return floats.astype(FLOATS[kind]), said
     if kind == "bfloat16":
-        floats, said = _floats(spec.name, shape, random)
+        floats, said = _floats(spec, shape, limits, random)
         return as_bfloat16(floats), said
     if kind in FLOAT8_ONE:
         return np.full(shape, FLOAT8_ONE[kind], dtype=np.uint8), "all 1"
@@ -81,9 +83,24 @@ def _texts(shape: tuple[int, ...], limits: Limits, random: np.random.Generator) 
     return filled, "drawn from the texts that the model knows" if known else f"all {_SOME_TEXT!r}: the model names no texts that it knows"
 
 
-def _floats(name: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
-    """0..1, as the values of an image are; a mask that is a float is all ones."""
-    return (np.ones(shape), "all 1, as a mask") if _is_mask(name) else (random.random(shape), "drawn from 0 to 1")
+def _floats(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
+    """0 to 1, as the values of an image are. A mask is all ones; what becomes an index or a category is a whole number."""
+    if _is_mask(spec.name):
+        return np.ones(shape), "all 1, as a mask"
+    if limits.high is None and not limits.words and not limits.columns:
+        return random.random(shape), "drawn from 0 to 1"
+    values: NDArray[np.float64] = random.random(shape)
+    if limits.high is not None or limits.words:
+        values = _drawn(spec, shape, limits, random)[0].astype(np.float64)
+    return _by_column(spec, values, limits, random), "drawn, whole numbers where the model knows or indexes them"
+
+
+def _by_column(spec: InputSpec, values: Array, limits: Limits, random: np.random.Generator) -> Array:
+    """The same values, with each column that has limits of its own drawn within them."""
+    for column, own in limits.columns.items():
+        if values.ndim and column < values.shape[-1]:
+            values[..., column] = _drawn(spec, values.shape[:-1], own, random)[0]
+    return values
 
 
 def _booleans(name: str, shape: tuple[int, ...], random: np.random.Generator) -> tuple[Array, str]:
@@ -113,16 +130,14 @@ def _integers(
         return np.full(shape, length, dtype=np.int64), f"all {length}, as the length of the sequence"
     values, said = _drawn(spec, shape, limits, random)
     if limits.columns:
-        for column, own in limits.columns.items():
-            if shape and column < shape[-1]:
-                values[..., column] = _drawn(spec, shape[:-1], own, random)[0]
-        return values, "drawn, each column from the values that the model knows for it"
+        return _by_column(spec, values, limits, random), "drawn, each column from the values that the model knows for it"
     return values, f"{said}, as {limits.because}" if limits.because else said
 
 
 def _drawn(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[NDArray[np.int64], str]:
     low, high = limits.low, limits.high
-    known = np.array([word for word in limits.words if isinstance(word, int)], dtype=np.int64)
+    # A number may have become a text on its way to an encoder.
+    known = np.array([int(word) for word in limits.words if isinstance(word, int) or _WHOLE.fullmatch(word)], dtype=np.int64)
     if known.size:
         return np.asarray(known[random.integers(0, known.size, shape)]), f"drawn from {known.size} values"
     if spec.element_type in ("uint8", "int8") and len(shape) >= 3 and high is None:  # an image or a quantized tensor, not token ids

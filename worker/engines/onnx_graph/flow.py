@@ -17,7 +17,7 @@ _RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"
 _PARTS = frozenset(
     [
     "Expand", "Tile", "Slice", "Pad", "GatherElements", "GatherND", "Max", "ReduceMax", "ReduceMin", "Compress", "Neg",
-    "ScatterND", "ScatterElements", "CumSum", "ReduceSum", "Not", "ReduceProd", "TopK",
+    "ScatterND", "ScatterElements", "Not", "TopK",
 ]
 )
 # fmt: on

@@ -83,6 +83,7 @@ def test_a_calculation_that_comes_out_below_nothing_is_refused() -> None:
         ({"x": ("N", 3, "H", "W")}, {"x": (8, 3, 1, 1)}),
         ({"x": ("BatchSize", "seq")}, {"x": (8, 1)}),
         ({"x": ("batch_size", "n")}, {"x": (8, 1)}),
+        ({"x": ("decoder_batch_size", "num_batched_tokens")}, {"x": (8, 1)}),
         ({"x": ("unk__6", 3), "y": ("unk__6",)}, {"x": (8, 3), "y": (8,)}),
         ({"x": (None, 3), "y": (None, 1)}, {"x": (8, 3), "y": (8, 1)}),
         ({"x": (-1, 3)}, {"x": (8, 3)}),

@@ -50,6 +50,14 @@ def test_a_merged_decoder_runs_each_of_its_branches_as_stated(tmp_path: Path) ->
     assert any("it chooses the branch of an If; state it: options.values: {use_cache_branch: …}" in said for said in inputs.warnings)
 
 
+@pytest.mark.parametrize(("past", "now"), [(0, 16), (5, 1), (20, 1)])
+def test_a_decoder_with_grouped_attention_runs_at_every_length_of_its_cache(past: int, now: int, tmp_path: Path) -> None:
+    dims = {"past_sequence_length": past, "sequence_length": now}
+    inputs, outputs = run(people.grouped_decoder(tmp_path / "d.onnx"), batch_size=2, dims=dims)
+    assert inputs.arrays["attention_mask"].tolist() == [[1] * (past + now)] * 2
+    assert outputs[1].shape == (2, 2, past + now, 16)
+
+
 def test_a_time_major_lstm_has_its_batch_and_lengths_within_its_sequence(tmp_path: Path) -> None:
     inputs, outputs = run(people.time_major(tmp_path / "l.onnx"), batch_size=4, dims={"time": 9})
     assert inputs.arrays["x"].shape == (9, 4, 3)
@@ -85,6 +93,15 @@ def test_a_pipeline_of_texts_is_given_categories_that_each_of_its_columns_knows(
 def test_numbers_that_are_encoded_strictly_are_those_that_the_encoder_knows(tmp_path: Path) -> None:
     inputs, _ = run(people.numbered_classes(tmp_path / "n.onnx"), batch_size=60)
     assert set(inputs.arrays["X"].ravel().tolist()) == {1, 2, 3}
+
+
+def test_floats_that_become_categories_are_whole_numbers_that_are_known(tmp_path: Path) -> None:
+    inputs, _ = run(people.numbers_as_categories(tmp_path / "f.onnx"), batch_size=60)
+    rows = inputs.arrays["X"]
+    assert set(rows[:, 0].tolist()) == {4.0, 5.0}
+    assert set(rows[:, 1].tolist()) == {7.0, 8.0}
+    assert len(set(rows[:, 2].tolist())) == 60
+    assert rows[:, 2].max() < 1
 
 
 def test_columns_of_one_input_stay_within_the_table_of_each(tmp_path: Path) -> None:
