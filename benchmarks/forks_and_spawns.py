@@ -2,10 +2,10 @@
 
     python -m benchmarks.forks_and_spawns [--zygotes 8] [--forks 8] [--inferences 100] [--network squeezenet]
 
-Each zygote is a new process that has imported the engine. Its forks run in turn with spawned interpreters, one for one, so that both see
-the same machine. Repeats of one zygote share its memory layout; if that mattered, the means of the zygotes would differ by more than the
-spread of single forks explains. That is asked in two ways: the spread between zygotes beside the one that independence predicts, and the
-share of random regroupings of the same forks whose spread between groups is at least as large (a permutation test).
+Each zygote is a process that has imported the engine. In each turn every zygote forks once, with a spawned interpreter beside each fork,
+so that all of them see the same machine. Repeats of one zygote share its memory layout. If that mattered, the means of the zygotes would
+differ by more than the spread of single forks explains. That is asked in two ways: by the spread between zygotes beside the one that
+independence predicts, and by the share of random regroupings of the same forks that spread as much between groups (a permutation test).
 
 Exit code 1: the means of the zygotes differ more than chance explains (below 1 %), or the medians of forks and spawns differ by over 2 %.
 """
@@ -16,6 +16,7 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +31,28 @@ BIAS = 0.02
 
 
 def measure(folder: Path, model: Path, zygotes: int, forks: int, inferences: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Medians of forks (a row for each zygote) and of the spawns that ran between them, in milliseconds."""
+    """Medians of forks (a row for each zygote, a column for each turn) and of the spawns beside them, in milliseconds."""
     forked, spawned = np.empty((zygotes, forks)), np.empty((zygotes, forks))
-    with supervising(folder / "spawns", spawn=True) as spawning:
-        for zygote in range(zygotes):
-            with supervising(folder / f"zygote-{zygote}", spawn=False) as forking:
-                for turn in range(forks):
-                    for fork in (True, False) if turn % 2 == 0 else (False, True):
-                        taken = median_ms(forking if fork else spawning, model, inferences)
-                        (forked if fork else spawned)[zygote, turn] = taken
+    with ExitStack() as stack:
+        spawning = stack.enter_context(supervising(folder / "spawns", spawn=True))
+        forking = [stack.enter_context(supervising(folder / f"zygote-{number}", spawn=False)) for number in range(zygotes)]
+        for turn in range(forks):
+            for step in range(zygotes):
+                zygote = (step + turn) % zygotes  # nobody is always the first of a turn
+                for fork in (True, False) if step % 2 == 0 else (False, True):
+                    taken = median_ms(forking[zygote] if fork else spawning, model, inferences)
+                    (forked if fork else spawned)[zygote, turn] = taken
     return forked, spawned
 
 
 def share_of_regroupings(values: NDArray[np.float64], seed: int = 1) -> float:
-    """How many of the random regroupings spread between groups as much as the real one: small if the groups are real."""
+    """How many random regroupings spread between groups as much as the real one: small if the groups are real.
+
+    Forks change places within their turn only, so that a machine that grows slower makes no difference.
+    """
     random = np.random.default_rng(seed)
     real = values.mean(axis=1).std(ddof=1)
-    shuffled = random.permuted(np.tile(values.ravel(), (REGROUPINGS, 1)), axis=1).reshape(REGROUPINGS, *values.shape)
+    shuffled = random.permuted(np.broadcast_to(values, (REGROUPINGS, *values.shape)), axis=1)
     return float((shuffled.mean(axis=2).std(axis=1, ddof=1) >= real - 1e-12).mean())
 
 
@@ -66,7 +72,8 @@ def main() -> None:
     forks, spawns = np.log(forked), np.log(spawned)
     chance = share_of_regroupings(forks)
     bias = float(np.exp(np.median(forks) - np.median(spawns)))
-    between, predicted = forks.mean(axis=1).std(ddof=1), forks.std(ddof=1) / np.sqrt(given.forks)
+    within_turns = (forks - forks.mean(axis=0)).std() * np.sqrt(given.zygotes / (given.zygotes - 1))
+    between, predicted = forks.mean(axis=1).std(ddof=1), within_turns / np.sqrt(given.forks)
     print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     print(f"medians: forks {np.median(forked):.3f} ms, spawns {np.median(spawned):.3f} ms, ratio {bias:.3f}")
     print(f"spread of one repeat: {forks.std(ddof=1):.2%} of {forks.size} forks, {spawns.std(ddof=1):.2%} of {spawns.size} spawns")

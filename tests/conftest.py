@@ -38,6 +38,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         room.close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run alone come first, as one stay: each of them in between would have to wait until every other process is free."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout: its clock does not run while a test waits here
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     room = item.config.stash.get(_room, None)

@@ -8,6 +8,8 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,8 +19,9 @@ import pytest
 
 from shared.capabilities import worker_queue
 from shared.protocol import keys, scripts
+from shared.protocol.messages import Result
 from tests.integration.worker_process import Fleet, Worker, eventually, fleet_at, long_job, sleeping_job, tiny_job
-from tests.servers import free_port
+from tests.servers import RedisServer, free_port, server_folder
 from worker.hardware.identity import Identity, known_udid
 
 
@@ -26,6 +29,40 @@ from worker.hardware.identity import Identity, known_udid
 def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
     with fleet_at(redis_url, tmp_path) as made:
         yield made
+
+
+@dataclass
+class House:
+    """A worker that lives as long as these tests do, for those that need none of their own, on a Redis that nobody else empties."""
+
+    fleet: Fleet
+    worker: Worker
+    worker_id: str
+    folder: Path
+    jobs: int = 0
+
+    def number(self) -> int:
+        """Of a job that none of these tests has had."""
+        self.jobs += 1
+        return self.jobs
+
+    def settle(self, result: Result) -> None:
+        """Answer a result, so that the worker keeps nothing for the next test."""
+        self.fleet.answer(result, "recorded")
+        eventually(lambda: self.worker.spooled() == [], "nothing is kept")
+        eventually(lambda: self.fleet.state(self.worker_id)["status"] == "active", "the worker is free again")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("shared")
+    with server_folder() as place, ExitStack() as stack:
+        server = RedisServer(place, append_only=False)
+        server.start()
+        stack.callback(server.stop)
+        fleet = stack.enter_context(fleet_at(server.url, folder))
+        worker = fleet.start()
+        yield House(fleet, worker, fleet.registered(worker), folder)
 
 
 def test_a_worker_registers_with_its_device_and_is_seen(fleet: Fleet) -> None:
@@ -42,35 +79,33 @@ def test_a_worker_registers_with_its_device_and_is_seen(fleet: Fleet) -> None:
     assert fleet.state(worker_id)["status"] == "gone"
 
 
-def test_a_job_comes_back_as_started_and_a_result_with_its_raw_samples(fleet: Fleet, tmp_path: Path) -> None:
-    worker = fleet.start()
-    worker_id = fleet.registered(worker)
-    job = tiny_job(tmp_path)
+def test_a_job_comes_back_as_started_and_a_result_with_its_raw_samples(shared: House) -> None:
+    fleet, job = shared.fleet, tiny_job(shared.folder, shared.number())
     fleet.send(job)
     started = fleet.report("started", job.job_id)
-    assert (started.worker_id, started.attempt) == (worker_id, 1)
+    assert (started.worker_id, started.attempt) == (shared.worker_id, 1)
     result = fleet.report("result", job.job_id)
     assert (result.status, result.error) == ("complete", "")
     assert result.summary.inference.n == 20
-    assert result.device.udid == known_udid(worker.state)
+    assert result.device.udid == known_udid(shared.worker.state)
     assert result.software["fleetmark"]
     samples = np.load(io.BytesIO(base64.b64decode(result.artifacts["samples.npz"].inline)))
     assert len(samples["repeat_0_inference_ns"]) == 20
     eventually(lambda: fleet.unacknowledged() == 0, "the message is acknowledged")
-    eventually(lambda: fleet.state(worker_id)["status"] == "active", "the worker is active again")
+    shared.settle(result)
 
 
-def test_the_private_queue_reaches_this_worker(fleet: Fleet, tmp_path: Path) -> None:
-    worker_id = fleet.registered(fleet.start())
-    job = tiny_job(tmp_path)
-    fleet.send(job, queue=worker_queue(worker_id))
-    assert fleet.report("result", job.job_id).worker_id == worker_id
+def test_the_private_queue_reaches_this_worker(shared: House) -> None:
+    job = tiny_job(shared.folder, shared.number())
+    shared.fleet.send(job, queue=worker_queue(shared.worker_id))
+    result = shared.fleet.report("result", job.job_id)
+    assert result.worker_id == shared.worker_id
+    shared.settle(result)
 
 
-def test_a_result_stays_on_disk_until_it_is_answered(fleet: Fleet, tmp_path: Path) -> None:
-    worker = fleet.start()
-    worker_id = fleet.registered(worker)
-    job = tiny_job(tmp_path)
+def test_a_result_stays_on_disk_until_it_is_answered(shared: House) -> None:
+    fleet, worker, worker_id = shared.fleet, shared.worker, shared.worker_id
+    job = tiny_job(shared.folder, shared.number())
     fleet.send(job)
     result = fleet.report("result", job.job_id)
     assert worker.spooled() == [f"{job.job_id}.1.json"]
@@ -244,14 +279,14 @@ def test_a_second_signal_ends_everything_at_once(fleet: Fleet, tmp_path: Path) -
     eventually(lambda: not [process for process in family if process.is_running()], "the guard ends with its worker")
 
 
-def test_a_cancelled_job_is_stopped_and_said_to_be(fleet: Fleet, tmp_path: Path) -> None:
-    worker_id = fleet.registered(fleet.start())
-    job = long_job(tmp_path)
+def test_a_cancelled_job_is_stopped_and_said_to_be(shared: House) -> None:
+    fleet, job = shared.fleet, long_job(shared.folder, shared.number())
     fleet.send(job)
     fleet.report("started", job.job_id)
     fleet.redis.set(keys.ended(job.job_id), 1)
-    assert fleet.report("result", job.job_id).status == "cancelled"
-    eventually(lambda: fleet.state(worker_id)["status"] == "active", "the worker is free again")
+    result = fleet.report("result", job.job_id)
+    assert result.status == "cancelled"
+    shared.settle(result)
 
 
 def test_a_job_cancelled_in_its_queue_is_dropped(fleet: Fleet, tmp_path: Path) -> None:
@@ -301,18 +336,19 @@ def test_what_cannot_be_read_is_kept_as_a_dead_letter_and_work_goes_on(fleet: Fl
     eventually(lambda: fleet.unacknowledged() == 0, "the message is acknowledged")
 
 
-def test_a_job_in_hand_is_not_put_back_when_the_connection_is_lost(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.registered(fleet.start())
-    job = sleeping_job(tmp_path, 1, inferences=15)
+def test_a_job_in_hand_is_not_put_back_when_the_connection_is_lost(shared: House) -> None:
+    fleet, job = shared.fleet, sleeping_job(shared.folder, shared.number(), inferences=15)
     fleet.send(job)
     fleet.report("started", job.job_id)
     fleet.redis.config_resetstat()
     for connection in fleet.redis.client_list():
         if int(connection["id"]) != fleet.redis.client_id():
             fleet.redis.client_kill_filter(_id=connection["id"])
-    assert fleet.report("result", job.job_id).status == "complete"
+    result = fleet.report("result", job.job_id)
+    assert result.status == "complete"
     eventually(lambda: fleet.unacknowledged() == 0, "it is acknowledged over a new connection")
     assert "cmdstat_rpush" not in fleet.redis.info("commandstats")  # how kombu puts a message back
+    shared.settle(result)
 
 
 def test_the_device_answers_for_itself(fleet: Fleet) -> None:
