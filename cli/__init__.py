@@ -1,1 +1,1 @@
-"""`fleetmark`: a client of the REST API, and a starter of processes."""
+"""The command line `fleetmark`: it is a client of the REST API, and it starts processes."""

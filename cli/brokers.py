@@ -1,4 +1,4 @@
-"""A look at the broker before anything is built on it: whether it answers, lets us in, and is a Redis that keeps what it is given."""
+"""Looks at a broker before anything is built on it: does it answer, does it let us in, does it keep what it is given?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S = 5
 
 
 def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
-    """What is wrong with the Redis at a usable address.
+    """Return what is wrong with the Redis at a usable address.
 
     Raises:
         InvalidInput: it refuses the login of the address.
@@ -42,7 +42,8 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
 
 
 def require_redis(url: str, ca_file: Path | None) -> None:
-    """
+    """Make sure that Fleetmark can work with the Redis at an address.
+
     Raises:
         InvalidInput: what answers there is nothing that Fleetmark can work with, or refuses the login.
         Unreachable: it does not answer.

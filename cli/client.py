@@ -63,7 +63,7 @@ class Client:
         return self._call("DELETE", path).json()
 
     def health(self) -> dict[str, Any]:
-        """What the orchestrator says of its own health, also when that is not good.
+        """Return what the orchestrator says of its own health, also when that is not good.
 
         Raises:
             Unreachable: no orchestrator answers.
@@ -83,7 +83,7 @@ class Client:
         raise self._no_orchestrator()
 
     def exists(self, path: str) -> bool:
-        """Whether a GET of `path` would find something."""
+        """Say whether a GET of `path` would find something."""
         try:
             self._call("HEAD", path)
         except ApiError as error:
@@ -93,7 +93,7 @@ class Client:
         return True
 
     def pages(self, path: str, key: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The items of a list, page after page, `limit` of them at most."""
+        """Yield the items of a list, page after page, at most `limit` of them."""
         given, count = _given(parameters), 0
         while True:
             page = self._call("GET", path, params=given).json()
@@ -107,7 +107,7 @@ class Client:
             given["cursor"] = page["next_cursor"]
 
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
-        """The body of an answer, in pieces, however large."""
+        """Yield the body of an answer in pieces, however large it is."""
         try:
             with self._http.stream("GET", path, params=_given(parameters)) as response:
                 if response.is_error:
@@ -118,7 +118,7 @@ class Client:
             raise self._unreachable(error) from error
 
     def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
-        """Send a model's bytes; `sent` hears how many each piece had.
+        """Send a model's bytes. `sent` is told the size of each piece.
 
         Raises:
             ApiError: refused (too large), or what arrived is not what was hashed here.
@@ -162,7 +162,7 @@ class Client:
         )
 
     def _in_words(self, path: str, refused: httpx.Response) -> httpx.Response:
-        """The same refusal with its reason: an answer to HEAD has no body, an answer to GET has one."""
+        """Ask for the reason of a refusal: an answer to HEAD has no body, an answer to GET has one."""
         with self._http.stream("GET", path) as response:
             if not response.is_error:  # it is allowed now; what is asked for may be gigabytes
                 return refused
@@ -184,7 +184,7 @@ class Client:
         return Unreachable(f"the orchestrator at {self.host} {what}{self._way}. {mend}, or name another with --host or FLEETMARK_HOST")
 
     def _api_error(self, response: httpx.Response) -> ApiError:
-        """The API's own words, or the status alone when something else (a proxy) answered."""
+        """Make an error of an answer: in the API's own words, or of the status alone when something else (a proxy) answered."""
         kind = Away if response.status_code in AWAY else ApiError
         try:
             body = response.json()
@@ -198,12 +198,12 @@ class Client:
 
 
 def stays_here(url: str) -> bool:
-    """Whether what is sent there does not leave this machine."""
+    """Say whether a request to `url` stays on this machine."""
     return is_this_machine(urlsplit(url).hostname or "")
 
 
 def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

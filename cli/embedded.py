@@ -1,4 +1,4 @@
-"""The embedded start-up: Redis, the orchestrator and one worker on this machine, each replaced when its address is configured."""
+"""Starts Redis, the orchestrator and one worker on this machine. A part whose address is configured is used, and not started."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PYTHON = (sys.executable, "-P", "-m")  # -P: a `worker.py` in the current folder
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be started, where it listens and where it keeps its things."""
+    """What is to be started, where it listens, and where it keeps its files."""
 
     data_dir: Path
     outputs_dir: Path
@@ -50,7 +50,7 @@ class Plan:
 
 
 class Stack:
-    """The running parts. `start_…` in order, `stop` once; see `running_stack`."""
+    """The running parts. Call the `start_…` methods in order, and `stop` once; `running_stack` does the latter."""
 
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self.plan = plan
@@ -63,7 +63,7 @@ class Stack:
 
     @property
     def host(self) -> str:
-        """The orchestrator's address as this machine reaches it."""
+        """Return the orchestrator's address as this machine reaches it."""
         return f"{'https' if self.plan.tls else 'http'}://{in_url(self._own_name)}:{self.port}"
 
     @property
@@ -72,7 +72,7 @@ class Stack:
 
     @property
     def _guarded(self) -> bool:
-        """Whether others of this machine, or of the network, are kept out."""
+        """Say whether other users of this machine, and the network, are kept out."""
         return bool(self.plan.token) or not is_loopback(self.plan.bind)
 
     @property
@@ -80,14 +80,14 @@ class Stack:
         return self.data_dir / "logs"
 
     def forget(self) -> None:
-        """Remove what an earlier stack left in the data directory: its queue would otherwise be worked off first. Models stay cached."""
+        """Remove what an earlier stack left in the data directory, whose jobs would otherwise run first. Models stay cached."""
         for name in ("redis", "models", "worker/spool", "worker/state"):
             shutil.rmtree(self.data_dir / name, ignore_errors=True)
         for file in self.data_dir.glob(f"{DATABASE}*"):  # with SQLite's -wal and -shm
             file.unlink()
 
     def close_to_others(self) -> None:
-        """With a token: what an earlier start, perhaps one without, left readable in the data directory is this user's alone.
+        """Where there is a token, take from other users what an earlier start, perhaps one without a token, left readable to them.
 
         The directory itself may be any that the user named: it is left as it is.
         """
@@ -145,7 +145,7 @@ class Stack:
             self._orchestrator.wait_until(lambda: _is_healthy(client))
 
     def client(self) -> Client:
-        """A client of this stack's orchestrator. It runs on this machine, whatever its name: no proxy leads there."""
+        """Make a client of this stack's orchestrator, which runs on this machine, whatever its name: no proxy leads there."""
         return Client(self.host, self.plan.token, self.plan.ca_file, direct=True)
 
     def start_worker(self) -> None:
@@ -156,7 +156,7 @@ class Stack:
         self._worker = self._launch("worker", [*PYTHON, *command], REDIS_URL=with_login(self.redis_url, ""))
 
     def wait_for_worker(self) -> None:
-        """Return when a worker has beaten since `start_worker`.
+        """Return when a worker has sent a heartbeat since `start_worker`.
 
         Raises:
             PartFailed: ours ended first; with the end of its log.
@@ -165,7 +165,7 @@ class Stack:
             self._worker.wait_until(lambda: _has_worker(client, self._worker_started_at))
 
     def announce(self) -> None:
-        """Leave the broker's address where other commands on this machine find it; it goes with the stack."""
+        """Write the broker's address where other commands on this machine find it. The file is removed with the stack."""
         self._announcement.touch(mode=0o600)
         self._announcement.write_text(json.dumps({"host": self.host, "redis_url": self.redis_url}))
 
@@ -175,7 +175,7 @@ class Stack:
 
     @staticmethod
     def announced_redis_url(data_dir: Path) -> str | None:
-        """The broker of the stack that runs in `data_dir`, if one does."""
+        """Return the address of the broker of the stack that runs in `data_dir`, if one runs there."""
         try:
             content = json.loads((data_dir / "running.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -183,7 +183,7 @@ class Stack:
         return str(content["redis_url"])
 
     def check(self) -> None:
-        """Raises PartFailed when a part has ended by itself."""
+        """Raise PartFailed when a part has ended by itself."""
         for part in self.parts:
             if not part.is_running():
                 raise part.failure("ended by itself")
@@ -226,7 +226,7 @@ class Stack:
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
 
     def _without_proxy(self) -> dict[str, str]:
-        """`NO_PROXY` for the parts: they reach the orchestrator by a name of this machine, for which the environment may name a proxy."""
+        """Return `NO_PROXY` for the parts: the environment may name a proxy for the name by which they reach the orchestrator."""
         proxies = getproxies_environment()
         if not proxies or is_this_machine(self._own_name):
             return {}
@@ -235,7 +235,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
-    """A stack that is stopped when the block ends, however it ends. Nothing is started yet.
+    """Make a stack that is stopped when the block ends, however it ends. Nothing is started yet.
 
     Raises:
         PartFailed: another one uses the same data directory.

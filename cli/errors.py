@@ -1,4 +1,4 @@
-"""What can go wrong at the command line, and the exit codes that scripts read.
+"""The errors of the command line, and the exit codes that scripts read.
 
 0 well; 1 jobs failed (or a part of `fleetmark up` died); 2 wrong usage, an invalid recipe or whatever else the API refuses;
 3 the orchestrator cannot be reached; 130 stopped by Ctrl-C.
@@ -28,7 +28,7 @@ class Unreachable(FleetmarkError):
 
 
 class Away(ApiError, Unreachable):
-    """The orchestrator, or a proxy before it, answers that it cannot just now."""
+    """The orchestrator, or a proxy before it, answers that it cannot serve just now."""
 
 
 class PartFailed(FleetmarkError):

@@ -1,4 +1,4 @@
-"""Flower on Fleetmark's broker, with Fleetmark's Celery settings: so it knows the queues' priority lists, and JSON alone."""
+"""Runs Flower on Fleetmark's broker with Fleetmark's Celery settings: it then knows the lists of each queue, and reads nothing but JSON."""
 
 from __future__ import annotations
 

@@ -39,6 +39,6 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most t
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
-    """A client for what the command line and the environment say."""
+    """Make a client of the orchestrator that the command line and the environment name."""
     settings = settings or load_settings()
     return Client(settings.address(host), token or settings.secret, settings.ca_file)

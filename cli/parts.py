@@ -1,4 +1,4 @@
-"""One process of the embedded start-up: started on a tether, watched, stopped, its words kept in a log."""
+"""One process of the embedded start-up. It is started on a tether, watched and stopped, and what it prints goes to a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAIL_LINES = 25
 
 
 class Part:
-    """A process that lives no longer than this one.
+    """A process that does not outlive the one that started it.
 
     Args:
         private: the files that it makes, and its log, are for this user alone.
@@ -80,7 +80,7 @@ class Part:
                 self._process.stdin.close()
 
     def stop(self) -> None:
-        """Stop it, gently and then not; returns when it is gone."""
+        """Stop the process: ask it to end, and kill it if it does not. Returns when it is gone."""
         if self._process is None:
             return
         self.ask_to_stop()

@@ -1,4 +1,4 @@
-"""Ports of this machine."""
+"""Finds and tries ports of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def free_port() -> int:
 
 
 def require_free(bind: str, port: int, option: str = "--port or FLEETMARK_PORT") -> None:
-    """Raises PartFailed when something listens there already."""
+    """Raise PartFailed when something listens there already."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -13,7 +13,7 @@ EVERY_BIND = "-0.0.0.0 ::"  # what `::` alone is to others: to Redis it is IPv6 
 
 
 def find_redis_server() -> Path:
-    """A `redis-server` or `valkey-server` that can be started here.
+    """Find a `redis-server` or `valkey-server` that can be started here.
 
     Raises:
         FileNotFoundError: there is none; the message says how to get one.
@@ -30,25 +30,25 @@ def find_redis_server() -> Path:
 
 
 def has_selectors(server: Path) -> bool:
-    """Whether a server's users can be bound to commands and keys together: Redis from 7.0 on, and every Valkey."""
+    """Say whether a server's users can be bound to commands and keys together. Redis can from 7.0 on, and so can every Valkey."""
     said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"\bv=(\d+)", said)
     return version is not None and int(version[1]) >= 7
 
 
 def named_exactly(file: Path) -> str:
-    """A file's name for Redis, which takes one with a wildcard in it for a pattern, and starts without a configuration if none fits."""
+    """Write a file's name for Redis: it reads one with a wildcard as a pattern, and starts without a configuration if none fits."""
     name = str(file)
     return re.sub(r"[\\?*\[]", r"\\\g<0>", name) if re.search(r"[?*\[]", name) else name
 
 
 def quoted(text: str) -> str:
-    """A value of Redis' configuration file, whatever is in it."""
+    """Write a text as a value of Redis' configuration file, whatever is in it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def pings(name: str, port: int, password: str) -> bool:
-    """Whether a Redis answers; its protocol's inline form is enough for that, and spares importing a client."""
+    """Say whether a Redis answers. The inline form of its protocol is enough for that, and saves importing a client."""
     words = f"AUTH {password}\r\nPING\r\n" if password else "PING\r\n"
     try:
         with socket.create_connection((name, port), timeout=2) as connection:

@@ -1,4 +1,4 @@
-"""What the command line can be told by the environment, and the environment it gives to the processes it starts."""
+"""Reads what the environment tells the command line, and makes the environment of the processes that it starts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class CliSettings(BaseSettings):
         return self.token.get_secret_value() if self.token is not None else None
 
     def address(self, host: str | None = None) -> str:
-        """The orchestrator's whole address; `host` is what the command line said, if anything.
+        """Return the orchestrator's whole address. `host` is what the command line said, if anything.
 
         Raises:
             InvalidInput: it cannot be read as one.
@@ -94,7 +94,7 @@ class CliSettings(BaseSettings):
 
 
 def load_settings(redis_url: str | None = None) -> CliSettings:
-    """Settings from the environment; `redis_url` is what the command line said, if anything.
+    """Read the settings from the environment. `redis_url` is what the command line said, if anything.
 
     Raises:
         InvalidInput: a variable holds what cannot be used; named as the variable.
@@ -114,12 +114,12 @@ def _field_error(item: dict[str, Any]) -> FieldError:
 
 
 def sqlite_url(file: Path) -> str:
-    """The address of a SQLite database in a file, whatever its name: SQLAlchemy reads `?` and `%` in it as it reads them in any URL."""
+    """Return the address of a SQLite database in a file of any name. SQLAlchemy reads `?` and `%` in it as in any URL."""
     return f"sqlite:///{quote(str(file))}"
 
 
 def child_environment(without: str | None = None, defaults: Mapping[str, str] | None = None, **values: str) -> dict[str, str]:
-    """The environment of a process to start: `defaults`, then ours, less the variables that begin with `without`, then `values`."""
+    """Make the environment of a process: `defaults`, then ours without the variables that begin with `without`, then `values`."""
     ours = dict(os.environ)  # noqa: TID251 (this is the door: children are handed the environment here and nowhere else)
     kept = {name: value for name, value in ours.items() if without is None or not name.startswith(without)}
     return {**(defaults or {}), **kept, "PYTHONUNBUFFERED": "1", **values}

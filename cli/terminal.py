@@ -29,7 +29,7 @@ class Screen(Console):
 
 
 def _width(stream: TextIO | None) -> int | None:
-    """The width of a console on this stream; None is that of the terminal. A stream that was closed is None."""
+    """Return the width of a console on this stream; None means the terminal's own. A stream that was closed is None."""
     return None if stream is not None and stream.isatty() else PIPED_WIDTH
 
 
@@ -39,7 +39,7 @@ err = Screen(stderr=True, markup=False, highlight=False, width=_width(sys.stderr
 
 
 def shown(text: str) -> str:
-    """The text of somebody else as a terminal may show it: control characters become visible, line breaks stay."""
+    """Return a text of somebody else as a terminal may show it: control characters become visible, line breaks stay."""
     return visible(text, keep="\n\t")
 
 

@@ -24,7 +24,7 @@ SEED = 2017
 
 
 def write_tiny_yolo(path: Path) -> None:
-    """Write the network to `path`; the same bytes of weights every time."""
+    """Write the network to `path`, with the same bytes of weights every time."""
     draw = np.random.default_rng(SEED)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

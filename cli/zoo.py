@@ -1,4 +1,4 @@
-"""Networks known by name, made on first use without a download.
+"""Makes the networks that are known by name, on first use and without a download.
 
 The light graphs are the published networks of the ONNX model zoo as the `onnx` package carries them: real graphs whose
 weights are constants generated inside. They are right for latency, load time and memory, not for accuracy.
@@ -39,7 +39,7 @@ def is_known(name: str) -> bool:
 
 
 def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
-    """The file of a network, made in `folder` when it is not there yet.
+    """Return the file of a network. It is made in `folder` when it is not there yet.
 
     Args:
         say: told in one line what is being made.

@@ -1,4 +1,4 @@
-"""Addresses that may carry a login, `scheme://user:password@host…`: whether one can be read, and how it is shown."""
+"""Addresses that may carry a login, `scheme://user:password@host…`: can one be read, and how is it shown?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a client believes over TLS: the authorities this system knows, and those in one file of the user's (FLEETMARK_CA_FILE)."""
+"""Decides whom a client believes over TLS: the authorities that this system knows, and those in FLEETMARK_CA_FILE."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def trust(context: ssl.SSLContext, ca_file: Path) -> ssl.SSLContext:
 
 
 def verification(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """The `verify` of an HTTP client."""
+    """Return the `verify` of an HTTP client."""
     return True if ca_file is None else trust(ssl.create_default_context(), ca_file)
 
 
@@ -50,7 +50,7 @@ def without_files(url: str) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Why a certificate was not believed, if that is what an error of a client came from."""
+    """Return why a certificate was not believed, if that is what caused a client's error."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):

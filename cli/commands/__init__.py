@@ -1,1 +1,1 @@
-"""The commands of `fleetmark`, a file for each group of them."""
+"""The commands of `fleetmark`. Each group of them has a file."""

@@ -1,4 +1,4 @@
-"""The broker's logins: `fleetmark redis-acl`."""
+"""`fleetmark redis-acl` makes the broker's logins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOMEWHERE = "redis://HOST:6379/0"
 
 @dataclass(frozen=True)
 class User:
-    """One of the fixed logins. `address` has the password, where it was made just now."""
+    """One of the fixed logins. `address` holds the password if it was made just now."""
 
     what: str
     rules: list[str]
@@ -48,7 +48,7 @@ def redis_acl(
         ),
     ] = None,
 ) -> None:
-    """Redis logins for the orchestrator and Flower, each with the rights it needs and no more.
+    """Make Redis logins for the orchestrator and Flower, each with the rights it needs and no more.
 
     Prints an ACL file for `redis-server --aclfile`, with hashes of passwords, or makes the users itself; the addresses to give to the
     orchestrator and to Flower, with the passwords made for them, are told beside it. Workers get theirs from the orchestrator when
@@ -117,7 +117,7 @@ def _make(url: str, users: list[User]) -> None:
 
 
 def _keep(client: redis.Redis) -> None:
-    """Write the server's ACL file, if it has one: users are otherwise forgotten when it ends."""
+    """Write the server's ACL file, if it has one. Otherwise Redis forgets its users when it ends."""
     import redis
 
     try:

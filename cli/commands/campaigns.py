@@ -1,4 +1,4 @@
-"""Commands about campaigns: submit one, follow it, read its results, stop it."""
+"""The commands about campaigns: they submit one, follow it, read its results, stop it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def list_campaigns(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Campaigns, newest first.
+    """List campaigns, newest first.
 
     Examples:
 
@@ -145,7 +145,7 @@ def list_campaigns(
 
 
 def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """One campaign and its jobs.
+    """Show one campaign and its jobs.
 
     Examples:
 
@@ -193,7 +193,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
 
 
 def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
-    """The results as the CSV's columns by name."""
+    """Return the results as the CSV's columns by name."""
     text = b"".join(client.stream(f"campaigns/{campaign_id}/results", format="jsonl")).decode()
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
@@ -213,7 +213,7 @@ def results(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """The results of a campaign; while jobs are running, of those that have finished.
+    """Show the results of a campaign. While jobs are running, these are the results of those that have finished.
 
     Examples:
 
@@ -250,7 +250,7 @@ def results(
 
 
 def _by_ending(file: Path | None) -> Format | None:
-    """The format that a file's name asks for."""
+    """Return the format that a file's name asks for."""
     ending = file.suffix.removeprefix(".") if file else ""
     return Format(ending) if ending in list(Format) else None
 

@@ -42,7 +42,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `mend` is what to type, or to do, when it is not well."""
+    """One thing that was looked at. `mend` says what to type, or to do, when something is wrong with it."""
 
     what: str
     verdict: Verdict
@@ -51,7 +51,7 @@ class Finding:
 
 
 def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """What this machine lacks, and the command that mends it. Exits with 1 when something is missing or wrong.
+    """Say what this machine lacks, and the command that mends it. Exits with 1 when something is missing or wrong.
 
     With an orchestrator elsewhere (--host), only what a worker and a client need is looked at.
 

@@ -1,4 +1,4 @@
-"""Commands about the fleet: its workers, its queues, and jobs across campaigns."""
+"""The commands about the fleet: its workers, its queues, and jobs across campaigns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def workers(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """The devices, what they can run and how they are.
+    """List the devices, what they can run and how they are.
 
     Examples:
 
@@ -73,7 +73,7 @@ def queues(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Messages waiting in each queue: one a capability, one a worker, one for results.
+    """Count the messages that wait in each queue. Each capability has one, each worker has one, and one is for results.
 
     Examples:
 
@@ -122,7 +122,7 @@ def jobs(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Jobs, across campaigns or of one.
+    """List jobs, across campaigns or of one campaign.
 
     Examples:
 

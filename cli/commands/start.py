@@ -1,4 +1,4 @@
-"""Commands that start processes: everything on this machine, the demonstration, a worker, Flower."""
+"""The commands that start processes: everything on this machine, the demonstration, a worker, Flower."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
 def demo(
     recipe: Annotated[Path, typer.Argument(help="The recipe to run.", show_default="recipes/quickstart.yaml")] = QUICKSTART,
 ) -> None:
-    """Measure real networks on this machine and show the results: everything started, and stopped, for you.
+    """Measure real networks on this machine and show the results. Everything is started, and stopped, for you.
 
     Nothing that is configured or running is touched: the parts are its own, on free ports, in .fleetmark/demo.
     Exits with 1 when a job failed.
@@ -162,7 +162,7 @@ def demo(
 
 
 def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
-    """Run the recipe on a new stack and show what came out; returns how many jobs failed."""
+    """Run the recipe on a new stack and show what came out. Returns how many jobs failed."""
     stack.forget()
     with err.status("Starting Redis") as status:
         stack.start_redis()
@@ -190,7 +190,7 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
 
 
 def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
-    """The campaign's CSV, when all of its files are there; they are written just after it has ended.
+    """Return the campaign's CSV when all of its files are there. They are written just after it has ended.
 
     Raises:
         PartFailed: they are not there after `FILES_WAIT_S`.
@@ -214,7 +214,7 @@ class _Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the block as Ctrl-C does; a second one while it cleans up is ignored."""
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does. A second signal, while the block cleans up, is ignored."""
 
     def interrupt(*_: object) -> None:
         for number in numbers:
@@ -232,7 +232,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def worker(context: typer.Context) -> None:
-    """Run a worker on this device: `fleetmark worker start --host http://lab:5000`. Everything after `worker` is its own.
+    """Run a worker on this device: `fleetmark worker start --host http://lab:5000`. Everything after `worker` is read by the worker.
 
     Examples:
 
@@ -255,7 +255,7 @@ def flower(
     port: Annotated[int, typer.Option(help="Port of Flower.")] = FLOWER_PORT,
     bind: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 it needs FLOWER_BASIC_AUTH=user:password.")] = LOOPBACK,
 ) -> None:
-    """Celery's own monitor on Fleetmark's queues, workers and tasks. Its other settings are the FLOWER_* variables.
+    """Start Flower, Celery's own monitor, on Fleetmark's queues, workers and tasks. Its other settings are the FLOWER_* variables.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Commands about bearer tokens: an administrator's."""
+"""The commands about bearer tokens. They are for administrators."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def create(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Make a token and print it: this once, it is not kept anywhere.
+    """Make a token and print it. It is shown only this once, and is not kept anywhere.
 
     The first one has to be an admin's: from then on every call needs a token, those of workers included. Where the orchestrator listens
     beyond 127.0.0.1 the first one is FLEETMARK_TOKEN, or made on its machine by  python -m orchestrator.cli token create NAME
@@ -69,7 +69,7 @@ def list_tokens(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """The tokens there are, newest first; never the secrets. The one in the orchestrator's FLEETMARK_TOKEN is not among them.
+    """List the tokens, newest first, without their secrets. The one in the orchestrator's FLEETMARK_TOKEN is not among them.
 
     Example:
 
@@ -90,7 +90,7 @@ def revoke(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Take a token back: it is refused within seconds.
+    """Revoke a token. It is refused within seconds.
 
     Example:
 

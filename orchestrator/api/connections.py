@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with what it lacks against clients that come in crowds or take their time.
+"""The HTTP server: uvicorn, and what it lacks against clients that are many or slow.
 
 Uvicorn bounds the size of a request's head and the pause between two requests, not how long a head may take, nor how long a client may
 leave an answer unread. One thread serves all connections, so a slow one costs memory and a place; both are bounded here.
@@ -27,7 +27,7 @@ LINGER_S = 5.0  # for the last bytes of an answer after which the connection is 
 
 
 def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Config:
-    """How the API is served, in production and in the tests.
+    """Return how the API is served, in production and in the tests.
 
     Raises:
         OSError: the host of the settings is no address.
@@ -61,7 +61,7 @@ def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Conf
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket] | None:
-    """The sockets to listen on where uvicorn's own would not do; None where they do.
+    """Open the sockets to listen on where uvicorn's own would not do. Returns None where they do.
 
     To asyncio `::` is IPv6 alone, whereas people mean every address of the machine. There are two sockets and not one for both: on one,
     addresses of IPv4 would look like `::ffff:10.0.0.7`, which no list of trusted proxies knows.

@@ -1,4 +1,4 @@
-"""Addresses: whether one stays on this machine, and which ones stand for one caller."""
+"""Answers about addresses: does one stay on this machine, and which ones stand for one caller?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def resolves_to_loopback(host: str) -> bool:
-    """Whether everything that `host` resolves to stays on this machine.
+    """Say whether everything that `host` resolves to stays on this machine.
 
     Raises:
         OSError: it resolves to nothing.

@@ -1,4 +1,4 @@
-"""The way to Redis: one client a process, and `Unavailable` in place of its errors."""
+"""The way to Redis: each process has one client, whose errors become `Unavailable`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ class Link:
         return answering("Redis")
 
     def time(self) -> float:
-        """Redis' own clock, seconds since 1970. To be called where an outage is answered for."""
+        """Return Redis' own clock, in seconds since 1970. Call it inside of `answering`."""
         seconds, microseconds = self.redis.time()
         return seconds + microseconds / 1e6

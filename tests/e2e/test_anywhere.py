@@ -9,11 +9,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
+import psutil
 import pytest
 
+from tests.e2e.processes import MARK as MARK_OF_COMMAND
 from tests.e2e.processes import SMALL_RECIPE, InstalledCommand, wait_until
 from tests.proxy_server import proxy_server
 from tests.servers import free_port
@@ -24,6 +28,7 @@ MODULES = (
     *("json", "typer", "onnxruntime", "numpy", "alembic", "sqlalchemy", "uvicorn", "sitecustomize"),
 )
 MARK = "was_run"
+T = TypeVar("T")
 
 
 def folder_of_modules(path: Path) -> Path:
@@ -37,6 +42,21 @@ def folder_of_modules(path: Path) -> Path:
 
 def was_run(folder: Path) -> str:
     return (folder / MARK).read_text() if (folder / MARK).exists() else ""
+
+
+def telemetry_of_guards(up: InstalledCommand) -> set[str | None]:
+    """What the processes that import the runtimes were told. Otherwise ONNX Runtime connects to its maker, some seconds after it began."""
+    found = (process for process in psutil.process_iter() if "worker.runner" in " ".join(_told(process.cmdline, [])))
+    nothing: dict[str, str] = {}
+    environments = [_told(process.environ, nothing) for process in found]
+    return {environment.get("ORT_DISABLE_TELEMETRY") for environment in environments if environment.get(MARK_OF_COMMAND) == up.mark}
+
+
+def _told(ask: Callable[[], T], otherwise: T) -> T:
+    try:
+        return ask()
+    except psutil.Error:  # it has ended, or is another user's
+        return otherwise
 
 
 def _speaks_ipv6() -> bool:
@@ -60,7 +80,7 @@ def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_pr
             "FLEETMARK_TOKEN": token,
             "FLEETMARK_DATA_DIR": str(data),
             "FLEETMARK_PORT": str(port),
-            "FLEETMARK_WORKER_LOCK_FILE": str(tmp_path / "measure.lock"),
+            "FLEETMARK_WORKER_LOCK_FILE": str(tmp_path / "mine" / "measure.lock"),
         }
         up = InstalledCommand(folder, "up", "--bind", BIND, **settings)
         try:
@@ -72,6 +92,7 @@ def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_pr
                 assert run.wait(60) == 0, run.err()
             finally:
                 run.end()
+            assert telemetry_of_guards(up) == {"1"}
             assert json.loads(run.out())["campaign"]["completed_jobs"] == 1
         finally:
             up.process.terminate()
@@ -83,7 +104,7 @@ def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_pr
         assert database.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
     database.close()
     assert (data / "redis" / "appendonlydir").is_dir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["measure.lock", "mine", "what?"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "what?"]
     assert was_run(folder) == ""
 
 

@@ -1,4 +1,4 @@
-"""The worker's login at the broker and its key, which enrolling again may change under whoever uses them."""
+"""The worker's login at the broker and its key. Both may change while they are in use, when the worker enrols again."""
 
 from __future__ import annotations
 

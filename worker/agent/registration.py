@@ -1,4 +1,4 @@
-"""How a worker makes itself known: to the orchestrator, which tells it the broker's address, or straight into Redis."""
+"""Makes a worker known: to the orchestrator, which tells it the broker's address, or directly in Redis."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def register_by_http(
 
 
 def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
-    """The body, if it is an orchestrator's: what stands before one, or in its place for a while, answers 200 as well."""
+    """Return the body, if it is an orchestrator's. A proxy, or a page in its place during an upgrade, answers 200 as well."""
     try:
         body = answer.json()
     except (ValueError, RecursionError):
@@ -119,7 +119,7 @@ def _detail(answer: httpx.Response) -> str:
 
 
 def reachable_broker(broker_url: str, host: str) -> str:
-    """The broker's address as this device can use it: a loopback name given by another machine means that machine."""
+    """Return the broker's address as this device can use it: a loopback name that another machine gives means that machine."""
     broker, orchestrator = urlsplit(broker_url), urlsplit(host)
     if not is_this_machine(broker.hostname or "") or orchestrator.hostname is None or is_this_machine(orchestrator.hostname):
         return broker_url
@@ -129,7 +129,7 @@ def reachable_broker(broker_url: str, host: str) -> str:
 
 
 def with_login_given(redis_url: str, told: str) -> str:
-    """A broker's address given by hand; the login that the orchestrator gave goes with it, unless it has one of its own."""
+    """Return a broker's address that was given by hand, with the login that the orchestrator gave, unless it has one of its own."""
     login = login_of(told)
     return redis_url if "@" in urlsplit(redis_url).netloc or not login else with_login(redis_url, login)
 
@@ -149,7 +149,7 @@ def register_in_redis(broker: Broker, redis_url: str, registration: Registration
 
 
 def explain_conflict(error: Conflict, state_dir: object, timeout_s: float) -> str:
-    """The one message of a refused identity: what happened, and the ways out."""
+    """Return the message about a refused identity: what happened, and what can be done."""
     return (
         f"{error.detail}. Two living workers cannot be one device, and the other one was heard all through {timeout_s:g} s. If this disk "
         f"was cloned, delete {state_dir}/identity.json and start again; if the other worker is meant to be gone, stop it"

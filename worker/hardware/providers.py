@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
+
+from worker.hardware.steering import NO_TELEMETRY
 
 # The first use of CUDA may compile kernels and page in a gigabyte of libraries from a slow card.
 PROBE_TIMEOUT_S = 180
@@ -64,7 +67,10 @@ def _provider(name: str, answer: dict[str, Any]) -> Provider:
 def _try(provider: str) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "worker.hardware.probe", provider]  # -P: the current folder is the user's
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+        environment = dict(os.environ) | NO_TELEMETRY  # noqa: TID251 - handed on as it is
+        child = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"{provider} did not open a session within {PROBE_TIMEOUT_S} s"}
     if child.returncode != 0:

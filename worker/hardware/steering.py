@@ -16,3 +16,8 @@ LONGEST = 500  # of a value: more is no setting that a person has chosen
 def steering_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Those of the variables that steer a runtime, by name. The caller has taken the credentials out."""
     return {name: value[:LONGEST] for name, value in sorted(environment.items()) if name.upper().startswith(PREFIXES)}
+
+
+# ONNX Runtime connects to its maker some seconds after it is imported. `disable_telemetry_events()` comes too late for what it says of
+# its start; this variable does not. A measured process, and a device, talk to nobody whom the user did not name.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}

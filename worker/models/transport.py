@@ -1,4 +1,4 @@
-"""The way to a server: an address is looked at before it is connected to, and nothing waits for ever.
+"""Connects to servers: an address is checked before it is connected to, and nothing waits for ever.
 
 A name is resolved once, and the connection goes to the address that was looked at: a name that means another address a
 moment later (DNS re-binding) gains nothing. Each redirect is a request of its own and takes the same way.
@@ -71,7 +71,7 @@ class Refused(Exception):
 
 
 class Transport(httpx.BaseTransport):
-    """Every request on a connection of its own.
+    """Sends every request on a connection of its own.
 
     Args:
         own_host: a host that this worker's own settings name (its orchestrator, its hub): reached wherever it is.
@@ -218,7 +218,7 @@ class _Stream(httpx.SyncByteStream):
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """httpx has an error of the same name for each of httpcore's that a connection can meet."""
+    """Turn the errors of httpcore into those of httpx, which have the same names."""
     try:
         yield
     except (

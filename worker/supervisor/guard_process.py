@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.masking import without_credentials
-from worker.hardware.steering import steering_variables
+from worker.hardware.steering import NO_TELEMETRY, steering_variables
 from worker.runner.command import runner_command
 from worker.runner.request import RunRequest
 
@@ -46,7 +46,7 @@ class GuardProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env=environment,
+            env=environment | NO_TELEMETRY,
             start_new_session=sys.platform != "win32",  # the terminal's Ctrl-C is the worker's to answer
         )
         self._reader = threading.Thread(target=self._read, name="fleetmark-guard-reader", daemon=True)

@@ -148,3 +148,23 @@ def test_a_token_that_cannot_be_sent_is_refused_by_its_name_alone(monkeypatch: p
     with pytest.raises(InvalidInput, match="FLEETMARK_TOKEN: a token is printable ASCII") as refused:
         load_settings()
     assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("::1", "http://[::1]:5000"),
+        ("[::1]", "http://[::1]:5000"),
+        ("fd00::7", "http://[fd00::7]:5000"),
+        ("[fd00::7]:80", "http://[fd00::7]:80"),
+        ("::", "http://[::1]:5000"),
+        ("http://[::]:5050", "http://[::1]:5050"),
+        ("0.0.0.0", "http://127.0.0.1:5000"),
+        ("0.0.0.0:5050", "http://127.0.0.1:5050"),
+        ("http://0.0.0.0:5050/api/", "http://127.0.0.1:5050"),
+        ("lab", "http://lab:5000"),
+        ("10.0.0.7:80", "http://10.0.0.7:80"),
+    ],
+)
+def test_an_orchestrator_is_found_by_every_way_to_write_an_address(typed: str, address: str) -> None:
+    assert orchestrator_address(typed) == address
