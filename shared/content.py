@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-CONTENT_FORMAT = "fleetmark model 1"
+CONTENT_FORMAT = "fleetmark-model 1"
 # 1: this line; `<sha256> <size>` of the model file; `<sha256> <size> <name>` of each file beside it, by name. Each line ends with \n.
 
 

@@ -126,6 +126,22 @@ repeats: 5                       # or  stop: {precision: 0.02}
 sweep:
   options.batch_size: [1, 8, 32] # the product of the lists, a job each
 ```
+
+**Paths.** `./mine.onnx`, `sub/mine.onnx` and `mine.onnx` are files in the recipe's own folder, wherever the command runs. A file that is only in
+the current folder is not taken; the error names its whole path, which you can write instead. In a `file://` URL write `?` as `%3F` and `#` as `%23`.
+
+**Models.** Each entry of `models` is a job of its own (or several), also where two entries name the same file. The `options` of an entry are
+added to those of the recipe, key by key: an entry's `threads` wins over the recipe's, and the recipe's `batch_size` stays. `shapes`, `dims` and
+`values` are put together name by name.
+
+**Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model. A name with dots in it, as in
+`options.shapes.input.1`, needs no quotes. A sweep is refused when a swept value would not reach a job, because an entry sets the same key itself, and
+when two of its jobs would be equal.
+
+**Content.** A model is its file and the files that it keeps weights in. `run.json`, the report and the CSV show one SHA-256 for both: of a model
+that is one file, the file's own; otherwise that of the text `fleetmark-model 1`, a line with SHA-256 and size of the model file, and a line with
+SHA-256, size and name of each of the others, in the order of their names (each line ends with a line feed). `sha256`, `size` and `companions` of
+an entry are checked on every way in, before anything is measured.
 """
 RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("The recipe", Recipe),

@@ -23,10 +23,11 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
     Args:
         sweep: the recipe's `sweep`.
         models: the recipe's `models`; an entry is an address, or a mapping that may have `options` of its own.
-        options: the recipe's `options`, which an entry without its own has.
+        options: the recipe's `options`, to which those of an entry are added.
     """
     paths = [_path_in_job(path) for path in sweep or ()]
-    of_entries = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or options or {} for entry in models or ()]
+    own = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or {} for entry in models or ()]
+    of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # an entry's are added, key by key
     for name in dict.fromkeys(name for entry in of_entries for name in entry):
         values = [entry.get(name, _DEFAULTS[OPTIONS].get(name)) for entry in of_entries]
         if any(value != values[0] for value in values):
@@ -68,12 +69,16 @@ def written(parameters: Mapping[str, str]) -> str:
 
 
 def _at(content: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path, or `_NOWHERE`."""
+    """Return the value at a dotted path, or `_NOWHERE`. A key may have dots in it (`input.1`); the longest one that is there is taken."""
     here: Any = content
-    for part in path.split("."):
-        if not isinstance(here, Mapping) or part not in here:
+    parts = path.split(".")
+    while parts:
+        if not isinstance(here, Mapping):
             return _NOWHERE
-        here = here[part]
+        taken = next((count for count in range(len(parts), 0, -1) if ".".join(parts[:count]) in here), None)
+        if taken is None:
+            return _NOWHERE
+        here, parts = here[".".join(parts[:taken])], parts[taken:]
     return here
 
 

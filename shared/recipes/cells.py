@@ -159,6 +159,7 @@ def _said(axes: Sequence[Axis], chosen: Sequence[int]) -> str:
 def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table]) -> Iterator[Cell]:
     base = Cell(index, *(getattr(recipe, key) for key in Cell._fields[1:]))
     places = [(place, Cell._fields.index(place[1]), numbers, tables[place]) for place, numbers in _by_place(axes).items()]
+    differing = sorted({_INFERENCES, _OPTIONS, *(field for _, field, _, _ in places)})  # where the cells of this entry may differ
     merge, text = _Merging(index), _Texts()
     seen: dict[Hashable, tuple[int, ...]] = {}
     for chosen in _choices(axes):
@@ -177,7 +178,7 @@ def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis
         cell = Cell._make(fields)
         if axes:
             _check_samples(cell, axes, chosen)
-            if (same := seen.setdefault(tuple([text(value) for value in fields]), chosen)) != chosen:
+            if (same := seen.setdefault(tuple([text(fields[field]) for field in differing]), chosen)) != chosen:
                 raise _equal(entry, _said(axes, same), _said(axes, chosen))
         yield cell
 

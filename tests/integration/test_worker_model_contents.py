@@ -25,7 +25,7 @@ def sha256(data: bytes) -> str:
 def one_hash(model: bytes, **beside: bytes) -> str:
     """By hand, as `shared/content.py` describes it."""
     named = {name.replace("__", "/"): data for name, data in beside.items()}
-    lines = ["fleetmark model 1", f"{sha256(model)} {len(model)}"]
+    lines = ["fleetmark-model 1", f"{sha256(model)} {len(model)}"]
     lines += [f"{sha256(data)} {len(data)} {name}" for name, data in sorted(named.items())]
     return sha256("".join(f"{line}\n" for line in lines).encode())
 

@@ -283,7 +283,7 @@ def test_a_local_file_that_is_not_the_promised_one_is_not_sent(
 
 def test_a_git_lfs_pointer_is_called_one_before_it_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n")
-    with Client(server.url) as client, pytest.raises(InvalidInput, match="is a Git LFS pointer.*`git lfs pull`"):
+    with Client(server.url) as client, pytest.raises(InvalidInput, match=r"is a Git LFS pointer.*`git lfs pull`"):
         submit(client, load_recipe("{model: ./m.onnx, on: [cpu.onnx]}"), tmp_path)
     assert server.requests == []
 

@@ -18,7 +18,7 @@ def test_a_model_of_one_file_has_the_hash_of_that_file() -> None:
 
 
 def test_the_text_that_is_hashed_is_the_one_that_is_described() -> None:
-    text = f"fleetmark model 1\n{'a' * 64} 10\n{'b' * 64} 20 sub/w.bin\n{'c' * 64} 20 w.bin\n"
+    text = f"fleetmark-model 1\n{'a' * 64} 10\n{'b' * 64} 20 sub/w.bin\n{'c' * 64} 20 w.bin\n"
     assert content_hash(GRAPH, {"w.bin": OTHER, "./sub/w.bin": ONE}) == hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -235,7 +235,7 @@ def test_models_of_one_graph_with_other_weights_are_told_apart_before_and_after_
         )
         for weights in "bc"
     ]
-    texts = [f"fleetmark model 1\n{'a' * 64} 10\n{weights * 64} 20 w.bin\n" for weights in "bc"]
+    texts = [f"fleetmark-model 1\n{'a' * 64} 10\n{weights * 64} 20 w.bin\n" for weights in "bc"]
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     failed = [record(number, None, status=JobStatus.FAILED, workload=Workload(model=ref)) for number, ref in enumerate(refs, start=1)]
     write_campaign(tmp_path, bundle(failed))

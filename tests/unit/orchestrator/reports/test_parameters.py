@@ -21,6 +21,8 @@ def test_options_that_differ_between_the_models_are_parameters_and_the_others_ar
     models = [{"model": "a", "options": {"threads": 4, "graph": "all"}}, {"model": "b", "options": {"graph": "all", "batch_size": 2}}, "c"]
     assert varied_paths(None, models, {"graph": "all"}) == ("options.batch_size", "options.threads")
     assert varied_paths({}, ["a", "b"], {"threads": 1}) == ()
+    added = [{"model": "a", "options": {"graph": "all"}}, {"model": "b", "options": {"threads": 1}}]  # to the recipe's, key by key
+    assert varied_paths({}, added, {"graph": "all", "threads": 1}) == ()
 
 
 def test_a_value_that_was_left_to_the_runtime_is_told_apart_from_one_that_was_given() -> None:
@@ -44,6 +46,7 @@ def test_a_value_equal_to_its_default_is_shown_though_the_stored_job_leaves_it_o
         ("options.shapes.image", {"shapes": {"image": [1, 3, 224, 224]}}, "shapes.image=1x3x224x224"),
         ("options.providers", {"providers": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}, None),
         ("models.1.options.threads", {"threads": 3}, "threads=3"),
+        ("options.shapes.input.1", {"shapes": {"input.1": [1, 3]}}, "shapes.input.1=1x3"),
         ("options", {"batch_size": 4, "threads": 1}, "batch_size=4; threads=1"),
     ],
 )
