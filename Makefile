@@ -15,7 +15,7 @@ FIRST ?= 1
 FAULTS ?= 35
 LENGTH ?= 30
 EXAMPLES ?= 200
-BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest control_plane csv_stream
+BENCHMARKS ?= harness_tax system_vs_bare worker_at_rest empty_jobs control_plane csv_stream
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions chaos fuzz check format docs bench requirements upgrade clean
