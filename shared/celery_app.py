@@ -1,6 +1,6 @@
-"""Celery, configured once: JSON only, late acknowledgement, one message at a time, a queue a capability.
+"""Configures Celery, in this one place: JSON only, late acknowledgement, one message at a time, one queue for each capability.
 
-Redis' visibility timeout is longer than any deadline: redelivery is not how lost work comes back, the watch is.
+kombu's visibility timeout is longer than any deadline, because the watch brings lost work back and redelivery must not.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from shared.brokers import for_kombu
 from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
 
-# kombu's priorities on Redis: 0 is taken first; each step is a list of its own beside the queue's.
+# kombu's priorities on Redis: 0 is taken first. Each step is a list of its own, beside the queue's list.
 PRIORITY_STEPS = [0, 3, 6, 9]
 VISIBILITY_TIMEOUT_S = MAX_TIMEOUT_S + 86_400
 
 
 def broker_priority(priority: int) -> int:
-    """A job's priority (9 first, 0 last) as the broker counts it (0 first, 9 last)."""
+    """Converts a job's priority (9 first, 0 last) to the broker's (0 first, 9 last)."""
     return 9 - priority
 
 
 class _Connection(Connection):  # type: ignore[misc]  # kombu has no types
-    """kombu's, except that it does not tell a `stats` of whom it asks for its login: that is no JSON."""
+    """kombu's connection, without the credential provider in what remote control's `stats` reports: it is no JSON."""
 
     def info(self) -> dict[str, Any]:
         return {name: value for name, value in super().info().items() if name != "credential_provider"}
@@ -41,11 +41,11 @@ def results_queue() -> Queue:
 def make_celery_app(
     broker_url: str, queues: tuple[str, ...] = (), worker_id: str = "", credentials: CredentialProvider | None = None
 ) -> Celery:
-    """A Celery application on `broker_url`; a worker names its queues, a publisher none.
+    """Make a Celery application on `broker_url`. A worker names its queues, a publisher names none.
 
     Args:
-        worker_id: gives this worker `unacked` keys of its own, so that nobody else's recovery touches its message.
-        credentials: asked for user and password at each new connection, in place of those in the URL.
+        worker_id: gives this worker `unacked` keys of its own, so that no other process restores its message.
+        credentials: is asked for user and password at each new connection. Those in the URL are not used then.
     """
     app = Celery("fleetmark", broker=for_kombu(broker_url), set_as_current=False)
     # Parts of Celery ask for "the current application" where they mean this one; without a default they would make one, and configure it
@@ -55,8 +55,8 @@ def make_celery_app(
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "priority_steps": PRIORITY_STEPS,
         "queue_order_strategy": "priority",
-        # A connection may die without a word (a cable, a firewall that forgets): a publish gives it up after the timeout, which
-        # a result of 700 kB over 600 kbit/s must fit into; a queue reader after a second and once or twice the interval.
+        # A connection may die unnoticed (a cable is pulled, a firewall forgets it). A publish gives it up after this timeout, in which
+        # a result of 700 kB must pass over 600 kbit/s. A queue reader gives it up after a second and one or two intervals.
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -86,11 +86,11 @@ def make_celery_app(
         broker_connection_max_retries=None,
         broker_transport_options=transport,
         broker_use_ssl=_tls(broker_url),
-        # kombu tends expiring mailboxes with scripts that delete keys of others; ours goes with its worker.
+        # For mailboxes that expire, kombu runs scripts that delete keys of others. Our mailbox goes with its worker.
         control_queue_expires=None,
         task_create_missing_queues=True,
         task_default_queue="fleetmark.default",
-        task_default_exchange="",  # queues are reached by their names alone: no table of bindings that could lead elsewhere
+        task_default_exchange="",  # queues are reached by their names alone, as a table of bindings could be changed to lead elsewhere
         task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in queues] or None,
         timezone="UTC",
         enable_utc=True,
@@ -101,7 +101,7 @@ def make_celery_app(
 
 
 def _tls(broker_url: str) -> dict[str, Any] | bool:
-    """How to encrypt. To kombu alone `rediss://` means: encrypt, and believe any certificate; here it is checked, as in redis-py."""
+    """Returns how to encrypt. kombu would encrypt for `rediss://` and accept any certificate; here it is checked, as in redis-py."""
     if not broker_url.startswith("rediss://"):
         return False
     told: dict[str, Any] = parse_url(broker_url).get("ssl", {})

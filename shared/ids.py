@@ -7,8 +7,6 @@ import re
 import secrets
 from datetime import UTC, datetime
 
-AttemptKey = tuple[str, int]  # a job's id, and the number of one attempt at it
-
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: safe to read aloud
 
 CAMPAIGN_ID = re.compile(r"campaign-[0-9a-z]{18}")

@@ -1,4 +1,4 @@
-"""What the worker is doing at this moment: written by the job's thread, read by the heartbeat, the info server and the end."""
+"""Says what the worker is doing now. The job's thread writes it; the heartbeat, the info server and the stop read it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Snapshot:
     status: WorkerStatus = WorkerStatus.ACTIVE
     job: AttemptKey | None = None
     stage: str = ""
-    progress: float | None = None  # 0..1, null when it cannot be told
+    progress: float | None = None  # 0..1; None when it is not known
 
 
 class Activity:
@@ -39,12 +39,12 @@ class Activity:
         self._become(Snapshot(WorkerStatus.BUSY, job, "claim"))
 
     def stage(self, stage: str, progress: float | None) -> None:
-        """A step within the job. No listener is called: the next heartbeat is early enough."""
+        """Note a step within the job. No listener is called: the next heartbeat is early enough."""
         with self._changed:
             self._now = Snapshot(self._now.status, self._now.job, stage, progress)
 
     def clean_up(self) -> None:
-        """The measurement is over; its result is being written and sent."""
+        """Note that the measurement is over and that its result is being written and sent."""
         with self._changed:
             job = self._now.job
         self._become(Snapshot(WorkerStatus.CLEANUP, job, "result"))
@@ -61,7 +61,7 @@ class Activity:
 
     @property
     def stopping(self) -> bool:
-        """The worker is about to leave: no job may begin."""
+        """Whether the worker is about to leave. Then no job may begin."""
         with self._changed:
             return self._stopping
 
@@ -71,11 +71,11 @@ class Activity:
             self._changed.notify_all()
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until no job is in hand; false when one still is after `timeout_s`."""
+        """Wait until no job is in hand. Returns False when one still is after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._now.job is None, timeout_s)
 
     def wait_stopping(self, timeout_s: float) -> bool:
-        """Sleep, but no longer than until the worker is asked to leave; true when it was."""
+        """Sleep until the time is over or the worker is asked to leave. Returns whether it was asked."""
         with self._changed:
             return self._changed.wait_for(lambda: self._stopping, timeout_s)

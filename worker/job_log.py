@@ -1,10 +1,10 @@
-"""The log of one attempt: lines of JSON, bounded, in memory and in a journal on disk.
+"""Keeps the log of an attempt: lines of JSON, bounded, in memory and in a journal on disk.
 
     <spool>/<job_id>.<attempt>.journal
 
-A line is in the journal as soon as it is written, unsynced: it outlives the process, not a power cut. What a killed worker
-leaves is sent by its next process. Sources: `application` is what the model's process printed, `system` the machine,
-`benchmark` the measurement, `infrastructure` the worker itself.
+A line is in the journal as soon as it is written, but not synced: it outlives the process, and may not outlive a power cut.
+The next process of a worker that was killed sends what it left. Sources: `application` is what the model's process
+printed, `system` is about the machine, `benchmark` about the measurement, `infrastructure` about the worker itself.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 Level = Literal["info", "warning", "error"]
 Source = Literal["application", "system", "benchmark", "infrastructure"]
-LIMIT_BYTES = 1_000_000  # a thousand repeats of a talkative model; what comes after is counted and left out
+LIMIT_BYTES = 1_000_000  # enough for a thousand repeats of a model that prints much; later lines are counted and left out
 SUFFIX = ".journal"
-HANDED_BACK = "handed back"  # the last line of an attempt that ended so
+HANDED_BACK = "handed back"  # the last line of an attempt that was handed back
 DIED = "the worker's process ended in the middle of this attempt"
 
 ATTEMPT = re.compile(r"[1-9][0-9]*")
 
 
 class JobLog:
-    """Written by one thread.
+    """The log of one attempt, written by one thread.
 
     Args:
         worker_id: empty for a measurement that belongs to no worker.
-        journal: a file to append to; a disk that takes nothing costs only what a crash would have left there.
+        journal: a file to append to. If the disk is full, the log is kept in memory alone, and a crash loses it.
     """
 
     def __init__(self, key: AttemptKey, clock: Clock, worker_id: str = "", journal: Path | None = None) -> None:
@@ -85,7 +85,7 @@ def log_line(key: AttemptKey, clock: Clock, worker_id: str, level: Level, source
 
 
 class Journals:
-    """The journals in a folder: of the attempt under way, and what earlier processes left. Safe to use from several threads."""
+    """The journals in a folder: that of the attempt under way, and those that earlier processes left. Safe to use from several threads."""
 
     def __init__(self, folder: Path, clock: Clock, worker_id: str) -> None:
         self._folder = folder
@@ -99,12 +99,12 @@ class Journals:
                     file.write(cut + log_line(key, clock, worker_id, "error", "infrastructure", DIED))
 
     def begin(self, key: AttemptKey) -> Path:
-        """Where the log of an attempt that begins now is to be journalled."""
+        """Begin the journal of an attempt. Returns the path to write it to."""
         self.done(key)
         return self._path(key)
 
     def leave(self, key: AttemptKey) -> None:
-        """The attempt is over, and its log was not sent."""
+        """Note that an attempt is over and that its log was not sent."""
         with self._lock:
             self._left.add(key)
 
@@ -115,9 +115,9 @@ class Journals:
             return bool(self._left)
 
     def left(self) -> dict[AttemptKey, bytes]:
-        """The logs of attempts that are over, which nobody has sent yet, without the lines that a crash cut short.
+        """Read the logs of attempts that are over and that nobody has sent yet. Lines that a crash cut short are left out.
 
-        One that cannot be read is left to the next process.
+        A log that cannot be read is left to the next process.
         """
         with self._lock:
             left = sorted(self._left)
@@ -134,10 +134,10 @@ class Journals:
         return found
 
     def done(self, key: AttemptKey) -> None:
-        """The log is on its way, by itself or with its result."""
+        """Remove the journal of an attempt, because its log was sent, by itself or with the result."""
         with self._lock:
             self._left.discard(key)
-        with contextlib.suppress(OSError):  # a disk that was mounted read-only: sent again at the next start, which changes nothing
+        with contextlib.suppress(OSError):  # on a read-only disk it stays, and is sent again at the next start, which does no harm
             self._path(key).unlink()
 
     def _path(self, key: AttemptKey) -> Path:
@@ -150,7 +150,7 @@ def _key_of(path: Path) -> AttemptKey | None:
 
 
 def _last_message(lines: bytes) -> str:
-    """Of the last line; empty where a crash left none that is whole."""
+    """Returns the message of the last line; empty if a crash left no whole line."""
     try:
         return str(json.loads(lines.splitlines()[-1])["message"])
     except (ValueError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""What a worker says of an attempt: its result with the files that come with it, or its log alone."""
+"""Makes the messages about an attempt: its result with the files that belong to it, or its log alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Author:
-    """Who speaks in this worker's messages."""
+    """The worker that a message is from."""
 
     worker_id: str
     incarnation: str
@@ -32,10 +32,13 @@ class Author:
 
 
 def packed(files: Mapping[str, bytes | None], inline_bytes: int | None) -> tuple[dict[str, Artifact], dict[str, bytes]]:
-    """Files as artifacts: those of `inline_bytes` at most (None: all) inside the message, the others to be sent beside it.
+    """Describe files as artifacts of a message. Small ones travel inside the message, large ones beside it.
+
+    Args:
+        inline_bytes: the largest size that travels inside; None for any size.
 
     Returns:
-        The artifacts by name, and the content of those that are not inside. A file that is empty or None is neither.
+        The artifacts by name, and the content of those that travel beside the message. Files that are empty or None are left out.
     """
     artifacts: dict[str, Artifact] = {}
     beside: dict[str, bytes] = {}
@@ -62,14 +65,14 @@ def result_of(
     times: tuple[float, float],
     artifacts: dict[str, Artifact],
 ) -> Result:
-    """How an attempt ended.
+    """Make the message that says how an attempt ended.
 
     Args:
-        outcome: what the supervisor made of it; None when it failed itself, with `failure`.
-        times: when it began and ended, by the worker's clock, seconds since 1970.
+        outcome: how the supervisor says that it ended; None when the supervisor itself failed, with `failure`.
+        times: when the attempt began and ended, by the worker's clock, in seconds since 1970.
 
     Raises:
-        ValueError: the outcome holds what no message can carry (a timing that is no number, say).
+        ValueError: the outcome holds something that no message can carry, such as a timing that is not a number.
     """
     status: Literal["complete", "failed", "cancelled"] = "failed"
     if outcome is not None and outcome.status != "handed_back":
@@ -99,7 +102,7 @@ def result_of(
 
 
 def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Result:
-    """The failure of a job whose assignment this worker cannot read; `now` in seconds since 1970."""
+    """Make the result of a job whose assignment this worker cannot read: a failure. `now` is in seconds since 1970."""
     job_id, attempt = key
     return Result(
         job_id=job_id,
@@ -120,5 +123,5 @@ def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Resu
 
 
 def log_message(key: AttemptKey, lines: bytes, worker_id: str) -> AttemptLog:
-    """The log of an attempt that has no result to travel with."""
+    """Make the message that carries the log of an attempt without a result."""
     return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=_artifact(lines, inline=True))

@@ -1,11 +1,11 @@
-"""Results on their way: one file each on the worker's disk, from before it is sent until the orchestrator has answered.
+"""Keeps each result as a file on the worker's disk, from before it is sent until the orchestrator has answered.
 
     <job_id>.<attempt>.json               the Result message
     <job_id>.<attempt>.<artifact>         an artifact too large to travel inside it (`samples.npz`, `log.jsonl`)
     <job_id>.<attempt>.unreadable         a message that this version cannot read, kept with its artifacts for one that can
 
-A file is whole or not there. What is found at start is sent again: that is how a result outlives the process. A result that
-a full disk does not take is held in memory in its place, until it is answered or the disk takes it after all.
+A file is whole or not there. A result that is found at the start is sent again: that is how results outlive the process. If
+the disk is full, a result is held in memory until it is answered or the disk has room again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from worker.durable import UNFINISHED, write_durably
 
 log = logging.getLogger(__name__)
 
-SOON_S = 5.0  # after a try that failed: nothing is on its way
-LATER_S = 60.0  # after one more failed try: a whole fleet may be at the door of an orchestrator that has no room
-FIRST_RESEND_S = 30.0  # an orchestrator that lives answers within a second or two
+SOON_S = 5.0  # the first wait after a try that failed
+LATER_S = 60.0  # the longest wait after tries that failed: a whole fleet may be waiting for an orchestrator that is full
+FIRST_RESEND_S = 30.0  # after a try that did not fail: an orchestrator that works answers within a second or two
 LAST_RESEND_S = 600.0
-MEMORY_BYTES = 64 * 2**20  # of results that no disk takes; a small device has 512 MB
+MEMORY_BYTES = 64 * 2**20  # for results that the disk has no room for; a small device has 512 MB
 
 
 @dataclass
 class Entry:
-    """One result waiting for its answer. `path` is None in memory.
+    """A result that waits for its answer. `path` is None while it is held in memory.
 
-    `due` is in monotonic seconds, when it is sent again: never, while its writer sends it for the first time.
+    `due` says when to send it again, in monotonic seconds. It is infinite while the task that measured it sends it for
+    the first time.
     """
 
     result: Result
@@ -51,20 +52,20 @@ class Entry:
         return self.result.job_id, self.result.attempt
 
     def sent(self, now: float) -> None:
-        """Put the next sending off: 30 s, then twice as long each time, up to 10 minutes."""
+        """Note that it was sent. It is sent again after 30 s, then after twice as long each time, up to 10 minutes."""
         self.due, self.retry_s = now + self.wait_s, SOON_S
         self.wait_s = min(self.wait_s * 2, LAST_RESEND_S)
 
     def failed(self, now: float) -> None:
-        """It was not sent: another try after 5 s, then after twice as long each time, up to a minute."""
+        """Note that it could not be sent. It is tried again after 5 s, then after twice as long each time, up to a minute."""
         self.due = now + self.retry_s
         self.retry_s = min(self.retry_s * 2, LATER_S)
 
     def hurry(self) -> None:
-        """Send again at once, and start over with the waiting.
+        """Have it sent at once, with short waits again.
 
-        Also what its writer is sending, maybe over a connection that is dead and does not know it: a message may come twice.
-        Files may not: two uploads of one file would be in each other's way.
+        This includes a result that is being sent at this moment, as its connection may be dead without knowing it: a
+        message may come twice. It excludes one with files, as two uploads of one file would disturb each other.
         """
         self.wait_s, self.retry_s = FIRST_RESEND_S, SOON_S
         if self.due != math.inf or not self.attachments:
@@ -72,7 +73,7 @@ class Entry:
 
 
 class Spool:
-    """The results that no one has answered yet. Safe to use from several threads."""
+    """The results that have no answer yet. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         """
@@ -110,7 +111,7 @@ class Spool:
                     attachment.unlink(missing_ok=True)
 
     def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
-        """Keep a result until it is answered: on disk, or in memory if the disk takes nothing; None if there is no room there."""
+        """Keep a result until it is answered, on disk or else in memory. Returns None if neither has room."""
         try:
             return self.write(result, attachments)
         except OSError as error:
@@ -131,7 +132,7 @@ class Spool:
             return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """Write a result that is held in memory to the disk, if that takes it by now; the entry that stands for it then."""
+        """Write a result that is held in memory to the disk, if it has room by now. Returns the entry that holds it then."""
         if entry.path is not None:
             return entry
         try:
@@ -143,7 +144,7 @@ class Spool:
         return settled
 
     def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:
-        """Keep a result until it is answered; attachments first, so that a message on disk never lacks its files.
+        """Write a result to the disk, its attachments first, so that a message on disk never lacks its files.
 
         Raises:
             OSError: the disk is full or the folder not writable; nothing of this result is left on it.
@@ -176,16 +177,16 @@ class Spool:
             return key in self._entries
 
     def hurry(self) -> None:
-        """Everything is due now: the way to the orchestrator is open again."""
+        """Have everything sent now, because the orchestrator can be reached again."""
         for entry in self.entries():
             entry.hurry()
 
     def answered(self, key: AttemptKey) -> None:
-        """The orchestrator has it, or wants none of it: the files go."""
+        """Forget a result that the orchestrator has recorded or does not want, and remove its files."""
         with self._lock:
             entry = self._entries.pop(key, None)
         if entry is not None and entry.path is not None:
-            # The message first: attachments without a message are litter, a message without its attachments a loss.
+            # The message goes first. Attachments without a message are removed at the next start; a message without them is a loss.
             entry.path.unlink(missing_ok=True)
             for attachment in entry.attachments.values():
                 if isinstance(attachment, Path):
@@ -193,6 +194,6 @@ class Spool:
 
 
 def _weight(result: Result, attachments: Mapping[str, Path | bytes]) -> int:
-    """What a result takes in memory, roughly, in bytes."""
+    """Returns roughly how many bytes of memory a result takes."""
     inline = sum(len(artifact.inline) for artifact in result.artifacts.values() if artifact.inline is not None)
     return inline + sum(len(content) for content in attachments.values() if isinstance(content, bytes))

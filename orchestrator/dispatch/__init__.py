@@ -1,1 +1,1 @@
-"""The way out: jobs to the queues that workers consume. A port, the real queue on Celery, and one in memory."""
+"""Puts jobs into the queues that workers take from: a port, the real queue on Celery, and one in memory."""

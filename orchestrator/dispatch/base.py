@@ -1,4 +1,4 @@
-"""The port: a set of named queues of assignments."""
+"""The port to the queues: named queues of assignments."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Dispatch:
 
 
 class DispatchQueue(Protocol):
-    """Queues by name. Order in a queue: the more urgent first, within that the order of publishing.
+    """Queues by name. In a queue the more urgent assignment comes first; equally urgent ones keep the order of publishing.
 
     Every method raises `shared.errors.Unavailable` when the broker does not answer.
     """
 
     def publish(self, batch: Sequence[Dispatch]) -> None:
-        """Put every assignment into its queue. After an error none, some or all of them are there: send again."""
+        """Put every assignment into its queue. After an error none, some or all of them may be there: publish them again."""
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        """Messages that wait in each queue, not counting what a worker holds."""
+        """Returns how many messages wait in each queue, without those that a worker holds."""
 
     def waiting(self, queues: Iterable[str]) -> set[tuple[str, int]]:
-        """The job and the attempt of every message that waits in these queues. Messages of others than us are left out."""
+        """Returns the job and the attempt of every message that waits in these queues. Messages that are not ours are left out."""
 
     def purge(self, queues: Iterable[str]) -> int:
-        """Drop what waits in the queues; the number dropped."""
+        """Drop what waits in the queues. Returns how many messages were dropped."""
 
     def close(self) -> None: ...

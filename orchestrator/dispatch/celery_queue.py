@@ -1,7 +1,7 @@
-"""The real queue: Celery messages, published in pipelined batches.
+"""The real queue: publishes Celery messages in pipelined batches.
 
-A loop of `apply_async` pays a round trip and kombu's bookkeeping for each message. The messages here are the same, field
-by field (a test compares them with Celery's own), but a whole batch goes to Redis in one pipeline.
+A loop of `apply_async` costs a round trip and kombu's bookkeeping for each message. The messages here have the same fields
+(a test compares them with Celery's own), and a whole batch goes to Redis in one pipeline.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class CeleryQueue:
                 pipeline.execute()
 
     def message(self, item: Dispatch) -> str:
-        """One message as kombu's Redis transport stores it: Celery's task protocol 2, JSON."""
+        """Returns one message as kombu's Redis transport stores it: Celery's task protocol 2, as JSON."""
         assignment = item.assignment
         task_id = f"{assignment.job_id}.{assignment.attempt}"
         body = f"[[{assignment.model_dump_json()}]{_BODY_END}"
@@ -147,7 +147,7 @@ class CeleryQueue:
 
 
 def readable(assignment: Assignment) -> str:
-    """What a person sees of a job in Flower."""
+    """Returns how Flower shows a job."""
     work = assignment.workload
     what = f"{work.model.name} on {assignment.capability}, {work.repeats} x {work.inferences}"
     return f"{assignment.job_id} attempt {assignment.attempt}: {what}"

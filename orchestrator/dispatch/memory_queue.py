@@ -1,4 +1,4 @@
-"""Queues in memory, for one process: tests and dry runs."""
+"""Queues in the memory of one process, for tests and dry runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MemoryQueue:
         return sum(len(self._queues.pop(queue, [])) for queue in queues)
 
     def take(self, queue: str) -> Assignment | None:
-        """The next assignment of a queue, as a worker would be given it."""
+        """Take the next assignment of a queue, as a worker would. Returns None when the queue is empty."""
         waiting = self._queues[queue]
         return heapq.heappop(waiting)[2] if waiting else None
 

@@ -1,4 +1,4 @@
-"""The worker's own words with Redis, beside Celery: registration, heartbeats, claims, answers, dead letters."""
+"""Talks to Redis for the worker, beside Celery: registration, heartbeats, claims, answers, dead letters."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from worker.agent.login import Login
 
 
 class LoginRefused(Unavailable):
-    """Redis answers, and does not know this worker's login or what it may do: enrolling again gives it one."""
+    """Redis answers, and refuses this worker's login or what it asks for. Enrolling again gives the worker a new login."""
 
 
 @dataclass(frozen=True)
 class Beat:
     """What Redis answered to a heartbeat."""
 
-    known: bool = True  # false: Redis lost its memory; register again
-    conflict: bool = False  # another process registered with our identity
+    known: bool = True  # False when Redis does not know this worker (any more): it has to register again
+    conflict: bool = False  # another process is registered with this worker's identity
     quarantine: str = ""  # why this device is given no work for now
-    cancelled: tuple[str, ...] = ()  # of the jobs we hold
+    cancelled: tuple[str, ...] = ()  # the cancelled jobs among those that this worker holds
 
 
 class Broker:
-    """Each method is one round trip, with its own connection from a small pool; `Unavailable` while Redis is away."""
+    """Each method is one round trip, over a connection of a small pool. It raises `Unavailable` while Redis is away."""
 
     def __init__(self, login: Login, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
         """
         Args:
-            worker_id: who speaks, once that is known.
+            worker_id: the id of this worker, once it is known.
         """
         self.incarnation = incarnation
         self._worker_id = worker_id
         self._timeout_ms = int(heartbeat_timeout_s * 1000)
-        # No retries in here: who calls knows whether waiting is worth it. A beat that hangs on a dead connection is given
-        # up in time for the next one.
-        patience_s = min(10.0, heartbeat_timeout_s / 2)
+        # Nothing is tried again in here: the caller knows whether waiting is worth it. A beat that hangs on a dead connection is
+        # given up in time for the next one.
+        answer_within_s = min(10.0, heartbeat_timeout_s / 2)
         self._redis: redis.Redis = redis.Redis.from_url(
             login.address,
             credential_provider=login,
             decode_responses=True,
-            socket_timeout=patience_s,
-            socket_connect_timeout=min(5.0, patience_s),
+            socket_timeout=answer_within_s,
+            socket_connect_timeout=min(5.0, answer_within_s),
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
@@ -96,7 +96,7 @@ class Broker:
         return (before + clock.now().timestamp()) / 2 - (seconds + microseconds / 1e6)
 
     def register(self, registration: Registration, clock_offset_s: float = 0.0) -> tuple[str, str]:
-        """Enter this worker.
+        """Register this worker.
 
         Returns:
             Its id, and `created`, `reconnected` or `conflict`.
@@ -134,7 +134,7 @@ class Broker:
         self._run("RELEASE", job_id, attempt, self.incarnation)
 
     def answers(self, worker_id: str) -> dict[AttemptKey, str]:
-        """What became of the results sent so far: `recorded` or `unwanted`, by job and attempt."""
+        """Returns what the orchestrator did with the results sent so far, by job and attempt: `recorded` or `unwanted`."""
         with self._answering():
             found = cast("dict[str, str]", self._redis.hgetall(keys.answers(worker_id)))
         answers: dict[AttemptKey, str] = {}
@@ -148,18 +148,18 @@ class Broker:
             self._redis.hdel(keys.answers(worker_id), *[f"{job_id}/{attempt}" for job_id, attempt in seen])
 
     def dead_letter(self, reason: str, message: str, queue: str = "") -> None:
-        """Keep a message that cannot be read, with the reason."""
+        """Keep a message that cannot be read as a dead letter, with the reason."""
         self._run("BURY", *burial(by=self._worker_id, queue=queue, reason=reason, message=message))
 
     def unacknowledged(self, worker_id: str) -> int:
-        """How many messages this worker has taken and not acknowledged yet."""
+        """Returns how many messages this worker has taken and not acknowledged yet."""
         with self._answering():
             return self._redis.hlen(f"unacked:{worker_id}")
 
     def drop_unacknowledged(self, worker_id: str) -> None:
         """Forget what an earlier process of this worker had taken and not acknowledged.
 
-        The watch gives such jobs back with their next attempt; kombu would bring the old messages a week later.
+        The watch sends such jobs again as their next attempt. kombu would bring the old messages back a week later.
         """
         with self._answering():
             self._redis.delete(f"unacked:{worker_id}", f"unacked_index:{worker_id}", f"unacked_mutex:{worker_id}")

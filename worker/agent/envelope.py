@@ -1,7 +1,7 @@
-"""What may lie in a queue: anything at all. Which messages are jobs, and how the others are taken without harm.
+"""Tells which messages of a queue are jobs, and takes the others without harm. Anything may lie in a queue.
 
-Celery trusts what lies in its queues: an envelope it cannot take apart ends its loop, a body of another shape is lost in
-its pool while the message stays reserved for ever, and a message may ask for other tasks to be sent in its name.
+Celery trusts its queues. An envelope that it cannot take apart ends its loop. A body of another shape is lost in its pool,
+while the message stays reserved for ever. And a message may ask the worker to send other tasks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from redis import ConnectionError  # noqa: A004 - kombu knows a lost connection 
 
 from shared.protocol.messages import TASK_NAME
 
-# What a message of our own never asks for; a worker that did as it is told would send other tasks, or keep the message for years.
+# Our own messages never have these fields. A worker that obeyed them would send other tasks, or keep the message for years.
 _WISHES = ("callbacks", "errbacks", "chain", "chord")
 _TIMES = ("eta", "expires")
 
 
 class AnyMessage(Message):  # type: ignore[misc]  # kombu has no types
-    """kombu's message, or one made around an envelope that is none: it can be looked at and rejected like any other."""
+    """kombu's message, or one made around something that is no envelope, so that it can be read and rejected like any other."""
 
     def __init__(self, payload: Any, channel: Any = None, **more: Any) -> None:
         try:
@@ -35,9 +35,10 @@ class AnyMessage(Message):  # type: ignore[misc]  # kombu has no types
 
 
 def _check_envelope(payload: Any) -> None:
-    """
+    """Check that kombu can read an envelope, and that its body is not compressed.
+
     Raises:
-        ValueError, TypeError, KeyError: what kombu would stumble over, and what it would unpack without a limit.
+        ValueError, TypeError, KeyError: kombu would fail on it, or would unpack it without a limit.
     """
     properties, headers = payload["properties"], payload.get("headers") or {}
     delivery = properties["delivery_info"]
@@ -67,7 +68,7 @@ def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadabl
     def take_readable(connection: Any, command: str, **options: Any) -> Any:
         try:
             answer = take(connection, command, **options)
-        except ValueError as error:  # no message's fault: a TLS socket that was closed, bytes that are no answer of Redis
+        except ValueError as error:  # the connection is at fault and no message: a TLS socket was closed, or the bytes are no answer
             raise ConnectionError(f"the connection to the broker gave no answer: {error}") from error
         if command == "BRPOP":
             answered()
@@ -76,7 +77,7 @@ def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadabl
         raw: bytes = answer[1]
         try:
             loads(raw)
-        except Exception as error:  # noqa: BLE001 - kombu makes dates, numbers and more of it; whatever they stumble over is told
+        except Exception as error:  # noqa: BLE001 - kombu makes dates and numbers of it, and may fail in any way; the reason is kept
             reason = "not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else "JSON that cannot be read"
             unreadable(f"{reason}: {error}", raw.decode(errors="backslashreplace"))
             return None
@@ -86,7 +87,7 @@ def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadabl
 
 
 def fault_of(message: Any) -> str | None:
-    """Why a message is not one of ours; None when its only argument may be read as an assignment."""
+    """Returns why a message is not a job of ours; None when its only argument may be an assignment."""
     headers = message.headers
     if "task" not in headers:
         return "not a message of Celery's protocol 2"

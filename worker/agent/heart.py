@@ -1,4 +1,4 @@
-"""The heartbeat: says that this worker lives and what it holds, and hears which of its jobs are cancelled."""
+"""The heartbeat: tells Redis that this worker lives and what it holds, and learns which of its jobs are cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.agent.broker import Beat, Broker, LoginRefused
 
 log = logging.getLogger(__name__)
 
-HELD_AT_MOST = 1_000  # of unanswered results: the message stays below 100 kB however long the orchestrator is away
+HELD_AT_MOST = 1_000  # unanswered results in one message, which so stays below 100 kB however long the orchestrator is away
 
 
 class Heart:
@@ -35,9 +35,10 @@ class Heart:
     ) -> None:
         """
         Args:
-            on_unknown: Redis lost its memory, or our login; may raise `Unavailable`, and is called again at the next beat.
-            on_back: the first beat that succeeds after one that did not.
-            on_quarantine: at each beat, whether this device is in quarantine.
+            on_unknown: called when Redis does not know this worker or its login any more. If it raises `Unavailable`, it is
+                called again at the next beat.
+            on_back: called after the first beat that succeeds when earlier ones failed.
+            on_quarantine: called at each beat with whether this device is in quarantine.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
@@ -66,7 +67,8 @@ class Heart:
                     log.warning("%s; measuring goes on, and this is tried again", error.detail)
                     self.away = True
                 failures += 1
-                # Sooner than a beat at first: a restarted Redis is back in a second. Changes of status do not hurry it.
+                # At first it tries again sooner than at the next beat, as a restarted Redis is back in a second. A change of status
+                # does not make it sooner.
                 self._closed.wait(min(self._every_s, 0.5 * 2 ** min(failures - 1, 5)))
                 continue
             except Exception:
@@ -99,7 +101,7 @@ class Heart:
             self._on_cancelled(now.job)
 
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
-        """One beat; with a new login, if Redis does not know the one we have (any more)."""
+        """Beat once. If Redis does not know this worker's login, enrol for a new one and beat again."""
         try:
             answer = self._broker.heartbeat(self._worker_id, now, held)
         except LoginRefused as error:

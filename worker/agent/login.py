@@ -1,4 +1,4 @@
-"""The worker's login at the broker and its key. Both may change while they are in use, when the worker enrols again."""
+"""Holds the worker's login at the broker, and the key that signs its reports. Both may change while others use them."""
 
 from __future__ import annotations
 

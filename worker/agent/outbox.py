@@ -1,4 +1,4 @@
-"""The way out: small messages through Celery's broker connection, large files by HTTP, and the spool's patience."""
+"""Sends messages through Celery's broker connection and large files by HTTP, and results again until they are answered."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from worker.spool import Spool
 
 log = logging.getLogger(__name__)
 
-# A broken pooled connection is noticed and opened anew at once; a broker that is away is not waited for.
+# A pooled connection that is broken is opened anew at once. A broker that is away is not waited for.
 RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-INLINE_AT_WORST_BYTES = 32 * 2**20  # of a file that the orchestrator takes no other way
-POLL_S = 2.0  # while an answer is awaited
+INLINE_AT_WORST_BYTES = 32 * 2**20  # the largest file that travels inside a message when it cannot be uploaded
+POLL_S = 2.0  # how often to look for answers while a result waits for one
 
 
 class BrokerAway(Unavailable):
-    """No message can be sent at all."""
+    """The broker does not answer, so no message can be sent."""
 
 
 class Outbox:
-    """Sends messages; keeps sending results until they are answered."""
+    """Sends messages, and sends results again until they are answered."""
 
     def __init__(
         self,
@@ -55,19 +55,19 @@ class Outbox:
         self._app, self._login, self._worker_id, self._broker = app, login, worker_id, broker
         self._spool, self._journals = spool, journals
         self._uploads, self._clock, self._poll_s = uploads, clock, poll_s
-        self._said: set[str] = set()  # causes of which the log has heard
+        self._said: set[str] = set()  # causes that have been logged
         self._wake = Event()
         self._closed = Event()
         self._thread = Thread(target=self._watch, name="outbox", daemon=True)
 
     def start(self) -> None:
-        """Send what earlier processes left, and go on from there."""
+        """Start the thread that sends results again, with those that earlier processes left."""
         self._spool.hurry()
         self._wake.set()
         self._thread.start()
 
     def hurry(self) -> None:
-        """The broker is back: everything that waits is sent now."""
+        """Send everything that waits now, because the broker is back."""
         self._spool.hurry()
         self._wake.set()
 
@@ -89,7 +89,7 @@ class Outbox:
         self._wake.set()
 
     def _inline(self, result: Result, name: str, content: Path | bytes, why: str) -> Artifact:
-        """What the orchestrator takes no other way, inside the message; announced alone, if it is too large or gone."""
+        """Put a file that cannot be uploaded inside the message. One that is too large or gone is only announced."""
         artifact = result.artifacts[name]
         try:
             if artifact.size <= INLINE_AT_WORST_BYTES:
@@ -101,7 +101,7 @@ class Outbox:
         return artifact
 
     def _publish(self, body: str) -> None:
-        """Signed with the key of this moment: what lay in the spool may be older than that."""
+        """Publish a message, signed with the key that is valid now: a result in the spool may be older than the key."""
         queue = results_queue()
         key = self._login.report_key
         try:
@@ -122,7 +122,7 @@ class Outbox:
             raise BrokerAway(f"the broker does not answer: {error}") from error
 
     def _watch(self) -> None:
-        """Asleep without a result or a log on its way; otherwise every two seconds: read answers, send again what is due."""
+        """Read answers and send again what is due, every two seconds. Sleeps while no result and no log waits."""
         while not self._closed.is_set():
             self._wake.wait(self._poll_s if self._spool.keys() or self._journals.waiting else None)
             if self._closed.is_set():
@@ -138,12 +138,12 @@ class Outbox:
                     log.exception("the outbox failed")  # a defect; what else there is to do must be done all the same
 
     def _say(self, cause: str, text: str) -> None:
-        """Aloud, once for each cause, until everything can be sent again."""
+        """Log a warning once for each cause, until everything can be sent again."""
         log.log(logging.DEBUG if cause in self._said else logging.WARNING, "%s", text)
         self._said.add(cause)
 
     def collect_answers(self) -> None:
-        """Read what became of the results."""
+        """Read what the orchestrator did with the results, and forget those that it has answered."""
         answers = self._broker.answers(self._worker_id)
         for key, verdict in answers.items():
             if key in self._spool:
@@ -153,10 +153,10 @@ class Outbox:
             self._broker.forget_answers(self._worker_id, list(answers))
 
     def send_due(self) -> None:
-        """Send again, each in its turn; what an earlier identity of this device left is sent in our name, as only ours is answered to us.
+        """Send each result that is due. A result of an earlier identity of this device is sent under the present one, to get its answer.
 
-        One that cannot be sent keeps no other from it, unless they need the same way: without a broker nothing is sent,
-        without a connection to the orchestrator nothing that is uploaded first.
+        A result that cannot be sent does not hold up the others, unless they need the same way: without a broker nothing is
+        sent, and without a connection to the orchestrator no result with files.
 
         Raises:
             Unavailable: the broker is away.
@@ -188,7 +188,7 @@ class Outbox:
             self._said.clear()
 
     def send_logs(self) -> None:
-        """The logs of attempts that have no result, each once: a broker that loses one loses it for good."""
+        """Send the logs of attempts that have no result. Each is sent once: if the broker loses it, it is lost."""
         for key, lines in self._journals.left().items():
             self.tell(log_message(key, lines, self._worker_id))
             self._journals.done(key)

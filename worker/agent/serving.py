@@ -1,4 +1,4 @@
-"""A registered worker at work: the broker, the queue reader, the heartbeat and the outbox put together, and taken apart in order."""
+"""Puts a registered worker together (broker, queue reader, heartbeat, outbox), and ends its parts in the right order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SupervisorLife(SupervisorPort, Protocol):
 
 
 class Serving:
-    """Takes jobs under one worker id, from `start` to `leave`."""
+    """A worker that takes jobs under one worker id, from `start` to `leave`."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Serving:
     ) -> None:
         """
         Args:
-            on_unknown: Redis does not know this worker or its login any more; registers again, or raises `Unavailable`.
-            on_conflict: another process speaks for this device now.
+            on_unknown: called when Redis does not know this worker or its login any more. It registers again, or raises `Unavailable`.
+            on_conflict: called when another process has registered as this device.
 
         Raises:
             InvalidInput: the spool folder cannot be written.
@@ -129,14 +129,14 @@ class Serving:
     def start(self) -> None:
         """
         Raises:
-            Untrusted: the broker's certificate is vouched for by nobody known here.
+            Untrusted: the broker's certificate is not signed by an authority that this worker knows.
         """
         try:
             self._broker.drop_unacknowledged(self.worker_id)
         except Untrusted:
             raise  # waiting mends an outage, not this
         except Unavailable as error:
-            log.debug("%s", error)  # the heartbeat says it
+            log.debug("%s", error)  # the heartbeat logs it
         self.heart.start()
         self.outbox.start()
         self._consumer.start()
@@ -146,7 +146,7 @@ class Serving:
         self.outbox.hurry()
 
     def leave(self, *, may_finish: Callable[[], bool]) -> None:
-        """Take no further job, end the one in hand, acknowledge it, say goodbye.
+        """Stop: take no further job, end the one in hand, acknowledge its message, say goodbye.
 
         Args:
             may_finish: whether the job in hand may run to its end, however long it takes. It is asked every second, as a stop may
@@ -184,13 +184,13 @@ class Serving:
             self.activity.wait_idle(STOP_AGAIN_S)
 
     def _await_acknowledgement(self) -> None:
-        """Celery acknowledges in its loop, a moment after the task has returned."""
+        """Wait until Celery has acknowledged the message in hand. Its loop does so a moment after the task has returned."""
         until = self._clock.monotonic() + ACKNOWLEDGE_WITHIN_S
         try:
             while self._broker.unacknowledged(self.worker_id) and self._clock.monotonic() < until:
                 self._clock.sleep(0.05)
         except Unavailable as error:
-            log.debug("not acknowledged: %s", error)  # the claim is released and the attempt over: the watch sees to it
+            log.debug("not acknowledged: %s", error)  # the next start forgets the message; its attempt is over
 
 
 def _open_spool(settings: WorkerSettings) -> Spool:
@@ -204,5 +204,5 @@ def _open_spool(settings: WorkerSettings) -> Spool:
 
 
 def _plain(name: str) -> str:
-    """A device's name as the first half of a Celery node name: no `@`, no space."""
+    """Returns a device's name as the first half of a Celery node name, without `@` and spaces."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-") or "device"
