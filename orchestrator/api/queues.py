@@ -1,4 +1,4 @@
-"""What waits in the queues."""
+"""Answers what waits in the queues, and which messages nobody could read."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _head(letter: DeadLetter) -> dict[str, Any]:
 
 
 def by_label(depths: dict[str, int]) -> dict[str, int]:
-    """Queue sizes by label, every one named, those that share a label added up."""
+    """Return the queue sizes by label. Queues that share a label are added up."""
     sizes: Counter[str] = Counter()
     for capability, label in LABELS.items():
         sizes[label] += depths[capability]
@@ -90,5 +90,5 @@ def by_label(depths: dict[str, int]) -> dict[str, int]:
 
 
 def capability_depths(ctx: Context) -> dict[str, int]:
-    """Queue sizes by capability, and of the results."""
+    """Return the queue sizes by capability, and the size of the results queue."""
     return ctx.queue.depths([*LABELS, RESULTS_QUEUE])

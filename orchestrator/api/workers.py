@@ -1,4 +1,4 @@
-"""Workers: enter, list, look after."""
+"""Calls about workers: register one, list them, look after them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Registered(BaseModel):
 
 
 class Quarantine(BaseModel):
-    """The device flaps, and is given no work until then."""
+    """Why a flapping device is given no work, and until when."""
 
     reason: str
     until: str
@@ -141,7 +141,7 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
 
 
 def _token_of_worker(request: Request) -> str | None:
-    """The token of a caller who is no more than a worker."""
+    """Return the id of the caller's token if its role is `worker`, else None."""
     caller = caller_of(request.scope)
     return caller.token_id if caller is not None and caller.role is Role.WORKER else None
 
@@ -154,7 +154,7 @@ def _refuse_too_much(field: str, kept: str) -> None:
 
 
 def _resolved(names: list[str]) -> list[str]:
-    """Capabilities; a label is accepted and stands for all of its own."""
+    """Return capabilities. A label is accepted too and stands for all of its own."""
     found: dict[str, None] = {}
     for index, name in enumerate(names):
         try:

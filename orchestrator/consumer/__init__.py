@@ -1,4 +1,4 @@
-"""The way in: what workers report, from the results queue into the store."""
+"""The way in: takes what workers report from the results queue and has it recorded."""
 
 from orchestrator.consumer.loop import ResultsConsumer
 

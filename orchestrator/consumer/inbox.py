@@ -1,4 +1,4 @@
-"""The results queue, taken in batches.
+"""Takes messages from the results queue in batches.
 
 kombu's own consumer costs two Redis transactions a message, one to book it and one to acknowledge it. Here a whole batch
 moves in one script to a list that belongs to this consumer, and leaves it in one command when it is recorded. What a
@@ -49,7 +49,7 @@ return taken
 
 
 class Taken(NamedTuple):
-    """A message: what its sender signed, and the signature, `""` where there is none."""
+    """A message: the bytes that its sender signed, and the signature, or `""` if there is none."""
 
     body: bytes
     mac: str
@@ -85,7 +85,7 @@ class Inbox:
         return [_opened(message) for message in taken]
 
     def wait(self, seconds: float) -> None:
-        """Until there is a message, or the time is over.
+        """Wait until there is a message, or the time is over.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -95,7 +95,7 @@ class Inbox:
             self._redis.blmove(RESULTS_QUEUE, RESULTS_QUEUE, int(seconds) or 1, "RIGHT", "RIGHT")
 
     def done(self) -> None:
-        """Everything taken so far is recorded.
+        """Forget what was taken so far: it is recorded.
 
         Raises:
             Unavailable: Redis does not answer; recorded again later, it changes nothing.
@@ -116,7 +116,7 @@ class Inbox:
 
 
 def _opened(message: str) -> Taken:
-    """A message in kombu's envelope; of anything else, the whole."""
+    """Return the message inside kombu's envelope. What has no envelope is returned as it is."""
     try:
         envelope = json.loads(message)
         body = str(envelope["body"])

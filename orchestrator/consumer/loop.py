@@ -1,4 +1,4 @@
-"""Take, read, record, answer: batch after batch."""
+"""Takes reports from the results queue, reads them and has them recorded and answered, batch after batch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BACKOFF_S = 1.0
 
 
 class ResultsConsumer:
-    """Takes messages and records them; one that was not recorded is taken again, by this consumer or another."""
+    """Takes messages and records them. A message that was not recorded is taken again, by this consumer or another."""
 
     def __init__(self, ctx: Context, broker_url: str) -> None:
         self._ctx = ctx
         self._inbox = Inbox(broker_url)
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. An outage of Redis or of the database is waited out."""
+        """Record until `stop` is set. An outage of Redis or of the database is waited out."""
         down = False
         try:
             while not stop.is_set():
@@ -60,7 +60,7 @@ class ResultsConsumer:
             self._inbox.done()
 
     def _patiently(self, stop: threading.Event, count: int, step: Callable[[], None]) -> bool:
-        """Take a step, however long the database or Redis is away; false when asked to stop first."""
+        """Take a step, however long the database or Redis is away. Returns False when asked to stop first."""
         while not stop.is_set():
             try:
                 step()
@@ -72,7 +72,7 @@ class ResultsConsumer:
         return False
 
     def _believed(self, said: Sequence[Said]) -> list[Report]:
-        """The reports that were written by the workers they name; the others are buried."""
+        """Return the reports that were written by the workers they name. The others go to the dead letters."""
         believed = []
         for one, doubt in zip(said, doubts(self._ctx, said), strict=True):
             if doubt:

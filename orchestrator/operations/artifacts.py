@@ -1,4 +1,4 @@
-"""Files that come with a result: raw samples and logs, put beside the campaign's reports before the worker is answered.
+"""Puts the files that come with a result, raw samples and logs, beside the campaign's reports before the worker is answered.
 
 A worker that got no answer sends its result again, so a crash between the row and its files loses neither; how long it gets
 none for a file that does not come is in `awaited`.
@@ -37,7 +37,7 @@ class Lack:
 
 
 def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
-    """Put the artifacts of a recorded result into `outputs/<campaign>/`; what is not there. Safe to repeat.
+    """Put the artifacts of a recorded result into `outputs/<campaign>/`. Returns what is not there. Safe to repeat.
 
     Raises:
         OSError: the folder cannot be written.
@@ -65,7 +65,7 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
 
 
 def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
-    """Whether a recorded result announced this file, and it is not in its place."""
+    """Return whether a recorded result announced this file, and it is not in its place."""
     artifacts = row.result.get("artifacts") if isinstance(row.result, dict) else None
     announced = artifacts.get(name) if isinstance(artifacts, dict) else None
     if not isinstance(announced, dict):
@@ -113,7 +113,7 @@ def _is_kept(target: Path, name: str, attempt: int, sha256: str) -> bool:
 
 
 def _checked(artifact: Artifact) -> bytes | None:
-    """What came inside a message, if it is what its hash says."""
+    """Return what came inside a message if it is what its hash says, else None."""
     try:
         content = base64.b64decode(artifact.inline or "", validate=True)
     except ValueError:  # not base64, or not even ASCII

@@ -1,7 +1,11 @@
-"""Who may say what of an attempt, where workers have logins of their own: its worker alone, in its own name, signed.
+"""Decides which reports are believed, where workers have logins of their own. Two questions are asked, at two times:
 
-A worker that was entered before it could be given a key (by an earlier version, or while logins were off) is believed until it enrols
-again: what it had said must not be lost. Nobody but this orchestrator can enter one.
+- `doubts`: was the report written by the worker that it names? It is answered from the bytes and their signature, before anything is
+  recorded, as only the consumer has them.
+- `other_speaker`: is the attempt that worker's? It is answered from the job's row under its lock, as the row may change until then.
+
+A worker that was registered before it could be given a key (by an earlier version, or while logins were off) is believed until it enrols
+again, as what it had said must not be lost. Nobody but this orchestrator can register one.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from shared.protocol.signatures import is_signed
 
 @dataclass(frozen=True)
 class Said:
-    """A report as it came in: what it says, its bytes, and the signature beside them or `""`."""
+    """A report as it came in: its content, its bytes, and the signature beside them or `""`."""
 
     report: Report
     body: bytes
@@ -31,7 +35,7 @@ class Said:
 
 
 def doubts(ctx: Context, said: Sequence[Said]) -> list[str]:
-    """For each, why it is not believed to be of the worker that it names; empty where it is.
+    """Return for each report why it is not believed to be from the worker that it names, or an empty text.
 
     Raises:
         Unavailable: the database or Redis does not answer.
@@ -59,7 +63,7 @@ def _doubt(said: Said, secret: str | None, entered: bool) -> str:
 
 
 def other_speaker(session: Session, moves: Moves, job: LockedJob, report: JobMessage) -> str:
-    """Whose this attempt is, if another's than the reporter's; empty also where nobody is known to have it.
+    """Return whose attempt this is if it is not the reporter's own, else an empty text, also where nobody is known to have it.
 
     A start may have been lost with Redis, so an attempt without one is no forgery.
     """

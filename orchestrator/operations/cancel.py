@@ -1,4 +1,4 @@
-"""Cancel: a conditional update of the row, then a tombstone that claims and heartbeats read."""
+"""Cancels jobs: first a conditional update of the row, then a tombstone in Redis that claims and heartbeats read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cancel_job(ctx: Context, job_id: str) -> Job:
 
 
 def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
-    """Cancel every unfinished job of a campaign; the campaign, and how many that were.
+    """Cancel every unfinished job of a campaign. Returns the campaign, and how many jobs were cancelled.
 
     Raises:
         NotFound: no such campaign.

@@ -1,7 +1,7 @@
-"""Record what workers report: a batch in one transaction. Work may run twice after a failure; a result is recorded once.
+"""Records what workers report, a batch in one transaction. Work may run twice after a failure; a result is recorded once.
 
-A complete result of any attempt that was issued counts, if the job has not ended; a failure counts for the current
-attempt alone, and from nobody but the one who runs it. Anything else is kept as an event and answered `unwanted`.
+A complete result of any issued attempt counts if the job has not ended. A failure counts only for the current attempt, and only from
+the process that runs it. Anything else is kept as an event and answered `unwanted`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ WRITERS = 2  # creating a small file is the kernel's work for most of its time
 
 @dataclass
 class Recorded:
-    """What a batch came to."""
+    """What recording a batch led to."""
 
     answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
     ended_jobs: list[str] = field(default_factory=list)
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
-    kept: list[Result] = field(default_factory=list)  # whose files are wanted
-    again: set[AttemptKey] = field(default_factory=set)  # of those, which were recorded before
+    kept: list[Result] = field(default_factory=list)  # results whose files are wanted
+    again: set[AttemptKey] = field(default_factory=set)  # those of them that were recorded before
     dropped: list[Result] = field(default_factory=list)
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
     varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what the jobs differ in, by campaign
@@ -74,9 +74,9 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
-    """Put the files of recorded results into their places; (job, attempt) of those whose worker keeps them, and sends them again.
+    """Put the files of recorded results into their places. Returns the attempts whose worker is to keep its files and send them again.
 
-    Outside of the transaction, which others wait for.
+    This is done outside of the transaction, which others wait for.
     """
 
     failed: set[AttemptKey] = set()
@@ -149,7 +149,10 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
 
 
 def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcome: Recorded) -> None:
-    """Refused; but nothing that is said of a job that has ended changes it, and a device which ran it in good faith is to let go of it."""
+    """Refuse a report about an attempt of another worker.
+
+    About a job that has ended it is answered instead: it changes nothing, and a device that ran the job in good faith may forget it.
+    """
     if JobStatus(job.status) in TERMINAL:
         said = report.status if isinstance(report, Result) else f"a {report.kind}"
         moves.note(job, EventKind.UNWANTED, f"{said}, of an attempt of {owner}", attempt=report.attempt, worker_id=report.worker_id)

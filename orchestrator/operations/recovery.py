@@ -1,4 +1,7 @@
-"""What the watch does to jobs: give up on attempts, keep and move deadlines. Each is a conditional write, safe with two leaders."""
+"""What the watch does to jobs: it puts back lost attempts, ends overdue jobs and moves deadlines.
+
+Each act is a conditional write, so two watches that lead at once do no harm.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,18 @@ from shared.jobs import JobStatus
 
 @dataclass(frozen=True)
 class Lost:
-    """Jobs whose attempt was lost: those that went back, and those that have failed for good."""
+    """The ids of jobs whose attempt was lost: of those that went back, and of those that have failed for good."""
 
     back: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
 
 
 def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool = True) -> Lost:
-    """Put back jobs whose attempt was lost with its worker; one that was lost too often has failed.
+    """Put back jobs whose attempt was lost with its worker. A job that was lost too often fails instead.
 
     Args:
         seen: job id -> (attempt that was lost, how). A job that has moved on since is left alone.
-        may_give_up: False while its result may wait to be recorded; one that would fail is then left as it is.
+        may_give_up: False while results wait to be recorded, among which may be the job's own. A job that would fail is then left alone.
     """
 
     def write(session: Session) -> Lost:
@@ -67,10 +70,10 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool
 
 @dataclass(frozen=True)
 class Overdue:
-    """A job whose time was over when it was looked at, as which attempt in which state, and how it is to end."""
+    """A job whose time was over when it was looked at: the attempt and the state in which it was seen, and how it is to end."""
 
     attempt: int
-    deadline_at: datetime | None  # that it had then
+    deadline_at: datetime | None  # the deadline that it had then
     seen: JobStatus
     ends: JobStatus
     reason: str
@@ -78,7 +81,7 @@ class Overdue:
 
 
 def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
-    """End jobs whose time is over, by their ids. One that has moved on since is left alone. Those that ended."""
+    """End overdue jobs. A job that has moved on since it was seen is left alone. Returns the ids of the jobs that were ended."""
 
     def write(session: Session) -> list[str]:
         moves = Moves(session, ctx.clock.now())
@@ -101,7 +104,7 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
 
 
 def postpone(ctx: Context, until: Mapping[str, tuple[int, datetime]]) -> int:
-    """Give running jobs another deadline; how many.
+    """Give running jobs another deadline. Returns how many got one.
 
     Args:
         until: job id -> (attempt, its new deadline). A job that has moved on since is left alone.
@@ -119,9 +122,9 @@ def postpone(ctx: Context, until: Mapping[str, tuple[int, datetime]]) -> int:
 
 
 def stand_still(ctx: Context, missed_s: float) -> int:
-    """For so long until now nobody looked, or nobody recorded: it counts into no deadline and no queue timeout. How many deadlines moved.
+    """Add the time in which nobody looked, or nobody recorded, to all deadlines and queue timeouts. Returns how many deadlines moved.
 
-    None moves further than a job that begins now has: doing this twice, or by a clock that went wrong, does no lasting harm.
+    No deadline moves beyond that of a job which begins now. So doing this twice, or by a clock that went wrong, does no lasting harm.
     """
     now, missed = ctx.clock.now(), timedelta(seconds=missed_s)
     with ctx.store.read() as session:
@@ -138,7 +141,9 @@ def stand_still(ctx: Context, missed_s: float) -> int:
 
 
 def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
-    """Write down that jobs run, of which no word came: so that they have a deadline, and nobody else can hand them back; how many.
+    """Write down as running jobs whose start was not reported. Returns how many.
+
+    From then on they have a deadline, and nobody else can hand them back.
 
     Args:
         found: job id -> (attempt, worker id, incarnation) of who has claimed it and holds it.
@@ -152,7 +157,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
             _, worker_id, incarnation = found[job.id]
             until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
             moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, worker_id=worker_id, incarnation=incarnation)
-            moves.note(job, EventKind.STARTED, "as its worker's heartbeat says: the word of it was lost", worker_id=worker_id)
+            moves.note(job, EventKind.STARTED, "as its worker's heartbeat says: the report of the start was lost", worker_id=worker_id)
         moves.flush()
         return len(still)
 
@@ -160,7 +165,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
 
 
 def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
-    """Hold the queue timeout of the lanes whose jobs one of these workers, which are busy now, could take next."""
+    """Stop the queue timeout of lanes whose jobs one of these busy workers could take next."""
     if not at_work:
         return
     now, fleet = ctx.clock.now(), Fleet(at_work)

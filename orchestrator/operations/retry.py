@@ -1,4 +1,4 @@
-"""Retry: a new job in the place of one that failed or was cancelled. The old one stays as it ended."""
+"""Retry: makes a new job in the place of one that failed or was cancelled. The old one stays as it ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Retried:
 
 
 def retry_job(ctx: Context, job_id: str) -> Retried:
-    """Make a job anew, as the last one of its campaign, which runs again until it has ended.
+    """Make a job anew, as the last one of its campaign. The campaign runs again until that job has ended.
 
     Raises:
         NotFound: no such job.

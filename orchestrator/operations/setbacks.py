@@ -1,4 +1,4 @@
-"""An attempt that ended badly: the job's next one, or its end with the whole history."""
+"""What follows an attempt that ended badly: the job's next attempt, or its end with the whole history."""
 
 from __future__ import annotations
 

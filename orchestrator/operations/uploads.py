@@ -1,4 +1,4 @@
-"""A worker's large files on their way in, until their result is recorded.
+"""Collects a worker's large files piece by piece, until their result is recorded.
 
     .uploads/<job>.<attempt>.<name>.part    what has come so far
     .uploads/<job>.<attempt>.<name>         all of it, with the hash that its sender named, on disk
@@ -27,7 +27,7 @@ class Upload:
         self.part = self.whole.with_name(self.whole.name + ".part")
 
     def received(self) -> int:
-        """How many bytes are there."""
+        """Return how many bytes are there."""
         return _size(self.whole) or _size(self.part)
 
     def add(self, piece: bytes, first: int, total: int) -> None:

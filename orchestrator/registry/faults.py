@@ -1,4 +1,4 @@
-"""Faults of devices: one that flaps is put into quarantine, and told so at its next beat."""
+"""Counts faults of devices. A device that flaps is put into quarantine, and hears of it in the answer to its next heartbeat."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from orchestrator.registry.link import Link
 from shared.protocol import keys, scripts
 
 LONGEST_S = 3_600.0
-REMEMBERED_S = 86_400.0  # a day without quarantine, and the next one is short again
+REMEMBERED_S = 86_400.0  # after a day without quarantine the next one is short again
 
 
 @dataclass(frozen=True)
 class QuarantineRule:
-    """When a device flaps: `faults` different ones within `window_s`; how long its first quarantine lasts."""
+    """A device flaps that has `faults` different faults within `window_s`. Its first quarantine lasts `quarantine_s`."""
 
     faults: int
     window_s: float

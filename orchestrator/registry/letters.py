@@ -18,7 +18,7 @@ class DeadLetters:
         self._bury = link.redis.register_script(scripts.BURY)
 
     def count(self) -> int:
-        """How many there are; of more than `DEAD_LETTERS_KEPT` the oldest have gone."""
+        """Return how many there are. Beyond `DEAD_LETTERS_KEPT` the oldest are dropped."""
         with self._link.answering():
             return self._link.redis.llen(keys.DEAD_LETTERS)
 

@@ -1,4 +1,4 @@
-"""What Redis remembers of single jobs: tombstones that claims and heartbeats read, and the answers workers wait for."""
+"""What Redis remembers about single jobs: that they have ended, who has claimed them, and the answers that workers wait for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Marks:
         self._answer = link.redis.register_script(scripts.ANSWER)
 
     def tombstone(self, job_ids: Iterable[str]) -> None:
-        """These jobs have ended: nobody may claim one any more, and whoever still runs one stops at its next beat."""
+        """Note that these jobs have ended. Nobody may claim one any more, and whoever still runs one stops at its next heartbeat."""
         ids = list(job_ids)
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
@@ -41,7 +41,7 @@ class Marks:
             pipeline.execute()
 
     def tombstoned(self, job_ids: Iterable[str]) -> set[str]:
-        """Those of which Redis says that they have ended."""
+        """Return those of them that have ended, as far as Redis knows."""
         ids = list(job_ids)
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id in ids:
@@ -49,14 +49,14 @@ class Marks:
             return {job_id for job_id, there in zip(ids, pipeline.execute(), strict=True) if there}
 
     def revive(self, job_ids: Iterable[str]) -> None:
-        """These jobs have not ended: what says so is of a newer table, whose place a backup or a lagging standby took."""
+        """Take back that these jobs have ended: a newer table said so, whose place a backup or a lagging standby has taken."""
         names = [keys.ended(job_id) for job_id in job_ids]
         if names:
             with self._link.answering():
                 self._link.redis.unlink(*names)
 
     def claims(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-        """Who has claimed these jobs: job id -> (attempt, worker id, incarnation). Those that nobody has are left out."""
+        """Return who has claimed these jobs: job id -> (attempt, worker id, incarnation). Jobs without a claim are left out."""
         ids = list(job_ids)
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
@@ -65,9 +65,9 @@ class Marks:
             return {job_id: tuple(claim) for job_id, claim in zip(ids, pipeline.execute(), strict=True) if None not in claim}
 
     def claimed(self) -> set[str]:
-        """The jobs that somebody has claimed and whose end nobody noted; what is no claim of a worker of ours goes.
+        """Return the jobs that are claimed and whose end is not noted. Keys that are no claim of a worker of ours are removed.
 
-        Walks over all of Redis' keys, a thousand at a time.
+        This walks over all of Redis' keys, a thousand at a time.
         """
         found: set[str] = set()
         cursor = "0"
@@ -79,14 +79,18 @@ class Marks:
                     return found
 
     def forget_claims(self, job_ids: Iterable[str]) -> None:
-        """Of jobs that the table does not know."""
+        """Forget the claims of these jobs, which the table does not know."""
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.unlink(keys.claim(job_id))
             pipeline.execute()
 
     def doubt_claims(self, issued: Mapping[str, int]) -> None:
-        """Forget claims of attempts that were never issued: job id -> the last one that was. They would hold up the job for days."""
+        """Forget claims of attempts that were never issued, which would hold up their jobs for days.
+
+        Args:
+            issued: job id -> the last attempt that was issued.
+        """
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id, attempt in issued.items():
                 self._doubt_claim(args=[job_id, attempt, self._timeout_ms], client=pipeline)

@@ -1,4 +1,4 @@
-"""What the watches share: who leads, whether Redis still has its memory, whether somebody records, and what all sweeps came to."""
+"""What the watches share in Redis: who leads, whether Redis kept its memory, whether somebody records, and the counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.protocol import keys
 
 
 class Results(NamedTuple):
-    """Of the results queue: messages that nobody has recorded yet, and how long ago a consumer last took some (inf: none is there)."""
+    """The results queue: how many messages nobody has recorded yet, and how long ago a consumer last took some (inf: there is none)."""
 
     waiting: int
     taken_s_ago: float
@@ -24,7 +24,7 @@ class Monitor:
         self._link = link
 
     def lead(self, name: str, ttl_s: float) -> bool:
-        """Take or keep the leadership. It only saves work: two leaders do no harm."""
+        """Take or keep the lead. Returns whether this watch has it. It only saves work: two leaders do no harm."""
         with self._link.answering():
             if self._link.redis.set(keys.LEADER, name, px=int(ttl_s * 1000), nx=True):
                 return True
@@ -34,18 +34,18 @@ class Monitor:
             return True
 
     def leader(self) -> str | None:
-        """The name of the watch that leads now."""
+        """Return the name of the watch that leads now."""
         with self._link.answering():
             return cast("str | None", self._link.redis.get(keys.LEADER))
 
     def same_memory(self) -> bool:
-        """False once after Redis lost its memory, was new, or was started anew: what it remembers may be of an older file."""
+        """Return False once after Redis was new, lost its memory or was started anew: what it remembers may come from an older file."""
         with self._link.answering():
             run = str(self._link.redis.info("server").get("run_id", ""))
             return bool(self._link.redis.set(keys.EPOCH, run, get=True) == run)
 
     def results(self) -> Results:
-        """What waits to be recorded. Counted in the order in which messages move, so that none is missed on its way."""
+        """Return what waits to be recorded, counted in the order in which messages move, so that none is missed on its way."""
         with self._link.answering():
             waiting = self._link.redis.llen(RESULTS_QUEUE)
             consumers = cast("list[tuple[str, float]]", self._link.redis.zrange(keys.CONSUMERS, 0, -1, withscores=True))
@@ -54,13 +54,13 @@ class Monitor:
             return Results(waiting, max(0.0, self._link.time() - last_take))
 
     def unwatched_s(self) -> float:
-        """How long ago the last sweep ended, whoever's it was; 0 when Redis remembers none."""
+        """Return how long ago the last sweep of any watch ended; 0 when Redis remembers none."""
         with self._link.answering():
             last = _number(cast("str | None", self._link.redis.hget(keys.MONITOR, "last_sweep")))
             return max(0.0, self._link.time() - last) if last is not None else 0.0
 
     def count_sweep(self, found: dict[str, int]) -> None:
-        """Add what a sweep came to; the counters are the system's, not a process'."""
+        """Add what a sweep came to. The counters belong to the system, not to a process."""
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
             for name, number in found.items():
@@ -70,7 +70,7 @@ class Monitor:
             pipeline.execute()
 
     def counters(self) -> dict[str, float]:
-        """The counters of all sweeps, and `last_sweep` in seconds since 1970."""
+        """Return the counters of all sweeps, and `last_sweep` in seconds since 1970. What is no number is left out."""
         with self._link.answering():
             found = {str(name): _number(str(value)) for name, value in self._link.redis.hgetall(keys.MONITOR).items()}
         return {name: value for name, value in found.items() if value is not None}

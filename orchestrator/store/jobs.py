@@ -157,7 +157,7 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
 
 
 def waiting(session: Session) -> list[Waiting]:
-    """What is in the queues by the table's account. Bounded by the windows, whatever the campaigns' size."""
+    """Return what is in the queues by the table's account. The windows bound it, however large the campaigns are."""
     group = (col(Job.queue), col(Job.campaign_id), col(Job.priority))
     statement = select(*group, func.count()).where(*DISPATCHED).group_by(*group)
     return [Waiting(str(queue), campaign_id, priority, jobs) for queue, campaign_id, priority, jobs in session.execute(statement)]
@@ -240,7 +240,7 @@ def dispatched_queues(session: Session) -> list[str]:
 
 
 def running(session: Session) -> list[Job]:
-    """Every running job: as many as there are workers, at most."""
+    """Return every running job. There are at most as many as workers."""
     return list(session.scalars(select(Job).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))))
 
 
@@ -257,7 +257,7 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
 
 
 def statuses(session: Session, job_ids: Iterable[str]) -> dict[str, JobStatus]:
-    """Of those jobs that the table knows."""
+    """Return the status of those jobs that the table knows."""
     ids, found = list(job_ids), {}
     for start in range(0, len(ids), BATCH):  # a statement takes 65 535 of them at most
         statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(ids[start : start + BATCH]))

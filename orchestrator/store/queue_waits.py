@@ -1,4 +1,4 @@
-"""Queries on how long jobs wait to be started.
+"""Queries about how long jobs have waited to be started.
 
 A campaign's queue timeout counts from when a job could first be sent, or went back, and stands still while a worker that could
 take it is at work: a campaign of a week is not late, it is long. `lanes.served_at` remembers when that was last so. Nor does the
@@ -29,7 +29,7 @@ class LateJob(NamedTuple):
 
 
 def lanes_to_look_at(session: Session, now: datetime) -> list[Lane]:
-    """Lanes of running campaigns that were last known to be served a step of their queue timeout ago, or never."""
+    """Return the lanes of running campaigns that were last known to be served more than one step of their queue timeout ago, or never."""
     found: list[Lane] = []
     for campaign_id, created_at, timeout in _running(session):
         horizon = now - timeout / STEPS
@@ -40,13 +40,13 @@ def lanes_to_look_at(session: Session, now: datetime) -> list[Lane]:
 
 
 def mark_served(session: Session, lane_ids: Sequence[int], now: datetime) -> None:
-    """In the order of their ids, as everyone who writes lanes."""
+    """Write that these lanes are served now, in the order of their ids, as everyone does who writes lanes."""
     for lane_id in sorted(lane_ids):
         session.execute(update(Lane).where(col(Lane.id) == lane_id).values(served_at=now))
 
 
 def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
-    """Nobody looked for so long until now: it does not count into the queue timeout of any job that waits.
+    """Add the time in which nobody looked to the queue timeout of every job that waits.
 
     By the lane: as if all of its jobs had waited since the last of them that went back.
     """
@@ -61,7 +61,7 @@ def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
 
 
 def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:
-    """Pending jobs that have waited for their campaign's queue timeout with no worker at work that could take them."""
+    """Return pending jobs that have waited for their campaign's queue timeout while no worker was at work that could take them."""
     found: list[LateJob] = []
     for campaign_id, created_at, timeout in _running(session):
         horizon = now - timeout

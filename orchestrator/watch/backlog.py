@@ -1,4 +1,4 @@
-"""Results come before deadlines: those that wait because nobody recorded, or nobody looked, are recorded before anything is late."""
+"""How far the recording of results is. No job is late before the results that waited are recorded: its own may be among them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
 
-BACKLOG_WAIT_S = 600.0  # with a consumer at work: under steady work the queue may never be seen empty
+BACKLOG_WAIT_S = 600.0  # while a consumer records: under steady work the queue may never be seen empty
 
 
 @dataclass
 class Backlog:
-    """What a watch knows of the results queue. Times are monotonic."""
+    """What a watch knows about the results queue. Times are monotonic."""
 
-    recorded: bool = False  # what had waited when somebody began to record again
+    recorded: bool = False  # the results that waited when somebody began to record again are recorded
     recording_since: float | None = None
-    clear: bool = False  # nothing waits at this moment either, in the queue or in the batch of a consumer that died
-    silent_since: float | None = None  # nobody records
-    empty_at: float | None = None  # when nothing waited last
-    missed_s: float = 0.0  # for so long nobody had recorded, and whoever reads it has not made up for it yet
+    clear: bool = False  # and nothing waits at this moment, in the queue or in the batch of a consumer that died
+    silent_since: float | None = None  # since then nobody has recorded
+    empty_at: float | None = None  # when the queue was last seen empty
+    missed_s: float = 0.0  # how long nobody recorded; the watch adds it to the deadlines and sets this to 0
 
     def doubt(self) -> None:
-        """Workers may have reported while nobody looked, or are about to, as they could not before."""
+        """Start over: workers may have reported while nobody looked, or may be about to report what they could not send before."""
         self.recorded, self.recording_since, self.clear = False, None, False
 
     def look(self, ctx: Context) -> None:
-        """See how far the recording is.
+        """Look at the results queue and at who takes from it.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -41,7 +41,7 @@ class Backlog:
             self.silent_since = None
         if self.recording_since is None:
             self.recording_since = now
-        # Not within a timeout: a worker that has just found its broker again is about to send what it has.
+        # An empty queue proves nothing within a timeout: a worker that has just found its broker again is about to send what it has.
         recording_s = now - self.recording_since
         self.recorded = self.recorded or recording_s >= BACKLOG_WAIT_S or (results.waiting == 0 and recording_s >= ctx.registry.timeout_s)
         if results.waiting == 0 or self.empty_at is None:

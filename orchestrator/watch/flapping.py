@@ -1,4 +1,4 @@
-"""Devices that lose work or fall silent again and again are left alone for a while, so that they harm no more jobs."""
+"""Puts devices into quarantine that lose work or fall silent again and again, so that they harm no more jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Fault(NamedTuple):
-    """What a device did. The same cause counts once: one poison job that kills its worker again and again is no flapping."""
+    """A fault of a device. The same cause counts once: a poison job that kills its worker again and again does not make it flap."""
 
     worker_id: str
     cause: str
@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 
 
 def quarantine_flapping(ctx: Context, faults: Iterable[Fault]) -> int:
-    """Count faults; how many devices they put into quarantine."""
+    """Count faults. Returns how many devices they put into quarantine."""
     settings = ctx.settings
     rule = QuarantineRule(settings.quarantine_after, settings.quarantine_window_s, settings.quarantine_s)
     quarantined = 0

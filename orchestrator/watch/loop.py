@@ -1,4 +1,4 @@
-"""The loop around the sweep: leadership, patience after an outage, time that does not count, counters."""
+"""The loop around the sweep: who leads, when the leader may judge again after an outage, and what the sweeps came to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Watch:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._name = f"{socket.gethostname()}/{os.getpid()}/{new_incarnation()}"
-        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # without a sign of the leader for so long, another one leads
+        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # if the leader is not heard of for so long, another watch leads
         self._leads = False
         self._memory = Memory()
         self._backlog = Backlog()
@@ -36,7 +36,7 @@ class Watch:
         self._lease_until = 0.0  # monotonic
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. An outage of Redis or of the database is waited out."""
+        """Sweep until `stop` is set. An outage of Redis or of the database is waited out."""
         down = False
         while not stop.is_set():
             try:
@@ -54,7 +54,7 @@ class Watch:
             stop.wait(self._ctx.settings.sweep_s)
 
     def once(self) -> Found | None:
-        """One turn; None when another watch leads.
+        """Take one turn. Returns what it found, or None when another watch leads.
 
         Raises:
             Unavailable: Redis or the database does not answer.

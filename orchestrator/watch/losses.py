@@ -25,7 +25,7 @@ BEATS_MISSED = 2  # a worker's first beat without its job may have been made up 
 def condemn_silent(
     ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
 ) -> None:
-    """Workers silent past the timeout become faulty; their jobs, and those of workers nobody knows, go back."""
+    """Mark workers as faulty that are silent past the timeout, and put back their jobs, and the jobs of workers that nobody knows."""
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
     silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
     now = ctx.clock.monotonic()
@@ -50,12 +50,12 @@ def condemn_silent(
         if record is None:
             lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
         elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
-            continue  # it left in order: its word that the job is handed back may be on the way
+            continue  # it left in order, and its message that hands the job back may be on its way
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{named(record)} is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
     lost = _lose(ctx, seen, found, may_give_up)
-    if not outage:  # that is nobody's fault
+    if not outage:  # an outage is nobody's fault
         at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
         faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
         found.workers_quarantined += quarantine_flapping(ctx, faults)
@@ -64,7 +64,7 @@ def condemn_silent(
 def requeue_unheld(
     ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
 ) -> None:
-    """A job that its living worker has not held for two beats is lost: the worker crashed and came back."""
+    """Put back jobs that their living worker has not held for two beats: it crashed and came back."""
     missed: dict[str, tuple[int, int]] = {}
     lost: dict[str, tuple[int, str]] = {}
     restarted: dict[str, Fault] = {}

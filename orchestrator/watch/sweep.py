@@ -1,4 +1,4 @@
-"""One look at everything that can have gone wrong, and what is done about it."""
+"""One look at everything that can have gone wrong, and what is done about it: the steps of a sweep, in order."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def _tidy(ctx: Context, memory: Memory) -> None:
 
 
 def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """A job that a living worker has claimed and says it works on runs, though the word of its start, sent once, never came.
+    """Write down as running what a living worker has claimed and works on, although its report of the start, sent once, never came.
 
-    Seen in two looks, as the word may be on its way. Unknown as running, it would have no deadline, and a copy of its
-    message could be handed back by somebody else.
+    It has to be seen in two looks, as the report may be on its way. Without this the job would have no deadline, and a copy of
+    its message could be handed back by another worker.
     """
     known = {job.id for job in running}
     says = {
@@ -132,10 +132,10 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
 
 
 def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Stop work that nobody wants any more: Redis was away when its job was cancelled, or everything was reset.
+    """Stop work that nobody wants any more, because Redis was away when its job was cancelled, or because everything was reset.
 
-    Now and then, and first of all as a new leader, also forget the claims of jobs that the table does not know, and of those
-    whose end whoever wrote it into the table did not live to note in Redis.
+    Now and then, and first of all as a new leader, this also forgets the claims of jobs that the table does not know, and of
+    jobs whose end is in the table but not in Redis, because the process that wrote it died in between.
     """
     at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
     claimed: set[str] = set()
@@ -151,7 +151,7 @@ def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
         ended = {job_id for job_id, status in known.items() if status in TERMINAL} | (unknown & at_work)
         found.stops_repeated += len(ended & at_work)
         ctx.registry.marks.tombstone(ended)
-        ctx.registry.marks.forget_claims(unknown - at_work)  # that nobody can run needs no tombstone, and anybody can invent some
+        ctx.registry.marks.forget_claims(unknown - at_work)  # nobody can run them, so they need no tombstone, and anybody can invent some
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:
@@ -173,7 +173,7 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
 
 
 def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:
-    """Whether a worker that may still be there takes from this queue. A silent one counts until it is condemned."""
+    """Return whether a worker that may still be there takes from this queue. A silent one counts until it is condemned."""
     return any(
         (worker_queue(worker.id) == queue or queue in worker.registration.capabilities)
         and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)

@@ -1,4 +1,4 @@
-"""What a worker's record says of it and of the job it was given."""
+"""What a worker's record says about it and about the job that it was given."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def named(worker: WorkerRecord) -> str:
 
 
 def holds(worker: WorkerRecord, job: Job) -> bool:
-    """Whether this start of the worker has the job in hand, or its result on disk."""
+    """Return whether this start of the worker has the job in hand, or its result on disk."""
     return (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation
