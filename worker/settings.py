@@ -69,7 +69,7 @@ class WorkerSettings(BaseSettings):
     )
     worker_lock_file: Path | None = Field(
         default=None,
-        description="keeps two workers of a host from measuring at once; one file for all of them (default: in /run/lock, /var/lock or /tmp)",
+        description="keeps two workers of a host from measuring at once; one file for all (default: in /run/lock, /var/lock or /tmp)",
     )
     worker_host_wait_s: float = Field(
         default=3600,
