@@ -196,6 +196,15 @@ def test_published_networks_limit_nothing(name: str) -> None:
     assert input_limits(path, {"data_0": shapes.get("data_0", (1, 3, 224, 224))}) == {}
 
 
+def test_external_data_is_never_opened(tmp_path: Path) -> None:
+    """The table's rows are known although the file that holds them is gone."""
+    model = onnx.load(people.table(tmp_path / "t.onnx", "n", rows=300))
+    path = tmp_path / "external.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    assert input_limits(path, {"ids": (4, 1)})["ids"].high == 299
+
+
 @pytest.mark.parametrize("content", [b"\x08", b"ORTM" * 20, b"\xff" * 64, b"\x0a\xff\xff\xff\xff\x0f"])
 def test_a_file_that_is_no_onnx_protobuf_limits_nothing(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "strange.onnx"
