@@ -15,6 +15,8 @@ WORKER_ID = re.compile(r"worker-[0-9a-z][0-9a-z-]{0,62}")
 TOKEN_ID = re.compile(r"token-[0-9a-z]{18}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
+AttemptKey = tuple[str, int]  # a job's id, and the number of one attempt at it
+
 
 def _base32(number: int, length: int) -> str:
     digits = [_CROCKFORD[(number >> (5 * place)) & 31] for place in reversed(range(length))]
