@@ -64,10 +64,6 @@ class Route:
         self._heap = [(windows.load(place), order, place) for order, place in enumerate(places)]
         heapq.heapify(self._heap)
 
-    def capacity(self) -> int:
-        """Return how many jobs there is room for now."""
-        return sum(self._windows.room(place, self._priority) for _, _, place in self._heap)
-
     def next(self) -> Place | None:
         """Return the place for the next job; None when every place is full."""
         while self._heap:

@@ -23,20 +23,28 @@ from shared.workloads import Workload
 
 log = logging.getLogger(__name__)
 
+# Another process that fills the queues needs milliseconds. If it takes longer, it was cut off or stopped, and the watch looks again soon.
+TURN_WAIT_S, TURN_WAITS = 0.05, 20
+
 
 def top_up(ctx: Context) -> int:
     """Send what there is room for. Returns how many assignments were published.
 
     The table is written first, and the messages go out after the commit. Should the broker fail between the two, the watch
-    sends the same attempt again. A job whose stored work this version cannot read fails with the reason and holds up no other.
+    sends the same attempt again. While another process fills the queues this waits, a second at most. A job whose stored work
+    this version cannot read fails with the reason and holds up no other.
 
     Raises:
         Unavailable: Redis or the database does not answer.
     """
     able, quarantined = ctx.registry.fleets()
-    sent = 0
+    sent, waits = 0, 0
     while True:
         taken = ctx.store.transact(lambda session: take(session, ctx.clock.now(), able, quarantined))
+        if taken.busy and waits < TURN_WAITS:
+            waits += 1
+            ctx.clock.sleep(TURN_WAIT_S)
+            continue
         if taken.chosen:
             ctx.queue.publish([_dispatch(one.job, one.workload, one.place) for one in taken.chosen])
         sent += len(taken.chosen)

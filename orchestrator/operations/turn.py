@@ -18,7 +18,7 @@ from orchestrator.store.tables import Job, Lane
 from shared.workloads import Workload
 
 LANES_AT_ONCE = 500  # a page; all are looked at, as those of absent or busy devices come to nothing
-JOBS_AT_ONCE = 200  # of one lane at a time: what is read here is also locked
+FIRST_JOBS, MOST_JOBS = 16, 1_024  # of one lane at a time, four times as many each time: what is read here is also locked
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,16 @@ class Taken:
 
     chosen: list[Chosen] = field(default_factory=list)
     unreadable: list[UnreadableJob] = field(default_factory=list)
+    busy: bool = False  # another process fills the queues at this moment, so nothing was looked at
 
 
 def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> Taken:
     """Choose what is sent and write it into the table: the most urgent first, then shared out between campaigns, then by age.
 
-    On PostgreSQL two processes that do this at once go one after the other, so that together they fill no queue beyond its window.
+    On PostgreSQL only one process does this at a time, so that two together fill no queue beyond its window.
     """
-    jobs.lock_windows(session)
+    if not jobs.lock_windows(session):
+        return Taken(busy=True)
     waiting = jobs.waiting(session)
     windows = Windows(living, [(item.queue, item.priority, item.jobs) for item in waiting])
     in_flight: Counter[str] = Counter()
@@ -113,6 +115,7 @@ class _OpenLane:
         assert lane.id is not None
         self._session, self._lane_id, self._route, self._now, self._taken = session, lane.id, route, now, taken
         self._page: deque[Job] = deque()
+        self._size = FIRST_JOBS
         self._last = 0
         self._ended = False
 
@@ -130,10 +133,10 @@ class _OpenLane:
 
     def _next_job(self) -> Job | None:
         if not self._page and not self._ended:
-            limit = min(JOBS_AT_ONCE, self._route.capacity())
-            self._page.extend(jobs.next_in_lane(self._session, self._lane_id, self._now, limit, after=self._last))
-            self._ended = len(self._page) < limit
+            self._page.extend(jobs.next_in_lane(self._session, self._lane_id, self._now, self._size, after=self._last))
+            self._ended = len(self._page) < self._size
             self._last = self._page[-1].number if self._page else self._last
+            self._size = min(4 * self._size, MOST_JOBS)
         return self._page.popleft() if self._page else None
 
 
@@ -149,4 +152,4 @@ def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
 
 def _jobs_of(session: Session, lane: Lane, now: datetime, why: str) -> list[UnreadableJob]:
     assert lane.id is not None
-    return [UnreadableJob(job.id, job.attempt, why) for job in jobs.next_in_lane(session, lane.id, now, JOBS_AT_ONCE)]
+    return [UnreadableJob(job.id, job.attempt, why) for job in jobs.next_in_lane(session, lane.id, now, MOST_JOBS)]

@@ -163,14 +163,17 @@ def waiting(session: Session) -> list[Waiting]:
     return [Waiting(str(queue), campaign_id, priority, jobs) for queue, campaign_id, priority, jobs in session.execute(statement)]
 
 
-def lock_windows(session: Session) -> None:
-    """Make other processes that fill the queues wait until this transaction has ended.
+def lock_windows(session: Session) -> bool:
+    """Keep other processes from filling the queues until this transaction has ended. Returns False if one of them is at it.
 
     What a queue holds is counted and then added to. Two that did this at once would each see the room that the other one takes.
-    SQLite has one writer at a time anyway.
+    SQLite has one writer at a time anyway. Nobody waits for the lock in here: a process that was cut off from PostgreSQL in the middle
+    of its transaction holds it until the server ends that transaction, half a minute later.
     """
-    if session.connection().dialect.name == "postgresql":
-        session.execute(text(f"SELECT pg_advisory_xact_lock({_WINDOWS_LOCK})"))
+    if session.connection().dialect.name != "postgresql":
+        return True
+    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '30s'"))
+    return bool(session.execute(text(f"SELECT pg_try_advisory_xact_lock({_WINDOWS_LOCK})")).scalar_one())
 
 
 def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, after: int = 0) -> list[Job]:

@@ -17,7 +17,7 @@ from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized,
 from shared.hosts import in_url, is_this_machine
 from shared.tls import MEND, Untrusted, refusal
 from shared.web import FAILURES, by_way_of, web_client
-from shared.workers import Registration
+from shared.workers import CLOCK_TOLERANCE_S, Registration
 from worker.agent.broker import Broker
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ def register_by_http(
         FleetmarkError: it refuses; the message is its own.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    said = registration.model_copy(update={"clock": (clock or SystemClock()).now().timestamp()})
+    clock = clock or SystemClock()
+    sent_at = clock.now().timestamp()
+    said = registration.model_copy(update={"clock": sent_at})
     with web_client(host, headers=headers, timeout=timeout_s, ca_file=ca_file) as client:
         try:
             answer = client.post("/api/register", json=said.model_dump(mode="json"))
@@ -75,7 +77,11 @@ def register_by_http(
                 "FLEETMARK_WORKER_REDIS_URL there, or give --redis-url here"
             )
         broker_url = with_login_given(redis_url, told) if redis_url else reachable_broker(told, host)
+        # A request that was on its way for long makes this device look as if its clock was behind: that much is not known of it.
+        way_s = clock.now().timestamp() - sent_at
         offset_s = body.get("clock_offset_s")
+        if isinstance(offset_s, int | float) and -CLOCK_TOLERANCE_S - way_s < offset_s < 0:
+            offset_s = min(0.0, offset_s + way_s)
         return Registered(
             body["worker_id"],
             body.get("action", ""),
