@@ -36,7 +36,7 @@ OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
 TRIES = 3  # of a repeat whose process stood still
 # How much of a repeat lies behind it when a phase begins, roughly: how long each lasts is not known before.
-BEHIND = {"starting": 0.0, "loading": 0.05, "warming up": 0.15, "measuring": 0.3}
+BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, "measuring": 0.3}
 
 
 class Attempt:

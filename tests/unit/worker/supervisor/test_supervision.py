@@ -286,3 +286,21 @@ def test_a_model_that_is_not_there_fails_before_anything_is_measured(measurer: S
     assert (outcome.status, outcome.error_kind) == ("failed", "model_unavailable")
     assert "does not exist on this device" in outcome.error
     assert outcome.noise is None
+
+
+def test_the_progress_of_a_single_repeat_grows_with_its_phases(tmp_path: Path) -> None:
+    stages = Stages()
+    with supervisor(tmp_path) as measurer:
+        assert measurer.run(assignment(schedule(tmp_path), repeats=1), stages).status == "complete"
+    marks = [progress for stage, progress in stages.seen if stage.startswith("repeat 1 of 1") and progress is not None]
+    assert marks == sorted(marks)
+    assert marks[0] == 0
+    assert 0 < marks[-1] < 1, "not at 0 % to its end"
+
+
+def test_the_progress_counts_processes_that_only_load(tmp_path: Path) -> None:
+    stages = Stages()
+    with supervisor(tmp_path) as measurer:
+        assert measurer.run(assignment(schedule(tmp_path), repeats=2, loads=2), stages).status == "complete"
+    begun = [progress for stage, progress in stages.seen if stage.endswith(": starting")]
+    assert begun == [0, 0.25, 0.5, 0.75]
