@@ -20,9 +20,9 @@ def storable(content: Any) -> Any:
     return _mapped(content, storable_text, lambda number: number if _is_storable_number(number) else None)
 
 
-def with_storable_texts(content: Any) -> Any:
-    """Return JSON of any shape with storable texts, names of members included; its numbers stay as they are."""
-    return _mapped(content, storable_text, lambda number: number)
+def without_nul(content: Any) -> Any:
+    """Return JSON of any shape with `\ufffd` for each NUL in its texts; all else stays as it is, for others to judge."""
+    return _mapped(content, lambda text: text.replace(NUL, "\ufffd"), lambda number: number)
 
 
 def storable_text(text: str) -> str:

@@ -16,7 +16,7 @@ from orchestrator.operations.record import record
 from shared.errors import Unavailable
 from shared.protocol.letters import problems
 from shared.protocol.messages import REPORT, Report
-from shared.storable import with_storable_texts
+from shared.storable import without_nul
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ResultsConsumer:
     def _read(self, text: str) -> Report | None:
         try:
             if "\\u0000" in text:  # PostgreSQL keeps no NUL in text, and no report means one
-                return REPORT.validate_json(json.dumps(with_storable_texts(json.loads(text))))
+                return REPORT.validate_json(json.dumps(without_nul(json.loads(text))))
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
             reason = problems(error) if isinstance(error, ValidationError) else str(error)

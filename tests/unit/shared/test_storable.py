@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.storable import LARGEST, storable, storable_text, unstorable_at, with_storable_texts
+from shared.storable import LARGEST, storable, storable_text, unstorable_at, without_nul
 
 BAD: list[tuple[Any, Any]] = [
     (math.nan, None),
@@ -46,6 +46,6 @@ def test_names_of_members_are_texts_too() -> None:
     assert unstorable_at({"x": {"a\0": 1}}) == ["x", "a\0"]
 
 
-def test_texts_alone_can_be_replaced() -> None:
-    assert with_storable_texts({"a": ["b\0", 10**400]}) == {"a": ["b\ufffd", 10**400]}
+def test_nul_alone_can_be_replaced() -> None:
+    assert without_nul({"a\0": ["b\0", "\ud83d", 10**400]}) == {"a\ufffd": ["b\ufffd", "\ud83d", 10**400]}
     assert storable_text("b\0") == "b\ufffd"
