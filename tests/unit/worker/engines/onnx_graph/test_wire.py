@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from worker.engines.onnx_graph.model import read_tensor
@@ -22,7 +25,7 @@ def test_numbers_are_those_that_protobuf_wrote(number: int) -> None:
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])
 @pytest.mark.parametrize("values", [[], [5], [1, -2, 3]])
 def test_whole_numbers_of_a_constant_are_read_however_they_are_stored(dtype: type, values: list[int]) -> None:
-    array = np.array(values, dtype=dtype)
+    array: NDArray[Any] = np.array(values, dtype=dtype)
     raw = numpy_helper.from_array(array, "t")
     listed = TensorProto(name="t", data_type=raw.data_type, dims=raw.dims)
     (listed.int64_data if dtype is np.int64 else listed.int32_data).extend(values)
