@@ -71,14 +71,16 @@ class HostTurn:
     def _look(self, begin: float) -> float:
         """How long to wait until the next look. Logs for whom this attempt waits, whenever that changes.
 
+        The stage is told at each look: an attempt waits more than once, and the orchestrator goes by it when it counts the job's time.
+
         Raises:
             HostBusy: the patience is used up.
         """
         holder = self._lock.holder()
         who = str(holder) if holder else "a process that cannot be seen from here"
+        self._on_stage(WAITING_FOR_HOST, None)
         if self._waits_for != who:
             self._waits_for = who
-            self._on_stage(WAITING_FOR_HOST, None)
             does = "measures" if holder is None or holder.measures else "prepares its job"
             self._log.add("info", "infrastructure", f"waiting: another worker {does} on this host, {who}")
         patience_s = min(self._patience_s, STOPPED_PATIENCE_S) if holder and holder.stopped else self._patience_s

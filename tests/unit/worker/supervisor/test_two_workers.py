@@ -13,14 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
 from shared.clock import SystemClock
+from shared.workers import WAITING_FOR_HOST
 from tests.measuring import Stages, assignment, descendants, is_gone, schedule, supervisor
+from worker.job_log import JobLog
 from worker.supervisor import Outcome
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.host_turn import HostTurn
 
 # A worker's process, as far as measuring goes: one attempt at a job that hangs.
 WORKER = """
@@ -131,6 +136,34 @@ def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
         give_back()
         # and the turn that was given up is not kept: the next attempt has the lock
         assert waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+
+
+def test_an_attempt_that_waits_twice_for_the_same_worker_says_so_twice(tmp_path: Path) -> None:
+    """Before it hashes its model and before it measures. The orchestrator postpones the deadline of a job by this stage alone."""
+    neighbour, stages = HostLock(tmp_path / "lock"), Stages()
+    turn = HostTurn(HostLock(tmp_path / "lock"), 60, SystemClock(), stages, JobLog(("campaign-job-1", 1), SystemClock()))
+    inbox: SimpleQueue[Any] = SimpleQueue()
+
+    def told(*, shared: bool) -> list[str]:
+        give_back = neighbour.take(lambda _: None)
+        looks = 0
+        stages.seen.clear()
+
+        def next_event(timeout_s: float) -> Any:
+            nonlocal looks
+            looks += 1
+            if looks == 2:  # the attempt has looked once
+                give_back()
+            try:
+                return inbox.get(timeout=timeout_s)
+            except Empty:
+                return None
+
+        turn.take(inbox, next_event, shared=shared)()
+        return stages.names()
+
+    assert told(shared=True) == [WAITING_FOR_HOST]
+    assert told(shared=False) == [WAITING_FOR_HOST]
 
 
 def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
