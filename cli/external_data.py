@@ -10,6 +10,7 @@ from typing import Any
 from shared.errors import FieldError, InvalidInput, ModelInvalid
 from shared.external_data import VALUE_FILES, external_locations, is_inside
 from shared.recipes import ModelEntry, Recipe
+from shared.recipes.axes import read_axes, replaced
 
 
 def external_files(model: Path) -> list[Path]:
@@ -57,9 +58,13 @@ def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> d
 def _names(recipe: Recipe, entry: ModelEntry) -> Iterable[str]:
     for options in (recipe.options, entry.options):
         yield from _files_in((options.values if options else None) or {})
-    for path, cells in recipe.sweep.items():
-        if path.startswith("options.values"):
-            yield from _files_in(cells)
+    for axis in read_axes(recipe):
+        of, key = axis.place
+        if key != "options" or (of is not None and recipe.entries()[of] != entry):
+            continue
+        for value in axis.values:
+            content = replaced({}, axis.way, value, axis.path)  # `options` with this value alone
+            yield from _files_in(content.get("values") if isinstance(content, dict) else None)
 
 
 def _files_in(value: Any) -> Iterable[str]:
