@@ -137,6 +137,7 @@ class ModelStore:
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = local_path(ref.source, suffixes)
+        stamp = Stamp.of(path)  # before it is hashed: what is written meanwhile is not what the hash is of
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
         weights = locations(path, ref.name)
@@ -144,7 +145,7 @@ class ModelStore:
             if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
         found = files_beside(path, ref.name, dict.fromkeys([*weights, *(companion.name for companion in ref.companions)]))
-        stamps = [(file, Stamp.of(file)) for file in (path, *found.values())]
+        stamps = [(path, stamp), *((file, Stamp.of(file)) for file in found.values())]
         companions = {name: self._local.content(file, f"{ref.source}: {name!r}", on_progress) for name, file in found.items()}
         for name, file in found.items():
             refuse_pointer(file, f"{name!r} beside {ref.source}")
