@@ -47,7 +47,8 @@ def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
             return _broadcast(shapes)
         rule = _RULES.get(node.op)
         return rule(node, shapes, ints) if rule is not None else None
-    except (IndexError, ValueError):  # fewer inputs than the operator has, or an axis that is not there: the runtime will say so
+    except (IndexError, ValueError, ZeroDivisionError):
+        # Fewer inputs than the operator has, or an axis that is not there (a single value has none): the runtime will say so.
         return None
 
 

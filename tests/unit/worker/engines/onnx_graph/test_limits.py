@@ -229,3 +229,12 @@ def test_a_function_that_calls_itself_is_left_alone(tmp_path: Path) -> None:
     model.functions[0].node.append(helper.make_node("Embed", ["table", "ids"], ["again"], domain="own"))
     path.write_bytes(model.SerializeToString())
     assert input_limits(path, {"ids": (1,)}) == {}
+
+
+def test_a_single_value_without_axes_is_followed_and_runs(tmp_path: Path) -> None:
+    """The input's rank is unknown, so the runtime takes a single value; over an axis, its sum is that value."""
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    path = save(tmp_path / "m.onnx", [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)], [x], [y], [axes])
+    inputs, outputs = run(path, shapes={"x": ()})
+    assert outputs[0] == inputs.arrays["x"]
