@@ -21,8 +21,9 @@ class ClockLimits:
 def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> ClockLimits:
     """The limits of the fastest of the allowed CPUs."""
     highest = _fastest(cpus, allowed, "cpuinfo_max_freq")
-    base = _fastest(cpus, allowed, "base_frequency")
-    if base is None and read_turbo(cpus) is not True:
+    base = _fastest(cpus, allowed, "base_frequency") or _nominal_mhz(allowed, cpus)
+    # amd_pstate boosts by itself, and up to Linux 6.10 says nothing of it: there, `cpuinfo_max_freq` is what one core alone can reach.
+    if base is None and read_turbo(cpus) is not True and not (cpus / "amd_pstate").exists():
         base = highest
     return ClockLimits(highest, base)
 
@@ -57,6 +58,16 @@ def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | 
             continue
         if (text := _text(policy / name)) is not None and text.isdigit():
             values.append(int(text) / 1000)
+    return max(values, default=None)
+
+
+def _nominal_mhz(allowed: Collection[int] | None, cpus: Path) -> float | None:
+    """The clock that the firmware guarantees (ACPI's CPPC: AMD, and servers with an ARM chip); some firmware writes 0."""
+    values = []
+    for file in cpus.glob("cpu[0-9]*/acpi_cppc/nominal_freq"):
+        number, text = file.parents[1].name.removeprefix("cpu"), _text(file) or ""
+        if number.isdigit() and text.isdigit() and int(text) > 0 and (allowed is None or int(number) in allowed):
+            values.append(float(text))
     return max(values, default=None)
 
 

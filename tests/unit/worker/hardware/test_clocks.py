@@ -34,6 +34,21 @@ def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path
     assert read_limits(None, tmp_path) == ClockLimits(5000, None)  # AMD's boost without a base: nobody says what it can hold
 
 
+def test_a_boost_that_nothing_tells_of_is_not_taken_for_a_clock_that_all_cores_can_hold(tmp_path: Path) -> None:
+    """amd_pstate before Linux 6.11, as in Ubuntu 24.04: no `boost`, no `base_frequency`, and the boost's own clock as the highest."""
+    policy(tmp_path, 0, "0", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
+    policy(tmp_path, 1, "1", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
+    (tmp_path / "amd_pstate").mkdir()
+    (tmp_path / "amd_pstate" / "status").write_text("active\n")
+    assert read_limits(None, tmp_path) == ClockLimits(5759, None)
+    for number, nominal in ((0, "0"), (1, "3801")):
+        folder = tmp_path / f"cpu{number}" / "acpi_cppc"
+        folder.mkdir(parents=True)
+        (folder / "nominal_freq").write_text(f"{nominal}\n")
+    assert read_limits(None, tmp_path) == ClockLimits(5759, 3801)
+    assert read_limits({0}, tmp_path) == ClockLimits(5759, None)  # a firmware that writes 0 says nothing
+
+
 def test_a_virtual_machine_tells_only_what_cpuinfo_says(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\ncpu MHz\t\t: 2100.000\n\nprocessor\t: 1\ncpu MHz\t\t: 2593.900\n")
