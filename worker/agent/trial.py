@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import redis
 
+from shared.brokers import shown_place
 from shared.errors import InvalidInput
+from shared.protocol.condition import troubles
 from shared.protocol.messages import Assignment
 from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
@@ -97,11 +98,11 @@ def _token(settings: WorkerSettings) -> Step:
 
 
 def _broker(url: str) -> Step:
-    parts = urlsplit(url)
-    address = f"{parts.hostname}:{parts.port or 6379}"
+    address = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     try:
         client.ping()
+        unfit = next((trouble for trouble in troubles(client) if trouble.stops), None)
     except redis.AuthenticationError:
         return Step("broker", f"{address} answers, and wants the password that registration brings")
     except redis.RedisError as error:
@@ -110,6 +111,8 @@ def _broker(url: str) -> Step:
         return Step("broker", f"{address} does not answer: {error}; open the port to this device, or give --redis-url", UNREACHABLE)
     finally:
         client.close()
+    if unfit is not None:
+        return Step("broker", f"{address} {unfit.words}: {unfit.mend}", FAILED)
     return Step("broker", f"{address} answers")
 
 
