@@ -101,7 +101,7 @@ class Transport(httpx.BaseTransport):
             used = usable_proxy(str(url), self._tls)
         except InvalidInput as error:
             raise Refused(f"cannot be fetched: {error.detail}") from error
-        proxy = None if used is None else httpcore.Proxy(str(used.url), auth=used.raw_auth)
+        proxy = None if used is None else httpcore.Proxy(str(used.url), auth=used.raw_auth, ssl_context=used.ssl_context)
         if proxy is not None and not anywhere:
             raise Refused(
                 f"would be fetched{by_way_of(str(url))}, and what address that one connects to cannot be seen here: "
