@@ -116,7 +116,7 @@ def _least(limits: Limits) -> int:
 
 
 def _unstated(spec: InputSpec, array: Array, limits: Limits) -> str:
-    used = array.ravel()[0].item() if array.size else None
+    used = array.ravel()[:1].tolist()[0] if array.size else None
     shown = str(used).lower() if isinstance(used, bool) else array.tolist() if array.size > 1 else used
     what = f"it {limits.steers}" if limits.steers else "it may steer the model"
     return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{spec.name}: …}}"

@@ -69,16 +69,30 @@ def convert(values: Array, kind: str, where: str) -> Array:
         return values.astype(np.bool_)
     if kind in INTEGERS:
         return _whole(values, kind, where)
-    if kind in FLOATS or kind in COMPLEX:
-        return values.astype(FLOATS.get(kind) or COMPLEX[kind])
+    if kind in FLOATS:
+        return _finite(values, kind, FLOATS[kind], where)
+    if kind in COMPLEX:
+        return values.astype(COMPLEX[kind])
     if kind == "bfloat16":
-        return values if values.dtype == np.uint16 else as_bfloat16(values.astype(np.float32))
+        return values if values.dtype == np.uint16 else as_bfloat16(_finite(values, kind, np.float32, where))
     raise ModelInvalid(f"{where}: values of type {kind} cannot be given; leave them out")
 
 
 def _some(values: Array) -> Any:
     """The elements that can be of a wrong kind: numpy's own number types hold nothing but numbers."""
     return values.flat if values.dtype.kind in "OUS" else ()
+
+
+def _finite(values: Array, kind: str, target: type[np.floating], where: str) -> Array:
+    """Floats of another width. A number that would become infinite is refused; an infinity that was given stays."""
+    with np.errstate(over="ignore"):
+        made = values.astype(target)
+    lost = np.isinf(made) & np.isfinite(values.astype(np.float64))
+    if lost.any():
+        raise ModelInvalid(
+            f"{where} has the value {values[lost][0]}, but the input is of type {kind}, whose largest number is {np.finfo(target).max:g}"
+        )
+    return made
 
 
 def _whole(values: Array, kind: str, where: str) -> Array:

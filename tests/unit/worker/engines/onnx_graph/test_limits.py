@@ -238,3 +238,38 @@ def test_a_single_value_without_axes_is_followed_and_runs(tmp_path: Path) -> Non
     path = save(tmp_path / "m.onnx", [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)], [x], [y], [axes])
     inputs, outputs = run(path, shapes={"x": ()})
     assert outputs[0] == inputs.arrays["x"]
+
+
+def test_an_input_of_texts_may_choose_the_branch_of_an_if(tmp_path: Path) -> None:
+    fast = helper.make_tensor("fast", TensorProto.STRING, [1], [b"fast"])
+    inputs, outputs = run(_one_or_two(tmp_path, TensorProto.STRING, helper.make_node("Equal", ["x", "fast"], ["chosen"]), fast))
+    assert outputs[0].tolist() == [2.0]
+    assert "input 'x' was text by rule, and it chooses the branch of an If; state it" in inputs.warnings[0]
+
+
+def test_a_number_may_choose_the_branch_of_an_if(tmp_path: Path) -> None:
+    """One of 64 bits without a sign, whose type reaches beyond that of the numbers that are made up."""
+    inputs, outputs = run(_one_or_two(tmp_path, TensorProto.UINT64, helper.make_node("Cast", ["x"], ["chosen"], to=TensorProto.BOOL)))
+    assert outputs[0].tolist() == [2.0]
+    assert inputs.arrays["x"].tolist() == [0]
+
+
+def _one_or_two(folder: Path, kind: int, choice: onnx.NodeProto, *constants: onnx.TensorProto) -> Path:
+    """A model that puts out 1 or 2, as `choice` decides by its input `x`."""
+    branches = {}
+    for name, value in (("then_branch", 1.0), ("else_branch", 2.0)):
+        constant = helper.make_node("Constant", [], ["v"], value=helper.make_tensor("c", TensorProto.FLOAT, [1], [value]))
+        branches[name] = helper.make_graph([constant], name, [], [tensor("v", TensorProto.FLOAT, [1])])
+    nodes = [choice, helper.make_node("If", ["chosen"], ["y"], **branches)]
+    inputs, outputs = [tensor("x", kind, [1])], [tensor("y", TensorProto.FLOAT, [1])]
+    return save(folder / "m.onnx", nodes, inputs, outputs, constants, opset=19)
+
+
+@pytest.mark.parametrize(("kind", "rows"), [(TensorProto.INT8, 1000), (TensorProto.UINT64, 7), (TensorProto.INT16, 40_000)])
+def test_indices_of_every_type_are_places_of_their_table(kind: int, rows: int, tmp_path: Path) -> None:
+    table = helper.make_tensor("table", TensorProto.FLOAT, [rows], [0.0] * rows)
+    nodes = [helper.make_node("Cast", ["x"], ["ids"], to=TensorProto.INT64), helper.make_node("Gather", ["table", "ids"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("x", kind, [1000])], [tensor("y", TensorProto.FLOAT, [1000])], [table])
+    ids = run(path)[0].arrays["x"]
+    most = min(rows - 1, int(np.iinfo(ids.dtype).max))
+    assert 0 <= ids.min() < most / 10 < 0.9 * most < ids.max() <= most
