@@ -140,6 +140,8 @@ class Attempt:
                 stack.callback(self._turn.take(self._inbox, self._next_event))
             finally:
                 self._timings["wait_for_lock"] = self._clock.monotonic() - begin
+            if self._turn.waited:
+                self._probe.forget()
             folder = self._records_folder(stack)
             guard = self._guard()
             guard.ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement

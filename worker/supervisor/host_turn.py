@@ -34,6 +34,7 @@ class HostTurn:
     ) -> None:
         self._lock, self._patience_s, self._clock, self._on_stage, self._log = lock, patience_s, clock, on_stage, job_log
         self.doubt = doubt
+        self.waited = False  # for another worker, at any time of this attempt
         self._waits_for = ""
 
     def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any], *, shared: bool = False) -> Callable[[], None]:
@@ -76,6 +77,7 @@ class HostTurn:
         Raises:
             HostBusy: the patience is used up.
         """
+        self.waited = True
         holder = self._lock.holder()
         who = str(holder) if holder else "a process that cannot be seen from here"
         self._on_stage(WAITING_FOR_HOST, None)

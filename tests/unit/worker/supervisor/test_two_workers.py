@@ -166,6 +166,63 @@ def test_an_attempt_that_waits_twice_for_the_same_worker_says_so_twice(tmp_path:
     assert told(shared=False) == [WAITING_FOR_HOST]
 
 
+def test_what_another_worker_measured_meanwhile_is_no_load_just_before(tmp_path: Path) -> None:
+    give_back = HostLock(tmp_path / "lock").take(lambda _: None)
+    with supervisor(tmp_path / "a", lock=tmp_path / "lock") as waiter:
+        windows: list[float] = []
+        before = waiter._probe.before
+
+        def watched(*arguments: Any) -> None:
+            look = waiter._probe._window_start()
+            windows.append(time.monotonic() - look.at if look else 0.0)
+            before(*arguments)
+
+        waiter._probe.before = watched  # type: ignore[method-assign]  # how far back it looks is seen nowhere else
+
+        def end_neighbour(stage: str, _: float | None) -> None:
+            if stage == WAITING_FOR_HOST:
+                threading.Timer(2, give_back).start()
+
+        outcome = waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), end_neighbour)
+    assert outcome.status == "complete"
+    assert 0 < windows[0] < 1, windows
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_whoever_takes_over_a_place_in_the_queue_gets_what_it_wants(tmp_path: Path, at: int) -> None:
+    """A download gives up its place at any moment while the lock becomes free, and a measurement takes it over."""
+    lock, mine = HostLock(tmp_path / "lock"), threading.Event()
+    neighbour = HostLock(tmp_path / "lock").take(lambda _: None)
+    lock.take(lambda _: None, shared=True)()  # waits, and gives up: its thread stays in the queue
+    entered = 0
+
+    class Watched:
+        """The lock's state. Before the waiting thread enters it for a certain time, the measurement asks."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __enter__(self) -> None:
+            nonlocal entered
+            if threading.current_thread().name == "fleetmark-host-lock":
+                entered += 1
+                if entered == at:
+                    lock.take(lambda _: mine.set())
+            self._inner.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._inner.release()
+
+    lock._state = Watched(lock._state)  # type: ignore[assignment]
+    neighbour()
+    if not mine.wait(1):  # the thread did not enter so often
+        lock.take(lambda _: mine.set())
+    assert mine.wait(10)
+    with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no download beside a measurement
+    lock._give_back()
+
+
 def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     HostLock(path).take(lambda _: None)()
