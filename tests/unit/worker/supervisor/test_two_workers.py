@@ -177,7 +177,7 @@ def test_what_another_worker_measured_meanwhile_is_no_load_just_before(tmp_path:
             windows.append(time.monotonic() - look.at if look else 0.0)
             before(*arguments)
 
-        waiter._probe.before = watched  # type: ignore[method-assign]  # how far back it looks is seen nowhere else
+        waiter._probe.before = watched  # type: ignore[method-assign, assignment]  # how far back it looks is seen nowhere else
 
         def end_neighbour(stage: str, _: float | None) -> None:
             if stage == WAITING_FOR_HOST:
