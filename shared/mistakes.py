@@ -1,5 +1,6 @@
-"""Turns pydantic's validation errors into an error for the sender. Each mistake is listed once, their number is limited, and logins
-in addresses are masked.
+"""Turns pydantic's validation errors into one error for the sender of the input.
+
+Each mistake is listed once, their number is limited, and logins in addresses are masked.
 """
 
 from __future__ import annotations
