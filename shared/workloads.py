@@ -70,7 +70,10 @@ class ModelRef(Strict):
 
 
 class Warmup(Strict):
-    """Sets the warm-up of each repeat. It lasts until both `min_calls` and `min_s` are reached, at most `max_s` but at least one call."""
+    """Sets the warm-up of each repeat.
+
+    It lasts until both `min_calls` and `min_s` are reached. Except for the first call, no call starts after `max_s`.
+    """
 
     min_calls: int = Field(default=10, ge=0, le=100_000, description="calls at least")
     min_s: float = Field(default=1.0, ge=0, le=3_600, description="seconds at least")
