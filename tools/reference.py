@@ -1,6 +1,6 @@
-"""Writes what repeats the code: every setting, command, key of a recipe, who may call what, the users of compose's Redis.
+"""Writes the generated files: tables of settings, commands, recipe keys and roles, and the Redis users for compose.yaml.
 
-Or checks that it is current:
+With `--check`, it only checks that these files are current:
 
 python -m tools.reference
 python -m tools.reference --check
@@ -46,7 +46,7 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
 
 
 def configuration() -> str:
-    """docs/configuration.md: each settings class as a table."""
+    """Return docs/configuration.md: a table for each settings class."""
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Everything is an environment variable, read once when a process starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
@@ -59,7 +59,7 @@ def configuration() -> str:
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
-    """What is not ours to name keeps its name."""
+    """Return the name of a setting's variable. A variable of another program keeps its own name."""
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
@@ -73,7 +73,7 @@ def _setting(variable: str, field: FieldInfo) -> str:
 
 
 def commands() -> str:
-    """docs/cli.md: each command with its arguments, options and examples."""
+    """Return docs/cli.md: each command with its arguments, options and examples."""
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append(
@@ -104,7 +104,7 @@ def _plain(text: str) -> str:
 
 
 def _help(text: str) -> str:
-    """A docstring as Markdown: what is indented under `Examples:` is code."""
+    """Return the docstring of a command as Markdown. The lines below `Examples:` become a code block."""
     prose, found, examples = re.split(r"\n(?=Examples?:\n)", text, maxsplit=1), "", ""
     if len(prose) == 2:
         found, examples = prose[0], "\n".join(line.strip() for line in prose[1].splitlines()[1:] if line.strip())
@@ -225,7 +225,7 @@ in the recipe.
 
 
 def recipes() -> str:
-    """docs/recipes.md: every key of a recipe."""
+    """Return docs/recipes.md: every key of a recipe."""
     parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
     for title, model in RECIPE_PARTS:
         rows = ["| key | default | meaning |", "| --- | --- | --- |"]
@@ -252,7 +252,7 @@ def _key(name: str, field: FieldInfo) -> str:
 
 
 def roles() -> str:
-    """docs/roles.md: each call of the API, and the roles that may make it."""
+    """Return docs/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
     parts.append(
         "Who may make which call, once there is a token ([SECURITY.md](../SECURITY.md) says when that is, and what the roles are for).\n"
@@ -266,7 +266,7 @@ def roles() -> str:
 
 
 def users() -> str:
-    """deploy/redis/users.acl: the fixed logins, with places for their passwords, which compose.yaml fills in."""
+    """Return deploy/redis/users.acl: the fixed logins, with placeholders for the passwords, which compose.yaml replaces."""
     fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
     lines = [setuser(name, f">{password}", rules) for name, password, rules in fixed]
     return "".join(f"user {' '.join(line)}\n" for line in [["default", "off"], *lines])
