@@ -80,11 +80,11 @@ class Client:
         return eventually(look, f"{campaign_id} ends", patience_s)
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """Return the answer to a GET, or None if the API says that a part is unavailable."""
+        """Return the answer to a GET, or an empty mapping if it is an error."""
         return self._answered(httpx.get(f"{self._address}{path}", params=query, headers=self._headers, timeout=20))
 
     def content(self, path: str) -> bytes:
-        """The body as it is."""
+        """Return the body of the answer as bytes."""
         return httpx.get(f"{self._address}{path}", headers=self._headers, timeout=60).raise_for_status().content
 
     def _answered(self, answer: httpx.Response) -> dict[str, Any]:
