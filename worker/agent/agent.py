@@ -128,7 +128,7 @@ class Agent:
             return False
         return self._settings.worker_drain or not self._stop.is_set()
 
-    # Who, and what for
+    # Identity and registration
 
     def _claim_identity(self) -> Identity:
         folder = self._settings.state_dir
@@ -243,7 +243,7 @@ class Agent:
             self._refusal = explain_conflict(error, settings.state_dir, settings.heartbeat_timeout_s)
         self._stop.set()
 
-    # Signals and vitals
+    # Signals and health
 
     def _own_signals(self) -> None:
         if current_thread() is not main_thread():

@@ -39,7 +39,7 @@ class Beat:
 
 
 class Broker:
-    """Sends requests to Redis over a small pool of connections. Each method is one round trip, and raises `Unavailable` if Redis is away."""
+    """Sends requests to Redis over a small pool of connections. Each method is one round trip. It raises `Unavailable` if Redis is away."""
 
     def __init__(self, login: Login, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
         """Prepare the connections.

@@ -47,7 +47,7 @@ class Record:
     baseline_mb: float | None = None
     memory_method: str = ""
     cpu_percent: float | None = None
-    process_cpu_s: float = 0.0  # CPU seconds of the whole process, with imports and load
+    process_cpu_s: float = 0.0  # CPU seconds of this process since its start
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     error_kind: str = ""

@@ -12,7 +12,7 @@ from worker.hardware.surroundings import in_container, mount_points
 
 NAME = "fleetmark-measure.lock"
 # The lock is in the first of these folders that every user may write to. If each worker took the first folder that its own user may
-# write to, two users could take two different locks.
+# write to, two users could take two different locks. A worker that cannot write to that folder takes a later one and states a doubt.
 FOLDERS = {"win32": ("C:/ProgramData", "C:/Users/Public"), "darwin": ("/tmp",)}  # noqa: S108 - on macOS each user has a TMPDIR of their own
 LINUX_FOLDERS = ("/run/lock", "/var/lock", "/tmp")  # noqa: S108 - the lock file has no content, so a symbolic link could do no harm
 

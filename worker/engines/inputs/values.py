@@ -48,7 +48,7 @@ def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length:
 
 
 def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
-    """Return whether an input is a single boolean. What it decides is unknown, so it is fixed and not drawn at random."""
+    """Return whether an input is a single boolean and no mask. What it decides is unknown, so it is fixed and not drawn at random."""
     return spec.element_type == "bool" and int(np.prod(shape)) == 1 and not _is_mask(spec.name)
 
 
