@@ -7,8 +7,8 @@ from collections.abc import Callable
 from shared.clock import Clock
 from worker.supervisor.host_lock import HostLock
 
-# How long the work goes on before it lets in another worker that waits to measure. That worker waits about this long at most, and
-# the heavy work still makes progress between two measurements.
+# How long the work goes on before it lets in another worker that waits to measure. So the heavy work still makes progress between two
+# measurements. That worker waits this long at most, unless one piece of the work takes longer, such as a read from a slow server.
 SLICE_S = 2.0
 
 
