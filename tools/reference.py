@@ -129,32 +129,33 @@ sweep:
   options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```
 
-**Paths.** `./mine.onnx`, `sub/mine.onnx` and `mine.onnx` are files in the recipe's own folder, wherever the command runs. Fleetmark does not
-take a file that is only in the current folder; the error then names the whole path, which you can write instead. In a `file://` URL write
-`?` as `%3F` and `#` as `%23`.
+**Paths.** `./mine.onnx`, `sub/mine.onnx` and `mine.onnx` are files in the recipe's own folder, wherever the command runs. Fleetmark does
+not take a file that is only in the current folder; the error then names the whole path, which you can write instead. In a `file://` URL
+write `?` as `%3F` and `#` as `%23`.
 
-**Devices.** `any` makes one job, and any worker that can run it takes it. `every` makes one job for each registered worker that has the
-capability and meets `requires`; workers that have left are not counted. If there is no such worker, the recipe is refused. While Redis does not
-answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes one job for each of its entries. An entry is the
-id of a worker or the name of a device. A device that has not registered yet is accepted with a warning, and the job waits for it. A name that
-several workers have is refused, and the error lists their ids.
+**Devices.** This holds for each compute unit in `on`. `any` makes one job, and any worker that can run it takes it. `every` makes one job
+for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
+the recipe is refused. While Redis does not answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes
+one job for each of its entries. An entry is the id of a worker or the name of a device. A device that has not registered yet is accepted
+with a warning, and the job waits for it. A name that several workers have is refused, and the error lists their ids.
 
-**Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are
-added to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
+**Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
+to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
 `dims` and `values` are merged name by name.
 
-**Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model is
-`models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets the same key
-itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop rule decides them.
+**Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model
+is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets
+the same key itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop
+rule decides them.
 
-**Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first five
-repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is spent. The
-result then says how near the job came to the precision ([why two stages](decisions/0016-two-stages-for-a-precision.md)).
+**Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
+five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is
+spent. The result then says how near the job came to the precision ([why two stages](decisions/0016-two-stages-for-a-precision.md)).
 
-**Content.** A model is its file together with the files that hold its weights. `run.json`, the report and the CSV show one SHA-256 for all of
-them. For a model of one file it is the SHA-256 of that file. Otherwise it is the SHA-256 of this text: the line `fleetmark-model 1`, a line with
-SHA-256 and size of the model file, and a line with SHA-256, size and name of each other file, ordered by name (each line ends with a line feed).
-The `sha256`, `size` and `companions` of an entry are checked before anything is measured, wherever the model comes from.
+**Content.** A model is its file together with the files that hold its weights. `run.json`, the report and the CSV show one SHA-256 for all
+of them. For a model of one file it is the SHA-256 of that file. Otherwise it is the SHA-256 of this text: the line `fleetmark-model 1`, a
+line with SHA-256 and size of the model file, and a line with SHA-256, size and name of each other file, ordered by name (each line ends
+with a line feed). The `sha256`, `size` and `companions` of an entry are checked before anything is measured, wherever the model comes from.
 """
 RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("The recipe", Recipe),
@@ -168,8 +169,8 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
 
 
 INPUTS_ABOUT = """Fleetmark makes values for every input that the model asks for. The recipe decides first, then the model's graph, then the
-rules below. The result records for each input what was used: its bound shape, how it was filled, and a SHA-256 of its values. The values are
-the same in all repeats.
+rules below. The result records for each input what was used: its bound shape, how it was filled, and a SHA-256 of its values. The values
+are the same in all repeats.
 
 ```yaml
 options:
@@ -189,16 +190,16 @@ options:
 - A symbol has one size in all inputs. Two options that disagree are refused.
 - `batch_size` sets the batch dimension. This is the symbol with the word `batch` in its name, or `N`, `B`, `bs` or `nb` where only free
   dimensions stand before it. If there is none, it is the only symbol that leads the inputs, unless its name says that it is a sequence.
-  Leading dimensions without a name are taken as one dimension. If it is not clear which dimension is the batch, the job fails and says how to
-  name the dimension in `dims`. If the batch is fixed in the model, only the fixed size is accepted.
+  Leading dimensions without a name are taken as one dimension. If it is not clear which dimension is the batch, the job fails and says how
+  to name the dimension in `dims`. If the batch is fixed in the model, only the fixed size is accepted.
 - A dimension such as `past_sequence_length + sequence_length` is calculated from its parts (`+ - * /`, rounded down, and brackets). A
   `total_sequence_length` without a size of its own is the sum of the past length and the present length.
-- A free dimension without a given size is 1, also a past length: `dims: {past_sequence_length: 0}` measures the first step of a decoder. The
-  result lists such dimensions as assumed, and warns where an image or a sequence became 1.
+- A free dimension without a given size is 1, also a past length: `dims: {past_sequence_length: 0}` measures the first step of a decoder.
+  The result lists such dimensions as assumed, and warns where an image or a sequence became 1.
 - An input whose rank the model leaves open needs `shapes`.
 
-**Values that the recipe leaves open.** Fleetmark follows each input through casts, offsets, branches, loops and functions to the operators that
-limit it.
+**Values that the recipe leaves open.** Fleetmark follows each input through casts, offsets, branches, loops and functions to the operators
+that limit it.
 
 | the input | is filled with |
 | --- | --- |
@@ -226,10 +227,10 @@ input:
 | begin, end, axes and steps of a `Slice`; a `Pad` | the whole input; nothing is added |
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
-A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the range.
-Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536 in all; put
-more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it together with a model of
-this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
+A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
+range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
+together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """
 
 
@@ -243,7 +244,7 @@ def recipes() -> str:
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
-    about = "A name on the left is one queue. A label on the right stands for all capabilities with that label; the one with the least to do runs the job."
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities; the one with the least to do runs the job."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -264,7 +265,7 @@ def roles() -> str:
     """Return docs/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
     parts.append(
-        "This table says which role may make which call, once there is a token. [SECURITY.md](../SECURITY.md) says what the roles are for.\n"
+        "This table says which role may make which call, once there is a token. [SECURITY.md](../SECURITY.md) explains the roles.\n"
     )
     rows = [f"| call | {' | '.join(Role)} |", f"| --- |{' :-: |' * len(Role)}"]
     for call, allowed in MAY_CALL.items():
