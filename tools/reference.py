@@ -1,6 +1,6 @@
-"""Generates the pages that follow from the code: settings, commands, recipes and roles; and the Redis users of compose.yaml.
+"""Writes the generated files: tables of settings, commands, recipe keys and roles, and the Redis users for compose.yaml.
 
-With `--check` it writes nothing and fails if a page is out of date:
+With `--check`, it only checks that these files are current:
 
 python -m tools.reference
 python -m tools.reference --check
@@ -50,7 +50,7 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
 
 
 def configuration() -> str:
-    """Return docs/configuration.md: each settings class as a table."""
+    """Return docs/configuration.md: a table for each settings class."""
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
@@ -63,7 +63,7 @@ def configuration() -> str:
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
-    """Return the name of a setting's variable. Variables that other programs define (HF_TOKEN) keep their own name."""
+    """Return the name of a setting's variable. A variable of another program keeps its own name."""
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
@@ -87,7 +87,7 @@ def commands() -> str:
 
 
 def _command(name: str, command: Any) -> list[str]:
-    if hasattr(command, "commands"):  # a group of commands
+    if hasattr(command, "commands"):  # a group of them
         inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
         return [f"## `{name}`\n\n{command.help}\n", *inner]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
@@ -106,7 +106,7 @@ def _plain(text: str) -> str:
 
 
 def _help(text: str) -> str:
-    """Turn a docstring into Markdown. Lines under `Examples:` become a block of code."""
+    """Return the docstring of a command as Markdown. The lines below `Examples:` become a code block."""
     prose, found, examples = re.split(r"\n(?=Examples?:\n)", text, maxsplit=1), "", ""
     if len(prose) == 2:
         found, examples = prose[0], "\n".join(line.strip() for line in prose[1].splitlines()[1:] if line.strip())
@@ -276,7 +276,7 @@ def roles() -> str:
 
 
 def users() -> str:
-    """Return deploy/redis/users.acl: the fixed logins, with placeholders for their passwords, which compose.yaml fills in."""
+    """Return deploy/redis/users.acl: the fixed logins, with placeholders for the passwords, which compose.yaml replaces."""
     fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
     lines = [setuser(name, f">{password}", rules) for name, password, rules in fixed]
     return "".join(f"user {' '.join(line)}\n" for line in [["default", "off"], *lines])
