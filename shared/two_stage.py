@@ -7,7 +7,7 @@ variance gives the number of repeats, and the interval around the mean of all re
 repeats move the mean but never the width, so there is nothing to be lucky with.
 
 Everything here is computed on logarithms of the repeats' medians: times are skewed to the right, and a precision is a fraction, which on
-a logarithmic scale is a fixed distance. `docs/decisions/0015-two-stages-for-a-precision.md` gives the reasons.
+a logarithmic scale is a fixed distance. `docs/decisions/0016-two-stages-for-a-precision.md` gives the reasons.
 """
 
 from __future__ import annotations
