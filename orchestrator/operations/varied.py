@@ -1,4 +1,4 @@
-"""Which options the jobs of a campaign differ in: read once from its recipe and remembered, as a recipe never changes."""
+"""Finds the options in which the jobs of a campaign differ. They are read once from its recipe and cached, as a recipe never changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REMEMBERED = 1_000  # campaigns; a recipe may be megabytes long, and its paths a
 
 
 class Varied:
-    """Remembers the varied paths of the campaigns that were asked for last. Safe to use from several threads."""
+    """Caches the varied paths of the most recently used campaigns. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
