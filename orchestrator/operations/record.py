@@ -62,7 +62,7 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
     unkept = _keep_files(ctx, outcome)
-    ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may still wait in a queue, or a newer attempt may be running
+    ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait in a queue, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
     for report, reason in outcome.refused:
         log.warning("a report goes to the dead letters: %s", reason)

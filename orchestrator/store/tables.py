@@ -57,7 +57,7 @@ class Campaign(SQLModel, table=True):
     recipe_hash: str = Field(sa_column=Column(String(64), nullable=False))
     idempotency_key: str | None = Field(default=None, sa_column=Column(String(255), nullable=True))
     request_hash: str = Field(sa_column=Column(String(64), nullable=False))
-    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))  # the name of the token of the call
+    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))  # the name of its token
     warnings: list[str] = Field(default_factory=list, sa_column=Column(Json, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     queue_deadline_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
