@@ -1,4 +1,4 @@
-"""`python -m orchestrator.cli`: the processes of the control plane."""
+"""Defines `python -m orchestrator.cli`, which starts the processes of the control plane."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from shared.tokens import Role
 
 log = logging.getLogger(__name__)
 
-SHORT_TOKEN = 16  # characters; made as we say, one has 64
+SHORT_TOKEN = 16  # characters; a token made as we recommend has 64
 
 app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -63,10 +63,13 @@ def _log(settings: Settings) -> None:
 
 
 def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
-    """Open to the network and to everyone is refused.
+    """Refuse to listen on the network without a token.
 
     Args:
-        is_administered: whether the store holds a token of an administrator; asked only where none is configured.
+        is_administered: says whether the store holds a usable token of an administrator. It is called only if no token is configured.
+
+    Raises:
+        BadParameter: the host is no address of this machine, or the API would be open to everyone on the network.
     """
     host, token = settings.host, settings.token
     try:
@@ -175,7 +178,7 @@ app.add_typer(tokens_app, name="token")
 
 @contextlib.contextmanager
 def _store_of_tokens() -> Iterator[Context]:
-    """The context on a database that has the table: an empty one is given its tables, an old one is for `migrate`."""
+    """Provide the context with a current database. An empty database gets its tables; an old one is refused, as it needs `migrate`."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)

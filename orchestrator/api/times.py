@@ -28,7 +28,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("in UTC it lies outside of the years 1 to 9999") from error
 
 
-Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]  # aware and in UTC; without a time zone it is taken for UTC
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]  # aware, in UTC; UTC is also the default zone
 
 
 def text(moment: datetime | None) -> str | None:

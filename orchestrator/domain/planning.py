@@ -125,7 +125,7 @@ class _Devices:
     def __init__(self, workers: Sequence[KnownWorker] | None) -> None:
         self._known = workers is not None
         self.fleet = Fleet(workers or ())
-        self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # keeps the requirements, so that `id()` stays unique
+        self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # keeps `requires`, so its id stays unique
         self._checked: set[str] = set()
 
     def of(self, cell: Cell, unit: str) -> Sequence[str | None]:
