@@ -133,7 +133,7 @@ def _run_until_stopped(plane: ControlPlane) -> None:
 
 @app.command()
 def consumer() -> None:
-    """Take results into the store and write the files of campaigns that end."""
+    """Run the consumer: record results, and write the files of campaigns that end."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
@@ -144,7 +144,7 @@ def consumer() -> None:
 
 @app.command()
 def watch() -> None:
-    """Look after workers and jobs: silence, deadlines, messages that vanished."""
+    """Run the watch: check for silent workers, overdue jobs and lost messages."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
@@ -207,7 +207,7 @@ def create_token_command(
     role: Annotated[Role, typer.Option(help="What it allows.")] = Role.ADMIN,
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
 ) -> None:
-    """Make a token and print it: this once, it is not kept. A running orchestrator knows it within seconds.
+    """Make a token and print it once, as it is not kept. A running orchestrator accepts it within seconds.
 
     Example: python -m orchestrator.cli token create me --role admin
     """
@@ -218,7 +218,7 @@ def create_token_command(
 
 @tokens_app.command("list")
 def list_tokens_command() -> None:
-    """Every token that is not revoked: id, role, last use, name."""
+    """List every token that is not revoked: id, role, last use, name."""
     with _store_of_tokens() as ctx, ctx.store.read() as session:
         for token in tokens.page(session, revoked=False, limit=100_000):
             last_used = utc_text(token.last_used_at) if token.last_used_at is not None else "never used"
@@ -227,7 +227,7 @@ def list_tokens_command() -> None:
 
 @tokens_app.command("revoke")
 def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
-    """Take a token back. A running orchestrator refuses it within seconds."""
+    """Revoke a token. A running orchestrator refuses it within seconds."""
     with _store_of_tokens() as ctx:
         token = revoke_token(ctx, token_id)
     typer.echo(f"{token.id} ({token.role}, {visible(token.name)}) is revoked")

@@ -33,7 +33,7 @@ from shared.recipes import Recipe, parse_recipe
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
-FIRST_JOBS = 100  # shown with a campaign; `jobs_cursor` leads to the rest
+FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],

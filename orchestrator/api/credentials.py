@@ -58,7 +58,8 @@ class Credentials:
     """Caches what one process knows about tokens. Only the event loop may use it."""
 
     def __init__(self, ctx: Context, *, always: bool) -> None:
-        """
+        """Start with an empty cache.
+
         Args:
             always: True if the API can be reached from other machines. A token is then needed even while there is none.
         """

@@ -17,7 +17,7 @@ class Failures:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._clear_at: OrderedDict[str, float] = OrderedDict()  # when the last failure of an address will be forgiven
+        self._clear_at: OrderedDict[str, float] = OrderedDict()  # by address: when its last failure is forgiven (monotonic)
 
     def wait_s(self, address: str) -> int:
         """Return the whole seconds until this address may try again; 0 if it may try now."""

@@ -25,7 +25,7 @@ from shared.sources import MAX_NAME
 router = APIRouter(prefix="/api", tags=["models"])
 
 PIECE_BYTES = 2**20
-NAME = r"^[^/\x00-\x1f\x7f-\x9f\u2028\u2029]+$"  # of a file: one line of text, and no path
+NAME = r"^[^/\x00-\x1f\x7f-\x9f\u2028\u2029]+$"  # a file's name: one line of text without a path
 
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": BYTES}}
 _FILE = {"description": "The model's bytes; ranges are served.", "content": BYTES}

@@ -25,7 +25,8 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, credentials: Credentials, bound: str) -> None:
-        """
+        """Wrap an application.
+
         Args:
             bound: the configured address that we listen on.
         """

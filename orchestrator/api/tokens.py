@@ -73,7 +73,7 @@ class CurrentToken(BaseModel):
     openapi_extra=described(NewToken, example={"name": "lab-pi", "role": "worker", "valid_days": 90}),
 )
 def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Make a token. Once there is one, every call needs one, so the first has to be an administrator's."""
+    """Make a token. Once there is a token, every call needs one, so the first one must have the role `admin`."""
     wanted = parse(NewToken, body)
     if wanted.role is not Role.ADMIN:
         require_an_administrator(ctx)

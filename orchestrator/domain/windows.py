@@ -25,8 +25,10 @@ class Windows:
     """Tracks how full the queues are within one turn of dispatch. It counts earlier jobs and the jobs of this turn."""
 
     def __init__(self, living: Fleet, waiting: Iterable[tuple[str, int, int]]) -> None:
-        """
+        """Count the jobs that are in the queues already.
+
         Args:
+            living: the workers that may get work now.
             waiting: dispatched and unclaimed jobs, as (queue, priority, how many).
         """
         self._living = living

@@ -58,7 +58,7 @@ def _note(session: Session, ctx: Context, lacks: Mapping[AttemptKey, Sequence[La
         earlier[event.job_id, event.attempt].append(event)
     unanswered: set[AttemptKey] = set()
     for key, some in lacks.items():
-        if (job := locked.get(key[0])) is None:  # reset meanwhile
+        if (job := locked.get(key[0])) is None:  # the job was deleted by a reset
             continue
         kind, detail = _verdict(some, earlier[key], moves)
         if kind == AWAITED:

@@ -69,7 +69,7 @@ def fill_queues(ctx: Context, after: str) -> None:
 def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     """Send dispatched, unclaimed jobs once more, with the same attempt. Claims make copies of a message harmless.
 
-    `dispatched_at` is set anew, so that the copy has time to arrive too. A job that has changed since it was read is left alone.
+    `dispatched_at` is updated, so that the copy has time to arrive too. A job that has changed since it was read is left alone.
 
     If Redis holds a tombstone for a job that has not ended, no worker could claim the job for hours. So the tombstone is removed, and
     the job waits to be sent as its next attempt, because workers may be done with this one. If the job ends in between, the watch

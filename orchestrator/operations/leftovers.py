@@ -44,7 +44,7 @@ def _older(paths: Iterable[Path], before: float) -> Iterator[Path]:
         try:
             if path.stat().st_mtime < before:
                 yield path
-        except FileNotFoundError:  # finished, or swept by another process
+        except FileNotFoundError:  # the upload was finished, or another process removed the file
             continue
 
 

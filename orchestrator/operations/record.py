@@ -50,7 +50,7 @@ class Recorded:
     again: set[AttemptKey] = field(default_factory=set)  # attempts among `kept` whose result was recorded before
     dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts without a recorded result
-    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what the jobs differ in, by campaign
+    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
     refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason
 
 
@@ -126,7 +126,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     outcome = Recorded(varied=ctx.varied.of(session, {job.campaign_id for job in locked.values()}))
     for report in batch:
         job = locked.get(report.job_id)
-        if job is None:  # reset, or deleted with its campaign
+        if job is None:  # the job was deleted by a reset
             if isinstance(report, Result):
                 outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
                 outcome.dropped.append(report)

@@ -23,7 +23,7 @@ FIRST_JOBS, MOST_JOBS = 16, 1_024  # page sizes of one lane, growing by four. Ro
 
 @dataclass(frozen=True)
 class Chosen:
-    """A job that leaves the table now."""
+    """Holds a job that is sent now, and where it goes."""
 
     job: Job
     workload: Workload
@@ -36,7 +36,7 @@ class Taken:
 
     chosen: list[Chosen] = field(default_factory=list)
     unreadable: list[UnreadableJob] = field(default_factory=list)
-    busy: bool = False  # another process fills the queues at this moment, so nothing was looked at
+    busy: bool = False  # True if another process fills the queues now, so that this turn did nothing
 
 
 def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> Taken:
@@ -120,7 +120,7 @@ class _OpenLane:
         self._ended = False
 
     def next(self) -> Chosen | None:
-        """Return the lane's next job and where it goes; None when there is no room for it, or no job is left."""
+        """Return the lane's next job and where it goes, or None if there is no room for it or no job is left."""
         while (place := self._route.next()) is not None and (job := self._next_job()) is not None:
             try:
                 workload = read_workload(job.workload)

@@ -32,7 +32,7 @@ class Upload:
         return _size(self.whole) or _size(self.part)
 
     def add(self, piece: bytes, first: int, total: int) -> None:
-        """Write one piece. A piece that begins at 0 starts the file anew.
+        """Write one piece. A piece that begins at 0 starts the file again.
 
         Args:
             first: the offset of the piece, in bytes.
@@ -65,7 +65,7 @@ class Upload:
         move_durably(self.part, self.whole)
 
     def found(self, sha256: str, size: int) -> Path | None:
-        """Return the path of the file with this hash, or None. Delete a complete file with another hash: the next try starts anew."""
+        """Return the path of the file with this hash, or None. Delete a complete file with another hash: the next try starts again."""
         for path in (self.whole, self.part):
             if path == self.part and _size(path) < size:
                 continue  # it may still be arriving

@@ -21,7 +21,8 @@ class Marks:
     """Reads and writes marks of jobs. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link, timeout_s: float) -> None:
-        """
+        """Prepare the scripts. No connection is opened yet.
+
         Args:
             timeout_s: a worker that was silent for longer no longer counts as living.
         """

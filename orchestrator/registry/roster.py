@@ -51,7 +51,7 @@ class Roster:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._fleet = link.redis.register_script(scripts.FLEET)
-        self._remembered: dict[str, dict[str, Said]] = {}  # by index, then by worker
+        self._remembered: dict[str, dict[str, Said]] = {}  # the cache: index -> worker id -> registration
 
     def read(self, index: str, fields: Sequence[str]) -> Seen:
         """Return the workers that are listed under this key. A worker that cannot be read is left out and does not hide others.

@@ -43,7 +43,8 @@ class Registry:
     """Holds the registry of workers. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """
+        """Make a client for this address. No connection is opened yet.
+
         Args:
             timeout_s: a worker that was silent for longer no longer counts as living.
         """

@@ -48,7 +48,8 @@ class Store:
     """Gives access to the database. Each process has one store; threads can share it."""
 
     def __init__(self, url: str | URL, clock: Clock | None = None, *, foreign_keys: bool = True) -> None:
-        """
+        """Make an engine for this address. No connection is opened yet.
+
         Args:
             foreign_keys: False turns off SQLite's check of references, for migrations.
         """

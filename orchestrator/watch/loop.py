@@ -33,7 +33,7 @@ class Watch:
         self._trusted_from: float | None = None  # monotonic; before this time no worker is condemned and no job is late
         self._last_sign: datetime | None = None  # wall clock, when this process last noted that it runs
         self._unseen_s = 0.0  # how long this process stood still, not yet added to the deadlines
-        self._lease_until = 0.0  # monotonic
+        self._lease_until = 0.0  # monotonic, when our lease ends
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set. Continue after outages of Redis or of the database."""
