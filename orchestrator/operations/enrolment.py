@@ -57,7 +57,8 @@ def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | 
     queue would no longer verify.
 
     Args:
-        token_id: as in `require_its_token`. The key belongs to the first token that asks for it.
+        token_id: as in `require_its_token`. The key belongs to the first token that asks for it,
+            until that token is no longer valid.
 
     Raises:
         Forbidden: as in `require_its_token`.
