@@ -9,7 +9,7 @@ the mean of all repeats, but its width uses only the variance of the pilot. Late
 estimate, so the interval cannot become narrow by chance.
 
 All computations use the logarithms of the repeats' medians. Times are skewed to the right, and a precision is a fraction, which is a fixed
-distance on a logarithmic scale. `docs/decisions/0015-two-stages-for-a-precision.md` gives the reasons.
+distance on a logarithmic scale. `docs/decisions/0016-two-stages-for-a-precision.md` gives the reasons.
 """
 
 from __future__ import annotations
