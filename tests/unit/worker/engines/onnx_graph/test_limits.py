@@ -273,3 +273,18 @@ def test_indices_of_every_type_are_places_of_their_table(kind: int, rows: int, t
     ids = run(path)[0].arrays["x"]
     most = min(rows - 1, int(np.iinfo(ids.dtype).max))
     assert 0 <= ids.min() < most / 10 < 0.9 * most < ids.max() <= most
+
+
+def test_the_body_of_a_scan_sees_one_slice_and_what_it_puts_out_is_stacked(tmp_path: Path) -> None:
+    """Three rows of nine: `first` looks up places of a row, `second` rows of what the scan put out."""
+    row, out = tensor("row", TensorProto.FLOAT, [9]), tensor("out", TensorProto.FLOAT, [2])
+    body = helper.make_graph([helper.make_node("Gather", ["row", "first"], ["out"])], "body", [row], [out])
+    nodes = [
+        helper.make_node("Scan", ["data"], ["found"], body=body, num_scan_inputs=1),
+        helper.make_node("Gather", ["found", "second"], ["y"]),
+    ]
+    given = [tensor("data", TensorProto.FLOAT, [3, 9]), tensor("first", TensorProto.INT64, [2]), tensor("second", TensorProto.INT64, [50])]
+    path = save(tmp_path / "m.onnx", nodes, given, [tensor("y", TensorProto.FLOAT, [50, 2])])
+    inputs, _ = run(path, values={"first": [0, 8]})
+    assert set(inputs.arrays["second"].tolist()) <= {0, 1, 2}
+    assert input_limits(path, {"data": (3, 9), "first": (2,), "second": (50,)})["first"].high == 8
