@@ -207,10 +207,12 @@ def _verdict(ordered: Sequence[Figure], places: Sequence[str]) -> str:
     others = [(one, where) for one, where in zip(ordered[1:], places[1:], strict=True) if where != place]
     if not others:
         return f"only {place} measured it"
-    unknown = [where for one, where in ((first, place), *others) if one.low is None or one.high is None]
+    unknown = [where for one, where in zip(ordered, places, strict=True) if one.low is None or one.high is None]
     if unknown:
         return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named"
-    level = [where for one, where in others if (one.low or 0.0) <= (first.high or 0.0)]
+    # A place that was measured several times is as good as its slowest job shows it, not its luckiest.
+    high = max(one.high or 0.0 for one, where in zip(ordered, places, strict=True) if where == place)
+    level = [where for one, where in others if (one.low or 0.0) <= high]
     if level:
         names = ", ".join(dict.fromkeys(level))
         return f"{place} has the lowest median, but cannot be told apart from {names}: their intervals overlap"

@@ -106,3 +106,11 @@ def test_a_precision_that_was_missed_is_known() -> None:
     assert figure(record(1, spent, workload=one.workload)).missed_precision
     reached = one.result.summary.model_copy(update={"stopped_because": "precision reached: ±0.01% after 9 repeats"})
     assert not figure(record(1, one.result.model_copy(update={"summary": reached}), workload=one.workload)).missed_precision
+
+
+def test_a_device_that_was_measured_twice_does_not_win_by_its_luckier_job() -> None:
+    (ranking,) = ranked(job(1, 1.0), job(2, 3.0), job(3, 2.0, worker="worker-bbbb", device="nuc"))
+    assert "fastest" not in ranking.verdict
+    assert "cannot be told apart from nuc" in ranking.verdict
+    (ranking,) = ranked(job(1, 1.0), job(2, 1.1), job(3, 2.0, worker="worker-bbbb", device="nuc"))
+    assert ranking.verdict.startswith("pi-5 · CPU (ONNX) is the fastest, 2.00× as fast as nuc")
