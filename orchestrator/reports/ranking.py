@@ -202,16 +202,23 @@ def _differing(members: Sequence[Figure]) -> set[str]:
     return {name for fact in facts for name in fact if any(other.get(name) != fact[name] for other in facts)}
 
 
+def _competitor(one: Figure) -> tuple[str, Pairs]:
+    """Return what a job stands for in a comparison."""
+    return one.kind, one.answers
+
+
 def _verdict(ordered: Sequence[Figure], places: Sequence[str]) -> str:
     first, place = ordered[0], places[0]
-    others = [(one, where) for one, where in zip(ordered[1:], places[1:], strict=True) if where != place]
+    # A device and runtime that was measured several times is as good as its slowest job shows it, not its luckiest. Jobs that differ in
+    # the model's name or in the number of inferences alone are such: what lies between them is noise.
+    same = [one for one in ordered if _competitor(one) == _competitor(first)]
+    others = [(one, where) for one, where in zip(ordered, places, strict=True) if _competitor(one) != _competitor(first)]
     if not others:
-        return f"only {place} measured it"
+        return f"only {place if set(places) == {place} else first.kind} measured it"
     unknown = [where for one, where in zip(ordered, places, strict=True) if one.low is None or one.high is None]
     if unknown:
         return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named"
-    # A place that was measured several times is as good as its slowest job shows it, not its luckiest.
-    high = max(one.high or 0.0 for one, where in zip(ordered, places, strict=True) if where == place)
+    high = max(one.high or 0.0 for one in same)
     level = [where for one, where in others if (one.low or 0.0) <= high]
     if level:
         names = ", ".join(dict.fromkeys(level))

@@ -87,6 +87,7 @@ def test_what_else_the_recipe_swept_is_told_apart() -> None:
 
     (ranking,) = ranked(with_inferences(job(1, 5.0), 10), with_inferences(job(2, 5.5), 20), varied=("inferences",))
     assert [place.rpartition(" · ")[2] for place in ranking.places] == ["inferences 10", "inferences 20"]
+    assert ranking.verdict == "only pi-5 · CPU (ONNX) measured it"
 
 
 def test_the_figures_are_those_of_the_summary_and_not_of_the_csv_s_cells() -> None:
@@ -114,3 +115,8 @@ def test_a_device_that_was_measured_twice_does_not_win_by_its_luckier_job() -> N
     assert "cannot be told apart from nuc" in ranking.verdict
     (ranking,) = ranked(job(1, 1.0), job(2, 1.1), job(3, 2.0, worker="worker-bbbb", device="nuc"))
     assert ranking.verdict.startswith("pi-5 · CPU (ONNX) is the fastest, 2.00× as fast as nuc")
+
+
+def test_one_device_that_ran_the_same_bytes_under_two_names_is_not_faster_than_itself() -> None:
+    (ranking,) = ranked(job(1, 1.0, name="A"), job(2, 1.5, name="B"))
+    assert ranking.verdict == "only pi-5 · CPU (ONNX) measured it"
