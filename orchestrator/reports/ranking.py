@@ -199,7 +199,8 @@ def _places(members: Sequence[Figure]) -> list[str]:
 def _differing(members: Sequence[Figure]) -> set[str]:
     """Return the names of answers and settings that are not the same in all of these jobs."""
     facts = [dict((*one.answers, *one.settings)) for one in members]
-    return {name for fact in facts for name in fact if any(other.get(name) != fact[name] for other in facts)}
+    names = {name for fact in facts for name in fact}
+    return {name for name in names if len({fact.get(name) for fact in facts}) > 1}
 
 
 def _competitor(one: Figure) -> tuple[str, Pairs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -120,3 +121,16 @@ def test_a_device_that_was_measured_twice_does_not_win_by_its_luckier_job() -> N
 def test_one_device_that_ran_the_same_bytes_under_two_names_is_not_faster_than_itself() -> None:
     (ranking,) = ranked(job(1, 1.0, name="A"), job(2, 1.5, name="B"))
     assert ranking.verdict == "only pi-5 · CPU (ONNX) measured it"
+
+
+def test_ten_thousand_jobs_of_one_work_and_a_thousand_models_of_one_name_take_a_moment() -> None:
+    """With each compared to each other, the files of a large campaign would take the reporter half an hour."""
+    one = figure(job(1, 1.0))
+    same = [replace(one, job_id=f"job-{number}") for number in range(10_000)]
+    models = [
+        replace(one, work=replace(one.work, content=f"{number:064x}", inputs=(replace(one.work.inputs[0], name=f"x{number}"),)))
+        for number in range(1_000)
+    ]
+    begin = time.process_time()
+    assert len(rank([*same, *models])) == 1_001
+    assert time.process_time() - begin < 3
