@@ -1,10 +1,10 @@
-"""What a job costs beyond its own loading, warming up and inferring: the whole system, over HTTP and a real Redis.
+"""Measures the time that the whole system adds to a job's own loads, warm-ups and inferences, over HTTP and a real Redis.
 
     python -m benchmarks.job_overhead
 
-A campaign of 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 and with 5 repeats a job. The overhead is
-(wall - all timed loads - all warm-ups - all timed inferences) / jobs; limits 0.25 s and 0.5 s. It holds the fork of each
-process, the noise probe, heartbeats, the queue both ways, the store and the files.
+A campaign has 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 or 5 repeats per job. The overhead per job is
+(wall time - all timed loads - all warm-ups - all timed inferences) / jobs. Its limits are 0.25 s and 0.5 s. It includes the fork of each
+process, the noise probe, heartbeats, the queues in both directions, the database and the files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def squeezenet() -> Path:
 
 @contextmanager
 def system(folder: Path) -> Iterator[str]:
-    """Redis, orchestrator on SQLite, one worker; the API's address."""
+    """Start Redis, an orchestrator with SQLite, and one worker. Yield the orchestrator's address."""
     with server_folder() as redis_folder:
         redis = RedisServer(redis_folder)
         redis.start()
@@ -78,7 +78,7 @@ def wait_for_a_worker(host: str) -> None:
 
 
 def run(host: str, repeats: int) -> tuple[str, float]:
-    """Submit and wait; the campaign and the seconds from the POST to its end."""
+    """Submit a campaign and wait for its end. Return its id and the seconds since the POST."""
     job = {"compute_unit": "cpu.onnx", "num_inference_runs": INFERENCES, "runs_per_job": repeats}
     begin = time.perf_counter()
     campaign = httpx.post(f"{host}/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
@@ -92,7 +92,7 @@ def run(host: str, repeats: int) -> tuple[str, float]:
 
 
 def timed_s(samples: Path) -> float:
-    """Everything that was timed in a campaign: loads, warm-ups, inferences, in seconds."""
+    """Return the sum of all timings in a campaign (loads, warm-ups and inferences), in seconds."""
     total = 0
     for file in samples.glob("*.npz"):
         with np.load(file, allow_pickle=False) as arrays:
@@ -102,7 +102,7 @@ def timed_s(samples: Path) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, system(Path(name)) as host:
-        run(host, 1)  # the model is fetched, the guard has imported
+        run(host, 1)  # not counted: fetches the model and lets the guard import its modules
         for repeats, limit in LIMITS_S.items():
             campaign, wall = run(host, repeats)
             timed = timed_s(Path(name) / "outputs" / campaign / "samples")

@@ -1,4 +1,4 @@
-"""What can be configured, read once at the door from `FLEETMARK_*` and passed in from there."""
+"""Defines the settings. They are read once, when a process starts, from `FLEETMARK_*`, and passed in from there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SQLITE_OPTIONS = frozenset({"timeout", "check_same_thread", "cached_statements",
 
 
 class Settings(BaseSettings):
-    """Settings of the orchestrator's processes (API, consumer, watch)."""
+    """Holds the settings of the orchestrator's processes (API, consumer, watch)."""
 
     model_config = SettingsConfigDict(env_prefix="FLEETMARK_", extra="ignore")
 
@@ -80,14 +80,14 @@ class Settings(BaseSettings):
     @field_validator("token")
     @classmethod
     def _usable_token(cls, value: SecretStr | None) -> SecretStr | None:
-        """Compose files and unit files pass `NAME=` for what is not set."""
+        """Check the token. An empty one counts as not set, because Compose files and unit files pass `NAME=` for unset values."""
         given = value.get_secret_value().strip() if value is not None else ""
         return SecretStr(usable_token(given)) if given else None
 
     @field_validator("tls_cert", "tls_key", "ca_file", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
-        """Compose files and unit files pass `NAME=` for what is not set."""
+        """Treat an empty value as not set, because Compose files and unit files pass `NAME=` for unset values."""
         return None if value == "" else value
 
     @field_validator("tls_key")
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
-        """`postgres://` and `postgresql://`, as hosting providers write it, mean the driver that is installed."""
+        """Check the database's address. For `postgres://` and `postgresql://`, which providers use, add the installed driver."""
         scheme, separator, rest = url.partition("://")
         if separator and scheme in ("postgres", "postgresql"):
             scheme, url = "postgresql+psycopg", f"postgresql+psycopg://{rest}"
@@ -131,9 +131,10 @@ class Settings(BaseSettings):
 
 
 def _require_file(url: str) -> None:
-    """
+    """Check that the address of a SQLite database names a file.
+
     Raises:
-        ValueError: the address of a SQLite database names no file, or not the file that was meant.
+        ValueError: it names no file, or probably not the intended file.
     """
     file, _, options = url.removeprefix("sqlite://").partition("?")
     if not file.startswith("/") or file.strip("/") in ("", ":memory:"):

@@ -1,9 +1,9 @@
-"""The device side: it registers, takes jobs, measures them and reports. It runs alone, without the rest."""
+"""Contains the worker: it registers the device, takes jobs, measures them and reports. It needs no other part of the system."""
 
 import sys
 from pathlib import Path
 
-# `python -m worker.cli` makes Python look into the current folder first, where a `shared.py` or a `redis.py` of the user would be run in
-# place of ours. While a package is imported for `-m`, `sys.argv` begins with "-m", and the folder stands first on the path.
+# With `python -m worker.cli`, Python searches the current folder first. There a `shared.py` or a `redis.py` of the user would be imported
+# in place of ours. While a package is imported for `-m`, `sys.argv` begins with "-m", and the current folder is first on the path.
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).resolve().parent.parent:
     del sys.path[0]

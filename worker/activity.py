@@ -1,4 +1,4 @@
-"""Says what the worker is doing now. The job's thread writes it; the heartbeat, the info server and the stop read it."""
+"""Holds what the worker is doing now. The job's thread writes it; the heartbeat, the info server and the stop read it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Snapshot:
     status: WorkerStatus = WorkerStatus.ACTIVE
     job: AttemptKey | None = None
     stage: str = ""
-    progress: float | None = None  # 0..1; None when it is not known
+    progress: float | None = None  # 0 to 1; None if it is not known
 
 
 class Activity:
-    """One job at a time: active → busy → cleanup → active."""
+    """Tracks the one current job: active → busy → cleanup → active."""
 
     def __init__(self) -> None:
         self._now = Snapshot()
@@ -28,7 +28,7 @@ class Activity:
         self._stopping = False
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each change of status; it must return at once."""
+        """Call `listener` after each change of status. It must return at once."""
         self._listeners.append(listener)
 
     def snapshot(self) -> Snapshot:
@@ -39,12 +39,12 @@ class Activity:
         self._become(Snapshot(WorkerStatus.BUSY, job, "claim"))
 
     def stage(self, stage: str, progress: float | None) -> None:
-        """Note a step within the job. No listener is called: the next heartbeat is early enough."""
+        """Record a step within the job. No listener is called, because the next heartbeat is early enough."""
         with self._changed:
             self._now = Snapshot(self._now.status, self._now.job, stage, progress)
 
     def clean_up(self) -> None:
-        """Note that the measurement is over and that its result is being written and sent."""
+        """Record that the measurement is over and that its result is being written and sent."""
         with self._changed:
             job = self._now.job
         self._become(Snapshot(WorkerStatus.CLEANUP, job, "result"))
@@ -61,7 +61,7 @@ class Activity:
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker is about to leave. Then no job may begin."""
+        """Return whether the worker is about to stop. Then no job may begin."""
         with self._changed:
             return self._stopping
 
@@ -71,11 +71,11 @@ class Activity:
             self._changed.notify_all()
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until no job is in hand. Returns False when one still is after `timeout_s`."""
+        """Wait until there is no current job. Returns False if there still is one after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._now.job is None, timeout_s)
 
     def wait_stopping(self, timeout_s: float) -> bool:
-        """Sleep until the time is over or the worker is asked to leave. Returns whether it was asked."""
+        """Wait until the time is over or the worker is asked to stop. Returns whether it was asked."""
         with self._changed:
             return self._changed.wait_for(lambda: self._stopping, timeout_s)

@@ -1,4 +1,4 @@
-"""Reads an assignment as it comes out of a queue, or says why it cannot be read, and which job it was for."""
+"""Reads an assignment from a queue's message. If it cannot be read, this module says why, and which job it was for."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.protocol.messages import Assignment
 
 
 class Unreadable(Exception):
-    """An assignment that cannot be read. The text says why."""
+    """Raised for an assignment that cannot be read. The text says why."""
 
 
 def read_assignment(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment:
-    """Read the assignment from the arguments of a message.
+    """Return the assignment in the arguments of a message.
 
     Raises:
-        Unreadable: they are not an assignment of this version.
+        Unreadable: They are not an assignment of this version.
     """
     if len(args) != 1 or kwargs:
         raise Unreadable(f"a job has one argument, its assignment; got {len(args)} and {sorted(kwargs)}")
@@ -33,7 +33,7 @@ def read_assignment(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment
 
 
 def named_by(args: tuple[Any, ...]) -> AttemptKey | None:
-    """Returns the job and the attempt that an unreadable assignment is about; None if it does not say so."""
+    """Return the job and the attempt that an unreadable assignment is about. None if it does not say so."""
     content = args[0] if len(args) == 1 and isinstance(args[0], dict) else {}
     job_id, attempt = content.get("job_id"), content.get("attempt")
     if not isinstance(job_id, str) or JOB_ID.fullmatch(job_id) is None or type(attempt) is not int or attempt < 1:

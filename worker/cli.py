@@ -1,6 +1,6 @@
-"""`python -m worker.cli`: start a worker on this device, look at it, and find out what is missing.
+"""Provides the worker's command line, `python -m worker.cli`: starts a worker on this device, describes it, and checks what is missing.
 
-Exit codes: 0 well; 1 a check or a measurement failed; 2 wrong usage or configuration, or refused; 3 unreachable.
+Exit codes: 0 success; 1 a check or a measurement failed; 2 wrong usage or configuration, or refused; 3 unreachable.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RedisUrl = Annotated[
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console on which a bracket is a bracket: what is printed (`pip install 'fleetmark[onnx]'`, a path) holds no markup of ours."""
+    """Return a console that does not interpret brackets as markup, because our texts contain them (`pip install 'fleetmark[onnx]'`)."""
     return Console(stderr=stderr, markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Writes files so that each is whole or not there, whenever the power fails."""
+"""Writes files so that each is either complete or missing, even if the power fails."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 import secrets
 from pathlib import Path
 
-UNFINISHED = ".*.part"  # matches what a writer that was killed has left
+UNFINISHED = ".*.part"  # matches the temporary files that a killed writer leaves
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file whole: into a temporary file beside it, which is then synced and renamed.
+    """Write a file completely: to a temporary file beside it, which is then synced and renamed.
 
     Raises:
-        OSError: it could not be written (a full disk, a folder without the right); nothing is left behind.
+        OSError: It could not be written, because the disk is full or the folder is not writable. No temporary file is left behind.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")  # another thread or process may write the same file
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")  # another writer may be writing the same file
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -26,15 +26,15 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def move_durably(file: Path, target: Path) -> None:
-    """Sync a file that is written, give it its final name in the same file system, and sync the folder.
+    """Sync a file, rename it to its final name in the same file system, and sync the folder.
 
     Raises:
-        OSError: it could not be synced or renamed.
+        OSError: It could not be synced or renamed.
     """
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())
     file.replace(target)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # on other systems a folder cannot be opened
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,10 +1,10 @@
-"""Keeps the log of an attempt: lines of JSON, bounded, in memory and in a journal on disk.
+"""Keeps the log of an attempt as lines of JSON with a size limit, in memory and in a journal on disk.
 
     <spool>/<job_id>.<attempt>.journal
 
-A line is in the journal as soon as it is written, but not synced: it outlives the process, and may not outlive a power cut.
-The next process of a worker that was killed sends what it left. Sources: `application` is what the model's process
-printed, `system` is about the machine, `benchmark` about the measurement, `infrastructure` about the worker itself.
+Each line is written to the journal at once but not synced: it survives the end of the process, but perhaps not a power cut. After a
+worker was killed, its next process sends the journals that are left. Sources: `application` is what the model's process printed,
+`system` is about the machine, `benchmark` about the measurement, `infrastructure` about the worker itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Level = Literal["info", "warning", "error"]
 Source = Literal["application", "system", "benchmark", "infrastructure"]
-LIMIT_BYTES = 1_000_000  # enough for a thousand repeats of a model that prints much; later lines are counted and left out
+LIMIT_BYTES = 1_000_000  # enough for a thousand repeats of a model that prints a lot; further lines are counted and left out
 SUFFIX = ".journal"
 HANDED_BACK = "handed back"  # the last line of an attempt that was handed back
 DIED = "the worker's process ended in the middle of this attempt"
@@ -34,11 +34,11 @@ ATTEMPT = re.compile(r"[1-9][0-9]*")
 
 
 class JobLog:
-    """The log of one attempt, written by one thread.
+    """Holds the log of one attempt. Only one thread may write to it.
 
     Args:
-        worker_id: empty for a measurement that belongs to no worker.
-        journal: a file to append to. If the disk is full, the log is kept in memory alone, and a crash loses it.
+        worker_id: Empty for a measurement without a worker.
+        journal: A file to append to. If the disk is full, the log is kept in memory only, and a crash loses it.
     """
 
     def __init__(self, key: AttemptKey, clock: Clock, worker_id: str = "", journal: Path | None = None) -> None:
@@ -85,14 +85,14 @@ def log_line(key: AttemptKey, clock: Clock, worker_id: str, level: Level, source
 
 
 class Journals:
-    """The journals in a folder: that of the attempt under way, and those that earlier processes left. Safe to use from several threads."""
+    """Manages the journals in a folder: the one of the current attempt, and those of earlier processes. Several threads may use it."""
 
     def __init__(self, folder: Path, clock: Clock, worker_id: str) -> None:
         self._folder = folder
         self._lock = Lock()
         self._left = {key for path in folder.glob(f"*{SUFFIX}") if (key := _key_of(path)) is not None}
         for key in self._left:
-            with contextlib.suppress(OSError), self._path(key).open("rb+") as file:  # a full disk: the line is left out
+            with contextlib.suppress(OSError), self._path(key).open("rb+") as file:  # if the disk is full, the line is left out
                 lines = file.read()
                 if _last_message(lines) not in (HANDED_BACK, DIED):
                     cut = b"" if not lines or lines.endswith(b"\n") else b"\n"
@@ -104,20 +104,20 @@ class Journals:
         return self._path(key)
 
     def leave(self, key: AttemptKey) -> None:
-        """Note that an attempt is over and that its log was not sent."""
+        """Record that an attempt is over and that its log has not been sent."""
         with self._lock:
             self._left.add(key)
 
     @property
     def waiting(self) -> bool:
-        """Whether there is a log that nobody has sent yet."""
+        """Return whether there is a log that has not been sent."""
         with self._lock:
             return bool(self._left)
 
     def left(self) -> dict[AttemptKey, bytes]:
-        """Read the logs of attempts that are over and that nobody has sent yet. Lines that a crash cut short are left out.
+        """Return the unsent logs of attempts that are over. Lines that a crash cut short are left out.
 
-        A log that cannot be read is left to the next process.
+        A log that cannot be read is left for the next process.
         """
         with self._lock:
             left = sorted(self._left)
@@ -137,7 +137,7 @@ class Journals:
         """Remove the journal of an attempt, because its log was sent, by itself or with the result."""
         with self._lock:
             self._left.discard(key)
-        with contextlib.suppress(OSError):  # on a read-only disk it stays, and is sent again at the next start, which does no harm
+        with contextlib.suppress(OSError):  # on a read-only disk it stays and is sent again at the next start, which does no harm
             self._path(key).unlink()
 
     def _path(self, key: AttemptKey) -> Path:
@@ -150,7 +150,7 @@ def _key_of(path: Path) -> AttemptKey | None:
 
 
 def _last_message(lines: bytes) -> str:
-    """Returns the message of the last line; empty if a crash left no whole line."""
+    """Return the message of the last line. Empty if a crash left no complete line."""
     try:
         return str(json.loads(lines.splitlines()[-1])["message"])
     except (ValueError, LookupError, TypeError):

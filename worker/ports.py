@@ -1,4 +1,4 @@
-"""The three ways out of a task: to the measurement, to Redis and to the orchestrator. `worker.agent` has the real ones."""
+"""Defines the three interfaces of a task: to the measurement, to Redis and to the orchestrator. `worker.agent` implements them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SupervisorPort(Protocol):
-    """The part of `worker.supervisor.Supervisor` that a task needs."""
+    """Defines the part of `worker.supervisor.Supervisor` that a task needs."""
 
     def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome: ...
 
@@ -22,7 +22,7 @@ class SupervisorPort(Protocol):
 
 
 class BrokerPort(Protocol):
-    """Claims and dead letters. Every method raises `Unavailable` while Redis is away."""
+    """Handles claims and dead letters. Every method raises `Unavailable` while Redis is away."""
 
     def claim(self, job_id: str, attempt: int, worker_id: str, ttl_s: int) -> str:
         """Claim an attempt. Returns `claimed`, `cancelled`, `superseded`, `held` or `quarantined`."""
@@ -33,18 +33,18 @@ class BrokerPort(Protocol):
 
 
 class OutboxPort(Protocol):
-    """The way to the orchestrator."""
+    """Sends messages to the orchestrator."""
 
     def tell(self, message: Started | HandBack | AttemptLog) -> None:
         """Send a message once. It may get lost.
 
         Raises:
-            Unavailable: it was not sent.
+            Unavailable: It was not sent.
         """
 
     def deliver(self, result: Result, attachments: Mapping[str, Path | bytes]) -> None:
         """Send the large artifacts, then the result.
 
         Raises:
-            Unavailable: not everything was sent.
+            Unavailable: Not everything was sent.
         """

@@ -1,4 +1,4 @@
-"""Makes the messages about an attempt: its result with the files that belong to it, or its log alone."""
+"""Creates the messages about an attempt: its result with the files that belong to it, or only its log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Author:
-    """The worker that a message is from."""
+    """Describes the worker that sends a message."""
 
     worker_id: str
     incarnation: str
@@ -32,13 +32,13 @@ class Author:
 
 
 def packed(files: Mapping[str, bytes | None], inline_bytes: int | None) -> tuple[dict[str, Artifact], dict[str, bytes]]:
-    """Describe files as artifacts of a message. Small ones travel inside the message, large ones beside it.
+    """Describe files as artifacts of a message. Small files are sent inside the message, large ones separately.
 
     Args:
-        inline_bytes: the largest size that travels inside; None for any size.
+        inline_bytes: The largest size that is sent inside the message. None for any size.
 
     Returns:
-        The artifacts by name, and the content of those that travel beside the message. Files that are empty or None are left out.
+        The artifacts by name, and the content of those that are sent separately. Files that are empty or None are left out.
     """
     artifacts: dict[str, Artifact] = {}
     beside: dict[str, bytes] = {}
@@ -65,14 +65,14 @@ def result_of(
     times: tuple[float, float],
     artifacts: dict[str, Artifact],
 ) -> Result:
-    """Make the message that says how an attempt ended.
+    """Create the message that says how an attempt ended.
 
     Args:
-        outcome: how the supervisor says that it ended; None when the supervisor itself failed, with `failure`.
-        times: when the attempt began and ended, by the worker's clock, in seconds since 1970.
+        outcome: What the supervisor returned. None if the supervisor itself failed, with the text `failure`.
+        times: When the attempt began and ended, by the worker's clock, in seconds since 1970.
 
     Raises:
-        ValueError: the outcome holds something that no message can carry, such as a timing that is not a number.
+        ValueError: The outcome holds something that no message can carry, such as a timing that is not a number.
     """
     status: Literal["complete", "failed", "cancelled"] = "failed"
     if outcome is not None and outcome.status != "handed_back":
@@ -102,7 +102,7 @@ def result_of(
 
 
 def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Result:
-    """Make the result of a job whose assignment this worker cannot read: a failure. `now` is in seconds since 1970."""
+    """Create the result of a job whose assignment this worker cannot read: a failure. `now` is in seconds since 1970."""
     job_id, attempt = key
     return Result(
         job_id=job_id,
@@ -123,5 +123,5 @@ def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Resu
 
 
 def log_message(key: AttemptKey, lines: bytes, worker_id: str) -> AttemptLog:
-    """Make the message that carries the log of an attempt without a result."""
+    """Create the message that carries the log of an attempt without a result."""
     return AttemptLog(job_id=key[0], attempt=key[1], worker_id=worker_id, incarnation="", log=_artifact(lines, inline=True))

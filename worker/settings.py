@@ -1,4 +1,4 @@
-"""What a worker can be told, read once at the door from the environment (and from the command line, which wins)."""
+"""Defines the settings of a worker. They are read once at the start from the environment and the command line, which takes precedence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAY_BE_UNSET = (
 
 
 class WorkerSettings(BaseSettings):
-    """Settings of one worker. The environment's name is `FLEETMARK_` and the field's name."""
+    """Holds the settings of one worker. The environment variable of a field is `FLEETMARK_` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
 
@@ -87,7 +87,7 @@ class WorkerSettings(BaseSettings):
     )
     worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
 
-    # The hub's own variables, as every tool for it reads them.
+    # Variables of the Hugging Face hub, which its other tools read as well.
     hf_endpoint: str | None = Field(
         default=None, validation_alias="HF_ENDPOINT", description=f"the hub that `hf://` means; default: `{HUB}`"
     )
@@ -95,7 +95,7 @@ class WorkerSettings(BaseSettings):
         default=None, validation_alias="HF_TOKEN", description="token for that hub's private models; sent to that host only"
     )
 
-    # Where the system says that a user's files belong; not ours to name.
+    # The system's variables for the folders of a user's files.
     xdg_state_home: Path | None = Field(default=None, validation_alias="XDG_STATE_HOME", exclude=True)
     xdg_cache_home: Path | None = Field(default=None, validation_alias="XDG_CACHE_HOME", exclude=True)
     local_app_data: Path | None = Field(default=None, validation_alias="LOCALAPPDATA", exclude=True)
@@ -103,7 +103,7 @@ class WorkerSettings(BaseSettings):
     @field_validator(*MAY_BE_UNSET, mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
-        """Compose files and unit files pass `NAME=` for what is not set."""
+        """Treat an empty value as not set: Compose files and unit files pass `NAME=` for what is not set."""
         return None if isinstance(value, str) and not value.strip() else value
 
     @model_validator(mode="before")
@@ -174,12 +174,12 @@ class WorkerSettings(BaseSettings):
         return self.worker_cache_dir or self._user_folder(self.xdg_cache_home, ".cache", "Library/Caches")
 
     def _user_folder(self, xdg: Path | None, linux: str, mac: str) -> Path:
-        """XDG's folder on Linux, the system's own elsewhere.
+        """Return the folder for this user's files: XDG's folder on Linux, the system's own elsewhere.
 
         Raises:
-            InvalidInput: the user has no home folder and nothing else is configured.
+            InvalidInput: The user has no home folder and nothing else is configured.
         """
-        if xdg is not None and xdg.is_absolute():  # the specification: a relative one is ignored
+        if xdg is not None and xdg.is_absolute():  # the specification says to ignore a relative path
             return xdg / "fleetmark"
         if platform.system() == "Windows" and self.local_app_data is not None:
             return self.local_app_data / "fleetmark"
@@ -193,12 +193,12 @@ class WorkerSettings(BaseSettings):
 
 
 def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
-    """`http://name:port` from what people type: a bare name or address, name:port, a trailing slash or `/api`.
+    """Return `http://name:port` for what people type: a bare name or address, name:port, a trailing slash or `/api`.
 
-    Where an orchestrator listens on every address (`0.0.0.0`, `::`), this machine finds it on its loopback.
+    If the address means every address of a machine (`0.0.0.0`, `::`), the loopback address is returned in its place.
 
     Raises:
-        ValueError: it is not an address of an HTTP server.
+        ValueError: It is not an address of an HTTP server.
     """
     typed = value.strip()
     if _is_address(bare := without_brackets(typed)):
@@ -221,10 +221,10 @@ def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
 
 
 def parse_labels(pairs: list[str]) -> dict[str, str]:
-    """`["site=lab", "rack=3"]` as a mapping.
+    """Return `["site=lab", "rack=3"]` as a mapping.
 
     Raises:
-        ValueError: a pair has no `=` or no name.
+        ValueError: A pair has no `=` or no name.
     """
     labels: dict[str, str] = {}
     for pair in pairs:
@@ -236,13 +236,13 @@ def parse_labels(pairs: list[str]) -> dict[str, str]:
 
 
 def load_settings(**given: Any) -> WorkerSettings:
-    """Settings from the environment, with what the command line gave (None is not given) before it.
+    """Return the settings from the environment and from the command line, whose values take precedence. None means not given.
 
     Raises:
-        InvalidInput: a value cannot be used; `fields` names each by the variable it came from.
+        InvalidInput: A value cannot be used. `fields` names each one by the variable or the option that it came from.
     """
     try:
-        # Here already, so that a file named on the command line comes before a token in the environment.
+        # Read here, so that a token file from the command line takes precedence over a token in the environment.
         return WorkerSettings(**with_token_of_file({name: value for name, value in given.items() if value is not None}))
     except ValidationError as error:
         fields = [_field_error(dict(problem), given) for problem in error.errors(include_url=False)]
@@ -255,7 +255,7 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if not name:
         return FieldError("settings", str(problem["msg"]).removeprefix("Value error, "))
-    own = name.upper() if name.isupper() else PREFIX + name.upper()  # what is not ours is told by its alias: HF_ENDPOINT
+    own = name.upper() if name.isupper() else PREFIX + name.upper()  # a name in capitals is an alias: HF_ENDPOINT
     source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else own
     shown = "" if name in ("token", "redis_url", "HF_TOKEN") else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))

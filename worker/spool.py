@@ -1,11 +1,11 @@
-"""Keeps each result as a file on the worker's disk, from before it is sent until the orchestrator has answered.
+"""Stores each result as a file on the worker's disk, from before it is sent until the orchestrator has answered.
 
     <job_id>.<attempt>.json               the Result message
-    <job_id>.<attempt>.<artifact>         an artifact too large to travel inside it (`samples.npz`, `log.jsonl`)
-    <job_id>.<attempt>.unreadable         a message that this version cannot read, kept with its artifacts for one that can
+    <job_id>.<attempt>.<artifact>         an artifact too large for the message (`samples.npz`, `log.jsonl`)
+    <job_id>.<attempt>.unreadable         a message that this version cannot read, kept with its artifacts for a version that can
 
-A file is whole or not there. A result that is found at the start is sent again: that is how results outlive the process. If
-the disk is full, a result is held in memory until it is answered or the disk has room again.
+A file is either complete or does not exist. A result that is found at the start is sent again, so results survive the process. If
+the disk is full, a result is kept in memory until it is answered or the disk has room again.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from worker.durable import UNFINISHED, write_durably
 
 log = logging.getLogger(__name__)
 
-SOON_S = 5.0  # the first wait after a try that failed
-LATER_S = 60.0  # the longest wait after tries that failed: a whole fleet may be waiting for an orchestrator that is full
-FIRST_RESEND_S = 30.0  # after a try that did not fail: an orchestrator that works answers within a second or two
+SOON_S = 5.0  # the wait after the first failed try
+LATER_S = 60.0  # the longest wait after failed tries: a whole fleet may be waiting for an orchestrator whose disk is full
+FIRST_RESEND_S = 30.0  # the wait after a successful try: a working orchestrator answers within a second or two
 LAST_RESEND_S = 600.0
-MEMORY_BYTES = 64 * 2**20  # for results that the disk has no room for; a small device has 512 MB
+MEMORY_BYTES = 64 * 2**20  # for results that do not fit on the disk; a small device has 512 MB of memory
 
 
 @dataclass
 class Entry:
-    """A result that waits for its answer. `path` is None while it is held in memory.
+    """Holds a result that waits for its answer. `path` is None while it is held in memory.
 
-    `due` says when to send it again, in monotonic seconds. It is infinite while the task that measured it sends it for
-    the first time.
+    `due` says when to send it again, in monotonic seconds. It is infinite while the task that measured it sends it for the first time.
     """
 
     result: Result
@@ -52,20 +51,20 @@ class Entry:
         return self.result.job_id, self.result.attempt
 
     def sent(self, now: float) -> None:
-        """Note that it was sent. It is sent again after 30 s, then after twice as long each time, up to 10 minutes."""
+        """Record that it was sent. It is sent again after 30 s, and each time after twice as long, up to 10 minutes."""
         self.due, self.retry_s = now + self.wait_s, SOON_S
         self.wait_s = min(self.wait_s * 2, LAST_RESEND_S)
 
     def failed(self, now: float) -> None:
-        """Note that it could not be sent. It is tried again after 5 s, then after twice as long each time, up to a minute."""
+        """Record that it could not be sent. It is tried again after 5 s, and each time after twice as long, up to a minute."""
         self.due = now + self.retry_s
         self.retry_s = min(self.retry_s * 2, LATER_S)
 
     def hurry(self) -> None:
-        """Have it sent at once, with short waits again.
+        """Make it due at once, and start again with short waits.
 
-        This includes a result that is being sent at this moment, as its connection may be dead without knowing it: a
-        message may come twice. It excludes one with files, as two uploads of one file would disturb each other.
+        This includes a result that is being sent right now, because its connection may be dead. So a message may arrive twice. It does not
+        include a result with files that is being sent right now, because two uploads of one file would disturb each other.
         """
         self.wait_s, self.retry_s = FIRST_RESEND_S, SOON_S
         if self.due != math.inf or not self.attachments:
@@ -73,12 +72,13 @@ class Entry:
 
 
 class Spool:
-    """The results that have no answer yet. Safe to use from several threads."""
+    """Holds the results that have no answer yet. It can be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """
+        """Create the folder if necessary, and load the results in it.
+
         Raises:
-            OSError: the folder cannot be made.
+            OSError: The folder cannot be created.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -107,11 +107,11 @@ class Spool:
         messages = {path.stem for kind in ("*.json", "*.unreadable") for path in self._folder.glob(kind)}
         for name in ("samples.npz", "log.jsonl"):
             for attachment in self._folder.glob(f"*.{name}"):
-                if attachment.name.removesuffix(f".{name}") not in messages:  # the process died between an attachment and its message
+                if attachment.name.removesuffix(f".{name}") not in messages:  # the process ended before it had written the message
                     attachment.unlink(missing_ok=True)
 
     def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
-        """Keep a result until it is answered, on disk or else in memory. Returns None if neither has room."""
+        """Store a result until it is answered, on disk or else in memory. Returns None if neither has room."""
         try:
             return self.write(result, attachments)
         except OSError as error:
@@ -132,7 +132,7 @@ class Spool:
             return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """Write a result that is held in memory to the disk, if it has room by now. Returns the entry that holds it then."""
+        """Write a result that is held in memory to the disk, if there is room now. Returns the entry that then holds the result."""
         if entry.path is not None:
             return entry
         try:
@@ -144,10 +144,10 @@ class Spool:
         return settled
 
     def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:
-        """Write a result to the disk, its attachments first, so that a message on disk never lacks its files.
+        """Write a result to the disk, its attachments first, so that a message on disk always has its files.
 
         Raises:
-            OSError: the disk is full or the folder not writable; nothing of this result is left on it.
+            OSError: The disk is full or the folder cannot be written to. The attachments are removed again.
         """
         path = self._folder / f"{result.job_id}.{result.attempt}.json"
         paths = {name: path.with_suffix(f".{name}") for name in attachments}
@@ -159,7 +159,7 @@ class Spool:
             for written in paths.values():
                 written.unlink(missing_ok=True)
             raise
-        entry = Entry(result, path, dict(paths), due=math.inf)  # the writer sends it first, and says when
+        entry = Entry(result, path, dict(paths), due=math.inf)  # infinite, because the caller sends it first
         with self._lock:
             self._entries[entry.key] = entry
         return entry
@@ -177,16 +177,16 @@ class Spool:
             return key in self._entries
 
     def hurry(self) -> None:
-        """Have everything sent now, because the orchestrator can be reached again."""
+        """Make everything due now, because the orchestrator can be reached again."""
         for entry in self.entries():
             entry.hurry()
 
     def answered(self, key: AttemptKey) -> None:
-        """Forget a result that the orchestrator has recorded or does not want, and remove its files."""
+        """Forget a result that the orchestrator has stored or does not want, and remove its files."""
         with self._lock:
             entry = self._entries.pop(key, None)
         if entry is not None and entry.path is not None:
-            # The message goes first. Attachments without a message are removed at the next start; a message without them is a loss.
+            # The message is removed first. Attachments without a message are removed at the next start; the reverse would be a loss.
             entry.path.unlink(missing_ok=True)
             for attachment in entry.attachments.values():
                 if isinstance(attachment, Path):
@@ -194,6 +194,6 @@ class Spool:
 
 
 def _weight(result: Result, attachments: Mapping[str, Path | bytes]) -> int:
-    """Returns roughly how many bytes of memory a result takes."""
+    """Return roughly how many bytes of memory a result takes."""
     inline = sum(len(artifact.inline) for artifact in result.artifacts.values() if artifact.inline is not None)
     return inline + sum(len(content) for content in attachments.values() if isinstance(content, bytes))

@@ -1,6 +1,6 @@
-"""Takes one message from a capability queue the whole way: read it, claim its job, say so, measure, keep the result, send it.
+"""Handles one message from a capability queue: reads it, claims its job, reports the start, measures, stores the result, sends it.
 
-Nothing in here knows Celery. The agent wraps `JobTask` in the task that Celery calls, and gives it its ways to the broker.
+This module does not depend on Celery. The agent wraps `JobTask` in the task that Celery calls, and gives it access to the broker.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES = 256 * 1024  # larger artifacts go by HTTP, so that the broker's memory holds messages and no files
+INLINE_BYTES = 256 * 1024  # larger artifacts are sent by HTTP, so that the broker's memory holds no files
 CLAIM_RETRY_S = 1.0
-CLAIM_WITHIN_S = 600.0  # after that the message is dropped, and the watch sends the job again
+CLAIM_WITHIN_S = 600.0  # then the message is dropped, and the orchestrator's watch sends the job again
 LEAVING = "the worker is stopping"
 DONE = "this worker has run the attempt, and its result was answered"
 QUARANTINED = "the device is in quarantine"
 UNCLAIMED = "Redis took no claim of this device"
 NOT_STARTED = "the worker could not start the job"
 RESTING = "the device rests after a failure of its own"
-OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # failures of the device: another device may run the same job
-REMEMBERED = 10_000  # attempts that this process has finished, in case one is delivered again
+OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # failures of the device: another device may be able to run the same job
+REMEMBERED = 10_000  # how many finished attempts are remembered, in case one is delivered again
 
 
 class JobTask:
@@ -60,11 +60,12 @@ class JobTask:
         on_pause: Callable[[], None] = lambda: None,
         clock_warning: str = "",
     ) -> None:
-        """
+        """Set up the task.
+
         Args:
-            clock_warning: what is wrong with this device's clock; it stands in the log of each attempt, whose times it spoils.
-            inline_everything: send large artifacts inside the message too, because no orchestrator is known to upload them to.
-            on_pause: called when this device is not to take another message for now, as it is in quarantine or rests.
+            clock_warning: What is wrong with this device's clock. It is added to the log of each attempt, whose times are then wrong.
+            inline_everything: Send large artifacts inside the message, too, because no orchestrator to upload them to is known.
+            on_pause: Called when this device must stop taking messages for a while, because it is in quarantine or rests.
         """
         self.author = author
         self._supervisor, self._broker, self._outbox = supervisor, broker, outbox
@@ -76,10 +77,10 @@ class JobTask:
         self._rest = Rest(clock)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Handle one message. It is never put back into its queue: whoever could do that could give other workers any work.
+        """Handle one message. The message is never put back into its queue: with the right to do that, a worker could give others any work.
 
         Returns:
-            What became of the message, in a few words, for a person who looks at the task in Flower.
+            What happened to the message, in a few words. Flower shows this text.
         """
         try:
             assignment = read_assignment(args, kwargs)
@@ -90,7 +91,7 @@ class JobTask:
         return self._take((assignment.job_id, assignment.attempt), lambda: self._run(assignment))
 
     def hand_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hand back the job of a message that was taken and cannot be started here. A message that names no job becomes a dead letter."""
+        """Hand back the job of a message that was taken but cannot be started here. A message that names no job becomes a dead letter."""
         if (key := named_by(args)) is not None:
             self._decline(key, LEAVING if self._activity.stopping else NOT_STARTED)
         else:
@@ -99,9 +100,9 @@ class JobTask:
     def _take(self, key: AttemptKey, run: Callable[[], str]) -> str:
         """Run what a message asks for, if this worker may run it and has not run it yet."""
         if key in self._spool:
-            return "dropped: already run here"  # delivered again, as the connection was lost before the acknowledgement
+            return "dropped: already run here"  # it was delivered again because the connection was lost before the acknowledgement
         if key in self._finished:
-            return self._decline(key, DONE)  # only an orchestrator that has forgotten the result still waits for this attempt
+            return self._decline(key, DONE)  # the orchestrator still waits for this attempt, so it must have lost the result
         if self._activity.stopping:
             return self._decline(key, LEAVING)
         if self.rests:
@@ -113,7 +114,7 @@ class JobTask:
             if verdict is None:
                 return self._decline(key, LEAVING)
             if verdict == "quarantined":
-                self._on_pause()  # before the job is sent again, or this worker would take it at once
+                self._on_pause()  # first, because otherwise this worker would take the job again at once
                 return self._decline(key, QUARANTINED)
             if verdict != "claimed":
                 log.info("dropped attempt %d of %s: %s", key[1], key[0], verdict)
@@ -130,17 +131,17 @@ class JobTask:
             log.error("the dead letter could not be kept (%s); it was: %.2000s", error, body)  # noqa: TRY400 - the cause is in the text
 
     def _cannot_read(self, key: AttemptKey, reason: str) -> str:
-        """Fail the job. Otherwise the watch would take its message for lost and send it again and again."""
+        """Report the job as failed. Otherwise the watch would assume that its message was lost and would send it again and again."""
         result = unreadable(self.author, key, reason, self._clock.now().timestamp())
         self._send(result, {})
         self._finished.append(key)
         return result.status
 
     def _claim(self, job_id: str, attempt: int) -> str | None:
-        """Claim an attempt. Waits for `CLAIM_WITHIN_S` while Redis is away: only Redis knows whether somebody else has the job.
+        """Claim an attempt. Keeps trying for `CLAIM_WITHIN_S` while Redis is away, because only Redis knows who has the job.
 
         Returns:
-            What the broker says, or `UNCLAIMED` when it said nothing in time. None when the worker stops first.
+            The broker's answer, or `UNCLAIMED` if there was none in time. None if the worker stops first.
         """
         until = self._clock.monotonic() + CLAIM_WITHIN_S
         said = ""
@@ -158,7 +159,7 @@ class JobTask:
 
     @property
     def rests(self) -> bool:
-        """Whether this device takes no job for now, because it failed a moment ago and not the job."""
+        """Return whether this device takes no job for now, because the device itself has just failed."""
         return self._rest.lasts
 
     def _rest_after(self, result: Result) -> None:
@@ -192,7 +193,7 @@ class JobTask:
         self._activity.clean_up()
         times = (started_at, self._clock.now().timestamp())
         result, attachments = self._packed(assignment, outcome, failure, times, job_log)
-        self._rest_after(result)  # before the job is sent again
+        self._rest_after(result)  # before the result is sent, which may cause the job to be sent again
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
@@ -201,7 +202,10 @@ class JobTask:
     def _packed(
         self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
     ) -> tuple[Result, dict[str, bytes]]:
-        """Make the result, and the files that travel beside it. An outcome that no message can carry becomes a failure that says so."""
+        """Create the result and the files that are sent separately.
+
+        If no message can carry the outcome, the result is a failure that says so.
+        """
         try:
             files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
             artifacts, attachments = packed(files, self._inline_bytes)
@@ -212,14 +216,14 @@ class JobTask:
             return result_of(self.author, assignment, None, failure, times, {}), {}
 
     def _decline(self, key: AttemptKey, reason: str) -> str:
-        """Hand back a job that was taken and not claimed, and say why it is not run here."""
+        """Hand back a job that was taken but not started, and say why it is not run here."""
         job_id, attempt = key
         self._tell(HandBack(job_id=job_id, attempt=attempt, reason=reason, **self.author.speaker()))
         log.info("attempt %d of %s handed back as it came: %s", attempt, job_id, reason)
         return "handed back"
 
     def _hand_back(self, assignment: Assignment, reason: str, job_log: JobLog) -> str:
-        """Hand back a job that had begun. The claim is released first: a worker may claim the job as soon as the message is out."""
+        """Hand back a job that had begun. The claim is released first, because another worker may claim the job at once."""
         try:
             self._broker.release(assignment.job_id, assignment.attempt)
         except Unavailable as error:
@@ -237,20 +241,20 @@ class JobTask:
         try:
             self._outbox.tell(message)
         except Unavailable as error:
-            # It is not kept: the orchestrator learns the same from the result, or its watch from the heartbeat.
+            # The message is not stored: the orchestrator learns the same from the result, or its watch from the heartbeat.
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
             return False
         return True
 
     def _send(self, result: Result, attachments: dict[str, bytes]) -> None:
-        entry = self._spool.keep(result, attachments)  # None when it could not be kept; it is sent all the same
-        self._journals.done((result.job_id, result.attempt))  # its log travels with it
+        entry = self._spool.keep(result, attachments)  # None if it could not be stored; it is sent anyway
+        self._journals.done((result.job_id, result.attempt))  # the result contains its log
         kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
         try:
             self._outbox.deliver(result, entry.attachments if entry is not None else attachments)
         except Unavailable as error:
             log.warning("the result of %s was not sent (%s): %s", result.job_id, error, kept)
-        except Exception:  # a defect, or a file that is gone; the entry that is kept must be sent again all the same
+        except Exception:  # a defect, or a file that is gone; a stored entry must still be sent again
             log.exception("the result of %s was not sent: %s", result.job_id, kept)
         else:
             if entry is not None:

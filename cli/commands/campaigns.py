@@ -1,4 +1,4 @@
-"""The commands about campaigns: they submit one, follow it, read its results, stop it."""
+"""Implements the commands for campaigns: submit, validate, list, show, follow, read results, and stop."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def run(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a recipe. Models on this machine's disk, and networks known by name, are uploaded first.
+    """Submit a recipe. Models on this machine, and networks known by name, are uploaded first.
 
-    Exits with 1 when --watch saw a job fail.
+    With --watch, the exit code is 1 if a job failed.
 
     Examples:
 
@@ -87,9 +87,9 @@ def run(
 
 
 def validate(recipe: RecipeFile, as_json: Json = False) -> None:
-    """Check a recipe without submitting it: every mistake at once, each with its line. Exits with 2 when there is one.
+    """Check a recipe without submitting it. All mistakes are reported at once, each with its line. The exit code is 2 if there is one.
 
-    Models that are files must exist; networks known by name (NAMES) are made when they are first needed.
+    Models that are files must exist. Networks known by name (NAMES) are made when they are first needed.
 
     Examples:
 
@@ -171,7 +171,7 @@ def _counts(campaign: dict[str, Any]) -> str:
 
 
 def watch(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """Follow a campaign until it has ended, then show its results. Exits with 1 when a job failed.
+    """Follow a campaign until it has ended, then show its results. The exit code is 1 if a job failed.
 
     Example:
 
@@ -193,7 +193,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
 
 
 def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
-    """Return the results as the CSV's columns by name."""
+    """Return the results of a campaign, one mapping for each row, with the column names of the CSV."""
     text = b"".join(client.stream(f"campaigns/{campaign_id}/results", format="jsonl")).decode()
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
@@ -250,7 +250,7 @@ def results(
 
 
 def _by_ending(file: Path | None) -> Format | None:
-    """Return the format that a file's name asks for."""
+    """Return the format that belongs to the ending of a file name, or None if there is none."""
     ending = file.suffix.removeprefix(".") if file else ""
     return Format(ending) if ending in list(Format) else None
 
@@ -261,7 +261,7 @@ def stop(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel campaigns: every unfinished job of theirs. Stopping one that has ended changes nothing.
+    """Cancel all unfinished jobs of campaigns. Stopping a campaign that has ended changes nothing.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics: requests as they are served, everything else looked up when it is scraped."""
+"""Serves Prometheus metrics. Requests are counted as they are served; everything else is read at each scrape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTED = {"sweeps": "sweeps", **COUNTERS}
 
 
 class Metrics:
-    """One registry an application: two of them in a process do not count each other's requests."""
+    """Holds the metrics of one application. Each has its own registry, so two in one process do not mix their counts."""
 
     def __init__(self, ctx: Context) -> None:
         self.registry = CollectorRegistry()
@@ -49,13 +49,13 @@ class Metrics:
 
 
 class System(Collector):
-    """Queues, workers, jobs and sweeps, read when asked; what is away is said to be down and left out."""
+    """Reads queues, workers, jobs and sweeps at each scrape. If Redis or the database is down, its metrics are left out."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
 
     def describe(self) -> list[Metric]:
-        return []  # registering must not look anything up
+        return []  # registering the collector must not read anything
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("fleetmark_up", "1 if this part answers.", labels=["part"])
@@ -110,6 +110,6 @@ def _gauge(name: str, said: str, label: str, values: dict[str, int]) -> GaugeMet
 
 @router.get("/metrics", response_class=Response, responses=_TEXT)
 def get_metrics(request: Request) -> Response:
-    """Prometheus text; `fleetmark_up` says which parts answer."""
+    """Return the metrics as Prometheus text. `fleetmark_up` says which parts answer."""
     metrics: Metrics = request.app.state.metrics
     return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""What the watch has found and done: the counters of `orchestrator.domain.findings`, in two groups."""
+"""Serves the counters of what the watch has found and done (`orchestrator.domain.findings`), in two groups."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MonitoringStats(BaseModel):
 
 @router.get("/monitoring/stats", response_model=MonitoringStats)
 def get_stats(ctx: Ctx) -> JSONResponse:
-    """Counters over all watches, since Redis was last reset."""
+    """Show the counters of all watches since the last reset."""
     seen = ctx.registry.monitor.counters()
     sweeps = {
         "sweeps": int(seen.get("sweeps", 0)),

@@ -1,4 +1,4 @@
-"""What the watch finds and does, counted: each field is a counter of the whole system's, with what it means."""
+"""Defines the counters of what the watch finds and does. They count for the whole system. Each field carries its description."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _counter(said: str) -> int:
 
 @dataclass
 class Found:
-    """What a sweep came to."""
+    """Counts what one sweep found and did."""
 
     faults_found: int = _counter("workers silent past the timeout, marked faulty until they are heard again")
     outages_waited_out: int = _counter("times so many workers were silent at once that nobody was blamed for another timeout")

@@ -1,7 +1,7 @@
-"""The fleet, read in one call: the state of every worker from Redis, and what it said when it registered from memory.
+"""Reads the whole fleet in one call: the state of every worker from Redis, and its registration from a cache.
 
-A registration is a kilobyte or more and changes when a device is started anew, while its state changes with each heartbeat. So a
-registration is read once, and again when the worker's state names another digest of it or another start of its process.
+A registration has a kilobyte or more and changes only when a device restarts, while the state changes with each heartbeat. So a
+registration is read once. It is read again when the worker's state names another digest or another incarnation of its process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shared.workers import Registration
 
 log = logging.getLogger(__name__)
 
-_VERSION = ("said", "incarnation")  # a registration with the same two is the one that was read before
+_VERSION = ("said", "incarnation")  # a registration with the same two values has not changed
 
 
 class Said(NamedTuple):
-    """What a device said of itself when it registered, in the forms in which it is read."""
+    """Holds a registration in the forms in which it is used."""
 
     version: tuple[str | None, ...]
     registration: Registration
@@ -31,7 +31,7 @@ class Said(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One worker: what it said of itself, and those fields of its state that were asked for and are there."""
+    """Holds one worker: its registration, and the requested fields of its state that exist."""
 
     id: str
     said: Said
@@ -39,22 +39,22 @@ class Entry(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The fleet at one moment of Redis' own clock, seconds since 1970."""
+    """Holds the fleet at one moment of Redis' clock, in seconds since 1970."""
 
     now: float
     entries: list[Entry]
 
 
 class Roster:
-    """Reads the fleet. One a process, used by all of its threads."""
+    """Reads the fleet. Each process has one, used by all of its threads."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._fleet = link.redis.register_script(scripts.FLEET)
-        self._remembered: dict[str, dict[str, Said]] = {}  # by index, then by worker
+        self._remembered: dict[str, dict[str, Said]] = {}  # the cache: index -> worker id -> registration
 
     def read(self, index: str, fields: Sequence[str]) -> Seen:
-        """Return the workers that are listed under this key. What cannot be read counts as absent, and hides no other.
+        """Return the workers that are listed under this key. A worker that cannot be read is left out and does not hide others.
 
         Args:
             index: `keys.WORKERS` or `keys.DEPARTED`.
@@ -68,7 +68,7 @@ class Roster:
         return Seen(now_ms / 1000, list(self._entries(self._remembered[index], ids, rows, fields)))
 
     def states(self, index: str, fields: Sequence[str]) -> dict[str, list[str | None]]:
-        """Return these fields of every worker that is listed under this key, also of those that cannot be read.
+        """Return these fields of every worker that is listed under this key, even if its registration cannot be read.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -89,7 +89,7 @@ class Roster:
                 yield Entry(worker_id, found, state)
 
     def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> None:
-        """Read the registrations that are not in memory, or not in this version. One without a digest is read each time."""
+        """Read the registrations that are not cached or have changed. A registration without a digest is read each time."""
         remembered = self._remembered.setdefault(index, {})
         wanted = [
             worker_id
@@ -104,6 +104,6 @@ class Roster:
                 registration = registration_of(text or "")
                 known, device_info = known_worker(worker_id, registration), registration.device_info.model_dump(mode="json")
                 remembered[worker_id] = Said(versions[worker_id], registration, known, device_info)
-            except UNREADABLE as error:  # a device says of itself what it likes
+            except UNREADABLE as error:  # a device may register with any content
                 remembered.pop(worker_id, None)
                 log.warning("what %s said when it registered cannot be read, so it counts as absent: %s", worker_id, error)

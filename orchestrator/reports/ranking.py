@@ -1,7 +1,7 @@
-"""Which device and runtime is fastest, for each work: the content of page one, as data.
+"""Ranks the jobs of each work by speed, which is the content of the report's first page.
 
-Only jobs that did the same work compare (see `same_work`). Where two intervals overlap the report says that the two cannot be told
-apart, and names no winner.
+Only jobs that did the same work are compared (see `same_work`). If the intervals of two jobs overlap, the report says that they cannot be
+distinguished, and names no winner.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What page one needs of one job: small, so that a campaign of 100 000 fits in memory. Milliseconds and MB.
+    """Holds what the report needs of one job. It is small, so that 100 000 of them fit in memory. Times are ms, memory is MB.
 
     Attributes:
-        device: what the device is called, told apart from another of the same name.
-        unit: the compute unit it ran on, by its label.
-        answers: what ran, where it may differ between jobs of the same work: threads, provider, level of optimisation.
-        settings: what else the recipe varied, such as the number of inferences.
-        parameters: what tells the job apart from the others of its campaign, as the CSV has it.
-        provider: the one that most of the model's nodes ran on, and `provider_share` the fraction of them; None where nobody knows.
-        stopped: why the repeats ended, of a job with a stop rule.
+        device: the device's name, extended if another device has the same name.
+        unit: the label of the compute unit that it ran on.
+        answers: settings that may differ between jobs of the same work: threads, provider, optimisation level.
+        settings: other values that the recipe varied, such as the number of inferences.
+        parameters: the values that distinguish the job from others of its campaign, as in the CSV.
+        provider: the provider that most of the model's nodes ran on; empty if not known.
+        provider_share: the share of the nodes that ran there; None if not known.
+        stopped: why the repeats of a job with a stop rule ended.
     """
 
     job_id: str
@@ -69,7 +70,7 @@ class Figure:
 
     @property
     def kind(self) -> str:
-        """Device and compute unit: what has one colour in the picture."""
+        """Return device and compute unit. Jobs of one kind have the same colour in the picture."""
         return f"{self.device} · {self.unit}"
 
     @property
@@ -81,8 +82,8 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
     """Return the figure of one job.
 
     Args:
-        labels: what each device is called, by its worker's id; its own name where that is left out.
-        varied: paths into a job at which the recipe's jobs differ (see `parameters`).
+        labels: the name of each device, by its worker's id. A device that is not listed keeps its own name.
+        varied: the paths into a job at which the recipe's jobs differ (see `parameters`).
     """
     result = job.result
     runtime = result.runtime if result is not None else {}
@@ -128,7 +129,7 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
 
 
 def _answers(job: JobRecord) -> Pairs:
-    """Return what may differ between jobs of the same work: as the runtime says it ran, else as it was asked for."""
+    """Return the settings that may differ between jobs of the same work: as the runtime reports them, else as requested."""
     runtime = job.result.runtime if job.result is not None else {}
     options = job.workload.options
     threads = runtime.get("threads")
@@ -144,11 +145,11 @@ def _answers(job: JobRecord) -> Pairs:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The jobs of one work, fastest first, and what may be said of the first.
+    """Holds the jobs of one work, fastest first, and the verdict on the fastest.
 
     Attributes:
-        work: what the work is called.
-        places: what each figure is called beside the others, in their order: device, runtime, and what else differs.
+        work: the title of the work.
+        places: the name of each figure, in the same order: device, compute unit, and the settings that differ.
     """
 
     work: str
@@ -158,9 +159,9 @@ class Ranking:
 
 
 def rank(figures: Sequence[Figure]) -> list[Ranking]:
-    """Return the measured jobs by work, in the order in which each work first appears; within it by median.
+    """Return the measured jobs of each work, sorted by median. Works come in the order in which they first appear.
 
-    Jobs whose work is not known are listed in the order of the campaign, and nothing is said of who is faster.
+    If the model's content is not known, the jobs keep the order of the campaign, and they are not ranked.
     """
     groups: dict[Work, list[Figure]] = defaultdict(list)
     for one in figures:
@@ -178,7 +179,7 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
 
 
 def _places(members: Sequence[Figure]) -> list[str]:
-    """Return what tells these jobs of one work apart: device and compute unit, and what differs between jobs of both."""
+    """Return a name for each of these jobs: device and compute unit, and the settings that differ between jobs with the same two."""
     names = {one.name for one in members}
     alike: dict[str, list[Figure]] = defaultdict(list)
     for one in members:
@@ -197,7 +198,7 @@ def _places(members: Sequence[Figure]) -> list[str]:
 
 
 def _differing(members: Sequence[Figure]) -> set[str]:
-    """Return the names of answers and settings that are not the same in all of these jobs."""
+    """Return the names of the answers and settings that differ between these jobs."""
     facts = [dict((*one.answers, *one.settings)) for one in members]
     names = {name for fact in facts for name in fact}
     return {name for name in names if len({fact.get(name) for fact in facts}) > 1}

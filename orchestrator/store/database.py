@@ -1,7 +1,7 @@
-"""Connections and transactions.
+"""Opens connections and runs transactions.
 
-SQLite writers begin with `BEGIN IMMEDIATE`: a transaction that reads first and writes later fails at once otherwise,
-however long the busy timeout.
+SQLite writers begin with `BEGIN IMMEDIATE`. Otherwise a transaction that reads first and writes later could fail at once, whatever the
+busy timeout.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ T = TypeVar("T")
 
 TRANSIENT_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, deadlock detected
 UNDEFINED_SQLSTATES = frozenset({"42P01", "42703"})  # no such table, no such column
-READ_ONLY = "25006"  # a standby, or a failover that is not over
+READ_ONLY = "25006"  # read-only transaction: a standby, or a failover in progress
 DISK_FULL = "53100"
-FORBIDDEN = "42501"  # insufficient privilege: whoever asks, and whatever
-LIMITS = "54"  # a class: what was asked is more than PostgreSQL can do, now or later
+FORBIDDEN = "42501"  # insufficient privilege
+LIMITS = "54"  # the class of program limits: PostgreSQL can never run this statement
 MIGRATE = "run `python -m orchestrator.cli migrate`"
 MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000
 POOL_TIMEOUT_S = 10.0
-# libpq's: a server that is cut off is given up after about as long as Redis is, not after the kernel's quarter of an hour.
+# Parameters of libpq. An unreachable server is given up after about as long as Redis is, instead of after the kernel's 15 minutes.
 POSTGRES_TIMEOUTS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -45,24 +45,25 @@ POSTGRES_TIMEOUTS = {
 
 
 class Store:
-    """The way to the database. One a process; safe to share between threads."""
+    """Gives access to the database. Each process has one store; threads can share it."""
 
     def __init__(self, url: str | URL, clock: Clock | None = None, *, foreign_keys: bool = True) -> None:
-        """
+        """Make an engine for this address. No connection is opened yet.
+
         Args:
-            foreign_keys: False lets SQLite leave references unchecked, for migrations.
+            foreign_keys: False turns off SQLite's check of references, for migrations.
         """
         self.url = make_url(url)
         self._clock = clock or SystemClock()
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(self.url, foreign_keys) if self.is_sqlite else _postgres_engine(self.url)
         self._writing = self.engine.execution_options(fleetmark_write=True)
-        # PostgreSQL takes a snapshot a statement either way; without BEGIN and ROLLBACK a read is two round trips shorter.
+        # PostgreSQL takes one snapshot per statement anyway. Without BEGIN and ROLLBACK a read saves two round trips.
         self._reading = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for queries alone.
+        """Open a session that only reads.
 
         Raises:
             Unavailable: the database does not answer.
@@ -71,9 +72,9 @@ class Store:
             yield session
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction and commit it; deadlocks and serialization failures are tried again.
+        """Run `work` in one transaction, commit it, and return its result. Retry after deadlocks, serialization failures and locks.
 
-        `work` may run more than once, so it does nothing but read and write through its session.
+        `work` may run more than once, so it must do nothing but read and write through its session.
 
         Raises:
             Unavailable: the database does not answer.
@@ -90,14 +91,14 @@ class Store:
             raise AssertionError("unreachable: the last try returns or raises")
 
     def ping_ms(self) -> float:
-        """How long the database takes to answer the smallest query, in milliseconds."""
+        """Return how long the database takes to answer the smallest query, in milliseconds."""
         start = self._clock.monotonic()
         with self.read() as session:
             session.execute(text("SELECT 1"))
         return (self._clock.monotonic() - start) * 1000
 
     def without_foreign_keys(self) -> Store:
-        """Another way to the same database, to be closed; only SQLite can leave its references unchecked."""
+        """Return a second store for the same SQLite database that does not check references. The caller must close it."""
         return Store(self.url, self._clock, foreign_keys=False)
 
     def close(self) -> None:
@@ -105,7 +106,7 @@ class Store:
 
 
 def _postgres_engine(url: URL) -> Engine:
-    """With connections that are looked at before they are used again: a restarted server is no error of the next call."""
+    """Return an engine that tests a pooled connection before use, so that a restarted server does not fail the next call."""
     timeouts = {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
     return create_engine(url, connect_args=timeouts, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=POOL_TIMEOUT_S)
 
@@ -118,7 +119,7 @@ def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.isolation_level = None  # `_begin` starts transactions, not the driver
         checked = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
         for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}", checked, "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -156,7 +157,7 @@ def _as_unavailable() -> Iterator[None]:
 
 
 def _is_away(error: DBAPIError) -> bool:
-    """Whether the database, and not what was asked of it, is what is wrong."""
+    """Return whether the error comes from the state of the database, and not from the statement."""
     state = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated or state in (READ_ONLY, FORBIDDEN) or _has_other_tables(error):
         return True
@@ -164,15 +165,15 @@ def _is_away(error: DBAPIError) -> bool:
 
 
 def _is_of_the_statement(error: OperationalError) -> bool:
-    """Whether the same statement would fail again however well the database is: to wait for it would be to wait for ever."""
+    """Return whether the statement would fail on a healthy database too, so that retrying it later is useless."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
-        return bool(code & 0xFF == sqlite3.SQLITE_ERROR)  # trouble with the file, its lock or its disk has codes of its own
+        return bool(code & 0xFF == sqlite3.SQLITE_ERROR)  # problems with the file, its lock or its disk have other codes
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state).startswith(LIMITS)
-    # The server was not asked: the connection could not be made (without a statement), was lost (invalidated), or the client
-    # library would not send this, as with more than 65 535 parameters.
+    # There is no code, so the server did not answer. Either the connection failed (then there is no statement), or it was lost (then it is
+    # invalidated), or the client library refused the statement, for example because of more than 65 535 parameters.
     return error.statement is not None and not error.connection_invalidated
 
 

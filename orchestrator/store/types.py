@@ -1,4 +1,4 @@
-"""Column types that mean the same on PostgreSQL and on SQLite."""
+"""Defines column types that work the same on PostgreSQL and on SQLite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Json = JSON().with_variant(JSONB(), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, always UTC. SQLite forgets time zones; a naive one going in is a mistake."""
+    """Stores an aware datetime and returns it in UTC, because SQLite does not keep time zones. A naive datetime raises ValueError."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -1,4 +1,4 @@
-"""Attempts that are lost: those of workers that fell silent, and those that a living worker does not hold any more."""
+"""Handles lost attempts: those of workers that fell silent, and those that a living worker no longer holds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from shared.workers import WorkerStatus
 
 log = logging.getLogger(__name__)
 
-OUTAGE_SHARE = 0.5  # if more than this share of the workers is silent at once, it is an outage, and nobody's fault
+OUTAGE_SHARE = 0.5  # if more than this share of the workers is silent at once, it is an outage and not a fault of the workers
 OUTAGE_MIN = 4
-BEATS_MISSED = 2  # a worker's first beat without its job may have been made up before it took it
+BEATS_MISSED = 2  # a worker may have composed its first beat without the job before it took the job
 
 
 def condemn_silent(
     ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
 ) -> None:
-    """Mark workers as faulty that are silent past the timeout, and put back their jobs, and the jobs of workers that nobody knows."""
+    """Mark workers as faulty that are silent past the timeout. Put back their jobs, and the jobs of unknown workers."""
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
     silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
     now = ctx.clock.monotonic()
@@ -50,12 +50,12 @@ def condemn_silent(
         if record is None:
             lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
         elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
-            continue  # it left in order, and its message that hands the job back may be on its way
+            continue  # it left in an orderly way, and its message that hands the job back may still arrive
         elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{named(record)} is {record.status}"
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
     lost = _lose(ctx, seen, found, may_give_up)
-    if not outage:  # an outage is nobody's fault
+    if not outage:  # in an outage no device is at fault
         at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
         faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
         found.workers_quarantined += quarantine_flapping(ctx, faults)
@@ -64,7 +64,7 @@ def condemn_silent(
 def requeue_unheld(
     ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
 ) -> None:
-    """Put back jobs that their living worker has not held for two beats: it crashed and came back."""
+    """Put back jobs that their living worker has not held for two heartbeats, for example because it crashed and restarted."""
     missed: dict[str, tuple[int, int]] = {}
     lost: dict[str, tuple[int, str]] = {}
     restarted: dict[str, Fault] = {}

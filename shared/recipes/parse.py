@@ -1,4 +1,4 @@
-"""Reads recipes. All mistakes are told at once, each with its line, its key and the nearest known key."""
+"""Reads and validates recipes. All mistakes are reported at once, with line and key. For an unknown key, the nearest known one is named."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from shared.recipes.keys import known_keys
 from shared.recipes.schema import Recipe
 from shared.recipes.text import Places, read_yaml
 
-MAX_RECIPE_BYTES = 16 * 2**20  # of a file on one's own disk
+MAX_RECIPE_BYTES = 16 * 2**20  # for a recipe file on the local disk
 
 
 def load_recipe(text: str, source: str = "recipe") -> Recipe:
-    """Returns the recipe that a YAML text holds (JSON is YAML), validated whole.
+    """Return the validated recipe in a YAML text. JSON is accepted too, because it is YAML.
+
+    Args:
+        source: the name of the text, which begins error messages.
 
     Raises:
-        InvalidInput: with one field per mistake; `path` is the dotted key, the message begins with its line.
+        InvalidInput: the text is not a valid recipe. `fields` has one item per mistake: its dotted key, and a message that begins with
+            the line if it is known.
     """
     places: Places | None
     try:
@@ -32,7 +36,7 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
     except (yaml.YAMLError, ValueError) as error:
         if not isinstance(error, ScannerError):
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
-        try:  # in JSON a character may be two escapes (`\\ud83d\\ude80`), which libyaml does not take
+        try:  # JSON may write one character as two escapes (`\\ud83d\\ude80`), which libyaml does not accept
             content, places = from_json(text), None
         except ValueError:
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
@@ -40,7 +44,7 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
 
 
 def parse_recipe(content: Any, source: str = "recipe", places: Places | None = None) -> Recipe:
-    """Returns the recipe that a mapping holds; see `load_recipe`."""
+    """Return the validated recipe in a mapping; see `load_recipe`."""
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of keys such as `model` and `on`, not {type(content).__name__}")
     if "service" in content:
@@ -58,7 +62,7 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
 
 
 def field_error(item: Any, places: Places | None) -> FieldError:
-    """Returns one of pydantic's errors as its sender is told of it: the dotted key, and what is wrong there."""
+    """Convert one of pydantic's errors to the dotted key and a message for the sender."""
     location = [
         part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal[", "function-"))
     ]

@@ -1,4 +1,4 @@
-"""One row that this version cannot read fails or is left out by itself: it disturbs no other job, no call and no sweep."""
+"""Tests that a row which this version cannot read affects no other job, call or sweep."""
 
 from __future__ import annotations
 

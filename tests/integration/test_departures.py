@@ -1,4 +1,4 @@
-"""Workers that left: who still sees them, for how long, and what stays of them."""
+"""Tests workers that have left: who sees them, for how long, and which of their data stays."""
 
 from __future__ import annotations
 

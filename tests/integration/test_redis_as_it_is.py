@@ -1,4 +1,4 @@
-"""Real servers that answer and are no use: one that evicts, a full one, a replica, a Sentinel; and addresses of every form."""
+"""Tests Redis servers that answer but cannot be used (evicting, full, a replica, a Sentinel), and all forms of addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs as somebody hostile writes them, over real connections: what a worker reaches, for how long, and how much of it it takes."""
+"""Tests hostile URLs over real connections: what a worker connects to, for how long, and how much it downloads."""
 
 from __future__ import annotations
 

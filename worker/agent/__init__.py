@@ -1,4 +1,4 @@
-"""The worker around the measurement: registers, takes jobs through Celery, beats, answers, leaves in order."""
+"""Contains everything around the measurement: registration, taking jobs through Celery, heartbeats, answers, and an orderly stop."""
 
 from worker.agent.agent import Agent
 

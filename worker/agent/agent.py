@@ -1,8 +1,8 @@
-"""The life of a worker: who it is, what it can do, taking jobs, and leaving so that nothing is lost or left behind.
+"""Runs the life of a worker: it registers, takes jobs, and stops in such a way that nothing is lost or left behind.
 
-SIGTERM and SIGINT are handled here and nowhere else. The first one ends the worker in order: no further message is
-taken; the job in hand is handed back (or finished, with `drain`) and acknowledged while the queue reader still runs;
-the worker says goodbye. The second ends the process at once: the guard, whose pipe closes, takes the runners along.
+SIGTERM and SIGINT are handled only here. The first signal stops the worker in order. It takes no further message. The current job is
+handed back (or finished, with `drain`) and its message is acknowledged while the queue reader still runs. Then the worker
+deregisters. The second signal ends the process at once; the guard, whose pipe closes, then kills the measured processes.
 """
 
 from __future__ import annotations
@@ -35,44 +35,45 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 EXIT_WELL, EXIT_REFUSED = 0, 2
-REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0)  # an orchestrator that was restarted has its fleet back as soon
+REGISTER_RETRY_S = (1.0, 2.0, 5.0, 10.0)  # seconds between the tries; a restarted orchestrator has its workers back this soon
 CONTEST_RETRY_S = 1.0
 
 
 class Agent:
-    """One worker, from start to exit code."""
+    """Runs one worker from its start to its exit code."""
 
     def __init__(self, settings: WorkerSettings, *, supervisor: SupervisorLife, clock: Clock) -> None:
-        """
+        """Prepare the worker.
+
         Raises:
-            InvalidInput: neither an orchestrator nor a broker is named.
+            InvalidInput: Neither an orchestrator nor a broker is named.
         """
         if settings.host is None and settings.redis_url is None:
             raise InvalidInput("a worker needs one address: --host http://<orchestrator>:5000 (FLEETMARK_HOST), or --redis-url")
         self._settings, self._supervisor, self._clock = settings, supervisor, clock
         self._incarnation = new_incarnation()
         self._version = version("fleetmark")
-        self._stop = Event()  # this worker was asked to end, or must; never taken back
+        self._stop = Event()  # set when this worker was asked to stop or must stop; never cleared
         self._signals = 0
-        self._refusal = ""  # why this worker must not go on
-        self._renamed = Event()  # the registry gave this device another id: serve under it, after what is in hand
-        self._contested_at: float | None = None  # monotonic; since when another process is said to be this device
+        self._refusal = ""  # why this worker must stop
+        self._renamed = Event()  # the registry gave this device another id; use it when the current job has ended
+        self._contested_at: float | None = None  # monotonic seconds; since when another process is reported to be this device
         self._serving: Serving | None = None
 
     def run(self) -> int:
         """Work until told to stop.
 
         Returns:
-            0 after an orderly end; 2 when this worker was refused (identity, token), with the reason logged.
+            0 after an orderly stop. 2 if this worker was refused (identity, token); the reason is logged.
 
         Raises:
-            FleetmarkError: it cannot start; the message says what to change.
+            FleetmarkError: The worker cannot start. The message says what to change.
         """
         self._own_signals()
         identity = self._claim_identity()
         info: InfoServer | None = None
         try:
-            self._supervisor.start()  # before any thread: it may fork
+            self._supervisor.start()  # before any thread is started, because it may fork
             hardware = detect()
             registration = self._registration(hardware, identity)
             info = open_info_server(self._settings, hardware, self._vitals, self._version)
@@ -88,11 +89,11 @@ class Agent:
         return EXIT_WELL
 
     def stop(self) -> None:
-        """End in order, as on SIGTERM."""
+        """Stop in order, as on SIGTERM."""
         self._stop.set()
 
     def _work(self, registration: Registration, hardware: Hardware, identity: Identity) -> None:
-        """Register and serve; once more from there should the registry give this device another id."""
+        """Register and serve. Do both again each time the registry gives this device another id."""
         settings = self._settings
         device = Device(
             name=settings.device_name,
@@ -117,17 +118,17 @@ class Agent:
             )
             self._serving = serving
             serving.start()
-            while not (self._stop.wait(1.0) or self._renamed.is_set()):  # a wait without end would not let Windows deliver Ctrl-C
+            while not (self._stop.wait(1.0) or self._renamed.is_set()):  # Windows does not deliver Ctrl-C in an endless wait
                 pass
             serving.leave(may_finish=self._may_finish)
 
     def _may_finish(self) -> bool:
-        """Whether the job in hand may run to its end. Asked again and again: a stop may come while a renamed worker finishes."""
+        """Return whether the current job may run to its end. Called repeatedly: a stop may come while a renamed worker finishes a job."""
         if self._refusal:
             return False
         return self._settings.worker_drain or not self._stop.is_set()
 
-    # Who, and what for
+    # Identity and registration
 
     def _claim_identity(self) -> Identity:
         folder = self._settings.state_dir
@@ -160,7 +161,7 @@ class Agent:
         )
 
     def _register(self, registration: Registration) -> Registered | None:
-        """Register, trying for as long as the other side is away; None when asked to stop first, or refused."""
+        """Register, and keep trying while the other side is away. Returns None if the worker is asked to stop first, or is refused."""
         tries, said = 0, ""
         while not self._stop.is_set():
             try:
@@ -192,7 +193,7 @@ class Agent:
         if settings.host is not None:
             token = settings.token.get_secret_value() if settings.token else None
             return register_by_http(settings.host, token, registration, settings.redis_url, settings.ca_file, clock=self._clock)
-        url = settings.redis_url or ""  # one of the two is there: __init__ sees to it
+        url = settings.redis_url or ""  # `__init__` has checked that one of the two is given
         broker = Broker(Login(url, settings.ca_file), self._incarnation, settings.heartbeat_timeout_s)
         try:
             return register_in_redis(broker, url, registration, self._clock)
@@ -200,9 +201,9 @@ class Agent:
             broker.close()
 
     def _register_again(self, registration: Registration, worker_id: str) -> None:
-        """After Redis lost its memory, the last of it, or our login. Raises `Unavailable` when that has to be tried again."""
+        """Register again after Redis has lost its data, a part of it, or our login. Raises `Unavailable` if this must be tried again."""
         if self._renamed.is_set():
-            return  # the next name is known, and is taken up when the job in hand has ended
+            return  # the new id is known already and is used when the current job has ended
         try:
             registered = self._register_once(registration)
         except Unavailable:
@@ -222,10 +223,10 @@ class Agent:
             self._serving.outbox.hurry()
 
     def _contested(self, error: IdentityInUse) -> None:
-        """Another process is said to speak for this device: refuse, but not before it has proved by a beat that it lives.
+        """Handle the report that another process uses this device's identity. Refuse only if this lasts longer than a heartbeat timeout.
 
-        It may be one of ours that died a moment ago, and this one its second successor; or Redis came back without the
-        last it was told, and knows a predecessor.
+        The other process may be one of ours that died a moment ago. Or Redis was restored without its latest data, and knows an earlier
+        process of this worker.
         """
         now = self._clock.monotonic()
         patience_s = self._settings.heartbeat_timeout_s + CONTEST_RETRY_S
@@ -242,19 +243,19 @@ class Agent:
             self._refusal = explain_conflict(error, settings.state_dir, settings.heartbeat_timeout_s)
         self._stop.set()
 
-    # Signals and vitals
+    # Signals and health
 
     def _own_signals(self) -> None:
         if current_thread() is not main_thread():
-            return  # embedded in another program, which owns the signals and calls `stop`
+            return  # embedded in another program, which handles the signals and calls `stop`
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals > 1:
-            os._exit(128 + number)  # no cleanup on purpose: the guard ends the runners when our pipe closes
-        # From another thread: this one may hold the event's own lock, in the middle of a wait.
+            os._exit(128 + number)  # no cleanup, on purpose: the guard kills its runners when our pipe closes
+        # Done in another thread: this one may be inside `wait` and hold the event's lock.
         Thread(target=self._stop.set, name="stop").start()
 
     def _vitals(self) -> Vitals:

@@ -1,4 +1,4 @@
-"""Talks to Redis for the worker, beside Celery: registration, heartbeats, claims, answers, dead letters."""
+"""Talks to Redis for the worker, apart from Celery: registration, heartbeats, claims, answers, dead letters."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ from worker.agent.login import Login
 
 
 class LoginRefused(Unavailable):
-    """Redis answers, and refuses this worker's login or what it asks for. Enrolling again gives the worker a new login."""
+    """Raised when Redis answers but refuses this worker's login or its request. Registering again gives the worker a new login."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What Redis answered to a heartbeat."""
+    """Holds Redis's answer to a heartbeat."""
 
-    known: bool = True  # False when Redis does not know this worker (any more): it has to register again
+    known: bool = True  # False if Redis does not know this worker (any more): it must register again
     conflict: bool = False  # another process is registered with this worker's identity
-    quarantine: str = ""  # why this device is given no work for now
-    cancelled: tuple[str, ...] = ()  # the cancelled jobs among those that this worker holds
+    quarantine: str = ""  # why this device gets no work for now
+    cancelled: tuple[str, ...] = ()  # which of this worker's jobs are cancelled
 
 
 class Broker:
-    """Each method is one round trip, over a connection of a small pool. It raises `Unavailable` while Redis is away."""
+    """Sends requests to Redis over a small pool of connections. Each method is one round trip. It raises `Unavailable` if Redis is away."""
 
     def __init__(self, login: Login, incarnation: str, heartbeat_timeout_s: float, worker_id: str = "") -> None:
-        """
+        """Prepare the connections.
+
         Args:
-            worker_id: the id of this worker, once it is known.
+            worker_id: The id of this worker, once it is known.
         """
         self.incarnation = incarnation
         self._worker_id = worker_id
         self._timeout_ms = int(heartbeat_timeout_s * 1000)
-        # Nothing is tried again in here: the caller knows whether waiting is worth it. A beat that hangs on a dead connection is
-        # given up in time for the next one.
+        # Nothing is retried here, because the caller knows whether waiting makes sense. A heartbeat on a dead connection times out
+        # early enough for the next one.
         answer_within_s = min(10.0, heartbeat_timeout_s / 2)
         self._redis: redis.Redis = redis.Redis.from_url(
             login.address,
@@ -89,7 +90,7 @@ class Broker:
             self._redis.ping()
 
     def clock_offset_s(self, clock: Clock) -> float:
-        """Return how far this device's clock is ahead of Redis' own, to within half of the time that the question took."""
+        """Return how far this device's clock is ahead of Redis's clock. The error is at most half of the time that the request took."""
         before = clock.now().timestamp()
         with self._answering():
             seconds, microseconds = self._redis.time()
@@ -134,7 +135,7 @@ class Broker:
         self._run("RELEASE", job_id, attempt, self.incarnation)
 
     def answers(self, worker_id: str) -> dict[AttemptKey, str]:
-        """Returns what the orchestrator did with the results sent so far, by job and attempt: `recorded` or `unwanted`."""
+        """Return what the orchestrator did with the results sent so far, by job and attempt: `recorded` or `unwanted`."""
         with self._answering():
             found = cast("dict[str, str]", self._redis.hgetall(keys.answers(worker_id)))
         answers: dict[AttemptKey, str] = {}
@@ -148,18 +149,18 @@ class Broker:
             self._redis.hdel(keys.answers(worker_id), *[f"{job_id}/{attempt}" for job_id, attempt in seen])
 
     def dead_letter(self, reason: str, message: str, queue: str = "") -> None:
-        """Keep a message that cannot be read as a dead letter, with the reason."""
+        """Store an unreadable message as a dead letter, with the reason."""
         self._run("BURY", *burial(by=self._worker_id, queue=queue, reason=reason, message=message))
 
     def unacknowledged(self, worker_id: str) -> int:
-        """Returns how many messages this worker has taken and not acknowledged yet."""
+        """Return how many messages this worker has taken and not acknowledged yet."""
         with self._answering():
             return self._redis.hlen(f"unacked:{worker_id}")
 
     def drop_unacknowledged(self, worker_id: str) -> None:
-        """Forget what an earlier process of this worker had taken and not acknowledged.
+        """Forget the messages that an earlier process of this worker had taken and not acknowledged.
 
-        The watch sends such jobs again as their next attempt. kombu would bring the old messages back a week later.
+        The watch sends such jobs again as their next attempt. Otherwise kombu would bring the old messages back a week later.
         """
         with self._answering():
             self._redis.delete(f"unacked:{worker_id}", f"unacked_index:{worker_id}", f"unacked_mutex:{worker_id}")

@@ -1,4 +1,4 @@
-"""What this worker offers: what the device has and this version has an engine for."""
+"""Decides which capabilities this worker offers: those that the device supports and for which this version has an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.hardware import Hardware
 
 @dataclass(frozen=True)
 class Offer:
-    """One capability, and why it is not offered (empty when it is)."""
+    """Says whether a capability is offered, and if not, why."""
 
     capability: str
     offered: bool
@@ -18,7 +18,7 @@ class Offer:
 
 
 def offers(hardware: Hardware) -> list[Offer]:
-    """Every known capability, in the order of the table."""
+    """Return every known capability, in the order of the table."""
     answers: list[Offer] = []
     for capability, found in hardware.found().items():
         if not found.present:

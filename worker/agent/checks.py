@@ -1,4 +1,4 @@
-"""`validate`: everything a worker needs of its device, each with what was found and how to mend it."""
+"""Implements `validate`: checks everything a worker needs of its device. Each check says what was found and how to mend it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.settings import WorkerSettings
 from worker.supervisor.lock_place import LockPlace, lock_place
 
 OLDEST_PYTHON = (3, 11)
-FREE_BYTES = 2 * 2**30  # room for a large model and its samples
+FREE_BYTES = 2 * 2**30  # enough for a large model and its samples
 FREE_MEMORY_MB = 256
 
 
@@ -29,11 +29,11 @@ class Check:
     name: str
     ok: bool
     found: str
-    mend: str = ""  # empty when it is ok
+    mend: str = ""  # empty if the check passed
 
 
 def check_device(settings: WorkerSettings) -> list[Check]:
-    """Run every check; none of them stops the others."""
+    """Run every check. A failed check does not stop the others."""
     hardware = detect()
     return [
         _python(),
@@ -85,7 +85,7 @@ def _identity(settings: WorkerSettings) -> Check:
 
 
 def _folder(name: str, folder: Callable[[], Path], variable: str) -> Check:
-    """A folder that is missing is fine when it can be made: the first existing one above it says so."""
+    """Check that a folder exists or can be created. If it does not exist, its first existing parent must be writable."""
     try:
         path = folder()
     except FleetmarkError as error:
@@ -114,7 +114,7 @@ def _memory(hardware: Hardware) -> Check:
 
 
 def _host_lock(place: LockPlace) -> Check:
-    """The workers of one host share a lock, so that two never measure at once. The user of each of them must be able to take it."""
+    """Check that this user can take the lock of the host. The workers of a host share it, so that they never measure at the same time."""
     path, doubt = place.path, f" ({place.doubt})" if place.doubt else ""
     if path.exists():
         ok = os.access(path, os.R_OK)
@@ -131,7 +131,7 @@ def _info_port(settings: WorkerSettings) -> Check:
     address = f"{settings.worker_host}:{settings.worker_port}"
     family = socket.AF_INET6 if ":" in settings.worker_host else socket.AF_INET
     with socket.socket(family) as probe:
-        if os.name == "posix":  # as the server itself does it; elsewhere it would share a port that is in use
+        if os.name == "posix":  # as the server does; on Windows this option would allow a port that is in use
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.worker_host, settings.worker_port))

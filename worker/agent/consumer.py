@@ -1,7 +1,7 @@
-"""Celery's worker, run in a thread of this process. It takes one message at a time from the capability queues.
+"""Runs Celery's worker in a thread of this process. It takes one message at a time from the capability queues.
 
-Celery handles no signals here: only its command line installs handlers. SIGTERM belongs to the agent, which ends the job
-in hand while this loop still runs and can acknowledge the job's message.
+Celery handles no signals here, because only its command line installs handlers. The agent handles SIGTERM. It ends the current job
+while this loop still runs and can acknowledge the job's message.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from worker.agent.queue_reader import DeadLetter, HandBack, QueueReader
 
 log = logging.getLogger(__name__)
 
-EVENT_HEARTBEAT_S = 10.0  # each event tells Flower when to expect the next one
+EVENT_HEARTBEAT_S = 10.0  # seconds between events for Flower; each event says when the next one is due
 RESTART_AFTER_S = 1.0
-LAST_READ_S = 3.0  # Redis answers a blocking read within a second, with a message or without
+LAST_READ_S = 3.0  # seconds; Redis answers a blocking read within one second, with or without a message
 
 
 class CeleryConsumer:
-    """Owns the Celery application and its loop, and starts the loop again if it fails."""
+    """Owns the Celery application and its loop, and restarts the loop if it fails."""
 
     def __init__(
         self,
@@ -42,11 +42,13 @@ class CeleryConsumer:
         dead_letter: DeadLetter,
         clock: Clock,
     ) -> None:
-        """
+        """Create the application and its one task.
+
         Args:
             nodename: `<device>@<worker id>`, the name that Flower shows.
-            handle: runs one message to its end.
-            hand_back: called with a job's message that Celery could not start.
+            handle: Handles one message to its end.
+            hand_back: Called with a job's message that Celery could not start.
+            dead_letter: Called with a message that is not a job.
         """
         self.app: Celery = make_celery_app(login.address, queues=queues, worker_id=worker_id, credentials=login)
         self.app.conf.broker_transport = "worker.agent.transport:Transport"
@@ -67,21 +69,21 @@ class CeleryConsumer:
             try:
                 return handle(args, kwargs)
             except Exception:
-                log.exception("a job could not be handled; the watch will find it")  # what Celery says of it is not shown
+                log.exception("a job could not be handled; the watch will find it")  # logged here, because Celery's own log is hidden
                 raise
 
-        # Not shared: Celery gives a shared task to every later application of this process, in place of its own. A worker
-        # that is registered anew under another id would run its jobs in the name of the old one, which has stopped.
+        # Not shared: Celery adds a shared task to every later application of this process, in place of that application's own. After
+        # a new registration under another id, jobs would run under the old id, which has stopped.
         self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True, shared=False)(run_job)
 
     def start(self) -> None:
-        self.app.set_default()  # where Celery's pool thread looks the task up
+        self.app.set_default()  # Celery's pool thread looks the task up in the default application
         self._thread.start()
 
     def _run(self) -> None:
         while not self._closing.is_set():
             state.should_stop = None
-            if self._closing.is_set():  # `close` came between the two lines above, and the line above undid what it asked for
+            if self._closing.is_set():  # `close` was called before the line above, which has undone its request
                 return
             try:
                 self._controller = self._new_controller()
@@ -111,24 +113,24 @@ class CeleryConsumer:
         return getattr(self._controller, "consumer", None)
 
     def take(self, taking: bool) -> None:
-        """Take messages, or none for now. A message that Redis has been asked for already may still come."""
+        """Switch taking messages on or off. After switching it off, a message that Redis was already asked for may still arrive."""
         self._taking = taking
 
     def _may_take(self) -> bool:
-        """Whether the loop may ask Redis for another message. It is asked each time, on whatever connection."""
+        """Return whether the loop may ask Redis for another message. The loop calls this each time, on every connection."""
         return self._taking and not self._leaving
 
     def stop_taking(self) -> None:
-        """Take no further message, ever. Returns when no message is on its way any more.
+        """Stop taking messages for good. Returns when no message is on its way any more, or after `LAST_READ_S`.
 
-        The loop goes on running, so that it can acknowledge the message in hand.
+        The loop continues to run, so that it can acknowledge the current message.
         """
         self._leaving = True
         reader = self._reader
         if reader is None or not self.ready.is_set():
-            return  # the loop has not asked Redis yet, and will not
-        # The loop may have looked at `_may_take` a moment ago and not have asked yet. When it has come round to this
-        # callback, it has asked or has seen that it may not.
+            return  # the loop has not asked Redis yet, and will not ask
+        # The loop may have just read `_may_take` and not asked Redis yet. When it runs this callback, it has either asked or has
+        # seen that it must not.
         came_round = Event()
         reader.call_soon(came_round.set)
         until = self._clock.monotonic() + LAST_READ_S
@@ -140,10 +142,9 @@ class CeleryConsumer:
         return bool(tasks is not None and tasks.channel is not None and tasks.channel.is_reading)
 
     def reconnect(self) -> None:
-        """Open every connection anew, because the broker was away and is back.
+        """Open every connection again, because the broker was away and is back.
 
-        The old connections may be half open. The loop would find that out one connection after the other, and lose a
-        message with each.
+        The old connections may be half open. The loop would notice that for one connection after the other, and lose a message each time.
         """
         reader = self._reader
         if self._leaving or reader is None or not self.ready.is_set():
@@ -156,10 +157,10 @@ class CeleryConsumer:
         reader.call_soon(fail)
 
     def close(self, timeout_s: float) -> bool:
-        """End the loop after the job in hand. Returns False when it has not ended after `timeout_s`."""
+        """End the loop after the current job. Returns False if it has not ended after `timeout_s`."""
         self._closing.set()
         state.should_stop = 0
         if self._reader is not None:
-            self._reader.call_soon(lambda: None)  # so that the loop looks at once, not after its poll
+            self._reader.call_soon(lambda: None)  # wakes the loop, so that it does not wait for the end of its poll
         self._thread.join(timeout=timeout_s)
         return not self._thread.is_alive()

@@ -1,4 +1,4 @@
-"""`info` on the command line: the body of `/api/v1/info`, and the same as tables for a person."""
+"""Implements the command `info`: builds the body of `/api/v1/info`, and prints it as tables."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.settings import WorkerSettings
 
 
 def describe_this_device(settings: WorkerSettings) -> dict[str, Any]:
-    """What a worker started here would say of itself; its id is empty on a device that has never registered."""
+    """Return the description that a worker on this device would give. Its id is empty if the device has never registered."""
     udid = known_udid(settings.state_dir)
     return describe(detect(), settings, agent_id=worker_id_of(udid) if udid else "", version=version("fleetmark"))
 
 
 def show(body: dict[str, Any], console: Console) -> None:
-    """Print what `GET /api/v1/info` answers as two tables. The console is one without markup: names of devices may hold brackets."""
+    """Print the answer of `GET /api/v1/info` as two tables. The console must not interpret markup: device names may contain brackets."""
     info = body["system_info"]
     system, cpu, memory = info["system"], info["cpu"], info["memory"]
     facts = Table(show_header=False, box=None)

@@ -1,7 +1,7 @@
-"""Tells which messages of a queue are jobs, and takes the others without harm. Anything may lie in a queue.
+"""Recognises which messages of a queue are jobs, and makes all other messages harmless. A queue may contain anything.
 
-Celery trusts its queues. An envelope that it cannot take apart ends its loop. A body of another shape is lost in its pool,
-while the message stays reserved for ever. And a message may ask the worker to send other tasks.
+Celery trusts its queues. An envelope that it cannot read ends its loop. If the body has an unexpected shape, the message is lost in
+Celery's pool but stays reserved for ever. And a message may ask the worker to send other tasks.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport.virtual import Message
 from kombu.utils.json import loads
-from redis import ConnectionError  # noqa: A004 - kombu knows a lost connection by this one
+from redis import ConnectionError  # noqa: A004 - the exception by which kombu recognises a lost connection
 
 from shared.protocol.messages import TASK_NAME
 
-# Our own messages never have these fields. A worker that obeyed them would send other tasks, or keep the message for years.
+# Our own messages never use these fields. Obeying them would mean sending other tasks, or keeping the message for years.
 _WISHES = ("callbacks", "errbacks", "chain", "chord")
 _TIMES = ("eta", "expires")
 
 
 class AnyMessage(Message):  # type: ignore[misc]  # kombu has no types
-    """kombu's message, or one made around something that is no envelope, so that it can be read and rejected like any other."""
+    """Extends kombu's message: something that is not an envelope gets one around it, so that it can be read and rejected, too."""
 
     def __init__(self, payload: Any, channel: Any = None, **more: Any) -> None:
         try:
@@ -38,7 +38,7 @@ def _check_envelope(payload: Any) -> None:
     """Check that kombu can read an envelope, and that its body is not compressed.
 
     Raises:
-        ValueError, TypeError, KeyError: kombu would fail on it, or would unpack it without a limit.
+        ValueError, TypeError, KeyError: kombu would fail on it, or would decompress it without a limit.
     """
     properties, headers = payload["properties"], payload.get("headers") or {}
     delivery = properties["delivery_info"]
@@ -56,19 +56,19 @@ def _around(payload: Any) -> dict[str, Any]:
 
 
 def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadable: Callable[[str, str], None]) -> Callable[..., Any]:
-    """Wrap a Redis client's `parse_response`, so that a message is looked at before kombu reads it.
+    """Wrap a Redis client's `parse_response`, so that each message is checked before kombu reads it.
 
     Args:
-        take: the client's own `parse_response`.
-        answered: called when Redis has answered the question for a message, with one or without.
-        unreadable: called with the reason and the text of a message that is not JSON, or JSON that kombu cannot read.
-            kombu is then told that no message came.
+        take: The client's own `parse_response`.
+        answered: Called when Redis has answered a request for a message, with or without one.
+        unreadable: Called with the reason and the text of a message that is not JSON, or is JSON that kombu cannot read. kombu is then
+            told that no message came.
     """
 
     def take_readable(connection: Any, command: str, **options: Any) -> Any:
         try:
             answer = take(connection, command, **options)
-        except ValueError as error:  # the connection is at fault and no message: a TLS socket was closed, or the bytes are no answer
+        except ValueError as error:  # the connection is at fault, not a message: a TLS socket was closed, or the bytes are not an answer
             raise ConnectionError(f"the connection to the broker gave no answer: {error}") from error
         if command == "BRPOP":
             answered()
@@ -77,7 +77,7 @@ def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadabl
         raw: bytes = answer[1]
         try:
             loads(raw)
-        except Exception as error:  # noqa: BLE001 - kombu makes dates and numbers of it, and may fail in any way; the reason is kept
+        except Exception as error:  # noqa: BLE001 - kombu converts dates and numbers, which may fail in any way; the reason is kept
             reason = "not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else "JSON that cannot be read"
             unreadable(f"{reason}: {error}", raw.decode(errors="backslashreplace"))
             return None
@@ -87,7 +87,7 @@ def reading(take: Callable[..., Any], *, answered: Callable[[], None], unreadabl
 
 
 def fault_of(message: Any) -> str | None:
-    """Returns why a message is not a job of ours; None when its only argument may be an assignment."""
+    """Return why a message is not one of our jobs. None if its only argument may be an assignment."""
     headers = message.headers
     if "task" not in headers:
         return "not a message of Celery's protocol 2"

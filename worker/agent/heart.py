@@ -1,4 +1,4 @@
-"""The heartbeat: tells Redis that this worker lives and what it holds, and learns which of its jobs are cancelled."""
+"""Sends heartbeats: they tell Redis that this worker is alive and which jobs it holds. The answer names its cancelled jobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from worker.agent.broker import Beat, Broker, LoginRefused
 
 log = logging.getLogger(__name__)
 
-HELD_AT_MOST = 1_000  # unanswered results in one message, which so stays below 100 kB however long the orchestrator is away
+HELD_AT_MOST = 1_000  # the most jobs in one heartbeat, which keeps it below 100 kB however long the orchestrator is away
 
 
 class Heart:
-    """A thread that beats every `every_s`, and at once when the status changes."""
+    """Sends a heartbeat every `every_s` seconds, and at once when the status changes, from its own thread."""
 
     def __init__(
         self,
@@ -33,12 +33,13 @@ class Heart:
         on_back: Callable[[], None],
         on_quarantine: Callable[[bool], None],
     ) -> None:
-        """
+        """Prepare the thread.
+
         Args:
-            on_unknown: called when Redis does not know this worker or its login any more. If it raises `Unavailable`, it is
-                called again at the next beat.
-            on_back: called after the first beat that succeeds when earlier ones failed.
-            on_quarantine: called at each beat with whether this device is in quarantine.
+            on_unknown: Called when Redis does not know this worker or its login any more. If it raises `Unavailable`, it is called again
+                at the next heartbeat.
+            on_back: Called after the first successful heartbeat that follows failed ones.
+            on_quarantine: Called at each heartbeat with whether this device is in quarantine.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
@@ -46,10 +47,10 @@ class Heart:
         self._on_back, self._on_quarantine = on_back, on_quarantine
         self._wake = Event()
         self._closed = Event()
-        self.away = False  # whether the last beat did not reach Redis
-        self._unknown = False  # whether it has been said that Redis lost its memory
+        self.away = False  # whether the last heartbeat did not reach Redis
+        self._unknown = False  # whether the loss of our registration has been logged
         self._quarantine = ""
-        self._refused = False  # whether that has been said
+        self._refused = False  # whether the refusal of our login has been logged
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
         activity.listen(self._wake.set)
 
@@ -67,12 +68,12 @@ class Heart:
                     log.warning("%s; measuring goes on, and this is tried again", error.detail)
                     self.away = True
                 failures += 1
-                # At first it tries again sooner than at the next beat, as a restarted Redis is back in a second. A change of status
-                # does not make it sooner.
+                # The first retries come sooner than the next heartbeat, because a restarted Redis is back within a second. A change
+                # of status does not shorten this wait.
                 self._closed.wait(min(self._every_s, 0.5 * 2 ** min(failures - 1, 5)))
                 continue
             except Exception:
-                log.exception("a heartbeat failed")  # a defect; the next beat must come all the same
+                log.exception("a heartbeat failed")  # a defect; the next heartbeat must still be sent
             failures = 0
             self._wake.wait(self._every_s)
 
@@ -101,7 +102,7 @@ class Heart:
             self._on_cancelled(now.job)
 
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
-        """Beat once. If Redis does not know this worker's login, enrol for a new one and beat again."""
+        """Send one heartbeat. If Redis refuses this worker's login, register for a new login and send it again."""
         try:
             answer = self._broker.heartbeat(self._worker_id, now, held)
         except LoginRefused as error:

@@ -1,9 +1,9 @@
-"""What the device says of itself to whoever asks it directly: `GET /api/v1/info` and `GET /health`.
+"""Serves what the device says about itself when it is asked directly: `GET /api/v1/info` and `GET /health`.
 
-On the loopback it answers every program of this machine, and no page of a browser on it. Anywhere else it wants the worker's own token;
-without one `/health` says whether the worker is well, and no more.
+On the loopback address it answers every program of this machine, but no web page in a browser. On any other address it requires the
+worker's own token. Without the token `/health` only says whether the worker is healthy.
 
-The standard library's server: a Raspberry Pi installs no web framework, and at rest it costs nothing.
+It uses the server of the standard library, so that a Raspberry Pi needs no web framework. While idle it uses no CPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Describe = Callable[[], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Vitals:
-    """How the worker is right now; `agent_id` is empty until it has registered."""
+    """Holds the current state of the worker. `agent_id` is empty until it has registered."""
 
     agent_id: str = ""
     broker_connected: bool = False
@@ -59,10 +59,10 @@ class Vitals:
 
 
 def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Callable[[], Vitals], version: str) -> InfoServer | None:
-    """The server that the settings ask for; None where they turn it off.
+    """Open the server that the settings ask for. Returns None if they turn it off.
 
     Raises:
-        InvalidInput: its address is taken, or open to the network while there is no token.
+        InvalidInput: Its address is in use, or is open to the network and no token is set.
     """
     if settings.worker_port == 0:
         return None
@@ -89,9 +89,9 @@ def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Calla
 
 
 def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, version: str) -> dict[str, Any]:
-    """The body of `/api/v1/info`, with memory and GPUs as they are now."""
+    """Return the body of `/api/v1/info`, with the current state of memory and GPUs."""
     present = hardware.with_present_load()
-    metrics = ["latency", "throughput", "memory_usage"]  # that a job on this worker really has
+    metrics = ["latency", "throughput", "memory_usage"]  # those that a job on this worker really measures
     return {
         "agent_id": agent_id,
         "agent_type": settings.worker_type,
@@ -111,7 +111,7 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
 
 
 def _gpu(gpu: Any) -> dict[str, Any]:
-    """As the contract has it; what only a `hardware.*` job can measure is null until one has."""
+    """Return a GPU in the form of the contract. Values that only a `hardware.*` job can measure are null."""
     found = asdict(gpu)
     precisions = list(found.pop("supported_precisions"))
     return {
@@ -125,7 +125,7 @@ def _gpu(gpu: Any) -> dict[str, Any]:
 
 
 def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
-    """Files in the model cache, which names them by their content."""
+    """Return the files in the model cache, where the name of each file is the SHA-256 of its content."""
     folder = cache_dir / "blobs"
     if not folder.is_dir():
         return []
@@ -133,16 +133,18 @@ def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
 
 
 class InfoServer:
-    """Serves until closed."""
+    """Serves in a thread until it is closed."""
 
     def __init__(self, host: str, port: int, *, info: Describe, health: Describe, token: str = "") -> None:
-        """
+        """Start the server.
+
         Args:
-            health: its `status` is `healthy` or `degraded`; the latter answers 503.
-            token: who does not send it hears next to nothing; empty on the loopback, which no other machine reaches.
+            info: Returns the body of `/api/v1/info`.
+            health: Returns the body of `/health`. If its `status` is `degraded`, the HTTP status is 503.
+            token: A request without it gets almost no information. Empty for the loopback address, which other machines cannot reach.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: The server cannot listen on the address.
         """
         handler = type("Handler", (_Handler,), {"info": staticmethod(info), "health": staticmethod(health), "token": token.encode()})
         self._server = _Server((host, port), handler)
@@ -161,7 +163,7 @@ class InfoServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread a connection, and no more of them than a measured device can spare; one too many is hung up on."""
+    """Starts one thread for each connection, up to `MAX_CONNECTIONS`, because a measured device has no more to spare. Closes any other."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Logging for whoever reads it: colours on a terminal, one JSON object a line everywhere else. No secret in either."""
+"""Sets up logging: colours on a terminal, one JSON object for each line elsewhere. Secrets are masked in both."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from shared.log import Masked
 from shared.masking import masked as masked
 
-# What these say of a lost broker, the heartbeat says once; each try again would be a line otherwise.
+# These would log a line for each retry while the broker is away. The heartbeat logs that once.
 QUIET = ("celery", "kombu", "httpx", "httpcore", "amqp", "vine")
 
 
 class JsonLines(logging.Formatter):
-    """`time level source logger message`, and what else a record was given."""
+    """Formats a record as one JSON object: `time`, `level`, `source`, `logger`, `message`, and `error` for an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -33,7 +33,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send everything to standard error; once a process."""
+    """Send all log messages to standard error. Call it once in a process."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console
@@ -50,12 +50,12 @@ def set_up(level: str) -> None:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(True)
-    # Celery warns of settings whose defaults will change; each of them is set.
+    # Celery warns about settings whose defaults will change. We set each of them.
     logging.getLogger("py.warnings").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
 
 
 def let_go() -> None:
-    """At the end of a process: what a full disk did not take of the log is given up, or Python would end with 120 for it."""
+    """Discard at the end of a process what a full disk did not accept of its output. Otherwise Python would exit with code 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

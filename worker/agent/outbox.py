@@ -1,4 +1,4 @@
-"""Sends messages through Celery's broker connection and large files by HTTP, and results again until they are answered."""
+"""Sends messages through Celery's broker connection and large files by HTTP. Results are sent again until they are answered."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from worker.spool import Spool
 
 log = logging.getLogger(__name__)
 
-# A pooled connection that is broken is opened anew at once. A broker that is away is not waited for.
+# A broken connection of the pool is opened again at once. If the broker is away, nobody waits for it here.
 RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-INLINE_AT_WORST_BYTES = 32 * 2**20  # the largest file that travels inside a message when it cannot be uploaded
+INLINE_AT_WORST_BYTES = 32 * 2**20  # the largest file that is sent inside a message if it cannot be uploaded
 POLL_S = 2.0  # how often to look for answers while a result waits for one
 
 
 class BrokerAway(Unavailable):
-    """The broker does not answer, so no message can be sent."""
+    """Raised when the broker does not answer, so that no message can be sent."""
 
 
 class Outbox:
@@ -61,7 +61,7 @@ class Outbox:
         self._thread = Thread(target=self._watch, name="outbox", daemon=True)
 
     def start(self) -> None:
-        """Start the thread that sends results again, with those that earlier processes left."""
+        """Start the thread that sends results again. It begins with those that earlier processes left."""
         self._spool.hurry()
         self._wake.set()
         self._thread.start()
@@ -82,14 +82,14 @@ class Outbox:
                     raise Refused("no orchestrator is known to upload to")
                 self._uploads.send(result, name, content)
             except Unwanted:
-                log.debug("%s of %s is not wanted any more", name, result.job_id)  # the answer to the message will say so
+                log.debug("%s of %s is not wanted any more", name, result.job_id)  # the answer to the message will confirm it
             except Refused as error:
                 artifacts[name] = self._inline(result, name, content, str(error))
         self._publish(result.model_copy(update={"artifacts": artifacts}).model_dump_json())
         self._wake.set()
 
     def _inline(self, result: Result, name: str, content: Path | bytes, why: str) -> Artifact:
-        """Put a file that cannot be uploaded inside the message. One that is too large or gone is only announced."""
+        """Put a file that cannot be uploaded into the message. A file that is too large or gone is only announced there."""
         artifact = result.artifacts[name]
         try:
             if artifact.size <= INLINE_AT_WORST_BYTES:
@@ -101,7 +101,7 @@ class Outbox:
         return artifact
 
     def _publish(self, body: str) -> None:
-        """Publish a message, signed with the key that is valid now: a result in the spool may be older than the key."""
+        """Publish a message, signed with the current key: a result in the spool may be older than the key."""
         queue = results_queue()
         key = self._login.report_key
         try:
@@ -132,10 +132,10 @@ class Outbox:
                 try:
                     step()
                 except Unavailable as error:
-                    log.debug("the outbox waits: %s", error)  # for Redis: the heartbeat says it once, aloud
+                    log.debug("the outbox waits: %s", error)  # it waits for Redis, whose absence the heartbeat logs once
                     break
                 except Exception:
-                    log.exception("the outbox failed")  # a defect; what else there is to do must be done all the same
+                    log.exception("the outbox failed")  # a defect; the other steps must still be done
 
     def _say(self, cause: str, text: str) -> None:
         """Log a warning once for each cause, until everything can be sent again."""
@@ -153,13 +153,13 @@ class Outbox:
             self._broker.forget_answers(self._worker_id, list(answers))
 
     def send_due(self) -> None:
-        """Send each result that is due. A result of an earlier identity of this device is sent under the present one, to get its answer.
+        """Send each result that is due. It is sent under this worker's current id, even if it was measured under an earlier one.
 
-        A result that cannot be sent does not hold up the others, unless they need the same way: without a broker nothing is
-        sent, and without a connection to the orchestrator no result with files.
+        Only the current id gets an answer. A result that cannot be sent does not delay the others, unless they need the same connection:
+        without the broker nothing is sent, and without the orchestrator no result with files.
 
         Raises:
-            Unavailable: the broker is away.
+            Unavailable: The broker is away.
         """
         now = self._clock.monotonic()
         due = sorted((entry for entry in self._spool.entries() if entry.due <= now), key=lambda entry: (bool(entry.attachments), entry.due))
@@ -188,7 +188,7 @@ class Outbox:
             self._said.clear()
 
     def send_logs(self) -> None:
-        """Send the logs of attempts that have no result. Each is sent once: if the broker loses it, it is lost."""
+        """Send the logs of attempts without a result. Each is sent once: if the broker loses it, it is lost."""
         for key, lines in self._journals.left().items():
             self.tell(log_message(key, lines, self._worker_id))
             self._journals.done(key)

@@ -1,4 +1,4 @@
-"""Celery's consumer class with the changes that we need. `docs/decisions` says what each of them is for."""
+"""Adapts Celery's consumer class to our needs. `docs/decisions` gives the reason for each change."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ log = logging.getLogger(__name__)
 RECONNECT_AT_MOST_S = 5.0
 ANSWER_WITHIN_S = 5.0
 
-# Remote control may ask how things are. It may not end the worker or its tasks, and it may not change which queues it reads.
+# Remote control may ask for the worker's state. It may not end the worker or its tasks, or change which queues it reads.
 QUESTIONS = ("ping", "stats", "conf", "active", "active_queues", "query_task", "registered", "reserved", "revoked", "scheduled")
-SENT_BY_FLOWER = ("enable_events",)  # Flower sends it every few seconds; events are always on
+SENT_BY_FLOWER = ("enable_events",)  # Flower sends it every few seconds; it has no effect, because events are always on
 
 DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
 HandBack = Callable[[tuple[Any, ...], dict[str, Any]], None]  # arguments and keywords of a message
 
 
 class Questions(Control):  # type: ignore[misc]  # Celery has no types
-    """Celery's remote control, which answers questions and obeys no commands."""
+    """Answers the questions of Celery's remote control, and obeys no commands."""
 
     def __init__(self, c: Any, **options: Any) -> None:
         super().__init__(c, **options)
@@ -38,11 +38,11 @@ class Questions(Control):  # type: ignore[misc]  # Celery has no types
 
 
 class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
-    """Celery's consumer, with four differences.
+    """Extends Celery's consumer by four changes.
 
-    Messages that are not jobs go to the dead letters. A job that Celery cannot start is handed back. After an outage
-    the connection is tried again every 5 s at the latest. A Redis that answers and refuses (it is full, or read-only)
-    is an outage, too: Celery would end.
+    Messages that are not jobs go to the dead letters. A job that Celery cannot start is handed back. After an outage the connection is
+    retried at least every 5 s. If Redis answers but refuses (it is full, or read-only), this counts as an outage, too; Celery itself
+    would end.
     """
 
     connection_errors: tuple[type[Exception], ...]  # set by Celery
@@ -50,18 +50,18 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
     dead_letter: DeadLetter
     hand_back: HandBack
     may_take: Callable[[], bool]
-    pause: Callable[[float], object]  # waits for so many seconds, or until the consumer is closed
+    pause: Callable[[float], object]  # waits for that many seconds, or until the consumer is closed
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.connection_errors = (*self.connection_errors, ResponseError)
-        self._refusals = 0  # in a row
+        self._refusals = 0  # how many refusals in a row
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         default_steps = (*(step for step in Consumer.Blueprint.default_steps if not step.endswith(":Control")), Questions)
 
     def loop_args(self) -> Any:
-        """Prepare the new connection's channel just before the loop reads from it."""
+        """Prepare the channel of the new connection, just before the loop reads from it."""
         channel = self.task_consumer.channel
         channel.forget_booked()
         channel.may_take = self.may_take
@@ -80,7 +80,7 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
         self._wait_if_refused(exc)
 
     def _wait_if_refused(self, error: Exception) -> None:
-        """Wait before the next try when Redis answered with a refusal: Celery would try again at once."""
+        """Wait before the next try if Redis has answered with a refusal. Celery itself would try again at once."""
         if not isinstance(error, ResponseError):
             return
         if not self._refusals:
@@ -106,7 +106,7 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
                     return
                 except self.connection_errors:
                     raise
-                except Exception:  # its pool has ended, or a field of the envelope is one that Celery cannot use
+                except Exception:  # Celery's pool has ended, or Celery cannot use a field of the envelope
                     log.warning("Celery cannot start a job, which is handed back", exc_info=self.may_take())
                     arguments, keywords, _ = message.payload
                     self.hand_back(tuple(arguments), keywords)
@@ -134,8 +134,8 @@ class QueueReader(Consumer):  # type: ignore[misc]  # Celery has no types
     def ensure_connected(self, conn: Any) -> Any:
         """Connect to the broker, waiting at most 5 s between two tries (Celery waits up to 30 s). Never gives up.
 
-        Only small messages pass over these connections, and the loop stands still while it waits on a dead one. So a
-        connection that gives no answer for 5 s is given up.
+        These connections carry only small messages, and the loop is blocked while it waits for a dead one. So a connection that gives no
+        answer for 5 s is closed.
         """
         conn.transport_options = {**conn.transport_options, "socket_timeout": ANSWER_WITHIN_S}
         tried = conn.ensure_connection(

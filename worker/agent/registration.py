@@ -1,4 +1,4 @@
-"""Makes a worker known: to the orchestrator, which tells it the broker's address, or directly in Redis."""
+"""Registers a worker: at the orchestrator, which tells it the broker's address, or directly in Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker.agent.broker import Broker
 
 log = logging.getLogger(__name__)
 
-# Answers that another try may change: a server that starts, is busy or has met a defect. Whatever else is refused stays refused.
+# Status codes below 500 after which another try may succeed, because the server is busy or starting. Other refusals are final.
 PASSING = frozenset({408, 425, 429})
 
 
@@ -32,7 +32,7 @@ class Registered:
     action: str  # created | reconnected
     broker_url: str
     report_key: str | None = field(default=None, repr=False)
-    clock_offset_s: float | None = None  # how far this device's clock is ahead of the orchestrator's, if that was compared
+    clock_offset_s: float | None = None  # how far this device's clock is ahead of the orchestrator's; None if they were not compared
 
 
 def register_by_http(
@@ -47,11 +47,11 @@ def register_by_http(
     """Register at an orchestrator (`POST /api/register`), which compares this device's clock with its own.
 
     Raises:
-        Unavailable: the orchestrator does not answer, or something else does, or it says that it cannot now; try again.
-        Untrusted: its certificate is vouched for by nobody known here.
-        IdentityInUse: another living process speaks for this device.
-        Unauthorized: it asks for another token.
-        FleetmarkError: it refuses; the message is its own.
+        Unavailable: The orchestrator does not answer, something else answers, or it is not ready. Try again.
+        Untrusted: Its certificate is not signed by an authority that is known here.
+        IdentityInUse: Another living process uses this device's identity.
+        Unauthorized: It requires another token.
+        FleetmarkError: It refuses for another reason, which is its message.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     clock = clock or SystemClock()
@@ -77,7 +77,7 @@ def register_by_http(
                 "FLEETMARK_WORKER_REDIS_URL there, or give --redis-url here"
             )
         broker_url = with_login_given(redis_url, told) if redis_url else reachable_broker(told, host)
-        # A request that was on its way for long makes this device look as if its clock was behind: that much is not known of it.
+        # A slow request makes this device's clock seem to be behind. So the duration of the request is subtracted from that.
         way_s = clock.now().timestamp() - sent_at
         offset_s = body.get("clock_offset_s")
         if isinstance(offset_s, int | float) and -CLOCK_TOLERANCE_S - way_s < offset_s < 0:
@@ -100,7 +100,7 @@ def register_by_http(
 
 
 def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
-    """Return the body, if it is an orchestrator's. A proxy, or a page in its place during an upgrade, answers 200 as well."""
+    """Return the body if an orchestrator has sent it. A proxy, or a maintenance page, may answer with status 200 as well."""
     try:
         body = answer.json()
     except (ValueError, RecursionError):
@@ -125,7 +125,7 @@ def _detail(answer: httpx.Response) -> str:
 
 
 def reachable_broker(broker_url: str, host: str) -> str:
-    """Return the broker's address as this device can use it: a loopback name that another machine gives means that machine."""
+    """Return the broker's address as this device can use it. A loopback name from another machine means that machine."""
     broker, orchestrator = urlsplit(broker_url), urlsplit(host)
     if not is_this_machine(broker.hostname or "") or orchestrator.hostname is None or is_this_machine(orchestrator.hostname):
         return broker_url
@@ -135,16 +135,16 @@ def reachable_broker(broker_url: str, host: str) -> str:
 
 
 def with_login_given(redis_url: str, told: str) -> str:
-    """Return a broker's address that was given by hand, with the login that the orchestrator gave, unless it has one of its own."""
+    """Return the broker's address that the user gave, with the login from the orchestrator unless the address has its own."""
     login = login_of(told)
     return redis_url if "@" in urlsplit(redis_url).netloc or not login else with_login(redis_url, login)
 
 
 def register_in_redis(broker: Broker, redis_url: str, registration: Registration, clock: Clock | None = None) -> Registered:
-    """Register without an orchestrator; this device's clock is then compared with Redis' own.
+    """Register without an orchestrator. This device's clock is compared with Redis's clock.
 
     Raises:
-        IdentityInUse: another living process speaks for this device.
+        IdentityInUse: Another living process uses this device's identity.
         Unavailable: Redis does not answer.
     """
     offset_s = broker.clock_offset_s(clock or SystemClock())
@@ -155,7 +155,7 @@ def register_in_redis(broker: Broker, redis_url: str, registration: Registration
 
 
 def explain_conflict(error: Conflict, state_dir: object, timeout_s: float) -> str:
-    """Return the message about a refused identity: what happened, and what can be done."""
+    """Return the message about a refused identity: what happened, and what to do."""
     return (
         f"{error.detail}. Two living workers cannot be one device, and the other one was heard all through {timeout_s:g} s. If this disk "
         f"was cloned, delete {state_dir}/identity.json and start again; if the other worker is meant to be gone, stop it"

@@ -1,4 +1,4 @@
-"""Puts a registered worker together (broker, queue reader, heartbeat, outbox), and ends its parts in the right order."""
+"""Creates the parts of a registered worker (broker, queue reader, heartbeat, outbox), and ends them in the right order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.tasks import JobTask
 
 log = logging.getLogger(__name__)
 
-STOP_AGAIN_S = 0.5  # a job between its claim and its first process is told again
+STOP_AGAIN_S = 0.5  # how often the stop is repeated, because a job may not have reached the supervisor yet
 HAND_BACK_WITHIN_S = 60.0
 FINISH_LOOK_S, FINISH_SAY_S = 1.0, 60.0
 ACKNOWLEDGE_WITHIN_S = 5.0
@@ -39,7 +39,7 @@ LOOP_ENDS_WITHIN_S = 15.0
 
 
 class SupervisorLife(SupervisorPort, Protocol):
-    """A supervisor with its lifetime."""
+    """Adds a start and an end to the supervisor that a task needs."""
 
     def start(self) -> None: ...
 
@@ -47,7 +47,7 @@ class SupervisorLife(SupervisorPort, Protocol):
 
 
 class Serving:
-    """A worker that takes jobs under one worker id, from `start` to `leave`."""
+    """Takes jobs under one worker id, from `start` to `leave`."""
 
     def __init__(
         self,
@@ -61,13 +61,14 @@ class Serving:
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
     ) -> None:
-        """
+        """Create the parts.
+
         Args:
-            on_unknown: called when Redis does not know this worker or its login any more. It registers again, or raises `Unavailable`.
-            on_conflict: called when another process has registered as this device.
+            on_unknown: Called when Redis does not know this worker or its login any more. It registers again, or raises `Unavailable`.
+            on_conflict: Called when another process has registered as this device.
 
         Raises:
-            InvalidInput: the spool folder cannot be written.
+            InvalidInput: The spool folder cannot be written to.
         """
         self.worker_id = registered.worker_id
         self.activity = Activity()
@@ -79,7 +80,7 @@ class Serving:
         spool = _open_spool(settings)
         journals = Journals(settings.spool_dir, clock, self.worker_id)
         for entry in spool.entries():
-            journals.done(entry.key)  # the process ended between its result and its journal: the log is in the result
+            journals.done(entry.key)  # the process ended after it had stored the result, which contains the log
         self._consumer = CeleryConsumer(
             login=self.login,
             worker_id=self.worker_id,
@@ -127,14 +128,15 @@ class Serving:
         )
 
     def start(self) -> None:
-        """
+        """Start the parts.
+
         Raises:
-            Untrusted: the broker's certificate is not signed by an authority that this worker knows.
+            Untrusted: The broker's certificate is not signed by an authority that this worker knows.
         """
         try:
             self._broker.drop_unacknowledged(self.worker_id)
         except Untrusted:
-            raise  # waiting mends an outage, not this
+            raise  # waiting would not help, unlike in an outage
         except Unavailable as error:
             log.debug("%s", error)  # the heartbeat logs it
         self.heart.start()
@@ -146,11 +148,11 @@ class Serving:
         self.outbox.hurry()
 
     def leave(self, *, may_finish: Callable[[], bool]) -> None:
-        """Stop: take no further job, end the one in hand, acknowledge its message, say goodbye.
+        """Stop in order: take no further job, end the current one, acknowledge its message, deregister.
 
         Args:
-            may_finish: whether the job in hand may run to its end, however long it takes. It is asked every second, as a stop may
-                come meanwhile. A job that may not finish is handed back.
+            may_finish: Returns whether the current job may run to its end, however long it takes. It is called every second, because a
+                stop may come meanwhile. A job that may not finish is handed back.
         """
         job = self.activity.snapshot().job
         log.info("stopping%s", f": {'finishing' if may_finish() else 'handing back'} {job[0]}" if job else "")
@@ -184,13 +186,13 @@ class Serving:
             self.activity.wait_idle(STOP_AGAIN_S)
 
     def _await_acknowledgement(self) -> None:
-        """Wait until Celery has acknowledged the message in hand. Its loop does so a moment after the task has returned."""
+        """Wait until Celery has acknowledged the current message. Its loop does so a moment after the task has returned."""
         until = self._clock.monotonic() + ACKNOWLEDGE_WITHIN_S
         try:
             while self._broker.unacknowledged(self.worker_id) and self._clock.monotonic() < until:
                 self._clock.sleep(0.05)
         except Unavailable as error:
-            log.debug("not acknowledged: %s", error)  # the next start forgets the message; its attempt is over
+            log.debug("not acknowledged: %s", error)  # the next start removes the message; its attempt is over
 
 
 def _open_spool(settings: WorkerSettings) -> Spool:
@@ -204,5 +206,5 @@ def _open_spool(settings: WorkerSettings) -> Spool:
 
 
 def _plain(name: str) -> str:
-    """Returns a device's name as the first half of a Celery node name, without `@` and spaces."""
+    """Return a device's name as the first half of a Celery node name, without `@` and spaces."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-") or "device"

@@ -1,8 +1,8 @@
-"""kombu's Redis transport, except that it never puts a message back into a queue.
+"""Extends kombu's Redis transport so that it never puts a message back into a queue.
 
-Lost work comes back through the watch, not through redelivery. Whoever may write to a queue could give other workers any
-work, so a worker's login may not (shared.protocol.logins). kombu puts a job in hand back whenever its connection is lost;
-here the job stays booked, and its message is acknowledged when the job is done.
+Lost jobs are sent again by the watch, not by redelivery. With the right to write to a queue, a worker could give others any work. So
+a worker's login does not have that right (shared.protocol.logins). kombu puts the current job's message back whenever its connection
+is lost. Here the message stays reserved, and is acknowledged when the job is done.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
     restore_at_shutdown = False
 
     def can_consume(self) -> bool:
-        """Whether to ask Redis for a message, or to read the answer to what was asked.
+        """Return whether to ask Redis for a message, or to read the answer to an earlier request.
 
-        kombu asks here before it does either. An answer on its way must be read: Redis has taken the message out of its
-        queue, and nobody else has it.
+        kombu calls this before it does either. A pending answer must be read: Redis has already removed the message from its queue, so
+        nobody else can get it.
         """
         return bool(super().can_consume() and (self.channel.may_take() or self.channel.is_reading))
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Book a message that was taken. A full Redis cannot book it; the message is kept all the same.
+        """Reserve a message that was taken. If Redis is full and cannot store the reservation, keep the message anyway.
 
-        kombu would raise, and the message, which is out of its queue already, would be lost.
+        kombu would raise an error, and the message, which is already out of its queue, would be lost.
         """
         try:
             super().append(message, delivery_tag)
@@ -36,10 +36,10 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
             virtual.QoS.append(self, message, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Do nothing with messages that have been unacknowledged for long. The next start of this worker forgets them."""
+        """Do nothing. kombu would restore messages that were unacknowledged for long; here the next start of this worker removes them."""
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message, also one that came over a connection that was lost since."""
+        """Acknowledge a message, even if the connection that it came over has been lost."""
         if not self.channel.closed:
             super().ack(delivery_tag)
             return
@@ -50,14 +50,14 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
 
 class Channel(redis.Channel):  # type: ignore[misc]
     QoS = QoS
-    may_take: Callable[[], bool] = staticmethod(lambda: True)  # the queue reader sets its own
+    may_take: Callable[[], bool] = staticmethod(lambda: True)  # the queue reader replaces it
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.way = self._connparams()  # how to reach the broker; a closed channel does not know it any more
+        self.way = self._connparams()  # the connection parameters, which a closed channel no longer has
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
-        """Cancel, and still hand over a message that is on its way at this moment: kombu would put it back."""
+        """Cancel the consumer, but still deliver a message that is on its way. kombu would put it back."""
         queue = self._tag_to_queue.get(consumer_tag)
         callback = self.connection._callbacks.get(queue)
         answer = super()._basic_cancel(consumer_tag)
@@ -66,13 +66,13 @@ class Channel(redis.Channel):  # type: ignore[misc]
         return answer
 
     def forget_booked(self) -> None:
-        """Forget what was taken over earlier connections: nobody restores it, and its acknowledgement may have been lost."""
+        """Forget the messages of earlier connections. Nothing restores them, and their acknowledgement may have been lost."""
         with self.conn_or_acquire() as client:
             client.delete(self.unacked_key, self.unacked_index_key)
 
     @property
     def is_reading(self) -> bool:
-        """Whether a message may still come: Redis has been asked, a second ago at most, and has not answered."""
+        """Return whether a message may still arrive: Redis has been asked, at most a second ago, and has not answered."""
         return bool(self._in_poll)
 
 

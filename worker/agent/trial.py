@@ -1,4 +1,4 @@
-"""`test` tries the way to the orchestrator, the way to the broker and one tiny measurement. Each step says what it saw."""
+"""Implements `test`: tries the connections to the orchestrator and the broker, and one tiny measurement. Each step reports its result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Step:
 
 
 def try_out(settings: WorkerSettings, supervisor: SupervisorLife) -> Iterator[Step]:
-    """Yield each step when it ends. A step is tried whatever became of those before it."""
+    """Yield each step when it has ended. Each step is tried even if earlier steps failed."""
     broker_url = settings.redis_url
     if settings.host is not None:
         health, named = _orchestrator(settings)
@@ -58,7 +58,7 @@ def try_out(settings: WorkerSettings, supervisor: SupervisorLife) -> Iterator[St
 
 
 def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
-    """Ask for the orchestrator's health. Returns also the broker's address, without the password that registration gives."""
+    """Ask for the orchestrator's health. Also returns the broker's address, without the password, which only registration gives."""
     host = settings.host or ""
     try:
         with web_client(host, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:

@@ -1,7 +1,7 @@
-"""Large artifacts, sent to the orchestrator in pieces that can be taken up again.
+"""Sends large artifacts to the orchestrator in pieces. An interrupted upload can be resumed.
 
 `PUT {host}/api/jobs/{job_id}/attempts/{n}/artifacts/{name}` with `Digest: sha-256=<base64>` of the whole file and
-`Content-Range: bytes first-last/total`; a `HEAD` on the same address answers `Upload-Offset`, how much is already there.
+`Content-Range: bytes first-last/total`. A `HEAD` request to the same address returns in `Upload-Offset` how many bytes are there.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 8 * 2**20
 TIMEOUT = httpx.Timeout(60, connect=10)
-# Answers that another try may change: a token being set, a server that is busy.
+# Status codes after which another try may succeed: the token may be set meanwhile, or the server is busy.
 PASSING = frozenset({401, 403, 408, 425, 429})
-# To a piece also: it does not continue what is there (another try asks first), the whole has another hash (it begins anew).
+# For a piece also: 409, it does not continue the stored part (the next try asks first); 422, the hash is wrong (it starts over).
 PASSING_OF_A_PIECE = PASSING | {409, 422}
 
 
 class NotSent(Unavailable):
-    """Not all of a file arrived; another try may do.
+    """Raised when a file was not sent completely. Another try may succeed.
 
     Args:
-        cause: the same for every file that meets the same.
-        answered: whether it was the orchestrator that said so: then it may well take another file.
+        cause: A text that is the same for all files that fail for the same reason.
+        answered: Whether the orchestrator itself answered. Then it may accept another file.
     """
 
     def __init__(self, detail: str, cause: str, *, answered: bool) -> None:
@@ -37,15 +37,15 @@ class NotSent(Unavailable):
 
 
 class Refused(Unavailable):
-    """The orchestrator will not have this file by this way, now or later."""
+    """Raised when the orchestrator does not accept this file by upload, now or later."""
 
 
 class Unwanted(Refused):
-    """The job has ended without us: nobody will ask for the file."""
+    """Raised when the job has ended without this worker, so that nobody needs the file."""
 
 
 class Uploads:
-    """Sends files; one connection for the life of the worker."""
+    """Sends files over one HTTP client that lives as long as the worker."""
 
     def __init__(self, host: str, token: str | None, ca_file: Path | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -53,11 +53,11 @@ class Uploads:
         self._way = by_way_of(host)
 
     def send(self, result: Result, name: str, content: Path | bytes) -> None:
-        """Send what the orchestrator does not have yet.
+        """Send the part of a file that the orchestrator does not have yet.
 
         Raises:
-            Refused: the orchestrator does not take it; `Unwanted` when the job has ended.
-            NotSent: not all of it arrived; another try may do.
+            Refused: The orchestrator does not accept the file. It is `Unwanted` if the job has ended.
+            NotSent: The file was not sent completely. Another try may succeed.
         """
         artifact = result.artifacts[name]
         address = f"/api/jobs/{result.job_id}/attempts/{result.attempt}/artifacts/{name}"
@@ -92,7 +92,7 @@ class Uploads:
 def _check(answer: httpx.Response, passing: frozenset[int]) -> None:
     if answer.is_success:
         return
-    words = answer.text[:300] or answer.reason_phrase  # an answer to HEAD has no body
+    words = answer.text[:300] or answer.reason_phrase  # a response to HEAD has no body
     said = f"the orchestrator answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {words}"
     if answer.is_client_error and answer.status_code not in passing:
         raise (Unwanted if answer.status_code == httpx.codes.CONFLICT else Refused)(said)

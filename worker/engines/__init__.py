@@ -1,1 +1,1 @@
-"""Engines run a model in the measured process. Reach one by its capability, through `registry.resolve`."""
+"""Contains the engines, which run a model in the measured process. Get one by its capability, through `registry.resolve`."""

@@ -1,7 +1,7 @@
-"""The port of every engine.
+"""Defines the interface that every engine implements.
 
-This module imports neither pydantic nor numpy at run time. The guard imports it, and the memory of the guard is the baseline
-of each measured process (pydantic alone takes 16 MB).
+This module imports neither pydantic nor numpy at run time. The guard imports it, and the memory of the guard is the baseline of
+each measured process (pydantic alone takes 16 MB).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """`shared.workloads.EngineOptions` without pydantic, field by field; None means the runtime's own default."""
+    """Has the same fields as `shared.workloads.EngineOptions`, without pydantic. None means the runtime's own default."""
 
     providers: tuple[str, ...] | None = None
     threads: int | None = None
@@ -46,11 +46,10 @@ class Options:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a model, as the runtime reports it.
+    """Describes one input of a model, as the runtime reports it.
 
-    `element_type` is the runtime's word: `float`, `int64`, `bfloat16`, `string`. An input that is not a tensor keeps its whole type,
-    such as `seq(tensor(float))`. A name or None in `shape` is a free dimension. The whole shape is None when the model does not
-    say its rank.
+    `element_type` is the runtime's name: `float`, `int64`, `bfloat16`, `string`. An input that is not a tensor keeps its full type, such
+    as `seq(tensor(float))`. A name or None in `shape` is a free dimension. `shape` is None if the model does not state its rank.
     """
 
     name: str
@@ -60,16 +59,16 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """The values that the loaded model can take for one input, as far as its graph shows.
+    """Describes the values that the loaded model accepts for one input, as far as its graph shows.
 
     Attributes:
-        low, high: whole numbers below or above are refused by the model; None where nothing is known.
-        because: the reason for `low` and `high`, as the end of a sentence: `it indexes a table of 7 rows`.
-        words: for texts or whole numbers, the values that the model knows; empty where nothing is known.
-        rule: what to use when the recipe states no value: one number for all, or one for each element.
-        is_length: whether it holds lengths of a sequence whose size the graph does not show.
-        steers: what the input decides (`chooses the branch of an If`); such a value is never drawn at random.
-        columns: limits of single positions along the last axis, where they differ from the rest.
+        low, high: The smallest and the largest whole number that the model accepts. None where this is not known.
+        because: The reason for `low` and `high`, as the end of a sentence: `it indexes a table of 7 rows`.
+        words: For texts or whole numbers, the values that the model knows. Empty where this is not known.
+        rule: The value to use when the recipe states none: one number for all elements, or one for each element.
+        is_length: Whether it holds lengths of a sequence whose size the graph does not show.
+        steers: What the input decides (`chooses the branch of an If`). Such a value is never drawn at random.
+        columns: Limits of single positions along the last axis, where they differ from the rest.
     """
 
     low: int | None = None
@@ -84,7 +83,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the runtime reports about itself and about the loaded model, and the versions of the libraries behind it."""
+    """Holds what the runtime reports about itself and the loaded model, and the versions of the libraries that it uses."""
 
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
@@ -94,26 +93,26 @@ class Engine(Protocol):
     """Runs one model in one process. The calls come in this order: load, bind, the bound call, unload."""
 
     def load(self, model: Path, options: Options, capability: str) -> None:
-        """Make the model ready to run. The time of this call is the load time.
+        """Make the model ready to run. The duration of this call is the load time.
 
         Raises:
-            ModelInvalid: the runtime cannot read or run the model.
-            EngineUnavailable: the capability is not really there, for example because a provider fell back to the CPU.
+            ModelInvalid: The runtime cannot read or run the model.
+            EngineUnavailable: The capability is not usable here, for example because a provider fell back to the CPU.
         """
 
     def signature(self) -> list[InputSpec]:
-        """Return the inputs that the loaded model asks for."""
+        """Return the inputs that the loaded model requires."""
 
     def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
-        """Return what the model can take for each input when the inputs have these shapes. Inputs without limits are left out."""
+        """Return the values that the model accepts for each input when the inputs have these shapes. Inputs without limits are left out."""
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
-        """Return the measured call: a callable without arguments that runs exactly one inference and does nothing else."""
+        """Return the call to measure: a callable without arguments that runs exactly one inference and does nothing else."""
 
     def facts(self) -> Facts:
-        """Return what the runtime reports. This is called after the measurement, never during it."""
+        """Return what the runtime reports. It is called after the measurement, never during it."""
 
     def explain(self, error: Exception) -> JobError | None:
-        """Return the reason for an error that the bound call raised, written for a person; None for an error that is not the runtime's."""
+        """Return the reason for an error of the bound call, in words for the user. None if the error does not come from the runtime."""
 
     def unload(self) -> None: ...

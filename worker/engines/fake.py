@@ -1,22 +1,22 @@
-"""An engine whose every duration is known beforehand. Its model file is a schedule in JSON.
+"""Implements an engine whose durations are all known in advance. Its model file is a schedule in JSON.
 
     {"load_s": 0.05, "calls_s": [0.002, 0.004], "allocate_on_load_mb": 64, "allocate_in_passing_mb": 8}
 
-- `calls_s`: how long each call takes, again from the start after the last. A call waits by reading the clock, because `sleep` adds
-  tens of microseconds. The facts say how long each call really took, by the engine's own clock.
-- `sleeps_s`: the same with `sleep`, which uses no CPU.
+- `calls_s`: how long each call takes. After the last value the list starts again. A call waits by reading the clock, because `sleep`
+  adds tens of microseconds. The facts say how long each call really took, measured by the engine's own clock.
+- `sleeps_s`: the same with `sleep`, which uses almost no CPU.
 - `inputs`: the signature, `[[name, type, shape], …]`. `table_rows`: the number of rows of the table that an input indexes.
 - `allocate_on_load_mb` is kept; `allocate_in_passing_mb` is freed before the load ends.
-- `note_pid_in`: a file to which each process adds its id. `prints`: a text for stdout.
+- `note_pid_in`: a file to which each process appends its id. `prints`: a text for stdout.
 
-`then` makes the engine misbehave, in the load (`"when": "load"`) or at the call numbered `at_call`, to test the supervision:
+`then` makes the engine misbehave, during the load (`"when": "load"`) or at the call numbered `at_call`, to test the supervision:
 
 - `crash:SIGSEGV`, `exit:<code>`, `hang`, `raise:<message>`, `defect` (an error that no engine explains)
 - `chatter`: endless output; `chatter:binary`: endless bytes that are neither text nor lines
-- `close_output`: closes stdout and stderr and goes on
+- `close_output`: closes stdout and stderr and continues
 - `run`: runs `command` to its end
-- `spawn`: leaves a grandchild and writes its id to `pid_file`; `spawn:daemon` starts it in a session of its own; `spawn:family` gives
-  it a child there too, and writes both ids
+- `spawn`: leaves a grandchild and writes its id to `pid_file`. `spawn:daemon` starts it in a session of its own. `spawn:family` does so
+  too, gives it a child, and writes both ids
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INPUTS = [["x", "float", ["batch", 2]]]
 
 
 class FakeEngine:
-    """See the module. No worker advertises it: only a job that names the capability `fake` runs on it."""
+    """Follows a schedule, as described at the top of this module. No worker advertises it: only a job for the capability `fake` uses it."""
 
     def __init__(self) -> None:
         self._schedule: dict[str, Any] = {}
@@ -147,7 +147,7 @@ class FakeEngine:
 
 
 def _touched(megabytes: int) -> object:
-    """Return memory with every page written to: memory that is only reserved does not count as resident."""
+    """Return memory in which every page was written to. Memory that is only reserved does not count as resident."""
     memory = mmap.mmap(-1, max(1, megabytes) * MB)
     for page in range(0, megabytes * MB, mmap.PAGESIZE):
         memory[page] = 1

@@ -1,6 +1,6 @@
-"""The engine that runs ONNX models in ONNX Runtime.
+"""Runs ONNX models in ONNX Runtime.
 
-It opens one session with explicit providers and the recipe's options, and reports what the runtime says of itself.
+It opens one session with explicit providers and the recipe's options, and reports what the runtime says about itself.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ GRAPH_LEVELS = {
     "disabled": _LEVELS.ORT_DISABLE_ALL,
     "basic": _LEVELS.ORT_ENABLE_BASIC,
     "extended": _LEVELS.ORT_ENABLE_EXTENDED,
-    "layout": getattr(_LEVELS, "ORT_ENABLE_LAYOUT", _LEVELS.ORT_ENABLE_ALL),  # its own level since 1.22
+    "layout": getattr(_LEVELS, "ORT_ENABLE_LAYOUT", _LEVELS.ORT_ENABLE_ALL),  # a separate level since 1.22
     "all": _LEVELS.ORT_ENABLE_ALL,
 }
-QUIET = 3  # errors only: they are raised as well, warnings would fill the captured output
-# TensorProto.DataType of the types numpy lacks: their bits are bound as what they are.
+QUIET = 3  # errors only; warnings would fill the captured output
+# TensorProto.DataType of the types that numpy lacks. Their bits are bound under these types.
 _ONNX_TYPES = {"bfloat16": 16, "float8e4m3fn": 17, "float8e4m3fnuz": 18, "float8e5m2": 19, "float8e5m2fnuz": 20}
 
 onnxruntime.disable_telemetry_events()
@@ -40,7 +40,7 @@ onnxruntime.set_default_logger_severity(QUIET)
 
 
 class OnnxEngine:
-    """The capabilities `cpu.onnx` and `gpu.*.onnx`."""
+    """Implements the capabilities `cpu.onnx` and `gpu.*.onnx`."""
 
     def __init__(self) -> None:
         self._session: Any = None
@@ -59,15 +59,15 @@ class OnnxEngine:
             raise ModelInvalid(f"{model.name} is a directory; give the .onnx file")
         providers = wanted_providers(options, capability, onnxruntime.get_available_providers())
         if capability == "gpu.cuda.onnx" and hasattr(onnxruntime, "preload_dlls"):  # since 1.21
-            onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, where the system has none
+            onnxruntime.preload_dlls()  # loads CUDA and cuDNN from their wheels if the system has none
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model),
                 _session_options(options, must_count(providers)),
                 providers=providers,
-                enable_fallback=0,  # else a failing provider is replaced by the CPU, with a line on stdout
+                enable_fallback=0,  # otherwise the CPU replaces a failing provider, with only a line on stdout
             )
-        except Exception as error:  # the runtime raises a dozen unrelated types; each is explained
+        except Exception as error:  # the runtime raises a dozen unrelated exception types
             if capability != "cpu.onnx" and providers[0] in str(error):
                 raise EngineUnavailable(f"{providers[0]} cannot be used for {capability}: {error}") from error
             raise explain(error, model, onnxruntime.__version__) from error
@@ -147,7 +147,7 @@ def _session_options(options: Options, count_nodes: bool) -> Any:
         chosen.intra_op_num_threads = options.threads
     if options.inter_threads is not None:
         chosen.inter_op_num_threads = options.inter_threads
-        if options.inter_threads > 1:  # in sequential mode the runtime would ignore it
+        if options.inter_threads > 1:  # in sequential mode the runtime ignores inter_threads
             chosen.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     if options.graph is not None:
         chosen.graph_optimization_level = GRAPH_LEVELS[options.graph]
@@ -157,7 +157,10 @@ def _session_options(options: Options, count_nodes: bool) -> Any:
 
 
 def _input_spec(argument: Any, shapes: Mapping[str, tuple[int | str | None, ...] | None]) -> InputSpec:
-    """An input as the runtime reports it, but for its rank: the runtime shows [] for a scalar and for an unknown rank alike."""
+    """Return an input as the runtime reports it, with a shape of None if its rank is unknown.
+
+    The rank comes from the file, because the runtime reports [] both for a scalar and for an unknown rank.
+    """
     kind: str = argument.type
     element = kind[len("tensor(") : -1] if kind.startswith("tensor(") else kind
     shape = tuple(argument.shape) if argument.shape is not None else None

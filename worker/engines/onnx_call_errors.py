@@ -1,6 +1,6 @@
-"""What ONNX Runtime's messages mean when a call fails: which input is at fault, and what to write in the recipe.
+"""Explains ONNX Runtime's messages about a failed call: which input is at fault, and what to write in the recipe.
 
-The words are those of versions 1.20 to 1.31.
+The patterns match the messages of versions 1.20 to 1.31.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WHOLE = ("int", "uint")
 
 @dataclass(frozen=True)
 class Called:
-    """An input with the shape that it was called with, and what the graph lets it hold."""
+    """Holds an input, the shape that it was called with, and the values that the graph allows for it."""
 
     spec: InputSpec
     bound: Sequence[int] | None = None
@@ -36,7 +36,7 @@ Inputs = Mapping[str, Called]
 
 
 def explain_call(text: str, model: str, inputs: Inputs) -> str | None:
-    """What a failed call means, without the runtime's own words; None for a message that is not known."""
+    """Return what a failed call means, without the runtime's own words. None for an unknown message."""
     node = _NODE.search(text)
     where = f"its {node['operator']} node{_named(node['name'])}" if node else "one of its nodes"
     if found := _INDEX.search(text):
@@ -78,7 +78,7 @@ def _words(limits: Limits) -> list[str | int]:
 
 
 def _choice(words: Sequence[str | int]) -> str:
-    """A few texts to choose from, or a range: two numbers in a recipe are one."""
+    """Return a few texts to choose from, or a range for numbers, because two numbers in a recipe mean a range."""
     numbers = [word for word in words if isinstance(word, int)]
     if numbers:
         return f"[{min(numbers)}, {max(numbers)}]"
@@ -103,7 +103,10 @@ def _index(found: re.Match[str], inputs: Inputs) -> str:
 
 
 def _whole_numbers(inputs: Inputs) -> list[str]:
-    """Inputs of whole numbers; those that the graph already keeps within their tables come last, as they are not at fault."""
+    """Return the inputs of whole numbers that may be at fault.
+
+    An input whose upper limit is known from the graph is not at fault. Such inputs are returned only if there are no others.
+    """
     names = [name for name, called in inputs.items() if called.spec.element_type.startswith(_WHOLE)]
     open_ones = [name for name in names if (limits := inputs[name].limits) is None or limits.high is None]
     return open_ones or names

@@ -1,8 +1,8 @@
-"""What ONNX Runtime's messages mean for a person: what is wrong, what to do, and then the runtime's own words.
+"""Explains ONNX Runtime's errors to the user: what is wrong, what to do, and then the runtime's own words.
 
-The runtime's exceptions carry one line such as `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an
-implementation for Foo(1) node with name ''`. The words are taken from versions 1.20 to 1.31; a message that none of
-the patterns knows is passed on as it is. Messages of a call that failed are in `onnx_call_errors`.
+The runtime's exceptions carry one line such as `[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for
+Foo(1) node with name ''`. The patterns match the messages of versions 1.20 to 1.31. A message that no pattern matches is passed on
+unchanged. The messages of failed calls are in `onnx_call_errors`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker.engines.onnx_graph.operands import types_given
 
 __all__ = ["Called", "explain"]
 
-WORDS = 400  # characters of the runtime's own that are kept
+WORDS = 400  # how many characters of the runtime's own message are kept
 _MISSING_KERNEL = re.compile(
     r"(?:Could not find an implementation for|Failed to find kernel for) (?P<operator>[\w.:]+)\((?P<opset>\d+)\)"
     r"(?: node with name '(?P<name>[^']*)')?"
@@ -38,17 +38,17 @@ _BAD_INPUT = re.compile(r"(?:Got invalid dimensions|Invalid rank) for input: (?P
 _LOCALE = re.compile(r"Failed to construct locale with name:(?P<locale>[\w.-]+?):")
 _PATH = re.compile(r"Load model from .*? failed: ?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
-# Where in the runtime's sources it happened: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
+# The place in the runtime's source code: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
 _SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:.*? was false\. ?|.*?\) (?:const )?(?=[A-Z]))|\b\w+\.(?:cc|h):\d+ \w+ ")
 
 
 def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = None) -> JobError:
-    """The job's error for one that the runtime raised.
+    """Return the job's error for an exception of the runtime.
 
     Args:
-        path: of the model.
-        version: the runtime's.
-        inputs: the model's inputs as they were called; None when the model was not called yet.
+        path: The path of the model.
+        version: The version of the runtime.
+        inputs: The model's inputs as they were called. None if the model has not been called yet.
     """
     model = path.name
     text = str(error).strip()
@@ -117,7 +117,7 @@ def _way_out(operator: str) -> str:
 
 
 def _no_kernel(found: re.Match[str], path: Path, runtime: str) -> str:
-    """A known operator that the runtime cannot compute with these types, or not at all on this provider."""
+    """Return the message for a known operator that has no implementation for these types, or none at all on this provider."""
     operator = found["operator"]
     given = types_given(path, operator.rpartition(":")[2], found["name"] or "")
     known = _kernel_types(operator)
@@ -133,7 +133,7 @@ def _no_kernel(found: re.Match[str], path: Path, runtime: str) -> str:
 
 
 def _kernel_types(operator: str) -> list[str]:
-    """The element types that this build computes an operator with; empty where it has none, or cannot say."""
+    """Return the element types for which this build has a CPU implementation of an operator. Empty if it has none or cannot say."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     if not hasattr(state, "get_all_opkernel_def"):

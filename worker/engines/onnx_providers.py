@@ -1,4 +1,4 @@
-"""Execution providers: which to ask for, and whether the one that a capability stands for really does the work."""
+"""Chooses the execution providers to ask for, and checks that the provider of a capability really does the work."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from shared.errors import EngineUnavailable
 from worker.engines.base import Options
 
 CPU = "CPUExecutionProvider"
-# The provider that makes a result the capability's own. A CPU result may come from any provider that is not a GPU's.
+# The default provider of each capability.
 PROVIDERS = {
     "cpu.onnx": CPU,
     "gpu.cuda.onnx": "CUDAExecutionProvider",
     "gpu.rocm.onnx": "ROCMExecutionProvider",
     "gpu.directml.onnx": "DmlExecutionProvider",
 }
-# Others that the recipe may put in its place.
+# The providers whose results count for a capability. A recipe may name any of them.
 ALTERNATIVES = {
     "cpu.onnx": {CPU, "DnnlExecutionProvider", "XnnpackExecutionProvider", "OpenVINOExecutionProvider", "ACLExecutionProvider"},
     "gpu.cuda.onnx": {"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"},
     "gpu.rocm.onnx": {"ROCMExecutionProvider", "MIGraphXExecutionProvider"},
     "gpu.directml.onnx": {"DmlExecutionProvider"},
 }
-LEAST_SHARE = 0.5  # of a model's nodes; below, a GPU's result would be mostly the CPU's
+LEAST_SHARE = 0.5  # of a model's nodes; with a smaller share on the GPU, the result would mostly measure the CPU
 
 
 def wanted_providers(options: Options, capability: str, available: Sequence[str]) -> list[str]:
-    """The providers to ask for, in order: the recipe's or the capability's, with the CPU behind a GPU's.
+    """Return the providers to ask for, in order: the recipe's or the capability's, and the CPU last if it is not among them.
 
     Raises:
-        EngineUnavailable: the runtime was built without one, or it would make the result another capability's.
+        EngineUnavailable: The runtime lacks one of them, or the result would belong to another capability.
     """
     providers = list(options.providers or [PROVIDERS[capability]])
     for provider in providers:
@@ -45,12 +45,12 @@ def wanted_providers(options: Options, capability: str, available: Sequence[str]
 
 
 def must_count(wanted: Sequence[str]) -> bool:
-    """Whether nodes have to be counted: the plain CPU provider runs everything or nothing."""
+    """Return whether the nodes of each provider must be counted. The plain CPU provider runs either all nodes or none."""
     return list(wanted) != [CPU]
 
 
 def nodes_by_provider(session: Any) -> Counter[str] | None:
-    """How many nodes each provider was given; None where the runtime cannot say (before 1.24)."""
+    """Return how many nodes each provider runs. None if the runtime cannot tell (before 1.24)."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
     nodes: Counter[str] = Counter()
@@ -60,14 +60,17 @@ def nodes_by_provider(session: Any) -> Counter[str] | None:
 
 
 def judge(nodes: Mapping[str, int] | None, wanted: Sequence[str], capability: str, version: str) -> tuple[str, float]:
-    """The provider that ran most nodes of those the capability stands for, and the share of nodes that they ran together.
+    """Return the provider that runs the most nodes, and a share of the model's nodes.
+
+    Only providers of the capability are considered. For a GPU the share is that of all these providers together, for the CPU that of the
+    returned provider alone.
 
     Args:
-        nodes: how many nodes each provider was given; None where the runtime cannot say.
-        wanted: the providers that were asked for, in order.
+        nodes: How many nodes each provider runs. None if the runtime cannot tell.
+        wanted: The providers that were asked for, in order.
 
     Raises:
-        EngineUnavailable: the runtime cannot say, or fewer than half of the nodes run where the capability says.
+        EngineUnavailable: The runtime cannot tell, or fewer than half of the nodes run on the capability's providers.
     """
     own = ALTERNATIVES[capability] & set(wanted)
     if not must_count(wanted):

@@ -1,8 +1,8 @@
-"""How many threads ONNX Runtime really has for a session.
+"""Finds out how many threads ONNX Runtime really uses for a session.
 
-The runtime reports 0 where it chooses for itself, and its choice depends on the machine and on the process. So a second
-session with the same options is opened on a model of one node, and the threads that appear are counted: its own pool for
-one operator has one thread less than it uses (the caller works too), and so has its pool across operators.
+When the runtime chooses the number itself, it reports 0, and its choice depends on the machine and the process. So a second session
+with the default number of threads is opened on a model of one node, and the new threads are counted. The pool has one thread less
+than the runtime uses for an operator, because the calling thread works, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TASKS = Path("/proc/self/task")
 
 
 def one_node() -> bytes:
-    """The serialised model y = Relu(x) with one float, IR version 8, opset 13. The `onnx` package is not needed for it."""
+    """Return the serialised model y = Relu(x) with one float (IR version 8, opset 13), built without the `onnx` package."""
 
     def part(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
@@ -29,10 +29,10 @@ def one_node() -> bytes:
 
 
 def threads_of(session: Any, intra_op: int, inter_op: int) -> dict[str, int | None]:
-    """The threads of a session with its options: within one operator and across operators. None where they cannot be known.
+    """Return how many threads a session uses within one operator and across operators. None where this cannot be known.
 
     Args:
-        intra_op, inter_op: what the session was asked for; 0 for the runtime's own choice.
+        intra_op, inter_op: What the session was asked for. 0 means the runtime's own choice.
     """
     options = session.get_session_options()
     parallel = options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
@@ -50,7 +50,7 @@ def threads_of(session: Any, intra_op: int, inter_op: int) -> dict[str, int | No
 
 
 def _running() -> int:
-    """Threads of this process; 0 where the system does not say."""
+    """Return the number of threads of this process."""
     if _TASKS.exists():
         return sum(1 for _ in _TASKS.iterdir())
     import psutil

@@ -1,4 +1,4 @@
-"""Says which engine runs which capability. A new engine needs one file beside this one, one line here, and one extra."""
+"""Maps each capability to its engine. A new engine needs one file beside this one, one line here, and one extra."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """Where an engine lives (`module:Class`), the extra that brings its library, and the modules a zygote may import.
+    """Says where an engine is (`module:Class`), which extra installs its library, and which modules the guard imports before it forks.
 
-    It must be safe to fork after importing the modules of `preload`: they probe no CUDA device and start no threads. `suffixes` are the
-    endings of the engine's model files; `file://` opens no other file of a device.
+    It must be safe to fork after importing the modules of `preload`. So they must not touch a CUDA device or start threads that a child
+    needs. `suffixes` are the endings of the engine's model files; `file://` opens no other files of a device.
     """
 
     target: str
@@ -35,7 +35,7 @@ ENGINES: dict[str, EngineEntry] = {
     "gpu.cuda.onnx": _ONNX_CUDA,
     "gpu.rocm.onnx": _ONNX,
     "gpu.directml.onnx": _ONNX,
-    # Follows a known schedule, with which the tests compare what the measured process reports. No worker advertises it.
+    # Follows a known schedule, so that tests can check what the measured process reports. No worker advertises it.
     "fake": EngineEntry("worker.engines.fake:FakeEngine", suffixes=(".json",)),
 }
 
@@ -44,7 +44,7 @@ def resolve(capability: str) -> type[Engine]:
     """Import and return the engine class of a capability.
 
     Raises:
-        EngineUnavailable: nothing runs this capability, or its library is not installed.
+        EngineUnavailable: No engine runs this capability, or its library is not installed.
     """
     entry = ENGINES.get(capability)
     if entry is None:
@@ -58,7 +58,7 @@ def resolve(capability: str) -> type[Engine]:
 
 
 def model_suffixes(capability: str) -> tuple[str, ...]:
-    """Return the endings of a capability's model files; the default ones for a capability that no engine here runs."""
+    """Return the endings of a capability's model files. For a capability without an engine here, return the default endings."""
     entry = ENGINES.get(capability)
     return entry.suffixes if entry is not None else EngineEntry.suffixes
 
@@ -69,7 +69,7 @@ def missing_extra(capability: str) -> str:
 
 
 def preloadable() -> list[str]:
-    """Return the installed modules that are worth importing once, before any job."""
+    """Return the installed modules that the guard should import once, before any job."""
     wanted = dict.fromkeys(
         module for entry in ENGINES.values() if entry.extra for module in (*entry.preload, entry.target.partition(":")[0])
     )

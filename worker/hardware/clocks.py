@@ -1,4 +1,4 @@
-"""The clocks of the CPUs: how fast they run, how fast they may, and what decides."""
+"""Reads the clocks of the CPUs: how fast they run, how fast they may run, and which settings decide that."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class ClockLimits:
-    """In MHz; None where the system does not tell."""
+    """Holds the limits of the clocks in MHz. None where the system does not tell."""
 
     max_mhz: float | None
-    sustained_mhz: float | None  # what all cores can hold: without turbo, or where there is none
+    sustained_mhz: float | None  # the clock that all cores can hold at once: the highest clock without turbo
 
 
 def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> ClockLimits:
-    """The limits of the fastest of the allowed CPUs."""
+    """Return the limits of the fastest allowed CPU."""
     highest = _fastest(cpus, allowed, "cpuinfo_max_freq")
     base = _fastest(cpus, allowed, "base_frequency")
     if base is None and read_turbo(cpus) is not True:
@@ -28,19 +28,19 @@ def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> Cl
 
 
 def read_mhz(allowed: Collection[int] | None = None, cpus: Path = CPUS, cpuinfo: Path = CPUINFO) -> float | None:
-    """The clock of the fastest of the allowed CPUs at this moment. A CPU without work is slow, so the fastest one tells of the load."""
+    """Return the current clock of the fastest allowed CPU. Idle CPUs run slowly, so the fastest one shows the clock under load."""
     current = _fastest(cpus, allowed, "scaling_cur_freq")
     return current if current is not None else _from_cpuinfo(cpuinfo, allowed)
 
 
 def read_governor(cpus: Path = CPUS) -> str | None:
-    """The frequency governors in use; a machine with two kinds of cores may have two."""
+    """Return the frequency governors in use, joined by `and`. A machine with two kinds of cores may have two."""
     found = {text for policy in sorted((cpus / "cpufreq").glob("policy*")) if (text := _text(policy / "scaling_governor"))}
     return " and ".join(sorted(found)) or None
 
 
 def read_turbo(cpus: Path = CPUS) -> bool | None:
-    """Whether the CPUs may run faster than all of them can at once."""
+    """Return whether single CPUs may run faster than all of them can run at once. None where the system does not tell."""
     if (no_turbo := _text(cpus / "intel_pstate" / "no_turbo")) is not None:
         return no_turbo == "0"
     if (boost := _text(cpus / "cpufreq" / "boost")) is not None:
@@ -49,7 +49,7 @@ def read_turbo(cpus: Path = CPUS) -> bool | None:
 
 
 def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | None:
-    """The largest value of a file of cpufreq, which holds kHz, in MHz."""
+    """Return the largest value of one cpufreq file over all allowed CPUs, in MHz. The file holds kHz."""
     values = []
     for policy in (cpus / "cpufreq").glob("policy*"):
         related = {int(word) for word in (_text(policy / "related_cpus") or "").split() if word.isdigit()}
@@ -61,7 +61,7 @@ def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | 
 
 
 def _from_cpuinfo(cpuinfo: Path, allowed: Collection[int] | None) -> float | None:
-    """The clocks of a machine without cpufreq, which is most often a virtual one: `cpu MHz` of /proc/cpuinfo."""
+    """Return the fastest `cpu MHz` of /proc/cpuinfo. Machines without cpufreq, mostly virtual ones, have only this."""
     number, values = -1, []
     for line in (_text(cpuinfo) or "").splitlines():
         name, _, value = (part.strip() for part in line.partition(":"))

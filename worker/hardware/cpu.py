@@ -1,4 +1,4 @@
-"""The processor: its name, its cores and the vector instructions that inference libraries ask for."""
+"""Reads the processor's name, its cores, and the vector instructions that inference libraries use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-# Features a reader of benchmark results looks for; the kernel lists a hundred more.
+# The features that matter to a reader of benchmark results. The kernel lists a hundred more.
 TELLING_FEATURES = (
     *(
         "sse4_2",
@@ -55,7 +55,7 @@ def read_cpu() -> Cpu:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's block of /proc/cpuinfo and, on small ARM boards, the lines after the last block. Empty elsewhere."""
+    """Return the fields of /proc/cpuinfo for the first processor, and those after the last one on small ARM boards. Empty elsewhere."""
     path = Path("/proc/cpuinfo")
     return parse_cpuinfo(path.read_text(errors="replace")) if path.exists() else {}
 
@@ -72,7 +72,7 @@ def parse_cpuinfo(text: str) -> dict[str, str]:
 def _model(cpuinfo: dict[str, str]) -> str:
     if platform.system() == "Darwin" and (brand := _sysctl("machdep.cpu.brand_string")):
         return brand
-    # x86 says `model name`; a Raspberry Pi says `model` (the board) or `hardware` (the chip).
+    # x86 has `model name`; a Raspberry Pi has `model` (the board) or `hardware` (the chip).
     for key in ("model name", "model", "hardware", "cpu model"):
         if (name := cpuinfo.get(key, "")) and not name.isdigit():
             return " ".join(name.split())

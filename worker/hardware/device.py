@@ -1,4 +1,4 @@
-"""The whole device in one value: found once at start, described for registration, for a result and for a person."""
+"""Describes the whole device in one value. It is read once at start, and used for registration, for results and for display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.hardware.system import Memory, System, read_memory, read_system
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a capability's needs are met on this device, and why not."""
+    """Says whether a capability can be used on this device, and if not, why."""
 
     present: bool
     why: str = ""
@@ -34,14 +34,14 @@ class Hardware:
     frameworks: tuple[Framework, ...]
 
     def with_present_load(self) -> Hardware:
-        """The same device with memory and GPUs read again; the slow probes are not repeated."""
+        """Return the same device with the current state of memory and GPUs. The slow probes are not repeated."""
         return replace(self, memory=read_memory(), gpus=read_gpus())
 
     def soc(self) -> str:
         return self.cpu.model
 
     def ram_gb(self) -> float:
-        """GB of 2^30 bytes, to two places."""
+        """Return the memory in GB of 2^30 bytes, rounded to two decimals."""
         return round(self.memory.total_mb / 1024, 2)
 
     def device_info(self, udid: str) -> DeviceInfo:
@@ -51,7 +51,7 @@ class Hardware:
         )  # fmt: skip
 
     def for_placement(self, price_per_hour: float | None) -> dict[str, Any]:
-        """What a job's `requires` is held against: MB of 2^20 bytes, of the largest GPU."""
+        """Return what a job's `requires` is compared with. Memory is in MB of 2^20 bytes; `gpu_memory_mb` is that of the largest GPU."""
         return {
             "memory_mb": round(self.memory.total_mb),
             "gpu_memory_mb": round(max((gpu.memory_total_mb for gpu in self.gpus.devices), default=0)),
@@ -66,7 +66,7 @@ class Hardware:
         }
 
     def found(self) -> dict[str, Found]:
-        """Every known capability, and whether this device has what it needs. Whether an engine can use it is not asked here."""
+        """Return for every known capability whether this device has what it needs. Whether an engine exists for it is not checked here."""
         providers = {provider.name: provider for provider in self.onnxruntime.providers}
         answers = {capability: Found(False, "this version does not measure it") for capability in LABELS}
         for name, capability in CAPABILITY_OF_PROVIDER.items():
@@ -103,7 +103,7 @@ def _needs_package(package: str) -> Found:
 
 
 def detect() -> Hardware:
-    """Look at everything. Takes as long as the execution providers take to open a session (a second on a CPU)."""
+    """Read everything about the device. The execution providers must open a session for it, which takes about a second on a CPU."""
     return Hardware(
         system=read_system(),
         cpu=read_cpu(),

@@ -1,11 +1,11 @@
-"""Machine learning packages that are installed, read from their metadata: nothing is imported."""
+"""Lists the installed machine learning packages. Only their metadata is read; nothing is imported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-# display name -> (distribution, None when only the found providers can say whether it reaches a GPU)
+# display name -> (distribution, whether it is built for a GPU; None where its name does not tell)
 KNOWN = {
     "onnxruntime": ("onnxruntime", False),
     "onnxruntime-gpu": ("onnxruntime-gpu", True),
@@ -28,7 +28,7 @@ KNOWN = {
 class Framework:
     name: str
     version: str
-    gpu_support: bool | None  # built for a GPU; None where the metadata does not say
+    gpu_support: bool | None  # whether it is built for a GPU; None where the metadata does not tell
 
 
 def read_frameworks() -> tuple[Framework, ...]:
@@ -38,7 +38,7 @@ def read_frameworks() -> tuple[Framework, ...]:
             installed = version(distribution)
         except PackageNotFoundError:
             continue
-        if name == "torch":  # a CPU build says so in its local version: 2.13.0+cpu
+        if name == "torch":  # the local version of a CPU build says so: 2.13.0+cpu
             gpu = None if "+" not in installed else "cpu" not in installed.partition("+")[2]
         found.append(Framework(name, installed, gpu))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""What may disturb a measurement on an NVIDIA GPU: other processes on it, heat, and limits that slow its clocks. Read through NVML."""
+"""Reads through NVML what may disturb a measurement on an NVIDIA GPU: other processes, heat, and limits that slow its clocks."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-# nvmlClocksEventReasons: the bits that mean that the clocks are lower than the work asks for.
+# nvmlClocksEventReasons: the bits that mean that the clocks are lower than the work would need.
 SLOWDOWNS = {
     0x08: "hardware slowdown",
     0x20: "heat (software)",
     0x40: "heat (hardware)",
     0x80: "power brake",
 }
-POWER_CAP = 0x04  # usual for a GPU at full load: its clocks then depend on its power and temperature
-HOT_C = 85.0  # the software's own limit of data center GPUs lies between 85 and 90 °C
+POWER_CAP = 0x04  # usual for a GPU at full load; its clocks then depend on its power and temperature
+HOT_C = 85.0  # data center GPUs slow down in software between 85 and 90 °C
 
 
 @dataclass(frozen=True)
 class GpuState:
-    """All NVIDIA GPUs of the device at one moment; None where the driver does not tell."""
+    """Holds the state of all NVIDIA GPUs at one moment. None where the driver does not tell."""
 
     processes: frozenset[int] | None = None
-    temperature_c: float | None = None  # of the hottest
+    temperature_c: float | None = None  # of the hottest GPU
     slowdowns: tuple[str, ...] = ()
     power_capped: bool | None = None
-    slowed_by_heat_ns: int | None = None  # since the driver was loaded, all GPUs added up
+    slowed_by_heat_ns: int | None = None  # since the driver was loaded, summed over all GPUs
 
 
 class GpuWatch:
-    """Holds NVML open while one measurement lasts: opening it takes longer than all that is asked of it.
+    """Keeps NVML open during one measurement, because opening it takes longer than all the queries.
 
-    NVML makes no CUDA context, so this process takes no memory of a GPU.
+    NVML creates no CUDA context, so this process uses no memory of a GPU.
     """
 
     def __init__(self) -> None:
-        """
+        """Open NVML.
+
         Raises:
-            NVMLError: there is no driver.
+            NVMLError: There is no driver.
         """
         import pynvml
 
@@ -50,9 +51,10 @@ class GpuWatch:
             self._nvml.nvmlShutdown()
 
     def state(self, *, processes: bool) -> GpuState:
-        """
+        """Return the current state of the GPUs.
+
         Args:
-            processes: also list who computes on the GPUs. To be asked only while none of our own processes does.
+            processes: Whether to list the processes that compute on the GPUs. Ask for them only while none of our own processes runs there.
         """
         reasons = [self._asked(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) for handle in self._handles]
         known = [int(reason) for reason in reasons if reason is not None]
@@ -83,11 +85,11 @@ class GpuWatch:
     def _asked(self, question: Any, *arguments: Any) -> Any:
         try:
             return question(*arguments)
-        except self._nvml.NVMLError:  # a laptop's GPU or a MIG instance does not answer every question
+        except self._nvml.NVMLError:  # a laptop's GPU or a MIG instance does not support every query
             return None
 
 
 def seen_on_gpu(before: frozenset[int] | None, after: frozenset[int] | None) -> list[int] | None:
-    """The processes seen before or after; None when one of the looks told nothing and the other saw none."""
+    """Return the processes seen before or after the measurement. None if none was seen and one of the lists is unknown."""
     seen = (before or frozenset()) | (after or frozenset())
     return sorted(seen) if seen or (before is not None and after is not None) else None

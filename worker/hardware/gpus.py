@@ -1,6 +1,6 @@
-"""NVIDIA GPUs, read through NVML: no CUDA context is made, so the worker holds no memory on the device.
+"""Reads the NVIDIA GPUs through NVML. No CUDA context is created, so the worker uses no memory of the device.
 
-Tensor core generations and precisions are those of NVIDIA's CUDA C++ programming guide, by compute capability.
+The tensor core generations and precisions follow NVIDIA's CUDA C++ programming guide, by compute capability.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-# First compute capability of each tensor core generation, newest first, with what its matrix units take.
+# Newest first: the first compute capability, the tensor core generation, and the precisions of its matrix units.
 TENSOR_CORES: tuple[tuple[tuple[int, int], int, tuple[str, ...]], ...] = (
     ((10, 0), 5, ("TF32", "BF16", "FP16", "FP8", "FP6", "FP4", "INT8")),
     ((9, 0), 4, ("TF32", "BF16", "FP16", "FP8", "INT8")),
@@ -23,7 +23,7 @@ TENSOR_CORES: tuple[tuple[tuple[int, int], int, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device. A figure that the driver does not give is None."""
+    """Describes one GPU. A value that the driver does not give is None."""
 
     index: int
     name: str
@@ -42,7 +42,7 @@ class Gpu:
 class Gpus:
     devices: tuple[Gpu, ...] = ()
     driver: str = ""
-    note: str = ""  # why there are none
+    note: str = ""  # why no devices were found
     errors: tuple[str, ...] = field(default=())
 
 
@@ -54,7 +54,7 @@ def tensor_cores(major: int, minor: int) -> tuple[int | None, tuple[str, ...]]:
 
 
 def read_gpus() -> Gpus:
-    """Every NVIDIA device, as it is now. No driver, no library or no device is an answer, not an error."""
+    """Return every NVIDIA GPU in its current state. A missing driver, library or device is reported in `note`, not raised."""
     try:
         import pynvml
     except ImportError:
@@ -86,7 +86,7 @@ def _read_one(nvml: Any, index: int) -> Gpu:
     def figure(read: Callable[[], float]) -> float | None:
         try:
             return float(read())
-        except nvml.NVMLError:  # laptop and MIG devices do not give every figure
+        except nvml.NVMLError:  # laptop and MIG devices do not support every query
             return None
 
     return Gpu(

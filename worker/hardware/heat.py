@@ -1,4 +1,4 @@
-"""Heat of the processor, and what the system slows down because of it: on Intel, AMD and ARM."""
+"""Reads the temperature of the processor and how the system slows it down because of heat, on Intel, AMD and ARM."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYS = Path("/sys")
-# The sensors that sit in a processor: Intel, AMD, then boards with an ARM chip. Others (disks, batteries) do not slow it down.
+# The sensors inside a processor: Intel, AMD, then boards with an ARM chip. Other sensors (disks, batteries) do not matter here.
 SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
 ZONES = ("cpu", "soc", "x86_pkg_temp", "cluster")
 COOLERS = ("cpufreq", "thermal-cpufreq", "processor", "cpu-idle")  # cooling devices that slow the processor down
-# get_throttled of a Raspberry Pi's firmware: what holds at this moment (the higher bits remember what has ever been).
+# get_throttled of a Raspberry Pi's firmware: the current state (the higher bits hold what has happened since the start).
 FIRMWARE = {
     0: "the supply voltage is too low",
     1: "the firmware caps the clock",
@@ -21,17 +21,17 @@ FIRMWARE = {
 
 @dataclass(frozen=True)
 class Heat:
-    """One look. None where the system does not tell."""
+    """Holds one reading of the sensors. None where the system does not tell."""
 
-    temperature_c: float | None = None  # of the hottest sensor of the processor
-    limit_c: float | None = None  # from which that sensor's device slows down, by its own account
-    throttle_events: int | None = None  # counted by the processor since the start of the machine (Intel)
-    cooling: tuple[str, ...] = ()  # cooling devices that slow the processor down at this moment
-    firmware: tuple[str, ...] = ()  # what a Raspberry Pi's firmware says it does at this moment
+    temperature_c: float | None = None  # of the processor's hottest sensor
+    limit_c: float | None = None  # the temperature at which that sensor's device says it slows down
+    throttle_events: int | None = None  # counted by the processor since the machine started (Intel)
+    cooling: tuple[str, ...] = ()  # cooling devices that are slowing the processor down now
+    firmware: tuple[str, ...] = ()  # what a Raspberry Pi's firmware reports now
 
 
 def read_heat(sys: Path = SYS) -> Heat:
-    """Look at every source there is. A sensor that cannot be read is left out."""
+    """Read every available source. A sensor that cannot be read is left out."""
     readings = [*_hwmon(sys), *_zones(sys)]
     hottest = max(readings, default=None, key=lambda reading: reading[0])
     return Heat(
@@ -44,7 +44,7 @@ def read_heat(sys: Path = SYS) -> Heat:
 
 
 def _hwmon(sys: Path) -> list[tuple[float, float | None]]:
-    """Temperature and limit of the processor's sensors, °C."""
+    """Return temperature and limit of each processor sensor, in °C."""
     found = []
     for folder in sorted((sys / "class/hwmon").glob("hwmon*")):
         if _text(folder / "name") not in SENSORS:
@@ -52,14 +52,14 @@ def _hwmon(sys: Path) -> list[tuple[float, float | None]]:
         for file in sorted(folder.glob("temp*_input")):
             value = _number(file)
             if value is not None:
-                # `temp*_max` is no limit: k10temp says 70 °C there, whatever the processor.
+                # `temp*_max` is not the limit: k10temp reports 70 °C there for every processor.
                 critical = _number(file.with_name(file.name.replace("_input", "_crit")))
                 found.append((value / 1000, critical / 1000 if critical else None))
     return found
 
 
 def _zones(sys: Path) -> list[tuple[float, float | None]]:
-    """The same of the kernel's thermal zones. Their passive trip point is where the kernel begins to slow the processor down."""
+    """Return temperature and limit of the kernel's thermal zones. At the passive trip point the kernel begins to slow the CPU down."""
     found = []
     for folder in sorted((sys / "class/thermal").glob("thermal_zone*")):
         kind = (_text(folder / "type") or "").lower()
@@ -76,7 +76,7 @@ def _zones(sys: Path) -> list[tuple[float, float | None]]:
 
 
 def _throttle_events(sys: Path) -> int | None:
-    """Events of all cores, and of each package once: every core of a package shows the package's counter."""
+    """Return the throttle events of all cores, plus those of each package once: every core of a package shows the package's counter."""
     cores = [_number(file) for file in (sys / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
     packages: dict[str, int] = {}
     for file in (sys / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/package_throttle_count"):

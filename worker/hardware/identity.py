@@ -1,8 +1,8 @@
-"""Who this device is: a UDID of its own making, kept on its disk, and the proof that the process before this one is dead.
+"""Keeps the identity of this device: a UDID that it generates once and stores on its disk.
 
-The folder is locked for as long as the process lives, so the process that wrote the last incarnation into it is dead
-once the lock is ours. That holds for this very file only: a clone of the disk has another machine id or inode, and then
-the registry, not this module, finds out that two devices claim one identity.
+It also proves that the previous worker process is dead. The state folder is locked while the process lives. So when the lock is ours,
+the process that last wrote its incarnation there has ended. This holds only for the same lock file: a clone of the disk has another
+boot id or inode. In that case the registry, not this module, finds out that two devices claim one identity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 from shared.errors import Conflict
 from worker.durable import write_durably
 
-if sys.platform != "win32":  # there is no proof there: after a crash the registry must see one heartbeat timeout pass
+if sys.platform != "win32":  # without a lock there is no proof: after a crash the registry must wait for one heartbeat timeout
     import fcntl
 
 IDENTITY_FILE = "identity.json"
@@ -28,25 +28,25 @@ FORMAT = 1
 
 
 class IdentityError(Conflict):
-    """The identity cannot be had: another worker uses the folder, or the file is damaged."""
+    """Raised when the identity cannot be used: another worker uses the folder, or the file is damaged."""
 
 
 @dataclass
 class Identity:
-    """The device's identity, held until `close`."""
+    """Holds the device's identity, and keeps its folder locked until `close`."""
 
     udid: str
     incarnation: str
-    previous_incarnation: str  # empty without proof that its process is dead
+    previous_incarnation: str  # empty if it is not proved that its process has ended
     _lock: IO[str]
 
     @classmethod
     def claim(cls, folder: Path, incarnation: str) -> Identity:
-        """Lock the folder, read the UDID (made at the first start) and note this process' incarnation.
+        """Lock the folder, read the UDID (generated at the first start) and store this process's incarnation.
 
         Raises:
-            IdentityError: another living worker holds the folder, or the file is not readable as an identity.
-            OSError: the folder cannot be written.
+            IdentityError: Another living worker uses the folder, or the file does not contain an identity.
+            OSError: The folder cannot be written to.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder / LOCK_FILE)
@@ -66,17 +66,17 @@ class Identity:
         return cls(udid=udid, incarnation=incarnation, previous_incarnation=previous, _lock=lock)
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder, so that another process can use it."""
         self._lock.close()
 
 
 def known_udid(folder: Path) -> str:
-    """The UDID on this disk, or an empty string before the first start. Nothing is written or locked."""
+    """Return the UDID on this disk, or an empty string before the first start. Writes and locks nothing."""
     return str(_read(folder / IDENTITY_FILE).get("udid", ""))
 
 
 def lock_holder(path: Path) -> str:
-    """Process id of the living worker that uses this folder; empty when none does."""
+    """Return the process id of the living worker that uses this folder. Empty if there is none."""
     if sys.platform == "win32" or not path.exists():
         return ""
     with path.open() as lock:
@@ -108,7 +108,7 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _place(lock: IO[str]) -> str:
-    """Names this file on this running machine; empty where that cannot be told."""
+    """Return a text that identifies this file on this running machine. Empty if the system does not provide a boot id."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     if sys.platform == "win32" or not boot.exists():
         return ""

@@ -1,4 +1,4 @@
-"""How busy the CPUs are, in cores: with work of other programs, with our own, and with work of the hypervisor's other guests."""
+"""Measures how busy the CPUs are, in cores: with other programs' work, with our own, and with the hypervisor's other guests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import psutil
 
 from shared.clock import Clock
 
-TETHER = "tether.py"  # what `fleetmark up` and `demo` start each of their parts with
+TETHER = "tether.py"  # the script that `fleetmark up` and `demo` use to start each of their processes
 
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Seconds since the start of the machine, of one CPU or of several added up."""
+    """Holds the seconds since the machine started, of one CPU or summed over several."""
 
     busy_s: float
     steal_s: float
@@ -26,18 +26,21 @@ class CpuTime:
 
 @dataclass(frozen=True)
 class Look:
-    """The CPUs that the measured process may use, at one moment, and the CPU time of our own processes."""
+    """Holds the state at one moment: the times of the CPUs that the measured process may use, and the CPU time of our own processes."""
 
     at: float  # monotonic seconds
     cpus: CpuTime
-    ours_s: Mapping[int, float]  # by process id: this worker and its guard, with all their children that have ended
-    relatives_s: Mapping[int, float]  # the other parts of the same `fleetmark up`
+    ours_s: Mapping[int, float]  # keyed by process id: this worker and its guard, each with its ended children
+    relatives_s: Mapping[int, float]  # the other processes of the same `fleetmark up`
 
 
 def look(clock: Clock, allowed: frozenset[int] | None, ours: Iterable[int], relatives: Iterable[int]) -> Look:
-    """
+    """Read the CPU times now.
+
     Args:
-        allowed: the numbers of the CPUs to look at; None for all.
+        allowed: The numbers of the CPUs to read. None for all.
+        ours: The process ids of this worker and its guard.
+        relatives: The process ids of the other parts of the same `fleetmark up`.
     """
     return Look(clock.monotonic(), _added(read_cpus(), allowed), _cpu_seconds(ours), _cpu_seconds(relatives))
 
@@ -50,7 +53,7 @@ def read_cpus() -> dict[int, CpuTime]:
 
 
 def parse_stat(text: str, ticks_per_s: int = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100) -> dict[int, CpuTime]:
-    """The CPUs that are online, by number, from /proc/stat (proc(5)). Guest time is part of user time already."""
+    """Return the CPUs that are online, keyed by number, from /proc/stat (proc(5)). User time already includes guest time."""
     found = {}
     for line in text.splitlines():
         name, *fields = line.split()
@@ -62,11 +65,11 @@ def parse_stat(text: str, ticks_per_s: int = os.sysconf("SC_CLK_TCK") if hasattr
 
 
 def other_cores(before: Look | None, after: Look | None, measured_s: float, *, relatives_are_ours: bool) -> float | None:
-    """How many cores other programs kept busy between two looks; None for a window in which no clock ticked.
+    """Return how many cores other programs kept busy between two looks. None if the kernel's counters did not advance in between.
 
     Args:
-        measured_s: CPU time of measured processes that the guard's own account does not hold (it does on Linux).
-        relatives_are_ours: whether the other parts of the same `fleetmark up` count as our own work.
+        measured_s: CPU time of measured processes that is not included in the guard's own CPU time. On Linux it is included.
+        relatives_are_ours: Whether the other parts of the same `fleetmark up` count as our own work.
     """
     if before is None or after is None or (wall_s := after.at - before.at) <= 0 or after.cpus.total_s <= before.cpus.total_s:
         return None
@@ -77,19 +80,19 @@ def other_cores(before: Look | None, after: Look | None, measured_s: float, *, r
 
 
 def steal_share(before: Look | None, after: Look | None) -> float | None:
-    """The share of the CPUs' time that the hypervisor gave to its other guests."""
+    """Return the share of the CPUs' time that the hypervisor gave to its other guests."""
     if before is None or after is None or (total_s := after.cpus.total_s - before.cpus.total_s) <= 0:
         return None
     return (after.cpus.steal_s - before.cpus.steal_s) / total_s
 
 
 def allowed_cpus(pid: int) -> frozenset[int] | None:
-    """The CPUs that a process may run on, by its affinity and its cpuset; None where the system does not tell."""
+    """Return the CPUs that a process may run on, by its affinity and its cpuset. None where the system does not tell."""
     return frozenset(os.sched_getaffinity(pid)) if sys.platform == "linux" else None
 
 
 def relatives_of(pid: int) -> frozenset[int]:
-    """The other parts of the `fleetmark up` or `demo` that started this process; empty for a worker that was started alone."""
+    """Return the other processes of the `fleetmark up` or `demo` that started this process. Empty if the worker was started alone."""
     try:
         parent = psutil.Process(pid).parent()
         if parent is None or not any(Path(word).name == TETHER for word in parent.cmdline()[:6]):
@@ -99,12 +102,12 @@ def relatives_of(pid: int) -> frozenset[int]:
             return frozenset()
         mine = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
         return frozenset({starter.pid, *(child.pid for child in starter.children(recursive=True))} - mine)
-    except psutil.Error:  # one of them has just ended
+    except psutil.Error:  # a process has just ended
         return frozenset()
 
 
 def _cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
-    """CPU time of each process that lives; on Linux with the children that it has seen end."""
+    """Return the CPU time of each living process. On Linux this includes its children that have ended."""
     found = {}
     for pid in pids:
         try:
@@ -116,7 +119,7 @@ def _cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
 
 
 def _grown(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """By how much the CPU time grew. A process that began between the looks counts whole."""
+    """Return by how much the CPU time grew. A process that started between the looks counts completely."""
     return sum(max(0.0, seconds - before.get(pid, 0.0)) for pid, seconds in after.items())
 
 

@@ -1,9 +1,9 @@
-"""The grade of a measurement's noise, from the facts that were seen around it.
+"""Grades the noise of a measurement from the facts that were observed around it.
 
-`noisy`: something took time from the measurement, or slowed it down. `fair`: nothing did as far as was seen, but the machine is of a
-kind, or is set in a way, that lets timings move. `quiet`: neither. Every grade but `quiet` comes with its reasons.
+`noisy`: something took time from the measurement, or slowed it down. `fair`: nothing did, as far as observed, but the kind or the
+settings of the machine allow timings to vary. `quiet`: neither. Every grade but `quiet` comes with its reasons.
 
-A fact that is None or missing could not be seen, and speaks for nothing.
+A fact that is None or missing could not be observed and has no influence.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from shared.measurements import Noise
 
 Grade = Literal["quiet", "fair", "noisy"]
 
-# Other work, in cores. Where it needs the cores that the measured process uses, a tenth of a core is told and four tenths are noise.
-# Where it has enough free cores to itself it still shares caches, memory bandwidth and the power budget: half a core is told.
+# Other work, in cores. If it competes for the cores of the measured process, more than 0.1 is `fair` and more than 0.4 is `noisy`. If
+# there are enough free cores for it, it still shares caches, memory bandwidth and the power budget: more than 0.5 is `fair`.
 CROWDED_FAIR, CROWDED_NOISY, BESIDE_FAIR = 0.1, 0.4, 0.5
 STEAL_FAIR, STEAL_NOISY = 0.005, 0.02  # shares of the CPUs' time
-HOT_C, GPU_HOT_C = 90.0, 85.0  # most processors slow down between 95 and 105 °C, data center GPUs from 85 °C on
-SLOW_CLOCK = 0.95  # of the clock that all cores can hold: below, something slowed them down
+HOT_C, GPU_HOT_C = 90.0, 85.0  # most processors slow down between 95 and 105 °C, data center GPUs above 85 °C
+SLOW_CLOCK = 0.95  # of the clock that all cores can hold: at a lower clock, something slowed them down
 LOW_CLOCK = 0.6  # of the highest clock of a processor that does not say what all cores can hold
-MOVED_CLOCK = 0.10  # difference between the looks
+MOVED_CLOCK = 0.10  # difference between the readings, as a share of the highest
 
 
 def grade(facts: Mapping[str, Any]) -> Noise:
-    """The grade, and every reason for it, the worst first."""
+    """Return the grade and all its reasons. Reasons for `noisy` come first."""
     reasons = _Reasons()
     for judge in (_quota, _threads, _other_work, _hypervisor, _clock, _heat, _gpu, _stood_still, _settings):
         judge(facts, reasons)
@@ -69,7 +69,7 @@ def _other_work(facts: Mapping[str, Any], reasons: _Reasons) -> None:
         ("other_cores_before", "other work kept {:.1f} cores busy just before"),
     ):
         other = facts.get(name)
-        # Averages hide peaks: work that fills half of the free cores on average sometimes needs more than there are.
+        # Averages hide peaks: work that fills half of the free cores on average sometimes needs more than all of them.
         crowded = other is not None and other > max(0.0, allowed - used) / 2
         if crowded:
             reasons.by_size(other, CROWDED_FAIR, CROWDED_NOISY, f"{told}, on {allowed} CPUs of which the process needed {used:.1f}")

@@ -1,6 +1,6 @@
-"""Looks at the machine before, during and after a measurement, and has the difference graded.
+"""Observes the machine before, during and after a measurement, and grades what it saw.
 
-A sensor that cannot be read gives None, whatever the cause: no sensor may cost a measurement.
+A sensor that cannot be read gives None, whatever the cause. No sensor failure may stop a measurement.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The window before a measurement reaches back to an earlier look: at least this far, so that the kernel's ticks of 10 ms can tell
-# something, and at most that far, so that it shows the load *just* before. It may reach into the last measurement, whose own processes
-# count as ours: small jobs that follow each other need not wait for it.
+# The load before a measurement is computed since an earlier look. That look must be at least MIN_WINDOW_S old, because the kernel counts
+# in ticks of 10 ms, and at most MAX_WINDOW_S, so that it shows the load *just* before. The window may reach into the last measurement,
+# whose processes count as ours. So small jobs that follow each other do not have to wait.
 MIN_WINDOW_S = 0.05
 MAX_WINDOW_S = 10.0
-LOOKS_KEPT = 16  # two a measurement
-SEARCH_AGAIN_S = 10.0  # for other parts of the same `fleetmark up`, where there were none: the search takes milliseconds
-_GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not know the CPU time of children that have ended
+LOOKS_KEPT = 16  # a measurement makes two
+SEARCH_AGAIN_S = 10.0  # how often to look for other parts of the same `fleetmark up` if none were found; a search takes milliseconds
+_GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not give the CPU time of ended children
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the supervisor knows of the measured processes when they have ended."""
+    """Holds what the supervisor knows of the measured processes after they have ended."""
 
-    cpu_s: float = 0.0  # of all of them
-    threads: int | None = None  # that the runtime computes with, as it says
+    cpu_s: float = 0.0  # of all measured processes
+    threads: int | None = None  # the threads that the runtime says it uses
     voided: int = 0  # repeats that were measured again because their process stood still
     stood_still_s: float = 0.0
 
@@ -60,7 +60,7 @@ class _State:
 
 @dataclass
 class _Seen:
-    """Collected while measuring."""
+    """Collects the readings during a measurement."""
 
     mhz: list[float] = field(default_factory=list)
     heat: list[Heat] = field(default_factory=list)
@@ -68,7 +68,7 @@ class _Seen:
 
 
 class NoiseProbe:
-    """`before`, any number of `during`, `after`: one measurement at a time."""
+    """Observes one measurement at a time: call `before`, then `during` any number of times, then `after`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -79,24 +79,24 @@ class NoiseProbe:
         self._guard = os.getpid()
         self._allowed: frozenset[int] | None = None
         self._relatives: frozenset[int] = frozenset()
-        self._searched_at = -math.inf  # when relatives were looked for last, monotonic
+        self._searched_at = -math.inf  # when relatives were last searched for, in monotonic seconds
         self._gpu: GpuWatch | None = None
         self._mute: set[str] = set()  # the probes whose failure has been logged
 
     def remember(self, guard: int) -> None:
-        """Begin the window over which the load before the next measurement is seen.
+        """Take a first look, from which the load before the next measurement is computed.
 
         Args:
-            guard: the process that starts the measured ones. What it does on its own, such as its imports, is no other work.
+            guard: The process that starts the measured ones. Its own work, such as its imports, does not count as other work.
         """
         self._watch(guard)
         self._note(self._look())
 
     def before(self, capability: str, guard: int, facts: Mapping[str, Any]) -> None:
-        """Look right before the first process is measured. Waits for up to `MIN_WINDOW_S` after another look.
+        """Look just before the first process is measured. Waits for up to `MIN_WINDOW_S` if the last look is too recent.
 
         Args:
-            facts: what the supervisor knows of the machine; it becomes part of the noise's facts.
+            facts: What the supervisor knows of the machine. It is added to the facts of the noise.
         """
         self._watch(guard)
         last = self._window_start()
@@ -117,7 +117,7 @@ class NoiseProbe:
         }
 
     def during(self) -> None:
-        """Look at clocks and heat while a process is measured. To be called twice a second at most: it takes up to a millisecond."""
+        """Read clocks and heat while a process is measured. Call it twice a second at most, because it takes up to a millisecond."""
         mhz = self._told("clock", lambda: read_mhz(self._allowed))
         heat = self._told("heat", read_heat)
         gpu = self._gpu_state(processes=False)
@@ -126,7 +126,7 @@ class NoiseProbe:
         self._seen.gpu += [] if gpu is None else [gpu]
 
     def after(self, measured: Measured) -> Noise:
-        """Look right after the last process, and grade what was seen."""
+        """Look just after the last process has ended, and return the grade."""
         before = self._before
         if before is None:
             raise RuntimeError("noise was asked for without a look before")
@@ -156,7 +156,7 @@ class NoiseProbe:
             self._looks.append(seen)
 
     def _window_start(self) -> Look | None:
-        """Return the latest look that is old enough, and not too old. Takes one, or waits for it, if there is none."""
+        """Return the latest look that is old enough and not too old. If there is none, take one or wait until one is old enough."""
         now = self._clock.monotonic()
         recent = [seen for seen in self._looks if now - seen.at <= MAX_WINDOW_S]
         for seen in reversed(recent):
@@ -180,7 +180,7 @@ class NoiseProbe:
     def _told(self, name: str, probe: Callable[[], T]) -> T | None:
         try:
             return probe()
-        except Exception as error:  # noqa: BLE001 - drivers raise what they like; what they do not tell is None, and logged once
+        except Exception as error:  # noqa: BLE001 - drivers raise any type of exception; each failing probe gives None and is logged once
             if name not in self._mute:
                 log.warning("this device does not tell its %s: %s: %s", name.replace("_", " "), type(error).__name__, error)
             self._mute.add(name)

@@ -1,7 +1,7 @@
-"""A short-lived process that opens one ONNX Runtime session, and says which provider really took the graph.
+"""Opens one ONNX Runtime session in a short-lived process, and reports which provider really took the graph.
 
-`python -m worker.hardware.probe CPUExecutionProvider` prints one line of JSON. It runs apart from the worker, so that a
-provider's libraries, memory and crashes stay out of it.
+`python -m worker.hardware.probe CPUExecutionProvider` prints one line of JSON. It is a separate process, so that a provider's
+libraries, memory and crashes do not affect the worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-# MatMul and Relu on a 2 x 2 float input, opset 13, IR 7: enough that a provider must load its mathematics, not only copy.
+# MatMul and Relu on a 2 x 2 float input, opset 13, IR 7: a provider must load its math libraries to run it.
 PROBE_MODEL = base64.b64decode(
     "CAcSCWZsZWV0bWFyazpSChEKAXgKAXgSAW0iBk1hdE11bAoMCgFtEgF5IgRSZWx1EgVwcm9iZVoTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
 )
@@ -21,7 +21,7 @@ def probe(provider: str) -> dict[str, Any]:
     """Open and run the graph on `provider`.
 
     Returns:
-        `version`, `available`, `got` (the providers of the session) and `error` (empty when `provider` took it).
+        `version`, `available`, `got` (the providers of the session) and `error` (empty if `provider` ran the graph).
     """
     import numpy as np
     import onnxruntime
@@ -40,7 +40,7 @@ def probe(provider: str) -> dict[str, Any]:
                 found["error"] = f"{provider} computed {answer[0][0]} where 8 is right"
         else:
             found["error"] = f"{provider} opened no session; the runtime fell back to {', '.join(found['got'])}"
-    except Exception as error:  # noqa: BLE001 - whatever the runtime raises is the answer this process exists to give
+    except Exception as error:  # noqa: BLE001 - any error of the runtime is the answer of this process
         found["error"] = str(error).strip().splitlines()[0]
     return found
 

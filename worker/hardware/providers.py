@@ -1,4 +1,4 @@
-"""Which execution providers of ONNX Runtime really open a session here: each is tried, in a process of its own."""
+"""Finds out which execution providers of ONNX Runtime really open a session here. Each is tried in a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from worker.hardware.steering import NO_TELEMETRY
 
-# The first use of CUDA may compile kernels and page in a gigabyte of libraries from a slow card.
+# The first use of CUDA may compile kernels and load a gigabyte of libraries from a slow SD card.
 PROBE_TIMEOUT_S = 180
 
 CAPABILITY_OF_PROVIDER = {
@@ -28,7 +28,7 @@ CAPABILITY_OF_PROVIDER = {
 
 @dataclass(frozen=True)
 class Provider:
-    """One execution provider: listed by the runtime, and whether it opened a session. `why` is empty when it did."""
+    """Describes one execution provider that the runtime lists, and whether it opened a session. `why` is empty if it did."""
 
     name: str
     opens: bool
@@ -37,13 +37,13 @@ class Provider:
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    version: str = ""  # empty: not installed, or it does not import
+    version: str = ""  # empty if it is not installed or cannot be imported
     providers: tuple[Provider, ...] = ()
     note: str = ""
 
 
 def read_onnxruntime() -> OnnxRuntime:
-    """Try the CPU first, then every other provider that the runtime lists and a capability stands for."""
+    """Try the CPU provider first, then every other listed provider that belongs to a capability."""
     if find_spec("onnxruntime") is None:
         return OnnxRuntime(note="onnxruntime is not installed: pip install 'fleetmark[onnx]'")
     first = _try("CPUExecutionProvider")
@@ -65,9 +65,9 @@ def _provider(name: str, answer: dict[str, Any]) -> Provider:
 
 
 def _try(provider: str) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "worker.hardware.probe", provider]  # -P: the current folder is the user's
+    command = [sys.executable, "-P", "-m", "worker.hardware.probe", provider]  # -P: do not import from the user's current folder
     try:
-        environment = dict(os.environ) | NO_TELEMETRY  # noqa: TID251 - handed on as it is
+        environment = dict(os.environ) | NO_TELEMETRY  # noqa: TID251 - passed on unchanged
         child = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
         )

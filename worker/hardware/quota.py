@@ -1,4 +1,4 @@
-"""The CPU quota of a process: how many cores its control groups let it use, and how often they made it wait.
+"""Reads the CPU quota of a process: how many cores its control groups allow, and how often they made it wait.
 
 A quota can be set on the process's own group and on each group above it; the smallest one counts. Both versions of
 control groups are read: `cpu.max` and `cpu.stat` (version 2), `cpu.cfs_quota_us`, `cpu.cfs_period_us` and `cpu.stat` (version 1).
@@ -14,18 +14,18 @@ V2 = "cgroup2"
 
 @dataclass(frozen=True)
 class Group:
-    """One control group with a quota, and its counters since it was made."""
+    """Describes one control group with a quota, and its counters since it was created."""
 
     path: str
-    cores: float  # CPU seconds per second
-    periods: int  # in which the group wanted to run
-    throttled: int  # of these, how many used up the quota, so that the group had to wait
-    throttled_s: float  # the waits, added up over the CPUs
+    cores: float  # the quota in CPU seconds per second
+    periods: int  # how many periods the group was ready to run in
+    throttled: int  # in how many of these the quota was used up, so that the group had to wait
+    throttled_s: float  # the waiting time, summed over the CPUs
 
 
 @dataclass(frozen=True)
 class Throttling:
-    """What a quota did between two looks."""
+    """Holds how often a quota made the process wait between two looks."""
 
     periods: int
     throttled: int
@@ -33,10 +33,10 @@ class Throttling:
 
 
 def read_quotas(pid: int, root: Path = Path("/")) -> tuple[Group, ...]:
-    """The groups of a process that have a quota, its own group first. Empty where there is none, or no control groups.
+    """Return the control groups of a process that have a quota, its own group first. Empty if there are none.
 
     Args:
-        root: where `/proc` and the mounted control groups lie.
+        root: The folder that contains `/proc` and the mounted control groups. Tests give another one.
     """
     found = []
     for folder, version in _folders(pid, root):
@@ -47,12 +47,12 @@ def read_quotas(pid: int, root: Path = Path("/")) -> tuple[Group, ...]:
 
 
 def cores_allowed(quotas: tuple[Group, ...]) -> float | None:
-    """The smallest quota in cores; None without one."""
+    """Return the smallest quota in cores. None without a quota."""
     return min((group.cores for group in quotas), default=None)
 
 
 def throttling_between(before: tuple[Group, ...], after: tuple[Group, ...]) -> Throttling | None:
-    """The throttling by the group that made the process wait the longest; None without a quota at both looks."""
+    """Return the throttling by the group that throttled the process in the most periods. None if no group had a quota at both looks."""
     earlier = {group.path: group for group in before}
     steps = [
         Throttling(
@@ -67,13 +67,13 @@ def throttling_between(before: tuple[Group, ...], after: tuple[Group, ...]) -> T
 
 
 def parse_cpu_max(text: str) -> float | None:
-    """Cores from `cpu.max`, which holds a quota and a period in microseconds, or `max` for no quota."""
+    """Return the cores in `cpu.max`, which holds a quota and a period in microseconds. None for `max`, which means no quota."""
     quota, _, period = text.strip().partition(" ")
     return None if quota == "max" else int(quota) / int(period or 100_000)
 
 
 def parse_cpu_stat(text: str) -> tuple[int, int, float]:
-    """Periods, throttled periods and seconds throttled from `cpu.stat` of either version."""
+    """Return periods, throttled periods and throttled seconds from the `cpu.stat` of either version."""
     counters = {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value.strip().isdigit()}
     seconds = counters["throttled_usec"] / 1e6 if "throttled_usec" in counters else counters.get("throttled_time", 0) / 1e9
     return counters.get("nr_periods", 0), counters.get("nr_throttled", 0), seconds
@@ -85,7 +85,7 @@ def _cores(folder: Path, version: str) -> float | None:
             return parse_cpu_max((folder / "cpu.max").read_text())
         quota = int((folder / "cpu.cfs_quota_us").read_text())
         return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
-    except (OSError, ValueError):  # the root group has no quota; a group may also be removed at this moment
+    except (OSError, ValueError):  # the root group has no quota; and a group may be removed meanwhile
         return None
 
 
@@ -98,7 +98,7 @@ def _group(folder: Path, cores: float) -> Group:
 
 
 def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
-    """The folders of the process's group and of all groups above it that can be seen, with the kind of their file system."""
+    """Return the folders of the process's group and of all visible groups above it, with the type of their file system."""
     try:
         groups = (root / f"proc/{pid}/cgroup").read_text().splitlines()
         mounts = [_mount(line) for line in (root / f"proc/{pid}/mountinfo").read_text().splitlines()]
@@ -115,7 +115,7 @@ def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
     for top, point, kind, options in mounts:
         if kind not in paths or (kind == "cgroup" and "cpu" not in options):
             continue
-        # A container without a namespace of its own for control groups sees the host's path, and only its part of the tree.
+        # A container without its own cgroup namespace sees the host's path, but only its own part of the tree.
         relative = paths[kind].removeprefix(top.rstrip("/")).strip("/")
         base = root / point.lstrip("/")
         parts = [part for part in relative.split("/") if part not in ("", "..")]
@@ -124,7 +124,7 @@ def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
 
 
 def _mount(line: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """The root within its file system, the mount point, the type and the options of one mount (proc(5), mountinfo)."""
+    """Return the root within its file system, the mount point, the type and the options of one mount (proc(5), mountinfo)."""
     before, _, after = line.partition(" - ")
     fields, kind = before.split(), after.split()
     if len(fields) < 5 or len(kind) < 3:

@@ -1,4 +1,4 @@
-"""The environment variables that steer how a runtime computes: threads, devices, allocators. They are part of what was measured."""
+"""Lists the environment variables that influence how a runtime computes: threads, devices, allocators. A result records them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PREFIXES = (
     *("CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "HIP_", "ROCR_", "HSA_", "MIOPEN_"),
     *("MALLOC_", "MIMALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"),
 )
-LONGEST = 500  # of a value: more is no setting that a person has chosen
+LONGEST = 500  # characters of a value that are kept; a value chosen by a person is shorter
 
 
 def steering_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Those of the variables that steer a runtime, by name. The caller has taken the credentials out."""
+    """Return the variables that influence a runtime, sorted by name. The caller has already removed the credentials."""
     return {name: value[:LONGEST] for name, value in sorted(environment.items()) if name.upper().startswith(PREFIXES)}
 
 
-# ONNX Runtime connects to its maker some seconds after it is imported. `disable_telemetry_events()` comes too late for what it says of
-# its start; this variable does not. A measured process, and a device, talk to nobody whom the user did not name.
+# ONNX Runtime connects to its maker some seconds after it is imported. `disable_telemetry_events()` is too late to stop the event about
+# its start; this variable stops it. Our processes must not connect to servers that the user did not name.
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}

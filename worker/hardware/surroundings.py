@@ -1,4 +1,4 @@
-"""What kind of machine this is, as far as it decides how steady timings can be: virtual, on battery, in a container, loaded."""
+"""Reads what kind of machine this is, where it affects how steady timings are: virtual, on battery, in a container, loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_1m() -> float | None:
 
 
 def virtual() -> bool | None:
-    """Whether the processor says that it runs under a hypervisor (x86); elsewhere what the firmware calls the machine."""
+    """Return whether this is a virtual machine: by the processor's hypervisor flag on x86, elsewhere by the firmware's product name."""
     cpuinfo = _text(Path("/proc/cpuinfo"))
     if cpuinfo and "flags" in cpuinfo:
         flags = next(line for line in cpuinfo.splitlines() if line.startswith("flags"))
@@ -27,10 +27,11 @@ def virtual() -> bool | None:
 
 
 def in_container(root: Path = Path("/")) -> bool:
-    """Whether this process runs in a container.
+    """Return whether this process runs in a container.
 
-    Docker and Podman leave a file, older Kubernetes and LXC show in the control groups, and a newer Kubernetes shows only by a root
-    file system in layers. A virtual machine that was made from a container's image has the file, too, but a whole disk as its root.
+    Docker and Podman create a marker file. Older Kubernetes and LXC appear in the control groups. Newer Kubernetes can be recognised
+    only by a layered root file system. A virtual machine that was made from a container image has the marker file, too, but its root
+    is a whole disk.
     """
     mount = next((line.split() for line in (_text(root / "proc/self/mountinfo") or "").splitlines() if line.split()[4:5] == ["/"]), [])
     kind, source = mount[mount.index("-") + 1 :][:2] if "-" in mount else ("", "")
@@ -45,7 +46,7 @@ def in_container(root: Path = Path("/")) -> bool:
 
 
 def mount_points(root: Path = Path("/")) -> frozenset[str]:
-    """Every mount point that this process sees (proc(5), mountinfo)."""
+    """Return every mount point that this process sees (proc(5), mountinfo)."""
     lines = (_text(root / "proc/self/mountinfo") or "").splitlines()
     return frozenset(fields[4].replace("\\040", " ") for line in lines if len(fields := line.split()) > 4)
 

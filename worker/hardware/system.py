@@ -1,4 +1,4 @@
-"""The operating system, the memory and the address of this device."""
+"""Reads the operating system, the memory and the network address of this device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 @dataclass(frozen=True)
 class System:
     hostname: str
-    os: str  # as people write it: Linux, macOS, Windows
+    os: str  # the usual spelling: Linux, macOS, Windows
     os_version: str
     kernel: str
     python: str
@@ -55,7 +55,7 @@ def read_memory() -> Memory:
 
 
 def own_address(towards: str) -> str:
-    """The address this device shows when it speaks to the host `towards`; empty when there is no way there.
+    """Return the address that this device uses towards the host `towards`. Empty if there is no route.
 
     A datagram socket is only connected, which chooses a route and sends nothing.
     """

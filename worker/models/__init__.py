@@ -1,4 +1,4 @@
-"""Models on this device. They are fetched, verified, and kept by their content."""
+"""Provides the models on this device. They are fetched, verified, and stored by their content hash."""
 
 from worker.models.fetched import FetchedModel
 from worker.models.store import ModelStore, Own

@@ -1,21 +1,21 @@
-"""Which addresses a model named by somebody else may be fetched from."""
+"""Decides which network addresses a model may be fetched from when a recipe names its URL."""
 
 from __future__ import annotations
 
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that has been given out; the rest is local, reserved or multicast
-# What not every Python that we run on knows to be nobody's.
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # all public addresses so far; the rest is local, reserved or multicast
+# Ranges without public hosts that some supported Python versions do not know.
 DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637
-OLD_6TO4_RELAYS = IPv4Network("192.88.99.0/24")  # RFC 7526: given up
+OLD_6TO4_RELAYS = IPv4Network("192.88.99.0/24")  # RFC 7526: deprecated
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the whole internet: not private, loopback, link-local, shared (CGNAT), reserved or multicast.
+    """Return whether an address is public: not private, loopback, link-local, shared (CGNAT), reserved or multicast.
 
-    An IPv6 address that stands for an IPv4 one (mapped, 6to4, NAT64) is what that one is.
+    If an IPv6 address contains an IPv4 address (mapped, 6to4, NAT64), the IPv4 address decides.
     """
     found = _without_wrapping(ip_address(address))
     if isinstance(found, IPv6Address) and (found not in GLOBAL_UNICAST or found in DOCUMENTATION):
@@ -35,13 +35,13 @@ def _without_wrapping(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6A
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, in the order of preference; of an address, itself, however it is written.
+    """Return every address of a host name, the preferred one first. An IP address in any notation gives itself.
 
     Raises:
-        OSError: nobody knows the name.
+        OSError: The name cannot be resolved.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is too long, or empty
+    except UnicodeError as error:  # a label is too long or empty
         raise OSError(f"{host!r:.100} is no name of a host") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -1,12 +1,12 @@
-"""Files by their content, shared by every process of the device.
+"""Stores files by their content hash. All worker processes of the device share this cache.
 
-    blobs/<sha256>            whole, verified files; never written to again
+    blobs/<sha256>            complete, verified files; never written to again
     sets/<sha256>/…           a model with its companions under their own names: hard links to blobs
-    urls/<sha256 of URL>.json what a URL gave last, and the validators to ask again with
-    partial/<sha256 of key>   a download that is under way or was interrupted
-    locks/<key>               one taker at a time
+    urls/<sha256 of URL>.json the last content of a URL, and the validators for the next request
+    partial/<sha256 of key>   a download that is running or was interrupted
+    locks/<key>               a lock file for each key
 
-A file gets its final name by an atomic rename after fsync, so what has a name is whole.
+A file gets its final name by an atomic rename after fsync, so a file with its final name is complete.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 BLOCK = 1 << 20
 EVICTED = ("blobs", "sets")
 PARTIAL = "partial"
-NOTES = ".json"  # beside a partial download: what tells its file from another
-UNFINISHED = "tmp"  # as a set is called until it is whole
-ABANDONED_S = 7 * 86_400.0  # an interrupted download that nobody has gone on with for so long is nobody's
-LOCK_LOOK_S = 0.1  # how often one waits for another's download to end: a lock that cannot be called off would not hear a cancel
-KEEP_S = 3_600.0  # what was fetched within an hour may be about to be used by another worker, and is not evicted
+NOTES = ".json"  # the file beside a partial download that holds its validators
+UNFINISHED = "tmp"  # the prefix of a set's name until the set is complete
+ABANDONED_S = 7 * 86_400.0  # an interrupted download that nobody has continued for so long is removed
+LOCK_LOOK_S = 0.1  # how often to try a lock that is taken. A blocking call could not be cancelled.
+KEEP_S = 3_600.0  # a file used within the last hour is not evicted: another worker may be about to use it
 
 
 def key_of(text: str) -> str:
@@ -43,7 +43,7 @@ def key_of(text: str) -> str:
 
 
 def hash_file(path: Path, tick: Callable[[int], None]) -> str:
-    """SHA-256 of a file; `tick` is told the bytes done so far."""
+    """Return the SHA-256 of a file. `tick` is called with the number of bytes done so far."""
     digest = hashlib.sha256()
     done = 0
     with path.open("rb") as file:
@@ -65,12 +65,12 @@ class Cache:
         return folder
 
     def blob(self, sha256: str) -> Path | None:
-        """The file of this content, marked as used now; None when it is not here."""
+        """Return the file with this content and set its time of last use to now. None if it is not in the cache."""
         path = self._folder("blobs") / sha256
         return path if _touch(path) else None
 
     def adopt(self, file: Path, sha256: str) -> Path:
-        """Move a finished, verified file of this cache to its content's name."""
+        """Move a complete, verified file of this cache to its final place among the blobs."""
         target = self._folder("blobs") / sha256
         move_durably(file, target)
         return target
@@ -79,10 +79,10 @@ class Cache:
         return self._folder(PARTIAL) / key
 
     def remembered(self, key: str) -> dict[str, Any]:
-        """What is known of a URL; empty when nothing is, or when its file was evicted."""
+        """Return what is known about a URL. Empty if nothing is known, or if its file was evicted."""
         try:
             known: dict[str, Any] = json.loads((self._folder("urls") / f"{key}.json").read_text())
-        except (OSError, ValueError):  # never written, or a disk that lost it: downloaded again either way
+        except (OSError, ValueError):  # the file does not exist or is damaged; the URL is downloaded again
             return {}
         return known if self.blob(str(known.get("sha256"))) else {}
 
@@ -91,7 +91,10 @@ class Cache:
 
     @contextlib.contextmanager
     def locked(self, key: str, look: Callable[[], None]) -> Iterator[None]:
-        """One process and thread at a time for a key. `look` is called while waiting and may raise to give up."""
+        """Hold the lock of a key, which one thread of one process can hold at a time.
+
+        `look` is called repeatedly while waiting. It may raise to stop waiting.
+        """
         descriptor = self._lock_file(key)
         try:
             while not _try_lock(descriptor):
@@ -105,10 +108,10 @@ class Cache:
         return os.open(self._folder("locks") / key, os.O_RDWR | os.O_CREAT, 0o644)
 
     def assemble(self, name: str, files: Mapping[str, str]) -> Path:
-        """A folder that holds blobs under their relative names; `name` is the file in it whose path is returned.
+        """Create a folder that contains blobs under their relative names. Returns the path of the file `name` in it.
 
         Args:
-            files: relative name -> sha256 of a blob that is here.
+            files: Maps each relative name to the SHA-256 of a blob in this cache.
         """
         identity = key_of(json.dumps([name, sorted(files.items())]))
         folder = self._folder("sets") / identity
@@ -120,7 +123,7 @@ class Cache:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _link(self._folder("blobs") / sha256, target)
                 temporary.rename(folder)
-            except OSError:  # another process assembled the same; a folder's content follows from its name
+            except OSError:  # another process has assembled the same folder; its name determines its content
                 shutil.rmtree(temporary)
                 if not folder.is_dir():
                     raise
@@ -128,15 +131,15 @@ class Cache:
 
     @contextlib.contextmanager
     def in_use(self, path: Path) -> Iterator[None]:
-        """While this lasts, no process evicts the blob or the folder that `path` belongs to. Other paths are nobody's to evict.
+        """Keep all processes from evicting the blob or the folder that `path` belongs to. A path outside the cache needs no protection.
 
         Raises:
-            FileNotFoundError: it is gone already.
+            FileNotFoundError: It has been evicted already.
         """
         mine = [
             self._folder(name) / path.relative_to(self._folder(name)).parts[0] for name in EVICTED if self._folder(name) in path.parents
         ]
-        if not mine or sys.platform == "win32":  # which removes no file that is open
+        if not mine or sys.platform == "win32":  # Windows does not remove an open file
             yield
             return
         import fcntl
@@ -149,10 +152,12 @@ class Cache:
             os.close(descriptor)
 
     def trim(self, limit_bytes: int, keep: Collection[Path] = ()) -> None:
-        """Remove what was used longest ago until the rest fits the limit. Never what is in use, or was fetched within the hour.
+        """Remove the least recently used files until the rest fits the limit.
+
+        Files that are in use or were used within the last hour stay.
 
         Args:
-            keep: what the caller is about to use.
+            keep: Files that the caller is about to use.
         """
         now = self._clock.now().timestamp()
         used: list[tuple[float, Path, int]] = []
@@ -169,23 +174,23 @@ class Cache:
                 total -= size
 
     def sweep(self) -> None:
-        """Remove what a process that was killed has left, a week after: interrupted downloads that nobody went on with, half a set."""
+        """Remove what killed processes left a week ago or earlier: interrupted downloads that nobody continued, and incomplete sets."""
         before = self._clock.now().timestamp() - ABANDONED_S
         for path in (*self._halves(), *self._folder("sets").glob(f"{UNFINISHED}*")):
-            with contextlib.suppress(OSError):  # gone, or not ours to look at
+            with contextlib.suppress(OSError):  # it is gone, or we may not read it
                 at = path.stat().st_mtime
                 if at <= before:
                     self._let_go(path, at)
 
     def _halves(self) -> Iterator[Path]:
-        """Partial downloads, without the notes that go with them."""
+        """Return the partial downloads, without the files that hold their validators."""
         return (path for path in self._folder(PARTIAL).iterdir() if path.suffix != NOTES)
 
     def _let_go(self, path: Path, at: float) -> bool:
         return self._abandon(path, at) if path.parent.name == PARTIAL else _evict(path, at)
 
     def _abandon(self, path: Path, at: float) -> bool:
-        """Remove a partial download and its notes; false when somebody goes on with it, or it cannot be removed."""
+        """Remove a partial download and its validators. Returns False if a process is continuing it, or if it cannot be removed."""
         try:
             descriptor = self._lock_file(path.stem)
             try:
@@ -204,7 +209,7 @@ class Cache:
 
 
 def _evict(path: Path, at: float) -> bool:
-    """Remove what nobody uses; false when somebody does, or has since it was seen to be used last at `at`."""
+    """Remove a blob or a set. Returns False if a process uses it, or has used it since its last use was read as `at`."""
     try:
         descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
         try:
@@ -217,9 +222,9 @@ def _evict(path: Path, at: float) -> bool:
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-    except FileNotFoundError:  # another process was faster
+    except FileNotFoundError:  # another process removed it first
         return True
-    except PermissionError:  # open, on Windows; somebody else's
+    except PermissionError:  # it is open (on Windows), or belongs to another user
         return False
     return True
 
@@ -233,7 +238,10 @@ def _touch(path: Path) -> bool:
 
 
 def _link(blob: Path, target: Path) -> None:
-    """A hard link: the runtime refuses external data behind a symbolic link that leaves the folder. Else a copy."""
+    """Create a hard link, or a copy if that fails.
+
+    A symbolic link would not do: the runtime refuses external data behind a symbolic link that leaves the folder.
+    """
     try:
         os.link(blob, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""One URL into one file: streamed, resumed, bounded, checked against its promised length."""
+"""Downloads one URL into one file. It streams, resumes interrupted downloads, limits the size and checks the promised length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.models.transport import Patience
 
-TRIES = 4  # of one download that makes progress; each goes on where the last one broke
+TRIES = 4  # for one download. A further try is made only if the last one received data, and it resumes there.
 RETRY_S = (0.2, 1.0, 3.0)
 MEANINGS = {
     401: "it wants credentials; upload the model to the orchestrator instead",
@@ -30,7 +30,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Validators:
-    """What a server says so that it can be asked later whether the file is still the same."""
+    """Holds the response headers that make it possible to ask a server later whether its file has changed."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -40,13 +40,13 @@ class Validators:
         return {name: value for name, value in headers.items() if value}
 
     def resume_at(self, offset: int) -> dict[str, str]:
-        """Headers to go on with the same file only; empty when the server gave nothing that tells it from another."""
+        """Return the headers that resume the same file. Empty if the server sent nothing that identifies the file."""
         same = self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
         return {"Range": f"bytes={offset}-", "If-Range": same} if same and offset else {}
 
 
 class Download:
-    """One URL, one partial file beside which its validators lie, so that a later process can go on with it."""
+    """Downloads one URL into one partial file. The validators are stored beside it, so that a later process can resume the download."""
 
     def __init__(
         self,
@@ -59,20 +59,21 @@ class Download:
         clock: Clock,
         patience: Patience,
     ) -> None:
-        """
+        """Prepare the download.
+
         Args:
-            headers: go to the URL's own host, and not with a redirect to another.
-            max_bytes: of this file.
+            headers: Sent to the URL's own host. A redirect to another host does not get them.
+            max_bytes: The largest allowed size of this file.
         """
         self._client, self._url, self._partial, self._headers = client, url, partial, dict(headers)
         self._max_bytes, self._clock, self._patience = max_bytes, clock, patience
         self._notes = partial.with_suffix(NOTES)
 
     def run(self, known: Validators) -> Validators | None:
-        """Fetch the file into the partial; None when the server says that the known one is still the same.
+        """Download the file into the partial file. Returns its validators, or None if the server says that the known file is unchanged.
 
         Raises:
-            ModelUnavailable: with the URL, what came back, and what to do.
+            ModelUnavailable: It could not be downloaded. The message names the URL, the server's answer and what to do.
         """
         import httpx
 
@@ -102,7 +103,7 @@ class Download:
         with self._client.stream("GET", self._url, headers=headers) as response:
             if response.status_code == 304 and ask:
                 return None
-            if response.status_code == 416 and resume:  # it has shrunk since: from the beginning
+            if response.status_code == 416 and resume:  # the file is shorter now, so start from the beginning
                 self.discard()
                 return self._once(known)
             if response.status_code not in (200, 206):
@@ -114,13 +115,13 @@ class Download:
                 )
             validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
             if response.status_code == 206 and begun and validators.etag not in (None, begun.etag):
-                self.discard()  # the server goes on with another file, whatever it was asked
+                self.discard()  # the server resumes another file, despite the If-Range header
                 return self._once(known)
             self._receive(response, self._offset(response), validators)
             return validators
 
     def _offset(self, response: httpx.Response) -> int:
-        """Where this response's bytes begin: the size of the partial, or 0 when the server starts over."""
+        """Return the position at which this response's bytes begin: the size of the partial file, or 0 if the server starts over."""
         expected = f"bytes {self._size()}-"
         if response.status_code == 206 and response.headers.get("Content-Range", "").startswith(expected):
             return self._size()
@@ -135,8 +136,8 @@ class Download:
             raise ModelUnavailable(self._too_large(f"has {total} bytes"))
         done = offset
         with self._partial.open("ab" if offset else "wb") as file:
-            self._notes.write_text(json.dumps(asdict(validators)))  # after the old bytes are gone: never of another file
-            for block in response.iter_raw():  # as it comes: waiting for a full block, a slow server would hear no cancel
+            self._notes.write_text(json.dumps(asdict(validators)))  # only now that the old bytes are gone
+            for block in response.iter_raw():  # small pieces, so that a cancel is noticed even if the server is slow
                 done += len(block)
                 if done > self._max_bytes:
                     file.close()
@@ -162,7 +163,7 @@ class Download:
     def _begun(self) -> Validators | None:
         try:
             return Validators(**json.loads(self._notes.read_text()))
-        except (OSError, ValueError, TypeError):  # nothing begun, or notes that a crash cut short
+        except (OSError, ValueError, TypeError):  # no download was begun, or a crash damaged the notes
             return None
 
     def _too_large(self, what: str) -> str:

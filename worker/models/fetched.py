@@ -1,4 +1,4 @@
-"""A model that is on this disk, ready for a runtime to open."""
+"""Describes a model that is on this disk, ready to be opened by a runtime."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from worker.models.local import Stamp
 
 @dataclass(frozen=True)
 class FetchedModel:
-    """A model on this disk.
+    """Describes a model on this disk.
 
     Attributes:
-        sha256: of the model with its weights beside it, as `shared.content` defines it; of a model that is one file, that file's.
-        size: bytes of these files.
-        stamps: of the files that are the device owner's and lie where they are used, as they were when they were hashed.
+        sha256: The hash of the model and the weights beside it, as `shared.content` defines it. For a model of one file it is the
+            hash of that file.
+        size: The bytes of all these files together.
+        stamps: The stamps of files that are used in their own place outside the cache, taken when they were hashed.
     """
 
     path: Path
@@ -31,10 +32,10 @@ class FetchedModel:
 def fetched_model(
     ref: ModelRef, path: Path, model: Content, weights: Mapping[str, Content], stamps: tuple[tuple[Path, Stamp], ...] = ()
 ) -> FetchedModel:
-    """Returns the model whose file is at `path`, with what it is known by.
+    """Return the description of the model whose file is at `path`.
 
     Args:
-        weights: the files beside it that it names, by name.
+        weights: The files beside the model that it names, keyed by name.
     """
     size = model.size + sum(content.size for content in weights.values())
     return FetchedModel(path, content_hash(model, weights), size, ref.name, stamps)

@@ -1,8 +1,8 @@
-"""Files of this device that a recipe names by `file://`: which may be named, and what lies beside them.
+"""Reads files of this device that a recipe names by `file://`. It decides which paths are allowed and finds the files beside a model.
 
-Whoever submits a recipe need not be the owner of the device. So the name decides before anything looks at the disk: only paths with a
-model's suffix are accepted, and for every other path the answer does not tell whether the file exists. Of an accepted file the answer
-tells its size and its SHA-256; no engine quotes it.
+The person who submits a recipe may not be the owner of the device. So the path is checked before the disk is read. Only paths with
+a model's suffix are accepted. For any other path the answer does not reveal whether the file exists. For an accepted file the answer
+reveals its size and its SHA-256. No engine quotes its content.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from worker.models.cache import hash_file
 
 
 def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
-    """Returns the path of a `file://` URL. Only its name has been looked at.
+    """Return the path in a `file://` URL. Only the text is checked; the disk is not read.
 
     Raises:
-        ModelUnavailable: it names another host, no absolute path, or a file without a model's suffix.
+        ModelUnavailable: The URL names another host, a relative path, or a file without a model's suffix.
     """
     try:
         text = file_path(source)
     except ValueError as error:
         raise ModelUnavailable(str(error)) from error
     path = Path(text)
-    if not path.is_absolute() or text.startswith(("//", "\\\\")):  # the latter is another host's on Windows, which would be logged in to
+    if not path.is_absolute() or text.startswith(("//", "\\\\")):  # // is another host on Windows
         raise ModelUnavailable(f"{source} is no absolute path: file:///path/to/model{suffixes[0]}")
     if path.suffix.lower() not in suffixes:
         raise ModelUnavailable(
@@ -41,7 +41,7 @@ def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
 
 
 class Stamp(NamedTuple):
-    """What changes when a file is written anew or replaced."""
+    """Holds the properties of a file that change when it is rewritten or replaced."""
 
     size: int
     mtime_ns: int
@@ -50,7 +50,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> Stamp | None:
-        """Returns the stamp of a file as it is now; None when there is none, or nobody lets us look."""
+        """Return the current stamp of a file, or None if it does not exist or may not be read."""
         try:
             stat = path.stat()
         except OSError:
@@ -59,22 +59,23 @@ class Stamp(NamedTuple):
 
 
 class LocalFiles:
-    """Remembers the hashes of the files read so far: a model of gigabytes is hashed once, and again when it has changed."""
+    """Remembers the hashes of the files read so far, so that a file of gigabytes is hashed again only when it has changed."""
 
     def __init__(self) -> None:
-        self._hashes: dict[tuple[str, Stamp, int], str] = {}  # by path, stamp and the time of the last change of any kind
+        self._hashes: dict[tuple[str, Stamp, int], str] = {}  # keyed by path, stamp and ctime
         self._lock = threading.Lock()
 
     def content(self, path: Path, source: str, tick: Callable[[float | None], None]) -> Content:
-        """
+        """Return the hash and the size of a file.
+
         Raises:
-            ModelUnavailable: there is no such file.
+            ModelUnavailable: There is no such file.
         """
         if path.is_dir():
             raise ModelUnavailable(f"{source} is a directory; give the model file in it")
         if not path.is_file() or (stamp := Stamp.of(path)) is None:
             raise ModelUnavailable(f"{source} does not exist on this device; give a path on the worker's own disk, or upload the model")
-        identity = (str(path), stamp, path.stat().st_ctime_ns)  # a program may set the time of its last writing back
+        identity = (str(path), stamp, path.stat().st_ctime_ns)  # ctime, because a program may set mtime to any value
         with self._lock:
             known = self._hashes.get(identity)
         sha256 = known or hash_file(path, lambda done: tick(min(1.0, done / max(1, stamp.size))))
@@ -84,25 +85,31 @@ class LocalFiles:
 
 
 def locations(model: Path, name: str) -> list[str]:
-    """Returns the relative paths of the files beside a model that it keeps weights in, each once.
+    """Return the relative paths of the files beside a model in which it keeps weights, without repetitions.
+
+    Args:
+        name: What the model is called in error messages.
 
     Raises:
-        ModelInvalid: one that leaves the model's folder; `name` is what the model is called there.
+        ModelInvalid: One of the paths leaves the model's folder.
     """
-    if model.stat().st_size == 0:  # what cannot be mapped; the runtime says what it is
+    if model.stat().st_size == 0:  # an empty file cannot be mapped; the runtime will report it
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return list(dict.fromkeys(beside(location) for location in external_locations(data, name)))
 
 
 def files_beside(model: Path, name: str, wanted: Iterable[str]) -> dict[str, Path]:
-    """Returns the files of this device that lie beside a model, by their relative paths.
+    """Return the files of this device that are beside a model, keyed by their relative paths.
+
+    Args:
+        name: What the model is called in error messages.
 
     Raises:
-        ModelInvalid: one is, or links to, a file outside the model's folder; `name` is what the model is called there.
-        ModelUnavailable: one is not there.
+        ModelInvalid: A file is outside the model's folder, or a link to such a file.
+        ModelUnavailable: A file does not exist.
     """
-    folders = (model.parent.resolve(), model.resolve().parent)  # of the name, and of the file: a cache may link to both from one folder
+    folders = (model.parent.resolve(), model.resolve().parent)  # of a link, and of its target
     found = {}
     for location in wanted:
         path = model.parent / location

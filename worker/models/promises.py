@@ -1,4 +1,4 @@
-"""What a reference promises of a model, against what came; and files that only stand for one."""
+"""Checks a model against the hashes and sizes that its reference promises, and refuses Git LFS pointers, which only stand for a file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _LINKS = "; a link to the file itself has `/resolve/` in it on Hugging Face, and
 
 
 def check_promises(ref: ModelRef, model: Content, companions: Mapping[str, Content]) -> None:
-    """
+    """Check the hashes and sizes of a model and the files beside it.
+
     Raises:
-        ModelUnavailable: the model file, or a file beside it, has another hash or size than the reference promises.
+        ModelUnavailable: The model file, or a file beside it, has another hash or size than the reference promises.
     """
     _check(ref.source, model, ref.sha256, ref.size)
     for promised in ref.companions:
@@ -35,9 +36,13 @@ def _check(name: str, found: Content, sha256: str | None, size: int | None) -> N
 
 
 def refuse_pointer(path: Path, name: str) -> None:
-    """
+    """Check that a file is not a Git LFS pointer.
+
+    Args:
+        name: What the user calls the file.
+
     Raises:
-        ModelUnavailable: the file is a Git LFS pointer; `name` is what its user calls it.
+        ModelUnavailable: The file is a Git LFS pointer.
     """
     if path.stat().st_size > MAX_POINTER_BYTES:
         return

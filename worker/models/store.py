@@ -1,4 +1,4 @@
-"""Where models come from: `http(s)://…`, `hf://…`, `file://…` and `sha256:<hex>`, each into a path a runtime can open."""
+"""Fetches models from `http(s)://…`, `hf://…`, `file://…` and `sha256:<hex>`, and returns a path that a runtime can open."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 OnProgress = Callable[[float | None], None]
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX_CACHE_BYTES"
-FETCH_TIMEOUT_S = 6 * 3_600.0  # of a model with all that lies beside it; 100 GB at 5 MB/s
-MODEL = "model.onnx"  # the file in an assembled folder; what its user calls it may be no name for a file
+FETCH_TIMEOUT_S = 6 * 3_600.0  # for a model and all files beside it: enough for 100 GB at 5 MB/s
+MODEL = "model.onnx"  # the model's file name in an assembled folder. The user's name for it may not be a valid file name.
 SUFFIXES = (".onnx",)
 
 
 @dataclass(frozen=True)
 class Own:
-    """A server that this worker's own settings name: reached wherever it is, and the only one to be shown its token."""
+    """Describes a server that this worker's own settings name. It may have any address, and only it receives its token."""
 
     address: str
     token: str | None = None
@@ -52,15 +52,15 @@ class ModelStore:
     """Fetches models into a cache that any number of processes share.
 
     Args:
-        cache_dir: ours alone; a user's own file is never in it, is used where it lies, and is never changed.
-        host: the orchestrator's address, for uploaded models; None on a worker without one.
-        token: sent to that host only.
-        max_bytes: of a downloaded model with the files beside it.
-        ca_file: certificates of an authority to believe beside the public ones.
-        cache_bytes: what the cache may hold, by least recent use; None for no limit.
-        allow_private: fetch from addresses of this device and its network too, and through a proxy.
-        hub: the Hugging Face hub that `hf://` means, and the token for it.
-        timeout_s: of one model with all that lies beside it.
+        cache_dir: The folder of the cache. A user's own file is never copied into it: it is used in its place and never changed.
+        host: The orchestrator's address, for uploaded models. None for a worker without an orchestrator.
+        token: Sent to that host only.
+        max_bytes: The largest allowed size of a downloaded model with the files beside it.
+        ca_file: Certificates of an authority to trust in addition to the public ones.
+        cache_bytes: The limit of the cache, beyond which the least recently used files are removed. None for no limit.
+        allow_private: Also fetch from addresses of this device and its network, and through a proxy.
+        hub: The Hugging Face hub for `hf://`, and its token.
+        timeout_s: The time limit for one model with all files beside it.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class ModelStore:
         self._ca_file = ca_file
 
     def fetch(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...] = SUFFIXES) -> FetchedModel:
-        """Returns the model on this disk, verified against every hash and size that the reference promises.
+        """Return the model on this disk, verified against every hash and size that the reference promises.
 
         Args:
-            on_progress: told the share done (None when the whole is unknown), with every piece that comes; what it raises
-                ends the fetch, and a later one goes on from there.
-            suffixes: by which a file of this device is known for a model.
+            on_progress: Called for every piece of data with the fraction done, or None if the total is unknown. If it raises, the fetch
+                ends, and a later fetch resumes there.
+            suffixes: The suffixes that a model file of this device may have.
 
         Raises:
-            ModelUnavailable: with the source, what came back, and what to do.
-            ModelInvalid: the model names files outside its folder.
+            ModelUnavailable: It could not be fetched. The message names the source, what came back, and what to do.
+            ModelInvalid: The model names files outside its folder.
         """
         scheme = ref.source.partition(":")[0].lower()
         try:
@@ -117,10 +117,10 @@ class ModelStore:
 
     @contextmanager
     def in_use(self, model: FetchedModel) -> Iterator[None]:
-        """While this lasts, no other worker's download puts the model out of the cache that they share.
+        """Keep other workers' downloads from evicting the model from the shared cache.
 
         Raises:
-            ModelUnavailable: one has already; or, at the end, a file of the device's owner is not the one that was hashed any more.
+            ModelUnavailable: It was already evicted. Or, at the end: a local file has changed since it was hashed.
         """
         with ExitStack() as stack:
             try:
@@ -140,7 +140,7 @@ class ModelStore:
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
         weights = locations(path, ref.name)
-        for companion in ref.companions:  # by its name alone: whatever else lies beside a model is not looked at, whoever asks for it
+        for companion in ref.companions:  # checked by name before the disk is read: a recipe must not reach other files beside a model
             if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
         found = files_beside(path, ref.name, dict.fromkeys([*weights, *(companion.name for companion in ref.companions)]))
@@ -196,7 +196,11 @@ class ModelStore:
         return self._fetched(ref, sha256, paths, files, weights)
 
     def _by_url(self, url: str, own: Own | None, promised: str | None, so_far: Sequence[Path], patience: Patience) -> tuple[Path, str]:
-        """Path and SHA-256 of what a URL gives now: asked again each time, downloaded only when it has changed."""
+        """Return the path and the SHA-256 of a URL's current content.
+
+        The server is asked each time, and the file is downloaded only if it has changed. A promised file that is in the cache is used
+        without asking.
+        """
         if promised is not None and (blob := self._cache.blob(promised)) is not None:
             return blob, promised
         key = key_of(url)
@@ -212,13 +216,13 @@ class ModelStore:
             return path, path.name
 
     def _patience(self, source: str, on_progress: OnProgress) -> Patience:
-        from worker.models.transport import Patience  # and with it httpx: 10 MB resident that a worker of local files does not need
+        from worker.models.transport import Patience  # imports httpx: 10 MB of memory that a worker with local files only does not need
 
         return Patience(source, self._clock, self._timeout_s, on_progress)
 
     @contextmanager
     def _downloading(self, url: str, key: str, own: Own | None, so_far: Sequence[Path], patience: Patience) -> Iterator[Download]:
-        """A download of what the limit leaves beside the files there are `so_far`; only `own` is reached at any address."""
+        """Open a download whose size limit is what the files `so_far` leave of the model's limit. Only `own` may have a private address."""
         import httpx
 
         from worker.models.transport import Transport, open_client
@@ -243,7 +247,7 @@ class ModelStore:
                 yield download
             except OSError as error:
                 if error.errno in FULL:
-                    download.discard()  # what fills the disk would fail the next job, too
+                    download.discard()  # a full disk would make the next job fail, too
                 raise
 
     def _verified(self, url: str, download: Download, key: str, promised: str | None, so_far: Sequence[Path], patience: Patience) -> Path:
@@ -263,11 +267,11 @@ class ModelStore:
         return path
 
     def _fetched(self, ref: ModelRef, sha256: str, paths: list[Path], files: dict[str, str], weights: Collection[str]) -> FetchedModel:
-        """The model in the cache whose file is `paths[0]`.
+        """Return the model in the cache whose file is `paths[0]`.
 
         Args:
-            files: what lies beside it: the SHA-256 of each, by name, in the order of the other paths.
-            weights: those of them that the model names.
+            files: The SHA-256 of each file beside it, keyed by name, in the order of the other paths.
+            weights: The names in `files` that the model itself refers to.
         """
         path, *others = paths
         model = Content(sha256, path.stat().st_size)

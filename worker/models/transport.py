@@ -1,7 +1,7 @@
-"""Connects to servers: an address is checked before it is connected to, and nothing waits for ever.
+"""Connects to servers. It checks an address before it connects to it, and limits every wait.
 
-A name is resolved once, and the connection goes to the address that was looked at: a name that means another address a
-moment later (DNS re-binding) gains nothing. Each redirect is a request of its own and takes the same way.
+A name is resolved once, and the connection goes to the address that was checked. So a name that gets another address a moment later
+(DNS rebinding) has no effect. Each redirect is a separate request and is checked in the same way.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from shared.errors import InvalidInput, ModelUnavailable
 from shared.web import by_way_of, usable_proxy
 from worker.models.addresses import is_public, resolve
 
-CONNECT_S, READ_S = 10.0, 30.0  # READ_S without one byte is a dead connection, not a slow one
+CONNECT_S, READ_S = 10.0, 30.0  # after READ_S without a single byte the connection counts as dead, not as slow
 MAX_REDIRECTS = 10
 SETTING = "FLEETMARK_WORKER_ALLOW_PRIVATE_URLS"
 
 
 class Patience:
-    """How long a whole fetch may take, and whether it is still wanted. Asked before every piece that is read or written.
+    """Limits the time of a whole fetch, and checks whether it is still wanted. It is asked before each piece of data is read or written.
 
     Args:
-        on_progress: told the share done, None while unknown; what it raises ends the fetch.
-        limit_s: of the whole fetch, whatever arrives in it.
+        limit_s: The time limit of the whole fetch, however much data arrives.
+        on_progress: Called with the fraction done, or None if unknown. If it raises, the fetch ends.
     """
 
     def __init__(self, source: str, clock: Clock, limit_s: float, on_progress: Callable[[float | None], None]) -> None:
@@ -38,9 +38,10 @@ class Patience:
         self._share: float | None = None
 
     def look(self) -> None:
-        """
+        """Check the time, and report the progress.
+
         Raises:
-            ModelUnavailable: the time is over.
+            ModelUnavailable: The time is over.
         """
         if self._clock.monotonic() >= self._end:
             raise ModelUnavailable(
@@ -54,38 +55,39 @@ class Patience:
 
     @contextmanager
     def waiting(self, timeout_s: float | None) -> Iterator[float]:
-        """One wait, and how long it may be."""
+        """Give the timeout for one wait: the smaller of `timeout_s` and the time that is left for the fetch."""
         self.look()
-        left = max(0.001, self._end - self._clock.monotonic())  # 0 would mean: do not wait at all
+        left = max(0.001, self._end - self._clock.monotonic())  # 0 would mean not to wait at all
         try:
             yield left if timeout_s is None else min(timeout_s, left)
         except httpcore.TimeoutException:
-            self.look()  # it was the fetch's own time that was over
+            self.look()  # raises if the time of the whole fetch is over
             raise
 
 
 class Refused(Exception):
-    """A request that this worker does not make; the text goes on from its URL: `is at …`, `would be fetched …`."""
+    """Raised for a request that this worker does not make. The text continues a sentence that begins with the URL: `is at …`."""
 
-    url: httpx.URL | None = None  # of the request, which a redirect may have led to
+    url: httpx.URL | None = None  # the URL of the refused request, which may be the target of a redirect
 
 
 class Transport(httpx.BaseTransport):
-    """Sends every request on a connection of its own.
+    """Sends each request on a new connection.
 
     Args:
-        own_host: a host that this worker's own settings name (its orchestrator, its hub): reached wherever it is.
-        allow_private: so is every other.
+        own_host: A host that this worker's own settings name (its orchestrator or its hub). It may have a private address.
+        allow_private: Whether every host may have a private address.
     """
 
     def __init__(self, tls: ssl.SSLContext, patience: Patience, *, own_host: str | None, allow_private: bool) -> None:
         self._tls, self._patience, self._own_host, self._allow_private = tls, patience, own_host, allow_private
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """
+        """Send a request and return the response.
+
         Raises:
-            Refused: the address, or the way to it, is not allowed.
-            httpx.TransportError: it did not work.
+            Refused: The address, or the proxy for it, is not allowed.
+            httpx.TransportError: The request failed.
         """
         try:
             return self._send(request, request.url)
@@ -135,7 +137,7 @@ def open_client(transport: Transport) -> httpx.Client:
 
 
 def _keep_secure(response: httpx.Response) -> None:
-    """A redirect from https to http would give away what the one who wrote https relied on."""
+    """Refuse a redirect from https to http: the user who wrote https relies on the encrypted connection."""
     if response.has_redirect_location:
         target = response.url.join(response.headers["Location"])
         if response.url.scheme == "https" and target.scheme == "http":
@@ -143,7 +145,7 @@ def _keep_secure(response: httpx.Response) -> None:
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Connects to the address it has looked at."""
+    """Connects to the same address that it has checked."""
 
     def __init__(self, patience: Patience, *, only_public: bool) -> None:
         self._patience, self._only_public = patience, only_public
@@ -179,7 +181,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _PatientStream(httpcore.NetworkStream):
-    """A connection whose every wait ends with the fetch: a byte now and then does not keep it alive."""
+    """Limits each wait on a connection to the time left for the fetch, so that a server cannot keep it alive with single bytes."""
 
     def __init__(self, stream: httpcore.NetworkStream, patience: Patience) -> None:
         self._stream, self._patience = stream, patience
@@ -218,7 +220,7 @@ class _Stream(httpx.SyncByteStream):
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """Turn the errors of httpcore into those of httpx, which have the same names."""
+    """Convert the errors of httpcore to the errors of httpx with the same names."""
     try:
         yield
     except (

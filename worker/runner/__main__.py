@@ -1,4 +1,4 @@
-"""`python -m worker.runner`: the guard. `--once`: one measured process. `--spawn`: a guard that never forks."""
+"""Starts the guard: `python -m worker.runner`. With `--once` it is one measured process, with `--spawn` a guard that never forks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
 
         run_once(preloadable())
         return
-    # Ctrl-C and a service manager signal every process of the worker. The guard ends when its worker does, not before.
+    # Ctrl-C and service managers signal all processes of the worker. The guard ignores that: it ends after its worker.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     reports = os.dup(1)
@@ -36,17 +36,17 @@ def main(arguments: list[str]) -> None:
 
         reporter.send("ready", preloaded=[])
         SpawningGuard(0, reporter).serve()
-    os._exit(0)  # daemon threads of the runtime are not waited for
+    os._exit(0)  # does not wait for daemon threads of the runtime
 
 
 @contextlib.contextmanager
 def _without_blas_threads() -> Iterator[None]:
-    """Keep numpy's BLAS from starting a pool of threads at its import: threads do not survive the fork.
+    """Keep numpy's BLAS from starting a pool of threads when it is imported: threads do not survive a fork.
 
-    The variable is taken back afterwards. The measured processes inherit this environment, and in them it would steer runtimes
-    that nobody meant to steer. A value that the user has set stays as it is.
+    The variable is removed afterwards. The measured processes inherit this environment, and there it would limit the threads of
+    runtimes that must keep their own default. A value that the user has set stays as it is.
     """
-    environment = os.environ  # noqa: TID251 - not a setting of ours: numpy's C library reads it
+    environment = os.environ  # noqa: TID251 - not one of our settings: numpy's C library reads it
     if "OPENBLAS_NUM_THREADS" in environment:
         yield
         return

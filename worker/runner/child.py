@@ -1,4 +1,4 @@
-"""The measured process: it loads the model, warms up, measures, writes the raw samples to a file, and ends."""
+"""Contains the code of the measured process: it loads the model, warms up, measures, writes the raw samples to a file, and ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ Announce = Callable[[str], None]
 
 
 def run_here(request: RunRequest) -> None:
-    """Run one request in this process. Its stdout is the pipe for phases; whatever the engine prints goes to stderr, which is captured."""
+    """Run one request in this process.
+
+    Its stdout is the pipe for phase names. What the engine prints goes to stderr, which the guard captures.
+    """
     phases = os.dup(1)
     os.dup2(2, 1)
     faulthandler.enable()  # a crash in native code names the Python line that led to it
@@ -44,7 +47,7 @@ def run_here(request: RunRequest) -> None:
 
 
 def _refuse_core_dump() -> None:
-    """Turn core dumps off: a crashed model of 10 GB would leave a file of 10 GB behind."""
+    """Turn core dumps off: a process that crashes with a model of 10 GB would leave a file of 10 GB."""
     if sys.platform != "win32":
         import resource
 
@@ -52,12 +55,12 @@ def _refuse_core_dump() -> None:
 
 
 def measure(request: RunRequest, announce: Announce) -> None:
-    """Run one request and write its record. An error of the model is part of the record.
+    """Run one request and write its record. An error of the model becomes part of the record.
 
-    Any other error is a defect of ours or of the engine. It is not caught, so the process ends with a traceback and an exit code.
+    Any other error is a defect in our code or in the engine. It is not caught, so the process ends with a traceback and an exit code.
 
     Args:
-        announce: is called with the name of each phase when the phase begins, never during one.
+        announce: Called with the name of each phase before it begins, never during one.
     """
     try:
         _measure(request, announce)
@@ -107,7 +110,11 @@ def _measure(request: RunRequest, announce: Announce) -> None:
 
 
 def time_calls_undisturbed(call: Callable[[], object], samples: array[int]) -> tuple[int, int]:
-    """Run the timed calls with the garbage collector off. Returns nanoseconds of wall clock, and of CPU time of all threads."""
+    """Run the timed calls with the garbage collector off.
+
+    Returns:
+        Nanoseconds of wall-clock time, and nanoseconds of CPU time of all threads.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,7 +1,7 @@
-"""The guard on Linux: one thread that forks a fresh process a repeat from the imported runtime.
+"""Implements the guard on Linux: one thread that forks a fresh process for each repeat, with the runtimes already imported.
 
-A forked child measures like a process that imported for itself, and saves the import. The guard never opens a session
-nor touches a device before the fork.
+A forked child measures like a process that did its own imports, and saves their time. Before the fork, the guard never opens a
+session and never touches a device.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from worker.runner.stillness import BEAT_S, StillnessWatch
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 BLOCK = 65_536
-STRAYS_WITHIN_S = 5.0  # a killed process is gone in milliseconds, unless it hangs in a driver
+STRAYS_WITHIN_S = 5.0  # a killed process ends within milliseconds, unless it hangs in a driver
 STRAYS_LOOK_S = 0.005
 
 
 class ForkingGuard:
-    """Owns the runners: a selector over its commands, SIGCHLD and what the runners say."""
+    """Owns the measured processes. One loop waits for commands, for the signal SIGCHLD and for the output of the processes."""
 
     def __init__(self, commands: int, reporter: Reporter) -> None:
         self._commands = commands
         self._reporter = reporter
         self._pending = b""
-        self._runners: dict[int, Running] = {}  # by process id
+        self._runners: dict[int, Running] = {}  # keyed by process id
         self._watch = StillnessWatch(SystemClock())
         self._pipes: dict[int, list[int]] = {}
-        self._selector = selectors.PollSelector()  # epoll refuses a stdin that is a file or /dev/null
+        self._selector = selectors.PollSelector()  # not epoll, which refuses a stdin that is a file or /dev/null
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def serve(self) -> None:
-        """Serve until the commands end or nobody reads the events. Then kill what is still running, with its process group."""
-        # A runner's orphans become ours, so that they can be found and killed even if they left its session.
+        """Serve until the commands end or nobody reads the events. Then kill the processes that still run, with their process groups."""
+        # Orphans of a runner become our children, so we can find and kill them even if they left its session.
         self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         woken, wake = os.pipe()
@@ -63,11 +63,11 @@ class ForkingGuard:
                 ready = self._selector.select(BEAT_S if self._runners else None)
                 self._watch.look(self._runners.values())
                 for key, _ in ready:
-                    # What an earlier one of the same batch closed is no longer ours to read, nor is its reused number.
+                    # A handler of this batch may have closed a later descriptor of the batch, and its number may be in use again.
                     known = self._selector.get_map().get(key.fd)
                     if known is not None and known.data is key.data:
                         key.data()
-        finally:  # also after a defect: whoever is left here would be left for good
+        finally:  # also after a defect: nobody else would end these processes
             for runner in list(self._runners.values()):
                 self._kill(runner)
                 os.waitpid(runner.pid, 0)
@@ -98,8 +98,8 @@ class ForkingGuard:
         output_out, output_in = os.pipe()
         kills = oom_kills()
         with warnings.catch_warnings():
-            # onnxruntime leaves one idle telemetry thread behind, for which 3.12 and later warn at each fork. It holds
-            # no lock of ours, and the child starts no session before it is a process of its own.
+            # Importing onnxruntime leaves an idle telemetry thread, so Python 3.12 and later warn at each fork. The fork is
+            # safe: that thread holds none of our locks, and no session is opened before the fork.
             warnings.simplefilter("ignore", DeprecationWarning)
             guard = os.getpid()
             pid = os.fork()
@@ -115,12 +115,12 @@ class ForkingGuard:
         self._reporter.send("started", id=number, pid=pid)
 
     def _become_runner(self, guard: int, request: RunRequest, phases: int, output: int) -> None:
-        """Never returns: the forked process measures and ends without running anything of the guard's."""
+        """Measure in the forked process, and end it. Never returns, so that no code of the guard runs here."""
         code = 70
         try:
             os.setsid()
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != guard:  # it died before the line above
+            if os.getppid() != guard:  # the guard died before the line above
                 os._exit(code)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -130,10 +130,10 @@ class ForkingGuard:
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             run_here(request)
             code = 0
-        except BaseException:  # noqa: BLE001 - whatever it is, it must not unwind into the guard's loop
+        except BaseException:  # noqa: BLE001 - no exception may reach the guard's loop in the forked process
             sys.excepthook(*sys.exc_info())
         finally:
-            with contextlib.suppress(Exception):  # the engine may have closed it, or put None in its place
+            with contextlib.suppress(Exception):  # the engine may have closed stderr or replaced it by None
                 sys.stderr.flush()
             os._exit(code)
 
@@ -155,14 +155,14 @@ class ForkingGuard:
             os.read(woken, BLOCK)
         while True:
             try:
-                # WNOWAIT leaves the zombie, whose process id is its group's: the group can still be killed by it.
+                # WNOWAIT leaves the zombie in place. Its process id is its group's id, so the group can still be killed.
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
             if ended is None:
                 return
             runner = self._runners.get(ended.si_pid)
-            if runner is None:  # an orphan of an earlier runner; what it had started is ours now
+            if runner is None:  # an orphan of an earlier runner; its own children are our children now
                 os.waitpid(ended.si_pid, 0)
                 if not self._runners:
                     self._kill_strays()
@@ -176,7 +176,7 @@ class ForkingGuard:
         for descriptor in self._pipes.pop(runner.pid):
             if descriptor in self._selector.get_map():
                 key = self._selector.get_key(descriptor)
-                # What was written before the end; another writer may live on, so not until the end of file.
+                # Read what was written before the end. Do not wait for the end of file: another process may still hold the pipe.
                 for _ in range(16):
                     if descriptor in self._selector.get_map():
                         key.data()
@@ -194,15 +194,15 @@ class ForkingGuard:
         )
 
     def _kill(self, runner: Running) -> None:
-        for kill in (os.kill, os.killpg):  # the group does not exist yet if the fork has not come to setsid
+        for kill in (os.kill, os.killpg):  # the group does not exist until the child has called setsid
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(runner.pid, signal.SIGKILL)
 
     def _kill_strays(self) -> None:
-        """Kill what a finished runner left in sessions of its own: as their reaper we are now their parent.
+        """Kill the processes that an ended runner left in sessions of their own. They are our children now, because we are the subreaper.
 
-        Again and again, until none is left: what one of them had started becomes ours when it is gone. One that the
-        kernel does not end, or that starts others faster than they can be killed, is left after a while, to the next time.
+        This repeats until none is left: when a stray dies, its own children become ours. It gives up after `STRAYS_WITHIN_S`, for example
+        if a process hangs in the kernel, or if processes start others faster than they can be killed. The next call tries again.
         """
         clock = SystemClock()
         until = clock.monotonic() + STRAYS_WITHIN_S
@@ -216,7 +216,7 @@ class ForkingGuard:
                     os.waitpid(pid, os.WNOHANG)
 
     def _strays(self) -> list[int]:
-        """The children that are no runner."""
+        """Return the process ids of our children that are not runners."""
         children = Path(f"/proc/self/task/{os.getpid()}/children")
         try:
             pids = [int(pid) for pid in children.read_text().split()]

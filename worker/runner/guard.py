@@ -1,6 +1,6 @@
-"""What the guard says and hears, whichever way it starts its runners.
+"""Defines the protocol between the guard and the worker. Both kinds of guard, forking and spawning, use it.
 
-Commands come as lines of JSON on stdin, events leave as lines of JSON on stdout:
+A runner is a measured process. The guard reads commands as lines of JSON from stdin and writes events as lines of JSON to stdout:
 
     {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited
     {"do": "kill", "id": 1}                    -> exited, with the signal
@@ -14,7 +14,7 @@ Commands come as lines of JSON on stdin, events leave as lines of JSON on stdout
     {"event": "exited", "id": 1, "code": null, "signal": 11, "killed_by_us": false, "oom_kill": false,
      "at": 1234.5, "max_rss_mb": 80.1, "cpu_s": 1.9, "output": "the last lines", "still_s": 0.0, "asleep_s": 0.0, "times": 0}
 
-`at` is when it ended, on the host's monotonic clock. `killed_by_us` is false if the runner had ended by itself before the kill came.
+`at` is the time of the end on the host's monotonic clock. `killed_by_us` is false if the runner had ended by itself before the kill.
 `still_s`, `asleep_s` and `times` say how long and how often the runner could not run (see `worker.runner.stillness`).
 """
 
@@ -33,27 +33,27 @@ from worker.runner.oom import oom_kills
 from worker.runner.stillness import Stillness
 from worker.runner.tail import Tail
 
-PHASE_BYTES = 256  # a library that writes to the pipe of the phases must neither end the guard nor fill its memory
+PHASE_BYTES = 256  # if a library writes to the pipe of the phases, it must neither end the guard nor fill its memory
 
 
 @dataclass
 class Running:
-    """What the guard knows of one runner."""
+    """Holds what the guard knows of one runner."""
 
     id: int
     pid: int
     output: Tail = field(default_factory=Tail)
-    partial: bytes = b""  # of a phase's line that has not come whole
+    partial: bytes = b""  # the beginning of a phase's line whose end has not arrived
     killed_by_us: bool = False
     oom_kills_before: int | None = None
     stillness: Stillness = field(default_factory=Stillness)
 
 
 class Reporter:
-    """Writes events to the pipe that was the guard's stdout; the guard's own prints go to stderr.
+    """Writes events to the guard's original stdout. Everything that the guard itself prints goes to stderr.
 
-    Once the reader is gone, `unread` is true and nothing is written any more: the guard has to end its runners, and an error
-    raised in the middle of its work would keep it from that.
+    When nobody reads the pipe any more, `unread` becomes true and nothing more is written. No error is raised, because the guard must
+    still be able to end its runners.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -65,7 +65,7 @@ class Reporter:
         try:
             while data and not self.unread:
                 data = data[os.write(self._descriptor, data) :]
-        except OSError:  # BrokenPipeError, and what Windows says in its place
+        except OSError:  # BrokenPipeError, or another OSError on Windows
             self.unread = True
 
     def stillness(self, running: Running) -> None:
@@ -79,7 +79,7 @@ class Reporter:
 
     def exited(self, running: Running, *, code: int | None, signal: int | None, max_rss_mb: float | None, cpu_s: float | None) -> None:
         kills = oom_kills()
-        # Windows has no signals: there a kill is the exit code 1.
+        # Windows has no signals: a killed process has the exit code 1.
         by_our_kill = signal == 9 or (sys.platform == "win32" and code == 1)
         oom = None if kills is None or running.oom_kills_before is None else signal == 9 and kills > running.oom_kills_before
         self.send(
@@ -98,9 +98,9 @@ class Reporter:
 
 
 def preload(modules: list[str]) -> list[str]:
-    """Import what every runner would import. Returns the modules that could be imported.
+    """Import the modules that every runner needs. Returns the modules that could be imported.
 
-    A module that cannot be imported is left to the runner, whose error becomes the job's.
+    If a module cannot be imported, the runner imports it again, and its error becomes the job's error.
     """
     done = []
     for module in modules:

@@ -1,4 +1,4 @@
-"""The two loops that call the model. The measurement is what happens between two readings of the clock."""
+"""Contains the two loops that call the model. What runs between two readings of the clock is what is measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from time import perf_counter_ns
 
 
 def warm_up(call: Callable[[], object], min_calls: int, min_s: float, max_s: float) -> array[int]:
-    """Call until both `min_calls` and `min_s` have passed, capped at `max_s` or one call, whichever is longer.
+    """Call until at least `min_calls` calls were made and `min_s` seconds have passed. Stop after `max_s`, but make at least one call.
 
     Returns:
-        Nanoseconds of each call. They are kept apart from the timed calls.
+        The nanoseconds of each call. They are kept separate from the timed calls.
     """
     taken = array("q")
     begin = perf_counter_ns()
@@ -26,10 +26,10 @@ def warm_up(call: Callable[[], object], min_calls: int, min_s: float, max_s: flo
 
 
 def time_calls(call: Callable[[], object], samples: array[int]) -> int:
-    """Fill `samples` with the nanoseconds of as many calls as it is long.
+    """Make as many calls as `samples` is long, and store the nanoseconds of each call in it.
 
-    The caller allocates the array. The loop itself reads the clock twice, subtracts, and stores the difference; it allocates, logs
-    and looks up nothing else.
+    The caller allocates the array. The loop itself reads the clock twice, subtracts, and stores the difference. It does not log, and it
+    looks up no other names.
 
     Returns:
         Nanoseconds from the first reading of the clock to the last.

@@ -1,8 +1,8 @@
-"""Peak memory as the kernel keeps it, phase by phase. Nothing here polls.
+"""Reads the peak memory that the kernel records, separately for each phase. Nothing here polls.
 
-Linux: `VmHWM` of /proc/self/status, the high-water mark of resident memory, set back to the present size by writing
-5 to /proc/self/clear_refs (proc(5)). A forked child starts with its parent's mark, so it is set back before the load,
-and what was resident then is the baseline. Elsewhere the mark cannot be set back.
+On Linux the peak is `VmHWM` of /proc/self/status, the high-water mark of resident memory. Writing 5 to /proc/self/clear_refs resets it
+to the current size (proc(5)). A forked child inherits its parent's mark. So the mark is reset before the load, and the resident
+memory at that moment is the baseline. On other systems the mark cannot be reset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 class MemoryMeter:
-    """Reads the marks of this process; `method` says how they came about."""
+    """Reads the memory marks of this process. `method` says how they were obtained."""
 
     METHODS: ClassVar[dict[bool, str]] = {
         True: "VmHWM of the process, set back before the load and before the warm-up",
@@ -29,11 +29,11 @@ class MemoryMeter:
         self._resettable = self._linux
 
     def start_phase(self) -> None:
-        """Set the high-water mark back to what is resident now, where the kernel can."""
+        """Reset the high-water mark to the resident memory of now, if the kernel allows it."""
         if self._resettable:
             try:
                 _CLEAR_REFS.write_text("5")
-            except OSError:  # some sandboxes mount /proc read-only; the method says so
+            except OSError:  # some sandboxes mount /proc read-only; `method` then says so
                 self._resettable = False
 
     @property
@@ -45,11 +45,14 @@ class MemoryMeter:
         return "ru_maxrss of the process; the inference peak includes the load's"
 
     def resident_mb(self) -> float | None:
-        """Resident now, MB of 2^20 bytes; None where only the peak is known."""
+        """Return the memory that is resident now, in MB of 2^20 bytes. None on systems where only the peak is known."""
         return _field_mb("VmRSS:") if self._linux else None
 
     def peak_mb(self) -> float | None:
-        """The most that was resident since the phase began (since the process began, where the mark cannot be set back)."""
+        """Return the peak of resident memory since the phase began, in MB of 2^20 bytes.
+
+        If the mark cannot be reset, it is the peak since the process began.
+        """
         if self._linux:
             return _field_mb("VmHWM:")
         if sys.platform == "win32":

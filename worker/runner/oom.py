@@ -1,4 +1,4 @@
-"""Whether the kernel's out-of-memory killer struck in our control group: a counter, read before and after."""
+"""Detects whether the kernel's out-of-memory killer was active in our control group, by reading a counter before and after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ SYS_CGROUP = Path("/sys/fs/cgroup")
 
 
 def oom_kills(proc_cgroup: Path = PROC_CGROUP, sys_cgroup: Path = SYS_CGROUP) -> int | None:
-    """Kills so far in this process' control group (version 2, or 1's memory controller); None where nothing counts them."""
+    """Return how many processes the kernel has killed in this control group so far. None if the kernel does not count them.
+
+    It reads cgroup version 2, or the memory controller of version 1.
+    """
     try:
         groups = [line.split(":", 2) for line in proc_cgroup.read_text().splitlines()]
     except OSError:

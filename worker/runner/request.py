@@ -1,7 +1,7 @@
-"""The request that goes to a measured process, and the record that it hands back.
+"""Defines the request to a measured process, and the record that the process writes.
 
-A record is one file: a line of JSON, then the raw samples as native 64-bit integers, first the warm-ups, then the inferences.
-Writer and reader run on the same machine under the same interpreter, so the file does not say its byte order.
+A record is one file: one line of JSON, then the raw samples as native 64-bit integers, first the warm-ups, then the inferences.
+The same interpreter on the same machine writes and reads it, so the file does not state its byte order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NO_ROOM = 74  # EX_IOERR of sysexits.h
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What one fresh process has to do: load the model, and then, unless `load_only` is set, warm up and measure."""
+    """Says what one fresh process must do: load the model and then, unless `load_only` is set, warm up and measure."""
 
     capability: str
     model_path: str
@@ -36,10 +36,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Record:
-    """What one measured process handed back. `error_kind` is empty when it went well."""
+    """Holds what one measured process recorded. `error_kind` is empty if there was no error."""
 
     load_ns: int = 0
-    warmup_ns: array[int] = field(default_factory=lambda: array("q"))  # 8 bytes a sample; a list of integers needs 40
+    warmup_ns: array[int] = field(default_factory=lambda: array("q"))  # 8 bytes for each sample; a list of integers needs 40
     inference_ns: array[int] = field(default_factory=lambda: array("q"))
     inference_wall_ns: int = 0
     load_peak_mb: float | None = None
@@ -47,7 +47,7 @@ class Record:
     baseline_mb: float | None = None
     memory_method: str = ""
     cpu_percent: float | None = None
-    process_cpu_s: float = 0.0  # all of this process, imports and load included
+    process_cpu_s: float = 0.0  # CPU seconds of this process since its start
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     error_kind: str = ""
@@ -55,14 +55,14 @@ class Record:
 
 
 class Unwritten(Exception):
-    """A record could not be written. The process then ends with the exit code `NO_ROOM`: it has no other way to report this."""
+    """Raised when a record could not be written. The process then reports this with the exit code `NO_ROOM`, its only way left."""
 
 
 def write_record(path: Path, facts: dict[str, Any], warmup_ns: Sequence[int] = (), inference_ns: Sequence[int] = ()) -> None:
-    """Write a record whole or not at all: a temporary file, then an atomic rename.
+    """Write a record completely or not at all: to a temporary file that is then renamed.
 
     Raises:
-        Unwritten: the disk is full, or the folder gone.
+        Unwritten: The disk is full, or the folder does not exist.
     """
     head = {**facts, "warmups": len(warmup_ns), "inferences": len(inference_ns)}
     temporary = path.with_suffix(".tmp")

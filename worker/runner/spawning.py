@@ -1,7 +1,7 @@
-"""The guard where forking an imported runtime is not safe (macOS) or not possible (Windows).
+"""Implements the guard for systems where forking an imported runtime is unsafe (macOS) or impossible (Windows).
 
-Each repeat is a new interpreter, `python -m worker.runner --once`, which imports for itself before it measures. It
-reads its request from a pipe whose other end only the guard holds: when that closes, the runner ends itself.
+Each repeat is a new interpreter, `python -m worker.runner --once`, which does its own imports before it measures. It reads its
+request from a pipe whose other end only the guard holds. When that pipe closes, the runner ends itself.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ ENDED = "ended"
 
 
 class SpawningGuard:
-    """Owns the runners: threads read commands, output and exits; one loop acts on them."""
+    """Owns the measured processes. Threads read the commands, the output and the exits, and one loop acts on them."""
 
     def __init__(self, commands: int, reporter: Reporter) -> None:
         self._commands = commands
         self._reporter = reporter
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # by the number of the run
+        self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # keyed by the number of the run
         self._watch = StillnessWatch(SystemClock())
 
     def serve(self) -> None:
-        """Serve until the commands end or nobody reads the events. Then kill what is still running."""
+        """Serve until the commands end or nobody reads the events. Then kill the processes that still run."""
         threading.Thread(target=self._read_commands, daemon=True).start()
         try:
             while not self._reporter.unread:
@@ -94,9 +94,9 @@ class SpawningGuard:
         self._reporter.send("started", id=number, pid=process.pid)
         threading.Thread(target=self._follow, args=(runner, process), daemon=True).start()
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it died at once; its exit says so
+            with contextlib.suppress(BrokenPipeError):  # the process has already died; its exit is reported elsewhere
                 process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()  # and left open: it is the runner's line of life
+                process.stdin.flush()  # stays open: when it closes, the runner ends itself
 
     def _follow(self, runner: Running, process: subprocess.Popen[bytes]) -> None:
         def drain(pipe: IO[bytes] | None) -> None:
@@ -109,7 +109,7 @@ class SpawningGuard:
             self._inbox.put(("phase", (runner, data)))
         process.wait()
         if sys.platform != "win32":
-            _kill(process)  # what it left in its group, which may hold the pipe open
+            _kill(process)  # kills what the runner left in its group, which may hold the pipe open
         reader.join(timeout=5)
         self._inbox.put((ENDED, runner.id))
 
@@ -126,7 +126,7 @@ class SpawningGuard:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
-        # The tree, not only its root; there is no group to kill.
+        # Kill the process tree: Windows has no process groups.
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False, capture_output=True)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -134,21 +134,21 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_once(modules: list[str]) -> None:
-    """The other end: read one request from stdin, measure, end. Also ends when stdin does."""
+    """Run in the new interpreter: read one request from stdin, measure, and end. Ends early if stdin is closed."""
     line = b""
     while not line.endswith(b"\n"):
         data = os.read(0, 65_536)
         if not data:
             return
         line += data
-    preload(modules)  # imports belong to no phase, here as in a forked runner
+    preload(modules)  # before the first phase, so that imports count nowhere, as in a forked runner
     threading.Thread(target=_end_with_guard, daemon=True).start()
     run_here(RunRequest(**json.loads(line)))
     os._exit(0)
 
 
 def _end_with_guard() -> None:
-    """Blocks in a read for as long as the guard lives, so it costs the measurement nothing."""
+    """End this process when the guard closes stdin or dies. Until then this blocks in a read, which does not disturb the measurement."""
     while os.read(0, 1):
         pass
     os._exit(1)

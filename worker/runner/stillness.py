@@ -1,12 +1,12 @@
-"""How long a measured process could not run: because it was stopped, because everything was frozen, or because the machine slept.
+"""Finds out how long a measured process could not run: it was stopped, everything was frozen, or the machine was suspended.
 
-Three sources, as none of them sees everything:
+There are three sources, because none of them sees every case:
 
 - The kernel tells the guard when one of its children is stopped (SIGSTOP) or continued.
 - The guard looks twice a second. If much more time than that has passed, the guard itself stood still: it was stopped, its
-  container was frozen, or its virtual machine was paused. Its runners then most likely stood still as well. A runner that used
-  the CPU all the same did run, and its time counts.
-- Linux has a clock that goes on while the machine sleeps, and one that does not. Their difference is the sleep.
+  container was frozen, or its virtual machine was paused. Its runners then most likely stood still as well. If a runner used
+  the CPU in that time, it did run, and the time counts as running.
+- Linux has one clock that continues while the machine is suspended, and one that does not. Their difference is the suspended time.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any, Protocol
 
 from shared.clock import Clock
 
-BEAT_S = 0.5  # how often the guard looks. Each look takes it about 50 µs, a ten-thousandth of one core
-LATE_S = 0.5  # more than an overloaded machine delays a process that wants to run
-RAN = 0.1  # a runner that used one CPU for this share of a gap ran through it, on however busy a machine
-SLEPT_S = 0.05  # the two clocks are read one after the other
+BEAT_S = 0.5  # how often the guard looks. Each look takes about 50 µs, which is 0.01 % of one core.
+LATE_S = 0.5  # an overloaded machine delays a process that is ready to run by less than this
+RAN = 0.1  # a runner that used one CPU for this share of a gap was not stopped, even on a busy machine
+SLEPT_S = 0.05  # tolerance, because the two clocks are read one after the other
 TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @dataclass
 class Stillness:
-    """What is known of one runner."""
+    """Holds what is known about one runner's times without running."""
 
-    still_s: float = 0.0  # on the monotonic clock, which the timings are read from
-    asleep_s: float = 0.0  # while the machine slept; on Linux the monotonic clock stands still meanwhile
+    still_s: float = 0.0  # measured on the monotonic clock, which the timings use as well
+    asleep_s: float = 0.0  # while the machine was suspended; on Linux the monotonic clock stops meanwhile
     times: int = 0  # how often it happened
-    stopped: bool = False  # at this moment
-    cpu_s: float = 0.0  # at the last look
+    stopped: bool = False  # whether it is stopped at this moment
+    cpu_s: float = 0.0  # CPU seconds used until the last look
 
     def facts(self) -> dict[str, Any]:
         return {"still_s": self.still_s, "asleep_s": self.asleep_s, "times": self.times}
@@ -51,13 +51,13 @@ class Watched(Protocol):
 
 
 class StillnessWatch:
-    """The guard's own look at its runners. `look` is called after every wait of the guard, which lasts `BEAT_S` at most."""
+    """Watches the guard's runners. The guard calls `look` after every wait, and each wait lasts `BEAT_S` at most while a runner exists."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at = clock.monotonic()
         self._asleep_s = slept_s()
-        self._beat_at_most_s = BEAT_S * (os.cpu_count() or 1)  # what a runner can have used since the last look before a gap began
+        self._beat_at_most_s = BEAT_S * (os.cpu_count() or 1)  # the most CPU time used before a gap began
 
     def look(self, runners: Collection[Watched]) -> None:
         now, asleep_s = self._clock.monotonic(), slept_s()
@@ -79,24 +79,24 @@ class StillnessWatch:
 
 
 def _hear(pid: int, one: Stillness) -> None:
-    """Take what the kernel has to tell of stops and continuations; only the latest of them is kept for us."""
+    """Read from the kernel whether the process was stopped or continued. The kernel keeps only the latest of these events."""
     if not hasattr(os, "waitid") or not hasattr(os, "WCONTINUED"):  # Windows, and macOS before Python 3.13
         return
-    with contextlib.suppress(ChildProcessError):  # it has ended
+    with contextlib.suppress(ChildProcessError):  # the process has ended
         while (event := os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)) is not None:
             stopped = event.si_code != os.CLD_CONTINUED
             if stopped != one.stopped:
                 one.times += stopped
             elif not stopped:
-                one.times += 1  # it was stopped and continued since the last look
+                one.times += 1  # the process was stopped and continued since the last look
             one.stopped = stopped
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time of a process; 0 where it cannot be read, so that a gap counts as standing still."""
+    """Return the CPU time of a process. Returns 0 if it cannot be read, so that a gap counts as standing still."""
     if Path("/proc/self/stat").exists():
         try:
-            # The name in parentheses may hold spaces and parentheses; utime and stime are the fields 14 and 15 (proc(5)).
+            # The name in parentheses may contain spaces and parentheses. utime and stime are fields 14 and 15 (proc(5)).
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return 0.0
@@ -111,7 +111,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def slept_s() -> float:
-    """How long the machine has slept since its start; 0 where no clock tells."""
+    """Return how long the machine has been suspended since its start. Returns 0 on systems without such a clock."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

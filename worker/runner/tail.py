@@ -1,12 +1,12 @@
-"""The last bytes of an output that may be endless."""
+"""Keeps the last bytes of an output of any length."""
 
 from __future__ import annotations
 
-LIMIT = 16 * 1024  # enough for a traceback and a runtime's complaint; a message carries it whole
+LIMIT = 16 * 1024  # enough for a traceback and a runtime's message, and small enough to send in one message
 
 
 class Tail:
-    """Keeps the last `LIMIT` bytes of what is fed to it, and counts all of them."""
+    """Keeps the last `LIMIT` bytes of the data it receives, and counts all bytes."""
 
     def __init__(self) -> None:
         self._kept = b""
@@ -17,7 +17,7 @@ class Tail:
         self._kept = (self._kept + data)[-LIMIT:]
 
     def text(self) -> str:
-        """Whole lines where the beginning was cut off, with a note of how much is missing."""
+        """Return the kept text. If the beginning was cut off, it starts with a whole line and a note of how much is missing."""
         kept = self._kept.decode("utf-8", errors="replace")
         if self.total <= LIMIT:
             return kept.strip()

@@ -1,4 +1,4 @@
-"""The supervisor of the measured process: it owns the deadline, the host-wide lock, the kill and the verdict on noise."""
+"""Supervises the measured process: it enforces the deadline, takes the host-wide lock, kills the process and grades the noise."""
 
 from worker.supervisor.outcome import Outcome, Status, Why
 from worker.supervisor.supervisor import Supervisor

@@ -1,4 +1,4 @@
-"""One attempt at one job: fetch, wait for the host, measure repeat by repeat, summarise."""
+"""Runs one attempt at one job: it fetches the model, waits for the host, measures each repeat, and summarises."""
 
 from __future__ import annotations
 
@@ -30,17 +30,20 @@ from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
-_numbers = itertools.count(1)  # of the records of this process
+_numbers = itertools.count(1)  # numbers for the record files of this process
 
 OnStage = Callable[[str, float | None], None]
-START_PATIENCE_S = 60.0  # of imports from a slow card; a guard that needs longer is found out by the job's own deadline
-TRIES = 3  # of a repeat whose process stood still
-# How much of a repeat lies behind it when a phase begins, roughly: how long each lasts is not known before.
+START_PATIENCE_S = 60.0  # enough for imports from a slow SD card. If the guard needs longer, the job's deadline ends the job.
+TRIES = 3  # how often a repeat is tried whose process stands still
+# The estimated progress of a repeat when a phase begins. The real durations are not known in advance.
 BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, "measuring": 0.3}
 
 
 class Attempt:
-    """See the module. `inbox` brings the guard's events, the host lock and the stop; nothing here polls."""
+    """Runs one attempt, as described at the top of this module.
+
+    `inbox` delivers the guard's events, the host lock and the stop request.
+    """
 
     def __init__(
         self,
@@ -127,10 +130,10 @@ class Attempt:
     # Measuring
 
     def _measure_alone(self) -> dict[str, Any]:
-        """Measure while no other worker of this host does. Returns the outcome's fields.
+        """Measure while no other worker of this host does. Returns the fields of the outcome.
 
-        The samples are summarised before the lock is given back: a million of them take a core for a second, which a neighbour's
-        measurement must not feel.
+        The samples are summarised before the lock is given back: a million samples keep one core busy for a second, which would disturb
+        the measurement of another worker.
         """
         begin = self._clock.monotonic()
         with ExitStack() as stack:
@@ -142,7 +145,7 @@ class Attempt:
                 self._timings["wait_for_lock"] = self._clock.monotonic() - begin
             folder = self._records_folder(stack)
             guard = self._guard()
-            guard.ready.wait(START_PATIENCE_S)  # its imports are no noise and no part of the measurement
+            guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
             facts = {"steering": guard.steering, "host_lock_doubt": self._turn.doubt}
             self._probe.before(self._assignment.capability, guard.pid, facts)
             begin = self._clock.monotonic()
@@ -156,7 +159,7 @@ class Attempt:
             return self._summarised(because)
 
     def _summarised(self, because: str) -> dict[str, Any]:
-        from shared.stats import summarise  # numpy: 15 MB resident that a worker without a job does not need
+        from shared.stats import summarise  # needs numpy: 15 MB of memory that an idle worker does not need
 
         rule = self._workload.stop
         summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
@@ -175,7 +178,7 @@ class Attempt:
             ) from error
 
     def _measure(self, folder: Path, begin: float) -> str:
-        """All processes of the job. Returns why no further repeat was run."""
+        """Run all processes of the job. Returns why no further repeat was run."""
         self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
         loads = self._workload.loads
         because = None
@@ -190,11 +193,11 @@ class Attempt:
         return because
 
     def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
-        """The record of one fresh process. If a process stood still, its record is void and another one takes its place.
+        """Return the record of one fresh process. If that process stood still, its record is discarded and a new process is run.
 
         Raises:
-            DeviceFailed: each of `TRIES` processes stood still.
-            JobError: whatever else came in between.
+            DeviceFailed: Each of `TRIES` processes stood still.
+            JobError: The process failed, or the attempt was stopped.
         """
         where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
         for _ in range(TRIES):
@@ -206,7 +209,7 @@ class Attempt:
             still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
             self._stood_still_s += still_s
             self._lost_s += lost_s
-            self._limit.ends_at += max(0.0, lost_s - ran.still_s)  # it has been given back the time that it stood still already
+            self._limit.ends_at += max(0.0, lost_s - ran.still_s)  # `ProcessRun` has already added the time that it stood still
             self._log.add(
                 "warning",
                 "system",
@@ -241,7 +244,7 @@ class Attempt:
         return ran
 
     def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
-        """Return which fraction of the attempt lies behind it, counted in processes."""
+        """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
         return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
@@ -265,7 +268,7 @@ class Attempt:
     # Events
 
     def _next_event(self, timeout_s: float | None) -> Any:
-        """The next event, or None after `timeout_s`. Raises `Stopped` when the attempt is to stop."""
+        """Return the next event, or None after `timeout_s`. Raises `Stopped` when the attempt must stop."""
         self._check_stop()
         try:
             event = self._inbox.get(timeout=timeout_s)
@@ -283,14 +286,14 @@ _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavaila
 
 
 def by_its_name(model: FetchedModel | None, error: str) -> str:
-    """An error of the engine, which knows only the cached file, with the model's own name in it."""
+    """Return an engine's error text with the model's own name in place of the cached file's, which is the only one the engine knows."""
     if model is None or model.path.name == model.name:
         return error
     return error.replace(str(model.path), model.name).replace(model.path.name, model.name)
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:
-    """The threads that a runtime says one operator is computed with; None where it does not say."""
+    """Return how many threads the runtime reports for the computation of one operator, or None if it does not report it."""
     threads = runtime.get("threads")
     count = threads.get("intra_op") if isinstance(threads, Mapping) else threads
     return count if isinstance(count, int) and count > 0 else None

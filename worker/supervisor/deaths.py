@@ -1,4 +1,4 @@
-"""How a measured process died, in words."""
+"""Describes in words how a measured process died."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from worker.engines.registry import ENGINES
 from worker.runner.request import NO_ROOM
 
 OUTPUT = "; its last output:\n"
-PYTHONS_ACCOUNT = "Fatal Python error: "  # the first words of faulthandler's
-# What a signal of a crash most often means. SIGKILL has sentences of its own.
+PYTHONS_ACCOUNT = "Fatal Python error: "  # the first words that Python's faulthandler prints
+# The most common cause of each crash signal. `how_it_died` handles SIGKILL itself.
 MEANINGS = {
     "SIGILL": "a library uses an instruction that this processor does not have; install a build of it for this processor",
     "SIGSEGV": "a crash in native code, most likely of the runtime; try another version of it, or fewer options",
@@ -22,10 +22,11 @@ MEANINGS = {
 
 
 def how_it_died(facts: dict[str, Any], where: str, phase: str, software: str = "") -> str:
-    """A sentence from the guard's `exited` event: when it died, of which signal or exit code, and what that most likely means.
+    """Return a sentence about a process's end: when it died, by which signal or exit code, and the most likely cause.
 
     Args:
-        software: the runtime that was measured, with its version.
+        facts: The facts of the guard's `exited` event.
+        software: The runtime that was measured, with its version.
     """
     during = f"the measured process of {where} ended while {phase}"
     number = facts["signal"]
@@ -46,16 +47,16 @@ def how_it_died(facts: dict[str, Any], where: str, phase: str, software: str = "
 
 
 def signal_name(number: int) -> str:
-    """`SIGILL` for 4; the number where the system has no name for it."""
+    """Return the name of a signal, such as `SIGILL` for 4, or `signal <number>` if this system has no name for it."""
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def software_of(capability: str) -> str:
-    """The libraries that an engine runs on, with their versions: `onnxruntime 1.22.0, numpy 2.3.1`. Empty for an engine without any."""
+    """Return the libraries of an engine with their versions, such as `onnxruntime 1.22.0, numpy 2.3.1`. Empty if the engine uses none."""
     entry = ENGINES.get(capability)
     distributions = packages_distributions() if entry is not None and entry.preload else {}
     found = []
-    for module in reversed(entry.preload if entry is not None else ()):  # the runtime stands behind the libraries that it needs
+    for module in reversed(entry.preload if entry is not None else ()):  # `preload` names the runtime last
         for distribution in dict.fromkeys(distributions.get(module, [])):
             try:
                 found.append(f"{distribution} {version(distribution)}")
@@ -65,14 +66,15 @@ def software_of(capability: str) -> str:
 
 
 def with_output(sentence: str, output: str) -> str:
-    """The sentence, and below it what the process printed last.
+    """Return the sentence, followed by the last output of the process.
 
-    Python's own account of a crash is left out: its stack shows our functions and no word of the runtime. The log of the job has it.
+    Python's own crash report is left out: it shows the stack of our functions and says nothing about the runtime. It is still in the
+    job's log.
     """
     printed = output.partition(PYTHONS_ACCOUNT)[0].strip()
     return f"{sentence}{OUTPUT}{printed}" if printed else sentence
 
 
 def without_output(detail: str) -> str:
-    """The sentence alone: the log of the job holds the output already, in a line of its own."""
+    """Return the sentence without the output. The job's log has the output already, in an entry of its own."""
     return detail.partition(OUTPUT)[0]

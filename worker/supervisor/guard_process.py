@@ -1,4 +1,4 @@
-"""The supervisor's end of the guard: a process, two pipes and a thread that reads."""
+"""Starts and controls the guard process: it writes commands to one pipe, and a thread reads events from the other."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ CLOSE_PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class GuardEvent:
-    """One line from the guard (see `worker.runner.guard`), or `lost` when it has ended."""
+    """Holds one line from the guard (see `worker.runner.guard`). The event `lost` is added here when the guard has ended."""
 
     event: str
     facts: dict[str, Any]
 
 
 class GuardProcess:
-    """A running guard. Every event of its runs goes into `inbox`; `ready` is set once it has imported the runtimes, or died.
+    """Controls a running guard.
 
-    `steering` holds the environment variables that steer the runtimes in its measured processes.
+    Every event of its runs is put into `inbox`. `ready` is set once the guard has imported the runtimes, or has died. `steering` holds
+    the environment variables that influence the runtimes in the measured processes.
     """
 
     def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
         self._inbox = inbox
         self.spawned = spawn
         self.ready = threading.Event()
-        environment = without_credentials(os.environ)  # noqa: TID251 - handed on to the models' runtimes, as it is but for the secrets
+        environment = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
             runner_command(*(["--spawn"] if spawn else [])),
@@ -47,7 +48,7 @@ class GuardProcess:
             stdout=subprocess.PIPE,
             bufsize=0,
             env=environment | NO_TELEMETRY,
-            start_new_session=sys.platform != "win32",  # the terminal's Ctrl-C is the worker's to answer
+            start_new_session=sys.platform != "win32",  # Ctrl-C in the terminal must reach the worker only
         )
         self._reader = threading.Thread(target=self._read, name="fleetmark-guard-reader", daemon=True)
         self._reader.start()
@@ -67,11 +68,11 @@ class GuardProcess:
         self._send({"do": "kill", "id": number})
 
     def ask(self, number: int) -> None:
-        """Have the guard say how long the process of a run stood still so far (the event `stillness`)."""
+        """Ask the guard how long the process of a run has stood still so far. It answers with the event `stillness`."""
         self._send({"do": "ask", "id": number})
 
     def close(self) -> None:
-        """End the guard, and with it every runner it still has. Returns when it is gone."""
+        """End the guard and all its measured processes. Returns when the guard has ended."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -85,11 +86,11 @@ class GuardProcess:
             self._process.stdout.close()
 
     def destroy(self) -> None:
-        """Kill the guard itself; the kernel ends its runners with it (on Linux), as far as it can end them."""
+        """Kill the guard itself. On Linux the kernel then kills the measured process, unless it hangs in a driver."""
         self._process.kill()
 
     def _send(self, command: dict[str, Any]) -> None:
-        # A broken pipe needs no answer here: the reader meets the end of the same process and says `lost`.
+        # A broken pipe is ignored here: the reader thread notices the end of the guard and reports `lost`.
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -110,7 +111,7 @@ class GuardProcess:
 
 
 def kill_group(runner: int) -> None:
-    """Kill a runner whose guard has died, with whatever it started in its own session. On Windows there is no group to kill."""
+    """Kill the process group of a measured process whose guard has died. Does nothing on Windows, which has no process groups."""
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(runner, signal.SIGKILL)

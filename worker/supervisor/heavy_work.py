@@ -1,4 +1,4 @@
-"""Heavy work of a worker's own, such as hashing and downloading models, which must not disturb a neighbour that measures."""
+"""Runs the worker's own heavy work, such as hashing and downloading models, without disturbing another worker that measures."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable
 from shared.clock import Clock
 from worker.supervisor.host_lock import HostLock
 
-SLICE_S = 2.0  # of work before a neighbour that waits to measure is let in: so it waits no longer, and this work gets on between its jobs
+# How long the work goes on before it lets in another worker that waits to measure. So the heavy work still makes progress between two
+# measurements. That worker waits this long at most, unless one piece of the work takes longer, such as a read from a slow server.
+SLICE_S = 2.0
 
 
 class HeavyWork:
-    """Holds the host's lock together with others, and lets a measurement in between two pieces of the work.
+    """Holds the host's lock in shared mode during heavy work, and releases it between two pieces of work when a measurement waits.
 
     Args:
-        take: waits for a share of the lock, and returns what gives it back.
+        take: Waits for a share of the lock. Returns a function that gives the share back.
     """
 
     def __init__(self, lock: HostLock, take: Callable[[], Callable[[], None]], clock: Clock) -> None:
@@ -23,7 +25,7 @@ class HeavyWork:
         self._since = 0.0
 
     def step(self) -> None:
-        """To be called before each piece of work. Returns when the piece may be done; raises what `take` does."""
+        """Wait until the next piece of work may be done. Call it before each piece. It raises what `take` raises."""
         if self._give_back is not None:
             if self._clock.monotonic() - self._since < SLICE_S:
                 return
@@ -35,7 +37,7 @@ class HeavyWork:
         self._since = self._clock.monotonic()
 
     def close(self) -> None:
-        """The work is done, or given up."""
+        """Give the lock back. Call it when the work is done or has failed."""
         if self._give_back is not None:
             self._give_back()
             self._give_back = None

@@ -1,8 +1,8 @@
-"""The lock of a host: one worker measures, alone; or any number of workers do heavy work of their own, and none measures.
+"""Implements the lock of a host. Either one worker measures alone, or any number of workers do heavy work and none measures.
 
-Two files. The `room` is held exclusively to measure, and shared for heavy work such as hashing gigabytes. Whoever waits for the room
-stands in its `door`, so that nobody overtakes: neither do downloads that follow each other keep out a measurement, nor do
-measurements that follow each other keep out a download.
+There are two lock files. The `room` is the lock itself: it is held exclusively to measure, and shared for heavy work such as
+hashing gigabytes. The `door` is the queue: a worker that waits for the room holds the door, so that nobody can overtake it. Without
+it a series of downloads could keep out a measurement for ever, and a series of measurements could keep out a download.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ Taken = Callable[[OSError | None], None]
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has the lock, as far as this host tells."""
+    """Describes the process that holds the lock, as far as the kernel tells."""
 
     pid: int
     name: str
-    stopped: bool  # by SIGSTOP: it keeps the lock until somebody continues or ends it
-    measures: bool  # or fetches a model
+    stopped: bool  # by SIGSTOP: it keeps the lock until somebody continues or kills it
+    measures: bool  # False: it does heavy work, such as fetching a model
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.name}{', stopped' if self.stopped else ''})"
 
 
 class HostLock:
-    """Advisory locks on files that every user of the host may open. The kernel gives them back when the process ends.
+    """Takes and gives back the host's lock: advisory locks on files that every user may open. The kernel frees them when a process ends.
 
-    Not reentrant, and for one taker at a time in a process: whoever does heavy work gives the lock back before it measures.
-    On Windows only measuring is locked.
+    It is not reentrant, and one process may have only one taker at a time: give the lock for heavy work back before you take it to
+    measure. On Windows only measuring takes the lock.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._state = threading.Lock()  # of everything below
-        self._turn: Taken | None = None  # whoever waits
-        self._shared = False  # what it waits for, or the last one waited for
-        self._waiting = False  # whether a thread stands in the queue
+        self._state = threading.Lock()  # guards everything below
+        self._turn: Taken | None = None  # the callback of the taker that waits now
+        self._shared = False  # the mode that this taker wants, or that the last one wanted
+        self._waiting = False  # whether the thread that runs `_wait` is alive
         self._held: int | None = None
 
     def take(self, taken: Taken, *, shared: bool = False) -> Callable[[], None]:
-        """Ask for the lock and return at once. `taken` is called, from a thread of its own if there was a wait.
+        """Ask for the lock and return at once. `taken` is called when the lock is ours, from another thread if there was a wait.
 
-        It is told the error if the wait came to one.
+        `taken` receives None, or the error that ended the wait.
 
         Args:
-            shared: for heavy work, together with others; otherwise to measure, alone.
+            shared: True for heavy work, which others may do at the same time. False for measuring, which excludes all others.
 
         Returns:
-            Gives the lock back, or gives up waiting for it. To be called exactly once.
+            A function that gives the lock back, or stops waiting for it. Call it exactly once.
 
         Raises:
-            OSError: the file cannot be opened or locked.
+            OSError: The file cannot be opened or locked.
         """
         with self._state:
             self._shared = shared
@@ -88,7 +88,10 @@ class HostLock:
         return self._give_back
 
     def _wait(self, room: int, door: int | None) -> None:
-        """Stand in the queue. A blocked flock cannot be called off: whoever gave up leaves its place to the next taker."""
+        """Wait for the door, then for the room.
+
+        A blocked flock call cannot be interrupted. When the taker gives up, this thread stays blocked, and the next taker uses its place.
+        """
         failure: OSError | None = None
         try:
             if door is not None:
@@ -108,7 +111,7 @@ class HostLock:
             turn(failure)
 
     def _settled(self, room: int) -> bool:
-        """Wait for the room; false if what is wanted of it has changed meanwhile."""
+        """Lock the room. Return False if a taker now waits for the other mode, so that the room must be locked again."""
         with self._state:
             shared = self._shared
         _lock(room, shared=shared, wait=True)
@@ -116,7 +119,7 @@ class HostLock:
             return self._turn is None or self._shared == shared
 
     def is_wanted(self) -> bool:
-        """Whether somebody waits for the lock at this moment."""
+        """Return whether a process waits for the lock at this moment."""
         door = self._open_door()
         if door is None:
             return False
@@ -126,7 +129,10 @@ class HostLock:
             _close(door)
 
     def _open_door(self) -> int | None:
-        """None where only the lock's own file can be had, such as a single file shared with a container: then nobody keeps the order."""
+        """Open the file of the queue. Return None if only the lock file is accessible.
+
+        This is so, for example, when that single file is shared with a container. Then waiting workers can overtake each other.
+        """
         try:
             return _open(self.path.with_name(f"{self.path.name}.door"))
         except OSError:
@@ -140,13 +146,13 @@ class HostLock:
                 self._held = None
 
     def holder(self) -> Holder | None:
-        """Who has the lock; None when nobody has, or where the kernel does not say (Linux does, of processes that we may see)."""
+        """Return who holds the lock, or None if nobody does or the kernel does not say. Linux tells it for processes that we may see."""
         import psutil
 
         try:
             ours = f":{self.path.stat().st_ino}"
             locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-            # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF   (proc_locks(5); one that waits has -> before FLOCK)
+            # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF   (proc_locks(5); a waiting process has -> before FLOCK)
             held = [(int(words[4]), words[3]) for words in locks if words[1] == "FLOCK" and words[5].endswith(ours)]
             pid, mode = held[0]
             process = psutil.Process(pid)
@@ -156,16 +162,19 @@ class HostLock:
 
 
 def _open(path: Path) -> int:
-    """Open for locking without `O_CREAT` first: in /tmp the kernel refuses that on another user's file (protected_regular)."""
+    """Open a file for locking, and create it if it does not exist.
+
+    `O_CREAT` is not used at first: in /tmp the kernel refuses it for a file of another user (the setting protected_regular).
+    """
     flags = os.O_CLOEXEC | os.O_NOFOLLOW if sys.platform != "win32" else 0
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY | flags)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o666)
-    except FileExistsError:  # another worker was faster
+    except FileExistsError:  # another worker created it first
         return os.open(path, os.O_RDONLY | flags)
     if sys.platform != "win32":
-        os.fchmod(descriptor, 0o666)  # whatever our umask says, the next worker may be another user's
+        os.fchmod(descriptor, 0o666)  # despite our umask: the next worker may run as another user
     return descriptor
 
 
@@ -176,9 +185,9 @@ def _close(*descriptors: int | None) -> None:
 
 
 def _lock(descriptor: int, *, shared: bool = False, wait: bool) -> bool:
-    """Lock a file. Returns false if it is taken and we do not wait."""
+    """Lock a file. Return False if another process holds the lock and `wait` is false."""
     if sys.platform == "win32":
-        while not shared:  # msvcrt knows no shared locks, and gives up after ten seconds by itself
+        while not shared:  # msvcrt has no shared locks, and LK_LOCK gives up after ten seconds
             try:
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             except OSError:

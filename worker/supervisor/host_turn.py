@@ -1,4 +1,4 @@
-"""One attempt's turn on its host: it waits until no other worker measures there, but not for ever."""
+"""Waits for an attempt's turn on its host: until no other worker measures there, up to a time limit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from shared.workers import WAITING_FOR_HOST
 from worker.job_log import JobLog
 from worker.supervisor.host_lock import HostLock
 
-LOOK_S = 10.0  # how often a waiting attempt looks who has the host
-STOPPED_PATIENCE_S = 300.0  # with a holder that was stopped: somebody may continue it
+LOOK_S = 10.0  # how often a waiting attempt checks who holds the lock
+STOPPED_PATIENCE_S = 300.0  # how long to wait for a holder that was stopped by a signal: somebody may continue it
 
 
 class HostTurn:
-    """
+    """Takes the host's lock for one attempt, and reports in the job's log which process it waits for.
+
     Args:
-        patience_s: how long others may measure.
-        doubt: why the lock may not be the one that other workers of the host take; empty if there is no doubt.
+        patience_s: How long to wait while other workers hold the lock.
+        doubt: Why other workers of the host may use another lock. Empty if there is no doubt.
     """
 
     def __init__(
@@ -37,19 +38,19 @@ class HostTurn:
         self._waits_for = ""
 
     def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any], *, shared: bool = False) -> Callable[[], None]:
-        """Take the host's lock, or wait for it.
+        """Take the host's lock, and wait for it if necessary.
 
         Args:
-            shared: for heavy work beside that of others; otherwise to measure, alone.
-            inbox: receives an event when the lock is ours.
-            next_event: takes the next event from it, or None after so many seconds; may raise to give up.
+            inbox: Receives an event when the lock is ours.
+            next_event: Takes the next event from the inbox, or returns None after the given number of seconds. It may raise to give up.
+            shared: True for heavy work, which other workers may do at the same time. False for measuring, which excludes all others.
 
         Returns:
-            Gives it back. To be called exactly once.
+            A function that gives the lock back. Call it exactly once.
 
         Raises:
-            HostBusy: others had the lock for too long.
-            DeviceFailed: there is no lock that could be taken.
+            HostBusy: Other workers held the lock for too long.
+            DeviceFailed: The lock cannot be taken on this system, for example because its file cannot be opened.
         """
         begin = self._clock.monotonic()
         turn = object()
@@ -69,10 +70,10 @@ class HostTurn:
         return give_back
 
     def _look(self, begin: float) -> float:
-        """How long to wait until the next look. Logs for whom this attempt waits, whenever that changes.
+        """Return the seconds until the next check. Log which process holds the lock whenever that changes.
 
         Raises:
-            HostBusy: the patience is used up.
+            HostBusy: The time limit for waiting is over.
         """
         holder = self._lock.holder()
         who = str(holder) if holder else "a process that cannot be seen from here"

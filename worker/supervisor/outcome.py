@@ -1,4 +1,4 @@
-"""How an attempt ended, as the supervisor hands it to the agent."""
+"""Describes how an attempt ended. The supervisor returns it to the agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Why = Literal["cancelled", "handed_back"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Only a complete one has a summary and samples; a failed one says why in `error`, and `error_kind` can be counted."""
+    """Holds the result of one attempt.
+
+    Only a complete attempt has `summary` and `samples_npz`. A failed one gives the reason in `error`, and its category in `error_kind`.
+    """
 
     status: Status
     error: str = ""
@@ -32,7 +35,7 @@ class Outcome:
 
 
 class Stopped(JobCancelled):
-    """Raised within an attempt when `Supervisor.stop` names it."""
+    """Raised inside an attempt after `Supervisor.stop` was called for it."""
 
     def __init__(self, why: Why) -> None:
         super().__init__("cancelled" if why == "cancelled" else HANDED_BACK)

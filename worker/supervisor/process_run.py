@@ -1,4 +1,4 @@
-"""One measured process, from its start to its record, as the supervisor sees it."""
+"""Runs one measured process for the supervisor, from its start until its record is read."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died, with_output
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 
-_numbers = itertools.count(1)  # of the runs, so that no event of an earlier attempt is taken for one of this
+_numbers = itertools.count(1)  # numbers of the runs, so that a late event of an earlier attempt is not taken for one of this attempt
 
-REAP_PATIENCE_S = 10.0  # a killed process that the kernel does not end by then hangs in a driver
-TICK_S = 0.5  # how often the supervisor looks while it waits. A warm-up lasts a second, so each repeat is seen under load
+REAP_PATIENCE_S = 10.0  # a killed process that has not ended by then hangs in a driver
+TICK_S = 0.5  # how often the supervisor checks while it waits. A warm-up lasts a second, so each repeat is checked under load.
 UNDER_LOAD = ("warming up", "measuring")
-STOPPED_PATIENCE_S = 300.0  # with a measured process that was stopped: somebody may continue it
+STOPPED_PATIENCE_S = 300.0  # how long a measured process may be stopped by a signal: somebody may continue it
 
 
 @dataclass
 class TimeLimit:
-    """How long the processes of one attempt may run, all together. Time in which they could not run does not count."""
+    """Holds the time limit for all processes of one attempt together. Time in which they could not run does not count."""
 
     timeout_s: float
     ends_at: float  # monotonic seconds
@@ -36,17 +36,17 @@ class TimeLimit:
 
 @dataclass(frozen=True)
 class Ran:
-    """A measured process that ended with a record."""
+    """Holds what is known of a measured process that ended with a record."""
 
     record: Record
     cpu_s: float
-    still_s: float  # how long it could not run while the clock went on
-    asleep_s: float  # and while the machine slept
+    still_s: float  # how long it could not run although the machine was awake
+    asleep_s: float  # how long the machine was suspended meanwhile
     still_times: int
 
 
 class ProcessRun:
-    """Starts one process, waits for its end, and kills it when its time is over."""
+    """Starts one measured process, waits for its end, and kills it when its time is over."""
 
     def __init__(
         self,
@@ -62,27 +62,29 @@ class ProcessRun:
         job_log: JobLog,
         software: Callable[[], str],
     ) -> None:
-        """
+        """Prepare the run.
+
         Args:
-            next_event: takes the next event from the inbox, or None after so many seconds; may raise to end the run.
-            where: which process of the job this is, such as `repeat 1 of 6`.
-            on_phase: told each phase as it begins.
-            on_tick: called about twice a second while the model computes.
-            software: the runtime that is measured, with its version; asked only when the process has died.
+            next_event: Takes the next event from the inbox, or returns None after the given number of seconds. It may raise to end the run.
+            where: Which process of the job this is, such as `repeat 1 of 6`.
+            on_phase: Called with the name of each phase when it begins.
+            on_tick: Called about twice a second during the warm-up and the measurement.
+            software: Returns the runtime that is measured, with its version. Called only when the process has died.
         """
         self._guard, self._inbox, self._next_event, self._clock, self._limit = guard, inbox, next_event, clock, limit
         self._where, self._on_phase, self._on_tick, self._log, self._software = where, on_phase, on_tick, job_log, software
         self._number = next(_numbers)
         self._phase = "starting"
-        self._runner: int | None = None  # its process id, which is its group's
-        self._credited_s = 0.0  # of standing still, that the limit was already moved by
+        self._runner: int | None = None  # its process id, which is also the id of its process group
+        self._credited_s = 0.0  # how far the limit was already moved because the process stood still
         self._stopped_since: float | None = None
-        self.cpu_s = 0.0  # of the process, when it has ended
+        self.cpu_s = 0.0  # CPU time of the process, known when it has ended
 
     def run(self, request: RunRequest) -> Ran:
-        """
+        """Run the process to its end and return its record.
+
         Raises:
-            JobError: the process did not end with a record.
+            JobError: The process did not end with a record.
         """
         self._guard.run(self._number, request)
         self._on_phase(self._phase)
@@ -107,11 +109,11 @@ class ProcessRun:
         return self._read(ended, Path(request.record_path))
 
     def _take(self, event: GuardEvent) -> GuardEvent | None:
-        """Note an event of this run. Returns it if it is the end."""
+        """Handle one event of this run. Return the event if the process has ended, else None."""
         facts = event.facts
         if event.event == "lost" and facts["pid"] == self._guard.pid:
             if self._runner is not None:
-                kill_group(self._runner)  # nobody else is left to do it
+                kill_group(self._runner)  # the guard is gone, so nobody else would kill it
             raise RunnerDied(f"the guard process ended in {self._where} while {self._phase} (exit code {facts['returncode']})")
         if facts.get("id") != self._number:
             return None
@@ -127,10 +129,10 @@ class ProcessRun:
     # Time
 
     def _tick(self) -> None:
-        """Look at the process: whether it was stopped, and by `on_tick` what else is to be seen while it measures.
+        """Check whether the process is stopped. If it runs and is under load, call `on_tick`.
 
         Raises:
-            DeviceFailed: it has been stopped for too long.
+            DeviceFailed: The process has been stopped for too long.
         """
         now = self._clock.monotonic()
         if not self._is_stopped():
@@ -150,25 +152,28 @@ class ProcessRun:
     def _is_stopped(self) -> bool:
         try:
             return self._runner is not None and psutil.Process(self._runner).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-        except psutil.Error:  # it has ended; its event is under way
+        except psutil.Error:  # it has ended, and its event will follow
             return False
 
     def _is_over(self) -> bool:
-        """Whether the process has used up its time. The guard is asked first: this process may have stood still together with it."""
+        """Return whether the process has used up its time.
+
+        The guard is asked before the answer is yes: the process may have stood still in the last seconds, perhaps together with this one.
+        """
         if self._clock.monotonic() < self._limit.ends_at or self._is_stopped() or not self._guard.alive:
             return False
         self._guard.ask(self._number)
         answer = self._await("stillness", "exited", "lost")
-        if answer is None:  # the guard itself is stopped: what is known is that the time has passed
+        if answer is None:  # the guard itself is stopped, so we only know that the time has passed
             return True
         if answer.event != "stillness":
-            self._inbox.put(answer)  # the loop takes it like any other
+            self._inbox.put(answer)  # the loop in `run` handles it
             return False
         self._credit(answer.facts)
         return self._clock.monotonic() >= self._limit.ends_at
 
     def _credit(self, facts: dict[str, Any]) -> None:
-        """Move the limit by the time in which the process could not run."""
+        """Extend the limit by the time in which the process could not run."""
         still_s = facts["still_s"]
         self._limit.ends_at += still_s - self._credited_s
         self._credited_s = still_s
@@ -177,10 +182,10 @@ class ProcessRun:
         """Kill the process because its time is over.
 
         Returns:
-            The event of its end, if it had ended by itself before the kill came.
+            The event of its end, if it had ended by itself before the kill.
 
         Raises:
-            DeadlineExceeded: it was killed.
+            DeadlineExceeded: The process was killed.
         """
         event = self._end()
         if event is None or event.facts.get("killed_by_us"):
@@ -191,10 +196,10 @@ class ProcessRun:
         return event
 
     def _end(self) -> GuardEvent | None:
-        """Kill the process, if it still lives, and wait until the guard says so.
+        """Kill the process if it is still alive, and wait until the guard reports its end.
 
         Returns:
-            The event of its end, or of the guard's own; None when neither comes.
+            The event of the end of the process or of the guard. None if no such event comes in time.
         """
         if not self._guard.alive:
             return None
@@ -206,7 +211,7 @@ class ProcessRun:
         return event
 
     def _await(self, *names: str) -> GuardEvent | None:
-        """The next event of these names that is about this run or its guard; None when none comes in `REAP_PATIENCE_S`."""
+        """Return the next event with one of these names for this run or its guard. None if none comes within `REAP_PATIENCE_S`."""
         end = self._clock.monotonic() + REAP_PATIENCE_S
         while (left := end - self._clock.monotonic()) > 0:
             try:

@@ -1,4 +1,4 @@
-"""Decides how many repeats a job runs, and turns what a measured process recorded into a repeat of the result."""
+"""Decides how many repeats a job runs, and converts the record of a measured process into a repeat of the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.measurements import RawRepeat
 from shared.workloads import StopRule, Workload
 from worker.runner.request import Record
 
-MIN_REPEATS = 3  # run even when the budget is spent: an interval over two processes is 6.4 times as wide as their spread
+MIN_REPEATS = 3  # These run even when the budget is spent: with two repeats the interval is 6.4 times as wide as their spread.
 
 
 def most_repeats(workload: Workload) -> int:
@@ -17,18 +17,18 @@ def most_repeats(workload: Workload) -> int:
 
 
 def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: float) -> str | None:
-    """Returns why no further repeat is wanted, or None to go on. Without a stop rule the reason is the empty string.
+    """Return why no further repeat is needed, or None to go on. Without a stop rule the reason is the empty string.
 
-    With a stop rule the number of repeats follows from the pilot (`shared.two_stage`), and never from an interval that happens to be
-    narrow: whoever stops at such an interval keeps the lucky ones.
+    With a stop rule the number of repeats is computed from the first repeats, the pilot (`shared.two_stage`). It does not depend on
+    how narrow the interval is after each repeat: stopping at an interval that happens to be narrow selects the lucky ones.
 
     Args:
-        elapsed_s: seconds since the measuring began, loads and warm-ups included, because the budget is the device's time.
+        elapsed_s: Seconds since the measuring began. Loads and warm-ups count, because the budget limits the time of the device.
     """
     rule = workload.stop
     if rule is None:
         return "" if len(repeats) >= workload.repeats else None
-    from shared.stats import interval_for_precision, precision_of  # numpy: 15 MB that a worker without a job does not need
+    from shared.stats import interval_for_precision, precision_of  # needs numpy: 15 MB of memory that an idle worker does not need
     from shared.two_stage import repeats_wanted
 
     n, medians = len(repeats), [median(repeat.inference_ns) for repeat in repeats]
@@ -37,7 +37,7 @@ def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: 
     if wanted is not None and n >= wanted:
         return f"precision reached: {_share(reached)} after {n} repeats, {_share(rule.precision)} asked"
     if n >= rule.max_repeats:
-        if wanted is None and reached is not None and reached <= rule.precision:  # `max_repeats` is less than a pilot
+        if wanted is None and reached is not None and reached <= rule.precision:  # `max_repeats` is smaller than the pilot
             return f"precision reached: {_share(reached)} after {n} repeats, {_share(rule.precision)} asked"
         return f"repeats spent: {n} of {rule.max_repeats}" + _how_near(rule, reached, wanted)
     if elapsed_s >= rule.budget_s and n >= MIN_REPEATS:
@@ -55,7 +55,7 @@ def _share(fraction: float | None) -> str:
 
 
 def as_repeat(record: Record, index: int) -> RawRepeat:
-    """Returns the repeat of a result, from what a measured process recorded."""
+    """Return the repeat of the result that a process's record describes."""
     return RawRepeat(
         index=index,
         load_ns=record.load_ns,

@@ -1,4 +1,4 @@
-"""Runs one attempt at a time from outside: the deadline, the kill and the captured output are its own."""
+"""Runs attempts, one at a time, and controls each from outside: deadline, kill and captured output."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from worker.supervisor.host_lock import HostLock
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 
-HOST_WAIT_S = 3_600.0  # the timeout of a job that names none
-REMEMBERED_STOPS = 256  # a stop may come before its job does; more than a queue's prefetch can hold
+HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
+REMEMBERED_STOPS = 256  # a stop may arrive before its job; this is more than a queue can prefetch
 
 
 class Supervisor:
-    """`run` blocks its thread; `stop` and `close` may come from any other.
+    """Runs the attempts of a worker. `run` blocks its thread; `stop` and `close` may be called from any other thread.
 
     Args:
-        cache_dir: where runs keep their records while they last (`runs/`); made if missing.
-        lock_path: the host's lock; by default the place where every worker of the host looks.
-        host_wait_s: how long another worker of the host may measure before an attempt gives up.
-        spawn: start each repeat in a new interpreter even where forking is possible.
+        cache_dir: Runs keep their records in its folder `runs/` while they last. It is created if it does not exist.
+        lock_path: The host's lock file. By default the place that all workers of the host use.
+        host_wait_s: How long an attempt waits while another worker measures on the host.
+        spawn: Start each repeat in a new interpreter even where forking is possible.
     """
 
     def __init__(
@@ -55,15 +55,16 @@ class Supervisor:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guard: GuardProcess | None = None
         self._running = threading.Lock()
-        self._state = threading.Lock()  # of everything below
+        self._state = threading.Lock()  # guards everything below
         self._stops: dict[tuple[str, int], Why] = {}
         self._closed = False
 
     def start(self) -> None:
-        """Start the guard, which imports the runtimes, ahead of the first job. Returns before it is done.
+        """Start the guard before the first job, so that it can import the runtimes. Returns before the imports are done.
 
         Raises:
-            InvalidInput: the cache folder cannot be written.
+            InvalidInput: The cache folder cannot be written to.
+            DeviceFailed: The guard could not be started.
         """
         try:
             self._runs.mkdir(parents=True, exist_ok=True)
@@ -76,12 +77,12 @@ class Supervisor:
         self._probe.remember(self._living_guard().pid)
 
     def run(self, assignment: Assignment, on_stage: OnStage, job_log: JobLog | None = None) -> Outcome:
-        """Run one attempt to its end, whatever that is. Only defects raise.
+        """Run one attempt and return how it ended. An exception from here is a defect in our code.
 
         Args:
-            on_stage: told what goes on and how far it is (0..1, or None). It is called while a process is measured:
-                it must note what it is told and return.
-            job_log: what happens is written into it too, as it happens.
+            on_stage: Called with the current stage and the progress (0 to 1, or None if unknown). It is also called while a process
+                is measured, so it must only store the values and return.
+            job_log: Receives an entry for each thing that happens.
         """
         if not self._running.acquire(blocking=False):
             raise RuntimeError("a supervisor runs one attempt at a time")
@@ -108,15 +109,15 @@ class Supervisor:
             self._running.release()
 
     def stop(self, job_id: str, attempt: int, why: Why) -> None:
-        """Have an attempt end soon, in whatever stage it is. One that has not begun will end at once; others are not touched."""
+        """Make an attempt end soon, in whatever stage it is. An attempt that has not begun ends as soon as it begins."""
         with self._state:
             self._stops[job_id, attempt] = why
             while len(self._stops) > REMEMBERED_STOPS:
                 del self._stops[next(iter(self._stops))]
-        self._inbox.put("stop")  # whoever waits looks again
+        self._inbox.put("stop")  # wakes the waiting thread, which then checks `stopped`
 
     def close(self) -> None:
-        """Hand back what is running and end the guard with every process it has."""
+        """Hand the running job back, and end the guard with all its processes."""
         with self._state:
             self._closed = True
         self._inbox.put("stop")
@@ -136,13 +137,13 @@ class Supervisor:
                 self._guard.close()
             try:
                 self._guard = GuardProcess(self._inbox, spawn=self._spawn)
-            except OSError as error:  # no memory, or too many processes
+            except OSError as error:  # out of memory, or too many processes
                 self._guard = None
                 raise DeviceFailed(f"no process for the measurement could be started: {error}") from error
         return self._guard
 
     def _clear_stale_runs(self) -> None:
-        """Remove the folders of workers that were killed; another living worker may share the cache."""
+        """Remove the run folders of workers that were killed. A living worker's folder stays, because workers may share the cache."""
         for folder in self._runs.iterdir():
             with contextlib.suppress(ValueError):
                 if not _process_lives(int(folder.name)):

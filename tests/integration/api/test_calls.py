@@ -1,4 +1,4 @@
-"""Each call once, as the contract writes it: the keys it names are there."""
+"""Calls each route of the API once and checks that the keys of the contract are present."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that come and go over HTTP: models by content, artifacts in pieces."""
+"""Tests uploads and downloads: models by SHA-256, artifacts in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a script meets them: a process, its exit code, and what is on which stream."""
+"""Tests the commands as a script sees them: exit code, standard output and standard error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Inputs that follow a model's own signature: every input, its type, its shape and its values.
+"""Creates the inputs of a model from its signature: the type, shape and values of each input.
 
-The recipe decides first, then the model's graph, then a written rule (docs/recipes.md). What was used is recorded.
+The recipe decides first, then the model's graph, then a documented rule (docs/recipes.md). What was used is recorded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.random  # 20 ms that numpy puts off until it is used: the guard imports it once, before it forks
+import numpy.random  # numpy imports it on first use, in 20 ms; so the guard imports it once, before it forks
 
 from shared.errors import ModelInvalid, nearest
 from worker.engines.base import Engine, InputSpec, Limits, Options
@@ -27,7 +27,7 @@ _NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything the model is called with. `filled` says of each input in a short sentence how its values came about."""
+    """Holds everything that the model is called with. `filled` says for each input, in a short sentence, how its values were made."""
 
     arrays: dict[str, Array]
     filled: dict[str, str]
@@ -35,7 +35,7 @@ class Inputs:
     warnings: list[str]
 
     def report(self, runtime: dict[str, Any]) -> dict[str, Any]:
-        """The runtime's facts with what was bound: sizes, values and their SHA-256, and warnings."""
+        """Return the runtime's facts, extended by what was bound: sizes, values and their SHA-256, and warnings."""
         described = [entry | self._described(entry["name"]) for entry in runtime.get("inputs", [])]
         return runtime | {
             "inputs": described,
@@ -53,13 +53,13 @@ class Inputs:
 
 
 def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
-    """One array for each input of a loaded model; the same options always give the same values.
+    """Return one array for each input of a loaded model. The same options always give the same values.
 
     Args:
-        folder: where the model lies, and files of values beside it.
+        folder: The folder of the model and of files with values.
 
     Raises:
-        ModelInvalid: the options do not fit the model, or an input is of a type that cannot be made up.
+        ModelInvalid: The options do not fit the model, or no values can be made for the type of an input.
     """
     signature = engine.signature()
     for spec in signature:
@@ -74,7 +74,7 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
     inputs = Inputs({}, {}, dims, list(dims.warnings))
     for spec in signature:
         shape, known = dims.shapes[spec.name], limits.get(spec.name, _NO_LIMITS)
-        # Each input has a stream of its own, so that stating one changes no other.
+        # Each input has its own random stream, so that stating the values of one input does not change another.
         random = np.random.default_rng([options.seed, zlib.crc32(spec.name.encode())])
         if spec.name in stated:
             array, filled = _stated(spec, stated[spec.name], shape, known, random, folder)
@@ -83,12 +83,12 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
             array, filled = made_values(spec, shape, known, length, random)
             if known.steers or is_unstated_choice(spec, shape):
                 inputs.warnings.append(_unstated(spec, array, known))
-        inputs.arrays[spec.name], inputs.filled[spec.name] = np.asarray(array), filled  # numpy makes a number of what has no dimension
+        inputs.arrays[spec.name], inputs.filled[spec.name] = np.asarray(array), filled  # numpy may return a plain number for a scalar
     return inputs
 
 
 def digest(array: Array) -> str:
-    """SHA-256 over type, shape and elements."""
+    """Return the SHA-256 over the type, the shape and the elements."""
     head = f"{array.dtype.str}{list(array.shape)}".encode()
     body = json.dumps(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
     return hashlib.sha256(head + body).hexdigest()

@@ -1,6 +1,6 @@
-"""Which dimension of a model is the batch: the one that `options.batch_size` sets.
+"""Finds the batch dimension of a model: the one that `options.batch_size` sets.
 
-A symbol is the batch by its name, or because it is the only symbol that leads the inputs. Anything less clear is refused.
+A symbol is the batch if its name says so, or if it is the only free leading dimension of the inputs. Any less clear case is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec
 
-UNNAMED = ""  # the leading dimensions that have no name, taken together as one symbol
+UNNAMED = ""  # stands for all leading dimensions without a name, as if they were one symbol
 _BATCH_WORDS = frozenset({"batch", "batches", "batchsize", "nbatch", "bsz"})
 _SHORT_NAMES = frozenset({"n", "b", "bs", "nb"})
 # fmt: off
@@ -25,22 +25,22 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
 def words(symbol: str) -> set[str]:
-    """The words of a symbol in lower case: `past_sequenceLength2` gives past, sequence, length and 2."""
+    """Return the words of a symbol in lower case: `past_sequenceLength2` gives past, sequence, length and 2."""
     return {word.lower() for word in _WORDS.findall(symbol)}
 
 
 def is_sequence(symbol: str) -> bool:
-    """Whether a symbol's name says that it counts steps of a sequence."""
+    """Return whether a symbol's name says that it counts the steps of a sequence."""
     found = words(symbol)
     joined = symbol.lower()
     return bool(found & _SEQUENCE_WORDS) or joined in _SEQUENCE_LETTERS or "seq" in joined or "length" in joined
 
 
 def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None:
-    """The symbol of the batch, `UNNAMED` for leading dimensions without a name, or None when there is none or it is unclear.
+    """Return the symbol of the batch, `UNNAMED` for leading dimensions without a name, or None if there is none or it is unclear.
 
     Args:
-        symbols: the names that stand for a size; a calculation such as `batch * heads` is none.
+        symbols: The names that stand for a size. A calculation such as `batch * heads` is not one of them.
     """
     named = [symbol for symbol in symbols if words(symbol) & _BATCH_WORDS]
     if not named:
@@ -57,10 +57,10 @@ def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None
 
 
 def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_size: int) -> None:
-    """Accept a `batch_size` that no symbol can take, if it is the size that the model has anyway.
+    """Check a `batch_size` that no symbol can take: it is accepted if it is the fixed size of the model's leading dimensions.
 
     Raises:
-        ModelInvalid: the model's leading dimensions are fixed at another size, or it is not clear which one is the batch.
+        ModelInvalid: The leading dimensions are fixed at another size, or it is not clear which dimension is the batch.
     """
     free = {_name(spec.shape[0]): spec for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
     if free:
@@ -83,9 +83,9 @@ def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_s
 
 
 def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
-    """The fixed leading size that all inputs share and that is clearly a batch; None otherwise.
+    """Return the fixed leading size that all inputs share, if it is clearly a batch. Otherwise return None.
 
-    In an input of three dimensions the leading one may as well be time, so such an input proves nothing.
+    In an input of three dimensions the leading one may also be time, so a model with such an input gives None.
     """
     sizes = {spec.shape[0] for spec in specs if spec.shape is not None and len(spec.shape) >= 2}
     unclear = any(spec.shape is not None and len(spec.shape) == 3 for spec in specs)
@@ -96,14 +96,14 @@ def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
 
 
 def shown_shape(spec: InputSpec) -> str:
-    """A shape as the model says it, with `?` for a dimension without a name."""
+    """Return a shape as the model states it, with `?` for a dimension without a name."""
     if spec.shape is None:
         return "of unknown shape"
     return f"[{', '.join('?' if part is None or (isinstance(part, int) and part < 0) else str(part) for part in spec.shape)}]"
 
 
 def _is_outermost(symbol: str, specs: Sequence[InputSpec]) -> bool:
-    """Whether only free dimensions stand before the symbol: in [1, N, 4] the N counts boxes, in [T, N, 4] it is the batch."""
+    """Return whether only free dimensions precede the symbol. In [1, N, 4] the N counts boxes; in [T, N, 4] it is the batch."""
     for spec in specs:
         shape = spec.shape or ()
         if symbol in shape and any(_is_fixed(part) for part in shape[: shape.index(symbol)]):

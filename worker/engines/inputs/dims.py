@@ -1,7 +1,7 @@
-"""The size of every dimension: from the model, from the recipe, worked out from the others, or else 1.
+"""Decides the size of every dimension: from the model, from the recipe, calculated from other dimensions, or else 1.
 
-One symbol has one size in all inputs. The recipe sizes symbols (`options.dims`), whole inputs (`options.shapes`) and the
-batch (`options.batch_size`); two of them that disagree are refused. What nobody sized is 1, and is reported as assumed.
+One symbol has one size in all inputs. The recipe can size symbols (`options.dims`), whole inputs (`options.shapes`) and the batch
+(`options.batch_size`). If two of them disagree, they are refused. A dimension that nothing sizes is 1 and is reported as assumed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from worker.engines.base import InputSpec, Options
 from worker.engines.inputs import batch
 from worker.engines.inputs.expressions import Expression, parse
 
-MAX_ELEMENTS = 2**29  # 2 GB of 32-bit input is no plausible call, but a mistaken shape
+MAX_ELEMENTS = 2**29  # 2 GB of 32-bit elements: a larger input is most likely a mistake in the shape
 
 
 @dataclass(frozen=True)
 class Dims:
-    """The sizes that the inputs are bound with.
+    """Holds the sizes that the inputs are bound with.
 
-    `sizes` has the symbols of the model, and `batch_symbol` is the one that stands for the batch. `assumed` has each symbol, or
-    `input[axis]` for a dimension without a name, that nobody sized.
+    `sizes` holds the symbols of the model, and `batch_symbol` is the symbol of the batch. `assumed` holds each symbol that nothing sizes,
+    and `input[axis]` for such a dimension without a name.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -35,10 +35,10 @@ class Dims:
 
 
 def resolve(specs: Sequence[InputSpec], options: Options) -> Dims:
-    """The shape of every input.
+    """Return the shape of every input and the size of every symbol.
 
     Raises:
-        ModelInvalid: the options name what the model does not have, contradict it or each other, or leave a rank open.
+        ModelInvalid: The options name what the model does not have, contradict it or each other, or leave a rank unknown.
     """
     return _Resolution(specs, options).result()
 
@@ -106,7 +106,7 @@ class _Resolution:
 
     def _assume_the_rest(self) -> None:
         free = [symbol for symbol in self._symbols if symbol not in self._sizes]
-        for symbol in sorted(free, key=_is_total):  # a total comes last, when its parts have their sizes
+        for symbol in sorted(free, key=_is_total):  # a total comes last, because it needs the sizes of its parts
             parts = [self._sizes.get(name) for name in _parts_of_total(symbol, self._symbols)]
             if parts and _is_total(symbol):
                 self._sizes[symbol] = sum(part for part in parts if part is not None)
@@ -170,7 +170,7 @@ class _Resolution:
 
     def _warnings(self) -> list[str]:
         found: list[str] = []
-        told: set[object] = set()  # each symbol is warned of once, at the first input that has it
+        told: set[object] = set()  # a symbol gets one warning, at the first input that has it
         for spec in self._specs:
             shape = spec.shape or ()
             ones = [(axis, part) for axis, part in enumerate(shape) if part not in told and self._is_assumed(spec, axis, part)]
@@ -200,7 +200,7 @@ class _Resolution:
 
 
 def _expressions(specs: Sequence[InputSpec]) -> dict[str, Expression]:
-    """The dimensions that are calculations. `a-b` is one only where a symbol of it stands somewhere by itself."""
+    """Return the dimensions that are calculations. `a-b` counts as one only if one of its names is also a dimension by itself."""
     parts = dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str))
     found = {part: made for part in parts if (made := parse(part)) is not None}
     plain = {part for part in parts if part not in found}
@@ -226,7 +226,7 @@ def _is_total(symbol: str) -> bool:
 
 
 def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:
-    """What a `total_sequence_length` is the sum of: the past and the present sequence, where the model has exactly both."""
+    """Return the two parts of a `total_sequence_length`, the past and the present sequence, if the model has exactly one of each."""
     past = [name for name in symbols if "past" in batch.words(name) and batch.is_sequence(name)]
     now = [name for name in symbols if name in ("sequence_length", "seq_length", "seq_len", "sequence", "seq")]
     return [past[0], now[0]] if len(past) == 1 and len(now) == 1 and symbol not in (past[0], now[0]) else []

@@ -1,7 +1,7 @@
-"""Sums and products of symbols that stand for a dimension, such as `past_sequence_length + sequence_length`.
+"""Parses sums and products of symbols that stand for a dimension, such as `past_sequence_length + sequence_length`.
 
-The text comes from a model file, so it is parsed by hand and never evaluated as code. Whole numbers, names, `+ - * /`
-(division rounds down, also written `//`) and brackets are understood. Any other text is a plain symbol.
+The text comes from a model file, so it is parsed by hand and never evaluated as code. The parser understands whole numbers, names,
+`+ - * /` (division rounds down and may be written `//`) and parentheses. Any other text is a plain symbol.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import add, floordiv, mul, sub
 
-MAX_LENGTH = 500  # characters; also bounds how deep brackets can nest
+MAX_LENGTH = 500  # characters; also limits how deep parentheses can nest
 _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]{1,18})(?![\w.])|(?P<name>[A-Za-z_][\w.]*)|(?P<mark>//|[-+*/()]))", re.ASCII)
 _SYMBOL = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _OPERATIONS: dict[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mul, "/": floordiv, "//": floordiv}
@@ -19,7 +19,7 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mu
 
 @dataclass(frozen=True)
 class Expression:
-    """One dimension as a calculation. `steps` is in postfix order: numbers, names, and operation marks."""
+    """Holds one dimension as a calculation. `steps` is in postfix order: numbers, names, and operators."""
 
     text: str
     steps: tuple[int | str, ...]
@@ -29,10 +29,10 @@ class Expression:
         return tuple(dict.fromkeys(step for step in self.steps if isinstance(step, str) and step not in _OPERATIONS))
 
     def value(self, sizes: Mapping[str, int]) -> int:
-        """The size, given the size of each name.
+        """Return the size, given the size of each name.
 
         Raises:
-            ZeroDivisionError: a divisor is zero.
+            ZeroDivisionError: A divisor is zero.
         """
         stack: list[int] = []
         for step in self.steps:
@@ -47,7 +47,7 @@ class Expression:
 
 
 def parse(text: str) -> Expression | None:
-    """The calculation that a dimension's text describes; None when it is a plain symbol."""
+    """Return the calculation that the text of a dimension describes. None if it is a plain symbol."""
     if len(text) > MAX_LENGTH or _SYMBOL.fullmatch(text.strip()):
         return None
     tokens = list(_tokens(text))
@@ -73,7 +73,7 @@ def _tokens(text: str) -> Iterator[str | None]:
 
 
 class _Parser:
-    """Recursive descent over the tokens: a sum of products of numbers, names and brackets."""
+    """Parses the tokens by recursive descent: a sum of products of numbers, names and parentheses."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens, self._place = tokens, 0

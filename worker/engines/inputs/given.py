@@ -1,8 +1,8 @@
-"""The values that a recipe states for an input: `options.values`.
+"""Creates the values that a recipe states for an input: `options.values`.
 
-A constant fills the whole input. Two numbers are a range, both ends included, from which each element is drawn. A list of
-texts is a choice for each element. `{array: …}` gives every element. A text that ends in `.npz` or `.npy` is a file beside
-the model.
+A constant fills the whole input. Two numbers are a range with both ends included, from which each element is drawn. From a list of
+texts each element is chosen at random. `{array: …}` gives every element. A text that ends in `.npz` or `.npy` names a file beside the
+model.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from worker.engines.base import InputSpec
 def given_values(
     spec: InputSpec, value: Any, shape: tuple[int, ...], random: np.random.Generator, folder: Path
 ) -> tuple[NDArray[Any], str]:
-    """The elements that the recipe states for an input, not yet of its type, and a short sentence that says where they are from.
+    """Return the elements that the recipe states for an input, not yet in its type, and a short sentence about their origin.
 
     Raises:
-        ModelInvalid: the file cannot be read, or the values do not fit the input's type or shape.
+        ModelInvalid: The file cannot be read, or the values do not fit the input's type or shape.
     """
     where = f"options.values.{spec.name}"
     if isinstance(value, str) and value.endswith(VALUE_FILES):

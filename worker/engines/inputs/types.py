@@ -1,7 +1,7 @@
-"""Element types: which numpy type holds each, and how stated values become it.
+"""Maps each element type to a numpy type, and converts stated values to it.
 
-Types that numpy does not have (bfloat16, 8-bit floats) are held as their bits in the unsigned type of the same width; the
-engine knows what to make of them.
+Types that numpy does not have (bfloat16, 8-bit floats) are stored as their bits, in the unsigned type of the same width. The engine
+converts them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ INTEGERS: dict[str, type[np.integer]] = {
     "uint64": np.uint64,
 }
 COMPLEX: dict[str, type[np.complexfloating]] = {"complex64": np.complex64, "complex128": np.complex128}
-# The bits of 1.0 in the 8-bit floats: a value that every arithmetic survives.
+# The bits of 1.0 in the 8-bit floats, a value that no calculation turns into an overflow at once.
 FLOAT8_ONE = {"float8e4m3fn": 0x38, "float8e4m3fnuz": 0x40, "float8e5m2": 0x3C, "float8e5m2fnuz": 0x40}
 Array = NDArray[Any]
 
 
 def check_type(spec: InputSpec) -> None:
-    """
+    """Check that values can be made for an input.
+
     Raises:
-        ModelInvalid: the input is of a type that cannot be filled.
+        ModelInvalid: The input has a type that cannot be filled.
     """
     kind = spec.element_type
     if not any(kind in known for known in (FLOATS, INTEGERS, COMPLEX, FLOAT8_ONE, ("bool", "string", "bfloat16"))):
@@ -50,10 +51,10 @@ def as_bfloat16(values: Array) -> NDArray[np.uint16]:
 
 
 def convert(values: Array, kind: str, where: str) -> Array:
-    """Stated values as an array of the input's element type.
+    """Return stated values as an array of the input's element type.
 
     Raises:
-        ModelInvalid: a value is of another kind (a text for a number), or does not fit into the type.
+        ModelInvalid: A value is of another kind (a text for a number), or does not fit into the type.
     """
     if kind == "string":
         if not all(isinstance(value, str) for value in values.flat):
@@ -77,7 +78,7 @@ def convert(values: Array, kind: str, where: str) -> Array:
 
 
 def _some(values: Array) -> Any:
-    """The elements that can be of a wrong kind: numpy's own number types hold nothing but numbers."""
+    """Return the elements that may be of a wrong kind. Arrays of numpy's own number types have none."""
     return values.flat if values.dtype.kind in "OUS" else ()
 
 

@@ -1,4 +1,4 @@
-"""The values of an input that the recipe leaves open: seeded, plausible, and within what the graph can take."""
+"""Makes values for an input that the recipe leaves open: seeded, plausible, and within what the graph accepts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from worker.engines.base import InputSpec, Limits
 from worker.engines.inputs.batch import is_sequence, words
 from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16
 
-# Small enough to lie in the vocabulary of any tokenizer and in the range of any index that a toy model knows.
+# Small enough for the vocabulary of any tokenizer, and for the tables of small test models.
 VOCABULARY = 100
 _SOME_TEXT = "text"
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length: int, random: np.random.Generator) -> tuple[Array, str]:
-    """Values for one input, of its element type, and a short sentence that says how they were made.
+    """Return values for one input, in its element type, and a short sentence about how they were made.
 
     Args:
-        length: the size of the sequence beside this input; what an input that holds lengths is filled with.
+        length: The size of the sequence in another input. An input that holds lengths is filled with it.
     """
     kind = spec.element_type
     if limits.rule is not None:
@@ -48,7 +48,7 @@ def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length:
 
 
 def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
-    """Whether an input is a single boolean: what it decides is not known, so it is fixed and not drawn."""
+    """Return whether an input is a single boolean and no mask. What it decides is unknown, so it is fixed and not drawn at random."""
     return spec.element_type == "bool" and int(np.prod(shape)) == 1 and not _is_mask(spec.name)
 
 
@@ -84,7 +84,7 @@ def _texts(shape: tuple[int, ...], limits: Limits, random: np.random.Generator) 
 
 
 def _floats(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
-    """0 to 1, as the values of an image are. A mask is all ones; what becomes an index or a category is a whole number."""
+    """Return numbers from 0 to 1, like the values of an image. A mask is all ones. An index or a category becomes a whole number."""
     if _is_mask(spec.name):
         return np.ones(shape), "all 1, as a mask"
     if limits.high is None and not limits.words and not limits.columns:
@@ -96,7 +96,7 @@ def _floats(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.
 
 
 def _by_column(spec: InputSpec, values: Array, limits: Limits, random: np.random.Generator) -> Array:
-    """The same values, with each column that has limits of its own drawn within them."""
+    """Return the same values, in which each column with limits of its own is redrawn within them."""
     for column, own in limits.columns.items():
         if values.ndim and column < values.shape[-1]:
             values[..., column] = _drawn(spec, values.shape[:-1], own, random)[0]
@@ -136,16 +136,16 @@ def _integers(
 
 def _drawn(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.random.Generator) -> tuple[NDArray[np.int64], str]:
     low, high = limits.low, limits.high
-    # A number may have become a text on its way to an encoder.
+    # An encoder may know a number as a text, because the graph converts the number to a text first.
     known = np.array([int(word) for word in limits.words if isinstance(word, int) or _WHOLE.fullmatch(word)], dtype=np.int64)
     if known.size:
         return np.asarray(known[random.integers(0, known.size, shape)]), f"drawn from {known.size} values"
-    if spec.element_type in ("uint8", "int8") and len(shape) >= 3 and high is None:  # an image or a quantized tensor, not token ids
+    if spec.element_type in ("uint8", "int8") and len(shape) >= 3 and high is None:  # it is an image or a quantized tensor, not token ids
         most = 255 if spec.element_type == "uint8" else 127
     else:
         most = VOCABULARY - 1
     least = max(0, low or 0)
-    if high is not None and high < least:  # only negative numbers land within the table, or it has no rows
+    if high is not None and high < least:  # only negative numbers are inside the table, or it has no rows
         least = min(high, low or high)
     most = max(least, most if high is None else high)
     return np.asarray(random.integers(least, most, shape, dtype=np.int64, endpoint=True)), f"drawn from {least} to {most}"
@@ -161,7 +161,10 @@ def _is_length(name: str) -> bool:
 
 
 def length_beside(name: str, signature: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]], batch: str | None) -> int:
-    """The size of the sequence in another input: a dimension named as one, else a free one that is not the batch, else the second."""
+    """Return the size of the sequence in another input.
+
+    It is a dimension whose name says sequence, else a free one that is not the batch, else the second one.
+    """
     others = [spec for spec in signature if spec.name != name and len(shapes[spec.name]) >= 2]
     for spec in others:
         for axis, part in enumerate(spec.shape or ()):

@@ -1,5 +1,5 @@
-"""What an ONNX file says of its inputs beyond what the runtime reports: their rank, and what the graph does with them.
+"""Reads from an ONNX file what the runtime does not report about the inputs: their rank, and what the graph does with them.
 
-The file is read straight from the protobuf wire format, memory-mapped. Weights are stepped over, external data is never
-opened, and the `onnx` package is not needed: it would cost the measured process 60 MB.
+The file is mapped into memory and read directly in the protobuf wire format. Weights are skipped, and external data is never opened.
+The `onnx` package is not used, because it would cost the measured process 60 MB.
 """

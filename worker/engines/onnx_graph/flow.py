@@ -1,4 +1,4 @@
-"""Follows a model's inputs through its graph, into branches, loops and functions, to the operators that constrain them."""
+"""Follows a model's inputs through its graph, into branches, loops and functions, to the operators that limit their values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BODIES = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("bo
 
 @dataclass
 class Scope:
-    """What is known of the values that a graph can name: its own, and those of the graphs around it."""
+    """Holds what is known of the values that a graph can name: its own values, and those of the graphs around it."""
 
     traces: ChainMap[str, Trace] = field(default_factory=ChainMap)
     shapes: ChainMap[str, MaybeShape] = field(default_factory=ChainMap)
@@ -39,7 +39,7 @@ class Scope:
 
 
 class Flow:
-    """One walk over a model whose inputs have known shapes. `run` yields each use with the trace of the value it is about."""
+    """Walks once over a model whose inputs have known shapes. `run` yields each use together with the trace of the value that is used."""
 
     def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._model, self._bound = model, shapes
@@ -142,15 +142,15 @@ class Flow:
 
 
 def _formals(node: Node, body: Graph) -> tuple[list[str], list[str]]:
-    """The values that a node hands to its body, and their names within it."""
+    """Return the names of the values that a node passes to its body, and their names inside the body."""
     names = [value.name for value in body.inputs]
-    if node.op == "Loop":  # the body is given the turn and the condition, then what the node was given behind its two own inputs
+    if node.op == "Loop":  # both have two inputs of their own first; the inputs after them correspond
         return node.inputs[2:], names[2:]
     return list(node.inputs), names
 
 
 def _put_out(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape], ints: Sequence[MaybeInts]) -> list[Trace | None]:
-    """The traces of a node's outputs; a value that is computed from an input in another way is no longer traced."""
+    """Return the traces of a node's outputs. A value that is computed from an input in any other way is no longer traced."""
     if not any(trace is not None for trace in traces):
         return []
     first = traces[0]
@@ -179,7 +179,7 @@ def _put_out(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeS
 
 
 def _concatenated(node: Node, traces: Sequence[Trace | None], shapes: Sequence[MaybeShape]) -> Trace | None:
-    """A Concat along the last axis of values whose columns are known; None for any other."""
+    """Return the trace of a Concat along the last axis whose columns are all known. None for any other node."""
     known = shapes[0] if shapes else None
     if node.op != "Concat" or known is None or node.number("axis", 0) not in (-1, len(known) - 1):
         return None

@@ -1,4 +1,4 @@
-"""From what the operators ask to what each input may hold."""
+"""Derives the values that each input may hold from what the operators require."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.engines.onnx_graph.wire import NotProtobuf
 
 
 def input_shapes(path: Path) -> dict[str, Shape | None]:
-    """The shape of each input as the file says it, None for one whose rank it leaves open; empty where the file cannot tell."""
+    """Return the shape of each input as the file states it, None for an unknown rank. Empty if the file cannot be read."""
     try:
         with open_model(path) as model:
             return {} if model is None else {value.name: value.shape for value in model.graph.inputs}
@@ -25,7 +25,7 @@ def input_shapes(path: Path) -> dict[str, Shape | None]:
 
 
 def input_limits(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Limits]:
-    """What the graph lets each input hold. A graph that is too large to follow, or that cannot be read, limits nothing."""
+    """Return what the graph allows for each input. Empty if the graph is too large to follow or cannot be read."""
     found: dict[str, dict[int | None, Limits]] = defaultdict(dict)
     try:
         with open_model(path) as model:
@@ -64,7 +64,7 @@ def _limits(use: Use, trace: Trace) -> Iterable[tuple[Origin, Limits]]:
 
 
 def _splits(trace: Trace, use: Use) -> bool:
-    """Whether the columns of a value come from different places, so that each is judged by itself."""
+    """Return whether the columns of a value come from different places, so that each column gets its own limits."""
     return not any(origin.whole for origin in trace.origins) and not use.steers
 
 
@@ -87,7 +87,7 @@ def _of_rows(rows: int | None, origin: Origin) -> Limits:
 
 
 def _both(one: Limits, other: Limits) -> Limits:
-    """Limits that satisfy two uses of the same input; what steers the model decides over what is mere data."""
+    """Return limits that satisfy two uses of the same input. A rule for a value that steers the model takes precedence over other rules."""
     low = one.low if other.low is None else other.low if one.low is None else max(one.low, other.low)
     stricter = other if one.high is None or (other.high is not None and other.high < one.high) else one
     because = stricter.because or one.because or other.because

@@ -1,4 +1,4 @@
-"""An ONNX model without its weights: nodes, names and shapes. Attributes are read when they are asked for."""
+"""Reads an ONNX model without its weights: nodes, names and shapes. Attributes are read only when they are asked for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from worker.engines.onnx_graph.wire import Data, NotProtobuf, Span, fields, pack
 
 Shape = tuple[int | str | None, ...]
 
-MAX_CONSTANT = 4096  # elements of a constant that are kept: longer ones are weights
-MAX_NODES = 300_000  # what is larger is not followed: it would take minutes on a slow device
-MAX_DEPTH = 30  # of subgraphs within subgraphs
+MAX_CONSTANT = 4096  # constants with more elements are weights and are not kept
+MAX_NODES = 300_000  # a larger graph is not followed, because that would take minutes on a slow device
+MAX_DEPTH = 30  # how deep subgraphs may be nested
 INT32, INT64, STRING = 6, 7, 8  # TensorProto.DataType
 # Element types by TensorProto.DataType, as the runtime writes them.
 # fmt: off
@@ -33,12 +33,12 @@ TYPES = dict(
 
 
 class TooLarge(Exception):
-    """The graph has more nodes than are followed."""
+    """Raised when a graph has more nodes, or deeper subgraphs, than are followed."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A constant. `ints` and `texts` hold its elements where they are few whole numbers or texts."""
+    """Holds a constant. `ints` and `texts` hold its elements if they are whole numbers or texts and there are few of them."""
 
     name: str
     kind: int
@@ -49,7 +49,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Value:
-    """A named value with its type; `shape` is None where the file does not say the rank."""
+    """Holds a named value with its type. `shape` is None if the file does not state the rank."""
 
     name: str
     kind: int
@@ -71,7 +71,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the model's own: a list of nodes with names for what goes in and comes out."""
+    """Holds a function that the model itself defines: a list of nodes, and the names of its inputs and outputs."""
 
     data: Data
     inputs: tuple[str, ...]
@@ -89,7 +89,7 @@ class Model:
 
 
 class Node:
-    """One call of an operator."""
+    """Represents one call of an operator."""
 
     def __init__(self, data: Data, span: Span) -> None:
         self._data = data
@@ -153,7 +153,7 @@ class Node:
 
 @contextmanager
 def open_model(path: Path) -> Iterator[Model | None]:
-    """The model of a file, to be used within the `with`; None for a file that is no ONNX protobuf (ORT's own format)."""
+    """Open the model of a file for use within the `with` block. Gives None if the file is no ONNX protobuf (but ORT's own format)."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             model = _read_model(data)
@@ -247,7 +247,7 @@ def _read_value(data: Data, span: Span) -> Value:
 def _read_type(data: Data, span: Span) -> tuple[int, Shape | None]:
     kind, shape = 0, None
     for number, _, part in fields(data, span):
-        if number == 1:  # a tensor; sequences, maps and optional values have other numbers
+        if number == 1:  # a tensor; sequences, maps and optional values have other field numbers
             for inner, value, inner_part in fields(data, part):
                 if inner == 1:
                     kind = value

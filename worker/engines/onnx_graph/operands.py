@@ -1,4 +1,4 @@
-"""The element types that a node is given: what a message about a missing kernel has to name."""
+"""Finds the element types of a node's inputs, for error messages about a missing kernel."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _OF_FIRST = frozenset(
 
 
 def types_given(path: Path, operator: str, name: str) -> list[str]:
-    """The element types of a node's inputs, each once, as far as the file says them; empty where it does not.
+    """Return the element types of a node's inputs without repetitions, as far as the file states them. Empty if it does not.
 
     Args:
-        name: of the node; the first of that operator is taken for an empty name.
+        name: The name of the node. If it is empty, the first node with this operator is taken.
     """
     try:
         with open_model(path) as model:

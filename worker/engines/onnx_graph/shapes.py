@@ -1,6 +1,6 @@
-"""Shapes and small constants along a graph, as far as they follow simply: enough to know how many rows a table has.
+"""Computes shapes and small constants along a graph where this is simple: enough to know how many rows a table has.
 
-This is no full shape inference. An operator that is not here has outputs of unknown shape, unless the file itself says it.
+This is not a full shape inference. An operator that is not listed here has outputs of unknown shape, unless the file states it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from worker.engines.onnx_graph.model import Node
 
-Known = tuple[int | None, ...]  # None: a size that is not known
+Known = tuple[int | None, ...]  # None stands for an unknown size
 MaybeShape = Known | None
 MaybeInts = tuple[int, ...] | None
 Inputs = Sequence[MaybeShape]
@@ -39,7 +39,7 @@ _BROADCAST = frozenset(
 
 
 def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
-    """The shape of a node's first output, from the shapes and the constant values of its inputs; None when it is not known."""
+    """Return the shape of a node's first output, from the shapes and constant values of its inputs. None if it is not known."""
     try:
         if node.op in _SAME:
             return shapes[0]
@@ -47,12 +47,12 @@ def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
             return _broadcast(shapes)
         rule = _RULES.get(node.op)
         return rule(node, shapes, ints) if rule is not None else None
-    except (IndexError, ValueError):  # fewer inputs than the operator has, or an axis that is not there: the runtime will say so
+    except (IndexError, ValueError):  # too few inputs, or an axis that does not exist: the runtime will report it
         return None
 
 
 def fold(node: Node, shapes: Inputs, ints: Constants) -> MaybeInts:
-    """The whole numbers that a node puts out, where they follow from constants and known shapes; None otherwise."""
+    """Return the whole numbers that a node outputs, if they follow from constants and known shapes. Otherwise return None."""
     try:
         first = ints[0] if ints else None
         if node.op == "Constant":

@@ -1,4 +1,4 @@
-"""Where the elements of a value come from: which input of the model, which of its columns, and what was added on the way."""
+"""Records where the elements of a value come from: which model input, which of its columns, and what was added to them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Origin:
-    """An input of the model that reaches a value. Each element is `scale * x + low … scale * x + high` of an element `x`.
+    """Describes how an input of the model reaches a value.
+
+    Each element of the value is between `scale * x + low` and `scale * x + high` for an element `x` of the input.
 
     Attributes:
-        column: the position along the input's last axis that it was taken from; None for any.
-        whole: whether the value is the whole input, with its elements in their order.
-        compared: a number that the input was compared with on the way.
+        column: The position along the input's last axis from which it was taken. None for any position.
+        whole: Whether the value is the whole input, with its elements in their order.
+        compared: A number that the input was compared with on the way.
     """
 
     input: str
@@ -25,24 +27,24 @@ class Origin:
     compared: int | None = None
 
     def moved(self, constants: Sequence[int], sign: int) -> Origin:
-        """The same after one of the constants was added (sign 1) or taken away (sign -1)."""
+        """Return the origin after one of the constants was added (sign 1) or subtracted (sign -1)."""
         ends = [sign * min(constants), sign * max(constants)]
         return replace(self, low=self.low + min(ends), high=self.high + max(ends))
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The origins of a value's elements; `columns` has them by position along the last axis, where that is known."""
+    """Holds the origins of a value's elements. `columns` holds them by position along the last axis, where that is known."""
 
     origins: frozenset[Origin]
     columns: tuple[frozenset[Origin], ...] | None = None
 
     def reshaped(self) -> Trace:
-        """The elements are the same, in another shape."""
+        """Return the trace of the same elements in another shape."""
         return Trace(self.origins)
 
     def mixed(self) -> Trace:
-        """Some of the elements, or some among others."""
+        """Return the trace of a value that has only some of the elements, or has them together with others."""
         return Trace(frozenset(replace(origin, whole=False) for origin in self.origins))
 
     def moved(self, constants: Sequence[int], sign: int) -> Trace:
@@ -60,7 +62,7 @@ class Trace:
         return self._each(lambda origin: replace(origin, compared=number if origin.compared is None else origin.compared)).reshaped()
 
     def picked(self, positions: Sequence[int]) -> Trace:
-        """Only some positions of the last axis."""
+        """Return the trace of a value that has only some positions of the last axis."""
         if self.columns is None or not all(-len(self.columns) <= position < len(self.columns) for position in positions):
             return self.mixed()
         return by_column([self.columns[position] for position in positions])

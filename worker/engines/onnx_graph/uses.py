@@ -1,6 +1,7 @@
-"""What each operator asks of the values that it is given: an index below a table's rows, a length within a sequence.
+"""Describes what each operator requires of its inputs, such as an index below a table's rows or a length within a sequence.
 
-One function for each family of operators. `Use` is what is asked of one value; who fills the inputs works back from it.
+There is one function for each family of operators. `Use` is what a node requires of one value. `limits` derives from it what the
+model's inputs may hold.
 """
 
 from __future__ import annotations
@@ -14,26 +15,26 @@ from worker.engines.onnx_graph.shapes import REDUCTIONS, MaybeInts, MaybeShape, 
 
 Rule = bool | int | float | tuple[int, ...]
 
-MOST_KEPT = 100  # results of a TopK or of a NonMaxSuppression whose number is an input
-NEW_TOKENS = 16  # that a search within the graph adds to its prompt
+MOST_KEPT = 100  # results of a TopK or a NonMaxSuppression, where an input decides their number
+NEW_TOKENS = 16  # how many tokens a search within the graph adds to its prompt
 WHOLE_AXIS = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a node asks of its input number `place`.
+    """Describes what a node requires of its input number `place`.
 
     Attributes:
-        rows: the value indexes a table of so many rows.
-        most: the greatest value that the node takes.
-        because: why, as the end of a sentence.
-        steers: what the value decides; empty for mere data.
-        rule: the value to use when the recipe states none.
-        partial_rule: the same where the value is only a part of what the node is given.
-        by_comparison: the rule is the number that the value was compared with, if there was one.
-        is_length: whether the value holds lengths of a sequence.
-        words: the texts or numbers that the node knows.
-        columns: uses of single positions along the value's last axis.
+        rows: The value indexes a table with this many rows.
+        most: The largest value that the node accepts.
+        because: The reason, as the end of a sentence.
+        steers: What the value decides. Empty for ordinary data.
+        rule: The value to use when the recipe states none.
+        partial_rule: The same, if the value is only a part of the node's input.
+        by_comparison: Use the number that the value was compared with, if there was one, in place of `rule`.
+        is_length: Whether the value holds lengths of a sequence.
+        words: The texts or numbers that the node knows.
+        columns: The number of rows for each position along the value's last axis.
     """
 
     place: int
@@ -50,7 +51,7 @@ class Use:
 
 
 class Call:
-    """A node together with what is known of its inputs."""
+    """Combines a node with what is known of its inputs."""
 
     def __init__(self, node: Node, shapes: list[MaybeShape], ints: list[MaybeInts]) -> None:
         self.node, self._shapes, self._ints = node, shapes, ints
@@ -66,7 +67,7 @@ class Call:
 
 
 def uses_of(call: Call) -> Iterator[Use]:
-    """What a node asks of its inputs; nothing for an operator whose inputs may hold any values."""
+    """Yield what a node requires of its inputs. Yields nothing for an operator whose inputs may hold any values."""
     rule = _RULES.get(call.node.op)
     if rule is not None:
         yield from rule(call)
@@ -185,14 +186,14 @@ def _pad(call: Call) -> Iterator[Use]:
 
 
 def _loss(call: Call) -> Iterator[Use]:
-    """The right class of each element: below the number of classes."""
+    """Yield the limit of the target classes: each is below the number of classes."""
     yield _table(1, call.size(0, 1))
 
 
 def _max_unpool(call: Call) -> Iterator[Use]:
     shape = call.shape(0)
     if shape is not None and None not in shape:
-        yield _table(1, math.prod(size for size in shape if size is not None))  # the unpooled plane is no smaller
+        yield _table(1, math.prod(size for size in shape if size is not None))  # the unpooled plane is at least as large
 
 
 def _affine_grid(call: Call) -> Iterator[Use]:
@@ -201,7 +202,7 @@ def _affine_grid(call: Call) -> Iterator[Use]:
 
 
 def _attention(call: Call) -> Iterator[Use]:
-    if not call.node.domain:  # com.microsoft's own has other inputs
+    if not call.node.domain:  # the operator of com.microsoft has other inputs
         yield _length(6, call.size(1, -2))
 
 
@@ -247,7 +248,7 @@ def _dropout(_: Call) -> Iterator[Use]:
 
 
 def _search(call: Call) -> Iterator[Use]:
-    """A search for the next tokens within the graph: com.microsoft's BeamSearch, GreedySearch, Sampling and their kin."""
+    """Yield the inputs of a token search within the graph: BeamSearch, GreedySearch, Sampling and WhisperBeamSearch of com.microsoft."""
     prompt = call.size(0, 1)
     beams = "Beam" in call.node.op
     yield Use(1, steers="is the most tokens of a search", rule=(prompt or NEW_TOKENS) + NEW_TOKENS)
@@ -267,7 +268,7 @@ def _grouped_attention(call: Call) -> Iterator[Use]:
 
 
 def _encoder(call: Call) -> Iterator[Use]:
-    """The texts or numbers that an operator of ai.onnx.ml knows. A OneHotEncoder with `zeros` 0 refuses all others."""
+    """Yield the texts or numbers that an operator of ai.onnx.ml knows. A OneHotEncoder whose `zeros` is 0 refuses all others."""
     node = call.node
     texts: list[str] = []
     for name in ("cats_strings", "keys_strings", "classes_strings", "pool_strings", "string_vocabulary"):

@@ -1,4 +1,4 @@
-"""Protobuf's wire format: the fields of a message, read in place."""
+"""Reads the fields of a message in protobuf's wire format, without copying them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _VARINT, _EIGHT_BYTES, _SPAN, _FOUR_BYTES = 0, 1, 2, 5
 
 
 class NotProtobuf(Exception):
-    """The bytes are no message of this kind."""
+    """Raised when the bytes are not a message of this kind."""
 
 
 def fields(data: Data, span: Span) -> Iterator[tuple[int, int, Span]]:
-    """Number, value and span of each field of a message. A number has an empty span; of other fields the value is 0.
+    """Yield the field number, the value and the span of each field. A varint has the span (0, 0); any other field has the value 0.
 
     Raises:
-        NotProtobuf: the bytes end too early, or use a wire type that ONNX does not use.
+        NotProtobuf: The bytes end too early, or use a wire type that ONNX does not use.
     """
     place, end = span
     while place < end:
@@ -45,7 +45,7 @@ def fields(data: Data, span: Span) -> Iterator[tuple[int, int, Span]]:
 
 
 def varint(data: Data, place: int, end: int) -> tuple[int, int]:
-    """An unsigned number and the place behind it."""
+    """Return an unsigned number and the position after it."""
     value = shift = 0
     while place < end and shift < 70:
         byte = data[place]
@@ -58,13 +58,13 @@ def varint(data: Data, place: int, end: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """The int64 that protobuf wrote as an unsigned number."""
+    """Return the int64 that protobuf wrote as an unsigned number."""
     value &= 2**64 - 1
     return value - 2**64 if value >= 2**63 else value
 
 
 def packed(data: Data, span: Span) -> list[int]:
-    """The int64 numbers of a packed field."""
+    """Return the int64 numbers of a packed field."""
     found, (place, end) = [], span
     while place < end:
         value, place = varint(data, place, end)
