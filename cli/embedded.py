@@ -196,9 +196,7 @@ class Stack:
             return None  # nothing is announced, or the file is just being written
         except OSError as error:
             file = error.filename or announcement
-            raise InvalidInput(
-                f"{file} cannot be read: {error.strerror}; name the broker with --redis-url or FLEETMARK_REDIS_URL"
-            ) from error
+            raise InvalidInput(f"{file} cannot be read: {error.strerror}; name the broker with FLEETMARK_REDIS_URL") from error
 
     def check(self) -> None:
         """Check that all parts run.

@@ -22,6 +22,6 @@ def test_a_worker_that_never_registers_is_not_waited_for_without_end() -> None:
             wait_for_a_worker(client, patience_s=0.3)
     with (
         web_client(f"http://127.0.0.1:{free_port()}", timeout=5, direct=True) as client,
-        pytest.raises(SystemExit, match="last answered: .*refused"),
+        pytest.raises(SystemExit, match=r"last answered: .*refused"),
     ):
         wait_for_a_worker(client, patience_s=0.3)

@@ -145,7 +145,7 @@ def test_an_announcement_without_a_broker_announces_none(tmp_path: Path, content
 
 def test_an_announcement_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "running.json").mkdir()  # root, who may run this test, can read a file of any mode
-    with pytest.raises(InvalidInput, match=r"running\.json cannot be read: .*name the broker with --redis-url"):
+    with pytest.raises(InvalidInput, match=r"running\.json cannot be read: .*name the broker with FLEETMARK_REDIS_URL"):
         Stack.announced_redis_url(tmp_path)
 
 
