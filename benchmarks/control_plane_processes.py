@@ -16,6 +16,7 @@ import httpx
 import psutil
 import redis
 
+from shared.web import web_client
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 
@@ -76,13 +77,14 @@ def control_plane(**settings: str) -> Iterator[Processes]:
 
 def _wait_for(api: str, patience_s: float = 60.0) -> None:
     until = time.monotonic() + patience_s
-    while time.monotonic() < until:
-        try:
-            if httpx.get(f"{api}/health").is_success:
-                return
-        except httpx.HTTPError:
-            pass  # not listening yet
-        time.sleep(0.05)
+    with web_client(api, timeout=5, direct=True) as client:
+        while time.monotonic() < until:
+            try:
+                if client.get("/health").is_success:
+                    return
+            except httpx.HTTPError:
+                pass  # not listening yet
+            time.sleep(0.05)
     raise SystemExit(f"the API did not answer within {patience_s:g} s")
 
 

@@ -35,6 +35,7 @@ from shared.jobs import CampaignStatus, JobStatus
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Device, Result
 from shared.stats import summarise
+from shared.web import web_client
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,14 +112,15 @@ def orchestrator(redis_url: str, database_url: str, folder: Path) -> Iterator[tu
     process = subprocess.Popen([sys.executable, "-m", "orchestrator.cli", "serve", "--only-api", "--port", str(port)], env=environment)
     host = f"http://127.0.0.1:{port}/api"
     try:
-        while True:
-            try:
-                httpx.get(f"{host}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                if process.poll() is not None:
-                    raise
-                time.sleep(0.05)
+        with web_client(host, timeout=5, direct=True) as client:
+            while True:
+                try:
+                    client.get("/health")
+                    break
+                except httpx.TransportError:
+                    if process.poll() is not None:
+                        raise
+                    time.sleep(0.05)
         yield host, process.pid
     finally:
         process.terminate()
@@ -127,7 +129,10 @@ def orchestrator(redis_url: str, database_url: str, folder: Path) -> Iterator[tu
 
 def download(host: str, campaign_id: str, count: int) -> float:
     begin, lines = time.perf_counter(), 0
-    with httpx.stream("GET", f"{host}/campaigns/{campaign_id}/results", timeout=120, trust_env=False) as answer:
+    with (
+        web_client(host, timeout=120, direct=True) as client,
+        client.stream("GET", f"/campaigns/{campaign_id}/results") as answer,
+    ):
         answer.raise_for_status()
         for chunk in answer.iter_raw():
             lines += chunk.count(b"\n")

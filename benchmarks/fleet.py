@@ -25,12 +25,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
 from shared.measurements import PERCENTILE_FLOORS
 from shared.protocol import keys
+from shared.web import web_client
 
 CAPABILITY = "gpu.cuda.onnx"  # the real workers do not have this capability, so they stay idle
 HEARTBEAT_S, TIMEOUT_S, SWEEP_S = 2.0, 10.0, 1.0
@@ -100,12 +100,13 @@ class Asking:
 
     def __init__(self, api: str, campaign_id: str) -> None:
         self.latency_ms: dict[str, list[float]] = {}
+        self._api = api
         self._calls = {
-            "the campaign": f"{api}/campaigns/{campaign_id}",
-            "its last jobs": f"{api}/jobs?campaign={campaign_id}&limit=100",
-            "campaigns": f"{api}/campaigns",
-            "workers": f"{api}/workers",
-            "queues": f"{api}/queue/status",
+            "the campaign": f"/campaigns/{campaign_id}",
+            "its last jobs": f"/jobs?campaign={campaign_id}&limit=100",
+            "campaigns": "/campaigns",
+            "workers": "/workers",
+            "queues": "/queue/status",
         }
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
@@ -121,7 +122,7 @@ class Asking:
             thread.join()
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=60) as client:
+        with web_client(self._api, timeout=60, direct=True) as client:
             while not self._stop.is_set():
                 for name, url in self._calls.items():
                     start = time.perf_counter()
@@ -138,12 +139,12 @@ def run(workers: int, jobs: int) -> Run:
         time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # a new leader marks no worker as faulty before this time
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
         start = time.perf_counter()
-        accepted = httpx.post(f"{plane.api}/campaigns", content=json.dumps(body), timeout=60).raise_for_status().json()
-        url = f"{plane.api}/campaigns/{accepted['campaign_id']}?jobs=false"
-        with Asking(plane.api, accepted["campaign_id"]) as asking:
-            while (campaign := httpx.get(url).json())["status"] == "running":
-                fleet.check()
-                time.sleep(0.2)
+        with web_client(plane.api, timeout=60, direct=True) as client:
+            campaign_id = client.post("/campaigns", content=json.dumps(body)).raise_for_status().json()["campaign_id"]
+            with Asking(plane.api, campaign_id) as asking:
+                while (campaign := client.get(f"/campaigns/{campaign_id}?jobs=false").json())["status"] == "running":
+                    fleet.check()
+                    time.sleep(0.2)
         made.seconds = time.perf_counter() - start
         if campaign["completed_jobs"] != jobs:
             raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
@@ -156,8 +157,8 @@ def _notice(plane: Processes, fleet: Simulated, number: int) -> float:
     """Kill a tenth of the workers. Return the seconds until all of them are faulty."""
     fleet.kill_a_tenth()
     start = time.perf_counter()
-    with httpx.Client() as client:
-        while client.get(f"{plane.api}/workers?status=faulty").json()["count"] < number:
+    with web_client(plane.api, timeout=60, direct=True) as client:
+        while client.get("/workers?status=faulty").json()["count"] < number:
             if time.perf_counter() - start > 10 * TIMEOUT_S:
                 raise SystemExit(f"{number} killed workers are not all faulty after {10 * TIMEOUT_S:g} s")
             time.sleep(0.1)

@@ -22,6 +22,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from shared.web import web_client
 from tests.servers import RedisServer, free_port, server_folder
 
 JOBS = 20
@@ -37,8 +38,8 @@ def squeezenet() -> Path:
 
 
 @contextmanager
-def system(folder: Path) -> Iterator[str]:
-    """Start Redis, an orchestrator with SQLite, and one worker. Yield the orchestrator's address."""
+def system(folder: Path) -> Iterator[httpx.Client]:
+    """Start Redis, an orchestrator with SQLite, and one worker. Yield a client of the orchestrator."""
     with server_folder() as redis_folder:
         redis = RedisServer(redis_folder)
         redis.start()
@@ -56,8 +57,9 @@ def system(folder: Path) -> Iterator[str]:
         work = [sys.executable, "-m", "worker.cli", "start", "--host", host, "--http-port", "0"]
         parts = [subprocess.Popen(command, env=environment) for command in (serve, work)]
         try:
-            wait_for_a_worker(host)
-            yield host
+            with web_client(host, timeout=60, direct=True) as client:
+                wait_for_a_worker(client)
+                yield client
         finally:
             for part in reversed(parts):
                 part.terminate()
@@ -65,25 +67,33 @@ def system(folder: Path) -> Iterator[str]:
             redis.stop()
 
 
-def wait_for_a_worker(host: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
+def wait_for_a_worker(client: httpx.Client, patience_s: float = 60.0) -> None:
+    """Return when a worker is registered.
+
+    Raises:
+        SystemExit: none is registered within `patience_s`. The message has the last answer of the orchestrator.
+    """
+    deadline = time.monotonic() + patience_s
+    seen = "nothing"
+    while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{host}/api/workers").json()["count"]:
+            answer = client.get("/api/workers")
+            if answer.is_success and answer.json()["count"]:
                 return
-        except httpx.HTTPError:
-            if time.monotonic() > deadline:
-                raise
+            seen = f"{answer.status_code} {answer.text:.200}"
+        except httpx.HTTPError as error:
+            seen = str(error)
         time.sleep(0.1)
+    raise SystemExit(f"no worker registered within {patience_s:g} s; the orchestrator last answered: {seen}")
 
 
-def run(host: str, repeats: int) -> tuple[str, float]:
+def run(client: httpx.Client, repeats: int) -> tuple[str, float]:
     """Submit a campaign and wait for its end. Return its id and the seconds since the POST."""
     job = {"compute_unit": "cpu.onnx", "num_inference_runs": INFERENCES, "runs_per_job": repeats}
     begin = time.perf_counter()
-    campaign = httpx.post(f"{host}/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
+    campaign = client.post("/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
     while True:
-        seen = httpx.get(f"{host}/api/campaigns/{campaign}", params={"jobs": "false"}).json()
+        seen = client.get(f"/api/campaigns/{campaign}", params={"jobs": "false"}).json()
         if seen["status"] != "running":
             elapsed = time.perf_counter() - begin
             assert seen["completed_jobs"] == JOBS, seen
@@ -101,10 +111,10 @@ def timed_s(samples: Path) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, system(Path(name)) as host:
-        run(host, 1)  # not counted: fetches the model and lets the guard import its modules
+    with tempfile.TemporaryDirectory() as name, system(Path(name)) as client:
+        run(client, 1)  # not counted: fetches the model and lets the guard import its modules
         for repeats, limit in LIMITS_S.items():
-            campaign, wall = run(host, repeats)
+            campaign, wall = run(client, repeats)
             timed = timed_s(Path(name) / "outputs" / campaign / "samples")
             cost = (wall - timed) / JOBS
             print(

@@ -18,12 +18,12 @@ import sys
 import time
 from collections import defaultdict
 
-import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
 from benchmarks.fleet import CAPABILITY, Simulated, simulated
 from shared.protocol import keys
+from shared.web import web_client
 
 JOBS = 50
 JOB_S = 1.0
@@ -54,7 +54,7 @@ def work(plane: Processes, fleet: Simulated, until: float) -> tuple[list[tuple[f
     seen: list[tuple[float, dict[str, float]]] = []
     ended = 0
     body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * JOBS}
-    with httpx.Client(base_url=plane.api, timeout=60) as client:
+    with web_client(plane.api, timeout=60, direct=True) as client:
         while time.monotonic() < until:
             campaign = client.post("/campaigns", json=body).raise_for_status().json()["campaign_id"]
             while client.get(f"/campaigns/{campaign}?jobs=false").json()["status"] == "running":

@@ -180,12 +180,23 @@ class Stack:
 
     @staticmethod
     def announced_redis_url(data_dir: Path) -> str | None:
-        """Return the address of the broker of the stack that runs in `data_dir`, if one runs there."""
+        """Return the address of the broker of the stack that runs in `data_dir`, if one runs there.
+
+        A killed stack leaves its file behind. So the file counts only while a process holds the lock on the directory.
+
+        Raises:
+            InvalidInput: the file or the lock cannot be read, for example because they belong to another user.
+        """
+        announcement = data_dir / "running.json"
         try:
-            content = json.loads((data_dir / "running.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return str(content["redis_url"])
+            content = json.loads(announcement.read_bytes())
+            url = content.get("redis_url") if isinstance(content, dict) else None
+            return url if isinstance(url, str) and url and _is_in_use(data_dir) else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            return None  # nothing is announced, or the file is just being written
+        except OSError as error:
+            file = error.filename or announcement
+            raise InvalidInput(f"{file} cannot be read: {error.strerror}; name the broker with FLEETMARK_REDIS_URL") from error
 
     def check(self) -> None:
         """Check that all parts run.
@@ -289,6 +300,20 @@ def _only_user_of(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another `fleetmark`; stop that one, or name another with FLEETMARK_DATA_DIR"
             ) from error
         yield
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Return whether a process holds the lock of `_only_user_of`. On a system without file locks, no stack can run."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    with (folder / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _is_healthy(client: Client) -> bool:

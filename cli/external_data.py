@@ -39,17 +39,18 @@ def external_files(model: Path) -> list[Path]:
     return found
 
 
-def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> dict[str, Path]:
+def value_files(recipe: Recipe, index: int, entry: ModelEntry, folders: Sequence[Path]) -> dict[str, Path]:
     """Return the files that `options.values` names for a model, by their names in the recipe.
 
     Args:
+        index: the index of `entry` among the recipe's entries.
         folders: the folders in which they are searched, in this order: that of the recipe, then that of the model.
 
     Raises:
-        InvalidInput: a name leads out of these folders, or the file does not exist.
+        InvalidInput: a name leads out of these folders, the file does not exist, or a path of the sweep is not valid.
     """
     found = {}
-    for name in dict.fromkeys(_names(recipe, entry)):
+    for name in dict.fromkeys(_names(recipe, index, entry)):
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None or not is_inside(name):
             where = " nor ".join(str(folder) for folder in dict.fromkeys(folders))
@@ -59,16 +60,14 @@ def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> d
     return found
 
 
-def _names(recipe: Recipe, entry: ModelEntry) -> Iterable[str]:
+def _names(recipe: Recipe, index: int, entry: ModelEntry) -> Iterable[str]:
     for options in (recipe.options, entry.options):
         yield from _files_in((options.values if options else None) or {})
     for axis in read_axes(recipe):
-        of, key = axis.place
-        if key != "options" or (of is not None and recipe.entries()[of] != entry):
-            continue
-        for value in axis.values:
-            content = replaced({}, axis.way, value, axis.path)  # `options` with this value alone
-            yield from _files_in(content.get("values") if isinstance(content, dict) else None)
+        if axis.place in ((None, "options"), (index, "options")):
+            for value in axis.values:
+                options_set = replaced(None, axis.way, value, axis.path)
+                yield from _files_in(options_set.get("values") if isinstance(options_set, dict) else None)
 
 
 def _files_in(value: Any) -> Iterable[str]:

@@ -127,7 +127,7 @@ def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path 
     mistakes: list[FieldError] = []
     for index, entry in enumerate(recipe.entries()):
         try:
-            prepared.append((entry, find_model(entry.model, recipe_folder) or find_by_content(entry, recipe_folder)))
+            prepared.append((entry, find_model(entry.model, recipe_folder) or find_by_content(recipe, index, entry, recipe_folder)))
         except InvalidInput as error:
             mistakes.append(FieldError("model" if recipe.models is None else f"models.{index}", error.detail))
     if mistakes:
@@ -135,11 +135,14 @@ def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path 
     return prepared
 
 
-def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
+def find_by_content(recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> Path | None:
     """Return the file with the SHA-256 that a recorded recipe (`sha256:…`, as in a run folder) names, if this machine still has it.
 
     So a recorded run can be repeated on an orchestrator that does not have the model. The companion files must have the recorded SHA-256
     too.
+
+    Args:
+        index: the index of `entry` among the recipe's entries.
     """
     if not entry.model.startswith(UPLOAD):
         return None
@@ -154,14 +157,30 @@ def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
     if zoo.is_known(Path(name).stem):
         zoo.make(Path(name).stem, folder, say)
     candidates = (recipe_folder / name, folder / name, Path(name))
-    return next((file for file in candidates if file.is_file() and _is_recorded(file, wanted, entry)), None)
+    same = (file for file in candidates if file.is_file() and sha256_of(file) == wanted)
+    return next((file for file in same if _has_recorded_companions(file, recipe, index, entry, recipe_folder)), None)
 
 
-def _is_recorded(file: Path, wanted: str, entry: ModelEntry) -> bool:
-    beside = {companion.name: companion.sha256 for companion in entry.companions}
-    return sha256_of(file) == wanted and all(
-        (file.parent / name).is_file() and sha256_of(file.parent / name) == sha256 for name, sha256 in beside.items()
-    )
+def _has_recorded_companions(file: Path, recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> bool:
+    if not entry.companions:
+        return True
+    try:
+        found = companion_files(file, recipe, index, entry, recipe_folder)
+    except InvalidInput:
+        return False
+    return all(one.name in found and sha256_of(found[one.name]) == one.sha256 for one in entry.companions)
+
+
+def companion_files(file: Path, recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> dict[str, Path]:
+    """Return the files that are uploaded with a model, by the names under which the worker puts them into the model's folder.
+
+    Files with input values are searched in the recipe's folder and then in the model's folder, weights only in the model's folder.
+
+    Raises:
+        InvalidInput: a file does not exist, or is outside these folders.
+    """
+    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    return value_files(recipe, index, entry, [recipe_folder, file.parent]) | weights
 
 
 def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
@@ -174,15 +193,19 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        body["models"] = [entry_body(client, entry, file, recipe, recipe_folder) for entry, file in prepared]
+        body["models"] = [entry_body(client, recipe, index, entry, file, recipe_folder) for index, (entry, file) in enumerate(prepared)]
     # With this key, a request that is sent again because its answer was lost does not create a second campaign.
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
 
 
-def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+def entry_body(uploads: Uploads, recipe: Recipe, index: int, entry: ModelEntry, file: Path | None, recipe_folder: Path) -> dict[str, Any]:
     """Return a model entry in the form for the orchestrator. A local file and its companions are uploaded first.
+
+    Args:
+        index: the index of `entry` among the recipe's entries.
+        file: the model's file, or None if it is not on this machine.
 
     Raises:
         InvalidInput: the file or a companion differs from the entry's SHA-256 or size, or is a Git LFS pointer.
@@ -191,8 +214,7 @@ def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: R
     if file is None:
         return body
     _refuse_pointer(entry, file)
-    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
-    beside = value_files(recipe, entry, [recipe_folder, file.parent]) | weights
+    beside = companion_files(file, recipe, index, entry, recipe_folder)
     for path in beside.values():
         _refuse_pointer(entry, path)
     model, companions = _described(file), {name: _described(path) for name, path in beside.items()}

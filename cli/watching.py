@@ -124,7 +124,7 @@ class _Bars:
                 self._bars[job.job_id] = self._progress.add_task(job.name, total=1.0, words="", start=not waits)
             bar = self._bars[job.job_id]
             if job.status != JobStatus.PENDING:
-                self._progress.start_task(bar) if self._progress.tasks[bar].start_time is None else None
+                self._progress.start_task(bar)  # changes nothing if it has started already
             style = STATE_STYLES.get(job.status, "none")
             words = f"[{style}]{escape(job.words)}[/]"
             self._progress.update(bar, completed=job.progress, words=words, description=job.name)

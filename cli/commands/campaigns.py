@@ -53,6 +53,9 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+ENDINGS = (Format.CSV, Format.JSON, Format.JSONL, Format.PARQUET)  # a file with the format `excel` has the ending .csv
+
+
 def run(
     recipe: RecipeFile,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it, and show the results when it has ended.")] = False,
@@ -223,11 +226,11 @@ def results(
       fleetmark results campaign-01jd9… -o results.csv --format excel   # decimal commas, for a spreadsheet set to German, French, …
       fleetmark results campaign-01jd9… --format jsonl | jq .InferenceMsMedian
     """
+    wanted = format or _by_ending(output, Format.JSON if as_json else None) or Format.CSV
     with connect(host, token) as client:
         if format is None and output is None and not as_json:
             show_results(client, campaign_id)
             return
-        wanted = format or _by_ending(output) or (Format.JSON if as_json else Format.CSV)
         pieces = client.stream(f"campaigns/{campaign_id}/results", format=wanted.value)
         if output is None and sys.stdout.isatty() and wanted is not Format.PARQUET:
             out.print(b"".join(pieces).decode(errors="replace").replace("\r\n", "\n"), end="", soft_wrap=True)
@@ -249,10 +252,19 @@ def results(
         say(f"Wrote {output} ({output.stat().st_size} bytes)")
 
 
-def _by_ending(file: Path | None) -> Format | None:
-    """Return the format that belongs to the ending of a file name, or None if there is none."""
-    ending = file.suffix.removeprefix(".") if file else ""
-    return Format(ending) if ending in list(Format) else None
+def _by_ending(file: Path | None, otherwise: Format | None) -> Format | None:
+    """Return the format that belongs to the ending of a file name. Return `otherwise` if the name has no ending.
+
+    Raises:
+        InvalidInput: no format belongs to the ending, and `otherwise` is None.
+    """
+    ending = file.suffix.removeprefix(".").lower() if file else ""
+    if ending in ENDINGS:
+        return Format(ending)
+    if ending and otherwise is None:
+        known = ", ".join(f".{name}" for name in ENDINGS)
+        raise InvalidInput(f"no format belongs to the ending of {file}: use one of {known}, or name the format with --format")
+    return otherwise
 
 
 def stop(

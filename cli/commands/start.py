@@ -201,7 +201,8 @@ def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
         stack.check()
         if client.get(f"campaigns/{campaign_id}", jobs="false")["reported_at"]:
             files = (str(file["filename"]) for file in client.get("results/files")["files"])
-            return stack.plan.outputs_dir / next(name for name in files if name.startswith(campaign_id))
+            if (csv := next((name for name in files if name.startswith(campaign_id)), None)) is not None:
+                return stack.plan.outputs_dir / csv
         clock.sleep(0.1)
     raise stack.parts[-2].failure(f"did not write the campaign's files within {FILES_WAIT_S:g} s")
 

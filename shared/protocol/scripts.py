@@ -50,7 +50,7 @@ if ARGV[2] ~= '' then redis.call('HSET', IDENTITIES, ARGV[2], id) end
 redis.call('HSETNX', key, 'registered_at', now)
 redis.call('HSET', key, 'status', 'active', 'incarnation', ARGV[4], 'last_seen', now, 'said', redis.sha1hex(ARGV[3]))
 if ARGV[6] then redis.call('HSET', key, 'clock_offset_ms', ARGV[6]) else redis.call('HDEL', key, 'clock_offset_ms') end
--- The process that enrols again, having lost its login say, has what it had.
+-- A process that registers again, for example because it lost its login, keeps its jobs. A new process starts without any.
 if not again then redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '') end
 return {id, action}
 """
@@ -141,14 +141,15 @@ return 1
 """
 )
 
-# Sets the status of a worker that stops to `gone`. It does nothing if the worker has another incarnation.
+# Sets the status of a worker that stops to `gone`. It does nothing if the worker has another incarnation. A worker that registered
+# without an incarnation (a device that uses only REST) has none that could differ.
 # ARGV: worker id, incarnation or ''. Returns 1 or 0.
 DEREGISTER = (
     _KEYS
     + """
 local key = WORKER .. ARGV[1]
 local mine = redis.call('HGET', key, 'incarnation')
-if ARGV[2] ~= '' and mine and mine ~= ARGV[2] then return 0 end
+if ARGV[2] ~= '' and mine and mine ~= '' and mine ~= ARGV[2] then return 0 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 redis.call('HSET', key, 'status', 'gone', 'current_job', '', 'held', '[]')
 return 1

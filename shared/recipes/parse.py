@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
-from shared.recipes.keys import known_keys
+from shared.recipes.keys import is_by_name, known_keys, section
 from shared.recipes.schema import Recipe
 from shared.recipes.text import Places, read_yaml
 
@@ -63,9 +64,7 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
 
 def field_error(item: Any, places: Places | None) -> FieldError:
     """Convert one of pydantic's errors to the dotted key and a message for the sender."""
-    location = [
-        part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal[", "function-"))
-    ]
+    location = list(_keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden"))
     line = places.line(location) if places is not None else None
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -73,3 +72,30 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] not in ("missing", "value_error"):
         message = with_value(message, item["input"])
     return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
+
+
+def _keys_in(location: Sequence[str | int], *, ends_with_key: bool) -> Iterator[str | int]:
+    """Yield the keys and indices in a location of pydantic.
+
+    For a value with several allowed types, pydantic adds the name of each type that it tried, such as `str`. These names are left out.
+    But a user may choose the same name as a key of a mapping by name (`labels: {str: …}`), or write it as an unknown key.
+
+    Args:
+        ends_with_key: True if the last part is a key in any case.
+    """
+    here: type[BaseModel] = Recipe
+    chosen_by_user = False
+    for number, part in enumerate(location, start=1):
+        if chosen_by_user or (ends_with_key and number == len(location)):
+            chosen_by_user = False
+            yield part
+        elif not _names_a_type(part):
+            chosen_by_user = is_by_name(here, str(part))
+            here = section(here, str(part)) or here
+            yield part
+
+
+def _names_a_type(part: str | int) -> bool:
+    return part in ("str", "bool", "float", "ModelEntry", "ExactValues") or str(part).startswith(
+        ("constrained-", "tuple[", "literal[", "function-")
+    )
