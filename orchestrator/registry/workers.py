@@ -19,8 +19,10 @@ from orchestrator.registry.records import (
     RECORD_FIELDS,
     SIGHT_FIELDS,
     UNREADABLE,
+    Pulse,
     Sight,
     WorkerRecord,
+    pulse_of,
     record_of,
     registration_of,
     sight_of,
@@ -169,10 +171,29 @@ class Registry:
         found = []
         for entry in seen.entries:
             try:
-                found.append(record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info))
+                record = record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info)
             except UNREADABLE as error:
                 _absent(entry.id, error)
+                continue
+            if record.unread:
+                log.warning("%s: %s of its state cannot be read, and count as absent", entry.id, ", ".join(record.unread))
+            found.append(record)
         return sorted(found, key=_by_age)
+
+    def pulses(self, worker_ids: Collection[str]) -> dict[str, Pulse]:
+        """Return the pulses of those of these workers that are registered, even if nothing else of their records can be read."""
+        names = sorted(worker_ids)
+        if not names:
+            return {}
+        with self._link.answering():
+            now = self._link.time()
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.hmget(keys.WORKERS, names)
+            for name in names:
+                pipeline.hmget(keys.worker(name), "last_seen", "status")
+            registered, *states = cast("list[list[str | None]]", pipeline.execute())
+        known = zip(names, registered, states, strict=True)
+        return {name: pulse_of(last_seen, status, now) for name, said, (last_seen, status) in known if said is not None}
 
     def sights(self, *, departed: bool = False) -> list[Sight]:
         """Return the sight of every registered worker. Workers that left are included only if `departed` is True."""
