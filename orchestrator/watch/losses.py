@@ -54,7 +54,7 @@ def condemn_silent(
             continue
         if record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
             continue  # it left in an orderly way, and its message that hands the job back may still arrive
-        elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
+        if record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{named(record)} is {record.status}"
     lost_with |= _lost_without_a_record(ctx, memory, {str(job.worker_id) for job in running} - workers.keys())
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}

@@ -22,7 +22,7 @@ _UNACKED = f"local UNACKED = {{{', '.join(repr(name) for name in keys.UNACKED)}}
 #       the worker's clock is ahead of ours (negative when it is behind)
 # Returns {worker id, 'created' | 'reconnected' | 'conflict'}. An incarnation that the registration names as its own dead
 # predecessor is no conflict: a worker that crashed may be back in two seconds.
-REGISTER = (
+_MAY_REGISTER = (
     _NOW
     + _KEYS
     + """
@@ -41,6 +41,11 @@ if action == 'reconnected' then
     return {id, 'conflict'}
   end
 end
+"""
+)
+REGISTER = (
+    _MAY_REGISTER
+    + """
 local again = ARGV[4] ~= '' and redis.call('HGET', key, 'incarnation') == ARGV[4]
 redis.call('HSET', WORKERS, id, ARGV[3])
 redis.call('HDEL', DEPARTED, id)
@@ -54,6 +59,9 @@ if not again then redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stag
 return {id, action}
 """
 )
+
+# ARGV and answer as for REGISTER. It writes nothing.
+MAY_REGISTER = _MAY_REGISTER + "return {id, action}\n"
 
 # ARGV: worker id, incarnation or '' (a device driven by REST alone), status or '', current job,
 #       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
@@ -257,6 +265,26 @@ STEP = (
 local key = WORKER .. ARGV[1]
 if redis.call('HGET', key, 'status') ~= ARGV[2] then return 0 end
 redis.call('HSET', key, 'status', ARGV[3])
+return 1
+"""
+)
+
+# ARGV: worker id. Makes a worker active, whatever its state, and forgets its faults and its quarantine. This counts as a heartbeat; what a
+# process says that it works on stays. Returns 0 if the worker is not registered or is gone: only a registration brings it back.
+RESET = (
+    _NOW
+    + _KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 0 end
+redis.call('HSET', key, 'status', 'active', 'last_seen', now)
+local mine = redis.call('HGET', key, 'incarnation')
+if not mine or mine == '' then
+  redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
+  redis.call('HINCRBY', key, 'beats', 1)
+end
+redis.call('HDEL', key, 'quarantined_until', 'quarantine_reason')
+redis.call('DEL', FAULTS .. ARGV[1], QUARANTINES .. ARGV[1])
 return 1
 """
 )
