@@ -18,7 +18,7 @@ from orchestrator.api.ids import Sha256
 from orchestrator.operations.context import Context
 from orchestrator.operations.models import Incoming, Stored, path_of
 from orchestrator.store import results
-from shared.errors import BadRequest, InvalidInput, NotFound
+from shared.errors import BadRequest, NotFound
 from shared.ids import SHA256
 from shared.sources import MAX_NAME
 
@@ -53,13 +53,11 @@ async def upload(
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise BadRequest("send the model's bytes as they are (curl --data-binary @model.onnx), not as a form (curl -F)")
-    stored = await _taken_in(ctx, request.stream(), name)
-    if sha256 is not None and sha256 != stored.sha256:
-        raise InvalidInput(f"the bytes that arrived have the SHA-256 {stored.sha256}, not {sha256}; send them again")
+    stored = await _taken_in(ctx, request.stream(), name, sha256)
     return JSONResponse(asdict(stored), status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
 
 
-async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> Stored:
+async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str, promised: str | None) -> Stored:
     """Store a model from a stream. A thread hashes and writes each piece, but waiting for a piece uses no thread."""
     with await to_thread.run_sync(Incoming, ctx) as incoming:
         waiting = bytearray()
@@ -69,7 +67,7 @@ async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> St
                 await to_thread.run_sync(incoming.add, bytes(waiting))
                 waiting.clear()
         await to_thread.run_sync(incoming.add, bytes(waiting))
-        return await to_thread.run_sync(incoming.store, name)
+        return await to_thread.run_sync(incoming.store, name, promised)
 
 
 @router.get("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)

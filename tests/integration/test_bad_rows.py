@@ -12,7 +12,7 @@ from sqlalchemy import update
 from sqlmodel import col
 
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import publish_again, top_up
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
@@ -204,3 +204,14 @@ def test_what_redis_counts_and_is_no_number_stops_no_sweep(ctx: Context, value: 
     ctx.registry.redis.hset(keys.MONITOR, mapping={"last_sweep": value, "odd": value})
     assert "odd" not in ctx.registry.monitor.counters()
     assert Watch(ctx).once() is not None
+
+
+def test_a_job_that_cannot_be_read_is_not_counted_as_sent_again(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=3).campaign
+    spoil(ctx, job_id(campaign.id, 2))
+    with ctx.store.read() as session:
+        found = jobs.some(session, [job_id(campaign.id, number) for number in (1, 2, 3)])
+        session.expunge_all()
+    assert publish_again(ctx, found) == 2
+    assert events(ctx, campaign, 2) == ["failed"]

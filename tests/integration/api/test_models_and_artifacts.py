@@ -210,3 +210,11 @@ def test_artifacts_of_attempts_and_names_there_are_not_are_refused(api: httpx.Cl
     assert put(api, address.replace("attempts/1", "attempts/0"), 0, CONTENT).status_code == 422
     assert put(api, address.replace("samples.npz", "..%2Fx"), 0, CONTENT).status_code == 404
     assert put(api, address.replace("samples.npz", "other.bin"), 0, CONTENT).status_code == 422
+
+
+def test_an_upload_that_is_not_what_was_promised_leaves_nothing(ctx: Context, api: httpx.Client) -> None:
+    answer = api.post("/api/models", params={"name": "m.onnx", "sha256": "0" * 64}, content=b"another model")
+    assert (answer.status_code, answer.json()["error"]) == (422, "InvalidInput")
+    assert not [path for path in ctx.settings.models_dir.rglob("*") if path.is_file()]
+    with ctx.store.read() as session:
+        assert session.connection().exec_driver_sql("SELECT count(*) FROM models").scalar() == 0
