@@ -14,10 +14,8 @@ def policy(cpus: Path, number: int, related: str, **files: str) -> None:
 
 def test_the_fastest_of_the_cpus_that_the_process_may_use_tells_the_clock(tmp_path: Path) -> None:
     """A board with four small and two big cores."""
-    driver = "cpufreq-dt"
-    policy(
-        tmp_path, 0, "0 1 2 3", scaling_driver=driver, scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand"
-    )
+    both = {"scaling_driver": "cpufreq-dt"}
+    policy(tmp_path, 0, "0 1 2 3", **both, scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand")
     policy(tmp_path, 4, "4 5", **both, scaling_cur_freq="1008000", cpuinfo_max_freq="1800000", scaling_governor="performance")
     assert read_mhz(None, tmp_path) == 1416
     assert read_mhz({4, 5}, tmp_path) == 1008
