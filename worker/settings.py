@@ -137,6 +137,12 @@ class WorkerSettings(BaseSettings):
             raise ValueError("a hub's address starts with https:// (or http://) and names a host")
         return value
 
+    @field_validator("worker_host", mode="before")
+    @classmethod
+    def _address_to_listen_on(cls, value: Any) -> Any:
+        """Remove brackets. Treat an empty value as not set, because a server that listens on an empty address listens on all."""
+        return (without_brackets(value) or cls.model_fields["worker_host"].default) if isinstance(value, str) else value
+
     @field_validator("worker_labels", mode="before")
     @classmethod
     def _labels(cls, value: Any) -> Any:
