@@ -8,6 +8,8 @@ from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
 CPUINFO = Path("/proc/cpuinfo")
+# The driver of most ARM boards. It creates the file `boost` if the board has clocks above the sustained ones, so without it there are none.
+WITHOUT_TURBO = frozenset({"cpufreq-dt"})
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,7 @@ def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> Cl
     """Return the limits of the fastest allowed CPU."""
     highest = _fastest(cpus, allowed, "cpuinfo_max_freq")
     base = _fastest(cpus, allowed, "base_frequency") or _nominal_mhz(allowed, cpus)
-    # amd_pstate boosts by itself, and up to Linux 6.10 says nothing of it: there, `cpuinfo_max_freq` is what one core alone can reach.
-    if base is None and read_turbo(cpus) is not True and not (cpus / "amd_pstate").exists():
+    if base is None and read_turbo(cpus) is False:
         base = highest
     return ClockLimits(highest, base)
 
@@ -46,7 +47,8 @@ def read_turbo(cpus: Path = CPUS) -> bool | None:
         return no_turbo == "0"
     if (boost := _text(cpus / "cpufreq" / "boost")) is not None:
         return boost == "1"
-    return None
+    drivers = {_text(policy / "scaling_driver") for policy in (cpus / "cpufreq").glob("policy*")}
+    return False if drivers and drivers <= WITHOUT_TURBO else None
 
 
 def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | None:

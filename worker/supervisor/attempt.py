@@ -120,7 +120,10 @@ class Attempt:
             self._on_stage("fetching", fraction)
 
         try:
-            self._model = self._models.fetch(self._workload.model, on_progress, model_suffixes(self._assignment.capability))
+            # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
+            self._model = self._models.fetch(
+                self._workload.model, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close
+            )
         finally:
             heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.engines.onnx_graph.model import MAX_DEPTH, MAX_NODES, Graph, Model, Node, Shape, TooLarge, Value
 from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, axis_size, fold, infer
 from worker.engines.onnx_graph.traces import Origin, Trace, by_column, joined, of_input
 from worker.engines.onnx_graph.uses import Call, Use, uses_of
+from worker.engines.onnx_graph.wire import NotProtobuf
 
 _UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "OptionalGetElement", "StringNormalizer", "Abs"})
 _RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"})
@@ -39,10 +40,16 @@ class Scope:
 
 
 class Flow:
-    """Walks once over a model whose inputs have known shapes. `run` yields each use together with the trace of the value that is used."""
+    """Walks once over a model whose inputs have known shapes. `run` yields each use together with the trace of the value that is used.
 
-    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._model, self._bound = model, shapes
+    A node that cannot be analysed is left out, and its outputs are unknown: the runtime may run it nevertheless.
+
+    Args:
+        not_followed: Called with each such node and the error.
+    """
+
+    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]], not_followed: Callable[[Node, Exception], None]) -> None:
+        self._model, self._bound, self._not_followed = model, shapes, not_followed
         self._sizes = {
             part: size
             for value in model.graph.inputs
@@ -79,7 +86,12 @@ class Flow:
             self._left -= 1
             if self._left < 0 or depth > MAX_DEPTH:
                 raise TooLarge
-            yield from self._node(node, scope, depth)
+            try:
+                yield from self._node(node, scope, depth)
+            except (NotProtobuf, TooLarge):
+                raise
+            except Exception as error:  # noqa: BLE001 - a defect of ours, or a strange node, must not fail a job that the runtime can run
+                self._not_followed(node, error)
 
     def _node(self, node: Node, scope: Scope, depth: int) -> Iterator[tuple[Use, Trace]]:
         shapes = [scope.shapes.get(name) for name in node.inputs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.workers import WAITING_FOR_HOST
+from tests.file_server import file_server
 from tests.measuring import Stages, assignment, descendants, is_gone, schedule, supervisor
 from worker.job_log import JobLog
 from worker.supervisor import Outcome
@@ -428,6 +430,35 @@ for _ in range(3):
     print(begin, time.monotonic(), flush=True)
     give_back()
 """
+
+
+def test_a_neighbour_measures_while_a_fetch_waits_for_a_stalled_server(tmp_path: Path) -> None:
+    lock, stages = tmp_path / "lock", Stages()
+    stall, ours, fetched = threading.Event(), threading.Event(), threading.Event()
+    content = json.dumps({"calls_s": [0.001]}).encode()
+    outcomes: list[Outcome] = []
+    with file_server(schedule__json=content) as server, supervisor(tmp_path / "a", lock=lock) as made:
+        server.stall = stall
+
+        def run() -> None:
+            outcomes.append(made.run(assignment(f"{server.url}/schedule.json"), stages))
+            fetched.set()
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        try:
+            until = time.monotonic() + 10
+            while not list((tmp_path / "a").glob("cache/partial/*.json")) and time.monotonic() < until:
+                time.sleep(0.01)  # until the first half of the body has arrived
+            give_back = HostLock(lock).take(lambda _: ours.set())
+            assert ours.wait(5), "the server stalls for 20 s"
+            stall.set()
+            assert not fetched.wait(0.5), "the second half waits until the neighbour has measured"
+            give_back()
+        finally:
+            stall.set()
+            worker.join(30)
+    assert outcomes[0].status == "complete", outcomes[0].error
 
 
 def test_a_fetch_waits_for_a_neighbour_that_measures(tmp_path: Path) -> None:
