@@ -178,7 +178,7 @@ options:
   before it), else the
   only symbol that leads the inputs, if its name does not say that it is a sequence. Leading dimensions without a name are taken as one.
 Where it is not clear,
-  the job fails and says how to name the dimension in `dims`. Where the batch is fixed, only the fixed size is accepted.
+  as with texts of `batch` beside images of `N`, the job fails and says what to write in `dims`. Where the batch is fixed, only the fixed size is accepted.
 - A dimension such as `past_sequence_length + sequence_length` is worked out (`+ - * /`, rounded down, and brackets). A
   `total_sequence_length` that nobody
   sized is the past and the present length together.
