@@ -58,9 +58,10 @@ def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None
 
 def _other_batches(specs: Sequence[InputSpec], symbols: Sequence[str], chosen: str) -> list[str]:
     """Return the symbols that look like the batch of an input without the chosen one: `N` of the images, beside texts of `batch`."""
-    leading = [spec.shape[0] for spec in specs if spec.shape and chosen not in spec.shape]
-    free = [part for part in leading if isinstance(part, str) and part in symbols]
-    return [part for part in free if words(part) & _BATCH_WORDS or part.lower() in _SHORT_NAMES]
+    alone = [spec.shape for spec in specs if spec.shape and chosen not in spec.shape]
+    led = [(shape[0], len(shape)) for shape in alone if isinstance(shape[0], str) and shape[0] in symbols]
+    # The N of [N, 4] counts boxes; the N of [N, 3, 64, 64] is a batch.
+    return [str(part) for part, rank in led if words(str(part)) & _BATCH_WORDS or (rank > 2 and str(part).lower() in _SHORT_NAMES)]
 
 
 def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_size: int) -> None:

@@ -98,6 +98,7 @@ def test_a_calculation_that_comes_out_below_nothing_is_refused() -> None:
         ({"x": ("batch * heads", 4), "y": ("batch", "heads")}, {"x": (8, 4), "y": (8, 1)}),
         ({"x": ("s0", 3), "flag": ()}, {"x": (8, 3), "flag": ()}),
         ({"x": ("0", 3), "y": ("0", "1")}, {"x": (8, 3), "y": (8, 1)}),
+        ({"x": ("batch", 3, 9, 9), "boxes": ("n", 4)}, {"x": (8, 3, 9, 9), "boxes": (1, 4)}),
     ],
 )
 def test_the_batch_size_goes_to_the_batch(shapes: dict[str, Shape], bound: dict[str, tuple[int, ...]]) -> None:
