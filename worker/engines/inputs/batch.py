@@ -84,6 +84,11 @@ def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_s
                 f"options.batch_size is {batch_size}, but the model's input {spec.name!r} is {shown_shape(spec)}: its batch is fixed at "
                 f"{spec.shape[0]}. Leave batch_size out, or export the model with a free batch dimension"
             )
+    if ranked and batch_size != 1 and fixed_batch(ranked) is None and not any(len(spec.shape or ()) != 3 for spec in ranked):
+        raise ModelInvalid(
+            f"options.batch_size is {batch_size}, but {ranked[0].name!r} is {shown_shape(ranked[0])}, whose first size is fixed and may "
+            "as well be its channels or its steps. Leave batch_size out"
+        )
     if not ranked:
         raise ModelInvalid(f"options.batch_size is {batch_size}, but no input of the model has a batch dimension; leave batch_size out")
 

@@ -201,12 +201,13 @@ class _Resolution:
         for spec in self._specs:
             shape = spec.shape or ()
             ones = [(axis, part) for axis, part in enumerate(shape) if part not in told and self._is_assumed(spec, axis, part)]
+            ones = [(axis, part) for place, (axis, part) in enumerate(ones) if not part or part not in [one for _, one in ones[:place]]]
             told.update(part for _, part in ones if part)
             steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
             pixels = [(axis, part) for axis, part in ones if axis > 0 and (not part or part != self._batch)]
             if steps:
                 found.append(_warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{steps[0]}: 128}}"))
-            elif len(shape) in (4, 5) and pixels:
+            elif pixels and (len(shape) in (4, 5) or (len(shape) == 3 and any(_is_side(part) for _, part in pixels))):
                 names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
                 named = [part for _, part in pixels if isinstance(part, str) and part]
                 mend = (
@@ -254,6 +255,11 @@ def _worked_out(spec: InputSpec, expression: Expression, sizes: Mapping[str, int
 def _is_total(symbol: str) -> bool:
     found = batch.words(symbol)
     return "total" in found and batch.is_sequence(symbol)
+
+
+def _is_side(part: int | str | None) -> bool:
+    """Return whether the name of a dimension says that it is a side of an image."""
+    return isinstance(part, str) and bool(batch.words(part) & {"height", "width", "h", "w"})
 
 
 def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:

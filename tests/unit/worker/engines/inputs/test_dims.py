@@ -242,3 +242,23 @@ def test_a_batch_size_goes_with_the_shape_that_is_given_to_an_input_of_unknown_r
     assert (made.shapes, made.batch_size) == ({"x": (3, 2)}, 3)
     said = refusal(Options(batch_size=3, shapes={"x": (4, 2)}), x=None)
     assert said.endswith("options.shapes.x begins with 4: leave batch_size out, or begin the shape with 3")
+
+
+@pytest.mark.parametrize("shape", [(3, "height", "width"), (5, 1, 3)])
+def test_a_batch_size_that_happens_to_be_the_channels_or_steps_is_no_batch(shape: Shape) -> None:
+    size = shape[0]
+    assert isinstance(size, int)
+    said = refusal(Options(batch_size=size), image=shape)
+    assert "may as well be its channels or its steps. Leave batch_size out" in said
+    assert sized(Options(batch_size=1), x=(1, "T", 8)).batch_size == 1
+    assert sized(Options(batch_size=4), x=(4, "T", 8), mask=(4, "T")).batch_size == 4
+
+
+def test_an_image_without_a_batch_is_warned_of_as_an_image() -> None:
+    (said,) = sized(Options(), image=(3, "height", "width")).warnings
+    assert "height = 1 and width = 1, dimensions that nobody sized, so this is no image" in said
+
+
+def test_a_symbol_that_an_input_has_twice_is_warned_of_once() -> None:
+    (said,) = sized(Options(), x=("batch", "seq", "seq")).warnings
+    assert "was measured with seq = 1, a dimension that nobody sized" in said
