@@ -64,7 +64,7 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model),
-                _session_options(options, must_count(providers)),
+                _session_options(options, must_count(providers), _format_of(model)),
                 providers=providers,
                 enable_fallback=0,  # otherwise the CPU replaces a failing provider, with only a line on stdout
             )
@@ -142,8 +142,18 @@ class OnnxEngine:
         self._session = None
 
 
-def _session_options(options: Options, count_nodes: bool) -> Any:
+def _format_of(model: Path) -> str:
+    """Return the runtime's name for the format of a model file, from its first bytes.
+
+    The runtime itself goes by the suffix `.ort`, which a model in the worker's cache does not have.
+    """
+    with model.open("rb") as file:
+        return "ORT" if file.read(8)[4:] == b"ORTM" else "ONNX"
+
+
+def _session_options(options: Options, count_nodes: bool, model_format: str) -> Any:
     chosen = onnxruntime.SessionOptions()
+    chosen.add_session_config_entry("session.load_model_format", model_format)
     chosen.log_severity_level = QUIET
     if options.threads is not None:
         chosen.intra_op_num_threads = options.threads

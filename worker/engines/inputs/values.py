@@ -64,7 +64,7 @@ def _by_rule(kind: str, shape: tuple[int, ...], limits: Limits) -> tuple[Array, 
     filled = np.resize(np.array(rule), shape) if isinstance(rule, tuple) else np.full(shape, rule)
     if isinstance(rule, bool) and kind != "bool":
         rule = int(rule)
-    shown = f"{list(rule)}" if isinstance(rule, tuple) else str(rule).lower() if isinstance(rule, bool) else f"{rule:g}"
+    shown = f"{list(rule)}" if isinstance(rule, tuple) else f"{rule:g}" if isinstance(rule, float) else str(rule).lower()
     said = f"{shown} by rule, since it {limits.steers or limits.because.removeprefix('it ')}"
     if kind in INTEGERS:
         return _fitting(filled, kind), said

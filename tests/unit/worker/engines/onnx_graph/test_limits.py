@@ -136,6 +136,13 @@ def test_each_operator_that_indexes_is_kept_within_its_table(operator: str, high
     assert ids.min() == 0
 
 
+@pytest.mark.parametrize("operator", ["RoiAlign", "MaxRoiPool", "CropAndResize"])
+def test_regions_lie_in_images_of_the_batch(operator: str, tmp_path: Path) -> None:
+    inputs, _ = run(people.regions(tmp_path / "r.onnx", operator), dims={"batch": 3, "regions": 60})
+    which = inputs.arrays["rois"][:, 0] if operator == "MaxRoiPool" else inputs.arrays["which"]
+    assert set(which.tolist()) == {0, 1, 2}
+
+
 def test_a_loop_runs_once_by_rule_and_its_body_is_followed(tmp_path: Path) -> None:
     inputs, _ = run(people.loop(tmp_path / "l.onnx"))
     assert inputs.arrays["turns"].tolist() == 1
