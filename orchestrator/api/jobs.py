@@ -125,7 +125,7 @@ def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
         (waiting,) = waits(ctx, session, [job])
         kept = results.get(session, job_id)
         row: Row | None = None
-        if kept is not None:
+        if kept is not None and isinstance(kept.row, dict):
             row = whole_row(kept.row)
         elif JobStatus(job.status) in TERMINAL:
             row = row_of(job, ctx.varied.of(session, [job.campaign_id])[job.campaign_id])

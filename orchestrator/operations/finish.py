@@ -158,7 +158,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
-        row=row or row_of(job, varied),
+        row=row if row and isinstance(row, dict) else row_of(job, varied),
         result=_result(job, result) if result is not None else None,
     )
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
+from orchestrator.store.types import read_json
 from shared.clock import Clock, SystemClock
 from shared.errors import Unavailable
 
@@ -162,7 +163,7 @@ def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:
     database = url.database
     if database and not database.startswith((":memory:", "file:")):  # `file:` is SQLite's own form of an address
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False})
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=read_json)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

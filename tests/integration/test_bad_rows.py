@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text as sql_text
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -40,6 +41,51 @@ NONSENSE: list[Any] = [NEWER, [], 3, "text", {}, {"model": 3}, {"model": {"sourc
 def spoil(ctx: Context, name: str, workload: Any = NEWER) -> None:
     """Store a workload for a job that this version cannot read."""
     ctx.store.transact(lambda session: session.execute(update(Job).where(col(Job.id) == name).values(workload=workload)))
+
+
+NOT_JSON = ['{"format": 2, "model": {"sou', "", '{"timeout_s": NaN}', "[" * 100_000]
+
+
+def damage(ctx: Context, table: str, column: str, text: str, where: str) -> None:
+    """Write text that is no JSON into a JSON column, as a hand or a damaged disk may. Only SQLite lets it happen."""
+    key = "id" if table in ("jobs", "campaigns") else "job_id"
+    statement = sql_text(f"UPDATE {table} SET {column} = :text WHERE {key} = :where")
+    ctx.store.transact(lambda session: session.execute(statement, {"text": text, "where": where}))
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_a_job_whose_work_is_no_json_fails_alone_and_every_call_answers(
+    ctx: Context, submit: Submit, register: Register, text: str
+) -> None:
+    if not ctx.store.is_sqlite:
+        return  # it refuses such a text
+    campaign = submit(jobs=2).campaign
+    damage(ctx, "jobs", "workload", text, job_id(campaign.id, 1))
+    register()
+    assert top_up(ctx) == 1
+    bad = job(ctx, campaign, 1)
+    assert (bad.status, bad.error_kind) == ("failed", "unreadable")
+    assert str(bad.error).startswith("the stored workload is not JSON: ")
+    assert counters(ctx, campaign) == {"pending": 1, "failed": 1}
+    with serving(ctx) as api:
+        _all_answer(api, campaign.id)
+
+
+def test_a_campaign_whose_recipe_or_result_is_no_json_answers_every_call(ctx: Context, submit: Submit, register: Register) -> None:
+    if not ctx.store.is_sqlite:
+        return  # it refuses such a text
+    worker = register()
+    campaign = submit(jobs=2).campaign
+    first, second = (job_id(campaign.id, number) for number in (1, 2))
+    for name in (first, second):
+        record(ctx, [started(name, worker_id=worker), result(name, worker_id=worker)])
+    damage(ctx, "campaigns", "recipe", NOT_JSON[0], campaign.id)
+    for column in ("row", "result"):
+        damage(ctx, "results", column, NOT_JSON[0], first)
+    with serving(ctx) as api:
+        _all_answer(api, campaign.id)
+        rows = api.get(f"/api/campaigns/{campaign.id}/results", params={"format": "json"}).json()
+    assert finish_ended(ctx) == 1, rows
 
 
 @pytest.mark.parametrize("workload", NONSENSE)
