@@ -105,7 +105,7 @@ def _rounded(values: Array, dtype: type[np.inexact[Any]], kind: str, where: str)
         rounded = wide.astype(dtype)
     too_large = wide[np.isfinite(wide) & ~np.isfinite(rounded)]
     if too_large.size:
-        largest = f"{np.finfo(dtype).max:g}"
+        largest = f"{np.finfo(np.dtype(dtype).name).max:g}"
         raise ModelInvalid(
             f"{where} has the value {too_large.ravel()[0]:g}, but the input is of type {kind}, whose largest number is {largest}"
         )
