@@ -17,8 +17,8 @@ from shared.streams import settle_streams
 
 app = typer.Typer(
     name="fleetmark",
-    help="Benchmarks of ML models on every machine you own.",
-    epilog="Exit codes: 0 well, 1 jobs failed, 2 wrong usage or an invalid recipe, 3 no orchestrator answers.",
+    help="Benchmark ML models on every machine that you own.",
+    epilog="Exit codes: 0 means success, 1 that jobs failed, 2 wrong usage or an invalid recipe, and 3 that no orchestrator answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -61,7 +61,7 @@ def _show_version(wanted: bool) -> None:
 def root(
     _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Benchmarks of ML models on every machine you own."""
+    """Benchmark ML models on every machine that you own."""
 
 
 def main() -> None:

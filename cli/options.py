@@ -22,7 +22,8 @@ def warn_of_the_process_list(token: str | None) -> str | None:
 Host = Annotated[
     str | None,
     typer.Option(
-        "--host", help="Address of the orchestrator: http://name:5000. [dim]\\[env: FLEETMARK_HOST; default: http://127.0.0.1:5000][/]"
+        "--host",
+        help="The address of the orchestrator, such as http://name:5000. [dim]\\[env: FLEETMARK_HOST; default: http://127.0.0.1:5000][/]",
     ),
 ]
 Token = Annotated[
@@ -30,12 +31,12 @@ Token = Annotated[
     typer.Option(
         "--token",
         callback=warn_of_the_process_list,
-        help="Bearer token, where the orchestrator asks for one; better in the environment, where `ps` does not show it. "
+        help="The bearer token, if the orchestrator asks for one. Better set it in the environment, where `ps` does not show it. "
         "[dim]\\[env: FLEETMARK_TOKEN, FLEETMARK_TOKEN_FILE][/]",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this many.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this number of items.")]
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:

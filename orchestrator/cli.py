@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 SHORT_TOKEN = 16  # characters; a token made as we recommend has 64
 
-app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help="Run the control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _settings(**given: Any) -> Settings:
@@ -95,11 +95,13 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", envvar="FLEETMARK_HOST")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.", envvar="FLEETMARK_HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. 0 takes any free port.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    only_api: Annotated[bool, typer.Option("--only-api", help="The API alone: consumer and watch run in processes of their own.")] = False,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key of the certificate (PEM).")] = None,
+    only_api: Annotated[
+        bool, typer.Option("--only-api", help="Run only the API. Consumer and watch then run in separate processes.")
+    ] = False,
 ) -> None:
     """Serve the API, with the results consumer and the watch beside it.
 
@@ -171,7 +173,7 @@ def migrate_command() -> None:
 
 
 tokens_app = typer.Typer(
-    help="Bearer tokens, straight in the store: for the first one, and for whoever has lost the last.", no_args_is_help=True
+    help="Manage bearer tokens directly in the database. This makes the first token, or a new one if all are lost.", no_args_is_help=True
 )
 app.add_typer(tokens_app, name="token")
 
@@ -203,9 +205,12 @@ def _one_line(name: str) -> str:
 
 @tokens_app.command("create")
 def create_token_command(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for.", callback=_one_line)],
-    role: Annotated[Role, typer.Option(help="What it allows.")] = Role.ADMIN,
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+    name: Annotated[str, typer.Argument(help="Says who or what the token is for.", callback=_one_line)],
+    role: Annotated[Role, typer.Option(help="The role, which says what the token allows.")] = Role.ADMIN,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, help="The number of days for which the token is valid. By default it is valid until it is revoked."),
+    ] = None,
 ) -> None:
     """Make a token and print it once, as it is not kept. A running orchestrator accepts it within seconds.
 
@@ -226,7 +231,7 @@ def list_tokens_command() -> None:
 
 
 @tokens_app.command("revoke")
-def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
+def revoke_token_command(token_id: Annotated[str, typer.Argument(help="The token's id, as `list` shows it.")]) -> None:
     """Revoke a token. A running orchestrator refuses it within seconds."""
     with _store_of_tokens() as ctx:
         token = revoke_token(ctx, token_id)

@@ -39,7 +39,7 @@ def web_client(
     Raises:
         InvalidInput: `address`, its proxy, or a file of certificates cannot be used.
     """
-    verify = _authorities(ca_file)
+    verify = verification(ca_file)
     try:
         # With `trust_env`, httpx would read the proxy variables itself. It would use the proxy for loopback too, and fail on
         # `NO_PROXY=::1/128`.
@@ -53,23 +53,6 @@ def web_client(
         )
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidInput(f"{shown_address(address)!r} cannot be used as an address: {error}; write it as http://name:port") from error
-
-
-def _authorities(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a TLS context that trusts the usual authorities and those in `ca_file`.
-
-    Raises:
-        InvalidInput: `ca_file`, or the file of certificates that the environment names, cannot be read.
-    """
-    verify = verification(ca_file)
-    if isinstance(verify, ssl.SSLContext):
-        return verify
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise InvalidInput(
-            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}; correct it, or unset it"
-        ) from error
 
 
 def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:

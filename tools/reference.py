@@ -124,7 +124,7 @@ model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
 devices: every                   # one job for each device
 inferences: 200
-repeats: 5                       # or  stop: {precision: 0.02}
+repeats: 5                       # or stop: {precision: 0.02}
 sweep:
   options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```
@@ -244,7 +244,7 @@ def recipes() -> str:
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
-    about = "A name on the left is one queue. A label on the right stands for all of its capabilities; the one with the least to do runs the job."
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -292,13 +292,13 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write or check what is generated.")
+    parser = argparse.ArgumentParser(description="Write the generated files, or check that they are current.")
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = [name for name, make in PAGES.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != make()]
     for name in stale:
         if check:
-            print(f"{name} is not what the code says: run `make docs`")
+            print(f"{name} does not match the code: run `make docs`")
         else:
             (ROOT / name).write_text(PAGES[name]())
             print(f"wrote {name}")

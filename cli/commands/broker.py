@@ -39,11 +39,11 @@ class User:
 
 
 def redis_acl(
-    apply: Annotated[bool, typer.Option("--apply", help="Make the users at the broker, instead of printing a file for it.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Create the users at the broker instead of printing an ACL file.")] = False,
     redis_url: Annotated[
         str | None,
         typer.Option(
-            help="The broker; to apply, with the login of an administrator (default: that of the running `fleetmark up`). "
+            help="The address of the broker. `--apply` needs the login of an administrator. By default it uses the running `fleetmark up`. "
             "[dim]\\[env: FLEETMARK_REDIS_URL][/]"
         ),
     ] = None,

@@ -23,7 +23,7 @@ from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes.cells import cells_of
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
-CampaignId = Annotated[str, typer.Argument(metavar="ID", help="A campaign's id; `fleetmark list` shows them.")]
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
 
 CAMPAIGN_COLUMNS = [
     ("Campaign", "campaign_id"),
@@ -58,7 +58,7 @@ ENDINGS = (Format.CSV, Format.JSON, Format.JSONL, Format.PARQUET)  # a file with
 
 def run(
     recipe: RecipeFile,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it, and show the results when it has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the campaign, and show the results when it has ended.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -124,7 +124,7 @@ validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES
 
 
 def list_campaigns(
-    status: Annotated[str | None, typer.Option(help="Only those that are running, completed or cancelled.")] = None,
+    status: Annotated[str | None, typer.Option(help="Show only campaigns with this status: running, completed or cancelled.")] = None,
     limit: Limit = 20,
     host: Host = None,
     token: Token = None,
@@ -210,7 +210,10 @@ def show_results(client: Client, campaign_id: str) -> None:
 
 def results(
     campaign_id: CampaignId,
-    format: Annotated[Format | None, typer.Option(help="By the file's ending when it is left out; a table without a file.")] = None,  # noqa: A002 (the contract's name)
+    format: Annotated[  # noqa: A002 (the contract's name)
+        Format | None,
+        typer.Option(help="The format of the results. By default the ending of the file decides. Without a file, a table is shown."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")] = None,
     host: Host = None,
     token: Token = None,
@@ -268,7 +271,7 @@ def _by_ending(file: Path | None, otherwise: Format | None) -> Format | None:
 
 
 def stop(
-    campaign_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Campaigns to cancel.")],
+    campaign_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="The campaigns to cancel.")],
     host: Host = None,
     token: Token = None,
     as_json: Json = False,

@@ -33,8 +33,10 @@ JOB_COLUMNS = [
 
 
 def workers(
-    capability: Annotated[str | None, typer.Option(help="Only those that can run this: cpu.onnx, gpu.cuda.onnx, …")] = None,
-    status: Annotated[str | None, typer.Option(help="Only active, busy, cleanup, faulty or gone.")] = None,
+    capability: Annotated[
+        str | None, typer.Option(help="Show only workers with this capability, such as cpu.onnx or gpu.cuda.onnx.")
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="Show only workers with this status: active, busy, cleanup, faulty or gone.")] = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -67,7 +69,9 @@ LETTER_COLUMNS = [("Found", "found_at"), ("By", "by"), ("Queue", "queue"), ("Rea
 
 
 def queues(
-    dead: Annotated[bool, typer.Option("--dead", help="Instead: messages that nobody could read, newest first, with the reason.")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Show the messages that nobody could read instead, newest first, with the reason.")
+    ] = False,
     limit: Limit = 20,
     host: Host = None,
     token: Token = None,
@@ -113,10 +117,12 @@ def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool
 
 
 def jobs(
-    campaign: Annotated[str | None, typer.Option(help="Only of this campaign.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only pending, running, complete, failed or cancelled.")] = None,
-    worker: Annotated[str | None, typer.Option(help="Only those this worker has or had.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only those made since then (ISO 8601).")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Show only jobs of this campaign.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Show only jobs with this status: pending, running, complete, failed or cancelled.")
+    ] = None,
+    worker: Annotated[str | None, typer.Option(help="Show only jobs that this worker has or had.")] = None,
+    since: Annotated[str | None, typer.Option(help="Show only jobs that were created at or after this time (ISO 8601).")] = None,
     limit: Limit = 50,
     host: Host = None,
     token: Token = None,

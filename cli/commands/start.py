@@ -42,16 +42,17 @@ FLOWER_PORT = 5555
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
+    port: Annotated[int | None, typer.Option(help="The port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
     bind: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on; 0.0.0.0, or :: with IPv6, lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"
+            help="The address to listen on. 0.0.0.0 (or :: with IPv6) lets other devices in and needs a token. "
+            "[dim]\\[default: 127.0.0.1][/]"
         ),
     ] = None,
     token: Token = None,
-    redis_port: Annotated[int, typer.Option(help="Port of the Redis that is started; 0 takes a free one.")] = 0,
-    no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
+    redis_port: Annotated[int, typer.Option(help="The port of the Redis that is started. 0 takes any free port.")] = 0,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Do not start a worker on this machine.")] = False,
 ) -> None:
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
@@ -254,10 +255,15 @@ def worker(context: typer.Context) -> None:
 
 def flower(
     redis_url: Annotated[
-        str | None, typer.Option(help="The broker. [dim]\\[env: FLEETMARK_REDIS_URL; default: that of the running `fleetmark up`][/]")
+        str | None,
+        typer.Option(
+            help="The address of the broker. [dim]\\[env: FLEETMARK_REDIS_URL; default: the broker of the running `fleetmark up`][/]"
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of Flower.")] = FLOWER_PORT,
-    bind: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 it needs FLOWER_BASIC_AUTH=user:password.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(help="The port of Flower.")] = FLOWER_PORT,
+    bind: Annotated[
+        str, typer.Option(help="The address to listen on. Any address other than 127.0.0.1 needs FLOWER_BASIC_AUTH=user:password.")
+    ] = LOOPBACK,
 ) -> None:
     """Start Flower, the monitor for Celery, for Fleetmark's queues, workers and tasks. Set its other options by FLOWER_* variables.
 

@@ -22,7 +22,7 @@ COLUMNS = [
 ]
 
 app = typer.Typer(
-    help="Bearer tokens: who may call the orchestrator, and for what.",
+    help="Manage bearer tokens, which say who may call the orchestrator and for what.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,11 +31,15 @@ app = typer.Typer(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    name: Annotated[str, typer.Argument(help="Says who or what the token is for.")],
     role: Annotated[
-        Role, typer.Option(help="viewer reads; submitter also submits and cancels; worker is for devices; admin may everything.")
+        Role,
+        typer.Option(help="A viewer reads, a submitter also submits and cancels, a worker is a device, and an admin may do everything."),
     ],
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, help="The number of days for which the token is valid. By default it is valid until it is revoked."),
+    ] = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -64,7 +68,7 @@ def create(
 
 @app.command("list")
 def list_tokens(
-    revoked: Annotated[bool, typer.Option("--revoked", help="Also those that are revoked.")] = False,
+    revoked: Annotated[bool, typer.Option("--revoked", help="Show revoked tokens too.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -85,7 +89,7 @@ def list_tokens(
 
 @app.command()
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="Its id, as `fleetmark token list` shows it.")],
+    token_id: Annotated[str, typer.Argument(help="The token's id, as `fleetmark token list` shows it.")],
     host: Host = None,
     token: Token = None,
     as_json: Json = False,

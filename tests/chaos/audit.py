@@ -39,7 +39,7 @@ MAY_STAY = {
     keys.PREFIX + "consumers": "when each consumer last took a batch",
     "_kombu.binding": "Celery's control exchange",
 }
-# Where reports are signed: Redis lost that a device had begun, another was sent the same attempt, and the first one is not believed.
+# With signed reports: Redis lost the start of an attempt, another device got the same attempt, and the first device is not believed.
 IN_GOOD_FAITH = "which is an attempt of"
 EXPIRE = (keys.PREFIX + "answers:", keys.ENDED, keys.FAULTS, keys.PREFIX + "leader")
 
@@ -51,7 +51,7 @@ class Books:
     campaign: Row
     jobs: list[Row]
     results: dict[str, list[Row]]  # by job
-    events: dict[str, list[Row]]  # by job, in order
+    events: dict[str, list[Row]]  # by job, in their order
 
 
 def read_books(system: System, campaign_id: str) -> Books:

@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PICTURES = (".png", ".npz")  # no text: anything may look like an address in there
-OWN = "chaos"  # the login of whoever brings the chaos about
-PASSWORD = re.compile(rb"://[^/\s:@\"']*:(?!\*+@)[^/\s@\"']+@")  # in an address, whoever made it; masked, it is stars
+PICTURES = (".png", ".npz")  # these files are not text, so any bytes may look like an address
+OWN = "chaos"  # the login of the test itself, which makes the faults
+PASSWORD = re.compile(rb"://[^/\s:@\"']*:(?!\*+@)[^/\s@\"']+@")  # the password in any address; in a masked address it is replaced by stars
 
 
 class Locks:
     """Holds the secrets of one system."""
 
     def __init__(self) -> None:
-        self.token = "fleetmark_" + secrets.token_urlsafe(32)  # of an administrator
+        self.token = "fleetmark_" + secrets.token_urlsafe(32)  # the token of an administrator
         self._orchestrator, self._flower, self._own = (secrets.token_hex(16) for _ in range(3))
 
     def users_in(self, folder: Path) -> Path:
-        """The ACL file that `fleetmark redis-acl` makes, and a login for us. What is entered later is not in it: a restart forgets it."""
+        """Return the ACL file of `fleetmark redis-acl`, with a login for the test. A restart forgets all logins that are made later."""
         passwords = {"FLEETMARK_ORCHESTRATOR_REDIS_PASSWORD": self._orchestrator, "FLEETMARK_FLOWER_REDIS_PASSWORD": self._flower}
         command = [sys.executable, "-m", "cli.main", "redis-acl"]
         made = subprocess.run(command, env={**os.environ, **passwords}, cwd=ROOT, capture_output=True, check=True, text=True)

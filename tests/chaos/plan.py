@@ -43,12 +43,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 GOES_BACK = ("restore", "postgres")
 EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds if (kind, part) != GOES_BACK)
-NUMBERED = ("worker", "runner", "guard")  # there is one of each on every device
+NUMBERED = ("worker", "runner", "guard")  # every device has one of each
 TARGETS = tuple(f"{part}-{number}" for part in NUMBERED for number in range(1, WORKERS + 1)) + tuple(
     part for part in KINDS if part not in NUMBERED
 )
 
-# Seconds, drawn evenly between the two. A heartbeat times out after 3 s here, so a stop may be one or not.
+# Seconds, drawn evenly between the two limits. Heartbeats time out after 3 s here, so a stop may or may not cause a timeout.
 LASTS: Mapping[str, tuple[float, float]] = {
     "kill": (0.1, 2.0),
     "stop": (0.3, 5.0),

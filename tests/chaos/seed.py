@@ -25,12 +25,12 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     missed: list[Fault] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)  # of the API to the client, by status or error
-    jobs: Counter[str] = field(default_factory=Counter)  # by how they ended
+    answers: Counter[str] = field(default_factory=Counter)  # the number of the API's answers to the client, by status or error
+    jobs: Counter[str] = field(default_factory=Counter)  # the number of jobs, by how they ended
     events: Counter[str] = field(default_factory=Counter)  # by kind
-    attempts: int = 0  # issued, of all jobs
-    wall_s: float = 0.0  # of the campaign, from the first POST to its end
-    recovery_s: float = 0.0  # of these, after the last fault
+    attempts: int = 0  # the number of issued attempts of all jobs
+    wall_s: float = 0.0  # the duration of the campaign, from the first POST to its end
+    recovery_s: float = 0.0  # the part of these after the last fault
 
     def line(self) -> str:
         """Return a one-line summary for people."""
@@ -93,7 +93,7 @@ def _not_ended(client: Client, campaign_id: str) -> list[str]:
 
 
 def _unsettled(system: System, client: Client, campaign_id: str, patience_s: float) -> list[str]:
-    """What is not as it must be, after everything had its time to come to rest."""
+    """Return all problems that remain after the system had time to come to rest."""
     until = time.monotonic() + patience_s
     while (found := audit(system, client, campaign_id)) and time.monotonic() < until:
         time.sleep(1)

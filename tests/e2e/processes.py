@@ -87,7 +87,7 @@ class Command:
 
 
 class InstalledCommand(Command):
-    """The same as it is installed: `fleetmark` on the PATH, which does not look for modules in the current folder."""
+    """Runs the installed `fleetmark` from the PATH, which does not look for modules in the current folder."""
 
     program = (str(Path(sys.executable).with_name("fleetmark")),)
 

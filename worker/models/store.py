@@ -16,7 +16,7 @@ from shared.errors import ModelUnavailable
 from shared.external_data import VALUE_FILES
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
-from shared.tls import trust
+from shared.tls import verification
 from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
@@ -236,9 +236,7 @@ class ModelStore:
         from worker.models.transport import Transport, open_client
 
         if self._tls is None:
-            self._tls = httpx.create_ssl_context()  # 20 ms, once
-            if self._ca_file is not None:
-                trust(self._tls, self._ca_file)
+            self._tls = verification(self._ca_file)  # 20 ms, once
         host = httpx.URL(own.address).host if own else None
         transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
         with open_client(transport) as client:
