@@ -1,9 +1,9 @@
-# Everything a person needs, by name. `make help` lists it.
-# Needs a Python of 3.11 or newer, make and a package index that pip can reach; nothing else.
+# Commands for users and developers. `make help` lists them.
+# They need only Python 3.11 or newer, make, and a package index that pip can reach.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The newest of these that really runs (a version manager's shim may exist and fail). Override: make PYTHON=/path/to/python
+# The newest Python that runs. Each one is tried, because the shim of a version manager may exist and fail. Override: make PYTHON=/path/to/python
 ifndef PYTHON
 PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)

@@ -1,4 +1,4 @@
-"""`fleetmark` puts the commands together, and turns errors into one panel and an exit code."""
+"""Assembles the commands of `fleetmark`, and turns an error into one message and an exit code."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line. It never returns."""
+    """Run the command line. This function ends with `SystemExit`."""
     settle_streams()
     try:
         app()
@@ -76,7 +76,7 @@ def main() -> None:
         if error.errno not in CANNOT_BE_WRITTEN or error.filename is not None:
             raise
         sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
-        sys.stdout = None  # Python would try once more to write what is left
+        sys.stdout = None  # otherwise Python would try again to write the buffered output when it ends
         sys.exit(EXIT_FAILED)
 
 

@@ -1,4 +1,4 @@
-"""The options that many commands share, and the connection that they describe."""
+"""Defines the options that many commands share, and makes a client from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
 
 
 def warn_of_the_process_list(token: str | None) -> str | None:
-    """Warn whoever gives a token on the command line: every user of this machine can read it while the command runs."""
+    """Print a warning if the token is given on the command line, where all users of this machine can read it. Return the token."""
     if token is not None:
         say(f"warning: {SHOWN_IN_THE_PROCESS_LIST}")
     return token
@@ -39,6 +39,6 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most t
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
-    """Make a client of the orchestrator that the command line and the environment name."""
+    """Make a client of the orchestrator. Address and token come from the command line, or else from the environment."""
     settings = settings or load_settings()
     return Client(settings.address(host), token or settings.secret, settings.ca_file)

@@ -1,4 +1,4 @@
-"""Decides whom a client believes over TLS: the authorities that this system knows, and those in FLEETMARK_CA_FILE."""
+"""Decides which certificate authorities a TLS client trusts: the usual ones, and those in FLEETMARK_CA_FILE."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MEND = "give the certificate of the authority that signed it as FLEETMARK_CA_FIL
 
 
 class Untrusted(Unavailable):
-    """The other side shows a certificate that nothing here vouches for."""
+    """Is raised when no trusted authority has signed the server's certificate."""
 
 
 def trust(context: ssl.SSLContext, ca_file: Path) -> ssl.SSLContext:
-    """Believe the authorities in a PEM file too.
+    """Make a context also trust the authorities in a PEM file. Return the context.
 
     Raises:
-        InvalidInput: there is no certificate in it.
+        InvalidInput: the file cannot be read, or contains no certificate.
     """
     try:
         context.load_verify_locations(ca_file)
@@ -30,12 +30,19 @@ def trust(context: ssl.SSLContext, ca_file: Path) -> ssl.SSLContext:
 
 
 def verification(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Return the `verify` of an HTTP client."""
+    """Return the argument `verify` of an HTTP client.
+
+    Raises:
+        InvalidInput: `ca_file` cannot be read, or contains no certificate.
+    """
     return True if ca_file is None else trust(ssl.create_default_context(), ca_file)
 
 
 def broker_trusting(url: str, ca_file: Path | None) -> str:
-    """A broker's address that names the file, as redis-py and kombu read it; one that names a file already is left alone."""
+    """Return a broker's address that names the CA file in the way redis-py and kombu read it.
+
+    The address is returned unchanged if it does not use TLS, or names a CA file already.
+    """
     parts = urlsplit(url)
     if ca_file is None or parts.scheme != "rediss" or "ssl_ca_certs" in dict(parse_qsl(parts.query)):
         return url
@@ -43,14 +50,14 @@ def broker_trusting(url: str, ca_file: Path | None) -> str:
 
 
 def without_files(url: str) -> str:
-    """A broker's address for another machine: without the paths of this one's certificates and keys."""
+    """Return a broker's address for another machine, without the paths of this machine's certificates and keys."""
     parts = urlsplit(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_") or name == "ssl_check_hostname"]
     return joined(parts._replace(query=urlencode(kept)))
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return why a certificate was not believed, if that is what caused a client's error."""
+    """Return why a certificate was not trusted. Return None if this is not the cause of the error."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""The commands about the fleet: its workers, its queues, and jobs across campaigns."""
+"""Implements the commands for the fleet: its workers, its queues, and jobs across campaigns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def workers(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices, what they can run and how they are.
+    """List the devices with their capabilities and their status.
 
     Examples:
 
@@ -73,7 +73,7 @@ def queues(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Count the messages that wait in each queue. Each capability has one, each worker has one, and one is for results.
+    """Show how many messages wait in each queue. There is one queue per capability, one per worker, and one for results.
 
     Examples:
 
@@ -122,7 +122,7 @@ def jobs(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, across campaigns or of one campaign.
+    """List the jobs of all campaigns or of one campaign.
 
     Examples:
 

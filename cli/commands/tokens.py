@@ -1,4 +1,4 @@
-"""The commands about bearer tokens. They are for administrators."""
+"""Implements the commands for bearer tokens, which are for administrators."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def create(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Make a token and print it. It is shown only this once, and is not kept anywhere.
+    """Make a token and print it. It is shown only once, and the orchestrator does not store it in readable form.
 
-    The first one has to be an admin's: from then on every call needs a token, those of workers included. Where the orchestrator listens
-    beyond 127.0.0.1 the first one is FLEETMARK_TOKEN, or made on its machine by  python -m orchestrator.cli token create NAME
+    The first token must have the role admin. From then on every call needs a token, also those of workers. If the orchestrator listens
+    beyond 127.0.0.1, set the first token as FLEETMARK_TOKEN, or make it on that machine:  python -m orchestrator.cli token create NAME
 
     Examples:
 
@@ -69,7 +69,7 @@ def list_tokens(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the tokens, newest first, without their secrets. The one in the orchestrator's FLEETMARK_TOKEN is not among them.
+    """List the tokens, newest first, without their secrets. The token in the orchestrator's FLEETMARK_TOKEN is not listed.
 
     Example:
 
@@ -90,7 +90,7 @@ def revoke(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a token. It is refused within seconds.
+    """Revoke a token. The orchestrator refuses it after a few seconds at most.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The shape of a recipe for models on compute units."""
+"""Defines the structure of a recipe that measures models on compute units."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's i
 
 
 class ModelEntry(Strict):
-    """One place in the list of models, with what differs for it alone. Two places may name the same model."""
+    """One item of the list of models, with the settings that apply to it alone. Two items may name the same model."""
 
     model: OneLine = Field(min_length=1, max_length=4096, description=MODEL)
     name: OneLine | None = Field(
@@ -50,7 +50,7 @@ class ModelEntry(Strict):
         description="added to the recipe's options, key by key; a key that is written here wins, and `null` means the "
         "runtime's own default",
     )
-    # What whoever uploaded the model knows of it; checked where it is uploaded and on the device that fetches it.
+    # These three describe the expected files. They are checked when the model is uploaded, and on the device that fetches it.
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
@@ -65,7 +65,7 @@ class ModelEntry(Strict):
 
 
 class Requirements(Strict):
-    """What a device must have to be given the job."""
+    """Says what a device must have to get the job."""
 
     min_memory_mb: int = Field(default=0, ge=0, description="the memory that the device must have, in MB of 2^20 bytes")
     min_gpu_memory_mb: int = Field(default=0, ge=0, description="the memory that its largest GPU must have, in MB of 2^20 bytes")
@@ -94,7 +94,7 @@ _ONE_OR_THE_OTHER: JsonDict = {
 
 
 class Recipe(Strict):
-    """One benchmark: models x compute units x devices x sweep, a job each."""
+    """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_OR_THE_OTHER)
 
@@ -155,6 +155,6 @@ class Recipe(Strict):
         return self
 
     def entries(self) -> list[ModelEntry]:
-        """The models as entries, whichever way they were written."""
+        """Return the models as entries, whether the recipe uses `model` or `models`."""
         listed = self.models if self.models is not None else (self.model or "",)
         return [entry if isinstance(entry, ModelEntry) else ModelEntry(model=entry) for entry in listed]

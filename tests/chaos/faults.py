@@ -1,4 +1,4 @@
-"""A plan carried out on a system: one thread for each target, which takes its faults one after the other."""
+"""Runs a plan of faults on a system. Each target has one thread, which runs its faults one after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVER_TRIES = 5  # PostgreSQL refuses while a process of the one before it is n
 
 
 class Chaos:
-    """Begins with `start`; `wait` returns when the last fault is over, and raises what went wrong in here."""
+    """Runs the faults of a plan. `start` begins. `wait` returns when the last fault is over, and raises errors of this class's threads."""
 
     def __init__(self, system: System, plan: Plan) -> None:
         self._system, self._plan = system, plan
@@ -49,7 +49,7 @@ class Chaos:
             raise ExceptionGroup("the plan could not be carried out", self._errors)
 
     def call_off(self) -> None:
-        """Begin no further fault; the ones that are under way come to their end, so that nothing stays stopped."""
+        """Start no more faults. Faults that have started are completed, so that no process stays stopped."""
         self._called_off.set()
         for thread in self._threads:
             thread.join()

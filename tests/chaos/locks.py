@@ -1,4 +1,4 @@
-"""Passwords, tokens and keys of a system in which nobody gets in without, and a look whether one of them leaked."""
+"""Makes the passwords, tokens and keys of a locked system, in which every access needs a login, and checks whether one has leaked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORD = re.compile(rb"://[^/\s:@\"']*:(?!\*+@)[^/\s@\"']+@")  # in an address
 
 
 class Locks:
-    """Made anew for each system."""
+    """Holds the secrets of one system."""
 
     def __init__(self) -> None:
         self.token = "fleetmark_" + secrets.token_urlsafe(32)  # of an administrator
@@ -39,7 +39,7 @@ class Locks:
         return f"redis://{OWN}:{self._own}@{place}/0"
 
     def leaked(self, *folders: Path, more: tuple[str, ...]) -> Iterator[str]:
-        """Every file under these folders that holds a secret, one of `more` too, or an address with any password."""
+        """Return the files in these folders that contain a secret (ours or one of `more`), or an address with a password."""
         known = [secret.encode() for secret in (self.token, self._orchestrator, self._flower, *more)]
         for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
             content = path.read_bytes()

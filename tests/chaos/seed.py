@@ -1,4 +1,4 @@
-"""One plan, carried out on a whole system while it runs a campaign, and what was found afterwards."""
+"""Runs one plan on a whole system while it runs a campaign, and reports the faults that were found afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTLE_S = 90.0  # answers, acknowledgements and files follow the last result
 
 @dataclass
 class Verdict:
-    """What a plan came to. `problems` is empty when every promise was kept."""
+    """Holds the outcome of a plan. `problems` is empty if no check failed."""
 
     folder: Path
     plan: Plan
@@ -33,7 +33,7 @@ class Verdict:
     recovery_s: float = 0.0  # of these, after the last fault
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a one-line summary for people."""
         faults = " ".join(f"{kind} {number}" for kind, number in sorted(self.done.items()))
         jobs = ", ".join(f"{number} {status}" for status, number in self.jobs.most_common())
         also = ", ".join(f"{self.events[kind]} {kind}" for kind in ("lost", "handed_back", "unwanted") if self.events[kind])
@@ -45,15 +45,15 @@ class Verdict:
         )
 
     def report(self) -> str:
-        """Everything that is needed to look into a failure."""
+        """Return all information that is needed to investigate a failure."""
         return "\n".join([*self.problems[:50], f"logs and outputs: {self.folder}", "the plan:", written(self.plan)])
 
 
 def run(plan: Plan, folder: Path, *, locked: bool = False) -> Verdict:
-    """Carry out a plan in a new folder; what is wrong afterwards is in the verdict, not raised.
+    """Run a plan in a new folder. Problems are returned in the verdict and not raised.
 
     Args:
-        locked: on a system with tokens, a login for each worker, and signed reports.
+        locked: True for a system with tokens, a login for each worker, and signed reports.
     """
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(written(plan))

@@ -1,4 +1,4 @@
-"""The whole system as in production: each part a process of its own, Redis with its file, PostgreSQL, three devices."""
+"""Starts the whole system as in production: each part as a process, Redis with its file, PostgreSQL, and three devices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEATS |= {"QUARANTINE_AFTER": "1000"}  # it is chaos that flaps, not the devices
 
 
 def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
-    """The first true answer of `look`, which may fail while a part is away."""
+    """Call `look` until it returns a true value, and return that. `look` may raise errors while a part is away."""
     until = time.monotonic() + patience_s
     reason: Exception | None = None
     while time.monotonic() < until:
@@ -45,7 +45,7 @@ def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATI
 
 
 class Part:
-    """One process of the product, which can be ended and started again; each start has a log of its own."""
+    """Manages one process of the product, which can be ended and started again. Each start has its own log."""
 
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str], logs: Path) -> None:
         self.name, self.command = name, command
@@ -74,7 +74,7 @@ class Part:
             self._process = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def look(self) -> None:
-        """Note it if the process has ended by itself."""
+        """Record it if the process has ended by itself."""
         if self._process is not None and (code := self._process.poll()) is not None:
             self.by_itself.append(f"{self.name} ended by itself with {code}: {self.log}")
             self._process = None
@@ -103,7 +103,7 @@ class Part:
             self.kill()
 
     def died(self) -> int:
-        """Wait until it has ended; its exit code."""
+        """Wait until the process has ended, and return its exit code."""
         assert self._process is not None
         code = self._process.wait(PATIENCE_S)
         self._process = None
@@ -111,7 +111,7 @@ class Part:
 
 
 class System:
-    """Everything, in one folder; `close` leaves nothing of it but the folder."""
+    """Manages all parts of a system in one folder. `close` ends all of them and keeps only the folder."""
 
     def __init__(
         self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str], locks: Locks | None
@@ -176,7 +176,7 @@ class System:
         eventually(lambda: self.healthy() >= devices, "every worker has registered")
 
     def healthy(self) -> int:
-        """How many workers the API says are."""
+        """Return the number of healthy workers according to the API."""
         return int(httpx.get(f"{self.address}/api/health/workers", headers=self.headers).json()["healthy"])
 
     def _orchestrator(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -184,7 +184,7 @@ class System:
         return subprocess.run(command, env=self._common, cwd=ROOT, check=True, capture_output=True, text=True)
 
     def family(self) -> list[psutil.Process]:
-        """Every living process that was started by this system, servers not included."""
+        """Return every running process that this system has started, without the servers."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -193,7 +193,7 @@ class System:
         return found
 
     def leaks(self) -> list[str]:
-        """Every log and every file of results that holds a secret."""
+        """Return the log files and result files that contain a secret."""
         if self.locks is None:
             return []
         tokens = [(self.folder / part.name / "token").read_text() for part in self.workers]
@@ -202,12 +202,12 @@ class System:
         return list(self.locks.leaked(self.folder / "logs", self.outputs, more=(*tokens, *keys)))
 
     def stop(self) -> None:
-        """In order: workers first, so that what they hand back is heard."""
+        """Stop the parts in order. Workers stop first, so that the other parts receive what they hand back."""
         for part in (*self.workers, self.consumer, self.watch, self.api):
             part.terminate(PATIENCE_S)
 
     def close(self) -> None:
-        """Whatever is left is killed."""
+        """Kill all processes that still run."""
         for part in self.parts.values():
             part.kill()
         for process in self.family():

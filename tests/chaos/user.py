@@ -1,4 +1,4 @@
-"""Somebody who cancels jobs and asks for them again while everything else goes wrong: by HTTP, until it is answered."""
+"""Simulates a user who cancels and retries jobs over HTTP while faults happen. It repeats each request until it is answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAINLY = (httpx.codes.OK, httpx.codes.CREATED, httpx.codes.CONFLICT)
 
 
 class User:
-    """What it is told and must not be is in `problems`."""
+    """Cancels and retries jobs. It records in `problems` every answer that must not occur."""
 
     def __init__(self, system: System, called_off: threading.Event) -> None:
         self._address, self._headers, self._called_off = system.address, system.headers, called_off

@@ -1,4 +1,4 @@
-"""One suite for the port: the queue on Celery and the one in memory behave the same."""
+"""Tests that the queue on Celery and the queue in memory behave in the same way."""
 
 from __future__ import annotations
 

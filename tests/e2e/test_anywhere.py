@@ -1,4 +1,4 @@
-"""`fleetmark` where people are: in a folder of their own modules, behind a proxy, on IPv6, with any name of a folder."""
+"""Tests `fleetmark` in unusual surroundings: the user's own modules in the folder, a proxy, IPv6, any folder name."""
 
 from __future__ import annotations
 

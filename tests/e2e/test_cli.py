@@ -1,4 +1,4 @@
-"""The commands against the real parts: one `fleetmark up` for all of these tests."""
+"""Tests the commands with real parts. All tests share one `fleetmark up`."""
 
 from __future__ import annotations
 

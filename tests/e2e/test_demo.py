@@ -1,4 +1,4 @@
-"""`fleetmark demo`, as `make demo` runs it: on free ports, in a folder of its own, and nothing left behind."""
+"""Tests `fleetmark demo` as `make demo` runs it: free ports, its own folder, and no processes left afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples as a new user types them: against real processes, no flags, nothing changed."""
+"""Tests the examples as a new user runs them: with real processes, no options and no changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the first token comes to be on a server that is open to the network, and how the last one goes."""
+"""Tests how the first token is made on a server that is open to the network, and how the last one is revoked."""
 
 from __future__ import annotations
 

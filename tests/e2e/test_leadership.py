@@ -1,4 +1,4 @@
-"""Two watches as processes of their own: the one that leads is killed, and the other one leads."""
+"""Tests two watch processes: when the leader is killed, the other one takes over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every secret of a whole system, looked for in everything it says while things go well and while they go wrong."""
+"""Searches all output of a whole system for its secrets, during normal work and during faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is tried, and from which seed: little and always the same in the suite, more and new in `make fuzz`."""
+"""Sets the number of fuzz cases and their seed. The suite runs few cases with a fixed seed; `make fuzz` runs more with a new seed."""
 
 from __future__ import annotations
 

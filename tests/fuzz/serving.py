@@ -1,4 +1,4 @@
-"""The control plane as it is deployed: one process, real Redis, a real database, and what it has kept so far."""
+"""Runs the control plane as in production: one process, a real Redis and a real database. It can count what is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADMIN = "of-whoever-fuzzes"
 
 
 class Served:
-    """A running `orchestrator.cli serve`."""
+    """Holds a running `orchestrator.cli serve`."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
         self.port = free_port()

@@ -1,4 +1,4 @@
-"""Whatever bytes come in at a socket, the answer is documented, and what is refused leaves nothing behind."""
+"""Tests that any bytes sent to a socket get a documented answer, and that refused requests change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a queue holds, they are a message or they are refused as none; a message survives being written and read."""
+"""Tests that any bytes in a queue are either a valid message or refused. A valid message is unchanged after writing and reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI file says, whatever is asked of it, in any order: schemathesis, all phases and all checks."""
+"""Tests with schemathesis (all phases and checks) that the API behaves as its OpenAPI file says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a recipe's text says, it is a recipe or it is refused with a reason; a recipe means a bounded number of jobs, each once."""
+"""Tests that any text is either a recipe or refused with a reason, and that a recipe has a limited number of distinct jobs."""
 
 from __future__ import annotations
 

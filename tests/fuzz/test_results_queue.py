@@ -1,4 +1,4 @@
-"""Whatever lies in the results queue, the consumer puts it where it belongs and goes on."""
+"""Tests that the consumer handles anything in the results queue correctly and continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics on samples that no clock should give: finite in, finite or nothing out."""
+"""Tests the statistics with extreme samples: for finite input, every result is finite or missing."""
 
 from __future__ import annotations
 

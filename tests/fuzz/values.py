@@ -1,4 +1,4 @@
-"""Values that programs trip over, as JSON can carry them."""
+"""Generates JSON values that often cause faults in programs."""
 
 from __future__ import annotations
 

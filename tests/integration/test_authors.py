@@ -1,4 +1,4 @@
-"""Who may say what of an attempt, on both databases: the key of each worker, and whose each attempt is."""
+"""Tests who may report on an attempt, on both databases: the key of each worker, and the owner of each attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row that this version cannot read fails or is left out by itself: it disturbs no other job, no call and no sweep."""
+"""Tests that a row which this version cannot read affects no other job, call or sweep."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
+from orchestrator.operations.turn import MOST_UNREADABLE, take
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job, Lane, ResultRow
 from orchestrator.watch import Watch
@@ -59,6 +60,18 @@ def test_a_job_that_cannot_be_read_fails_with_the_reason_and_the_others_are_sent
     assert ctx.registry.redis.exists(keys.ended(bad.id)), "nobody runs an older copy of it"
     assert submit(jobs=1).campaign.pending_jobs == 1
     assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 3}
+
+
+def test_a_large_campaign_that_cannot_be_read_is_not_locked_whole_in_one_turn(ctx: Context, submit: Submit, register: Register) -> None:
+    campaign = submit(jobs=2_500).campaign
+    bad = update(Job).where(col(Job.campaign_id) == campaign.id).values(workload=NEWER)
+    ctx.store.transact(lambda session: session.execute(bad))
+    register()
+    able, quarantined = ctx.registry.fleets()
+    taken = ctx.store.transact(lambda session: take(session, ctx.clock.now(), able, quarantined))
+    assert len(taken.unreadable) == MOST_UNREADABLE
+    assert top_up(ctx) == 0
+    assert counters(ctx, campaign) == {"failed": 2_500}
 
 
 def test_requirements_that_cannot_be_read_fail_the_jobs_that_have_them_alone(ctx: Context, submit: Submit, register: Register) -> None:

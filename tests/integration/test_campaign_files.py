@@ -1,4 +1,4 @@
-"""What a campaign on a real store leaves: its rows, its files, and what the API says of its jobs meanwhile."""
+"""Tests what a campaign stores: its rows, its files, and what the API says about its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store says when the database is there and not as it should be."""
+"""Tests the store with a database that can be reached but is not in the expected state."""
 
 from __future__ import annotations
 

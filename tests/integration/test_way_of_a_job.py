@@ -1,4 +1,4 @@
-"""Submit, dispatch, record: on both databases and a real Redis."""
+"""Tests submit, dispatch and record on both databases with a real Redis."""
 
 from __future__ import annotations
 

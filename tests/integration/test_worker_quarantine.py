@@ -1,4 +1,4 @@
-"""A real worker that is put into quarantine, or fails by itself, leaves the work to others, and takes it up again afterwards."""
+"""Tests that a real worker in quarantine, or with a fault of its own, leaves jobs to others and continues later."""
 
 from __future__ import annotations
 

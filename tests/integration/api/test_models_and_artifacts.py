@@ -1,4 +1,4 @@
-"""Bytes that come and go over HTTP: models by content, artifacts in pieces."""
+"""Tests uploads and downloads: models by SHA-256, artifacts in pieces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
+from orchestrator.store.tables import ModelFile
 from shared.protocol.messages import Artifact
 from tests import onnx_models
 from tests.integration.reports import result, started
@@ -133,6 +135,18 @@ def test_a_model_known_by_name_is_taken_in_with_its_weights(api: httpx.Client, c
     (folder / "weights" / "w.bin").unlink()
     refused = api.post("/api/campaigns", json={"model": "mine", "on": ["cpu.onnx"]}).json()
     assert "it keeps weights in 'weights/w.bin', which is not beside it" in refused["detail"]
+
+
+def test_weights_of_a_model_known_by_name_may_be_promised_before_they_were_ever_taken_in(api: httpx.Client, ctx: Context) -> None:
+    folder = ctx.settings.recipes_dir / "models"
+    onnx_models.external(folder, location="w.bin").rename(folder / "mine.onnx")
+    content = (folder / "w.bin").read_bytes()
+    promise = {"name": "w.bin", "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    wrong = {"models": [{"model": "mine", "companions": [promise | {"sha256": "0" * 64}]}], "on": ["cpu.onnx"]}
+    assert "is not the promised one" in api.post("/api/campaigns", json=wrong).json()["detail"]
+    ctx.store.transact(lambda session: session.execute(delete(ModelFile)))
+    answer = api.post("/api/campaigns", json={"models": [{"model": "mine", "companions": [promise]}], "on": ["cpu.onnx"]})
+    assert answer.status_code == 201, answer.text
 
 
 def test_an_upload_that_is_not_what_was_announced_is_refused(api: httpx.Client) -> None:
