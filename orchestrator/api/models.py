@@ -42,8 +42,11 @@ class Uploaded(BaseModel):
 async def upload(
     ctx: Ctx,
     request: Request,
-    name: Annotated[str, Query(min_length=1, max_length=MAX_NAME, pattern=NAME, description="file name shown in reports")],
-    sha256: Annotated[str | None, Query(pattern=f"^{SHA256.pattern}$", description="what the content should be")] = None,
+    name: Annotated[str, Query(min_length=1, max_length=MAX_NAME, pattern=NAME, description="the file name that reports show")],
+    sha256: Annotated[
+        str | None,
+        Query(pattern=f"^{SHA256.pattern}$", description="the SHA-256 that the content must have; other content is refused and not stored"),
+    ] = None,
 ) -> JSONResponse:
     """Send a model's bytes as the body: `curl --data-binary @model.onnx '…/api/models?name=model.onnx'`.
 

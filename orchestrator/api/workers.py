@@ -41,7 +41,7 @@ class Registered(BaseModel):
     clock_offset_s: float | None = Field(
         description="how far the device's clock is ahead of the orchestrator's, if it sent `clock`; negative when it is behind"
     )
-    report_key: str | None = Field(description="what its reports have to be signed with, where workers have logins of their own")
+    report_key: str | None = Field(description="the key that its reports must be signed with, if workers have logins of their own")
 
 
 class Quarantine(BaseModel):
