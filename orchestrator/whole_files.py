@@ -1,19 +1,27 @@
-"""Writes files atomically: a file is written under another name and renamed, so readers see all of it or nothing."""
+"""Writes files atomically: a file is written under another name and renamed, so readers see all of it or nothing.
+
+Its writer holds a lock on the partial file. The kernel releases the lock when the process ends, however it ends. So another process can
+tell a partial file that is being written from one whose writer was killed.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+if sys.platform != "win32":
+    import fcntl
+
 log = logging.getLogger(__name__)
 
 PART = ".part"
-# A partial file that has not changed for this long was left behind by a process that was killed.
+# Where locks do not work, a partial file that has not changed for this long was left behind by a process that was killed.
 LEFT_BEHIND_S = 3_600.0
 
 
@@ -28,20 +36,27 @@ def whole_file(path: Path, parts: Path | None = None, *, durable: bool = True) -
     Raises:
         OSError: the file cannot be written. An earlier file under this name stays.
     """
-    descriptor, name = tempfile.mkstemp(dir=parts or path.parent, prefix=f".{path.name}.", suffix=PART)
+    descriptor, name = _open_part(parts or path.parent, f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+            if sys.platform != "win32":  # before the lock goes with the descriptor
+                _rename(name, path)
+        if sys.platform == "win32":  # which cannot rename an open file
+            _rename(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def _rename(part: str, path: Path) -> None:
+    Path(part).chmod(0o644)
+    Path(part).replace(path)
 
 
 def move_durably(source: Path, target: Path) -> None:
@@ -57,7 +72,7 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def remove_left_behind(written: Path, name: str = "*") -> None:
-    """Remove old partial files of killed processes from the folder of a file. Partial files that are being written stay.
+    """Remove partial files of killed processes from the folder of a file. Partial files that are being written stay.
 
     Args:
         written: a file that was just written. Its modification time is the present time by the clock of its disk.
@@ -66,12 +81,37 @@ def remove_left_behind(written: Path, name: str = "*") -> None:
     before = written.stat().st_mtime - LEFT_BEHIND_S
     for part in written.parent.glob(f".{name}.*{PART}"):
         try:
-            if part.stat().st_mtime < before:
-                part.unlink()
+            descriptor = os.open(part, os.O_RDWR)
+            try:
+                if _lock(descriptor) or os.fstat(descriptor).st_mtime < before:
+                    part.unlink()
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             continue  # it was just renamed, or another process removed it
         except OSError as error:
             log.warning("%s was left by a process that was killed, and cannot be removed: %s", part, error)
+
+
+def _open_part(folder: Path, prefix: str) -> tuple[int, str]:
+    """Make a partial file and lock it. Returns its descriptor and its name."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=PART)
+        _lock(descriptor)
+        if sys.platform == "win32" or os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)  # another process took it for one left behind, before the lock was there
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a partial file. Returns False if another process holds the lock, or where files cannot be locked."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # BlockingIOError: it is being written; others: this file system has no locks
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

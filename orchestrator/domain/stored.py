@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from shared.jobs import DEFAULT_TIMEOUT_S
+from shared.jobs import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from shared.recipes import Requirements
 from shared.workloads import EngineOptions, ModelRef, Workload
 
@@ -87,7 +87,7 @@ def shown_options(stored: Any) -> dict[str, Any]:
 def timeout_of(stored: Any) -> float:
     """Return how many seconds a job may take. This also works for a workload that cannot be read, because each job needs a deadline."""
     value = stored.get("timeout_s", _WORKLOAD_1["timeout_s"]) if isinstance(stored, Mapping) else None
-    return float(value) if isinstance(value, int | float) and 0 < value < float("inf") else float(DEFAULT_TIMEOUT_S)
+    return float(value) if isinstance(value, int | float) and 0 < value <= MAX_TIMEOUT_S else float(DEFAULT_TIMEOUT_S)
 
 
 def unknown_workload(model_name: str) -> Workload:

@@ -81,6 +81,7 @@ def flower_rules(database: int) -> list[str]:
     return [
         *_connection(database),
         *_TOGETHER,
+        "+info",  # `fleetmark flower` looks before it starts whether this server is full, a replica or a Sentinel
         _selector("llen", _lists("fleetmark.default", RESULTS_QUEUE, worker_queue("*"), *LABELS), "%R"),
         f"(+psubscribe +punsubscribe &/{database}.celeryev/*)",
         f"(+publish &/{database}.celery.pidbox)",

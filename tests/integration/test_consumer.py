@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
@@ -114,14 +115,21 @@ def test_what_is_no_text_too_deep_or_beyond_its_column_is_buried_too(ctx: Contex
     assert counters(ctx, campaign) == {"complete": 1}
 
 
-def test_a_report_that_no_one_foresaw_holds_up_no_other(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
+def test_a_report_that_no_one_foresaw_holds_up_no_other(
+    ctx: Context, submit: Submit, register: Register, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register()
     campaign = submit(jobs=4).campaign
     latin, deep, broken, good = (job_id(campaign.id, number) for number in range(1, 5))
     not_ascii = {"log.jsonl": Artifact(sha256="0" * 64, size=1, inline="é")}
     nested = artifact(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
-    with ctx.store.engine.begin() as connection:  # a row that an earlier defect wrote
+    with ctx.store.engine.begin() as connection:
         connection.execute(text("UPDATE jobs SET workload = :workload WHERE id = :id"), {"workload": '{"timeout_s": "soon"}', "id": broken})
+
+    def defective(workload: Any) -> float:  # stands for a defect that nobody knows of
+        return float(workload.get("timeout_s", 60.0))
+
+    monkeypatch.setattr("orchestrator.domain.lifecycle.timeout_of", defective)
     with redis.Redis.from_url(ctx.settings.redis_url) as client:
         client.lpush("results", r'{"body": "\ud800", "properties": {}}')
     send(result(latin).model_copy(update={"artifacts": not_ascii}).model_dump_json())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.operations.uploads import Upload
-from orchestrator.whole_files import LEFT_BEHIND_S
 from shared.clock import FakeClock
 from shared.ids import job_id
 from shared.protocol import keys
 from shared.protocol.messages import Artifact, Result
+from tests.halves import being_written
 from tests.integration.api.conftest import serving
 from tests.integration.reports import WORKER, artifact, handed_back, result, started
 from tests.integration.test_way_of_a_job import counters, events
@@ -116,11 +115,9 @@ def test_what_a_killed_consumer_left_of_a_file_goes_when_the_result_comes_again(
     record(ctx, [result(name)])
     samples = ctx.settings.outputs_dir / name.rpartition("-job-")[0] / "samples"
     half, theirs = samples / f".{name}.npz.0badcafe.part", samples / f".{name}.npz.0cafebad.part"
-    for part in (half, theirs):
-        part.write_bytes(b"raw sam")
-    long_ago = half.stat().st_mtime - LEFT_BEHIND_S - 1
-    os.utime(half, (long_ago, long_ago))
-    record(ctx, [result(name)])
+    half.write_bytes(b"raw sam")
+    with being_written(theirs):
+        record(ctx, [result(name)])
     assert sorted(path.name for path in samples.iterdir()) == [theirs.name, f"{name}.npz"], "another consumer may be writing it now"
 
 
@@ -273,18 +270,16 @@ def test_a_result_sent_again_under_its_devices_new_id_is_the_one_recorded(ctx: C
 
 
 def test_what_another_consumer_is_writing_at_this_moment_is_left_alone(ctx: Context, submit: Submit, register: Register) -> None:
-    """A batch may be recorded by two at once. Only the half of a writer that was killed long ago is removed."""
+    """A batch may be recorded by two at once. Only the half of a writer that is not there any more is removed."""
     register()
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
     record(ctx, [result(name)])
     log = ctx.settings.outputs_dir / campaign.id / "logs" / f"{name}.log"
     fresh, old = (log.with_name(f".{log.name}.{number}.part") for number in ("1111", "2222"))
-    for half in (fresh, old):
-        half.write_bytes(b"half of a li")
-    long_ago = log.stat().st_mtime - LEFT_BEHIND_S - 1
-    os.utime(old, (long_ago, long_ago))
-    record(ctx, [result(name)])
+    old.write_bytes(b"half of a li")
+    with being_written(fresh, b"half of a li"):
+        record(ctx, [result(name)])
     assert fresh.read_bytes() == b"half of a li"
     assert not old.exists()
     assert [path for path in log.parent.iterdir() if path.suffix == ".part"] == [fresh]

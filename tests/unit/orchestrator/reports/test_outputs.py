@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plots import medians_png
 from orchestrator.reports.ranking import figure, rank
-from orchestrator.whole_files import LEFT_BEHIND_S
 from shared.jobs import JobStatus
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
 from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Workload
+from tests.halves import being_written
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 
 
@@ -57,8 +56,6 @@ def test_what_a_killed_writer_left_goes_when_the_files_are_written_again(tmp_pat
     litter = [tmp_path / CAMPAIGN / name for name in (".run.json.x1.part", ".name_results.csv.x2.part", "plots/.medians.png.x3.part")]
     for path in litter:
         path.write_text("half of i")
-        long_ago = path.stat().st_mtime - LEFT_BEHIND_S - 1
-        os.utime(path, (long_ago, long_ago))
     write_campaign(tmp_path, mixed())
     assert list(tmp_path.rglob("*.part")) == []
 
@@ -66,9 +63,11 @@ def test_what_a_killed_writer_left_goes_when_the_files_are_written_again(tmp_pat
 def test_what_another_process_is_writing_at_this_moment_stays(tmp_path: Path) -> None:
     write_campaign(tmp_path, mixed())
     theirs = tmp_path / CAMPAIGN / ".run.json.x1.part"
-    theirs.write_text("half of i")
+    with being_written(theirs, b"half of i"):
+        write_campaign(tmp_path, mixed())
+        assert theirs.read_text() == "half of i"
     write_campaign(tmp_path, mixed())
-    assert theirs.read_text() == "half of i"
+    assert not theirs.exists()
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
