@@ -31,6 +31,8 @@ class Figure:
         answers: what ran, where it may differ between jobs of the same work: threads, provider, level of optimisation.
         settings: what else the recipe varied, such as the number of inferences.
         parameters: what tells the job apart from the others of its campaign, as the CSV has it.
+        swept_inputs: the parameters that change the inputs.
+        swept_answers: the names of the answers that the recipe varied.
         provider: the one that most of the model's nodes ran on, and `provider_share` the fraction of them; None where nobody knows.
         stopped: why the repeats ended, of a job with a stop rule.
     """
@@ -62,6 +64,8 @@ class Figure:
     provider: str = ""
     provider_share: float | None = None
     parameters: str = ""
+    swept_inputs: str = ""
+    swept_answers: frozenset[str] = frozenset()
     assumed: str = ""
     warnings: tuple[str, ...] = ()
     stopped: str = ""
@@ -120,6 +124,8 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
         provider=provider_of(runtime) or "",
         provider_share=float(share) if isinstance(share, int | float) else None,
         parameters=written(parameters),
+        swept_inputs=written({name: text for name, text in parameters.items() if name.partition(".")[0] in BOUND}),
+        swept_answers=frozenset("provider" if name == "providers" else name for name in parameters if name in ANSWERS),
         assumed=written(assumed_dimensions(runtime)),
         warnings=tuple(warnings_of(runtime)),
         stopped=precision_said(summary, job.workload.stop) if summary else "",
@@ -166,7 +172,8 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
     for one in figures:
         if one.median is not None:
             groups[one.work].append(one)
-    called = titles({work: ", ".join(dict.fromkeys(one.name for one in members)) for work, members in groups.items()})
+    names = {work: ", ".join(dict.fromkeys(one.name for one in members)) for work, members in groups.items()}
+    called = titles(names, {work: members[0].swept_inputs for work, members in groups.items()})
     rankings = []
     for work, members in groups.items():
         if work.may_be_ranked():
@@ -178,12 +185,17 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
 
 
 def _places(members: Sequence[Figure]) -> list[str]:
-    """Return what tells these jobs of one work apart: device and compute unit, and what differs between jobs of both."""
+    """Return what tells these jobs of one work apart: device and compute unit, and what differs between jobs of both.
+
+    What the recipe varied is also said where it differs between devices alone: two devices then differ in more than the device.
+    """
     names = {one.name for one in members}
     alike: dict[str, list[Figure]] = defaultdict(list)
     for one in members:
         alike[one.kind].append(one)
-    differing = {kind: _differing(same) for kind, same in alike.items()}
+    swept = frozenset().union(*(one.swept_answers for one in members), *({name for name, _ in one.settings} for one in members))
+    of_recipe = _differing(members) & swept
+    differing = {kind: _differing(same) | of_recipe for kind, same in alike.items()}
     return [
         " · ".join(
             [
