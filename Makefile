@@ -1,9 +1,9 @@
-# Everything a person needs, by name. `make help` lists it.
-# Needs a Python of 3.11 or newer, make and a package index that pip can reach; nothing else.
+# Commands for users and developers. `make help` lists them.
+# They need only Python 3.11 or newer, make, and a package index that pip can reach.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The newest of these that really runs (a version manager's shim may exist and fail). Override: make PYTHON=/path/to/python
+# The newest Python that runs. Each one is tried, because the shim of a version manager may exist and fail. Override: make PYTHON=/path/to/python
 ifndef PYTHON
 PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$candidate; break; fi; done)
@@ -20,7 +20,7 @@ BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_
 .DEFAULT_GOAL := help
 .PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-spreadsheet chaos fuzz check format docs bench requirements upgrade clean
 
-help: ## this list
+help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 python:
@@ -29,41 +29,41 @@ python:
 demo-setup: python
 	@$(PYTHON) tools/environment.py demo --venv $(VENV)
 
-setup: python ## the development environment in .venv, from requirements/dev.txt
+setup: python ## make the development environment in .venv from requirements/dev.txt
 	@$(PYTHON) tools/environment.py dev --venv $(VENV)
 
-demo: demo-setup ## real networks measured on this machine, from nothing, results on screen
+demo: demo-setup ## install what is needed, measure real networks on this machine, and show the results
 	@exec $(BIN)/fleetmark demo
 
-up: demo-setup ## Redis, orchestrator and one worker on port 5000, until Ctrl-C
+up: demo-setup ## run Redis, the orchestrator (port 5000) and one worker until Ctrl-C
 	@exec $(BIN)/fleetmark up
 
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
-test: setup ## the suite without its long tests; PYTEST_ARGS="tests/unit -k recipes" for a part of it, PROCESSES=0 for one test after the other
+test: setup ## run the tests without the long ones; PYTEST_ARGS="tests/unit -k recipes" runs a part of them, PROCESSES=0 runs one after the other
 	@$(PYTEST) $(PYTEST_ARGS)
 
-test-long: setup ## every test, those marked `long` too
+test-long: setup ## run every test, including those marked `long`
 	@$(PYTEST) -m "" $(PYTEST_ARGS)
 
-test-all: ## the suite on the oldest and on the newest supported Python found here
+test-all: ## run the tests on the oldest and on the newest supported Python that this machine has
 	@tools/each_python.sh $(MAKE) --no-print-directory test
 
-test-celery-versions: setup ## the queue reader's tests with the lowest and the highest Celery, kombu and redis-py that pyproject.toml allows
+test-celery-versions: setup ## run the tests of the queue reader with the lowest and the highest Celery, kombu and redis-py that pyproject.toml allows
 	@$(BIN)/python -m tools.celery_versions
 
-chaos: setup ## every part killed, stopped and restarted while 200 jobs run; SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
+chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)
 
-test-spreadsheet: setup ## the results opened by a German LibreOffice; needs libreoffice-calc
+test-spreadsheet: setup ## open the results in a German LibreOffice; this needs libreoffice-calc
 	@$(BIN)/python -m tools.spreadsheet
 
-fuzz: setup ## tests/fuzz at length, on SQLite and PostgreSQL: EXAMPLES=200 of each call, from a new seed, or SEED=…
+fuzz: setup ## run tests/fuzz for long on SQLite and PostgreSQL: EXAMPLES=200 sets the examples per call, SEED=… repeats an earlier run
 	@seed="$(SEED)"; [ -n "$$seed" ] || seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
 	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
 	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s -o timeout=21600 $(PYTEST_ARGS)
 
-check: setup ## lint, format, types, import contracts, locked requirements, generated docs
+check: setup ## check lint, format, types, import contracts, locked requirements and generated docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -71,23 +71,23 @@ check: setup ## lint, format, types, import contracts, locked requirements, gene
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python -m tools.reference --check
 
-format: setup ## format and mend what ruff can mend
+format: setup ## format the code, and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
 
-bench: setup ## the targets of docs/benchmarks.md, measured on this machine
+bench: setup ## measure the targets of docs/benchmarks.md on this machine
 	@failed=0; for what in $(BENCHMARKS); do \
 		echo "== benchmarks.$$what"; $(BIN)/python -m benchmarks.$$what || failed=1; \
 	done; exit $$failed
 
-requirements: setup ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
+requirements: setup ## write requirements/*.txt from pyproject.toml, and keep the pins that still fit
 	@$(BIN)/python tools/lock.py
 
-upgrade: setup ## the same, with the newest versions
+upgrade: setup ## write requirements/*.txt with the newest versions
 	@$(BIN)/python tools/lock.py --upgrade
 
-clean: ## remove environments, caches and the embedded parts' data (outputs/ stays)
+clean: ## remove environments, caches and the data of `make up` and `make demo` (outputs/ stays)
 	rm -rf .venv .venv-* .fleetmark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

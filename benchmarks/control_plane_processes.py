@@ -1,4 +1,4 @@
-"""The control plane as it runs in production, for a benchmark: Redis, PostgreSQL, API, consumer and watch, each a process."""
+"""Starts the control plane for a benchmark as in production: Redis, PostgreSQL, API, consumer and watch, each as a process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import httpx
 import psutil
 import redis
 
+from shared.web import web_client
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 
 @dataclass
 class Processes:
-    """Where it listens, and its processes by name."""
+    """Holds the addresses of the control plane, and its processes by name."""
 
     api: str
     redis_url: str
@@ -31,7 +32,7 @@ class Processes:
     environment: dict[str, str]
 
     def resident_mb(self) -> dict[str, float]:
-        """VmRSS of each process, its children included, in MB of 2^20 bytes."""
+        """Return the resident memory (VmRSS) of each process with its children, in MB of 2^20 bytes."""
         return {
             name: sum(one.memory_info().rss for one in [part, *part.children(recursive=True)]) / 2**20 for name, part in self.parts.items()
         }
@@ -39,7 +40,7 @@ class Processes:
 
 @contextmanager
 def control_plane(**settings: str) -> Iterator[Processes]:
-    """Start everything on free ports; `settings` are FLEETMARK_ variables without their prefix."""
+    """Start all parts on free ports. `settings` are FLEETMARK_ variables without their prefix."""
     with ExitStack() as stack:
         redis_server = RedisServer(stack.enter_context(server_folder()))
         postgres = PostgresServer(stack.enter_context(server_folder()))
@@ -76,13 +77,14 @@ def control_plane(**settings: str) -> Iterator[Processes]:
 
 def _wait_for(api: str, patience_s: float = 60.0) -> None:
     until = time.monotonic() + patience_s
-    while time.monotonic() < until:
-        try:
-            if httpx.get(f"{api}/health").is_success:
-                return
-        except httpx.HTTPError:
-            pass  # not listening yet
-        time.sleep(0.05)
+    with web_client(api, timeout=5, direct=True) as client:
+        while time.monotonic() < until:
+            try:
+                if client.get("/health").is_success:
+                    return
+            except httpx.HTTPError:
+                pass  # not listening yet
+            time.sleep(0.05)
     raise SystemExit(f"the API did not answer within {patience_s:g} s")
 
 

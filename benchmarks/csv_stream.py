@@ -1,9 +1,9 @@
-"""CSV of 100 000 results, from the database through the API to a client: seconds, and whether the server's memory grows.
+"""Measures how long a client takes to download the CSV of 100 000 results, and whether the server's memory grows.
 
     python -m benchmarks.csv_stream [--database sqlite]
 
-The orchestrator is a process of its own, started anew for each size, because a peak never goes down. Beside it, what making
-the lines from the stored rows would cost: the reason why a line is kept with its result.
+A new orchestrator process is started for each size, because the memory peak of a process never decreases. For comparison, the benchmark
+also measures making the lines from the stored rows. Lines are stored with the results to avoid this cost.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from shared.jobs import CampaignStatus, JobStatus
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Device, Result
 from shared.stats import summarise
+from shared.web import web_client
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,7 +46,7 @@ BATCH = 5_000
 
 
 def measured_row(campaign_id: str, number: int) -> Row:
-    """A row as a real job has it: five repeats of 200 inferences."""
+    """Return a row like that of a real job with five repeats of 200 inferences."""
     name = job_id(campaign_id, number)
     raw = [
         RawRepeat(index, 80_123_457, [5_000_000] * 10, [5_000_017 + 7919 * i for i in range(200)], cpu_percent=97.3) for index in range(5)
@@ -104,21 +105,22 @@ def fill(store: Store, count: int) -> str:
 
 @contextmanager
 def orchestrator(redis_url: str, database_url: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """The API in a process of its own: its address and process id."""
+    """Run the API in its own process. Yield its address and process id."""
     port = free_port()
     names = {"REDIS_URL": redis_url, "DATABASE_URL": database_url, "OUTPUTS_DIR": str(folder), "MODELS_DIR": str(folder)}
     environment = os.environ | {f"FLEETMARK_{name}": value for name, value in names.items()} | {"FLEETMARK_LOG_LEVEL": "warning"}
     process = subprocess.Popen([sys.executable, "-m", "orchestrator.cli", "serve", "--only-api", "--port", str(port)], env=environment)
     host = f"http://127.0.0.1:{port}/api"
     try:
-        while True:
-            try:
-                httpx.get(f"{host}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                if process.poll() is not None:
-                    raise
-                time.sleep(0.05)
+        with web_client(host, timeout=5, direct=True) as client:
+            while True:
+                try:
+                    client.get("/health")
+                    break
+                except httpx.TransportError:
+                    if process.poll() is not None:
+                        raise
+                    time.sleep(0.05)
         yield host, process.pid
     finally:
         process.terminate()
@@ -127,7 +129,10 @@ def orchestrator(redis_url: str, database_url: str, folder: Path) -> Iterator[tu
 
 def download(host: str, campaign_id: str, count: int) -> float:
     begin, lines = time.perf_counter(), 0
-    with httpx.stream("GET", f"{host}/campaigns/{campaign_id}/results", timeout=120, trust_env=False) as answer:
+    with (
+        web_client(host, timeout=120, direct=True) as client,
+        client.stream("GET", f"/campaigns/{campaign_id}/results") as answer,
+    ):
         answer.raise_for_status()
         for chunk in answer.iter_raw():
             lines += chunk.count(b"\n")

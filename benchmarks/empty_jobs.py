@@ -1,11 +1,11 @@
-"""What a worker adds to a job of no work: one worker process, a real Redis, no orchestrator.
+"""Measures the time that a worker adds to a job without work, with one worker process, a real Redis and no orchestrator.
 
     python -m benchmarks.empty_jobs
 
-Jobs of one repeat and one inference that does nothing wait in the queue. Each goes the whole way through the worker: take, claim,
-a process of its own, noise, spool, result. The time of a job is compared with the start of a bare Python process, measured in
-turns with the jobs on the same machine: both are mostly forks, files and thread switches. Limit: 3 bare starts a job
-(on a quiet machine a bare start takes 13 to 15 ms, and 3 of them are the 40 ms that are asked for).
+The jobs have one repeat with one inference that does nothing. Each passes through all steps of the worker: take, claim, its own process,
+noise, spool, result. The time per job is compared with the start of a bare Python process. Both are measured in turn on the same machine,
+because both consist mostly of forks, files and thread switches. The limit is 3 bare starts per job. On a quiet machine a bare start takes
+13 to 15 ms, so this is the required 40 ms.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def bare_start_ms() -> float:
 
 
 def job_ms(fleet: Fleet, queue: CeleryQueue, folder: Path, first: int) -> float:
-    """Milliseconds a job, from the moment that all of them wait until the last result is there."""
+    """Return the milliseconds per job, from when all jobs are in the queue until the last result has arrived."""
     jobs = [sleeping_job(folder, number, inferences=1) for number in range(first, first + JOBS)]
     (folder / "schedule.json").write_text(json.dumps({"sleeps_s": [0.0]}))
     queue.publish([Dispatch(job, "cpu.onnx", 9) for job in jobs])
@@ -51,7 +51,7 @@ def job_ms(fleet: Fleet, queue: CeleryQueue, folder: Path, first: int) -> float:
 
 
 def cpu_s(worker: Worker) -> tuple[float, float]:
-    """CPU seconds of the worker, and of its guard with the measured processes that have ended."""
+    """Return the CPU seconds of the worker, and of its guard together with the measured processes that have ended."""
     process = psutil.Process(worker.process.pid)
     own = process.cpu_times()
     guards = [guard.cpu_times() for guard in process.children()]
@@ -67,7 +67,7 @@ def main() -> None:
             with fleet_at(server.url, folder) as fleet:
                 worker = fleet.start(FLEETMARK_LOG_LEVEL="warning", FLEETMARK_HEARTBEAT_S="5")
                 fleet.registered(worker)
-                job_ms(fleet, queue, folder, 1)  # the guard has imported
+                job_ms(fleet, queue, folder, 1)  # not counted: the guard imports its modules now
                 before = cpu_s(worker)
                 pairs = [(job_ms(fleet, queue, folder, 1_000 * turn), bare_start_ms()) for turn in range(1, ROUNDS + 1)]
                 after = cpu_s(worker)

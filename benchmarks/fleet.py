@@ -1,12 +1,14 @@
-"""A fleet that no lab has: how the control plane grows with workers and with jobs, on real Redis and PostgreSQL.
+"""Measures how the cost of the control plane grows with workers and jobs, for a very large fleet, with real Redis and PostgreSQL.
 
     python -m benchmarks.fleet [--most-workers 1000] [--most-jobs 10000] [--real-workers 50]
 
-Simulated workers (see `simulated_workers`) take a campaign to its end while the API is asked all the time; then a tenth of them is
-killed at once and noticed. Grown from 100 to 1 000 workers with 3 162 jobs, and from 1 000 to 10 000 jobs with 1 000 workers; the
-exponent of a log-log fit says how each figure grows (1 is in proportion; the limit is 1.1). Then real workers at rest: what
-each holds and says. Exits 1 when an exponent or the time to notice is above its limit, when the largest fleet ends jobs at less than 0.8 of
-the smallest one's rate, or when a list of all workers or all queues takes too long.
+Simulated workers (see `simulated_workers`) run a campaign while clients call the API continuously. Then a tenth of the workers is killed at
+once, and the time until this is noticed is measured. The fleet grows from 100 to 1 000 workers with 3 162 jobs, and from 1 000 to 10 000
+jobs with 1 000 workers. The exponent of a log-log fit says how each figure grows (1 means in proportion; the limit is 1.1). Afterwards,
+connections and commands of real idle workers are counted.
+
+The exit code is 1 if an exponent or the time to notice is above its limit, if the largest fleet completes jobs at less than 0.8 of the rate
+of the smallest fleet, or if a list of all workers or all queues takes too long.
 """
 
 from __future__ import annotations
@@ -23,24 +25,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
 from shared.measurements import PERCENTILE_FLOORS
 from shared.protocol import keys
+from shared.web import web_client
 
-CAPABILITY = "gpu.cuda.onnx"  # not the real workers': they rest
+CAPABILITY = "gpu.cuda.onnx"  # the real workers do not have this capability, so they stay idle
 HEARTBEAT_S, TIMEOUT_S, SWEEP_S = 2.0, 10.0, 1.0
 EXPONENT_LIMIT = 1.1
-RATE_SHARE = 0.8  # jobs/s of the largest fleet, of those of the smallest one in the same run
-LISTS_MS = {"workers": 50.0, "queues": 30.0}  # of the largest fleet, at the median
-NOISE_SLACK_S = 1.0  # of the time to notice: how often it is looked at, and two busy cores
+RATE_SHARE = 0.8  # the smallest allowed ratio of the jobs/s of the largest fleet to those of the smallest fleet
+LISTS_MS = {"workers": 50.0, "queues": 30.0}  # limits of the median time for a list, in the largest fleet
+NOISE_SLACK_S = 1.0  # is added to the limit of the time to notice, because of polling and two busy cores
 
 
 @dataclass
 class Run:
-    """What one fleet came to."""
+    """Holds the measurements of one fleet."""
 
     workers: int
     jobs: int
@@ -50,7 +52,7 @@ class Run:
     resident_mb: dict[str, float] = field(default_factory=dict)
 
     def figures(self) -> dict[str, float]:
-        """What is fitted: each is a cost, so growing slower than the fleet is well."""
+        """Return the figures for the fit. Each is a cost, so it should not grow faster than the fleet."""
         figures = {"time to the end": self.seconds}
         figures |= {f"API p50, {name}": float(np.percentile(taken, 50)) for name, taken in self.latency_ms.items()}
         figures |= {f"memory of {name}": size for name, size in self.resident_mb.items()}
@@ -58,7 +60,7 @@ class Run:
 
 
 class Simulated:
-    """Simulated workers in two processes, of which the smaller one can be killed."""
+    """Holds two processes with simulated workers. The smaller one, with a tenth of the workers, can be killed."""
 
     def __init__(self, many: subprocess.Popen[str], tenth: subprocess.Popen[str]) -> None:
         self._all, self._tenth = (many, tenth), tenth
@@ -73,7 +75,7 @@ class Simulated:
 
 @contextmanager
 def simulated(plane: Processes, workers: int, job_s: float = 0.2) -> Iterator[Simulated]:
-    """`workers` of them, registered, each job of which takes `job_s`."""
+    """Start `workers` simulated workers and wait until they are registered. Each of their jobs takes `job_s` seconds."""
     with ExitStack() as stack:
         tenth = max(1, workers // 10)
         made = [_simulate(stack, plane, prefix, number, job_s) for prefix, number in (("many", workers - tenth), ("tenth", tenth))]
@@ -94,16 +96,17 @@ def _simulate(stack: ExitStack, plane: Processes, prefix: str, number: int, job_
 
 
 class Asking:
-    """Three who look on: each asks the API one thing after the other until told to stop."""
+    """Runs three threads that call the API continuously, and records the latencies."""
 
     def __init__(self, api: str, campaign_id: str) -> None:
         self.latency_ms: dict[str, list[float]] = {}
+        self._api = api
         self._calls = {
-            "the campaign": f"{api}/campaigns/{campaign_id}",
-            "its last jobs": f"{api}/jobs?campaign={campaign_id}&limit=100",
-            "campaigns": f"{api}/campaigns",
-            "workers": f"{api}/workers",
-            "queues": f"{api}/queue/status",
+            "the campaign": f"/campaigns/{campaign_id}",
+            "its last jobs": f"/jobs?campaign={campaign_id}&limit=100",
+            "campaigns": "/campaigns",
+            "workers": "/workers",
+            "queues": "/queue/status",
         }
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
@@ -119,7 +122,7 @@ class Asking:
             thread.join()
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=60) as client:
+        with web_client(self._api, timeout=60, direct=True) as client:
             while not self._stop.is_set():
                 for name, url in self._calls.items():
                     start = time.perf_counter()
@@ -129,19 +132,19 @@ class Asking:
 
 
 def run(workers: int, jobs: int) -> Run:
-    """One campaign of `jobs` on a fresh control plane with `workers`."""
+    """Run one campaign with `jobs` jobs on a new control plane with `workers` workers, and return its measurements."""
     made = Run(workers, jobs)
     settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "sweep_s": str(SWEEP_S)}
     with control_plane(**settings) as plane, simulated(plane, workers) as fleet:
-        time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # until then a new leader condemns nobody
+        time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # a new leader marks no worker as faulty before this time
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
         start = time.perf_counter()
-        accepted = httpx.post(f"{plane.api}/campaigns", content=json.dumps(body), timeout=60).raise_for_status().json()
-        url = f"{plane.api}/campaigns/{accepted['campaign_id']}?jobs=false"
-        with Asking(plane.api, accepted["campaign_id"]) as asking:
-            while (campaign := httpx.get(url).json())["status"] == "running":
-                fleet.check()
-                time.sleep(0.2)
+        with web_client(plane.api, timeout=60, direct=True) as client:
+            campaign_id = client.post("/campaigns", content=json.dumps(body)).raise_for_status().json()["campaign_id"]
+            with Asking(plane.api, campaign_id) as asking:
+                while (campaign := client.get(f"/campaigns/{campaign_id}?jobs=false").json())["status"] == "running":
+                    fleet.check()
+                    time.sleep(0.2)
         made.seconds = time.perf_counter() - start
         if campaign["completed_jobs"] != jobs:
             raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
@@ -151,11 +154,11 @@ def run(workers: int, jobs: int) -> Run:
 
 
 def _notice(plane: Processes, fleet: Simulated, number: int) -> float:
-    """Seconds from `kill -9` until the last of these workers is faulty."""
+    """Kill a tenth of the workers. Return the seconds until all of them are faulty."""
     fleet.kill_a_tenth()
     start = time.perf_counter()
-    with httpx.Client() as client:
-        while client.get(f"{plane.api}/workers?status=faulty").json()["count"] < number:
+    with web_client(plane.api, timeout=60, direct=True) as client:
+        while client.get("/workers?status=faulty").json()["count"] < number:
             if time.perf_counter() - start > 10 * TIMEOUT_S:
                 raise SystemExit(f"{number} killed workers are not all faulty after {10 * TIMEOUT_S:g} s")
             time.sleep(0.1)
@@ -163,13 +166,13 @@ def _notice(plane: Processes, fleet: Simulated, number: int) -> float:
 
 
 def exponents(runs: Sequence[Run], by: str) -> dict[str, float]:
-    """The slope of a least-squares line through the logarithms of size and figure."""
+    """Return, for each figure, the slope of a least-squares line through the logarithms of size and figure."""
     sizes = np.log([getattr(one, by) for one in runs])
     return {name: float(np.polyfit(sizes, np.log([one.figures()[name] for one in runs]), 1)[0]) for name in runs[0].figures()}
 
 
 def real_workers_at_rest(number: int, seconds: float = 20.0) -> None:
-    """Connections and commands a second of real worker processes, over what the control plane alone comes to."""
+    """Print the connections and commands per second of real idle workers, without those of the control plane."""
     with control_plane() as plane, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         alone = _commands_per_s(plane, seconds)
         connections = int(plane.redis.info("clients")["connected_clients"])
@@ -188,7 +191,7 @@ def real_workers_at_rest(number: int, seconds: float = 20.0) -> None:
             if time.monotonic() > until:
                 raise SystemExit(f"only {plane.redis.hlen(keys.WORKERS)} of {number} real workers registered")
             time.sleep(0.5)
-        time.sleep(10)  # the last of them settles
+        time.sleep(10)  # until the last worker has finished its start
         each = (_commands_per_s(plane, seconds) - alone) / number
         held = (int(plane.redis.info("clients")["connected_clients"]) - connections) / number
         print(f"{number} real workers at rest: {held:.1f} connections and {each:.1f} commands/s each")
@@ -212,7 +215,7 @@ def show(one: Run) -> None:
 
 
 def keeps_its_rate(few: Run, many: Run) -> bool:
-    """Say how the largest fleet compares with the smallest one of the same run. Returns whether it is within the limits."""
+    """Print how the largest fleet compares with the smallest one. Return whether the rate and the lists are within their limits."""
     share = (many.jobs / many.seconds) / (few.jobs / few.seconds)
     print(f"{many.workers} workers end {share:.2f} of the jobs/s that {few.workers} do (at least {RATE_SHARE:g})")
     well = share >= RATE_SHARE

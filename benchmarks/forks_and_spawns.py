@@ -1,14 +1,15 @@
-"""Whether forked repeats spread as spawned ones do, so that a fork may count as a fresh process.
+"""Tests whether the times of forked repeats vary as much as those of spawned ones, so that a fork may count as a fresh process.
 
     python -m benchmarks.forks_and_spawns [--zygotes 8] [--forks 8] [--inferences 100] [--network squeezenet]
 
-Each zygote is a process that has imported the engine. In each turn every zygote forks once, with a spawned interpreter beside each fork,
-so that all of them see the same machine. Repeats of one zygote share its memory layout. If that mattered, the means of the zygotes would
-differ by more than the spread of single forks explains. That is asked in two ways: by the spread between zygotes beside the one that
-independence predicts, and by the share of random regroupings of the same forks that spread as much between groups (a permutation test).
+A zygote is a process that has imported the engine. In each turn every zygote forks once, and one interpreter is spawned before or after
+each fork, so that both see the same state of the machine. All repeats of a zygote share its memory layout. If this mattered, the means of
+the zygotes would differ by more than the spread of single forks explains. The benchmark checks this in two ways. It compares the spread
+between zygotes with the spread that independent forks would have. And it counts how many random regroupings of the same forks spread as
+much between groups (a permutation test).
 
-Exit code 1: the means of the zygotes differ more than chance explains (below 1 %), or forks surely differ from the spawns beside them by
-over 2 %. Where the machine is too noisy to tell 2 %, that is said, and is no failure.
+The exit code is 1 if the means of the zygotes differ by more than chance explains (below 1 %), or if forks differ by more than 2 % from the
+spawns next to them with 99 % confidence. If the machine is too noisy to detect 2 %, the benchmark says so and does not fail.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from cli import zoo
 REGROUPINGS = 10_000
 LEVEL = 0.01
 BIAS = 0.02
-SURE = 2.6  # standard errors: 99 % of a normal distribution
+SURE = 2.6  # standard errors; this covers 99 % of a normal distribution
 
 
 def measure(folder: Path, model: Path, zygotes: int, forks: int, inferences: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Medians of forks (a row for each zygote, a column for each turn) and of the spawns beside them, in milliseconds."""
+    """Return the medians of the forks and of the spawns next to them, in milliseconds. Rows are zygotes, columns are turns."""
     forked, spawned = np.empty((zygotes, forks)), np.empty((zygotes, forks))
     with ExitStack() as stack:
         spawning = stack.enter_context(supervising(folder / "spawns", spawn=True))
         forking = [stack.enter_context(supervising(folder / f"zygote-{number}", spawn=False)) for number in range(zygotes)]
         for turn in range(forks):
             for step in range(zygotes):
-                zygote = (step + turn) % zygotes  # nobody is always the first of a turn
+                zygote = (step + turn) % zygotes  # so that the first zygote of a turn changes
                 for fork in (True, False) if step % 2 == 0 else (False, True):
                     taken = median_ms(forking[zygote] if fork else spawning, model, inferences)
                     (forked if fork else spawned)[zygote, turn] = taken
@@ -49,9 +50,9 @@ def measure(folder: Path, model: Path, zygotes: int, forks: int, inferences: int
 
 
 def share_of_regroupings(values: NDArray[np.float64], seed: int = 1) -> float:
-    """How many random regroupings spread between groups as much as the real one: small if the groups are real.
+    """Return the share of random regroupings that spread between groups as much as the real groups. It is small if zygotes differ.
 
-    Forks change places within their turn only, so that a machine that grows slower makes no difference.
+    Forks are exchanged only within their turn, so that a machine that becomes slower over time does not matter.
     """
     random = np.random.default_rng(seed)
     real = values.mean(axis=1).std(ddof=1)

@@ -1,10 +1,10 @@
-"""What the measured process adds to a timing: the engine's path against bare `session.run`, in one process and session.
+"""Measures how much time our code adds to each timed call, compared with a bare `session.run` in the same process and session.
 
     python -m benchmarks.harness_tax [--pairs 400] [--network squeezenet --network tiny-yolov2] [--calls 1] [--threads 1]
 
-Both sides run the same session with the same input, threads and collector (off), in alternating blocks, the order
-within a pair turning with each pair. The left side is the product's own code (`OnnxEngine.bind`, `hot_loop.time_calls`);
-the right side is the loop that anyone would write. A ratio is the median of a block to the median of its twin.
+Both sides use the same session, input and threads, with the garbage collector off. They run in alternating blocks; the order within a pair
+changes from pair to pair. One side is the product's own code (`OnnxEngine.bind`, `hot_loop.time_calls`). The other side is the simplest
+possible loop. A ratio is the median of a block divided by the median of the other block of its pair.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a job costs beyond its own loading, warming up and inferring: the whole system, over HTTP and a real Redis.
+"""Measures the time that the whole system adds to a job's own loads, warm-ups and inferences, over HTTP and a real Redis.
 
     python -m benchmarks.job_overhead
 
-A campaign of 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 and with 5 repeats a job. The overhead is
-(wall - all timed loads - all warm-ups - all timed inferences) / jobs; limits 0.25 s and 0.5 s. It holds the fork of each
-process, the noise probe, heartbeats, the queue both ways, the store and the files.
+A campaign has 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 or 5 repeats per job. The overhead per job is
+(wall time - all timed loads - all warm-ups - all timed inferences) / jobs. Its limits are 0.25 s and 0.5 s. It includes the fork of each
+process, the noise probe, heartbeats, the queues in both directions, the database and the files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from shared.web import web_client
 from tests.servers import RedisServer, free_port, server_folder
 
 JOBS = 20
@@ -37,8 +38,8 @@ def squeezenet() -> Path:
 
 
 @contextmanager
-def system(folder: Path) -> Iterator[str]:
-    """Redis, orchestrator on SQLite, one worker; the API's address."""
+def system(folder: Path) -> Iterator[httpx.Client]:
+    """Start Redis, an orchestrator with SQLite, and one worker. Yield a client of the orchestrator."""
     with server_folder() as redis_folder:
         redis = RedisServer(redis_folder)
         redis.start()
@@ -56,8 +57,9 @@ def system(folder: Path) -> Iterator[str]:
         work = [sys.executable, "-m", "worker.cli", "start", "--host", host, "--http-port", "0"]
         parts = [subprocess.Popen(command, env=environment) for command in (serve, work)]
         try:
-            wait_for_a_worker(host)
-            yield host
+            with web_client(host, timeout=60, direct=True) as client:
+                wait_for_a_worker(client)
+                yield client
         finally:
             for part in reversed(parts):
                 part.terminate()
@@ -65,25 +67,33 @@ def system(folder: Path) -> Iterator[str]:
             redis.stop()
 
 
-def wait_for_a_worker(host: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
+def wait_for_a_worker(client: httpx.Client, patience_s: float = 60.0) -> None:
+    """Return when a worker is registered.
+
+    Raises:
+        SystemExit: none is registered within `patience_s`. The message has the last answer of the orchestrator.
+    """
+    deadline = time.monotonic() + patience_s
+    seen = "nothing"
+    while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{host}/api/workers").json()["count"]:
+            answer = client.get("/api/workers")
+            if answer.is_success and answer.json()["count"]:
                 return
-        except httpx.HTTPError:
-            if time.monotonic() > deadline:
-                raise
+            seen = f"{answer.status_code} {answer.text:.200}"
+        except httpx.HTTPError as error:
+            seen = str(error)
         time.sleep(0.1)
+    raise SystemExit(f"no worker registered within {patience_s:g} s; the orchestrator last answered: {seen}")
 
 
-def run(host: str, repeats: int) -> tuple[str, float]:
-    """Submit and wait; the campaign and the seconds from the POST to its end."""
+def run(client: httpx.Client, repeats: int) -> tuple[str, float]:
+    """Submit a campaign and wait for its end. Return its id and the seconds since the POST."""
     job = {"compute_unit": "cpu.onnx", "num_inference_runs": INFERENCES, "runs_per_job": repeats}
     begin = time.perf_counter()
-    campaign = httpx.post(f"{host}/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
+    campaign = client.post("/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
     while True:
-        seen = httpx.get(f"{host}/api/campaigns/{campaign}", params={"jobs": "false"}).json()
+        seen = client.get(f"/api/campaigns/{campaign}", params={"jobs": "false"}).json()
         if seen["status"] != "running":
             elapsed = time.perf_counter() - begin
             assert seen["completed_jobs"] == JOBS, seen
@@ -92,7 +102,7 @@ def run(host: str, repeats: int) -> tuple[str, float]:
 
 
 def timed_s(samples: Path) -> float:
-    """Everything that was timed in a campaign: loads, warm-ups, inferences, in seconds."""
+    """Return the sum of all timings in a campaign (loads, warm-ups and inferences), in seconds."""
     total = 0
     for file in samples.glob("*.npz"):
         with np.load(file, allow_pickle=False) as arrays:
@@ -101,10 +111,10 @@ def timed_s(samples: Path) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, system(Path(name)) as host:
-        run(host, 1)  # the model is fetched, the guard has imported
+    with tempfile.TemporaryDirectory() as name, system(Path(name)) as client:
+        run(client, 1)  # not counted: fetches the model and lets the guard import its modules
         for repeats, limit in LIMITS_S.items():
-            campaign, wall = run(host, repeats)
+            campaign, wall = run(client, repeats)
             timed = timed_s(Path(name) / "outputs" / campaign / "samples")
             cost = (wall - timed) / JOBS
             print(

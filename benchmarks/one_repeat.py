@@ -1,4 +1,4 @@
-"""One repeat of a model in a fresh process, through the supervisor that a worker uses."""
+"""Measures one repeat of a model in a fresh process, with the same supervisor that a worker uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WARMUP = Warmup(min_calls=5, min_s=0.0)
 
 @contextmanager
 def supervising(folder: Path, *, spawn: bool) -> Iterator[Supervisor]:
-    """A started supervisor: with `spawn` each repeat is a new interpreter, else a fork of this supervisor's one zygote."""
+    """Start a supervisor. With `spawn`, each repeat runs in a new interpreter; otherwise in a fork of this supervisor's zygote."""
     models = ModelStore(folder, host=None, token=None, max_bytes=2**33)
     supervisor = Supervisor(cache_dir=folder, models=models, clock=SystemClock(), spawn=spawn)
     supervisor.start()
@@ -34,7 +34,7 @@ def supervising(folder: Path, *, spawn: bool) -> Iterator[Supervisor]:
 
 
 def series_ms(supervisor: Supervisor, model: Path, inferences: int) -> NDArray[np.float64]:
-    """Returns the timings of one repeat on one thread, in milliseconds, in their order."""
+    """Return the timings of one repeat on one thread, in milliseconds, in order of time."""
     campaign = new_campaign_id(datetime.now(UTC))
     work = Workload(
         model=ModelRef(source=model.as_uri(), name=model.name),
@@ -52,5 +52,5 @@ def series_ms(supervisor: Supervisor, model: Path, inferences: int) -> NDArray[n
 
 
 def median_ms(supervisor: Supervisor, model: Path, inferences: int) -> float:
-    """Returns the median of one repeat, in milliseconds."""
+    """Return the median of one repeat, in milliseconds."""
     return float(np.median(series_ms(supervisor, model, inferences)))

@@ -1,13 +1,14 @@
-"""Two models, one of them 5 % more work: how often equal ones are called different (A/A), and the slower one is found (A/B).
+"""Tests how often equal models are called different (A/A), and how often a model with 5 % more work is detected (A/B).
 
     python -m benchmarks.same_or_slower [--pairs 20] [--repeats 10] [--inferences 30]
 
-The model is a chain of equal matrix products: 40 of them (A), the same 40 again (A), and 42 (B). Each comparison takes `--repeats` fresh
-processes of either model, in turn, and is decided by Wilcoxon's signed-rank test on the ratios of neighbours' medians, two-sided at 5 %.
-A gate may do the same with the per-repeat values of a result. Beside it stands what must not be done: Mann-Whitney on single
-inferences, which takes the calls of one process for independent ones.
+The model is a chain of equal matrix products: 40 of them (A), the same 40 again (A), or 42 (B). A comparison runs `--repeats` fresh
+processes of each model in turn. It decides by Wilcoxon's signed-rank test (two-sided, 5 %) on the ratios of the medians of neighbouring
+processes. A regression gate may do the same with the per-repeat values of a result. For comparison, the benchmark also shows a wrong
+method: a Mann-Whitney test on single inferences, which treats the calls of one process as independent.
 
-Exit code 1: more false alarms than 5 % explain (an exact binomial test at 1 %), or the 5 % found in fewer than 90 % of pairs.
+The exit code is 1 if there are more false alarms than 5 % explain (an exact binomial test at 1 %), or if the 5 % are detected in fewer than
+90 % of the pairs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FOUND = 0.9
 
 @dataclass
 class Decisions:
-    """What was decided of the pairs so far."""
+    """Counts the decisions about the pairs so far."""
 
     by_repeats: int = 0
     by_inferences: int = 0
@@ -48,7 +49,7 @@ class Decisions:
 
 
 def chain(path: Path, products: int) -> Path:
-    """A model of `products` matrix products, one after the other, of matrices that keep the numbers near 1."""
+    """Write a model of `products` successive matrix products to `path`. The matrix is orthogonal, so the numbers stay near 1."""
     random = np.random.default_rng(3)
     square, _ = np.linalg.qr(random.standard_normal((SIZE, SIZE)))
     weights = numpy_helper.from_array(square.astype(np.float32), "w")

@@ -1,9 +1,10 @@
-"""Workers without an engine: the same scripts, messages and waits as a real one, many in one process.
+"""Simulates many workers in one process. They use the same scripts and messages as real workers, but have no engine.
 
     python -m benchmarks.simulated_workers --redis-url redis://127.0.0.1:6379/0 --workers 900 --capability gpu.cuda.onnx
 
-Each registers, beats, blocks on its queues over a connection of its own, claims, reports the start, waits `--job-s`, reports a
-result of a real result's size and reads its answers. What a real one does besides: kombu books each message in `unacked`.
+Each worker registers, sends heartbeats, and blocks on its queues over its own connection. It claims a job, reports the start, waits
+`--job-s`, reports a result of realistic size and reads the answers. A real worker does one thing more: kombu records each message in
+`unacked`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from shared.protocol import keys, scripts
 from shared.workers import DeviceInfo, Registration
 from tests.integration.reports import result, started
 
-POLL_S = 2.0  # for answers, as the real outbox
-TEMPLATE = "campaign-000000000000000000-job-1"  # is replaced in the reports: building 10 000 of them would measure pydantic
+POLL_S = 2.0  # interval for reading answers, as in the real outbox
+TEMPLATE = "campaign-000000000000000000-job-1"  # replaced by text substitution, because building 10 000 reports would measure pydantic
 TIMEOUT_MS = 60_000
 
 
 class SimulatedWorker:
-    """One device; `broker` is shared with others for short commands, as their own would be idle."""
+    """Simulates one device. Workers share the client `broker` for short commands, because a client for each would mostly be idle."""
 
     def __init__(self, number: int, options: argparse.Namespace, broker: redis.Redis) -> None:
         self.udid = f"{options.prefix}-{number}"

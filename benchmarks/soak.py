@@ -1,13 +1,14 @@
-"""Ten minutes of the same work: nothing may grow.
+"""Runs the same work for ten minutes, and checks that memory and other resources do not grow.
 
     python -m benchmarks.soak [--minutes 10] [--workers 20]
 
-Simulated workers take one campaign of 50 jobs after another. Every five seconds: resident memory, file descriptors and threads of
-API, consumer, watch and Redis, connections and keys of Redis. The first third warms up (pools fill, caches); of the rest, the line
-through the lowest value of each of ten windows says what an hour would add: a collector that runs now and then makes a saw of the
-memory, a leak lifts its floor. Exits 1 when something grows by more than its limit.
+Simulated workers run one campaign of 50 jobs after another. Every five seconds the benchmark records resident memory, file descriptors and
+threads of API, consumer, watch and Redis, and the connections and keys of Redis. The first third is a warm-up, in which pools and caches
+fill. The rest is divided into ten windows. A line through the lowest values of the windows gives the growth per hour. The lowest values are
+used because garbage collection makes memory go up and down, while a leak raises the minimum. The exit code is 1 if a figure grows by more
+than its limit.
 
-A job that has ended leaves one key, its tombstone, for `TOMBSTONE_S`: those are counted apart, and have to equal the jobs.
+A job that has ended leaves one key, its tombstone, for `TOMBSTONE_S`. Tombstones are counted separately; there may not be more than jobs.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import sys
 import time
 from collections import defaultdict
 
-import httpx
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
 from benchmarks.fleet import CAPABILITY, Simulated, simulated
 from shared.protocol import keys
+from shared.web import web_client
 
 JOBS = 50
 JOB_S = 1.0
@@ -49,11 +50,11 @@ def sample(plane: Processes) -> dict[str, float]:
 
 
 def work(plane: Processes, fleet: Simulated, until: float) -> tuple[list[tuple[float, dict[str, float]]], int]:
-    """Campaign after campaign; (time, figures) as they went, and how many jobs ended."""
+    """Run one campaign after another until `until`. Return a list of (time, figures), and the number of jobs that ended."""
     seen: list[tuple[float, dict[str, float]]] = []
     ended = 0
     body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * JOBS}
-    with httpx.Client(base_url=plane.api, timeout=60) as client:
+    with web_client(plane.api, timeout=60, direct=True) as client:
         while time.monotonic() < until:
             campaign = client.post("/campaigns", json=body).raise_for_status().json()["campaign_id"]
             while client.get(f"/campaigns/{campaign}?jobs=false").json()["status"] == "running":
@@ -64,13 +65,13 @@ def work(plane: Processes, fleet: Simulated, until: float) -> tuple[list[tuple[f
                     client.get(f"/campaigns/{campaign}/results").raise_for_status()
                     seen.append((time.monotonic(), sample(plane)))
             ended += JOBS
-        time.sleep(EVERY_S)  # the last answers and files
+        time.sleep(EVERY_S)  # until the last answers are read and the last files are written
         seen.append((time.monotonic(), sample(plane)))
     return seen, ended
 
 
 def grown(seen: list[tuple[float, dict[str, float]]]) -> bool:
-    """Print what each figure came to; whether one grew above its limit."""
+    """Print the growth of each figure. Return whether one grew by more than its limit."""
     kept = seen[int(len(seen) * WARM_UP) :]
     windows = [window for window in np.array_split(np.arange(len(kept)), WINDOWS) if len(window)]
     times = np.array([np.mean([kept[index][0] for index in window]) for window in windows])

@@ -1,10 +1,10 @@
-"""The whole path against a bare script, in fresh processes, in interleaved pairs, beside that script against itself.
+"""Compares timings through the supervisor with those of a bare script, and for reference the script with itself.
 
     python -m benchmarks.system_vs_bare [--pairs 20] [--inferences 200] [--network squeezenet]
 
-One round runs, in an order that turns, the script (A), the same script again (B) and one job of one repeat through
-`Supervisor.run` (S). B / A is what this machine does to two identical things; S / A is to be seen against it. Each
-takes the same warm-up of the workload's default: ten calls and one second.
+Each round runs three fresh processes in rotating order: the script (A), the same script again (B), and one job of one repeat through
+`Supervisor.run` (S). B / A shows how much this machine varies between two identical runs. Compare S / A with it. All three have the default
+warm-up of a workload: ten calls and one second.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a worker costs while it waits: resident memory and processor time over a minute, the guard counted apart.
+"""Measures the resident memory and CPU time of an idle worker over a minute, separately for the worker and its guard.
 
     python -m benchmarks.worker_at_rest [--seconds 60]
 
-Starts a real worker against a real Redis of its own, lets it settle, and prints a table. Exits 1 above the limits of
-120 MB resident and 1 % of a core for the worker's own process. Memory is the kernel's: VmRSS through psutil, and PSS
-(shared pages divided among their users) where the kernel gives it.
+The benchmark starts a real worker and a real Redis, waits until the worker has finished its start, and prints a table. The exit code is 1
+above the limits for the worker process, which are 120 MB resident memory and 1 % of a core. Memory is VmRSS from psutil, and also PSS
+(shared pages divided by the number of their users) if the kernel provides it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.protocol import keys
 from tests.servers import RedisServer, server_folder
 
 LIMIT_MB, LIMIT_PERCENT = 120.0, 1.0
-SETTLE_S = 10.0  # the guard's imports, the first heartbeats
+SETTLE_S = 10.0  # time for the guard's imports and the first heartbeats
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""The command line `fleetmark`: it is a client of the REST API, and it starts processes."""
+"""Implements the command line `fleetmark`. It is a client of the REST API, and can start the parts of Fleetmark on this machine."""

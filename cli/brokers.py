@@ -1,4 +1,4 @@
-"""Looks at a broker before anything is built on it: does it answer, does it let us in, does it keep what it is given?"""
+"""Checks a broker before it is used: whether it answers, accepts the login, and stores data reliably."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PATIENCE_S = 5
 
 
 def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
-    """Return what is wrong with the Redis at a usable address.
+    """Return the problems of the Redis at an address that `require_broker` accepts.
 
     Raises:
-        InvalidInput: it refuses the login of the address.
-        Unreachable: it does not answer.
+        InvalidInput: Redis refuses the login in the address.
+        Unreachable: Redis does not answer, or its certificate is not trusted.
     """
-    import redis  # half of Celery's weight, for the few commands that need it
+    import redis  # imported here because it is slow to import and few commands need it
 
     place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(
@@ -32,7 +32,7 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
     except redis.AuthenticationError as error:
         raise InvalidInput(f"the Redis at {place} refuses the login of this address: {error}") from error
     except redis.exceptions.NoPermissionError:
-        return []  # a login that may do other things
+        return []  # the login may not run PING, but may run the commands that are needed
     except redis.RedisError as error:
         if (why := refusal(error)) is not None:
             raise Unreachable(f"the certificate of {place} is not trusted: {why}; {MEND}") from error
@@ -42,11 +42,11 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
 
 
 def require_redis(url: str, ca_file: Path | None) -> None:
-    """Make sure that Fleetmark can work with the Redis at an address.
+    """Check that Fleetmark can use the Redis at an address.
 
     Raises:
-        InvalidInput: what answers there is nothing that Fleetmark can work with, or refuses the login.
-        Unreachable: it does not answer.
+        InvalidInput: Fleetmark cannot use this server, or the server refuses the login.
+        Unreachable: Redis does not answer, or its certificate is not trusted.
     """
     for trouble in look_at(url, ca_file):
         if trouble.stops:

@@ -1,4 +1,4 @@
-"""The REST API as the command line sees it. Each error is an exception that knows its exit code; a list is read to its last page."""
+"""Calls the REST API for the command line. Errors become exceptions with an exit code. Lists are read to their last page."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 2**20
 TIMEOUT = httpx.Timeout(30, connect=5)
-UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # between two chunks, and until the answer: the server hashes what it got
+UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # for each chunk, and for the answer, before which the server hashes the file
 AWAY = (502, 503, 504)
 
 
 class Client:
-    """A connection to one orchestrator. Use it as a context manager."""
+    """Holds a connection to one orchestrator. Use it as a context manager."""
 
     def __init__(self, host: str, token: str | None = None, ca_file: Path | None = None, *, direct: bool = False) -> None:
-        """
+        """Make a client for the orchestrator at `host`.
+
         Args:
-            direct: ask without a proxy, whatever the environment says.
+            direct: True to ignore proxies in the environment.
 
         Raises:
             InvalidInput: the address, or the proxy that the environment names for it, cannot be used.
@@ -63,9 +64,10 @@ class Client:
         return self._call("DELETE", path).json()
 
     def health(self) -> dict[str, Any]:
-        """Return what the orchestrator says of its own health, also when that is not good.
+        """Return the orchestrator's report on its health, even if it is not healthy.
 
         Raises:
+            ApiError: the server answers with an error that is not a health report.
             Unreachable: no orchestrator answers.
         """
         try:
@@ -83,7 +85,7 @@ class Client:
         raise self._no_orchestrator()
 
     def exists(self, path: str) -> bool:
-        """Say whether a GET of `path` would find something."""
+        """Return whether a GET of `path` would succeed."""
         try:
             self._call("HEAD", path)
         except ApiError as error:
@@ -93,7 +95,7 @@ class Client:
         return True
 
     def pages(self, path: str, key: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list, page after page, at most `limit` of them."""
+        """Yield the items of a list, page by page, at most `limit` of them."""
         given, count = _given(parameters), 0
         while True:
             page = self._call("GET", path, params=given).json()
@@ -107,7 +109,7 @@ class Client:
             given["cursor"] = page["next_cursor"]
 
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
-        """Yield the body of an answer in pieces, however large it is."""
+        """Yield the body of an answer in pieces, so that it may be larger than memory."""
         try:
             with self._http.stream("GET", path, params=_given(parameters)) as response:
                 if response.is_error:
@@ -118,10 +120,10 @@ class Client:
             raise self._unreachable(error) from error
 
     def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
-        """Send a model's bytes. `sent` is told the size of each piece.
+        """Upload a model file. `sent` is called with the size of each piece that was sent.
 
         Raises:
-            ApiError: refused (too large), or what arrived is not what was hashed here.
+            ApiError: the upload was refused (for example as too large), or the received file has another SHA-256.
         """
         name, size = short_name(as_one_line(file.name)), file.stat().st_size
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
@@ -162,9 +164,9 @@ class Client:
         )
 
     def _in_words(self, path: str, refused: httpx.Response) -> httpx.Response:
-        """Ask for the reason of a refusal: an answer to HEAD has no body, an answer to GET has one."""
+        """Repeat a refused HEAD request as GET, and return that answer. Its body gives the reason; an answer to HEAD has no body."""
         with self._http.stream("GET", path) as response:
-            if not response.is_error:  # it is allowed now; what is asked for may be gigabytes
+            if not response.is_error:  # the request is allowed now; do not read the body, which may be gigabytes
                 return refused
             response.read()
         return response
@@ -184,7 +186,7 @@ class Client:
         return Unreachable(f"the orchestrator at {self.host} {what}{self._way}. {mend}, or name another with --host or FLEETMARK_HOST")
 
     def _api_error(self, response: httpx.Response) -> ApiError:
-        """Make an error of an answer: in the API's own words, or of the status alone when something else (a proxy) answered."""
+        """Return the error for an answer. It has the API's own message, or only the HTTP status if something else (a proxy) answered."""
         kind = Away if response.status_code in AWAY else ApiError
         try:
             body = response.json()
@@ -198,7 +200,7 @@ class Client:
 
 
 def stays_here(url: str) -> bool:
-    """Say whether a request to `url` stays on this machine."""
+    """Return whether a request to `url` stays on this machine."""
     return is_this_machine(urlsplit(url).hostname or "")
 
 

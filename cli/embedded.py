@@ -1,4 +1,4 @@
-"""Starts Redis, the orchestrator and one worker on this machine. A part whose address is configured is used, and not started."""
+"""Starts Redis, the orchestrator and one worker on this machine. If an address is configured, that server is used instead."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
 from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
-PYTHON = (sys.executable, "-P", "-m")  # -P: a `worker.py` in the current folder is the user's
+PYTHON = (sys.executable, "-P", "-m")  # -P stops Python from importing modules such as `worker.py` from the user's current folder
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be started, where it listens, and where it keeps its files."""
+    """Says what to start, where it listens, and where it stores its files."""
 
     data_dir: Path
     outputs_dir: Path
     bind: str = LOOPBACK
-    port: int = 0  # 0: any free one
-    redis_port: int = 0  # of our own Redis; 0: any free one
+    port: int = 0  # 0 takes any free port
+    redis_port: int = 0  # the port of the Redis that is started; 0 takes any free port
     token: str | None = None
-    redis_url: str | None = None  # None: one of our own
-    database_url: str | None = None  # None: SQLite under data_dir
-    tls: bool = False  # whether the orchestrator serves https, by the settings it inherits
+    redis_url: str | None = None  # None starts a Redis
+    database_url: str | None = None  # None uses SQLite in data_dir
+    tls: bool = False  # True if the orchestrator serves https because of settings that it inherits
     ca_file: Path | None = None
     with_worker: bool = True
-    inherit: bool = True  # whether FLEETMARK_* of the environment reaches the parts
-    heartbeat_s: float | None = None  # None: as configured
+    inherit: bool = True  # True if the parts inherit the FLEETMARK_* variables of the environment
+    heartbeat_s: float | None = None  # None uses the configured interval
 
 
 class Stack:
-    """The running parts. Call the `start_…` methods in order, and `stop` once; `running_stack` does the latter."""
+    """Starts, watches and stops the parts. Call the `start_…` methods in order. `running_stack` calls `stop`."""
 
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self.plan = plan
@@ -58,12 +58,12 @@ class Stack:
         self.data_dir = plan.data_dir.resolve()
         self.port = plan.port or free_port()
         self.redis_url = plan.redis_url or ""
-        self._gives_logins = False  # to each worker one of its own: where Redis asks for one, and is ours
+        self._gives_logins = False  # True if each worker gets its own Redis login: our Redis asks for a password and supports selectors
         self._clock = clock
 
     @property
     def host(self) -> str:
-        """Return the orchestrator's address as this machine reaches it."""
+        """Return the address at which this machine reaches the orchestrator."""
         return f"{'https' if self.plan.tls else 'http'}://{in_url(self._own_name)}:{self.port}"
 
     @property
@@ -72,7 +72,7 @@ class Stack:
 
     @property
     def _guarded(self) -> bool:
-        """Say whether other users of this machine, and the network, are kept out."""
+        """Return whether other users of this machine and the network must be kept out."""
         return bool(self.plan.token) or not is_loopback(self.plan.bind)
 
     @property
@@ -80,27 +80,32 @@ class Stack:
         return self.data_dir / "logs"
 
     def forget(self) -> None:
-        """Remove what an earlier stack left in the data directory, whose jobs would otherwise run first. Models stay cached."""
+        """Remove the data of an earlier stack from the data directory. Otherwise its jobs would run first. Models stay cached."""
         for name in ("redis", "models", "worker/spool", "worker/state"):
             shutil.rmtree(self.data_dir / name, ignore_errors=True)
-        for file in self.data_dir.glob(f"{DATABASE}*"):  # with SQLite's -wal and -shm
+        for file in self.data_dir.glob(f"{DATABASE}*"):  # including SQLite's -wal and -shm files
             file.unlink()
 
     def close_to_others(self) -> None:
-        """Where there is a token, take from other users what an earlier start, perhaps one without a token, left readable to them.
+        """Make the files of earlier starts unreadable to other users, if this start has a token or listens beyond the loopback.
 
-        The directory itself may be any that the user named: it is left as it is.
+        An earlier start without a token may have left readable files. The mode of the data directory itself is not changed, because the
+        user may have named any directory.
         """
         if not self._guarded:
             return
         for folder in ("redis", "models", "worker", "logs"):
             if (path := self.data_dir / folder).is_dir() and not path.is_symlink():
                 path.chmod(0o700)
-        for file in self.data_dir.glob(f"{DATABASE}*"):  # SQLite gives its -wal and -shm the mode of the database
+        for file in self.data_dir.glob(f"{DATABASE}*"):  # SQLite creates its -wal and -shm files with the mode of the database
             file.chmod(0o600)
 
     def start_redis(self) -> None:
-        """Start a Redis of our own, unless one is configured. Where the API asks for a token, this one asks for a password."""
+        """Start a Redis, unless one is configured. It asks for a password if other users or the network must be kept out.
+
+        Raises:
+            PartFailed: the port is taken, there is no Redis server program, or Redis did not start.
+        """
         if self.plan.redis_url is not None:
             return
         port = self.plan.redis_port or free_port()
@@ -119,14 +124,14 @@ class Stack:
             binary = find_redis_server()
         except FileNotFoundError as error:
             raise PartFailed(str(error)) from error
-        # Other devices are told this address too; a worker reads a loopback name as the orchestrator's own.
+        # Other devices receive this address too. A worker replaces a loopback name in it by the orchestrator's name.
         self.redis_url = f"redis://{f':{password}@' if password else ''}{in_url(self._own_name)}:{port}/0"
         self._gives_logins = bool(password) and has_selectors(binary)
         part = self._launch("redis", [str(binary), named_exactly(configuration)])
         part.wait_until(lambda: pings(self._own_name, port, password))
 
     def start_orchestrator(self) -> None:
-        """Start API, consumer and watch in one process, on a database that it brings up to date itself.
+        """Start API, consumer and watch in one process. It migrates its database itself.
 
         Raises:
             PartFailed: the port is taken.
@@ -139,33 +144,33 @@ class Stack:
         """Return when the API is healthy.
 
         Raises:
-            PartFailed: it ended first, or never was; with the end of its log.
+            PartFailed: the process ended first, or was not healthy in time. The message has the end of its log.
         """
         with self.client() as client:
             self._orchestrator.wait_until(lambda: _is_healthy(client))
 
     def client(self) -> Client:
-        """Make a client of this stack's orchestrator, which runs on this machine, whatever its name: no proxy leads there."""
+        """Make a client of this stack's orchestrator. It uses no proxy, because the orchestrator runs on this machine."""
         return Client(self.host, self.plan.token, self.plan.ca_file, direct=True)
 
     def start_worker(self) -> None:
         """Start a worker. It need not wait for the orchestrator: it registers as soon as the orchestrator answers."""
         command = ["worker.cli", "start", "--host", self.host, "--http-port", "0"]
         self._worker_started_at = self._clock.now().timestamp()
-        # Where the broker is; the login, one of its own or ours, comes from the orchestrator.
+        # The worker gets the broker's address without a login. The orchestrator gives it the login when it enrols.
         self._worker = self._launch("worker", [*PYTHON, *command], REDIS_URL=with_login(self.redis_url, ""))
 
     def wait_for_worker(self) -> None:
         """Return when a worker has sent a heartbeat since `start_worker`.
 
         Raises:
-            PartFailed: ours ended first; with the end of its log.
+            PartFailed: the worker of this stack ended first, or took too long. The message has the end of its log.
         """
         with self.client() as client:
             self._worker.wait_until(lambda: _has_worker(client, self._worker_started_at))
 
     def announce(self) -> None:
-        """Write the broker's address where other commands on this machine find it. The file is removed with the stack."""
+        """Write the broker's address to a file where other commands on this machine find it. `stop` removes the file."""
         self._announcement.touch(mode=0o600)
         self._announcement.write_text(json.dumps({"host": self.host, "redis_url": self.redis_url}))
 
@@ -175,21 +180,36 @@ class Stack:
 
     @staticmethod
     def announced_redis_url(data_dir: Path) -> str | None:
-        """Return the address of the broker of the stack that runs in `data_dir`, if one runs there."""
+        """Return the address of the broker of the stack that runs in `data_dir`, if one runs there.
+
+        A killed stack leaves its file behind. So the file counts only while a process holds the lock on the directory.
+
+        Raises:
+            InvalidInput: the file or the lock cannot be read, for example because they belong to another user.
+        """
+        announcement = data_dir / "running.json"
         try:
-            content = json.loads((data_dir / "running.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return str(content["redis_url"])
+            content = json.loads(announcement.read_bytes())
+            url = content.get("redis_url") if isinstance(content, dict) else None
+            return url if isinstance(url, str) and url and _is_in_use(data_dir) else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            return None  # nothing is announced, or the file is just being written
+        except OSError as error:
+            file = error.filename or announcement
+            raise InvalidInput(f"{file} cannot be read: {error.strerror}; name the broker with FLEETMARK_REDIS_URL") from error
 
     def check(self) -> None:
-        """Raise PartFailed when a part has ended by itself."""
+        """Check that all parts run.
+
+        Raises:
+            PartFailed: a part has ended by itself.
+        """
         for part in self.parts:
             if not part.is_running():
                 raise part.failure("ended by itself")
 
     def stop(self) -> None:
-        """Stop the parts, the last one first."""
+        """Stop the parts in reverse order of their start."""
         self._announcement.unlink(missing_ok=True)
         while self.parts:
             self.parts[-1].stop()
@@ -221,12 +241,13 @@ class Stack:
         if self._gives_logins:
             values["BROKER_LOGINS"] = "true"
         named = {PREFIX + name: value for name, value in (values | more).items()} | self._without_proxy()
-        # Heard on the loopback alone, whoever submits is on this machine and reaches what it reaches (docs/untrusted-input.md).
+        # If the API listens only on the loopback, only users of this machine can submit jobs. They can reach private addresses anyway, so
+        # the worker may fetch models from these (docs/untrusted-input.md).
         local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(self.plan.bind) else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
 
     def _without_proxy(self) -> dict[str, str]:
-        """Return `NO_PROXY` for the parts: the environment may name a proxy for the name by which they reach the orchestrator."""
+        """Return the variable `NO_PROXY` for the parts, with the orchestrator's name added, so that they reach it without a proxy."""
         proxies = getproxies_environment()
         if not proxies or is_this_machine(self._own_name):
             return {}
@@ -235,10 +256,11 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
-    """Make a stack that is stopped when the block ends, however it ends. Nothing is started yet.
+    """Make a stack, and stop it when the `with` block ends for any reason. This function starts no part.
 
     Raises:
-        PartFailed: another one uses the same data directory.
+        InvalidInput: this system has no file locks (Windows), or the data directory cannot be used.
+        PartFailed: another stack uses the same data directory.
     """
     with _only_user_of(plan.data_dir):
         stack = Stack(plan, clock or SystemClock())
@@ -251,10 +273,12 @@ def running_stack(plan: Plan, clock: Clock | None = None) -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def _only_user_of(folder: Path) -> Iterator[None]:
-    """Hold a lock on the data directory: two Redis servers on one append-only file destroy it. The lock ends with its holder.
+    """Hold a lock on the data directory within a `with` block. Two Redis servers would destroy their common append-only file.
+
+    The operating system releases the lock when the process ends.
 
     Raises:
-        InvalidInput: this system has no such locks (Windows), or the folder cannot be used.
+        InvalidInput: this system has no file locks (Windows), or the folder cannot be used.
         PartFailed: another process holds the lock.
     """
     try:
@@ -276,6 +300,20 @@ def _only_user_of(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another `fleetmark`; stop that one, or name another with FLEETMARK_DATA_DIR"
             ) from error
         yield
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Return whether a process holds the lock of `_only_user_of`. On a system without file locks, no stack can run."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    with (folder / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _is_healthy(client: Client) -> bool:

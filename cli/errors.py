@@ -1,7 +1,7 @@
-"""The errors of the command line, and the exit codes that scripts read.
+"""Defines the errors of the command line, and the exit codes for scripts.
 
-0 well; 1 jobs failed (or a part of `fleetmark up` died); 2 wrong usage, an invalid recipe or whatever else the API refuses;
-3 the orchestrator cannot be reached; 130 stopped by Ctrl-C.
+0: success. 1: jobs failed, or a part of `fleetmark up` ended. 2: wrong usage, an invalid recipe, or another request that the API refuses.
+3: the orchestrator cannot be reached. 130: stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EXIT_INTERRUPTED = 130
 
 
 class ApiError(FleetmarkError):
-    """The orchestrator answered with an error; its own words are kept."""
+    """Is raised when the orchestrator answers with an error. It keeps the orchestrator's message."""
 
     def __init__(self, status: int, name: str, detail: str, fields: list[FieldError]) -> None:
         super().__init__(detail, fields=fields)
@@ -24,15 +24,15 @@ class ApiError(FleetmarkError):
 
 
 class Unreachable(FleetmarkError):
-    """No orchestrator answers."""
+    """Is raised when no orchestrator answers."""
 
 
 class Away(ApiError, Unreachable):
-    """The orchestrator, or a proxy before it, answers that it cannot serve just now."""
+    """Is raised when the orchestrator, or a proxy in front of it, answers that it is temporarily unavailable."""
 
 
 class PartFailed(FleetmarkError):
-    """A process that the command line started did not start, or ended by itself."""
+    """Is raised when a process that the command line has started fails to start, or ends by itself."""
 
 
 def exit_code(error: FleetmarkError) -> int:

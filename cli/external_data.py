@@ -1,4 +1,4 @@
-"""The files that travel with an ONNX model: its external data, and the values of its inputs that a recipe names."""
+"""Finds the files that must be uploaded with an ONNX model: its external data, and files with input values that a recipe names."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import Any
 from shared.errors import FieldError, InvalidInput, ModelInvalid
 from shared.external_data import VALUE_FILES, external_locations, is_inside
 from shared.recipes import ModelEntry, Recipe
+from shared.recipes.axes import read_axes, replaced
 
 
 def external_files(model: Path) -> list[Path]:
-    """The files named by the tensors of `model`, in the order of their first mention; empty for what is no ONNX model.
+    """Return the files that the tensors of `model` name, in the order of their first mention.
+
+    The list is empty if the file is not an ONNX model.
 
     Raises:
-        InvalidInput: a name, or a link, leads out of the model's folder, or there is no such file.
+        InvalidInput: a file does not exist, or its name or a link leads out of the model's folder.
     """
-    if model.stat().st_size == 0:  # what cannot be mapped; the device that loads it says what it is
+    if model.stat().st_size == 0:  # an empty file cannot be mapped; the device that loads it reports the error
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             found = [model.parent / location for location in external_locations(content, model.name)]
         except ModelInvalid as error:
             raise _invalid(model, f"{error.detail}; move its external data beside it") from error
-    folders = (model.parent.resolve(), model.resolve().parent)  # of the name, and of the file: a cache may link to both from one folder
+    # The model's path may be a link, and its external data too, as in the cache of a hub. So a file may be in the folder of the link or in
+    # the folder of the linked model.
+    folders = (model.parent.resolve(), model.resolve().parent)
     for beside in found:
         if not beside.is_file():
             raise _invalid(model, f"its external data {beside.name!r} is missing; it belongs into {beside.parent}")
@@ -34,17 +39,18 @@ def external_files(model: Path) -> list[Path]:
     return found
 
 
-def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> dict[str, Path]:
-    """The files that `options.values` names for a model, by the name that the recipe gives them.
+def value_files(recipe: Recipe, index: int, entry: ModelEntry, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the files that `options.values` names for a model, by their names in the recipe.
 
     Args:
-        folders: where they are looked for, in this order: the recipe's folder, and the model's.
+        index: the index of `entry` among the recipe's entries.
+        folders: the folders in which they are searched, in this order: that of the recipe, then that of the model.
 
     Raises:
-        InvalidInput: a name leads out of these folders, or there is no such file.
+        InvalidInput: a name leads out of these folders, the file does not exist, or a path of the sweep is not valid.
     """
     found = {}
-    for name in dict.fromkeys(_names(recipe, entry)):
+    for name in dict.fromkeys(_names(recipe, index, entry)):
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None or not is_inside(name):
             where = " nor ".join(str(folder) for folder in dict.fromkeys(folders))
@@ -54,12 +60,14 @@ def value_files(recipe: Recipe, entry: ModelEntry, folders: Sequence[Path]) -> d
     return found
 
 
-def _names(recipe: Recipe, entry: ModelEntry) -> Iterable[str]:
+def _names(recipe: Recipe, index: int, entry: ModelEntry) -> Iterable[str]:
     for options in (recipe.options, entry.options):
         yield from _files_in((options.values if options else None) or {})
-    for path, cells in recipe.sweep.items():
-        if path.startswith("options.values"):
-            yield from _files_in(cells)
+    for axis in read_axes(recipe):
+        if axis.place in ((None, "options"), (index, "options")):
+            for value in axis.values:
+                options_set = replaced(None, axis.way, value, axis.path)
+                yield from _files_in(options_set.get("values") if isinstance(options_set, dict) else None)
 
 
 def _files_in(value: Any) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""`fleetmark` puts the commands together, and turns errors into one panel and an exit code."""
+"""Assembles the commands of `fleetmark`, and turns an error into one message and an exit code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shared.streams import settle_streams
 
 app = typer.Typer(
     name="fleetmark",
-    help="Benchmarks of ML models on every machine you own.",
-    epilog="Exit codes: 0 well, 1 jobs failed, 2 wrong usage or an invalid recipe, 3 no orchestrator answers.",
+    help="Benchmark ML models on every machine that you own.",
+    epilog="Exit codes: 0 means success, 1 that jobs failed, 2 wrong usage or an invalid recipe, and 3 that no orchestrator answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -61,11 +61,11 @@ def _show_version(wanted: bool) -> None:
 def root(
     _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Benchmarks of ML models on every machine you own."""
+    """Benchmark ML models on every machine that you own."""
 
 
 def main() -> None:
-    """Run the command line. It never returns."""
+    """Run the command line. This function ends with `SystemExit`."""
     settle_streams()
     try:
         app()
@@ -76,7 +76,7 @@ def main() -> None:
         if error.errno not in CANNOT_BE_WRITTEN or error.filename is not None:
             raise
         sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
-        sys.stdout = None  # Python would try once more to write what is left
+        sys.stdout = None  # otherwise Python would try again to write the buffered output when it ends
         sys.exit(EXIT_FAILED)
 
 

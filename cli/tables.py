@@ -1,4 +1,4 @@
-"""Tables for people: rows of the API's answers, laid out."""
+"""Makes tables from the API's answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def state(word: str) -> Text:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str | None = None) -> Table:
-    """A table of `(heading, key)` columns; a key may lead down: `job_breakdown.failed`."""
+    """Return a table. `columns` are pairs `(heading, key)`; a key with a dot, such as `job_breakdown.failed`, reads a nested value."""
     made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading, _ in columns:
         made.add_column(heading)
@@ -65,7 +65,7 @@ def _cell(value: Any, key: str) -> RenderableType:
 
 
 def local_time(value: Any) -> str:
-    """`2026-03-01 14:05:09` in this machine's time zone, from ISO 8601 or seconds since 1970."""
+    """Return a time as `2026-03-01 14:05:09` in this machine's time zone. `value` is ISO 8601 text or seconds since 1970."""
     try:
         moment = datetime.fromtimestamp(value).astimezone() if isinstance(value, int | float) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -74,12 +74,12 @@ def local_time(value: Any) -> str:
 
 
 def work_name(model: str, options: Mapping[str, Any] | None) -> str:
-    """Return a model with the options it was given, so that the jobs of a sweep can be told apart."""
+    """Return a model's name with its options, so that the jobs of a sweep can be distinguished."""
     return ", ".join([model, *(f"{name} {value}" for name, value in (options or {}).items())])
 
 
 def told_apart(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return jobs as tables show them: devices of one name told apart, and `why`, the error or what a pending job waits for."""
+    """Return jobs for a table: devices that share a name get a label that differs, and `why` holds the error or the reason to wait."""
     listed = [dict(job) for job in jobs]
     labels = device_labels((job["worker_id"], job["device"]) for job in listed if job.get("worker_id") and job.get("device"))
     return [
@@ -89,7 +89,7 @@ def told_apart(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
-    """Return the results of a campaign (rows by the CSV's column names) as a table, and notes on what is missing and why."""
+    """Return the results of a campaign as a table, with notes that explain missing values. `rows` use the column names of the CSV."""
     headings = ("Model", "Device", "Where", "Median ms", "95 % interval", "p90", "p99", "Load ms", "Peak MB", "Noise")
     made = Table(header_style="bold", title_justify="left")
     for index, heading in enumerate(headings):
@@ -119,7 +119,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
 
 
 def _models(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Return each row's model with its parameters; where two models share a name, with the beginning of its hash too."""
+    """Return each row's model name with its parameters. If models share a name, the beginning of their SHA-256 is added."""
     contents: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.get("ModelSha256"):
@@ -134,7 +134,7 @@ def _models(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 
 def _devices(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Return each row's device; where two devices share a name, with the beginning of its worker's id."""
+    """Return each row's device name. If devices share a name, the beginning of their worker's id is added."""
     labels = device_labels(
         (str(row["WorkerId"]), _text(row, "DeviceName")) for row in rows if row.get("WorkerId") and row.get("DeviceName")
     )
@@ -159,7 +159,7 @@ def _number(value: Any, form: str) -> str:
 
 
 def _milliseconds(value: Any) -> str:
-    """Three significant digits: what a noisy machine can promise."""
+    """Return a time with three significant digits, or whole milliseconds from 100 on. More digits would only show noise."""
     if value in (None, ""):
         return MISSING
     number = float(value)

@@ -1,4 +1,4 @@
-"""How the command line speaks: it prints results on standard output, and everything it says about them on standard error."""
+"""Prints the output of the command line: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shared.errors import FleetmarkError
 from shared.masking import masked
 from shared.streams import takes_unicode
 
-PIPED_WIDTH = 200  # a pipe has no width; rich would cut tables at 80
+PIPED_WIDTH = 200  # a pipe has no width, and rich would use 80, which is too narrow for tables
 
 
 class Screen(Console):
-    """A console on which the texts of others (a name, an error, a dead letter) cannot move the cursor or change colours."""
+    """Is a console that makes control characters visible, so that text from outside cannot move the cursor or change colours."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -29,28 +29,28 @@ class Screen(Console):
 
 
 def _width(stream: TextIO | None) -> int | None:
-    """Return the width of a console on this stream; None means the terminal's own. A stream that was closed is None."""
+    """Return the width for a console on this stream. None means the terminal's own width. `stream` is None if it was closed."""
     return None if stream is not None and stream.isatty() else PIPED_WIDTH
 
 
-# Names of models and campaigns are data: a bracket in them is a bracket.
+# Names of models and campaigns may contain brackets, which must not be read as markup.
 out = Screen(markup=False, highlight=False, width=_width(sys.stdout))
 err = Screen(stderr=True, markup=False, highlight=False, width=_width(sys.stderr))
 
 
 def shown(text: str) -> str:
-    """Return a text of somebody else as a terminal may show it: control characters become visible, line breaks stay."""
+    """Return a text from outside in a form that is safe for a terminal. Control characters become visible; line breaks and tabs stay."""
     return visible(text, keep="\n\t")
 
 
 def show_json(data: Any) -> None:
-    """Print data for a script: JSON on standard output, and nothing else."""
+    """Print data as JSON on standard output, for scripts."""
     text = json.dumps(data, indent=2, ensure_ascii=not takes_unicode(sys.stdout)) + "\n"
     sys.stdout.write(shown(text) if sys.stdout.isatty() else text)
 
 
 def show_error(error: FleetmarkError) -> None:
-    """Print one panel: what happened, and each wrong field on a line of its own."""
+    """Print an error: its message, then each wrong field on its own line. On a terminal it has a frame."""
     text = Text(masked(error.detail))
     for field in error.fields:
         if field.message not in error.detail or len(error.fields) > 1:
@@ -63,5 +63,5 @@ def show_error(error: FleetmarkError) -> None:
 
 
 def say(text: str) -> None:
-    """Print a remark beside the results; a script that reads standard output never sees it."""
+    """Print a message on standard error, so that scripts that read standard output do not see it."""
     err.print(text)

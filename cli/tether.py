@@ -1,10 +1,10 @@
-"""Runs a command that must not outlive whoever started it. A script of its own: standard library, no imports from here.
+"""Runs a command that must not outlive the process that started it (the starter). This script uses only the standard library.
 
     python -I -S tether.py GRACE_S COMMAND…
 
-Standard input is a pipe whose other end the starter holds. When it closes, for whatever reason (a clean end, a crash,
-`kill -9`), or on SIGTERM, the command gets SIGTERM; GRACE_S seconds later its whole process group is killed. On Linux the
-kernel also kills the command should this process itself be killed. The exit status is the command's.
+Standard input is a pipe whose other end the starter holds. The pipe closes when the starter ends for any reason (normally, by a crash, or
+by `kill -9`). Then, or on SIGTERM, the command gets SIGTERM. Its whole process group is killed when the command has ended, or after GRACE_S
+seconds. On Linux, the kernel also kills the command if this process is killed. The exit status is that of the command.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ def _die_with_the_tether(tether: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != tether:  # it died between the fork and this line
+        if os.getppid() != tether:  # the tether died between the fork and the call of prctl
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _end_group(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left of it (macOS says so with the second)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the group has ended; macOS raises the second error then
         os.killpg(group, signal.SIGKILL)
 
 
@@ -44,7 +44,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for ignored in (signal.SIGINT, signal.SIGHUP):  # the starter decides
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # the starter handles these and decides when to stop
         signal.signal(ignored, signal.SIG_IGN)
     tether = os.getpid()
     try:

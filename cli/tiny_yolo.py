@@ -1,9 +1,9 @@
-"""Tiny YOLOv2 as published: 9 convolutions on 416×416 images, 15.9 million weights (63 MB), seeded.
+"""Builds Tiny YOLOv2 with its published architecture: 9 convolutions on 416×416 images, 15.9 million weights (63 MB).
 
-The architecture is that of Redmon and Farhadi, "YOLO9000: Better, Faster, Stronger" (2017), configuration
-`yolov2-tiny-voc`: eight blocks of convolution, batch normalisation and leaky ReLU (slope 0.1), max-pooling between the
-first six, and a 1×1 convolution to 125 channels (5 anchors × (20 classes + 5)). The weights are drawn (He et al. 2015),
-not trained: right for latency and memory, meaningless for detection.
+The architecture is that of Redmon and Farhadi, "YOLO9000: Better, Faster, Stronger" (2017), configuration `yolov2-tiny-voc`. It has eight
+blocks of convolution, batch normalisation and leaky ReLU (slope 0.1), max-pooling after each of the first six, and a 1×1 convolution to 125
+channels (5 anchors × (20 classes + 5)). The weights are random with a fixed seed (He et al. 2015), not trained. So the network is suitable
+for measuring latency and memory, but it cannot detect objects.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 CHANNELS = (3, 16, 32, 64, 128, 256, 512, 1024, 1024)
-POOL_STRIDES = (2, 2, 2, 2, 2, 1)  # after the first six blocks; the last keeps 13×13
+POOL_STRIDES = (2, 2, 2, 2, 2, 1)  # of the pooling after each of the first six blocks; the last one keeps the size 13×13
 OUTPUT_CHANNELS = 125
 SIDE = 416
-OPSET = 13  # understood by every onnxruntime of the last years
+OPSET = 13  # supported by every onnxruntime of the last years
 SEED = 2017
 
 
 def write_tiny_yolo(path: Path) -> None:
-    """Write the network to `path`, with the same bytes of weights every time."""
+    """Write the network to `path`. The weights are the same every time."""
     draw = np.random.default_rng(SEED)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

@@ -1,4 +1,4 @@
-"""Watching a campaign: a live bar a job on a terminal, a line a change elsewhere."""
+"""Follows a campaign. A terminal shows a live progress bar for each job. Other outputs get a line for each change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from shared.clock import Clock, SystemClock
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 POLL_S = 0.4
-BARS = 16  # more jobs than this are one bar, with those that run below it
-PATIENCE_S = 120.0  # a restarting orchestrator is waited for
+BARS = 16  # a campaign with more jobs has one bar for all of them, and bars for the running jobs only
+PATIENCE_S = 120.0  # how long to wait for an orchestrator that restarts
 
 
 @dataclass(frozen=True)
 class JobView:
-    """One job as it is drawn."""
+    """Holds what is displayed of one job."""
 
     job_id: str
     name: str
@@ -34,17 +34,17 @@ class JobView:
 
     @property
     def words(self) -> str:
-        """What it is doing, for a person."""
+        """Return what the job is doing, as text for people."""
         if self.status == JobStatus.RUNNING and self.stage:
             return self.stage
         return f"{self.status}: {self.stage}" if self.stage and self.status == JobStatus.PENDING else self.status
 
 
 def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_round: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Follow a campaign until it has ended; returns it as the API then tells it.
+    """Follow a campaign until it has ended. Return the API's last description of it.
 
     Args:
-        each_round: called before every question; it may raise.
+        each_round: is called before every request. It may raise an exception to stop.
 
     Raises:
         Unreachable: the orchestrator has been away for `PATIENCE_S`.
@@ -71,7 +71,7 @@ def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_rou
 
 
 def _jobs(client: Client, campaign: dict[str, Any]) -> list[JobView]:
-    """Every job of a small campaign, those that run of a large one."""
+    """Return every job of a small campaign, or up to `BARS` running jobs of a large one."""
     small = campaign["total_jobs"] <= BARS
     status = None if small else JobStatus.RUNNING.value
     listed = client.pages("jobs", "jobs", limit=BARS, campaign=campaign["campaign_id"], status=status)
@@ -97,7 +97,7 @@ def _view(job: dict[str, Any]) -> JobView:
 
 
 class _Bars:
-    """One bar a job; for a large campaign one bar for the whole and one for each job that runs."""
+    """Shows one bar for each job. A large campaign has one bar for all jobs and one for each running job."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=32), TextColumn("{task.percentage:>4.0f} %"))
@@ -124,7 +124,7 @@ class _Bars:
                 self._bars[job.job_id] = self._progress.add_task(job.name, total=1.0, words="", start=not waits)
             bar = self._bars[job.job_id]
             if job.status != JobStatus.PENDING:
-                self._progress.start_task(bar) if self._progress.tasks[bar].start_time is None else None
+                self._progress.start_task(bar)  # changes nothing if it has started already
             style = STATE_STYLES.get(job.status, "none")
             words = f"[{style}]{escape(job.words)}[/]"
             self._progress.update(bar, completed=job.progress, words=words, description=job.name)
@@ -145,7 +145,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line whenever a job changes its state or its stage: for logs and pipes."""
+    """Prints a line whenever a job changes its state or its stage, for logs and pipes."""
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}

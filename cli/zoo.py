@@ -1,7 +1,7 @@
 """Makes the networks that are known by name, on first use and without a download.
 
-The light graphs are the published networks of the ONNX model zoo as the `onnx` package carries them: real graphs whose
-weights are constants generated inside. They are right for latency, load time and memory, not for accuracy.
+The light graphs are published networks of the ONNX model zoo, in the form that the `onnx` package contains. Their graphs are real, but the
+graph itself generates constant weights. They are suitable for measuring latency, load time and memory, but not accuracy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shared.errors import FleetmarkError, InvalidInput
 
-# name -> file in the onnx package's test data
+# Maps the name of a network to a file in the test data of the onnx package.
 LIGHT_GRAPHS = {
     "alexnet": "light_bvlc_alexnet",
     "densenet121": "light_densenet121",
@@ -31,7 +31,7 @@ NAMES = sorted([*LIGHT_GRAPHS, TINY_YOLO])
 
 
 class ZooUnavailable(FleetmarkError):
-    """The package that carries or builds the networks is not installed."""
+    """Is raised when the package that contains or builds the networks is not installed."""
 
 
 def is_known(name: str) -> bool:
@@ -39,10 +39,10 @@ def is_known(name: str) -> bool:
 
 
 def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
-    """Return the file of a network. It is made in `folder` when it is not there yet.
+    """Return the file of a network. It is made in `folder` if it is not there yet.
 
     Args:
-        say: told in one line what is being made.
+        say: is called with a one-line message when a file is made.
 
     Raises:
         InvalidInput: no network has that name.
@@ -61,10 +61,10 @@ def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         made = Path(unfinished, file.name)
         if name == TINY_YOLO:
-            from cli.tiny_yolo import write_tiny_yolo  # imports onnx and numpy: half a second that only this path pays
+            from cli.tiny_yolo import write_tiny_yolo  # imported here because onnx and numpy take half a second
 
             write_tiny_yolo(made)
         else:
             shutil.copyfile(Path(package.origin).parent / "backend" / "test" / "data" / "light" / f"{LIGHT_GRAPHS[name]}.onnx", made)
-        made.replace(file)  # whole or not at all
+        made.replace(file)  # a rename, so that no other process sees an incomplete file
     return file

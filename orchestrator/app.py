@@ -1,4 +1,4 @@
-"""Putting the control plane together: one context a process, and the threads that run beside the API."""
+"""Assembles the control plane: the context of a process, and the threads that run beside the API."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-REPORTER_IDLE_S = 30.0  # a campaign that ended in another process is found this late at most
+REPORTER_IDLE_S = 30.0  # the longest delay until a campaign that ended in another process is found
 SWEEP_FILES_S = 3_600.0
 STOP_WAIT_S = 20.0
 
 
 class ControlPlane:
-    """The context of a process and its background threads."""
+    """Holds the context of a process and its background threads."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
@@ -48,9 +48,9 @@ class ControlPlane:
         )
 
     def prepare(self, *, migrating: bool) -> None:
-        """Make the database current, or make sure that it is.
+        """Migrate the database, or check that it is current.
 
-        An outage at the start is no reason to give up: the API answers 503 and everything goes on when it is over.
+        If the database is away, this does not fail: a thread tries again, and the API answers 503 until then.
         """
         try:
             if migrating:
@@ -86,12 +86,20 @@ class ControlPlane:
                 finish_ended(self.context)
                 if clock.monotonic() - swept >= SWEEP_FILES_S:
                     swept = clock.monotonic()
-                    sweep_leftovers(self.context)
+                    self._sweep_leftovers()
             except Unavailable as error:
                 log.warning("the files of campaigns wait: %s", error.detail)
                 self._stop.wait(1.0)
                 continue
             self._report.wait(REPORTER_IDLE_S)
+
+    def _sweep_leftovers(self) -> None:
+        try:
+            sweep_leftovers(self.context)
+        except Unavailable:
+            raise
+        except Exception:  # reports must not wait for that, and the same error would come back in a second
+            log.exception("abandoned uploads could not be looked for; the next try is in %g s", SWEEP_FILES_S)
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -99,7 +107,7 @@ class ControlPlane:
                 try:
                     work()
                 except Exception:
-                    # A thread that dies in silence loses work; one that says so and starts again does not.
+                    # A thread that ends silently would lose work, so the error is logged and the thread starts again.
                     log.exception("%s failed; it starts again in a second", name)
                     self._stop.wait(1.0)
                 else:
@@ -110,15 +118,15 @@ class ControlPlane:
         self._threads.append(thread)
 
     def wait(self) -> None:
-        """Until `stop` is called."""
+        """Wait until `request_stop` or `stop` is called."""
         self._stop.wait()
 
     def request_stop(self) -> None:
-        """End `wait`; safe to call from a signal handler."""
+        """End `wait` and tell the threads to stop. This is safe to call from a signal handler."""
         self._stop.set()
 
     def stop(self) -> None:
-        """End the threads and close every connection."""
+        """Stop the threads and close every connection. Wait for each thread for at most `STOP_WAIT_S`."""
         self._stop.set()
         self._report.set()
         for thread in self._threads:

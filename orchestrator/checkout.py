@@ -1,4 +1,4 @@
-"""Which commit of Fleetmark this orchestrator was started from."""
+"""Finds the commit of Fleetmark that this orchestrator was started from."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def own_commit() -> str:
-    """Return the commit of the checkout that this code lies in; empty for an installed package, which lies in none."""
+    """Return the commit of the checkout that holds this code, or `""` for an installed package."""
     return commit_of(Path(__file__).resolve().parent.parent)
 
 
 def commit_of(folder: Path) -> str:
-    """Return the commit that is checked out in a folder, read from git's own files; empty where there is none."""
+    """Return the commit that is checked out in a folder, read from git's files, or `""` if there is none."""
     try:
         git = _git_folder(folder / ".git")
         head = (git / "HEAD").read_text().strip()
@@ -26,14 +26,14 @@ def commit_of(folder: Path) -> str:
 
 
 def _git_folder(found: Path) -> Path:
-    """Return the folder with git's files: in a further worktree of a repository, `.git` is a file that names it."""
+    """Return the folder with git's files. In an additional worktree of a repository, `.git` is a file that names this folder."""
     if found.is_dir():
         return found
     return (found.parent / found.read_text().removeprefix("gitdir:").strip()).resolve()
 
 
 def _commit_of_branch(git: Path, branch: str) -> str:
-    shared = git / "commondir"  # of a further worktree: where the branches of all of them are
+    shared = git / "commondir"  # in an additional worktree, this file names the folder with the branches of all worktrees
     common = (git / shared.read_text().strip()).resolve() if shared.exists() else git
     loose = common / branch
     if loose.exists():

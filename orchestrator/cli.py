@@ -1,4 +1,4 @@
-"""`python -m orchestrator.cli`: the processes of the control plane."""
+"""Defines `python -m orchestrator.cli`, which starts the processes of the control plane."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from shared.tokens import Role
 
 log = logging.getLogger(__name__)
 
-SHORT_TOKEN = 16  # characters; made as we say, one has 64
+SHORT_TOKEN = 16  # characters; a token made as we recommend has 64
 
-app = typer.Typer(help="The control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help="Run the control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _settings(**given: Any) -> Settings:
@@ -63,10 +63,13 @@ def _log(settings: Settings) -> None:
 
 
 def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
-    """Open to the network and to everyone is refused.
+    """Refuse to listen on the network without a token.
 
     Args:
-        is_administered: whether the store holds a token of an administrator; asked only where none is configured.
+        is_administered: says whether the store holds a usable token of an administrator. It is called only if no token is configured.
+
+    Raises:
+        BadParameter: the host is no address of this machine, or the API would be open to everyone on the network.
     """
     host, token = settings.host, settings.token
     try:
@@ -92,11 +95,13 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", envvar="FLEETMARK_HOST")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.", envvar="FLEETMARK_HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. 0 takes any free port.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    only_api: Annotated[bool, typer.Option("--only-api", help="The API alone: consumer and watch run in processes of their own.")] = False,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key of the certificate (PEM).")] = None,
+    only_api: Annotated[
+        bool, typer.Option("--only-api", help="Run only the API. Consumer and watch then run in separate processes.")
+    ] = False,
 ) -> None:
     """Serve the API, with the results consumer and the watch beside it.
 
@@ -130,7 +135,7 @@ def _run_until_stopped(plane: ControlPlane) -> None:
 
 @app.command()
 def consumer() -> None:
-    """Take results into the store and write the files of campaigns that end."""
+    """Run the consumer: record results, and write the files of campaigns that end."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
@@ -141,7 +146,7 @@ def consumer() -> None:
 
 @app.command()
 def watch() -> None:
-    """Look after workers and jobs: silence, deadlines, messages that vanished."""
+    """Run the watch: check for silent workers, overdue jobs and lost messages."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
@@ -168,14 +173,14 @@ def migrate_command() -> None:
 
 
 tokens_app = typer.Typer(
-    help="Bearer tokens, straight in the store: for the first one, and for whoever has lost the last.", no_args_is_help=True
+    help="Manage bearer tokens directly in the database. This makes the first token, or a new one if all are lost.", no_args_is_help=True
 )
 app.add_typer(tokens_app, name="token")
 
 
 @contextlib.contextmanager
 def _store_of_tokens() -> Iterator[Context]:
-    """The context on a database that has the table: an empty one is given its tables, an old one is for `migrate`."""
+    """Provide the context with a current database. An empty database gets its tables; an old one is refused, as it needs `migrate`."""
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
@@ -200,11 +205,14 @@ def _one_line(name: str) -> str:
 
 @tokens_app.command("create")
 def create_token_command(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for.", callback=_one_line)],
-    role: Annotated[Role, typer.Option(help="What it allows.")] = Role.ADMIN,
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+    name: Annotated[str, typer.Argument(help="Says who or what the token is for.", callback=_one_line)],
+    role: Annotated[Role, typer.Option(help="The role, which says what the token allows.")] = Role.ADMIN,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, help="The number of days for which the token is valid. By default it is valid until it is revoked."),
+    ] = None,
 ) -> None:
-    """Make a token and print it: this once, it is not kept. A running orchestrator knows it within seconds.
+    """Make a token and print it once, as it is not kept. A running orchestrator accepts it within seconds.
 
     Example: python -m orchestrator.cli token create me --role admin
     """
@@ -215,7 +223,7 @@ def create_token_command(
 
 @tokens_app.command("list")
 def list_tokens_command() -> None:
-    """Every token that is not revoked: id, role, last use, name."""
+    """List every token that is not revoked: id, role, last use, name."""
     with _store_of_tokens() as ctx, ctx.store.read() as session:
         for token in tokens.page(session, revoked=False, limit=100_000):
             last_used = utc_text(token.last_used_at) if token.last_used_at is not None else "never used"
@@ -223,8 +231,8 @@ def list_tokens_command() -> None:
 
 
 @tokens_app.command("revoke")
-def revoke_token_command(token_id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
-    """Take a token back. A running orchestrator refuses it within seconds."""
+def revoke_token_command(token_id: Annotated[str, typer.Argument(help="The token's id, as `list` shows it.")]) -> None:
+    """Revoke a token. A running orchestrator refuses it within seconds."""
     with _store_of_tokens() as ctx:
         token = revoke_token(ctx, token_id)
     typer.echo(f"{token.id} ({token.role}, {visible(token.name)}) is revoked")

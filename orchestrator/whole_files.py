@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: each is written beside its place and renamed into it."""
+"""Writes files atomically: a file is written under another name and renamed, so readers see all of it or nothing."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import BinaryIO
 log = logging.getLogger(__name__)
 
 PART = ".part"
-# A file that is being written changes all the time; one that nobody has touched for so long was left by a process that was killed.
+# A partial file that has not changed for this long was left behind by a process that was killed.
 LEFT_BEHIND_S = 3_600.0
 
 
 @contextmanager
 def whole_file(path: Path, parts: Path | None = None, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name when the block ends, or not at all when it raises.
+    """Open a file that gets its name when the block ends. If the block raises, the file is removed instead.
 
     Args:
-        parts: the folder in which it lies until then, of the same disk; the file's own folder if left out.
-        durable: whether it is on the disk, and there after a power cut, before the block ends.
+        parts: the folder for the partial file, on the same disk; by default the folder of `path`.
+        durable: whether to sync the file to disk, so that it survives a power cut once the block has ended.
 
     Raises:
-        OSError: it cannot be written; what was there before is still there.
+        OSError: the file cannot be written. An earlier file under this name stays.
     """
     descriptor, name = tempfile.mkstemp(dir=parts or path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
@@ -45,10 +45,10 @@ def whole_file(path: Path, parts: Path | None = None, *, durable: bool = True) -
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Give a file its name; after a power cut it is there, and whole.
+    """Rename a file so that it survives a power cut completely.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file cannot be written to disk or renamed.
     """
     with source.open("rb+") as file:
         os.fsync(file.fileno())
@@ -57,11 +57,11 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def remove_left_behind(written: Path, name: str = "*") -> None:
-    """Remove what killed processes left half written beside a file; the halves that others are writing now stay.
+    """Remove old partial files of killed processes from the folder of a file. Partial files that are being written stay.
 
     Args:
-        written: a file that was written a moment ago: it tells the time by the clock of its disk.
-        name: of the file whose halves are meant; all of them if left out.
+        written: a file that was just written. Its modification time is the present time by the clock of its disk.
+        name: the name of the file whose partial files are removed; by default those of all files.
     """
     before = written.stat().st_mtime - LEFT_BEHIND_S
     for part in written.parent.glob(f".{name}.*{PART}"):
@@ -69,13 +69,13 @@ def remove_left_behind(written: Path, name: str = "*") -> None:
             if part.stat().st_mtime < before:
                 part.unlink()
         except FileNotFoundError:
-            continue  # it has just got its name, or somebody else removed it
+            continue  # it was just renamed, or another process removed it
         except OSError as error:
             log.warning("%s was left by a process that was killed, and cannot be removed: %s", part, error)
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,1 +1,4 @@
-"""Words that the orchestrator, the worker and the command line all speak. No I/O here but `celery_app`."""
+"""Holds the types, rules and constants that the orchestrator, the worker and the command line share.
+
+Only `celery_app` connects to another process.
+"""

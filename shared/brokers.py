@@ -1,4 +1,4 @@
-"""The address of a broker: which ones can be used, and what they name."""
+"""Checks and reads the address of the broker (Redis)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ OF_A_SENTINEL = (
 
 
 def require_broker(url: str) -> None:
-    """
+    """Check that an address can be used for the broker.
+
     Raises:
-        ValueError: nothing that can be used as a broker has this address; the message says what to write, and does not repeat it.
+        ValueError: it cannot. The message says what to write instead, and does not repeat the address.
     """
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if "sentinel" in scheme.split("+"):
@@ -40,25 +41,28 @@ def require_broker(url: str) -> None:
 
 
 def database_of(url: str) -> int:
-    """The number of the database that a usable address names."""
+    """Return the number of the Redis database in an address that `require_broker` has accepted."""
     parts = urlsplit(url)
     return int((parse_qs(parts.query).get("db", ["0"])[-1] if parts.scheme == "unix" else parts.path.strip("/")) or 0)
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """Where the broker listens; for a socket its path, and the port 0."""
+    """Return the host and port of the broker. For a Unix socket these are its path and 0."""
     parts = urlsplit(url)
     return (unquote(parts.path), 0) if parts.scheme == "unix" else (parts.hostname or "localhost", parts.port or 6379)
 
 
 def shown_place(url: str) -> str:
-    """The same for people, without a login: `lab:6379`, `/run/redis.sock`."""
+    """Return host and port as text for people, without the login: `lab:6379` or `/run/redis.sock`."""
     host, port = host_and_port(url)
     return f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
 
 
 def for_kombu(url: str) -> str:
-    """The address as Celery's library reads it, which knows sockets by another name than redis-py does."""
+    """Return the address in the form that kombu (Celery's transport library) reads.
+
+    kombu writes Unix sockets as `redis+socket://`, redis-py as `unix://`.
+    """
     parts = urlsplit(url)
     if parts.scheme != "unix":
         return url

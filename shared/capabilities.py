@@ -1,7 +1,7 @@
-"""What a worker can do. A capability's name is also the name of its Celery queue.
+"""Lists the capabilities of workers. The name of a capability is also the name of its Celery queue.
 
-On the REST API the `compute_unit` of a job may be a capability or one of the labels people know from other tools
-(`CPU (ONNX)`); a label may stand for several capabilities, and which one runs the job is decided at dispatch.
+On the REST API, the `compute_unit` of a job is a capability or a label that people know from other tools (`CPU (ONNX)`).
+A label may stand for several capabilities. The orchestrator chooses one of them when it dispatches the job.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from shared.errors import InvalidInput, nearest
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
 
-# capability -> label on the REST API; where there is no label, the capability itself.
+# Maps each capability to its label on the REST API. A capability without a label maps to itself.
 LABELS: dict[str, str] = {
     "cpu.onnx": "CPU (ONNX)",
     "gpu.cuda.onnx": "GPU (ONNX)",
@@ -36,7 +36,7 @@ RESULTS_QUEUE = "results"
 
 
 def worker_queue(worker_id: str) -> str:
-    """The private queue of one worker: jobs that only this device may take."""
+    """Return the name of a worker's private queue. It holds the jobs that only this device may take."""
     return f"worker.{worker_id}"
 
 
@@ -45,16 +45,16 @@ def label_of(capability: str) -> str:
 
 
 def known_names() -> list[str]:
-    """Every accepted name, capabilities first, then the labels that differ from them."""
+    """Return every accepted name: first the capabilities, then the labels that differ from them."""
     return list(LABELS) + sorted({label for label in LABELS.values() if label not in LABELS})
 
 
 @cache
 def resolve(name: str) -> tuple[str, ...]:
-    """The capabilities that a capability or a label stands for, in the order of the table.
+    """Return the capabilities that a name stands for, in the order of `LABELS`. The name is a capability or a label.
 
     Raises:
-        InvalidInput: the name is neither; the message gives the nearest known one.
+        InvalidInput: the name is unknown. The message suggests the nearest known one.
     """
     if name in LABELS:
         return (name,)

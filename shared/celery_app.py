@@ -1,6 +1,7 @@
-"""Configures Celery, in this one place: JSON only, late acknowledgement, one message at a time, one queue for each capability.
+"""Configures Celery. This is the only place that does.
 
-kombu's visibility timeout is longer than any deadline, because the watch brings lost work back and redelivery must not.
+Messages are JSON. A worker takes one message at a time and acknowledges it when the job has ended. Each capability has one queue.
+kombu's visibility timeout is longer than any deadline, so kombu never delivers a message twice. Lost jobs are requeued by the watch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shared.brokers import for_kombu
 from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
 
-# kombu's priorities on Redis: 0 is taken first. Each step is a list of its own, beside the queue's list.
+# kombu's priorities on Redis. Messages of priority 0 are taken first. Each step other than 0 has its own Redis list.
 PRIORITY_STEPS = [0, 3, 6, 9]
 VISIBILITY_TIMEOUT_S = MAX_TIMEOUT_S + 86_400
 
@@ -28,7 +29,10 @@ def broker_priority(priority: int) -> int:
 
 
 class _Connection(Connection):  # type: ignore[misc]  # kombu has no types
-    """kombu's connection, without the credential provider in what remote control's `stats` reports: it is no JSON."""
+    """Is kombu's connection, but leaves the credential provider out of `info`.
+
+    Celery's remote-control command `stats` sends `info` as JSON, and the provider cannot be written as JSON.
+    """
 
     def info(self) -> dict[str, Any]:
         return {name: value for name, value in super().info().items() if name != "credential_provider"}
@@ -41,22 +45,24 @@ def results_queue() -> Queue:
 def make_celery_app(
     broker_url: str, queues: tuple[str, ...] = (), worker_id: str = "", credentials: CredentialProvider | None = None
 ) -> Celery:
-    """Make a Celery application on `broker_url`. A worker names its queues, a publisher names none.
+    """Make a Celery application that uses the broker at `broker_url`.
 
     Args:
-        worker_id: gives this worker `unacked` keys of its own, so that no other process restores its message.
-        credentials: is asked for user and password at each new connection. Those in the URL are not used then.
+        queues: the queues that a worker reads; empty for a process that only publishes.
+        worker_id: gives this worker its own `unacked` keys, so that no other process restores its message.
+        credentials: is asked for user name and password at each new connection, instead of using those in the URL.
     """
     app = Celery("fleetmark", broker=for_kombu(broker_url), set_as_current=False)
-    # Parts of Celery ask for "the current application" where they mean this one; without a default they would make one, and configure it
-    # from a `celeryconfig.py` in the current folder, which belongs to another application.
+    # Parts of Celery ask for "the current application" and must get this one. Without a default they would make a new application and
+    # configure it from a `celeryconfig.py` in the current folder, which belongs to another program.
     app.set_default()
     transport: dict[str, object] = {
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "priority_steps": PRIORITY_STEPS,
         "queue_order_strategy": "priority",
-        # A connection may die unnoticed (a cable is pulled, a firewall forgets it). A publish gives it up after this timeout, in which
-        # a result of 700 kB must pass over 600 kbit/s. A queue reader gives it up after a second and one or two intervals.
+        # A connection may die without notice, for example when a cable is pulled or a firewall drops it. A publish gives up after this
+        # timeout. It is long enough to send a result of 700 kB at 600 kbit/s. A queue reader gives up after a second and one or two
+        # health check intervals.
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -86,11 +92,12 @@ def make_celery_app(
         broker_connection_max_retries=None,
         broker_transport_options=transport,
         broker_use_ssl=_tls(broker_url),
-        # For mailboxes that expire, kombu runs scripts that delete keys of others. Our mailbox goes with its worker.
+        # If mailboxes expire, kombu runs scripts that also delete keys of other clients. So ours never expires; it is deleted when its
+        # worker stops.
         control_queue_expires=None,
         task_create_missing_queues=True,
         task_default_queue="fleetmark.default",
-        task_default_exchange="",  # queues are reached by their names alone, as a table of bindings could be changed to lead elsewhere
+        task_default_exchange="",  # queues are addressed by name; a binding table in Redis could be changed to redirect messages
         task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in queues] or None,
         timezone="UTC",
         enable_utc=True,
@@ -101,7 +108,10 @@ def make_celery_app(
 
 
 def _tls(broker_url: str) -> dict[str, Any] | bool:
-    """Returns how to encrypt. kombu would encrypt for `rediss://` and accept any certificate; here it is checked, as in redis-py."""
+    """Return the TLS options of the broker connection, or False without TLS.
+
+    For `rediss://`, kombu alone would encrypt but accept any certificate. These options make it check the certificate, as redis-py does.
+    """
     if not broker_url.startswith("rediss://"):
         return False
     told: dict[str, Any] = parse_url(broker_url).get("ssl", {})

@@ -1,6 +1,6 @@
-"""The one clock. Everything that needs the time is handed one of these; nothing else reads it.
+"""Defines the clock. Code that needs the time receives a `Clock` as an argument and does not read the time in any other way.
 
-The measured hot loop is the exception: it calls `time.perf_counter_ns` itself, as a method call would be measured too.
+The measured loop is the exception. It calls `time.perf_counter_ns` directly, because the cost of a method call would be measured too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Wall-clock time, aware, UTC."""
+        """Return the wall-clock time in UTC, with its time zone set."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back."""
+        """Return the seconds since an arbitrary start. The value never decreases."""
 
     def sleep(self, seconds: float) -> None: ...
 
@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class FakeClock:
-    """A clock that moves only when told to; `sleep` moves it."""
+    """Is a clock for tests. Its time changes only when `advance` or `sleep` is called."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start

@@ -1,4 +1,4 @@
-"""One SHA-256 for a model that consists of several files."""
+"""Computes one SHA-256 for a model that consists of several files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 CONTENT_FORMAT = "fleetmark-model 1"
-# 1: this line; `<sha256> <size>` of the model file; `<sha256> <size> <name>` of each file beside it, by name. Each line ends with \n.
+# Format 1 has these lines, each ended by \n: the text above; `<sha256> <size>` of the model file; then `<sha256> <size> <name>` of each
+# companion file, sorted by name.
 
 
 class Content(NamedTuple):
-    """What tells one file from another: its SHA-256, in hexadecimal digits, and its size in bytes."""
+    """Identifies the content of a file by its SHA-256 (hexadecimal) and its size in bytes."""
 
     sha256: str
     size: int
 
 
 def content_hash(model: Content, companions: Mapping[str, Content]) -> str:
-    """Returns the SHA-256 that identifies a model with the files beside it.
+    """Return the SHA-256 that identifies a model together with its companion files.
 
-    A model without companions is one file, and has that file's own SHA-256. Otherwise it is the SHA-256 of the text described at
-    `CONTENT_FORMAT`, in UTF-8. What people call the model file is no part of it; the companions' names are, because the model
-    file finds its weights by them.
+    Without companions it is the SHA-256 of the model file. Otherwise it is the SHA-256 of the text described at `CONTENT_FORMAT`, encoded
+    as UTF-8. The name of the model file does not count. The names of the companions count, because the model file refers to its weights
+    by these names.
 
     Args:
-        companions: the files beside the model, by their path relative to its folder, written with `/`.
+        companions: the companion files by their path relative to the model's folder, written with `/`.
     """
     if not companions:
         return model.sha256
@@ -37,5 +38,5 @@ def content_hash(model: Content, companions: Mapping[str, Content]) -> str:
 
 
 def beside(name: str) -> str:
-    """Returns the one spelling of a relative path: `./weights.bin` and `weights.bin` are the same file."""
+    """Return a relative path in its normal form: `./weights.bin` becomes `weights.bin`."""
     return PurePosixPath(name).as_posix()

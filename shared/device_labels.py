@@ -1,22 +1,22 @@
-"""What a device is called where people read it: its name, and its worker's id where two devices share one name."""
+"""Makes the labels of devices that people see: the device's name, and part of its worker's id if two devices share that name."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
 
-SHORTEST = 4  # characters of an id that are shown at least, after `worker-`
+SHORTEST = 4  # the smallest number of characters of an id that is shown, after `worker-`
 _PREFIX = "worker-"
 
 
 def device_labels(devices: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the label of each device by its worker's id.
 
-    A label is the device's name. Devices that share a name get as much of their id behind it as tells them apart:
-    `lab (worker-ab12)`.
+    The label is the device's name. If devices share a name, the beginning of the worker's id follows, long enough to make the labels
+    differ: `lab (worker-ab12)`.
 
     Args:
-        devices: pairs of a worker's id and its device's name; a pair may come more than once.
+        devices: pairs of worker id and device name. A pair may occur more than once.
     """
     by_name: dict[str, set[str]] = defaultdict(set)
     for worker_id, name in devices:
@@ -32,7 +32,7 @@ def device_labels(devices: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _distinct_length(ids: set[str]) -> int:
-    """Return the smallest length, `SHORTEST` or more behind the prefix, at which the beginnings of the ids all differ."""
+    """Return the smallest length at which the beginnings of all ids differ. It is at least the prefix plus `SHORTEST`."""
     length = len(_PREFIX) + SHORTEST
     while len({worker_id[:length] for worker_id in ids}) < len(ids):
         length += 1

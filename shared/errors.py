@@ -1,25 +1,25 @@
-"""The errors a user can meet, with the HTTP status each becomes.
+"""Defines the errors that users can see, each with its HTTP status.
 
 FleetmarkError (500)
-├── InvalidInput (422)          something in a body or a recipe is wrong; `fields` says where
-├── BadRequest (400)            the request cannot be read at all
-├── Unauthorized (401)          no token, or none that counts
-├── Forbidden (403)             the caller is known, and may not do this
+├── InvalidInput (422)          a value in a body or a recipe is wrong; `fields` says which
+├── BadRequest (400)            the request cannot be parsed
+├── Unauthorized (401)          the token is missing or not valid
+├── Forbidden (403)             the caller is known but may not do this
 ├── NotFound (404)
-├── TooSlow (408)               the body came in too slowly
+├── TooSlow (408)               the body arrived too slowly
 ├── Conflict (409)
-│   ├── IllegalTransition       a step that the table of states does not have
-│   └── IdentityInUse           two living processes claim one device
+│   ├── IllegalTransition       the table of states does not allow this step
+│   └── IdentityInUse           two running processes claim to be the same device
 ├── TooLarge (413)
-├── TooManyFailures (429)       wrong tokens from one address; `retry_after_s` says when to try again
-├── Unavailable (503)           Redis or the database is away; try again
-└── JobError                    why a job failed on a device; recorded, never an HTTP answer
-    ├── ModelUnavailable        the model cannot be fetched or is not what was promised
-    ├── ModelInvalid            the runtime cannot load or run it
-    ├── EngineUnavailable       the capability is not really there
-    ├── RunnerDied              a signal, an exit code, the out-of-memory killer
-    ├── DeviceFailed            the device's own trouble, whatever the job: no room, no process, no lock
-    ├── HostBusy                another measurement on the host did not end
+├── TooManyFailures (429)       one address sent too many wrong tokens; `retry_after_s` says when to try again
+├── Unavailable (503)           Redis or the database cannot be reached; try again
+└── JobError                    a job failed on a device; stored with the job, never sent as an HTTP status
+    ├── ModelUnavailable        the model cannot be fetched, or is not the expected file
+    ├── ModelInvalid            the runtime cannot load or run the model
+    ├── EngineUnavailable       the worker lacks the capability that it has announced
+    ├── RunnerDied              the measured process ended by a signal, an exit code or the out-of-memory killer
+    ├── DeviceFailed            the device has a problem that does not depend on the job: no space, no process, no lock
+    ├── HostBusy                another measurement on the same host did not end
     ├── DeadlineExceeded
     └── JobCancelled
 """
@@ -33,14 +33,14 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing that is wrong in an input: `path` is dotted (`jobs.0.timeout_s`), `message` says what to do instead."""
+    """Holds one mistake in an input. `path` is dotted (`jobs.0.timeout_s`); `message` says what is wrong."""
 
     path: str
     message: str
 
 
 class FleetmarkError(Exception):
-    """Base of everything that is reported to a person. `detail` says what happened and what to do."""
+    """Is the base of all errors that are reported to a person. `detail` says what happened and what to do."""
 
     status: ClassVar[int] = 500
 
@@ -50,7 +50,7 @@ class FleetmarkError(Exception):
         self.fields = fields or []
 
     def body(self) -> dict[str, Any]:
-        """The one shape in which every error leaves the API."""
+        """Return the JSON body with which the API reports this error. All errors use this form."""
         body: dict[str, Any] = {"error": type(self).__name__, "detail": self.detail}
         if self.fields:
             body["fields"] = [{"path": field.path, "message": field.message} for field in self.fields]
@@ -86,11 +86,11 @@ class Conflict(FleetmarkError):
 
 
 class IllegalTransition(Conflict):
-    """A state was asked for that cannot follow the present one."""
+    """Is raised when the requested state cannot follow the current one."""
 
 
 class IdentityInUse(Conflict):
-    """Another living process already speaks for this device."""
+    """Is raised when another running process is already registered for this device."""
 
 
 class TooLarge(FleetmarkError):
@@ -110,7 +110,7 @@ class Unavailable(FleetmarkError):
 
 
 class JobError(FleetmarkError):
-    """Why a job failed on a device. `kind` is stored beside the message so that causes can be counted."""
+    """Says why a job failed on a device. `kind` is stored with the message, so that failures can be counted by cause."""
 
     kind: ClassVar[str] = "error"
 
@@ -148,7 +148,7 @@ class JobCancelled(JobError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """A hint for a misspelt name: `did you mean 'x'? ` followed by the known ones."""
+    """Return a hint for a misspelt name: `did you mean 'x'? `, followed by all known names."""
     close = get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Known: {', '.join(known)}"

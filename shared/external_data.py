@@ -1,10 +1,11 @@
-"""Which files an ONNX model keeps its weights in, and which of them may be read.
+"""Finds the files in which an ONNX model stores its weights, and checks that they may be read.
 
-Read straight from the protobuf wire format: the `onnx` package would cost a device 60 MB and half a second for a list of
-names, and is not installed where one only submits. Nothing here opens a file: who calls maps it.
+This module parses the protobuf wire format itself. The `onnx` package would cost a device 60 MB and half a second only to list names, and
+it is not installed on machines that only submit jobs. This module opens no file: the caller passes the content, for example as a mmap.
 
-The walk has to enter whatever ONNX Runtime's own parser would, or a file could be named where nobody looks. So it takes
-what protobuf takes: fields in any order and repeated, unknown ones, groups, nesting up to protobuf's limit.
+The parser must enter every message that the parser of ONNX Runtime enters. Otherwise a model could name a file in a place that is never
+checked. So it accepts what protobuf accepts: fields in any order, repeated fields, unknown fields, groups, and nesting up to protobuf's
+limit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Data = bytes | mmap
 
-# onnx.proto: message -> field number -> message of that field. What is not listed is skipped unread.
+# The messages of onnx.proto that can lead to a file name: message -> field number -> message in that field. Other fields are skipped.
 SCHEMA: dict[str, dict[int, str]] = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -33,13 +34,14 @@ SCHEMA: dict[str, dict[int, str]] = {
     "entry": {},
 }
 BYTES, GROUP, END_GROUP = 2, 3, 4
-MAX_DEPTH = 100  # of messages and groups: protobuf's own limit, beyond which no runtime reads a model either
-# Entered one by one: 3 s of a processor, half a minute of the slowest device's. An export of a large language model has a million.
+MAX_DEPTH = 100  # nesting of messages and groups; this is protobuf's own limit, so no runtime reads a deeper model
+# Parsing this many fields takes 3 s on a fast processor and 30 s on the slowest device. A large language model has about a million.
 MAX_FIELDS = 5_000_000
-VALUE_FILES = (".npz", ".npy")  # a text in `options.values` that ends like this is the name of a file beside the model
-MAX_FILES = 10_000  # each is a download; a model of this many tensors, a file each, is not known
+VALUE_FILES = (".npz", ".npy")  # a text in `options.values` with one of these endings names a file in the model's folder
+MAX_FILES = 10_000  # each file is a separate download; we know of no model with more
 
-# A run of numbers: their tags have one byte, wire type 0 (varint), 5 (four bytes) or 1 (eight). Tree ensembles hold millions.
+# Matches a run of number fields whose tags are one byte: wire type 0 (varint), 5 (four bytes) or 1 (eight bytes). It skips them quickly;
+# a tree ensemble has millions.
 _NUMBERS = re.compile(
     rb"(?:[%s][\x80-\xff]{0,9}[\x00-\x7f]|[%s][\s\S]{4}|[%s][\s\S]{8})++"
     % tuple(b"".join(re.escape(bytes([number << 3 | wire])) for number in range(1, 16)) for wire in (0, 5, 1))
@@ -49,18 +51,20 @@ _LONG_NUMBER = re.compile(rb"[\x80-\xff]{0,9}[\x00-\x7f]")
 
 
 class _NotProtobuf(Exception):
-    """The runtime could not parse this either; saying so is its part."""
+    """Is raised when the data is not valid protobuf. The runtime will report that error, so this module does not."""
 
 
 def external_locations(data: Data, model: str) -> list[str]:
-    """Relative paths of the files beside a model that it names, in order, each once; empty for what is no ONNX model.
+    """Return the relative paths of the files that a model names, each once, in their order in the model.
+
+    The list is empty if `data` is not an ONNX model.
 
     Args:
-        data: the whole model.
-        model: its name, for the error.
+        data: the whole model file.
+        model: its name, for error messages.
 
     Raises:
-        ModelInvalid: a location that leaves the model's folder, or a model made to be read for ever.
+        ModelInvalid: a path leaves the model's folder, the offset or length of a tensor is not a number, or the model exceeds a limit.
     """
     found: dict[str, None] = {}
     try:
@@ -75,9 +79,10 @@ def external_locations(data: Data, model: str) -> list[str]:
 
 
 def check_location(location: str, model: str) -> None:
-    """
+    """Check that the name of a companion file is a relative path inside the model's folder; see `is_inside`.
+
     Raises:
-        ModelInvalid: the name of a file beside a model is absolute, leaves the model's folder, or is no file's name.
+        ModelInvalid: it is not.
     """
     if not is_inside(location):
         raise ModelInvalid(
@@ -86,9 +91,9 @@ def check_location(location: str, model: str) -> None:
 
 
 def is_inside(location: str) -> bool:
-    """Whether this is a relative path, written with `/`, that stays in its folder on every system.
+    """Return whether this is a relative path, written with `/`, that stays inside its folder on every operating system.
 
-    A `*` is refused for ONNX Runtime's sake: `*/_ORT_MEM_ADDR_/*` is its own name for an address in its memory.
+    A `*` is refused too, because ONNX Runtime reads the path `*/_ORT_MEM_ADDR_/*` as an address in its own memory.
     """
     path = PurePosixPath(location)
     plain = not set(location) & set('\\:*?"<>|') and location.isprintable()
@@ -115,14 +120,14 @@ class _Walk:
                 yield from self.locations(begin, stop, kind, depth + 1)
 
     def _entry(self, start: int, end: int, depth: int) -> tuple[str, str]:
-        """A StringStringEntryProto: key 1, value 2; of a repeated one the last counts."""
+        """Return key (field 1) and value (field 2) of a StringStringEntryProto. If a field is repeated, its last value counts."""
         texts = {1: "", 2: ""}
         for number, begin, stop in self._fields(start, end, depth):
             texts[number] = self._data[begin:stop].decode("utf-8", errors="replace")
         return texts[1], texts[2]
 
     def _fields(self, start: int, end: int, depth: int) -> Iterator[tuple[int, int, int]]:
-        """Number, begin and end of each length-delimited field; the others are stepped over."""
+        """Return number, begin and end of each length-delimited field. Other fields are skipped."""
         if depth > MAX_DEPTH:
             raise ModelInvalid(f"{self._model} nests messages deeper than {MAX_DEPTH}: no runtime reads that")
         place, groups = start, 0
@@ -139,14 +144,14 @@ class _Walk:
                 length, place = self._varint(place, end)
                 if place + length > end:
                     raise _NotProtobuf
-                if not groups:  # within a group nothing is known
+                if not groups:  # ONNX has no groups, so a field inside one is unknown
                     yield number, place, place + length
                 place += length
             elif wire in (GROUP, END_GROUP):
                 groups += 1 if wire == GROUP else -1
                 if not 0 <= groups <= MAX_DEPTH:
                     raise _NotProtobuf
-            elif wire in (0, 1, 5):  # a number whose tag is longer than a byte
+            elif wire in (0, 1, 5):  # a number field that `_NUMBERS` does not match, because its tag is longer than one byte
                 place = self._varint(place, end)[1] if wire == 0 else place + (8 if wire == 1 else 4)
             else:
                 raise _NotProtobuf

@@ -1,4 +1,7 @@
-"""What a program says of itself: JSON of any shape, kept as it came and shown again."""
+"""Defines the type of JSON data that another program reports. It may have any structure, and is stored and displayed without a schema.
+
+Values that cannot be stored are replaced; see `shared.storable`.
+"""
 
 from __future__ import annotations
 

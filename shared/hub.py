@@ -1,4 +1,4 @@
-"""A model on a Hugging Face hub: `hf://org/repo[@revision]/path/to/model.onnx`."""
+"""Parses the address of a model on a Hugging Face hub: `hf://org/repo[@revision]/path/to/model.onnx`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 HUB = "https://huggingface.co"
 SHAPE = "hf://org/repo[@revision]/path/to/model.onnx"
 
-# A revision is a branch, a tag or a commit; those of pull requests and conversions have slashes in them.
+# A revision is a branch, a tag or a commit. The branches of pull requests and conversions contain slashes.
 _SOURCE = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[\w.+-]+))?/(?P<path>[^?#]+)", re.IGNORECASE | re.ASCII
 )
@@ -17,7 +17,7 @@ _SOURCE = re.compile(
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a repository, as of a revision."""
+    """Identifies one file of a repository at one revision."""
 
     repo: str
     revision: str
@@ -25,9 +25,10 @@ class HubFile:
 
     @classmethod
     def parse(cls, source: str) -> HubFile:
-        """
+        """Return the file that an `hf://` address names. Without a revision it is `main`.
+
         Raises:
-            ValueError: it is no address of a file on a hub; the message says what one looks like.
+            ValueError: the text is not the address of a file on a hub. The message shows the expected form.
         """
         found = _SOURCE.fullmatch(source)
         parts = f"{found['repo']}/{found['path']}".split("/") if found else []
@@ -36,5 +37,5 @@ class HubFile:
         return cls(found["repo"], found["revision"] or "main", found["path"])
 
     def url(self, endpoint: str) -> str:
-        """Where `endpoint` serves it; what lies beside it on the hub is beside this URL."""
+        """Return the URL of the file on the hub `endpoint`. Other files of the same folder have URLs in the same folder."""
         return f"{endpoint.rstrip('/')}/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(self.path)}"

@@ -1,4 +1,4 @@
-"""Identifiers: readable, unique, and for campaigns sortable by the time of their making."""
+"""Makes identifiers. They are readable and unique. Those of campaigns and tokens sort by their time of creation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 import secrets
 from datetime import UTC, datetime
 
-_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: safe to read aloud
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o and u, which are easily confused with other characters
 
 CAMPAIGN_ID = re.compile(r"campaign-[0-9a-z]{18}")
-JOB_ID = re.compile(r"(campaign-[0-9a-z]{18})-job-([1-9][0-9]{0,8})")  # the number fits its column
+JOB_ID = re.compile(r"(campaign-[0-9a-z]{18})-job-([1-9][0-9]{0,8})")  # nine digits fit into the database column
 WORKER_ID = re.compile(r"worker-[0-9a-z][0-9a-z-]{0,62}")
 TOKEN_ID = re.compile(r"token-[0-9a-z]{18}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,12 +24,15 @@ def _base32(number: int, length: int) -> str:
 
 
 def new_campaign_id(now: datetime) -> str:
-    """`campaign-` and 18 characters: 10 of milliseconds since 1970, 8 random (40 bits). Sorts by time of making."""
+    """Return a new campaign id: `campaign-` and 18 characters.
+
+    The first 10 characters are the milliseconds since 1970, so ids sort by time of creation. The other 8 are random (40 bits).
+    """
     return f"campaign-{_sortable(now)}"
 
 
 def new_token_id(now: datetime) -> str:
-    """The id of a bearer token, made like a campaign's: it names the token, and is none of its secret."""
+    """Return a new id for a bearer token, built like a campaign id. It names the token and reveals nothing of its secret."""
     return f"token-{_sortable(now)}"
 
 
@@ -39,12 +42,12 @@ def _sortable(now: datetime) -> str:
 
 
 def job_id(campaign_id: str, number: int) -> str:
-    """The id of the `number`-th job of a campaign, counted from 1."""
+    """Return the id of a campaign's job. `number` counts from 1."""
     return f"{campaign_id}-job-{number}"
 
 
 def campaign_of(job_id: str) -> str:
-    """The id of a job's campaign."""
+    """Return the id of the campaign that a job belongs to."""
     return job_id.rpartition("-job-")[0]
 
 
@@ -53,10 +56,13 @@ def new_worker_id() -> str:
 
 
 def worker_id_of(udid: str) -> str:
-    """The id of the device with this UDID: the same even after Redis lost its memory, so its private queue keeps its name."""
+    """Return the worker id of the device with this UDID.
+
+    It is computed from the UDID alone, so it is the same after Redis has lost its data, and the device's private queue keeps its name.
+    """
     return f"worker-{_base32(int.from_bytes(hashlib.sha256(udid.encode()).digest()[:8]) >> 4, 12)}"
 
 
 def new_incarnation() -> str:
-    """One id a process start: tells a restarted worker from the one that died."""
+    """Return a new id for one process start. It distinguishes a restarted worker from its predecessor."""
     return _base32(secrets.randbits(80), 16)

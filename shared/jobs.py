@@ -1,10 +1,10 @@
-"""The words of a job: its states, the steps between them, and the bounds of what may be asked of it."""
+"""Defines the states of jobs and campaigns, the allowed transitions, and the limits of a job."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-MAX_INFERENCES = 1_000_000  # 8 MB of raw samples a repeat; more belongs into several jobs
+MAX_INFERENCES = 1_000_000  # in each repeat; this is 8 MB of raw samples. Split longer measurements into several jobs
 MAX_REPEATS = 1_000
 MAX_TIMEOUT_S = 7 * 86_400
 MAX_JOBS = 100_000
@@ -26,7 +26,7 @@ TERMINAL = frozenset({JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED}
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     # pending -> complete: the result of an earlier attempt arrives after the job went back to its queue.
     JobStatus.PENDING: frozenset({JobStatus.RUNNING, JobStatus.COMPLETE, JobStatus.CANCELLED, JobStatus.FAILED}),
-    # running -> pending: the attempt was lost with its worker, or handed back.
+    # running -> pending: the attempt was lost because its worker died, or the worker returned the job unfinished.
     JobStatus.RUNNING: frozenset({JobStatus.PENDING, JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED}),
     JobStatus.COMPLETE: frozenset(),
     JobStatus.FAILED: frozenset(),
@@ -36,5 +36,5 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 
 class CampaignStatus(StrEnum):
     RUNNING = "running"
-    COMPLETED = "completed"  # every job ended, whatever failed: the counts say
+    COMPLETED = "completed"  # every job has ended; some may have failed
     CANCELLED = "cancelled"

@@ -1,8 +1,8 @@
-"""Git LFS pointers: the small text files that stand for large ones in a Git repository until `git lfs pull` fetches those."""
+"""Recognises Git LFS pointers. These small text files replace large files in a Git repository until `git lfs pull` fetches them."""
 
 from __future__ import annotations
 
-MAX_POINTER_BYTES = 1024  # the specification allows no larger one
+MAX_POINTER_BYTES = 1024  # the limit in the specification of Git LFS
 _START = b"version https://git-lfs.github.com/spec/"
 _OLD_START = b"version https://hawser.github.com/spec/"
 
@@ -10,5 +10,5 @@ WHAT_TO_DO = "is a Git LFS pointer, not the file it stands for: run `git lfs pul
 
 
 def is_pointer(content: bytes) -> bool:
-    """Returns whether a whole file, or its first `MAX_POINTER_BYTES` + 1 bytes, is a Git LFS pointer."""
+    """Return whether a file is a Git LFS pointer. `content` is the whole file or its first `MAX_POINTER_BYTES` + 1 bytes."""
     return len(content) <= MAX_POINTER_BYTES and content.startswith((_START, _OLD_START)) and b"\noid sha256:" in content

@@ -1,4 +1,4 @@
-"""Lines of a log as people read them."""
+"""Formats log records as text without secrets and control characters."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class Masked(logging.Formatter):
-    """Plain text without secrets, one line a record; a traceback comes indented below it.
+    """Formats each record as one line of text without secrets. A traceback follows on indented lines.
 
-    So nothing that a record quotes can pass for a record, or reach the terminal as a command.
+    So text that a record quotes cannot look like another record, and cannot send control sequences to the terminal.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""Secrets out of what others see: logs, errors, reports, the environment of a process that is not trusted with them."""
+"""Removes secrets from logs, errors, reports, and the environment of processes that do not need them."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# A login in any address: redis://:secret@host, https://token@host. It may hold an @ and a quote that nobody encoded; a quote before
-# what follows a text in JSON ends it. Begins at the colon: a pattern that begins with the scheme takes quadratic time on a long word.
+# Matches a login in any address, such as redis://:secret@host or https://token@host. The login may contain an unencoded @ or quote. But a
+# quote that is followed by `,`, `}`, `]` or `:` is taken as the end of a JSON string. The pattern begins at the colon, because one that
+# begins with the scheme takes quadratic time on a long word.
 _START = r"(?P<start>:[/\\]{2,4})"
 _QUOTE = r"\"(?![,}\]:])"
 _LOGIN = re.compile(rf"{_START}(?:[^\s/\\\"]|{_QUOTE})*@")
-# One with a / that nobody encoded: what stands in the place of the port does not end as a port does.
+# Matches a login with an unencoded /. It is recognised because the text in the place of the port is not a port number.
 _PORT = r"\d*(?:[/?#\s\"',;:)}\]>\\]|$)"
 _UNENCODED = re.compile(rf"{_START}[^\s/\\@:\[\]\"]*:(?!{_PORT})(?:(?!:[/\\]{{2}})(?:[^\s\"]|{_QUOTE}))*@")
 _BEARER = re.compile(r"(?P<start>bearer\s+)[^\s'\"`<…][^\s'\"`]*", re.IGNORECASE)
 _TOKEN = re.compile(r"fleetmark_[A-Za-z0-9_-]{43}")
 
-# A variable is a credential when a word of its name says so, or when its value has the form of one.
+# A variable counts as a credential if its name contains one of these words or endings, or if its value looks like a credential.
 _CREDENTIAL_WORDS = frozenset({"AUTH", "COOKIE", "KEY", "KEYS", "PASS", "PAT"})
 _CREDENTIAL_ENDS = ("APIKEY", "CREDENTIAL", "CREDENTIALS", "PASSFILE", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "SECRETS", "TOKEN")
 _CREDENTIAL_VALUE = re.compile(r"(?:password|passwd|pwd|secret|token|accountkey|accesskey)\s*=", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
-    """The text with `***` for logins in addresses, bearer tokens, and whatever has the form of a token of ours.
+    """Return the text with `***` instead of logins in addresses, bearer tokens and Fleetmark tokens.
 
-    It knows forms, not secrets: a password that stands alone is not recognised, so nothing may print one.
+    It recognises secrets by their form. It cannot recognise a password that stands alone, so code must never print one.
     """
     return _TOKEN.sub("fleetmark_***", _BEARER.sub(r"\g<start>***", without_logins(text)))
 
 
 def without_logins(text: str) -> str:
-    """The text with `***` for logins in addresses; quick where there is none, for files of 100 000 jobs."""
+    """Return the text with `***` instead of logins in addresses.
+
+    Texts without an address are returned quickly, because files of 100 000 jobs pass through here.
+    """
     if not may_hold_login(text):
         return text
     return _UNENCODED.sub(r"\g<start>***@", _LOGIN.sub(r"\g<start>***@", text))
@@ -43,7 +47,10 @@ def may_hold_login(text: str) -> bool:
 
 
 def content_without_logins(content: Any) -> Any:
-    """The same of each text in lists and mappings, keys included: once it is JSON or YAML, a quote in a password looks like its end."""
+    """Return the content with `without_logins` applied to every text in its lists and mappings, including keys.
+
+    This must happen before the content is written as JSON or YAML, where a quote in a password looks like the end of the text.
+    """
     if isinstance(content, str):
         return without_logins(content)
     if isinstance(content, Mapping):
@@ -54,9 +61,9 @@ def content_without_logins(content: Any) -> Any:
 
 
 def without_credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables for a process that needs no secret of ours, nor of anybody's: all but those that hold one.
+    """Return the environment variables without those that hold a credential, for a process that needs none.
 
-    Not a list of what is allowed, for a runtime may read any of hundreds (LD_LIBRARY_PATH, CUDA_…, OMP_…).
+    A list of allowed variables would not work, because a runtime may read any of hundreds (LD_LIBRARY_PATH, CUDA_…, OMP_…).
     """
     return {name: value for name, value in environment.items() if not _is_credential(name, value)}
 

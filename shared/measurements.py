@@ -1,7 +1,7 @@
-"""What was measured: raw samples of each repeat, and the summaries derived from them.
+"""Defines the types of measured data: the raw samples of each repeat, and the summaries computed from them.
 
-Raw samples are the record (`RawRepeat`, kept in `samples/<job_id>.npz`); every summary can be derived again from them
-with `shared.stats`. Times are nanoseconds where an integer is stored, milliseconds where a person reads.
+The raw samples (`RawRepeat`, stored in `samples/<job_id>.npz`) are the primary data. `shared.stats` can compute every summary from them
+again. Stored integer times are in nanoseconds. Times that people read are in milliseconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ SAMPLES_FORMAT = 1
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
 
 
-# Smallest samples for a percentile, from the MLPerf Inference rules' query counts for 90 % confidence.
+# For each percentile: its rank and the smallest sample for which it is reported. The sizes are the query counts for 90 % confidence in
+# the MLPerf Inference rules.
 PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
     "p75": (75.0, 24),
     "p90": (90.0, 64),
@@ -31,19 +32,19 @@ PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
 
 @dataclass(frozen=True)
 class RawRepeat:
-    """One fresh process: its load time, its warm-ups and its timed inferences, in the order in which they happened."""
+    """Holds the raw samples of one fresh process: its load time, its warm-ups and its timed inferences, in order of time."""
 
     index: int
     load_ns: int
-    warmup_ns: Sequence[int]  # `array("q")` where a million samples matter
+    warmup_ns: Sequence[int]  # an `array("q")` for large samples; a list of a million integers takes too much memory
     inference_ns: Sequence[int]
-    inference_wall_ns: int = 0  # first stamp of the first inference to the last stamp of the last
-    load_peak_mb: float | None = None  # MB of 2^20 bytes, whole process
+    inference_wall_ns: int = 0  # from the start of the first inference to the end of the last
+    load_peak_mb: float | None = None  # of the whole process, in MB of 2^20 bytes
     inference_peak_mb: float | None = None
-    baseline_mb: float | None = None  # resident before the load began
+    baseline_mb: float | None = None  # resident memory before loading began
     memory_method: str = ""
-    cpu_percent: float | None = None  # of one core, over the timed inferences; 200 is two cores busy
-    runtime: dict[str, Any] = field(default_factory=dict)  # as the runtime reports it
+    cpu_percent: float | None = None  # during the timed inferences, in percent of one core; 200 means two busy cores
+    runtime: dict[str, Any] = field(default_factory=dict)  # facts that the runtime reports about itself
 
 
 class Frozen(BaseModel):
@@ -51,7 +52,7 @@ class Frozen(BaseModel):
 
 
 class Interval(Frozen):
-    """A confidence interval, with the method that made it and the level it really has."""
+    """Holds a confidence interval, the method that computed it, and its actual confidence level."""
 
     low: float
     high: float
@@ -61,7 +62,7 @@ class Interval(Frozen):
 
 
 class Distribution(Frozen):
-    """Summary of one kind of timing, in milliseconds. A figure that the sample is too small to give is null."""
+    """Summarises one kind of timing, in milliseconds. A figure is null if the sample is too small for it."""
 
     n: Count
     median: float
@@ -83,7 +84,7 @@ class Distribution(Frozen):
 
 
 class RepeatFacts(Frozen):
-    """One repeat as a report shows it."""
+    """Summarises one repeat for reports."""
 
     index: Count
     load_ms: float
@@ -100,7 +101,7 @@ class RepeatFacts(Frozen):
 
 
 class Noise(Frozen):
-    """How quiet the machine was, and why that grade."""
+    """Grades how much other activity disturbed the machine during the measurement, with the reasons for the grade."""
 
     grade: Literal["quiet", "fair", "noisy"]
     reasons: list[str] = Field(default_factory=list)
@@ -108,7 +109,7 @@ class Noise(Frozen):
 
 
 class Summary(Frozen):
-    """Everything derived from the raw samples of one job."""
+    """Holds everything that is computed from the raw samples of one job."""
 
     load: Distribution
     inference: Distribution

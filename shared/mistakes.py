@@ -1,4 +1,7 @@
-"""What pydantic found wrong with something that came in, as its sender is told: each mistake once, not too many, no password in any."""
+"""Turns pydantic's validation errors into one error for the sender of the input.
+
+Each mistake is listed once, their number is limited, and logins in addresses are masked.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ from pydantic_core import ErrorDetails
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.masking import without_logins
 
-MAX_FIELDS = 100  # mistakes listed; a generated body may have one in each of 100 000 jobs
-MAX_SHOWN = 200  # characters of a key in what is said of it
+MAX_FIELDS = 100  # the most mistakes that are listed; a generated body may have one in each of 100 000 jobs
+MAX_SHOWN = 200  # the most characters of a key that a message quotes
 
 
 def not_valid(what: str, items: Sequence[ErrorDetails], field_of: Callable[[ErrorDetails], FieldError]) -> InvalidInput:
-    """The error that names every mistake in `fields` and the first in its sentence.
+    """Return an error whose message names the first mistake and whose `fields` list up to `MAX_FIELDS` of them.
 
     Args:
-        field_of: how one of them is told.
+        what: the name of the input, which begins the message.
+        field_of: converts one of pydantic's errors.
     """
-    # A list whose items are all wrong is also called too short; the items say it better.
+    # pydantic also reports a list as too short if all of its items are wrong. The errors of the items are enough.
     spoken_for = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
     told = [item for item in items if item["type"] != "too_short" or item["loc"] not in spoken_for]
     fields = [field_of(item) for item in told[:MAX_FIELDS]]
@@ -38,4 +42,4 @@ def unknown_key(key: Any, known: list[str]) -> str:
 
 
 def with_value(message: str, value: Any) -> str:
-    return f"{message}, not {without_logins(repr(value)):.80}"  # masked before the cut: what is left may end in a password
+    return f"{message}, not {without_logins(repr(value)):.80}"  # masked before it is cut: a login cut in half would not be recognised

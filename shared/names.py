@@ -1,4 +1,4 @@
-"""Names that people give. They are shown in tables, logs, terminals and files, so a name is one line of text."""
+"""Checks names that people choose. Names appear in tables, logs, terminals and files, so a name must be one line of text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-# Control characters, among them what moves a terminal's cursor, and the characters that end a line.
+# Accepts texts without control characters (which can move a terminal's cursor) and without characters that end a line.
 PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -21,10 +21,10 @@ def _one_line(text: str) -> str:
 
 
 def as_one_line(text: str) -> str:
-    """Returns the name of a file as it can be shown and sent.
+    """Return a file name in a form that can be displayed and sent.
 
-    File systems allow control characters in a name, and bytes that are no text (Python reads those as lone surrogates). Each of them
-    becomes U+FFFD, the replacement character.
+    File systems allow control characters in a name, and bytes that are not valid text (Python reads these as lone surrogates). Each of
+    them is replaced by U+FFFD, the replacement character.
     """
     return _UNSENDABLE.sub("\ufffd", text)
 

@@ -1,7 +1,7 @@
-"""Which proxy leads to a web server, as the environment says it (on macOS and Windows: also the system's settings).
+"""Finds the HTTP proxy for a web server in the environment, and on macOS and Windows also in the system settings.
 
-`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name proxies; `NO_PROXY` lists the hosts that are asked without one. This machine is never
-asked through a proxy: a proxy elsewhere has a loopback of its own, and would ask that one.
+`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name proxies. `NO_PROXY` lists the hosts that are contacted without a proxy. This machine is
+never contacted through a proxy, because a proxy on another machine would connect to its own loopback instead of ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.hosts import is_this_machine
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, and the name of the variable that says so. `address` may carry a login."""
+    """Holds the address of a proxy and the name of the variable that sets it. `address` may contain a login."""
 
     address: str
     variable: str
@@ -28,7 +28,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that leads to the server of `url`; None when it is asked without one, or when `url` is no address."""
+    """Return the proxy for the server of `url`. Return None if it needs no proxy, or if `url` is not a valid address."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -48,9 +48,10 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def is_listed(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` names a host. Its entries are names (and all names below them), addresses, networks such as `fd00::/8`, `*`.
+    """Return whether a `NO_PROXY` list contains a host.
 
-    An entry may end with a port, which then must be the one that is asked. Addresses of IPv6 may stand in brackets.
+    An entry is a host name, which includes its subdomains, an address, a network such as `fd00::/8`, or `*`. If an entry ends with a port,
+    it applies to this port alone. IPv6 addresses may be in brackets.
     """
     name = host.rstrip(".").lower()
     for entry in re.split(r"[\s,]+", no_proxy.lower()):
@@ -76,5 +77,5 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
 def _is_in_network(name: str, network: str) -> bool:
     try:
         return ipaddress.ip_address(name) in ipaddress.ip_network(network, strict=False)
-    except ValueError:  # one of them is a name
+    except ValueError:  # one of the two is a host name
         return False

@@ -1,6 +1,6 @@
-"""The ways in which a recipe names a model: a URL, a path, or the content of an upload.
+"""Parses the source of a model, by which a recipe names it: a URL, a path, or the SHA-256 of an upload.
 
-Nothing here looks at a disk or a network. Every side reads a source with these functions, so all sides mean the same file.
+These functions do not use disk or network. Orchestrator, worker and command line all use them, so a source means the same everywhere.
 """
 
 from __future__ import annotations
@@ -15,33 +15,37 @@ from shared.addresses import shown_address
 from shared.ids import SHA256
 from shared.names import as_one_line
 
-MAX_NAME = 255  # characters; a file name of 255 bytes, the most that file systems take, always fits
+MAX_NAME = 255  # characters; file systems allow names of at most 255 bytes, so every file name fits
 UPLOAD = "sha256:"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE_URL = re.compile(r"file:", re.IGNORECASE)
 
 
 def model_name(source: str) -> str:
-    """Returns the file name that reports show for a source.
+    """Return the file name that reports show for a source.
 
-    It is the last part of a path as it is written, or the last part of a URL without its query and with `%20` read as a space.
-    A name of more than `MAX_NAME` characters is shortened in its middle, where a digest keeps two long names apart.
+    It is the last part of the path or URL. A query is removed from a URL, and percent-encoding such as `%20` is decoded. A name of more
+    than `MAX_NAME` characters is shortened; see `short_name`.
     """
     if source.startswith(UPLOAD):
         try:
             return upload_of(source)[1] or source
-        except ValueError:  # it names no upload; whoever resolves it says so
+        except ValueError:  # not a valid upload; the code that fetches the model will report this
             return short_name(as_one_line(source))
     if not _URL.match(source) and not _FILE_URL.match(source):
         return short_name(as_one_line(PurePath(source).name or source))
     shown = shown_address(source)
     parts = re.split("[?#]", shown.partition(":")[2].lstrip("/"), maxsplit=1)[0].rstrip("/").split("/")
-    written = parts[-1] if source.lower().startswith("hf://") else unquote(parts[-1])  # a path on a hub is no URL: it has no escapes
-    return short_name(as_one_line(written.rstrip("/").rpartition("/")[2] or shown))  # some stores write the whole path as one part
+    written = parts[-1] if source.lower().startswith("hf://") else unquote(parts[-1])  # `hf://` paths are not percent-encoded
+    return short_name(as_one_line(written.rstrip("/").rpartition("/")[2] or shown))  # some stores encode the slashes of a path as %2F
 
 
 def short_name(name: str) -> str:
-    """Returns a name of at most `MAX_NAME` characters. Two different names stay different, and the ending stays."""
+    """Return a name of at most `MAX_NAME` characters.
+
+    A longer name is cut in its middle, where a digest of the whole name is inserted. So different names stay different, and a name keeps
+    its ending.
+    """
     if len(name) <= MAX_NAME:
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
@@ -49,10 +53,10 @@ def short_name(name: str) -> str:
 
 
 def file_path(source: str) -> str:
-    """Returns the path of a `file://` URL, as the system that runs this writes paths.
+    """Return the path of a `file://` URL in the form of this operating system.
 
     Raises:
-        ValueError: the URL names another host, or holds a `?` or a `#`, which would cut its path short.
+        ValueError: the URL names another host, or contains a `?` or `#`, which would end the path.
     """
     parts = urlsplit(source)
     if parts.netloc.lower() not in ("", "localhost"):
@@ -65,10 +69,10 @@ def file_path(source: str) -> str:
 
 
 def upload_of(source: str) -> tuple[str, str | None]:
-    """Returns the SHA-256 of an upload that `sha256:<hex>` or `sha256:<hex>?name=<name>` names, and the name, if there is one.
+    """Return SHA-256 and name of an upload from its source `sha256:<hex>` or `sha256:<hex>?name=<name>`. The name may be None.
 
     Raises:
-        ValueError: it has neither form.
+        ValueError: the source has another form.
     """
     sha256, separator, query = source.removeprefix(UPLOAD).partition("?")
     if SHA256.fullmatch(sha256) is None:
@@ -82,5 +86,5 @@ def upload_of(source: str) -> tuple[str, str | None]:
 
 
 def upload_source(sha256: str, name: str | None = None) -> str:
-    """Returns the source by which a recipe names an upload; see `upload_of`."""
+    """Return the source of an upload; it is the opposite of `upload_of`."""
     return f"{UPLOAD}{sha256}" + (f"?name={quote(name, safe='')}" if name is not None else "")

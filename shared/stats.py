@@ -1,6 +1,6 @@
-"""Pure statistics of timings. Numbers in, numbers out; nothing here reads a clock, a file or a setting.
+"""Computes the statistics of timings. The functions are pure: they read no clock, no file and no setting.
 
-Only the standard library and numpy: this module runs on the smallest device that measures.
+This module needs only the standard library and numpy, because it also runs on the smallest measuring device.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from shared.two_stage import METHOD, two_stage_interval
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "not steady", "unknown"]
 
-# Two-sided 95 % quantiles of Student's t for 1..4 degrees of freedom: 2 to 5 repeats. From 6 repeats on, order
-# statistics need no assumption about the shape of the distribution.
+# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom, which are 2 to 5 repeats. From 6 repeats on, order statistics are
+# used instead, which assume nothing about the shape of the distribution.
 STUDENT_T_975 = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}
 STANDARD_NORMAL_975 = 1.959963985
 NORMAL_APPROXIMATION_FROM = 1_000
 STEADY_MIN_SAMPLES = 50
 STEADY_BATCHES = 10
-# |rho| over 10 batch means above which a trend has p < 0.05 (the exact two-sided critical value is 0.648).
+# A series has a trend (p < 0.05) if |rho| of its 10 batch means is above this. The exact two-sided critical value is 0.648.
 TREND_RHO = 0.65
-# Standard scores by which what MSER-5 would cut must differ from the rest. MSER-5 alone cuts a tenth or more of one in
-# three steady series of 50 (one in five of 100); with this, both tests together call one in twenty not steady.
+# The part that MSER-5 would cut must differ from the rest by this many standard scores. Without this condition, MSER-5 would cut a tenth
+# or more of every third steady series of 50 samples (every fifth of 100). With it, the two tests together call 1 in 20 steady series "not
+# steady".
 CUT_SCORE = 3.0
 FALSE_ALARM = 0.05
 
 
 def percentile(sorted_values: Floats, rank: float) -> float:
-    """Percentile by linear interpolation between closest ranks (numpy's default, Hyndman and Fan's type 7)."""
+    """Return a percentile, by linear interpolation between the closest ranks (numpy's default, type 7 of Hyndman and Fan)."""
     return float(np.percentile(sorted_values, rank, method="linear"))
 
 
 def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
-    """95 % interval on the typical repeat's median, from a number of fresh processes that was fixed beforehand.
+    """Return a 95 % confidence interval for the median of a typical repeat. The number of repeats must have been fixed beforehand.
 
-    From 6 values: order statistics of the median, exact and distribution-free; the narrowest symmetric pair that
-    keeps at least 95 %. Below: Student's t around their mean, which assumes they are roughly normal; of positive
-    values (times are) the part below zero is left off, which changes nothing of what the interval covers. One
-    value gives none: a single process says nothing of the spread between processes.
+    From 6 values on, the interval comes from order statistics: it is the narrowest symmetric pair with a coverage of at least 95 %. This is
+    exact for every distribution. With 2 to 5 values, it is Student's t interval around their mean, which assumes that they are roughly
+    normal. If all values are positive, as times are, the interval is cut at zero, which does not change its coverage. With fewer than 2
+    values the result is None, because one process says nothing about the spread between processes.
     """
     n = len(values)
     if n < 2:
@@ -59,11 +60,11 @@ def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
 
 
 def _order_statistic_interval(ordered: Sequence[float] | Floats, method: str) -> Interval | None:
-    """The pair (k-th smallest, k-th largest) with the largest k whose coverage of the median keeps at least 95 %.
+    """Return the interval from the k-th smallest to the k-th largest value, with the largest k that still covers the median with 95 %.
 
-    Its coverage is 1 - 2 P(Binomial(n, 1/2) < k) for any continuous distribution, and that is the `level` it carries.
-    None below 6 values, where even the smallest and the largest cover less. Beyond 1 000 values k comes from the
-    normal approximation, whose continuity correction is left out so that it errs on the wide side.
+    Its coverage is 1 - 2 P(Binomial(n, 1/2) < k) for any continuous distribution. This is the `level` of the interval. With fewer than 6
+    values the result is None, because even the smallest and the largest value cover less than 95 %. For more than 1 000 values, k comes
+    from the normal approximation without continuity correction, so the interval is rather too wide than too narrow.
     """
     n = len(ordered)
     if n > NORMAL_APPROXIMATION_FROM:
@@ -80,7 +81,7 @@ def _order_statistic_interval(ordered: Sequence[float] | Floats, method: str) ->
 
 
 def tukey_outliers(ordered: Floats) -> int:
-    """How many values lie beyond 1.5 interquartile ranges from the quartiles (Tukey 1977)."""
+    """Return the number of values that are more than 1.5 interquartile ranges outside the quartiles (Tukey 1977)."""
     low, high = np.percentile(ordered, [25, 75])
     fence = 1.5 * (high - low)
     return int(np.count_nonzero((ordered < low - fence) | (ordered > high + fence)))
@@ -90,8 +91,8 @@ def describe(values_ms: Sequence[float] | Floats, repeat_medians_ms: Sequence[fl
     """Summarise one pooled sample (milliseconds, in order of measurement).
 
     Args:
-        values_ms: the raw samples of all repeats, merged; percentiles are never averaged.
-        repeat_medians_ms: one median a fresh process, for the interval; empty when there is no such grouping.
+        values_ms: the raw samples of all repeats together. Percentiles are computed from these and never averaged over repeats.
+        repeat_medians_ms: the median of each fresh process, for the interval; empty if the sample has no repeats.
 
     Raises:
         ValueError: the sample is empty.
@@ -128,22 +129,23 @@ def describe(values_ms: Sequence[float] | Floats, repeat_medians_ms: Sequence[fl
 
 
 def mser5_cut(values: Floats) -> int:
-    """Index at which the warm-up of a series ends by MSER-5 (White 1997): batches of 5, smallest marginal standard error.
+    """Return the index at which the warm-up of a series ends according to MSER-5 (White 1997).
 
-    Truncation is looked for in the first half only, as the method's authors advise. 0 means steady from the start.
+    MSER-5 takes means of batches of 5 and cuts where the marginal standard error of the rest is smallest. It searches only the first
+    half, as its authors recommend. 0 means that the series is steady from the start.
     """
     batches = values[: values.size // 5 * 5].reshape(-1, 5).mean(axis=1)
     if batches.size == 0:
         return 0
-    centred = batches - batches.mean()  # else the difference of two large sums would eat the digits
-    left = np.arange(batches.size, 0, -1, dtype=np.float64)  # batches that a cut at each place leaves
+    centred = batches - batches.mean()  # otherwise the difference of two large sums would lose precision
+    left = np.arange(batches.size, 0, -1, dtype=np.float64)  # the number of batches that remain after a cut at each position
     sums, squares = np.cumsum(centred[::-1])[::-1], np.cumsum((centred**2)[::-1])[::-1]
     errors = (squares - sums**2 / left) / left**2
     return int(np.argmin(errors[: batches.size // 2 + 1])) * 5
 
 
 def ranks(values: Floats) -> Floats:
-    """Ranks from 1; ties get their mean rank."""
+    """Return the rank of each value, counted from 1. Equal values get their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts).astype(np.float64)
     mean_rank: Floats = last - (counts - 1) / 2
@@ -151,7 +153,7 @@ def ranks(values: Floats) -> Floats:
 
 
 def spearman(values: Floats) -> float:
-    """Spearman's rank correlation of a series with time. A constant series gives 0."""
+    """Return Spearman's rank correlation between a series and time. It is 0 for a constant series."""
     of_values = ranks(values)
     time = np.arange(1, values.size + 1, dtype=np.float64)
     of_values, time = of_values - of_values.mean(), time - time.mean()
@@ -160,7 +162,7 @@ def spearman(values: Floats) -> float:
 
 
 def rank_sum_score(first: Floats, rest: Floats) -> float:
-    """Standard score of the Mann-Whitney U of two samples (normal approximation with the correction for ties)."""
+    """Return the standard score of the Mann-Whitney U statistic of two samples (normal approximation, corrected for ties)."""
     both = ranks(np.concatenate([first, rest]))
     n, m = first.size, rest.size
     total = n + m
@@ -172,10 +174,10 @@ def rank_sum_score(first: Floats, rest: Floats) -> float:
 
 
 def steadiness(values_ms: Sequence[float] | Floats) -> Steadiness:
-    """A verdict on a series of timings, never a cut.
+    """Return whether a series of timings is steady. No samples are removed.
 
-    `not steady` when 10 batch means show a trend, or when MSER-5 would cut more than a tenth of the series and what it
-    would cut really differs from the rest. Below 50 samples nothing can be said.
+    The verdict is `not steady` if the 10 batch means show a trend. It is also `not steady` if MSER-5 would cut more than a tenth of the
+    series and the cut part differs significantly from the rest. It is `unknown` for fewer than 50 samples.
     """
     values = np.asarray(values_ms, dtype=np.float64)
     if values.size < STEADY_MIN_SAMPLES:
@@ -189,9 +191,9 @@ def steadiness(values_ms: Sequence[float] | Floats) -> Steadiness:
 
 
 def steadiness_of_repeats(verdicts: Sequence[Steadiness]) -> Steadiness:
-    """The verdict on a job: `not steady` when more repeats are than the tests' false alarms explain.
+    """Return the verdict on a job: `not steady` if more repeats are not steady than false alarms of the tests can explain.
 
-    Five steady repeats contain one false alarm in 23 % of all jobs, and two in 2 %.
+    With five steady repeats, at least one false alarm occurs in 23 % of all jobs, and at least two occur in 2 %.
     """
     if "unknown" in verdicts:
         return "unknown"
@@ -201,16 +203,20 @@ def steadiness_of_repeats(verdicts: Sequence[Steadiness]) -> Steadiness:
 
 
 def interval_for_precision(medians: Sequence[float]) -> Interval | None:
-    """Returns the interval of a job with a stop rule: the two-stage one, or that of a fixed number of repeats before the pilot ends.
+    """Return the confidence interval of a job with a stop rule.
 
-    A job that ends before its pilot is complete ended because of its time or its `max_repeats`, never because an interval was narrow, so
-    the interval of a fixed number of repeats is right for it. The same holds for medians of zero, which have no logarithm.
+    It is the two-stage interval if the pilot is complete. Otherwise it is the interval for a fixed number of repeats. That one is correct
+    then, because the job ended due to its time or its `max_repeats`, never because an interval was narrow. It is also used if a median is
+    zero, because zero has no logarithm.
     """
     return two_stage_interval(medians) or median_interval_of_repeats(medians)
 
 
 def precision_of(interval: Interval | None) -> float | None:
-    """Returns how far the interval reaches from its centre, as a fraction of the centre; None without an interval above zero."""
+    """Return the distance from the centre of an interval to its upper end, as a fraction of the centre.
+
+    Return None if there is no interval, or if its upper end is not above zero.
+    """
     if interval is None or interval.high <= 0:
         return None
     centre = math.sqrt(interval.low * interval.high) if interval.method == METHOD else (interval.low + interval.high) / 2
@@ -220,12 +226,13 @@ def precision_of(interval: Interval | None) -> float | None:
 def summarise(
     repeats: Sequence[RawRepeat], extra_loads_ns: Sequence[int] = (), stopped_because: str = "", precision: float | None = None
 ) -> Summary:
-    """Derive everything that is reported from the raw samples of one job.
+    """Compute the summary of a job from its raw samples.
 
     Args:
-        repeats: at least one, each with at least one inference.
-        extra_loads_ns: load times of the processes that only loaded, in nanoseconds.
-        precision: what the job's stop rule asked for; None if it ran a fixed number of repeats.
+        repeats: at least one repeat, each with at least one inference.
+        extra_loads_ns: the load times of the processes that only loaded the model, in nanoseconds.
+        stopped_because: why a job with a stop rule ended.
+        precision: the precision that the stop rule asks for; None if the job ran a fixed number of repeats.
     """
     loads_ms = [repeat.load_ns / 1e6 for repeat in repeats] + [load / 1e6 for load in extra_loads_ns]
     series = [np.asarray(repeat.inference_ns, dtype=np.float64) / 1e6 for repeat in repeats]

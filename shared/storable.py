@@ -1,7 +1,7 @@
-"""What can be stored, sent and shown again as JSON, and what has to be replaced before: one place for everybody.
+"""Replaces values that cannot be stored and sent as JSON. All parts of Fleetmark use this module for that.
 
-JSON has no NaN and no infinity, many readers take an integer beyond the largest float for infinite, UTF-8 has no bytes for half of a
-surrogate pair (a byte of a file's name that is no text), and PostgreSQL keeps no NUL in text.
+JSON has no NaN and no infinity. Many JSON readers take an integer above the largest float as infinite. UTF-8 cannot encode a lone surrogate
+(Python uses them for bytes of file names that are not valid text). PostgreSQL cannot store NUL in a text.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-LARGEST = int(sys.float_info.max)  # an integer beyond it is infinite for whoever reads numbers as JavaScript does
+LARGEST = int(sys.float_info.max)  # programs that read all numbers as floats, such as JavaScript, read larger integers as infinite
 NUL = "\0"
 
 
 def storable(content: Any) -> Any:
-    """Return JSON of any shape with null in the place of numbers that cannot be stored, and with storable texts."""
+    """Return JSON data with null for each number that cannot be stored, and with storable texts."""
     return _mapped(content, storable_text, lambda number: number if _is_storable_number(number) else None)
 
 
 def without_nul(content: Any) -> Any:
-    """Return JSON of any shape with `\ufffd` for each NUL in its texts; all else stays as it is, for others to judge."""
+    """Return JSON data with `\ufffd` for each NUL in its texts. Other values that cannot be stored are kept for the caller to handle."""
     return _mapped(content, lambda text: text.replace(NUL, "\ufffd"), lambda number: number)
 
 
 def storable_text(text: str) -> str:
-    """Return a text with `?` for half of a surrogate pair and `\ufffd` for NUL."""
+    """Return a text with `?` for each lone surrogate and `\ufffd` for each NUL."""
     return text.encode(errors="replace").decode().replace(NUL, "\ufffd")
 
 
 def unstorable_at(content: Any) -> list[str] | None:
-    """Return the way to the first value that cannot be stored, member by member; None where everything can be.
+    """Return the path (keys and indices) of the first value that cannot be stored, or None if everything can be stored.
 
     Raises:
-        RecursionError: it is nested too deeply.
+        RecursionError: the content is nested too deeply.
     """
     if isinstance(content, str):
         return None if storable_text(content) == content else []

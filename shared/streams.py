@@ -1,4 +1,4 @@
-"""The standard streams of a command, as cron, pipes and old consoles hand them over."""
+"""Prepares the standard streams of a command. Under cron, in pipes and on old consoles they may be closed or not support Unicode."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def settle_streams() -> None:
-    """Make standard output and standard error take everything that is printed.
+    """Make standard output and standard error accept all text without an error.
 
-    A stream that was closed (`>&-`) is replaced by one that leads nowhere. A character that the stream's encoding does not have, such as
-    `→` in a file that Windows writes, becomes a `?` instead of an error.
+    A closed stream (`>&-`) is replaced by one that discards everything. A character that the encoding of the stream lacks, such as `→` in
+    a file on Windows, is written as `?`.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -23,5 +23,5 @@ def settle_streams() -> None:
 
 
 def takes_unicode(stream: io.TextIOBase | object) -> bool:
-    """Whether a stream can take every character."""
+    """Return whether a stream can encode every character."""
     return str(getattr(stream, "encoding", "") or "").lower().replace("-", "").startswith("utf")

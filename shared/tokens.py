@@ -1,4 +1,4 @@
-"""Bearer tokens: what one looks like, what it allows, and where a process finds its own."""
+"""Defines the form and the roles of bearer tokens, and reads a process's own token."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-PREFIX = "fleetmark_"  # tells a person, and a scanner of repositories, what a stray secret is
-# As made by `new_secret` of the orchestrator: 32 random bytes, base64url.
+PREFIX = "fleetmark_"  # lets people and secret scanners recognise a leaked token
+# The form of the tokens that the orchestrator's `new_secret` makes: 32 random bytes as base64url.
 MADE = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 SHOWN_IN_THE_PROCESS_LIST = "--token shows the token in the process list; FLEETMARK_TOKEN and FLEETMARK_TOKEN_FILE do not"
 _USABLE = re.compile(r"[\x21-\x7e]+")
 
 
 class Role(StrEnum):
-    """What the holder of a token may do. `viewer`, `submitter` and `admin` include one another; a worker is none of them."""
+    """Says what the holder of a token may do. `admin` includes `submitter`, which includes `viewer`; `worker` is separate."""
 
-    VIEWER = "viewer"  # reads: campaigns, results, workers, queues, metrics
-    SUBMITTER = "submitter"  # also submits, cancels, uploads models
-    WORKER = "worker"  # what a device needs, and nothing about campaigns
-    ADMIN = "admin"  # everything, tokens and reset included
+    VIEWER = "viewer"  # may read campaigns, results, workers, queues and metrics
+    SUBMITTER = "submitter"  # may also submit, cancel and upload models
+    WORKER = "worker"  # may do what a device needs, and nothing about campaigns
+    ADMIN = "admin"  # may do everything, including tokens and reset
 
 
 def usable_token(value: str) -> str:
-    """A token as it can stand in a header, without the white space a file or a shell leaves around it.
+    """Return a token without surrounding white space, which files and shells often add.
 
     Raises:
-        ValueError: something in it cannot be sent; the message does not repeat it.
+        ValueError: the token contains characters that cannot be sent in a header. The message does not repeat the token.
     """
     token = value.strip()
     if not _USABLE.fullmatch(token):
@@ -36,10 +36,10 @@ def usable_token(value: str) -> str:
 
 
 def with_token_of_file(values: Any) -> Any:
-    """Values of a settings class, with the token that `token_file` names where no `token` is given.
+    """Return the values of a settings class, with `token` read from `token_file` if only the latter is given.
 
     Raises:
-        ValueError: the file cannot be read, or holds no token.
+        ValueError: the file cannot be read, or is empty.
     """
     if not isinstance(values, dict) or not values.get("token_file") or values.get("token"):
         return values

@@ -1,13 +1,15 @@
-"""Stein's two-stage rule: how many repeats a wanted precision needs, and the interval that then really covers 95 %.
+"""Implements Stein's two-stage rule: how many repeats a wanted precision needs, and an interval whose coverage is really 95 %.
 
-An interval that is computed for a fixed number of repeats, looked at after each repeat and kept as soon as it is narrow, covers the truth
-in 80 to 91 % of jobs, because it is kept when it is narrow by luck. Stein (1945, "A two-sample test for a linear hypothesis whose power
-is independent of the variance", Annals of Mathematical Statistics 16) avoids this: a pilot of fixed size gives the variance once, the
-variance gives the number of repeats, and the interval around the mean of all repeats uses the variance of the pilot alone. The later
-repeats move the mean but never the width, so there is nothing to be lucky with.
+The obvious method is to compute the interval for a fixed number of repeats, check it after each repeat, and stop when it is narrow enough.
+Such an interval covers the true value in only 80 to 91 % of jobs, because it is kept when it is narrow by chance.
 
-Everything here is computed on logarithms of the repeats' medians: times are skewed to the right, and a precision is a fraction, which on
-a logarithmic scale is a fixed distance. `docs/decisions/0015-two-stages-for-a-precision.md` gives the reasons.
+Stein's rule avoids this (1945, "A two-sample test for a linear hypothesis whose power is independent of the variance", Annals of
+Mathematical Statistics 16). A pilot of fixed size gives the variance. The variance gives the number of repeats. The interval is centred on
+the mean of all repeats, but its width uses only the variance of the pilot. Later repeats move the mean and never change the variance
+estimate, so the interval cannot become narrow by chance.
+
+All computations use the logarithms of the repeats' medians. Times are skewed to the right, and a precision is a fraction, which is a fixed
+distance on a logarithmic scale. `docs/decisions/0016-two-stages-for-a-precision.md` gives the reasons.
 """
 
 from __future__ import annotations
@@ -23,24 +25,24 @@ METHOD = f"Stein's two-stage rule over repeats (pilot of {PILOT}, logarithms)"
 
 
 def repeats_wanted(medians: Sequence[float], precision: float) -> int | None:
-    """Returns how many repeats give the precision, judged by the pilot; at least the pilot itself.
+    """Return how many repeats the precision needs according to the pilot. It is at least `PILOT`.
 
     Args:
-        medians: one median for each repeat, in the order in which they ran; only the first `PILOT` of them count.
-        precision: the interval is to end at most this fraction above and below its centre.
+        medians: the median of each repeat, in the order in which they ran. Only the first `PILOT` count.
+        precision: the greatest allowed distance from the centre of the interval to its ends, as a fraction of the centre.
 
     Returns:
-        None while the pilot is not complete, or if one of its medians is zero (the clock was too coarse to see any time pass).
+        None while the pilot is not complete, or if one of its medians is zero (because the clock is too coarse).
     """
     reach = _reach_of_one(medians)
     return None if reach is None else max(PILOT, math.ceil((reach / math.log1p(precision)) ** 2))
 
 
 def two_stage_interval(medians: Sequence[float]) -> Interval | None:
-    """Returns the 95 % interval on the typical repeat's median, around the geometric mean of all repeats.
+    """Return the 95 % confidence interval for the median of a typical repeat. Its centre is the geometric mean of all repeats' medians.
 
-    Its coverage is exact for medians whose logarithms are normal, whatever number of repeats was run, as long as that number depends on
-    the repeats through the pilot's variance alone.
+    The coverage is exact if the logarithms of the medians are normal, and if the number of repeats depends on the measured values only
+    through the variance of the pilot.
 
     Returns:
         None where `repeats_wanted` gives None, and if any later median is zero.
@@ -54,7 +56,10 @@ def two_stage_interval(medians: Sequence[float]) -> Interval | None:
 
 
 def _reach_of_one(medians: Sequence[float]) -> float | None:
-    """Half-width, on the logarithmic scale, of an interval around a single repeat; n repeats divide it by the root of n."""
+    """Return the half-width of the interval for a single repeat, on the logarithmic scale. For n repeats, divide it by the root of n.
+
+    Return None while the pilot is not complete, or if one of its medians is zero.
+    """
     pilot = medians[:PILOT]
     if len(pilot) < PILOT or min(pilot) <= 0:
         return None

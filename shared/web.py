@@ -1,4 +1,4 @@
-"""HTTP clients. Every client of ours is made here, so that all of them take the same proxies and believe the same certificates."""
+"""Makes all HTTP clients, so that they use the same proxies and trust the same certificates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared.errors import InvalidInput
 from shared.proxies import Proxy, proxy_for
 from shared.tls import verification
 
-# What a call can raise when there is no answer. `InvalidURL` is no `HTTPError`; a host's name that no resolver takes (`a..b`) is a
-# `UnicodeError` of the standard library.
+# The exceptions that a request can raise if there is no answer. `InvalidURL` is not a subclass of `HTTPError`. An invalid host name such as
+# `a..b` raises a `UnicodeError` in the standard library.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 SCHEMES = ("http", "https")
-SOCKS = ("socks5", "socks5h")  # need the package socksio
+SOCKS = ("socks5", "socks5h")  # these need the package socksio
 
 
 def web_client(
@@ -30,18 +30,19 @@ def web_client(
     ca_file: Path | None = None,
     direct: bool = False,
 ) -> httpx.Client:
-    """A client of the one server at `address`.
+    """Make an HTTP client for the server at `address`.
 
     Args:
-        ca_file: certificates (PEM) of further authorities to believe.
-        direct: ask without a proxy, whatever the environment says; for a server that the caller has just started here.
+        ca_file: certificates (PEM) of additional authorities to trust.
+        direct: True to ignore proxies in the environment; for a server that the caller has just started on this machine.
 
     Raises:
-        InvalidInput: `address`, or the proxy that leads there, cannot be used.
+        InvalidInput: `address`, its proxy, or a file of certificates cannot be used.
     """
-    verify = _authorities(ca_file)
+    verify = verification(ca_file)
     try:
-        # With `trust_env` httpx would read the variables by itself: it asks loopback through the proxy, and fails on `NO_PROXY=::1/128`.
+        # With `trust_env`, httpx would read the proxy variables itself. It would use the proxy for loopback too, and fail on
+        # `NO_PROXY=::1/128`.
         return httpx.Client(
             base_url=address,
             headers=headers,
@@ -54,24 +55,8 @@ def web_client(
         raise InvalidInput(f"{shown_address(address)!r} cannot be used as an address: {error}; write it as http://name:port") from error
 
 
-def _authorities(ca_file: Path | None) -> ssl.SSLContext:
-    """
-    Raises:
-        InvalidInput: the file of certificates that the environment names cannot be read.
-    """
-    verify = verification(ca_file)
-    if isinstance(verify, ssl.SSLContext):
-        return verify
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise InvalidInput(
-            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}; correct it, or unset it"
-        ) from error
-
-
 def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:
-    """The proxy that leads to `address`, as httpx takes it; None when there is none.
+    """Return the proxy for `address` in the form that httpx takes, or None without a proxy.
 
     Raises:
         InvalidInput: the environment names a proxy that cannot be used.
@@ -82,7 +67,7 @@ def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:
     made: httpx.Proxy | None
     try:
         made = httpx.Proxy(proxy.address, ssl_context=verify if proxy.address.startswith("https:") else None)
-    except (ValueError, httpx.InvalidURL):  # their words may repeat a password
+    except (ValueError, httpx.InvalidURL):  # not chained, because their messages may contain a password
         made = None
     host = urlsplit(address).hostname
     if made is None or not made.url.host or made.url.scheme not in SCHEMES + SOCKS:
@@ -93,6 +78,6 @@ def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 def by_way_of(address: str) -> str:
-    """What an error has to add about the way to `address`: ` through the proxy …`, or nothing."""
+    """Return ` through the proxy …`, for error messages about `address`, or an empty text without a proxy."""
     proxy: Proxy | None = proxy_for(address)
     return f" through {proxy}" if proxy is not None else ""

@@ -1,4 +1,4 @@
-"""The words of a worker: its states, the steps between them, and what it says of its device when it registers."""
+"""Defines the states of workers, the allowed transitions, and the data with which a worker registers its device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WorkerStatus(StrEnum):
     GONE = "gone"
 
 
-# The stage of a job whose worker waits until another one on its host has measured: its own time has not begun.
+# The stage of a job whose worker waits until another worker on the same host has measured. The time limit of the job has not started yet.
 WAITING_FOR_HOST = "waiting for another measurement on this host"
 
 TRANSITIONS: dict[WorkerStatus, frozenset[WorkerStatus]] = {
@@ -32,24 +32,27 @@ TRANSITIONS: dict[WorkerStatus, frozenset[WorkerStatus]] = {
 
 
 def may_become(seen: WorkerStatus, wanted: WorkerStatus) -> bool:
-    """Whether a worker may step from `seen` to `wanted`; asking for the state it already has is always allowed."""
+    """Return whether a worker may change from `seen` to `wanted`. Keeping the same state is always allowed."""
     return wanted is seen or wanted in TRANSITIONS[seen]
 
 
 def following(seen: WorkerStatus) -> list[WorkerStatus]:
-    """The states that may be asked for next, sorted; a worker leaves by its own goodbye or by being removed, not by asking."""
+    """Return the states that a worker may set next, sorted.
+
+    `gone` is not among them. A worker gets this state when it deregisters or is removed.
+    """
     return sorted(TRANSITIONS[seen] - {WorkerStatus.GONE})
 
 
-CLOCK_TOLERANCE_S = 5.0  # clocks that are kept by NTP differ by far less, and a registration may take a second or two to arrive
+CLOCK_TOLERANCE_S = 5.0  # clocks synchronised by NTP differ by far less, but a registration may take a second or two to arrive
 YEAR_9999 = 253_402_300_799
 
 
 def clock_warning(offset_s: float | None) -> str:
-    """Return what is wrong with a device's clock and what to do, or an empty text.
+    """Return a warning about a device's clock, with what to do, or an empty text.
 
     Args:
-        offset_s: how far it is ahead of the orchestrator's; negative when it is behind, None when it is not known.
+        offset_s: the seconds by which it is ahead of the orchestrator's clock; negative if it is behind, None if unknown.
     """
     if offset_s is None or abs(offset_s) <= CLOCK_TOLERANCE_S:
         return ""
@@ -61,7 +64,7 @@ def clock_warning(offset_s: float | None) -> str:
 
 
 class DeviceInfo(BaseModel):
-    """What a device says of itself. The five named keys are those of the REST API; any other key is kept as it is."""
+    """Describes a device in its own words. The five named keys are those of the REST API. Other keys are kept unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -73,7 +76,7 @@ class DeviceInfo(BaseModel):
 
 
 class Registration(BaseModel):
-    """The body of `POST /register`."""
+    """Is the body of `POST /register`."""
 
     device_name: OneLine = Field(min_length=1, max_length=200)
     ip_address: OneLine = Field(default="", max_length=64)

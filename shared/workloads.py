@@ -1,4 +1,4 @@
-"""What one job runs: a model, how often, and with which options of the runtime."""
+"""Defines the workload of a job: the model, the number of runs, and the options of the runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.storable import LARGEST
 
 
 class Strict(BaseModel):
-    """A model whose unknown keys are errors and whose numbers are numbers (`"ten"` and `"10"` are neither)."""
+    """Is the base of pydantic models that reject unknown keys and do not convert types. So `"10"` is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -26,9 +26,11 @@ def _relative(name: str) -> str:
 
 
 class Companion(Strict):
-    """A file that belongs beside a model: ONNX external data, content-addressed like the model itself."""
+    """Describes a file in the model's folder that the model needs, such as ONNX external data. It is identified by its SHA-256."""
 
-    name: Annotated[str, AfterValidator(_relative)] = Field(min_length=1, max_length=4096, description="path from the model's folder")
+    name: Annotated[str, AfterValidator(_relative)] = Field(
+        min_length=1, max_length=4096, description="the path of the file, from the model's folder"
+    )
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
@@ -46,49 +48,62 @@ Companions = Annotated[tuple[Companion, ...], AfterValidator(_each_name_once)]
 
 
 class ModelRef(Strict):
-    """Where a model comes from.
+    """Says where a model comes from.
 
     `source` is `http(s)://…`, `hf://…`, `file://…` (on the worker's disk) or `sha256:<hex>` (uploaded to the orchestrator).
     """
 
     source: OneLine = Field(min_length=1, max_length=4096)
-    name: OneLine = Field(min_length=1, max_length=255, description="file name shown in reports")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the model file alone")
-    size: int | None = Field(default=None, ge=0, description="bytes of the model file alone")
+    name: OneLine = Field(min_length=1, max_length=255, description="the file name that reports show")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the model file alone")
+    size: int | None = Field(default=None, ge=0, description="size of the model file alone, in bytes")
     companions: Companions = ()
 
     @property
     def content_sha256(self) -> str | None:
-        """The one hash of the model file and its weights (`shared.content`); None where not all of it is known before a worker looks."""
+        """Return the SHA-256 of the model file with its weights; see `shared.content`.
+
+        Return None if it is not known before a worker fetches the model.
+        """
         if self.sha256 is None or self.size is None or not self.source.startswith("sha256:"):
             return None
-        weights = [one for one in self.companions if not one.name.endswith(VALUE_FILES)]  # values of inputs are no part of the model
+        weights = [one for one in self.companions if not one.name.endswith(VALUE_FILES)]  # input values are not part of the model
         return content_hash(Content(self.sha256, self.size), {one.name: Content(one.sha256, one.size) for one in weights})
 
 
 class Warmup(Strict):
-    """Warm-up of each repeat: until both `min_calls` and `min_s` have passed, capped at `max_s` or one call, the longer."""
+    """Sets the warm-up of each repeat.
 
-    min_calls: int = Field(default=10, ge=0, le=100_000, description="calls at least")
-    min_s: float = Field(default=1.0, ge=0, le=3_600, description="seconds at least")
-    max_s: float = Field(default=30.0, ge=0, le=3_600, description="seconds at most, or one call, the longer")
+    It lasts until both `min_calls` and `min_s` are reached. Except for the first call, no call starts after `max_s`.
+    """
+
+    min_calls: int = Field(default=10, ge=0, le=100_000, description="the least number of warm-up calls")
+    min_s: float = Field(default=1.0, ge=0, le=3_600, description="the least time of the warm-up, in seconds")
+    max_s: float = Field(
+        default=30.0, ge=0, le=3_600, description="the longest time of the warm-up, in seconds; one call is made in any case"
+    )
 
 
 class StopRule(Strict):
-    """Runs as many repeats as the 95 % interval of the median needs to be as narrow as `precision`.
+    """Runs as many repeats as are needed to make the 95 % interval of the median as narrow as `precision`.
 
-    The first five repeats say how many that are (Stein's two-stage rule); `max_repeats` and `budget_s` end the job earlier, and the
-    result then says how near it came.
+    The first five repeats determine this number (Stein's two-stage rule). `max_repeats` and `budget_s` can end the job earlier. The
+    result then says which precision was reached. Three repeats run even if they take longer than `budget_s`.
     """
 
-    precision: float = Field(gt=0, lt=1, description="half-width of the median's 95 % interval, as a fraction of the median")
-    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS, description="fresh processes at most")
-    budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S, description="seconds at most")
+    precision: float = Field(gt=0, lt=1, description="the wanted half-width of the median's 95 % interval, as a fraction of the median")
+    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS, description="the most fresh processes that measure")
+    budget_s: float = Field(
+        default=600,
+        gt=0,
+        le=MAX_TIMEOUT_S,
+        description="no further repeat begins after this time, in seconds; three repeats are made in any case",
+    )
 
 
 MAX_INPUTS = 1_000  # a decoder of 100 layers has 400 tensors of past keys and values
-MAX_ELEMENTS = 65_536  # of values that are written into a recipe; more travel as a file
-MAX_ITEMS = 1_000  # of one list in a recipe
+MAX_ELEMENTS = 65_536  # elements of an array in a recipe; larger arrays must be in a file
+MAX_ITEMS = 1_000  # items of one list in a recipe
 MAX_NESTING = 8
 MAX_TEXT = 4_096
 Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -121,13 +136,13 @@ def _count_elements(array: Any, depth: int) -> int:
 
 
 def _array_schema(depth: int) -> dict[str, Any]:
-    """What `_count_elements` accepts, for the OpenAPI file."""
+    """Return the JSON schema of what `_count_elements` accepts, for the OpenAPI file."""
     one: list[dict[str, Any]] = [{"type": "number"}, {"type": "boolean"}, {"type": "string", "maxLength": MAX_TEXT}]
     return {"anyOf": one if depth == MAX_NESTING else [*one, {"type": "array", "items": _array_schema(depth + 1), "maxItems": MAX_ITEMS}]}
 
 
 class ExactValues(Strict):
-    """The elements of an input, one by one: `{array: [[1, 2, 3]]}`."""
+    """Gives every element of an input: `{array: [[1, 2, 3]]}`."""
 
     array: Annotated[Any, AfterValidator(_bounded_array), WithJsonSchema(_array_schema(0))]
 
@@ -136,33 +151,44 @@ InputValue = Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1, max_leng
 
 
 class EngineOptions(Strict):
-    """Options of the runtime. Empty means the runtime's own default, which is recorded as the runtime reports it."""
+    """Sets options of the runtime. An option that is not set has the runtime's default, which the result records."""
 
     providers: tuple[str, ...] | None = Field(
-        default=None, max_length=8, description="execution providers by the runtime's names, in order"
+        default=None,
+        max_length=8,
+        description="execution providers, by the names that the runtime uses, in the order in which it tries them",
     )
-    threads: int | None = Field(default=None, ge=1, le=4096, description="threads within one operator")
-    inter_threads: int | None = Field(default=None, ge=1, le=4096, description="threads across operators")
-    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(default=None, description="level of graph optimisation")
+    threads: int | None = Field(default=None, ge=1, le=4096, description="how many threads work on one operator")
+    inter_threads: int | None = Field(
+        default=None, ge=1, le=4096, description="how many operators run at the same time, each in a thread of its own"
+    )
+    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(
+        default=None, description="how far the runtime optimises the graph"
+    )
     batch_size: int | None = Field(
-        default=None, ge=1, le=65_536, description="size of the batch dimension, found by its name or because it leads all inputs"
+        default=None,
+        ge=1,
+        le=65_536,
+        description="size of the batch dimension, which is found by its name, or because it is the first dimension of all inputs",
     )
-    shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="input name -> shape")
+    shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="the shape of each input, by the input's name")
     dims: dict[str, Size] | None = Field(
-        default=None, max_length=MAX_INPUTS, description="symbol -> size, for all inputs at once: `{batch: 8, sequence: 128}`"
+        default=None, max_length=MAX_INPUTS, description="the size of each symbol, for all inputs at once: `{batch: 8, sequence: 128}`"
     )
     values: dict[str, InputValue] | None = Field(
         default=None,
         max_length=MAX_INPUTS,
-        description="input name -> a constant, a range `[low, high]`, a list of texts, `{array: …}`, or a file (`.npz`, `.npy`)",
+        description="the values of each input, by the input's name: a constant, a range `[low, high]`, a list of "
+        "texts, `{array: …}`, or a file (`.npz`, `.npy`)",
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="the seed for the generated inputs")
 
 
 def check_samples(inferences: int, repeats: int) -> None:
-    """
+    """Check the total number of samples of a job.
+
     Raises:
-        ValueError: the product of two numbers that are fine by themselves is more than a job may measure.
+        ValueError: it is too large, although each of the two numbers is within its own limit.
     """
     if inferences * repeats > 10 * MAX_INFERENCES:
         raise ValueError(
@@ -171,12 +197,12 @@ def check_samples(inferences: int, repeats: int) -> None:
 
 
 class Workload(Strict):
-    """One job's work, as it travels to the worker."""
+    """Holds the work of one job in the form in which it is sent to the worker."""
 
     model: ModelRef
-    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
-    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
-    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
+    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
+    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure")
+    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     warmup: Warmup = Warmup()
     stop: StopRule | None = None
     options: EngineOptions = EngineOptions()

@@ -1,4 +1,4 @@
-"""Tests marked `alone` run beside no other test, however many processes share the suite (`pytest -n 4`)."""
+"""Makes tests marked `alone` run while no other test runs, also if several processes share the suite (`pytest -n 4`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class Room:
-    """Holds any number of tests, or one that is alone. The locks are the kernel's: a process that dies has left.
+    """Holds any number of ordinary tests, or one test marked `alone`. It uses file locks, which the kernel releases when a process dies.
 
-    Whoever waits for the room to empty holds the door, so that nobody slips in before it, however many come.
+    A test that waits for the room to become empty holds a second lock, the door. So no later test can enter before it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -21,7 +21,7 @@ class Room:
         self._inside = False
 
     def enter(self, *, alone: bool) -> None:
-        """Wait for the others where need be; nothing is done if this process has not left."""
+        """Enter the room, and wait for other tests if necessary. Does nothing if this process is still in the room."""
         if self._inside:
             return
         fcntl.flock(self._door, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: one real server of each kind for a session, and a clean database and a clean Redis for each test."""
+"""Provides the fixtures for all tests: one real server of each kind per session, and a clean database and Redis for each test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run alone come first, as one stay: each of them in between would have to wait until every other process is free."""
+    """Sort the tests marked `alone` to the front. Elsewhere, each of them would have to wait until all other processes are idle."""
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
 
 
@@ -69,7 +69,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """URL of a real, empty Redis."""
+    """Return the URL of a real, empty Redis."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
@@ -86,7 +86,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """A server that a test may stop."""
+    """Return a PostgreSQL server that the test may stop."""
     with server_folder() as folder:
         server = PostgresServer(folder)
         server.start()
@@ -95,7 +95,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs a test with a database on SQLite; on PostgreSQL too if it is marked `both_databases`, and in `make test-long` in any case."""
+    """Run each test that uses a database on SQLite. Run it on PostgreSQL too if it is marked `both_databases`, or in `make test-long`."""
     if "database_kind" in metafunc.fixturenames:
         both = metafunc.definition.get_closest_marker("both_databases") is not None
         postgres = "postgres" if both else pytest.param("postgres", marks=pytest.mark.long)
@@ -111,7 +111,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
-    """URL of a new database without any table."""
+    """Return the URL of a new database without tables."""
     if database_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -120,7 +120,7 @@ def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: P
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with our tables and no row, to be copied: migrating anew takes ten times as long."""
+    """Return a SQLite file with our tables and no rows. Tests copy it, because a migration takes ten times as long."""
     file = tmp_path_factory.mktemp("migrated") / "template.db"
     _migrate(f"sqlite:///{file}")
     return file
@@ -128,7 +128,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres_server: PostgresServer) -> str:
-    """Name of a database with our tables and no row, as a template."""
+    """Return the name of a PostgreSQL database with our tables and no rows, which serves as a template."""
     name = "migrated_template"
     _migrate(postgres_server.create_database(name))
     return name
@@ -136,7 +136,7 @@ def migrated_postgres(postgres_server: PostgresServer) -> str:
 
 @pytest.fixture
 def migrated_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
-    """URL of a new database with our tables and no row."""
+    """Return the URL of a new database with our tables and no rows."""
     if database_kind == "sqlite":
         file = tmp_path / "fleetmark.db"
         shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)

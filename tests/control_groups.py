@@ -1,4 +1,4 @@
-"""Real control groups for tests, version 1 or 2, whichever this machine has. A test that needs one is marked `cgroups`."""
+"""Makes real control groups (version 1 or 2, as this machine has) for tests. A test that needs one is marked `cgroups`."""
 
 from __future__ import annotations
 

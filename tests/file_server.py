@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that serves files as a good server does, or as a bad one."""
+"""Provides a real HTTP server on the loopback that serves files, correctly or with chosen faults."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """What it serves, how it behaves, and what it was asked."""
+    """Holds the files to serve, the faults to show, and the requests that were received."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     url: str = ""
     ranges: bool = True
     validators: bool = True
-    cut_after: int | None = None  # bytes of a body, then the connection ends; once for each path
+    cut_after: int | None = None  # end the connection after this many bytes of a body, once for each path
     cut_always: bool = False
     chunked: bool = False  # no Content-Length
-    headers: dict[str, str] = field(default_factory=dict)  # of every file, over those that are true
-    if_range: bool = True  # false: goes on with whatever is there now
+    headers: dict[str, str] = field(default_factory=dict)  # headers for every file; they override the correct ones
+    if_range: bool = True  # False ignores If-Range, and continues with the current content of the file
     redirects: dict[str, str] = field(default_factory=dict)
     status: int | None = None
-    stall: threading.Event | None = None  # waits for it in the middle of a body
+    stall: threading.Event | None = None  # stop in the middle of a body until this event is set
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     bytes_sent: int = 0
@@ -38,7 +38,7 @@ def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class'
-            """Quiet."""
+            """Print nothing."""
 
         def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
             state.answers.append(status)
@@ -99,7 +99,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is what half of the tests are about."""
+        """Ignore errors, because many tests close the connection on purpose."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""A stretch of network between one process and a server, which can be cut.
+"""Provides a network connection between a process and a server that a test can cut.
 
-User space, so that it runs everywhere and as anyone. What it cannot do is refuse packets: whoever connects while it is cut is
-accepted and never answered, as by a machine that hangs.
+It runs in user space, so it works on every system and for every user. It cannot drop packets: a connection that is opened while it is cut
+is accepted but never answered, as by a machine that hangs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 
 class Forwarder:
-    """Forwards connections to a port of this machine. Cut, it takes what is sent and answers nothing."""
+    """Forwards connections to a port of this machine. While it is cut, it accepts data and answers nothing."""
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
@@ -36,14 +36,14 @@ class Forwarder:
             connection.start()
 
     def cut(self) -> None:
-        """From now on nothing passes, and neither end is told."""
+        """Stop forwarding without closing the connections, so that neither end notices."""
         with self._lock:
             self._cut = True
             for connection in self._connections:
                 connection.dead.set()
 
     def heal(self) -> None:
-        """New connections pass. Those of before stay half open, as behind a firewall that has forgotten them."""
+        """Forward new connections again. Earlier connections stay half open, as behind a firewall that has dropped them."""
         with self._lock:
             self._cut = False
 

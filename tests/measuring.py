@@ -1,4 +1,4 @@
-"""What the tests of the measured process stand on: a real supervisor, real processes, models of known behaviour."""
+"""Provides fixtures for tests of the measured process: a real supervisor, real processes, and models with known behaviour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, host_wait_s: float = HOST_WAIT_S) -> Iterator[Supervisor]:
-    """A started supervisor with a lock of its own, so that a worker that measures on this machine does not hold it up."""
+    """Start a supervisor with its own lock file, so that it does not wait for a worker that measures on this machine."""
     models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
     made = Supervisor(
         cache_dir=folder / "cache",
@@ -50,7 +50,7 @@ def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, h
 
 
 def schedule(folder: Path, **behaviour: Any) -> Path:
-    """A model of the fake engine (see `worker.engines.fake`)."""
+    """Write a model for the fake engine (see `worker.engines.fake`)."""
     path = folder / f"schedule-{next(_numbers)}.json"
     path.write_text(json.dumps(behaviour))
     return path
@@ -85,7 +85,7 @@ def assignment(
 
 
 class Stages:
-    """Listens to `on_stage`, and lets a test act when one comes."""
+    """Records the calls of `on_stage`, and lets a test act when a stage begins."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, float | None]] = []
@@ -116,7 +116,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def is_gone(pid: int, within_s: float = 10) -> bool:
-    """Whether a process has ended, a zombie counting as ended; waits for it."""
+    """Wait for a process to end, and return whether it has. A zombie counts as ended."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""Small ONNX models of every kind that the engine must take, and broken ones that it must refuse with a reason."""
+"""Builds small ONNX models of every kind that the engine must accept, and broken ones that it must refuse with a reason."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def quantized(path: Path) -> Path:
 
 
 def external(folder: Path, *, location: str = "weights/big.bin", values: int = 4096) -> Path:
-    """A model whose weight lies in a file beside it."""
+    """Write a model whose weight is in a separate file."""
     data = np.arange(values, dtype=np.float32)
     w = weight("w", data)
     w.ClearField("raw_data")

@@ -1,4 +1,4 @@
-"""ONNX graphs of the kinds that people bring: decoders with a cache, detectors, recurrent nets, tables, sklearn pipelines."""
+"""Builds ONNX graphs like those of users: decoders with a cache, detectors, recurrent networks, tables, sklearn pipelines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ node = helper.make_node
 
 
 def any_rank(name: str, kind: int) -> onnx.ValueInfoProto:
-    """A value whose rank the file leaves open."""
+    """Return a value whose rank is not given in the file."""
     value = onnx.ValueInfoProto()
     value.name = name
     value.type.tensor_type.elem_type = kind

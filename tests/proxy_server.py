@@ -1,4 +1,4 @@
-"""A real HTTP proxy on the loopback that remembers what it was asked: whole requests for `http://`, tunnels for `https://`."""
+"""Provides a real HTTP proxy on the loopback that records its requests. It forwards `http://` and tunnels `https://`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @dataclass
 class ProxyServer:
-    """`asked` holds each request line. `leads_to` are the real servers behind the names that only this proxy knows."""
+    """Runs a proxy. `asked` holds each request line. `leads_to` maps host names that only this proxy knows to real servers."""
 
     url: str = ""
     asked: list[str] = field(default_factory=list)
@@ -25,7 +25,7 @@ class ProxyServer:
     refuses_with: int | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The variables, in both spellings, that send every request through this proxy."""
+        """Return the environment variables, in upper and lower case, that send every request through this proxy."""
         values = dict.fromkeys(VARIABLES, self.url) | {"NO_PROXY": ""} | more
         return {spelling(name): value for name, value in values.items() for spelling in (str.upper, str.lower)}
 

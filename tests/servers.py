@@ -1,6 +1,6 @@
-"""Real servers for the tests, each on a free port in a folder of its own, in the foreground, stopped with SIGTERM.
+"""Starts real servers for the tests. Each runs in the foreground on a free port, has its own folder, and is stopped by a signal.
 
-Nothing is skipped when one is missing: the wheels of requirements/dev.txt carry both.
+No test is skipped because a server is missing: packages in requirements/dev.txt contain both servers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ports = itertools.cycle(secrets.SystemRandom().sample(range(_FIRST_PORT, _FIRST
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on and that nobody else was told of lately."""
+    """Return a port of 127.0.0.1 on which no process listens, and that this function has not returned recently."""
     for port in itertools.islice(_ports, 1_000):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what waits in TIME_WAIT is free, as servers see it
@@ -54,7 +54,7 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -
 
 
 class RedisServer:
-    """A real Redis-compatible server that can be stopped, paused and started again on the same port."""
+    """Runs a real Redis-compatible server that can be stopped, paused and started again on the same port."""
 
     def __init__(self, folder: Path, append_only: bool = True, password: str = "", options: Sequence[str] = ()) -> None:
         """
@@ -107,7 +107,7 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A real PostgreSQL from a wheel; as root it runs under another uid."""
+    """Runs a real PostgreSQL from a Python package. If the tests run as root, it runs as another user."""
 
     def __init__(self, folder: Path, data: Path | None = None, *, initdb_options: tuple[str, ...] = ()) -> None:
         """
@@ -163,7 +163,7 @@ class PostgresServer:
                 return
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Returns the URL of a new database, a copy of `template`, which nobody may be connected to."""
+        """Return the URL of a new database, which is a copy of `template`. The template may have no open connection."""
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')  # half the time of the default
         return self.url(name)
@@ -176,7 +176,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder that another uid can enter."""
+    """Make a temporary folder that another user can enter."""
     folder = Path(tempfile.mkdtemp(prefix="fleetmark-server-"))
     folder.chmod(0o755)
     try:

@@ -1,6 +1,6 @@
-"""A disk that really fills up: a file system of a few megabytes, as root or as an ordinary user.
+"""Provides a disk that really fills up: a file system of a few megabytes. It works as root and as an ordinary user.
 
-It is a tmpfs in a mount namespace of its own, held by a process; everyone reaches it through that process' entry in /proc.
+It is a tmpfs in its own mount namespace, which a helper process holds. Other processes reach it through that process's entry in /proc.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SmallDisk:
         self._ballast = path / "ballast"
 
     def fill(self, leave_bytes: int = 0) -> None:
-        """Take all the room but this much."""
+        """Fill the disk except for this many bytes."""
         with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(1 << 16)):
                 pass

@@ -1,4 +1,4 @@
-"""An authority made on the spot, and TLS in front of a server that has none: the Redis server in the wheel is built without."""
+"""Makes a certificate authority, and puts TLS in front of a server without it. The packaged Redis server is built without TLS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trustme
 
 
 class Authority:
-    """Signs certificates for this machine; `ca_file` is what a client has to believe."""
+    """Signs certificates for this machine. A client must trust `ca_file`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ class Authority:
 
 @contextlib.contextmanager
 def tls_in_front_of(port: int, authority: Authority) -> Iterator[int]:
-    """A port of this machine that speaks TLS, and passes everything on to `port`."""
+    """Yield a port of this machine that accepts TLS connections and forwards them to `port`."""
     loop = asyncio.new_event_loop()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,10 @@
 """Runs the tests of the queue reader with the lowest and with the highest Celery, kombu and redis-py that pyproject.toml allows.
 
-    python -m tools.celery_versions            both ends
-    python -m tools.celery_versions lowest     one of them; what follows goes to pytest
+    python -m tools.celery_versions            tests both
+    python -m tools.celery_versions lowest     tests one of them; further arguments go to pytest
 
-Each end has a small environment of its own, `.venv-celery-lowest` and `.venv-celery-highest`: the three packages and what they need.
-Everything else comes from the environment that runs this script.
+Each of the two has a small environment (`.venv-celery-lowest`, `.venv-celery-highest`) with the three packages and their dependencies. All
+other packages come from the environment that runs this script.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("celery", "kombu", "redis")
 BOUNDS = {"lowest": ">=", "highest": "<="}
-# Every test that has a real queue reader, or reads what it writes.
+# The tests that use a real queue reader, or read what it writes.
 TESTS = [
     *("tests/unit/worker/agent/test_envelope.py", "tests/contracts/test_dispatch_queues.py"),
     *(
@@ -33,17 +33,17 @@ TESTS = [
 
 
 def allowed() -> dict[str, Requirement]:
-    """What pyproject.toml asks for, by package."""
+    """Return the requirements in pyproject.toml for `PACKAGES`, by name."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     found = {requirement.name: requirement for requirement in map(Requirement, wanted)}
     return {name: found[name] for name in PACKAGES}
 
 
 def version_at(end: str, requirement: Requirement) -> str:
-    """The version at one end of the allowed range.
+    """Return the lowest or the highest allowed version of a package.
 
     Raises:
-        ValueError: the range is open at that end.
+        ValueError: pyproject.toml does not set this bound.
     """
     bounds = [bound.version for bound in requirement.specifier if bound.operator == BOUNDS[end]]
     if len(bounds) != 1:
@@ -52,7 +52,7 @@ def version_at(end: str, requirement: Requirement) -> str:
 
 
 def environment(end: str) -> Path:
-    """The interpreter of the environment of one end, made if it is missing or holds other versions."""
+    """Return the interpreter of one environment. The environment is made if it is missing or has other versions."""
     folder = ROOT / f".venv-celery-{end}"
     python = folder / "bin" / "python"
     pins = [
@@ -66,7 +66,7 @@ def environment(end: str) -> Path:
         own = subprocess.run(
             [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
         ).stdout.strip()
-        # After the environment's own packages, so that those win.
+        # A .pth file adds its folder after the environment's own packages, so those take precedence.
         Path(own, "others.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
         stamp.write_text("\n".join(pins))
     return python

@@ -1,9 +1,9 @@
-"""Makes the virtual environment of a role: locked packages with their hashes, then this project itself, editable.
+"""Makes the virtual environment of a role. It installs the locked packages, checked by hash, and this project as editable.
 
     python3.13 tools/environment.py demo
 
-Standard library only: it runs before anything is installed. pip does the work, so a package index that the user has
-configured for pip is the one that is used. A stamp in the environment makes the second run instant.
+This script uses only the standard library, because it runs before anything is installed. It calls pip, so the package index that the user
+has configured for pip is used. A stamp file in the environment makes later runs return at once.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-CONTAINS = {"demo": ("demo", "dev")}  # role -> environments that carry everything of it
-# What a start imports, and what is imported on the way of a job.
+CONTAINS = {"demo": ("demo", "dev")}  # maps a role to the environments that contain all of its packages
+# The modules that are imported at a start, or while a job runs.
 USED = ["cli.main", "cli.tiny_yolo", "cli.flower", "orchestrator.cli", "orchestrator.reports", "worker.cli", "worker.runner.forking"]
 USED += ["onnxruntime"]
 HOW_TO_GET_VENV = "On Debian and Ubuntu: apt-get install python3-venv. Or name another interpreter: make PYTHON=/path/to/python3.13"
 
 
 def stamp(role: str) -> str:
-    """What the environment was made from. The folder's place counts: an editable install points to it."""
+    """Return a hash of everything that the environment depends on. The path of this folder counts, because the install is editable."""
     digest = hashlib.sha256(str(ROOT).encode())
     for file in (ROOT / "requirements" / f"{role}.txt", ROOT / "pyproject.toml"):
         digest.update(file.read_bytes())
@@ -52,7 +52,7 @@ def make_venv(venv: Path) -> None:
             print(f"{venv.name} has Python {here.stdout.strip()} and keeps it; remove the folder to have it made with {version}")
         return
     print(f"Making {venv.name} with Python {version} ({sys.executable})", flush=True)
-    shutil.rmtree(venv, ignore_errors=True)  # a half-made one, or one whose interpreter is gone
+    shutil.rmtree(venv, ignore_errors=True)  # removes an incomplete environment, or one whose interpreter no longer exists
     made = subprocess.run([sys.executable, "-m", "venv", venv], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if made.returncode != 0:
         shutil.rmtree(venv, ignore_errors=True)
@@ -60,7 +60,7 @@ def make_venv(venv: Path) -> None:
 
 
 def pip_install(venv: Path, what: str, total: int, *arguments: str) -> None:
-    """Run pip; show one line that counts packages, and pip's own words only when it fails."""
+    """Run pip. Show one line that counts the packages. Show pip's output only if it fails."""
     command: list[str | Path] = [
         venv / "bin" / "python",
         "-m",
@@ -88,10 +88,10 @@ def pip_install(venv: Path, what: str, total: int, *arguments: str) -> None:
 
 
 def compile_what_is_used(venv: Path) -> None:
-    """Import what every start imports, once, with bytecode written even where PYTHONDONTWRITEBYTECODE forbids it to users.
+    """Import the modules in `USED` once, so that Python writes their bytecode, even if the user has set PYTHONDONTWRITEBYTECODE.
 
-    Compiling whole packages takes ten times as long, most of it for their tests; compiling nothing makes every start slow
-    where that variable is set. It also proves that the environment works.
+    Without bytecode, every start would be slow if that variable is set. Compiling whole packages would take ten times as long, mostly for
+    their tests. The import also proves that the environment works.
     """
     progress("Bytecode: compiling what is used")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # noqa: TID251 (no settings yet)
@@ -124,7 +124,7 @@ def main() -> None:
     make_venv(venv)
     file = f"requirements/{role}.txt"
     total = (ROOT / file).read_text().count("==")
-    # The file is closed and pinned, so pip need not resolve.
+    # The file lists all packages with exact versions, so pip does not have to resolve dependencies.
     pip_install(venv, "Locked packages", total, "--no-compile", "--no-deps", "--require-hashes", "-r", file)
     pip_install(venv, "Fleetmark", 1, "--no-deps", "--no-build-isolation", "-e", ".")
     if role in ("demo", "dev"):

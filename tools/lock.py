@@ -1,10 +1,10 @@
-"""Writes `requirements/*.txt` from pyproject.toml, one file a role, every package pinned and hashed; or checks them.
+"""Writes or checks `requirements/*.txt`, one file for each role, with every package pinned and hashed according to pyproject.toml.
 
-    python tools/lock.py            write; pins that still fit stay as they are
-    python tools/lock.py --upgrade  write; newest versions
-    python tools/lock.py --check    exit 1 when a file is not what pyproject.toml asks for
+    python tools/lock.py            write; pinned versions that are still allowed stay
+    python tools/lock.py --upgrade  write the newest versions
+    python tools/lock.py --check    exit with 1 if a file does not match pyproject.toml
 
-A check compiles onto a copy of the committed file, so that a newer release of a package is no drift.
+A check starts from a copy of the committed file, so a newer release of a package does not count as a difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "requirements"
 
-# role -> extras of pyproject.toml. The first is compiled first and binds the others: what is deployed is what was tested.
+# Maps a role to extras of pyproject.toml. The first role is compiled first, and its versions constrain the others, so that the deployed
+# versions are the tested ones.
 ROLES: dict[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "orchestrator": ("orchestrator",),
@@ -43,20 +44,20 @@ def without_header(text: str) -> str:
 
 
 def pip_settings() -> dict[str, str]:
-    """What a user has configured for pip, files and environment: `index-url`, `cert` and so on."""
+    """Return the user's pip settings from files and environment: `index-url`, `cert` and so on."""
     said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True).stdout
     lines = (line.partition("=") for line in said.splitlines())
     return {name.rpartition(".")[2]: value.strip("'\"") for name, _, value in lines}
 
 
 def as_uv_reads_it(pip: dict[str, str]) -> dict[str, str]:
-    """The same index and certificates for uv, which reads none of pip's settings."""
+    """Return environment variables that give uv the package index and certificates of pip. uv does not read pip's settings."""
     names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
     return {uv: pip[name] for name, uv in names.items() if name in pip}
 
 
 def compile_role(role: str, pins: str, upgrade: bool) -> str:
-    """The text of a role's file; `pins` is what is kept of an earlier one.
+    """Return the text of a role's requirements file. `pins` is the earlier text, whose versions are kept if possible.
 
     Raises:
         subprocess.CalledProcessError: uv found no set of versions, or no package index.
@@ -65,7 +66,7 @@ def compile_role(role: str, pins: str, upgrade: bool) -> str:
     with tempfile.TemporaryDirectory() as folder:
         output, build_in = Path(folder, f"{role}.txt"), Path(folder, "build.in")
         output.write_text(pins)
-        build_in.write_text("\n".join(build) + "\n")  # locked too: `pip install --no-build-isolation -e .` then fetches nothing
+        build_in.write_text("\n".join(build) + "\n")  # locked too, so that `pip install --no-build-isolation -e .` downloads nothing
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
         command += ["--no-emit-index-url", "--no-annotate", "--no-header", "--output-file", str(output)]
         command += [] if role == "dev" else ["--constraint", str(FOLDER / "dev.txt")]

@@ -1,4 +1,4 @@
-"""The pictures of the README, from the run folder of a real run: the table as the terminal shows it, and the report's plot.
+"""Makes the pictures of the README from the run folder of a real run: the result table of the terminal, and the report's plot.
 
 python -m tools.picture outputs/campaign-…
 """
@@ -30,7 +30,7 @@ def table_svg(run_folder: Path) -> str:
     for note in notes:
         console.print(Text(note, style="dim"))
     svg = console.export_svg(title="fleetmark", unique_id="fleetmark")
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts from elsewhere: the reader's own will do
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # removes links to web fonts; a local font is used instead
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Writes what repeats the code: every setting, command, key of a recipe, who may call what, the users of compose's Redis.
+"""Writes the generated files: tables of settings, commands, recipe keys and roles, and the Redis users for compose.yaml.
 
-Or checks that it is current:
+With `--check`, it only checks that these files are current:
 
 python -m tools.reference
 python -m tools.reference --check
@@ -39,16 +39,20 @@ ROOT = Path(__file__).resolve().parent.parent
 MADE_BY = "<!-- Made by `make docs` from the code; do not edit by hand. -->\n"
 
 CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
-    ("The orchestrator", "API, consumer and watch: `python -m orchestrator.cli …`, and what `fleetmark up` starts.", Settings),
-    ("A worker", "`fleetmark worker start`. The command line wins over the environment.", WorkerSettings),
-    ("The command line", "`fleetmark …`. The command line wins over the environment.", CliSettings),
+    (
+        "The orchestrator",
+        "API, consumer and watch read these variables, whether `python -m orchestrator.cli …` or `fleetmark up` starts them.",
+        Settings,
+    ),
+    ("A worker", "`fleetmark worker start` reads these variables. Options of the command line win over them.", WorkerSettings),
+    ("The command line", "`fleetmark …` reads these variables. Options of the command line win over them.", CliSettings),
 ]
 
 
 def configuration() -> str:
-    """docs/configuration.md: each settings class as a table."""
+    """Return docs/configuration.md: a table for each settings class."""
     parts = [MADE_BY, "# Configuration\n"]
-    parts.append("Everything is an environment variable, read once when a process starts. There is no configuration file.\n")
+    parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
         parts.append(f"## {title}\n\n{about}\n")
         rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
@@ -59,7 +63,7 @@ def configuration() -> str:
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
-    """What is not ours to name keeps its name."""
+    """Return the name of a setting's variable. A variable of another program keeps its own name."""
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
@@ -73,12 +77,10 @@ def _setting(variable: str, field: FieldInfo) -> str:
 
 
 def commands() -> str:
-    """docs/cli.md: each command with its arguments, options and examples."""
+    """Return docs/cli.md: each command with its arguments, options and examples."""
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
-    parts.append(
-        "Every command that shows data takes `--json`. Results go to standard output, everything said about them to standard error.\n"
-    )
+    parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
     for name, command in root.commands.items():
         parts += _command(f"fleetmark {name}", command)
     return "\n".join(parts)
@@ -104,7 +106,7 @@ def _plain(text: str) -> str:
 
 
 def _help(text: str) -> str:
-    """A docstring as Markdown: what is indented under `Examples:` is code."""
+    """Return the docstring of a command as Markdown. The lines below `Examples:` become a code block."""
     prose, found, examples = re.split(r"\n(?=Examples?:\n)", text, maxsplit=1), "", ""
     if len(prose) == 2:
         found, examples = prose[0], "\n".join(line.strip() for line in prose[1].splitlines()[1:] if line.strip())
@@ -112,36 +114,48 @@ def _help(text: str) -> str:
     return text
 
 
-RECIPE_ABOUT = """A recipe is YAML, or JSON of the same shape: `fleetmark run FILE`, or the body of `POST /api/campaigns`. It is checked
-whole, every mistake at once, by `fleetmark validate FILE`; a key that is not known is an error that names the nearest one.
-Examples are in `recipes/`.
+RECIPE_ABOUT = """A recipe is YAML, or JSON of the same shape. Submit it with `fleetmark run FILE`, or as the body of `POST /api/campaigns`.
+`fleetmark validate FILE` checks the whole recipe and reports every mistake at once. An unknown key is an error, and the message names the
+nearest known key. Examples are in `recipes/`.
 
 ```yaml
 name: squeezenet by batch
 model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
-devices: every                   # one job a device
+devices: every                   # one job for each device
 inferences: 200
-repeats: 5                       # or  stop: {precision: 0.02}
+repeats: 5                       # or stop: {precision: 0.02}
 sweep:
-  options.batch_size: [1, 8, 32] # the product of the lists, a job each
+  options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```
 
-**Paths.** `./mine.onnx`, `sub/mine.onnx` and `mine.onnx` are files in the recipe's own folder, wherever the command runs. A file that is only in
-the current folder is not taken; the error names its whole path, which you can write instead. In a `file://` URL write `?` as `%3F` and `#` as `%23`.
+**Paths.** `./mine.onnx`, `sub/mine.onnx` and `mine.onnx` are files in the recipe's own folder, wherever the command runs. Fleetmark does
+not take a file that is only in the current folder; the error then names the whole path, which you can write instead. In a `file://` URL
+write `?` as `%3F` and `#` as `%23`.
 
-**Models.** Each entry of `models` is a job of its own (or several), also where two entries name the same file. The `options` of an entry are
-added to those of the recipe, key by key: an entry's `threads` wins over the recipe's, and the recipe's `batch_size` stays. `shapes`, `dims` and
-`values` are put together name by name.
+**Devices.** This holds for each compute unit in `on`. `any` makes one job, and any worker that can run it takes it. `every` makes one job
+for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
+the recipe is refused. While Redis does not answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes
+one job for each of its entries. An entry is the id of a worker or the name of a device. A device that has not registered yet is accepted
+with a warning, and the job waits for it. A name that several workers have is refused, and the error lists their ids.
 
-**Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model. A name with dots in it, as in
-`options.shapes.input.1`, needs no quotes. A sweep is refused when a swept value would not reach a job, because an entry sets the same key itself, and
-when two of its jobs would be equal.
+**Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
+to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
+`dims` and `values` are merged name by name.
 
-**Content.** A model is its file and the files that it keeps weights in. `run.json`, the report and the CSV show one SHA-256 for both: of a model
-that is one file, the file's own; otherwise that of the text `fleetmark-model 1`, a line with SHA-256 and size of the model file, and a line with
-SHA-256, size and name of each of the others, in the order of their names (each line ends with a line feed). `sha256`, `size` and `companions` of
-an entry are checked on every way in, before anything is measured.
+**Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model
+is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets
+the same key itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop
+rule decides them.
+
+**Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
+five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is
+spent. The result then says how near the job came to the precision ([why two stages](decisions/0016-two-stages-for-a-precision.md)).
+
+**Content.** A model is its file together with the files that hold its weights. `run.json`, the report and the CSV show one SHA-256 for all
+of them. For a model of one file it is the SHA-256 of that file. Otherwise it is the SHA-256 of this text: the line `fleetmark-model 1`, a
+line with SHA-256 and size of the model file, and a line with SHA-256, size and name of each other file, ordered by name (each line ends
+with a line feed). The `sha256`, `size` and `companions` of an entry are checked before anything is measured, wherever the model comes from.
 """
 RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("The recipe", Recipe),
@@ -154,9 +168,9 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
-INPUTS_ABOUT = """Every input of a model is filled by its own signature: the recipe decides first, then the model's graph, then these rules.
-What was used is in the result, for each input: its bound shape, how it was filled, and a SHA-256 of the values, which are the same in
-all repeats.
+INPUTS_ABOUT = """Fleetmark makes values for every input that the model asks for. The recipe decides first, then the model's graph, then the
+rules below. The result records for each input what was used: its bound shape, how it was filled, and a SHA-256 of its values. The values
+are the same in all repeats.
 
 ```yaml
 options:
@@ -168,64 +182,60 @@ options:
     input_ids: [0, 30521]                          # a range, both ends included
     city: [Paris, Rome]                            # a list of texts: one is drawn for each element
     anchors: {array: [[10, 13], [16, 30]]}         # every element
-    mask: mask.npz                                 # a file: the array of the input's name, or the only one
+    mask: mask.npz                                 # a file: the array of the input's name, or its only array
 ```
 
 **Sizes**
 
 - A symbol has one size in all inputs. Two options that disagree are refused.
-- `batch_size` sets the batch dimension. It is the symbol with `batch` in its name (or `N`, `B`, `bs`, where only free dimensions stand
-  before it), else the
-  only symbol that leads the inputs, if its name does not say that it is a sequence. Leading dimensions without a name are taken as one.
-Where it is not clear,
-  as with texts of `batch` beside images of `N`, the job fails and says what to write in `dims`. Where the batch is fixed, only the fixed size is accepted.
-- A dimension such as `past_sequence_length + sequence_length` is worked out (`+ - * /`, rounded down, and brackets). A
-  `total_sequence_length` that nobody
-  sized is the past and the present length together.
-- A free dimension that nobody sized is 1, a past length too: `dims: {past_sequence_length: 0}` measures the first step of a decoder.
-  The result lists such
-  dimensions as assumed, and warns where an image or a sequence became 1.
+- `batch_size` sets the batch dimension. This is the symbol with the word `batch` in its name, or `N`, `B`, `bs` or `nb` where only free
+  dimensions stand before it. If there is none, it is the only symbol that leads the inputs, unless its name says that it is a sequence.
+  Leading dimensions without a name are taken as one dimension. If it is not clear which dimension is the batch, as with texts of
+  `batch` beside images of `N`, the job fails and says what to write in `dims`. If the batch is fixed in the model, only the fixed size is accepted.
+- A dimension such as `past_sequence_length + sequence_length` is calculated from its parts (`+ - * /`, rounded down, and brackets). A
+  `total_sequence_length` without a size of its own is the sum of the past length and the present length.
+- A free dimension without a given size is 1, also a past length: `dims: {past_sequence_length: 0}` measures the first step of a decoder.
+  The result lists such dimensions as assumed, and warns where an image or a sequence became 1.
 - An input whose rank the model leaves open needs `shapes`.
 
-**Values that the recipe leaves open**: inputs are followed through casts, offsets, branches, loops and functions.
+**Values that the recipe leaves open.** Fleetmark follows each input through casts, offsets, branches, loops and functions to the operators
+that limit it.
 
 | the input | is filled with |
 | --- | --- |
-| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, …) | drawn from all of its rows, for each column from its own |
-| whole numbers that are no known index | drawn from 0 to 99; images of 8 bits from their whole range |
-| floats | drawn from 0 to 1; whole numbers where they become an index or a category |
+| whole numbers that index a table (`Gather`, embeddings, `Scatter…`, …) | numbers drawn from all rows of the table; each column has its own table |
+| whole numbers that are not known to be an index | numbers drawn from 0 to 99; for images of 8 bits, from 0 to 255 (`int8`: to 127) |
+| floats | numbers drawn from 0 to 1; whole numbers where they become an index or a category |
 | `…mask…` | all 1 |
 | `…token_type…`, `…segment…` | all 0 |
-| `…position…` | counted up, at most the last row of their table |
+| `…position…` | numbers that count up, at most to the last row of their table |
 | the lengths of an LSTM, GRU, RNN or `ReverseSequence`; `…length…` | the length of the sequence |
-| texts | drawn from the categories that the graph knows (`OneHotEncoder`, `LabelEncoder`, …), else `text` |
-| booleans | drawn; a single one is `false` |
+| texts | texts drawn from the categories that the graph knows (`OneHotEncoder`, `LabelEncoder`, …), else `text` |
+| booleans | drawn; a single boolean is `false` |
 
-What steers the model is never drawn. Without a value of yours it is filled by rule, and the result carries a warning that names the
+Inputs that steer the model are never drawn. If you give no value, they are filled by rule, and the result carries a warning that names the
 input:
 
 | the input | rule |
 | --- | --- |
 | chooses the branch of an `If` | `false`; a number that is compared with a constant is that constant |
-| how often a `Loop` runs, the limit of a `Range` | 1 |
+| says how often a `Loop` runs, or limits a `Range` | 1 |
 | `k` of a `TopK` | the number of values, at most 100; 1 where that is not known |
 | boxes kept, overlap and score of a `NonMaxSuppression` | 100, 0.5 and 0 |
 | shape of a `Reshape` | the shape that is there, if the rank is the same, else `[-1, 1, …]` |
 | shape of an `Expand`, repeats of a `Tile`, sizes of a `Resize` | 1, or the size that is there |
-| begin, end, axes and steps of a `Slice`; a `Pad` | the whole; nothing is added |
+| begin, end, axes and steps of a `Slice`; a `Pad` | the whole input; nothing is added |
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
-A value of yours that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused with the range.
-Sequences, maps and optional
-values cannot be filled. A list in a recipe holds 1 000 elements at most; more travel as a file. `fleetmark run` looks for such a file
-in the recipe's folder,
-then in the model's, and uploads it with a model of this machine. For `file://` and URLs the file lies beside the model, under the path
-in the recipe.
+A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
+range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
+together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """
 
 
 def recipes() -> str:
-    """docs/recipes.md: every key of a recipe."""
+    """Return docs/recipes.md: every key of a recipe."""
     parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
     for title, model in RECIPE_PARTS:
         rows = ["| key | default | meaning |", "| --- | --- | --- |"]
@@ -234,7 +244,7 @@ def recipes() -> str:
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
-    about = "A name on the left is one queue; a label on the right is any of its capabilities, whichever has the least to do."
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -252,10 +262,10 @@ def _key(name: str, field: FieldInfo) -> str:
 
 
 def roles() -> str:
-    """docs/roles.md: each call of the API, and the roles that may make it."""
+    """Return docs/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
     parts.append(
-        "Who may make which call, once there is a token ([SECURITY.md](../SECURITY.md) says when that is, and what the roles are for).\n"
+        "This table says which role may make which call, once there is a token. [SECURITY.md](../SECURITY.md) explains the roles.\n"
     )
     rows = [f"| call | {' | '.join(Role)} |", f"| --- |{' :-: |' * len(Role)}"]
     for call, allowed in MAY_CALL.items():
@@ -266,7 +276,7 @@ def roles() -> str:
 
 
 def users() -> str:
-    """deploy/redis/users.acl: the fixed logins, with places for their passwords, which compose.yaml fills in."""
+    """Return deploy/redis/users.acl: the fixed logins, with placeholders for the passwords, which compose.yaml replaces."""
     fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
     lines = [setuser(name, f">{password}", rules) for name, password, rules in fixed]
     return "".join(f"user {' '.join(line)}\n" for line in [["default", "off"], *lines])
@@ -282,13 +292,13 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write or check what is generated.")
+    parser = argparse.ArgumentParser(description="Write the generated files, or check that they are current.")
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = [name for name, make in PAGES.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != make()]
     for name in stale:
         if check:
-            print(f"{name} is not what the code says: run `make docs`")
+            print(f"{name} does not match the code: run `make docs`")
         else:
             (ROOT / name).write_text(PAGES[name]())
             print(f"wrote {name}")

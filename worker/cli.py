@@ -35,9 +35,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Host = Annotated[str | None, typer.Option("--host", help="The orchestrator: `http://name:5000`. [env: FLEETMARK_HOST]")]
+Host = Annotated[
+    str | None, typer.Option("--host", help="The address of the orchestrator, such as `http://name:5000`. [env: FLEETMARK_HOST]")
+]
 RedisUrl = Annotated[
-    str | None, typer.Option("--redis-url", help="The broker, where it differs from what the orchestrator says. [env: FLEETMARK_REDIS_URL]")
+    str | None,
+    typer.Option(
+        "--redis-url", help="The address of the broker, if it differs from the one that the orchestrator gives. [env: FLEETMARK_REDIS_URL]"
+    ),
 ]
 
 
@@ -57,10 +62,10 @@ Token = Annotated[
     typer.Option(
         "--token",
         callback=_warn_of_the_process_list,
-        help="Better in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]",
+        help="The bearer token. Better set it in the environment, where `ps` does not show it. [env: FLEETMARK_TOKEN]",
     ),
 ]
-TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File that holds the token. [env: FLEETMARK_TOKEN_FILE]")]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="A file that contains the token. [env: FLEETMARK_TOKEN_FILE]")]
 
 
 @app.command()
@@ -70,19 +75,23 @@ def start(
     token: Token = None,
     token_file: TokenFile = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the device in reports; default: its host name. [env: FLEETMARK_WORKER_NAME]")
+        str | None, typer.Option(help="The name of the device in reports. The default is its host name. [env: FLEETMARK_WORKER_NAME]")
     ] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="`key=value`, for recipes that ask for it; repeatable. [env: FLEETMARK_WORKER_LABELS]")
+        list[str] | None,
+        typer.Option(help="A label `key=value`, for recipes that ask for it. May be given several times. [env: FLEETMARK_WORKER_LABELS]"),
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="On SIGTERM finish the running job, instead of handing it back.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="On SIGTERM, finish the running job instead of handing it back.")] = False,
     http_port: Annotated[
-        int | None, typer.Option(help="Port of the info server on this device; 0: none. [env: FLEETMARK_WORKER_PORT]")
+        int | None, typer.Option(help="The port of the info server on this device. 0 starts none. [env: FLEETMARK_WORKER_PORT]")
     ] = None,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Identity and unanswered results; one folder a worker. [env: FLEETMARK_WORKER_STATE_DIR]")
+        Path | None,
+        typer.Option(
+            help="The folder for the identity and the unanswered results. Each worker needs its own. [env: FLEETMARK_WORKER_STATE_DIR]"
+        ),
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. [env: FLEETMARK_LOG_LEVEL]")] = None,
+    log_level: Annotated[str | None, typer.Option(help="The log level: debug, info, warning or error. [env: FLEETMARK_LOG_LEVEL]")] = None,
 ) -> None:
     """Register this device and run its jobs until SIGTERM or Ctrl-C.
 
@@ -114,7 +123,7 @@ def start(
 
 
 @app.command()
-def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1/info` answers.")] = False) -> None:
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print the answer of `GET /api/v1/info`.")] = False) -> None:
     """Say what this device is and what it can measure. Nothing is registered or written.
 
     python -m worker.cli info
@@ -132,7 +141,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="What `GET /api/v1
 
 
 @app.command()
-def validate(as_json: Annotated[bool, typer.Option("--json", help="One object a check.")] = False) -> None:
+def validate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each check.")] = False) -> None:
     """Check everything a worker needs on this device, and say how to mend what is missing. Exits 1 if anything is.
 
     python -m worker.cli validate

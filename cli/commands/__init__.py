@@ -1,1 +1,1 @@
-"""The commands of `fleetmark`. Each group of them has a file."""
+"""Implements the commands of `fleetmark`, one file for each group."""

@@ -1,4 +1,4 @@
-"""`fleetmark redis-acl` makes the broker's logins."""
+"""Implements `fleetmark redis-acl`, which creates the logins of the broker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOMEWHERE = "redis://HOST:6379/0"
 
 @dataclass(frozen=True)
 class User:
-    """One of the fixed logins. `address` holds the password if it was made just now."""
+    """Describes one of the fixed logins. `address` contains the password if this command has made it, and is None otherwise."""
 
     what: str
     rules: list[str]
@@ -39,20 +39,20 @@ class User:
 
 
 def redis_acl(
-    apply: Annotated[bool, typer.Option("--apply", help="Make the users at the broker, instead of printing a file for it.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Create the users at the broker instead of printing an ACL file.")] = False,
     redis_url: Annotated[
         str | None,
         typer.Option(
-            help="The broker; to apply, with the login of an administrator (default: that of the running `fleetmark up`). "
+            help="The address of the broker. `--apply` needs the login of an administrator. By default it uses the running `fleetmark up`. "
             "[dim]\\[env: FLEETMARK_REDIS_URL][/]"
         ),
     ] = None,
 ) -> None:
-    """Make Redis logins for the orchestrator and Flower, each with the rights it needs and no more.
+    """Make Redis logins for the orchestrator and Flower, each with only the rights that it needs.
 
-    Prints an ACL file for `redis-server --aclfile`, with hashes of passwords, or makes the users itself; the addresses to give to the
-    orchestrator and to Flower, with the passwords made for them, are told beside it. Workers get theirs from the orchestrator when
-    they enrol (FLEETMARK_BROKER_LOGINS=true). Redis 7.0 or newer, or Valkey.
+    The command prints an ACL file for `redis-server --aclfile`, with hashes of the passwords, or creates the users itself (`--apply`).
+    On standard error it prints the addresses for the orchestrator and Flower with their new passwords. Workers get their logins from
+    the orchestrator when they enrol (FLEETMARK_BROKER_LOGINS=true). This needs Redis 7.0 or newer, or Valkey.
 
     Examples:
 
@@ -70,7 +70,7 @@ def redis_acl(
         require_redis(str(url), settings.ca_file)
         _make(broker_trusting(str(url), settings.ca_file), users)
     else:
-        # Without this line Redis would let anyone in as `default`.
+        # The first line disables the user `default`, who needs no password.
         sys.stdout.write("".join(f"user {' '.join(rules)}\n" for rules in [["default", "off"], *(user.rules for user in users)]))
     for user in users:
         if user.address is not None:
@@ -95,7 +95,7 @@ def _users(settings: CliSettings, url: str) -> Iterator[User]:
 
 
 def _make(url: str, users: list[User]) -> None:
-    import redis  # half of Celery's weight, for this command alone
+    import redis  # imported here because it is slow to import and few commands need it
 
     place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
@@ -117,7 +117,7 @@ def _make(url: str, users: list[User]) -> None:
 
 
 def _keep(client: redis.Redis) -> None:
-    """Write the server's ACL file, if it has one. Otherwise Redis forgets its users when it ends."""
+    """Make Redis save its users to its ACL file. If it has none, print a warning that the users are lost when Redis ends."""
     import redis
 
     try:

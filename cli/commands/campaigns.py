@@ -1,4 +1,4 @@
-"""The commands about campaigns: they submit one, follow it, read its results, stop it."""
+"""Implements the commands for campaigns: submit, validate, list, show, follow, read results, and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.errors import FleetmarkError, InvalidInput
 from shared.recipes.cells import cells_of
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
-CampaignId = Annotated[str, typer.Argument(metavar="ID", help="A campaign's id; `fleetmark list` shows them.")]
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
 
 CAMPAIGN_COLUMNS = [
     ("Campaign", "campaign_id"),
@@ -53,16 +53,19 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+ENDINGS = (Format.CSV, Format.JSON, Format.JSONL, Format.PARQUET)  # a file with the format `excel` has the ending .csv
+
+
 def run(
     recipe: RecipeFile,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it, and show the results when it has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the campaign, and show the results when it has ended.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a recipe. Models on this machine's disk, and networks known by name, are uploaded first.
+    """Submit a recipe. Models on this machine, and networks known by name, are uploaded first.
 
-    Exits with 1 when --watch saw a job fail.
+    With --watch, the exit code is 1 if a job failed.
 
     Examples:
 
@@ -87,9 +90,9 @@ def run(
 
 
 def validate(recipe: RecipeFile, as_json: Json = False) -> None:
-    """Check a recipe without submitting it: every mistake at once, each with its line. Exits with 2 when there is one.
+    """Check a recipe without submitting it. All mistakes are reported at once, each with its line. The exit code is 2 if there is one.
 
-    Models that are files must exist; networks known by name (NAMES) are made when they are first needed.
+    Models that are files must exist. Networks known by name (NAMES) are made when they are first needed.
 
     Examples:
 
@@ -121,7 +124,7 @@ validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES
 
 
 def list_campaigns(
-    status: Annotated[str | None, typer.Option(help="Only those that are running, completed or cancelled.")] = None,
+    status: Annotated[str | None, typer.Option(help="Show only campaigns with this status: running, completed or cancelled.")] = None,
     limit: Limit = 20,
     host: Host = None,
     token: Token = None,
@@ -171,7 +174,7 @@ def _counts(campaign: dict[str, Any]) -> str:
 
 
 def watch(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """Follow a campaign until it has ended, then show its results. Exits with 1 when a job failed.
+    """Follow a campaign until it has ended, then show its results. The exit code is 1 if a job failed.
 
     Example:
 
@@ -193,7 +196,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
 
 
 def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
-    """Return the results as the CSV's columns by name."""
+    """Return the results of a campaign, one mapping for each row, with the column names of the CSV."""
     text = b"".join(client.stream(f"campaigns/{campaign_id}/results", format="jsonl")).decode()
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
@@ -207,7 +210,10 @@ def show_results(client: Client, campaign_id: str) -> None:
 
 def results(
     campaign_id: CampaignId,
-    format: Annotated[Format | None, typer.Option(help="By the file's ending when it is left out; a table without a file.")] = None,  # noqa: A002 (the contract's name)
+    format: Annotated[  # noqa: A002 (the contract's name)
+        Format | None,
+        typer.Option(help="The format of the results. By default the ending of the file decides. Without a file, a table is shown."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")] = None,
     host: Host = None,
     token: Token = None,
@@ -223,11 +229,11 @@ def results(
       fleetmark results campaign-01jd9… -o results.csv --format excel   # decimal commas, for a spreadsheet set to German, French, …
       fleetmark results campaign-01jd9… --format jsonl | jq .InferenceMsMedian
     """
+    wanted = format or _by_ending(output, Format.JSON if as_json else None) or Format.CSV
     with connect(host, token) as client:
         if format is None and output is None and not as_json:
             show_results(client, campaign_id)
             return
-        wanted = format or _by_ending(output) or (Format.JSON if as_json else Format.CSV)
         pieces = client.stream(f"campaigns/{campaign_id}/results", format=wanted.value)
         if output is None and sys.stdout.isatty() and wanted is not Format.PARQUET:
             out.print(b"".join(pieces).decode(errors="replace").replace("\r\n", "\n"), end="", soft_wrap=True)
@@ -249,19 +255,28 @@ def results(
         say(f"Wrote {output} ({output.stat().st_size} bytes)")
 
 
-def _by_ending(file: Path | None) -> Format | None:
-    """Return the format that a file's name asks for."""
-    ending = file.suffix.removeprefix(".") if file else ""
-    return Format(ending) if ending in list(Format) else None
+def _by_ending(file: Path | None, otherwise: Format | None) -> Format | None:
+    """Return the format that belongs to the ending of a file name. Return `otherwise` if the name has no ending.
+
+    Raises:
+        InvalidInput: no format belongs to the ending, and `otherwise` is None.
+    """
+    ending = file.suffix.removeprefix(".").lower() if file else ""
+    if ending in ENDINGS:
+        return Format(ending)
+    if ending and otherwise is None:
+        known = ", ".join(f".{name}" for name in ENDINGS)
+        raise InvalidInput(f"no format belongs to the ending of {file}: use one of {known}, or name the format with --format")
+    return otherwise
 
 
 def stop(
-    campaign_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Campaigns to cancel.")],
+    campaign_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="The campaigns to cancel.")],
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel campaigns: every unfinished job of theirs. Stopping one that has ended changes nothing.
+    """Cancel all unfinished jobs of campaigns. Stopping a campaign that has ended changes nothing.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`fleetmark doctor` looks at everything that Fleetmark needs of this machine, and says how to mend what is missing."""
+"""Implements `fleetmark doctor`, which checks everything that Fleetmark needs on this machine, and says how to fix problems."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Verdict = Literal["ok", "missing", "wrong", "note"]
 STYLES = {"ok": "green", "missing": "red", "wrong": "red", "note": "yellow"}
 NEEDED_GB = 2.0
 
-# role -> packages whose presence means its extra is installed
+# Maps an extra to packages. The extra counts as installed if all of them are present.
 EXTRAS = {
     "orchestrator": ("fastapi", "uvicorn", "sqlmodel", "alembic", "psycopg", "matplotlib", "flower"),
     "worker": ("psutil", "numpy", "pynvml"),
@@ -42,7 +42,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `mend` says what to type, or to do, when something is wrong with it."""
+    """Holds the result of one check. `mend` says what to type or to do if there is a problem."""
 
     what: str
     verdict: Verdict
@@ -51,11 +51,11 @@ class Finding:
 
 
 def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """Say what this machine lacks, and the command that mends it. Exits with 1 when something is missing or wrong.
+    """Check this machine, and print a command that fixes each problem. The exit code is 1 if something is missing or wrong.
 
-    With an orchestrator elsewhere (--host), only what a worker and a client need is looked at.
+    If the orchestrator is on another machine (--host), only the needs of a worker and a client are checked.
 
-    What a device can measure, and how quietly, is told by:  fleetmark worker validate
+    To see what a device can measure, and how quiet it is, run:  fleetmark worker validate
 
     Examples:
 
@@ -79,7 +79,7 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
 
 
 def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iterator[Finding]:
-    here = stays_here(settings.address(host))  # else the control plane lives elsewhere, and needs nothing of this machine
+    here = stays_here(settings.address(host))  # if False, the control plane is on another machine and needs nothing here
     yield _python()
     for extra, packages in EXTRAS.items():
         if here or extra != "orchestrator":
@@ -168,7 +168,7 @@ def _orchestrator(settings: CliSettings, host: str | None, token: str | None) ->
     with connect(host, token, settings) as client:
         try:
             health = client.health()
-        except ApiError as error:  # something else answers, or a proxy before it
+        except ApiError as error:  # another program answers, or a proxy in front of the orchestrator
             yield Finding("orchestrator", "wrong", error.detail, "correct --host or FLEETMARK_HOST, or see its log")
             return
         except Unreachable as error:
@@ -201,7 +201,7 @@ def _workers(client: Client) -> Iterator[Finding]:
         if error.http_status in (401, 403):
             mend = "set FLEETMARK_TOKEN, or FLEETMARK_TOKEN_FILE, to a token of this orchestrator"
             yield Finding("token", "wrong", f"{client.host} refuses it: {error.detail}", mend)
-        elif error.http_status < 500:  # else its health has been told
+        elif error.http_status < 500:  # otherwise the health check has already reported the problem
             yield Finding("workers", "wrong", error.detail)
         return
     except Unreachable as error:

@@ -1,4 +1,4 @@
-"""The commands about the fleet: its workers, its queues, and jobs across campaigns."""
+"""Implements the commands for the fleet: its workers, its queues, and jobs across campaigns."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ JOB_COLUMNS = [
 
 
 def workers(
-    capability: Annotated[str | None, typer.Option(help="Only those that can run this: cpu.onnx, gpu.cuda.onnx, …")] = None,
-    status: Annotated[str | None, typer.Option(help="Only active, busy, cleanup, faulty or gone.")] = None,
+    capability: Annotated[
+        str | None, typer.Option(help="Show only workers with this capability, such as cpu.onnx or gpu.cuda.onnx.")
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="Show only workers with this status: active, busy, cleanup, faulty or gone.")] = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices, what they can run and how they are.
+    """List the devices with their capabilities and their status.
 
     Examples:
 
@@ -67,13 +69,15 @@ LETTER_COLUMNS = [("Found", "found_at"), ("By", "by"), ("Queue", "queue"), ("Rea
 
 
 def queues(
-    dead: Annotated[bool, typer.Option("--dead", help="Instead: messages that nobody could read, newest first, with the reason.")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Show the messages that nobody could read instead, newest first, with the reason.")
+    ] = False,
     limit: Limit = 20,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Count the messages that wait in each queue. Each capability has one, each worker has one, and one is for results.
+    """Show how many messages wait in each queue. There is one queue per capability, one per worker, and one for results.
 
     Examples:
 
@@ -113,16 +117,18 @@ def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool
 
 
 def jobs(
-    campaign: Annotated[str | None, typer.Option(help="Only of this campaign.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only pending, running, complete, failed or cancelled.")] = None,
-    worker: Annotated[str | None, typer.Option(help="Only those this worker has or had.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only those made since then (ISO 8601).")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Show only jobs of this campaign.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Show only jobs with this status: pending, running, complete, failed or cancelled.")
+    ] = None,
+    worker: Annotated[str | None, typer.Option(help="Show only jobs that this worker has or had.")] = None,
+    since: Annotated[str | None, typer.Option(help="Show only jobs that were created at or after this time (ISO 8601).")] = None,
     limit: Limit = 50,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, across campaigns or of one campaign.
+    """List the jobs of all campaigns or of one campaign.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""The commands that start processes: everything on this machine, the demonstration, a worker, Flower."""
+"""Implements the commands that start processes: the whole system on this machine, the demonstration, a worker, and Flower."""
 
 from __future__ import annotations
 
@@ -36,27 +36,28 @@ from shared.tls import broker_trusting
 
 CHECK_S = 0.5
 FILES_WAIT_S = 60.0
-DEMO_HEARTBEAT_S = 1.0  # a beat carries the progress that the bars show
+DEMO_HEARTBEAT_S = 1.0  # short, because each heartbeat updates the progress bars
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 FLOWER_PORT = 5555
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
+    port: Annotated[int | None, typer.Option(help="The port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
     bind: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on; 0.0.0.0, or :: with IPv6, lets other devices in, and needs a token. [dim]\\[default: 127.0.0.1][/]"
+            help="The address to listen on. 0.0.0.0 (or :: with IPv6) lets other devices in and needs a token. "
+            "[dim]\\[default: 127.0.0.1][/]"
         ),
     ] = None,
     token: Token = None,
-    redis_port: Annotated[int, typer.Option(help="Port of the Redis that is started; 0 takes a free one.")] = 0,
-    no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker on this machine.")] = False,
+    redis_port: Annotated[int, typer.Option(help="The port of the Redis that is started. 0 takes any free port.")] = 0,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Do not start a worker on this machine.")] = False,
 ) -> None:
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
-    FLEETMARK_REDIS_URL and FLEETMARK_DATABASE_URL name a Redis and a database of yours; those are then used, not started.
-    With a token everything asks for a login and all files are yours alone; without one, whoever is on this machine gets in.
+    If FLEETMARK_REDIS_URL or FLEETMARK_DATABASE_URL is set, your Redis or database is used and none is started.
+    With a token, all parts ask for a login and only you can read the files. Without one, every user of this machine has access.
 
     Examples:
 
@@ -98,7 +99,7 @@ def up(
                 clock.sleep(CHECK_S)
         except KeyboardInterrupt:
             say("\nStopping")
-    # Ctrl-C is how this command ends well.
+    # Ctrl-C is the normal end of this command, so the exit code is 0.
 
 
 def _start(stack: Stack, plan: Plan) -> None:
@@ -107,7 +108,7 @@ def _start(stack: Stack, plan: Plan) -> None:
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
         if plan.with_worker:
-            stack.start_worker()  # both import for seconds: side by side is sooner
+            stack.start_worker()  # not after the orchestrator is ready: both take seconds to import, and do so in parallel
         stack.wait_for_orchestrator()
         if plan.with_worker:
             status.update("Starting a worker")
@@ -130,10 +131,10 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
 def demo(
     recipe: Annotated[Path, typer.Argument(help="The recipe to run.", show_default="recipes/quickstart.yaml")] = QUICKSTART,
 ) -> None:
-    """Measure real networks on this machine and show the results. Everything is started, and stopped, for you.
+    """Measure real networks on this machine and show the results. All parts are started and stopped for you.
 
-    Nothing that is configured or running is touched: the parts are its own, on free ports, in .fleetmark/demo.
-    Exits with 1 when a job failed.
+    The demo does not use or change anything that is configured or running. Its parts use free ports and the folder .fleetmark/demo.
+    The exit code is 1 if a job failed.
 
     Example:
 
@@ -162,14 +163,14 @@ def demo(
 
 
 def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
-    """Run the recipe on a new stack and show what came out. Returns how many jobs failed."""
+    """Run the recipe on a new stack and show the results. Return the number of failed jobs."""
     stack.forget()
     with err.status("Starting Redis") as status:
         stack.start_redis()
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
-        stack.start_worker()  # both import for seconds: side by side is sooner
-        prepare(content, recipe.parent)  # and networks are made meanwhile
+        stack.start_worker()  # not after the orchestrator is ready: both take seconds to import, and do so in parallel
+        prepare(content, recipe.parent)  # makes the networks while the parts start
         stack.wait_for_orchestrator()
         status.update("Starting a worker")
         stack.wait_for_worker()
@@ -190,10 +191,10 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
 
 
 def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
-    """Return the campaign's CSV when all of its files are there. They are written just after it has ended.
+    """Wait until the campaign's files are written, and return the path of its CSV. This happens shortly after the campaign has ended.
 
     Raises:
-        PartFailed: they are not there after `FILES_WAIT_S`.
+        PartFailed: they are not written within `FILES_WAIT_S`.
     """
     clock = SystemClock()
     deadline = clock.monotonic() + FILES_WAIT_S
@@ -201,24 +202,28 @@ def _wait_for_files(client: Client, stack: Stack, campaign_id: str) -> Path:
         stack.check()
         if client.get(f"campaigns/{campaign_id}", jobs="false")["reported_at"]:
             files = (str(file["filename"]) for file in client.get("results/files")["files"])
-            return stack.plan.outputs_dir / next(name for name in files if name.startswith(campaign_id))
+            if (csv := next((name for name in files if name.startswith(campaign_id)), None)) is not None:
+                return stack.plan.outputs_dir / csv
         clock.sleep(0.1)
     raise stack.parts[-2].failure(f"did not write the campaign's files within {FILES_WAIT_S:g} s")
 
 
 class _Stopped(KeyboardInterrupt):
-    """Ctrl-C, or what ends a block like it. CPython remembers a plain KeyboardInterrupt that went through an `exec` of text (dataclasses,
-    so any import), and ends by SIGINT in place of the exit code, though it was caught (`unhandled_keyboard_interrupt` in its pythonrun.c).
+    """Is raised by Ctrl-C and by other signals that stop a command.
+
+    It replaces a plain KeyboardInterrupt. CPython remembers one of those if it passes through an `exec` of text, which dataclasses, and so
+    many imports, use. Even if it is caught, CPython then ends by SIGINT instead of with the exit code (`unhandled_keyboard_interrupt` in
+    its pythonrun.c).
     """
 
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block as Ctrl-C does. A second signal, while the block cleans up, is ignored."""
+    """Make SIGTERM and a closed terminal end the `with` block in the same way as Ctrl-C. Further signals are ignored."""
 
     def interrupt(*_: object) -> None:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)  # stopping takes seconds; being stopped while stopping would leave things behind
+            signal.signal(number, signal.SIG_IGN)  # stopping takes seconds; a second signal would leave processes or files behind
         raise _Stopped
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -232,7 +237,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def worker(context: typer.Context) -> None:
-    """Run a worker on this device: `fleetmark worker start --host http://lab:5000`. Everything after `worker` is read by the worker.
+    """Run a worker on this device: `fleetmark worker start --host http://lab:5000`. All arguments after `worker` go to the worker.
 
     Examples:
 
@@ -242,20 +247,25 @@ def worker(context: typer.Context) -> None:
     """
     sys.stdout.flush()
     command = [*PYTHON, "worker.cli", *context.args]
-    if sys.platform == "win32":  # where `exec` starts a second process, and the shell does not wait for it
+    if sys.platform == "win32":  # on Windows `exec` starts a second process, and the shell does not wait for it
         raise typer.Exit(subprocess.run(command, check=False).returncode)
-    # It is the same process from here on, so a service manager's signals reach the worker itself.
-    os.execv(sys.executable, command)  # noqa: S606 (no shell is meant)
+    # The worker replaces this process, so signals of a service manager reach the worker itself.
+    os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
 
 
 def flower(
     redis_url: Annotated[
-        str | None, typer.Option(help="The broker. [dim]\\[env: FLEETMARK_REDIS_URL; default: that of the running `fleetmark up`][/]")
+        str | None,
+        typer.Option(
+            help="The address of the broker. [dim]\\[env: FLEETMARK_REDIS_URL; default: the broker of the running `fleetmark up`][/]"
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of Flower.")] = FLOWER_PORT,
-    bind: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 it needs FLOWER_BASIC_AUTH=user:password.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(help="The port of Flower.")] = FLOWER_PORT,
+    bind: Annotated[
+        str, typer.Option(help="The address to listen on. Any address other than 127.0.0.1 needs FLOWER_BASIC_AUTH=user:password.")
+    ] = LOOPBACK,
 ) -> None:
-    """Start Flower, Celery's own monitor, on Fleetmark's queues, workers and tasks. Its other settings are the FLOWER_* variables.
+    """Start Flower, the monitor for Celery, for Fleetmark's queues, workers and tasks. Set its other options by FLOWER_* variables.
 
     Examples:
 
@@ -274,9 +284,9 @@ def flower(
     if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
     require_free(bind, port, "--port")
-    with contextlib.suppress(Unreachable):  # Flower itself waits for a broker that is away
+    with contextlib.suppress(Unreachable):  # Flower waits for an unreachable broker itself
         require_redis(url, settings.ca_file)
-    from cli.flower import run_flower  # imports Celery: half a second that only this command pays
+    from cli.flower import run_flower  # imported here because Celery takes half a second to import
 
     say(f"Flower: http://{in_url(reached_at(bind))}:{port}")
     run_flower(broker_trusting(url, settings.ca_file), bind, port, reads_settings_file=settings.flower_conf is not None)

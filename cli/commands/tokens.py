@@ -1,4 +1,4 @@
-"""The commands about bearer tokens. They are for administrators."""
+"""Implements the commands for bearer tokens, which are for administrators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = [
 ]
 
 app = typer.Typer(
-    help="Bearer tokens: who may call the orchestrator, and for what.",
+    help="Manage bearer tokens, which say who may call the orchestrator and for what.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,19 +31,23 @@ app = typer.Typer(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    name: Annotated[str, typer.Argument(help="Says who or what the token is for.")],
     role: Annotated[
-        Role, typer.Option(help="viewer reads; submitter also submits and cancels; worker is for devices; admin may everything.")
+        Role,
+        typer.Option(help="A viewer reads, a submitter also submits and cancels, a worker is a device, and an admin may do everything."),
     ],
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="How long it can be used; without it, until it is revoked.")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, help="The number of days for which the token is valid. By default it is valid until it is revoked."),
+    ] = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Make a token and print it. It is shown only this once, and is not kept anywhere.
+    """Make a token and print it. It is shown only once, and the orchestrator does not store it in readable form.
 
-    The first one has to be an admin's: from then on every call needs a token, those of workers included. Where the orchestrator listens
-    beyond 127.0.0.1 the first one is FLEETMARK_TOKEN, or made on its machine by  python -m orchestrator.cli token create NAME
+    The first token must have the role admin. From then on every call needs a token, also those of workers. If the orchestrator listens
+    beyond 127.0.0.1, set the first token as FLEETMARK_TOKEN, or make it on that machine:  python -m orchestrator.cli token create NAME
 
     Examples:
 
@@ -64,12 +68,12 @@ def create(
 
 @app.command("list")
 def list_tokens(
-    revoked: Annotated[bool, typer.Option("--revoked", help="Also those that are revoked.")] = False,
+    revoked: Annotated[bool, typer.Option("--revoked", help="Show revoked tokens too.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the tokens, newest first, without their secrets. The one in the orchestrator's FLEETMARK_TOKEN is not among them.
+    """List the tokens, newest first, without their secrets. The token in the orchestrator's FLEETMARK_TOKEN is not listed.
 
     Example:
 
@@ -85,12 +89,12 @@ def list_tokens(
 
 @app.command()
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="Its id, as `fleetmark token list` shows it.")],
+    token_id: Annotated[str, typer.Argument(help="The token's id, as `fleetmark token list` shows it.")],
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a token. It is refused within seconds.
+    """Revoke a token. The orchestrator refuses it after a few seconds at most.
 
     Example:
 

@@ -1,4 +1,4 @@
-# The control plane: API, consumer, watch, migrations and Flower; which of them is the command's business.
+# The image of the control plane. The command chooses the part: API, consumer, watch, migrations or Flower.
 FROM python:3.13.1-slim-bookworm AS build
 WORKDIR /src
 COPY requirements/orchestrator.txt .

@@ -1,4 +1,4 @@
-# A worker that measures on the CPU, and nothing of the control plane's libraries.
+# The image of a worker that measures on the CPU. It contains no libraries of the control plane.
 FROM python:3.13.1-slim-bookworm AS build
 WORKDIR /src
 COPY requirements/worker-cpu.txt .

@@ -1,4 +1,4 @@
-"""HTTP to operations and back, nothing else. Every path, body and status is described at /docs."""
+"""Translates between HTTP and the operations, and does nothing else. /docs describes every path, body and status."""
 
 from orchestrator.api.application import make_api
 

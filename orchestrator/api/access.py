@@ -1,4 +1,4 @@
-"""One line of log, one id and one count a request."""
+"""Logs and counts each request, and gives it an id."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shared.clock import Clock
 log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
-_FREQUENT = ("/health", "/heartbeat", "/metrics")  # asked every few seconds by machines: logged when they go wrong
+_FREQUENT = ("/health", "/heartbeat", "/metrics")  # machines call these every few seconds, so only failures are logged at level INFO
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-# The id of the request this code runs for; `-` outside of one.
+# The id of the current request; `-` outside of a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -29,7 +29,7 @@ class Counted(Protocol):
 
 
 class RequestIds(logging.Filter):
-    """Gives every record of a log handler a `request_id`, for its format to show."""
+    """Adds `request_id` to every record of a log handler, so that its format can show it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
@@ -37,7 +37,7 @@ class RequestIds(logging.Filter):
 
 
 class Access:
-    """ASGI middleware. An id that the caller sends in `X-Request-Id` is kept, so that logs of both sides can be joined."""
+    """Logs and counts requests, as ASGI middleware. An id that the caller sends in `X-Request-Id` is kept, to match logs of both sides."""
 
     def __init__(self, app: ASGIApp, clock: Clock, metrics: Counted) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class Access:
             return
         given = dict(scope["headers"]).get(HEADER.lower().encode(), b"")
         name = given.decode() if _GIVEN.fullmatch(given) else secrets.token_hex(8)
-        # Not reset: a request has a context of its own, and whoever handles an error further out still wants the id.
+        # The id is not reset: each request has its own context, and error handlers outside of this one still need the id.
         request_id.set(name)
         begin, status = self._clock.monotonic(), 500
 
@@ -67,7 +67,7 @@ class Access:
             seconds = self._clock.monotonic() - begin
             self._metrics.count(scope["method"], _template(scope), status, seconds)
             level = logging.DEBUG if status < 400 and scope["path"].endswith(_FREQUENT) else logging.INFO
-            # The path as it came in: decoded, it could hold the line break that begins a line of the caller's own.
+            # The path is logged undecoded: decoded, it could hold a line break, and a caller could forge lines of the log.
             path = scope.get("raw_path", b"").decode("ascii", errors="replace") or scope["path"]
             log.log(level, "%s %s %d %.1f ms%s", scope["method"], path, status, seconds * 1000, _by_whom(scope))
 
@@ -78,6 +78,6 @@ def _by_whom(scope: Scope) -> str:
 
 
 def _template(scope: Scope) -> str:
-    """The path as it was declared (`/api/jobs/{job_id}`), so that metrics do not grow with the number of jobs."""
+    """Return the declared path (`/api/jobs/{job_id}`), so that metrics do not grow with the number of jobs."""
     route = scope.get("route")
     return str(getattr(route, "path", "")) or "unmatched"

@@ -1,4 +1,4 @@
-"""The FastAPI application: routers under /api, /metrics at the root, one shape of error."""
+"""Builds the FastAPI application: routers under /api, and /metrics at the root."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models
 
 
 def make_api(ctx: Context) -> FastAPI:
-    """Build the application on `ctx`. Opens nothing: Redis and the database may be away, calls then answer 503.
+    """Build the application on `ctx`. This opens no connection. While Redis or the database is away, calls answer 503.
 
     Raises:
-        OSError: the host of the settings is no address.
+        OSError: the host in the settings does not resolve.
     """
     app = FastAPI(
         title="Fleetmark",
@@ -68,7 +68,7 @@ def make_api(ctx: Context) -> FastAPI:
     install_handlers(app)
     describe(app)
     serve_docs(app)
-    # The last one added is the first to see a request.
+    # The middleware that is added last sees a request first.
     app.add_middleware(BodyLimits, settings=ctx.settings)
     app.add_middleware(Guard, credentials=app.state.credentials, bound=ctx.settings.host)
     app.add_middleware(SafeHeaders)

@@ -1,4 +1,4 @@
-"""A worker's large files: sent in pieces that can be taken up again, checked by their hash when they are whole."""
+"""Receives a worker's large files in pieces. An upload can be resumed, and a complete file is checked by its hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.jobs import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/api", tags=["artifacts"])
 
-MAX_BYTES = 2**30  # of one artifact: 10^8 samples of 8 bytes, and room
+MAX_BYTES = 2**30  # the limit of one artifact: 10^8 samples of 8 bytes, and some room
 _RANGE = re.compile(r"bytes ([0-9]{1,12})-([0-9]{1,12})/([0-9]{1,12})")
 _DIGEST = "^[sS][hH][aA]-256=[A-Za-z0-9+/]{43}=$"
 _BYTES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
@@ -40,7 +40,7 @@ class Received(BaseModel):
 
 @router.head("/jobs/{job_id}/attempts/{attempt}/artifacts/{name}", responses=documented(404, 409, 422))
 def get_offset(ctx: Ctx, job_id: JobId, attempt: Attempt, name: Name) -> Response:
-    """How much is there already, in `Upload-Offset`."""
+    """Say in `Upload-Offset` how many bytes have arrived."""
     return Response(headers={"Upload-Offset": str(_upload(ctx, job_id, attempt, name).received())})
 
 
@@ -56,10 +56,12 @@ def put_piece(
     attempt: Attempt,
     name: Name,
     body: RawBody,
-    digest: Annotated[str, Header(description="`sha-256=<base64>` of the whole file", json_schema_extra={"pattern": _DIGEST})],
-    content_range: Annotated[str, Header(description="`bytes first-last/total`", json_schema_extra={"pattern": f"^{_RANGE.pattern}$"})],
+    digest: Annotated[str, Header(description="the hash of the whole file, as `sha-256=<base64>`", json_schema_extra={"pattern": _DIGEST})],
+    content_range: Annotated[
+        str, Header(description="which bytes these are, as `bytes first-last/total`", json_schema_extra={"pattern": f"^{_RANGE.pattern}$"})
+    ],
 ) -> JSONResponse:
-    """Send the next piece. It has to begin where the last one ended, or at 0 to start again."""
+    """Send the next piece. It must begin where the last one ended, or at 0 to start again."""
     first, total = _range(content_range, len(body))
     expected = _sha256(digest)
     upload = _upload(ctx, job_id, attempt, name)
@@ -71,10 +73,10 @@ def put_piece(
 
 
 def _upload(ctx: Context, job_id: str, attempt: int, name: str) -> Upload:
-    """Where the file is collected.
+    """Return the upload that collects this file.
 
     Raises:
-        Conflict: the job has ended without this attempt or has its file, or this attempt was never issued: nobody will ask for it.
+        Conflict: the file is not wanted: the job has ended with another attempt or has the file already, or the attempt was never issued.
     """
     with ctx.store.read() as session:
         job = jobs.get(session, job_id)

@@ -1,4 +1,4 @@
-"""Bodies: read raw, so that the Content-Type of `curl -d` does not matter, validated whole, every mistake named at once."""
+"""Reads and validates bodies. They are read raw, so that the Content-Type of `curl -d` does not matter. Every mistake is named at once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shared.storable import unstorable_at
 
 M = TypeVar("M", bound=BaseModel)
 
-SCHEMA_KEY = "x-fleetmark-body"  # stands for a schema until the document is made
-BODIES: dict[str, type[BaseModel]] = {}  # every model a raw body is read as, by its name
+SCHEMA_KEY = "x-fleetmark-body"  # marks where the OpenAPI document puts the schema
+BODIES: dict[str, type[BaseModel]] = {}  # every model of a raw body, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PERHAPS_TOO_LARGE = re.compile(rb"(?<!\d)\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # in a text, mostly
+_PERHAPS_TOO_LARGE = re.compile(rb"(?<!\d)\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # a quick check; it also matches harmless texts
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -29,7 +29,12 @@ RawBody = Annotated[bytes, Depends(_raw_body)]
 
 
 def described(*models: type[BaseModel], example: Any, required: bool = True, yaml: Any = None) -> dict[str, Any]:
-    """The description of a body that is read raw: its schema, one example, and one of what is taken as YAML too, the last model."""
+    """Return the OpenAPI description of a raw body.
+
+    Args:
+        models: the models that the body may have.
+        yaml: an example in YAML, if the last model may also be sent as YAML.
+    """
     BODIES.update({model.__name__: model for model in models})
     schema = {SCHEMA_KEY: [model.__name__ for model in models]}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}
@@ -42,8 +47,8 @@ def parse(model: type[M], raw: bytes) -> M:
     """Validate a JSON body.
 
     Raises:
-        BadRequest: it is not JSON.
-        InvalidInput: it is, and something in it is wrong; `fields` names everything that is.
+        BadRequest: the body is not JSON.
+        InvalidInput: the content is not valid. `fields` names every mistake.
     """
     refuse_unstorable(raw)
     try:
@@ -56,12 +61,12 @@ def parse(model: type[M], raw: bytes) -> M:
 
 
 def parse_optional(model: type[M], raw: bytes) -> M:
-    """The same for a body that may be left out."""
+    """Validate a JSON body like `parse`. An empty body gives the defaults."""
     return parse(model, raw) if raw.strip() else model()
 
 
 def read_json(raw: bytes) -> Any:
-    """A JSON body whose shape is not known yet.
+    """Return the content of a JSON body without validating its shape.
 
     Raises:
         BadRequest: it is not JSON.
@@ -74,10 +79,11 @@ def read_json(raw: bytes) -> Any:
 
 
 def refuse_unstorable(raw: bytes) -> None:
-    """
+    """Refuse a JSON body with values that cannot be stored.
+
     Raises:
-        InvalidInput: a text holds the character NUL, which PostgreSQL cannot store, or there is a number that is none
-            (NaN, infinity, 1e999) or an integer of more than 308 digits: kept, it could not be given back as JSON.
+        InvalidInput: a text holds the character NUL, which PostgreSQL cannot store. Or there is NaN, an infinity (also 1e999), or an
+            integer with more than 308 digits, which could not be returned as JSON.
     """
     if b"\0" in raw or _NUL.search(raw):
         raise InvalidInput("a text in the body holds the character NUL (\\u0000), which cannot be stored; leave it out")
@@ -86,7 +92,7 @@ def refuse_unstorable(raw: bytes) -> None:
     try:
         content = from_json(raw)
     except ValueError:
-        return  # no JSON at all: whoever reads it says so better
+        return  # not JSON; the caller parses it and gives a better message
     place = unstorable_at(content)
     if place is not None:
         path = ".".join(place)
@@ -116,7 +122,7 @@ def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys allowed at a place in a body."""
+    """Return the keys that are allowed at a place in a body."""
     here = model
     for part in location:
         field = here.model_fields.get(str(part))

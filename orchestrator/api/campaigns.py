@@ -1,4 +1,4 @@
-"""Campaigns: submit, list, look at, cancel."""
+"""Serves the calls about campaigns: submit, list, show and cancel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shared.recipes import Recipe, parse_recipe
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
-FIRST_JOBS = 100  # shown with a campaign; `jobs_cursor` leads to the rest
+FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
@@ -52,7 +52,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="the same key again is the same campaign",
+        description="a second call with the same key returns the same campaign",
     ),
 ]
 
@@ -64,7 +64,7 @@ class JobBrief(BaseModel):
     model: str
     capability: str | None
     worker_id: str | None
-    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
+    device: str | None = Field(description="the name of the worker's device; two devices may have the same name, but their ids differ")
     attempt: int
     error: str | None
     waiting_for: str | None = Field(description="what a pending job waits for")
@@ -89,7 +89,7 @@ class CampaignBrief(BaseModel):
     failed_jobs: int
     created_at: str
     ended_at: str | None
-    reported_at: str | None = Field(description="when its files under `outputs/` were all written")
+    reported_at: str | None = Field(description="when all of its files under `outputs/` were written")
     job_breakdown: Breakdown
     warnings: list[str]
 
@@ -121,7 +121,7 @@ class Cancelled(BaseModel):
     openapi_extra=described(ShortCampaign, Recipe, example=SHORT_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 async def post_campaign(ctx: Ctx, body: RawBody, request: Request, idempotency_key: IdempotencyKey = None) -> JSONResponse:
-    """Submits the short form, or a recipe as JSON or YAML. It is validated whole: every mistake is named, and nothing is half accepted."""
+    """Submit the short form, or a recipe as JSON or YAML. Every mistake is named at once, and a campaign is never accepted in part."""
     recipe = None
     if is_yaml(request.headers.get("content-type", "")):
         recipe = await to_thread.run_sync(yaml_recipe, body, limiter=request.app.state.recipe_threads.submitting)
@@ -148,7 +148,7 @@ def _submit_json(ctx: Context, body: bytes, key: str | None, user: str) -> Submi
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))
 def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit = 100, cursor: CampaignCursor = None) -> JSONResponse:
-    """Campaigns, newest first."""
+    """List campaigns, newest first."""
     before = campaign_of(cursor)
     with ctx.store.read() as session:
         found = campaigns.page(session, status=status, before=before, limit=limit + 1)
@@ -159,9 +159,9 @@ def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit 
 
 @router.get("/campaigns/{campaign_id}", response_model=CampaignBody, responses=documented(404, 422))
 def get_campaign(
-    ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="with its first 100 jobs")] = True
+    ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="whether the answer includes the first 100 jobs")] = True
 ) -> JSONResponse:
-    """One campaign. Its counters are kept, not counted; `jobs_cursor` continues at `GET /jobs?campaign=…&cursor=…`."""
+    """Show one campaign with its first 100 jobs. `jobs_cursor` continues at `GET /jobs?campaign=…&cursor=…`."""
     return JSONResponse(_with_jobs(ctx, campaign_id, FIRST_JOBS if jobs else None))
 
 
@@ -212,6 +212,6 @@ def _job_brief(head: JobHead, waiting: str | None) -> dict[str, Any]:
 
 @router.post("/campaigns/{campaign_id}/cancel", response_model=Cancelled, responses=documented(404, 409))
 def cancel(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
-    """Cancel every job of a campaign that has not ended. One that is cancelled already stays so."""
+    """Cancel every unfinished job of a campaign. It is no error if the campaign is cancelled already."""
     ended, cancelled = cancel_campaign(ctx, campaign_id)
     return JSONResponse({"campaign_id": ended.id, "status": ended.status, "cancelled_jobs": cancelled})

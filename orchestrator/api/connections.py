@@ -1,7 +1,8 @@
-"""The HTTP server: uvicorn, and what it lacks against clients that are many or slow.
+"""Configures the HTTP server: uvicorn, with added limits against slow clients and against too many connections.
 
-Uvicorn bounds the size of a request's head and the pause between two requests, not how long a head may take, nor how long a client may
-leave an answer unread. One thread serves all connections, so a slow one costs memory and a place; both are bounded here.
+Uvicorn limits the size of a request's head and the pause between two requests. It does not limit how long a head may take to arrive, or
+how long a client may leave an answer unread. One thread serves all connections, so a slow one costs memory and one of the allowed
+connections. This module limits both.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from orchestrator.api.headers import SAFE
 from orchestrator.api.hosts import Network, is_among, network_of, networks_of, resolves_to_loopback
 from orchestrator.settings import Settings
 
-KEEP_ALIVE_S = 5  # between two requests of a connection
-BACKLOG = 2048  # as uvicorn has it
-LINGER_S = 5.0  # for the last bytes of an answer after which the connection is closed
+KEEP_ALIVE_S = 5  # the longest pause between two requests of a connection
+BACKLOG = 2048  # uvicorn's default
+LINGER_S = 5.0  # how long a client may take to read the rest of the last answer of a connection
 
 
 def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Config:
-    """Return how the API is served, in production and in the tests.
+    """Return the configuration of the server, for production and for tests.
 
     Raises:
-        OSError: the host of the settings is no address.
+        OSError: the host in the settings does not resolve.
     """
-    alone = resolves_to_loopback(settings.host)  # whoever reaches us is this machine, or a proxy on it
+    alone = resolves_to_loopback(settings.host)  # then every client is on this machine, for example a proxy
 
     class Connection(BoundedConnection):
         patience_s = settings.request_timeout_s
@@ -61,13 +62,13 @@ def server_config(app: FastAPI, settings: Settings, **more: Any) -> uvicorn.Conf
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket] | None:
-    """Open the sockets to listen on where uvicorn's own would not do. Returns None where they do.
+    """Open the sockets to listen on if the host is `::`. For any other host, return None, and uvicorn opens its own.
 
-    To asyncio `::` is IPv6 alone, whereas people mean every address of the machine. There are two sockets and not one for both: on one,
-    addresses of IPv4 would look like `::ffff:10.0.0.7`, which no list of trusted proxies knows.
+    asyncio listens on IPv6 only for `::`, but people mean every address of the machine. There is one socket for IPv6 and one for IPv4.
+    On a common socket, IPv4 addresses would look like `::ffff:10.0.0.7` and match no entry of the trusted proxies.
 
     Raises:
-        OSError: the port is taken, or this machine speaks no IPv6.
+        OSError: the port is taken, or this machine has no IPv6.
     """
     if host != "::":
         return None
@@ -83,7 +84,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket] | None:
 
 
 def _listener(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only on sockets that say they are TCP; with it every answer would wait 40 ms.
+    # The protocol is named because asyncio turns off Nagle's algorithm only then. With Nagle, every answer would take 40 ms longer.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,13 +99,13 @@ def _listener(family: socket.AddressFamily, host: str, port: int) -> socket.sock
 
 
 class BoundedConnection(H11Protocol):
-    """A connection whose every wait for the client ends: for a head, and for an answer to be taken."""
+    """Limits how long a connection waits for its client: for the head of a request, and for an answer to be read."""
 
     patience_s: float
     max_connections: int
-    max_of_one: int  # of the same network; one machine shall not take all places
+    max_of_one: int  # connections from one network, so that one machine cannot use up all of them
     proxies: list[Network]
-    of_each: ClassVar[Counter[str]]  # connections, by the network at their other end
+    of_each: ClassVar[Counter[str]]  # open connections by the client's network
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         self._head_timer: asyncio.TimerHandle | None = None
@@ -126,15 +127,15 @@ class BoundedConnection(H11Protocol):
         self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """What comes in is no HTTP, or its head is larger than h11 takes (64 kB)."""
+        """Answer data that is not HTTP, or whose head is larger than h11 accepts (64 kB)."""
         self._refuse(400, "Bad Request", "BadRequest", msg)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self.loop.call_later(LINGER_S, self.transport.abort)  # an answer that nobody takes would keep it open
+            self.loop.call_later(LINGER_S, self.transport.abort)  # an answer that the client does not read would keep the connection open
         elif self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
-            self._await_head()  # a body that was not wanted still comes, or the next request has begun
+            self._await_head()  # an unread body is still arriving, or the next request has begun
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -153,7 +154,7 @@ class BoundedConnection(H11Protocol):
         self._write_timer = _cancelled(self._write_timer)
 
     def _await_head(self) -> None:
-        """Arm the timer while a head is outstanding; it is not moved by the bytes of one that trickles in."""
+        """Start the timer while the head of a request is awaited. Further bytes of the same head do not restart it."""
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_timer = _cancelled(self._head_timer)
         elif self._head_timer is None and not self.transport.is_closing():
@@ -167,7 +168,7 @@ class BoundedConnection(H11Protocol):
             self.transport.close()
 
     def _refuse(self, status: int, reason: str, error: str, detail: str, *more: str) -> None:
-        """Answer without a request to answer, in the one shape of errors, and hang up."""
+        """Send an error in the usual shape, even if there is no complete request, and close the connection."""
         body = f'{{"error":"{error}","detail":"{detail}"}}'
         safe = (f"{name}: {value}" for name, value in SAFE.items())
         head = [f"HTTP/1.1 {status} {reason}", "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
@@ -176,7 +177,7 @@ class BoundedConnection(H11Protocol):
 
 
 def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Nothing, which is what is left of a timer that was cancelled."""
+    """Cancel a timer, if there is one. Return None, to be stored in its place."""
     if timer is not None:
         timer.cancel()
     return None

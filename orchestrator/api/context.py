@@ -1,4 +1,4 @@
-"""How a call reaches the context of its process."""
+"""Gives each call the context of its process."""
 
 from __future__ import annotations
 

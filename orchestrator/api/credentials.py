@@ -1,12 +1,12 @@
-"""Who calls: from what a request carries to a role, in most cases without asking the database.
+"""Finds out who makes a call and with which role, in most cases without a query to the database.
 
-**What is remembered.** A token that was right is looked up again after `FRESH_S`: one that another process has revoked is refused that
-much later at most; one revoked through this process, at once. While the database is away, what was right stays right for `STALE_S`.
+**Cache.** A valid token is looked up again after `FRESH_S`. So a token that another process has revoked is refused at most that much
+later. A token that this process has revoked is refused at once. While the database is away, a valid token stays valid for `STALE_S`.
 
-**Wrong tokens** count against their address (`failures`). An address with too many hears 429, and what it sends is not looked at, so a
-guesser does not learn whether a guess was right. But behind one address there may be a whole laboratory: tokens that were right *from
-there* within `STALE_S` go on working, and a neighbour's mistakes lock out nobody who was at work. A token that is new at that address
-waits for as long as the failures go on. A call without any token guesses nothing, and is not counted.
+**Wrong tokens** count against their address (`failures`). An address with too many of them is answered 429, and its tokens are not checked,
+so a guesser does not learn whether a guess was right. But a whole laboratory may share one address. So tokens that were valid *from that
+address* within `STALE_S` keep working: mistakes of one person do not lock out the others. A token that is new at that address must wait
+while the failures go on. A call without a token guesses nothing, so it is not counted.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 5.0
 STALE_S = 300.0
-REMEMBERED = 10_000  # tokens times addresses, the least recently used go
+REMEMBERED = 10_000  # pairs of token and address; the least recently used one is dropped
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose token a call carries; `name` is empty where none is needed."""
+    """Describes the token of a call. `name` is empty if no token is needed."""
 
     name: str
     role: Role
@@ -44,7 +44,7 @@ class Caller:
     expires_at: datetime | None = None
 
 
-ANYONE = Caller("", Role.ADMIN)  # on a loopback without tokens
+ANYONE = Caller("", Role.ADMIN)  # the caller on a loopback address while there are no tokens
 
 
 @dataclass
@@ -55,12 +55,13 @@ class _Seen:
 
 
 class Credentials:
-    """What one process knows of tokens. Used from its event loop alone."""
+    """Caches what one process knows about tokens. Only the event loop may use it."""
 
     def __init__(self, ctx: Context, *, always: bool) -> None:
-        """
+        """Start with an empty cache.
+
         Args:
-            always: a token is needed even while there is none, as the API can be reached from elsewhere.
+            always: True if the API can be reached from other machines. A token is then needed even while there is none.
         """
         self._ctx = ctx
         token = ctx.settings.token
@@ -70,25 +71,25 @@ class Credentials:
         self._needed_until = 0.0
         self._failures = Failures(ctx.clock)
         self._seen: OrderedDict[tuple[str, bytes], _Seen] = OrderedDict()
-        self._changes = 0  # by this process: what was asked of the database before the last one is not remembered
+        self._changes = 0  # counts changes by this process; a query that began before the last change is not cached
 
     def made(self) -> None:
-        """This process has made a token: one is needed from now on."""
+        """Note that this process has made a token. From now on every call needs one."""
         self._changes += 1
         self._needed, self._needed_until = True, 0.0
 
     def revoked(self, token_id: str) -> None:
-        """This process has revoked a token: nothing vouches for it any more, at no address, and no look-up that is on its way will."""
+        """Note that this process has revoked a token. Drop it for all addresses. Queries that have already begun are not cached."""
         self._changes += 1
         self._needed_until = 0.0
         for key in [key for key, seen in self._seen.items() if seen.caller.token_id == token_id]:
             del self._seen[key]
 
     async def are_needed(self) -> bool:
-        """Whether a call must carry a token: one is configured or in the store, or the API is open to the network.
+        """Return whether calls need a token: one is configured or in the store, or the API is open to the network.
 
         Raises:
-            Unavailable: the database does not answer and never has: it may hold tokens, so nobody is let in.
+            Unavailable: the database has not answered since this process began. It may hold tokens, so no call is let in.
         """
         now = self._ctx.clock.monotonic()
         if self._always:
@@ -97,7 +98,7 @@ class Credentials:
         if now >= self._needed_until:
             changes = self._changes
             if needed is not None:
-                self._needed_until = now + FRESH_S  # calls in the meantime go on with the old answer
+                self._needed_until = now + FRESH_S  # meanwhile other calls use the old answer
             try:
                 needed = await to_thread.run_sync(are_there_tokens, self._ctx)
             except Unavailable:
@@ -109,12 +110,12 @@ class Credentials:
         return bool(needed)
 
     async def caller(self, address: str, authorization: str) -> Caller:
-        """Whose token this is.
+        """Return the caller that this token belongs to.
 
         Raises:
-            Unauthorized: none, or none that counts.
-            TooManyFailures: not looked at: too many from there were wrong.
-            Unavailable: the database does not answer, and this token was not right in the last minutes.
+            Unauthorized: there is no token, or it is not valid.
+            TooManyFailures: too many tokens from this address were wrong. This one was not checked.
+            Unavailable: the database does not answer, and this token was not valid within the last `STALE_S`.
         """
         scheme, _, given = authorization.partition(" ")
         given = given.strip()
@@ -128,7 +129,7 @@ class Credentials:
         if known is None and (wait_s := self._failures.wait_s(network)):
             raise TooManyFailures(f"too many wrong tokens from {network}; try again in {wait_s} s", wait_s)
         if known is not None:
-            known.fresh_until = self._ctx.clock.monotonic() + FRESH_S  # calls in the meantime go on with what is known
+            known.fresh_until = self._ctx.clock.monotonic() + FRESH_S  # meanwhile other calls use the cached answer
         changes = self._changes
         try:
             found = await self._look_up(given)

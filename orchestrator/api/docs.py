@@ -1,4 +1,4 @@
-"""The pages that show the API: served from files that are installed with it, since a lab may have no way out."""
+"""Serves the pages that show the API. Their files are installed with it, because a lab may have no internet access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 class _Assets(StaticFiles):
-    """Served whole: Starlette refuses a range that it cannot read in words of its own, and nobody needs a part of a style sheet."""
+    """Serves files whole and ignores `Range`, because Starlette's answer to a bad range does not have the shape of our errors."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -26,7 +26,7 @@ class _Assets(StaticFiles):
 
 
 def serve_docs(app: FastAPI) -> None:
-    """Swagger UI at /docs; the root leads there."""
+    """Serve Swagger UI at /docs, and redirect the root to it."""
     app.mount(ASSETS, _Assets(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
@@ -47,7 +47,7 @@ def serve_docs(app: FastAPI) -> None:
 
 
 def _policy(page: str) -> str:
-    """What the page needs and no more: its own files, the one script in it (by its hash), Swagger UI's styles and inline pictures."""
+    """Return the Content-Security-Policy of the page. It allows its files, its inline script (by hash), styles and inline pictures."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(page))
     scripts = " ".join(f"'sha256-{value}'" for value in hashes)
     return (

@@ -1,4 +1,4 @@
-"""Every error leaves the API in one shape: `{"error", "detail"}` and, where an input is wrong, `"fields"`."""
+"""Turns every error into an answer of one shape: `{"error", "detail"}` and, for wrong input, `"fields"`."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ RETRY_AFTER_S = 5
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # full, over quota, read-only
 _MEANINGS = {
     400: "The request cannot be read.",
-    401: "A token is needed, and the call carries none, or none that counts.",
-    403: "The token's role does not allow it, or a page of another origin asked.",
-    404: "There is no such thing.",
-    408: "The body came in too slowly.",
-    409: "The present state does not allow it.",
+    401: "The call needs a token, and it has none or one that is not valid.",
+    403: "The token's role does not allow this call, or a page of another origin sent it.",
+    404: "What the path names does not exist.",
+    408: "The body arrived too slowly.",
+    409: "The present state does not allow this call.",
     413: "The body is larger than the limit.",
-    416: "The range asked for lies beyond the file's end; `Content-Range` says how long it is.",
+    416: "The requested range lies beyond the end of the file; `Content-Range` says how long the file is.",
     422: "Something in the request is not valid; `fields` says what.",
-    429: "Too many wrong tokens from this address; `Retry-After` says when to try again.",
+    429: "Too many wrong tokens came from this address; `Retry-After` says when to try again.",
     503: "Redis or the database does not answer, or a disk is full; try again.",
 }
 
@@ -48,19 +48,19 @@ class FieldBody(BaseModel):
 
 class ErrorBody(BaseModel):
     error: str = Field(examples=["InvalidInput"])
-    detail: str = Field(description="what happened, and what to do")
+    detail: str = Field(description="what happened, and what to do about it")
     fields: list[FieldBody] | None = None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a call, for its description. A body that can be too large can also be too slow."""
+    """Return the descriptions of a call's error answers. 408 is added to 413, as every body can also arrive too slowly."""
     if 413 in statuses:
         statuses = (*statuses, 408)
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
 
 
 def answer(error: FleetmarkError) -> JSONResponse:
-    """The response an error becomes."""
+    """Return the response for an error."""
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -69,12 +69,12 @@ def answer(error: FleetmarkError) -> JSONResponse:
     elif isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, TooSlow):
-        headers["Connection"] = "close"  # what may still come of the body is nobody's
+        headers["Connection"] = "close"  # the rest of the body is not read
     return JSONResponse(_shown(error.body()), status_code=error.status, headers=headers)
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
-    """An error as its caller may see it: it may repeat an address with a password, the caller's own or one of our settings."""
+    """Return an error's body with passwords removed from addresses. Messages may repeat an address of the caller or of our settings."""
     return {
         name: without_logins(value)
         if isinstance(value, str)
@@ -100,7 +100,7 @@ def _fleetmark(_: Request, error: Exception) -> JSONResponse:
 
 
 def _validation(_: Request, error: Exception) -> JSONResponse:
-    """A query or path parameter that is not valid; bodies are checked by `bodies.parse`."""
+    """Answer a query or path parameter that is not valid. Bodies are checked by `bodies.parse`."""
     assert isinstance(error, RequestValidationError)
     fields = [
         FieldError(".".join(str(part) for part in item["loc"]), f"{item['msg']}, not {item.get('input')!r:.80}") for item in error.errors()
@@ -109,7 +109,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
-    """What the router itself refuses: an unknown path, a method a path does not have."""
+    """Answer what the router itself refuses: an unknown path, or a method that a path does not have."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 404:
@@ -123,16 +123,16 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """Every method of this path in the OpenAPI file: the router names only those of the first route that matched."""
+    """Return every method of this path from the OpenAPI document. The router names only those of the first matching route."""
     paths: dict[str, Any] = request.app.openapi()["paths"]
-    here = request.url.path  # a path as it is written there comes before one with a parameter in that place
+    here = request.url.path  # a literal path takes precedence over one with a parameter in that place
     same = [here] if here in paths else [path for path in paths if compile_path(path)[0].match(here)]
     found = {method.upper() for path in same for method in paths[path]}
     return ", ".join(sorted(found))
 
 
 def _redis(request: Request, error: Exception) -> JSONResponse:
-    """An error of Redis that the registry did not name."""
+    """Answer an error of Redis that the registry has not turned into one of ours."""
     assert isinstance(error, redis.RedisError)
     if is_away(error):
         return answer(Unavailable(f"Redis does not answer: {error}; try again in a moment"))
@@ -140,7 +140,7 @@ def _redis(request: Request, error: Exception) -> JSONResponse:
 
 
 def _disk(request: Request, error: Exception) -> JSONResponse:
-    """A disk that takes nothing more is nobody's mistake; which folder it is stays in the log."""
+    """Answer 503 if a disk is full or read-only. The folder is named only in the log. Other errors are ours."""
     assert isinstance(error, OSError)
     if error.errno not in NO_ROOM:
         return _unexpected(request, error)
@@ -149,12 +149,12 @@ def _disk(request: Request, error: Exception) -> JSONResponse:
 
 
 def _left(_: Request, __: Exception) -> JSONResponse:
-    """The client ended the connection before its body was whole; the answer is for the log."""
+    """Handle a client that disconnected before its body was complete. The answer is only for the log."""
     return answer(BadRequest("the connection ended before the body did"))
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:
-    """An error of the database that the store did not name: away where it says so, else a mistake of ours."""
+    """Answer an error of the database that the store has not turned into one of ours: 503 for a lost connection, else 500."""
     assert isinstance(error, DBAPIError)
     if error.connection_invalidated:
         return answer(Unavailable("the connection to the database was lost; try again in a moment"))
@@ -162,7 +162,7 @@ def _database(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    """A mistake of ours: the caller gets the id under which the log has the whole story, and none of the story."""
+    """Answer a defect of ours. The caller gets only the request id, under which the log has the details."""
     log.error("%s %s failed, request %s", request.method, request.url.path, request_id.get(), exc_info=error)
     detail = f"the orchestrator made a mistake; its log has it under request {request_id.get()}"
     return JSONResponse({"error": "ServerError", "detail": detail}, status_code=500, headers={HEADER: request_id.get(), **SAFE})

@@ -1,4 +1,4 @@
-"""How often an address may try a token that is wrong."""
+"""Limits how often an address may try a wrong token."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import OrderedDict
 
 from shared.clock import Clock
 
-BURST = 20  # wrong tokens at once: a script of twenty calls with a mistyped token still hears what is wrong
+BURST = 20  # wrong tokens at once: a script of twenty calls with a mistyped token still learns what is wrong
 FORGIVEN_EVERY_S = 3.0
-REMEMBERED = 10_000  # addresses; the one whose last failure is the longest ago is forgotten first
+REMEMBERED = 10_000  # addresses; the one with the oldest last failure is forgotten first
 
 
 class Failures:
-    """Failures by address: `BURST` at once, then one every `FORGIVEN_EVERY_S`. One number an address is all that is kept."""
+    """Counts failures by address. It allows `BURST` at once, then one every `FORGIVEN_EVERY_S`. It keeps one number per address."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._clear_at: OrderedDict[str, float] = OrderedDict()  # when the last failure of an address will be forgiven
+        self._clear_at: OrderedDict[str, float] = OrderedDict()  # by address: when its last failure is forgiven (monotonic)
 
     def wait_s(self, address: str) -> int:
-        """Whole seconds until this address may try again; 0 when it may now."""
+        """Return the whole seconds until this address may try again; 0 if it may try now."""
         excess = self._clear_at.get(address, 0.0) - self._clock.monotonic() - (BURST - 1) * FORGIVEN_EVERY_S
         return max(0, math.ceil(excess))
 

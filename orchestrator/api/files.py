@@ -1,4 +1,4 @@
-"""Files as answers: Starlette's, except that a range it cannot give is refused in the one shape of every error."""
+"""Sends files as answers, like Starlette, but refuses a range beyond the file's end in the one shape of every error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PART: dict[int | str, dict[str, Any]] = {206: {"description": "The part of it th
 
 
 class SentFile(FileResponse):
-    """A file, or the part of it that the request's `Range` asks for.
+    """Sends a file, or the part of it that the request's `Range` names.
 
-    A `Range` that cannot be read is as if it were not there (RFC 9110, 14.2); one beyond the file's end is answered 416.
+    A `Range` that cannot be read is ignored (RFC 9110, 14.2). A range beyond the file's end is answered with 416.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,24 +1,24 @@
-"""What every answer says to a browser: guess nothing, frame nothing, run nothing, keep nothing."""
+"""Adds security headers to every answer: browsers must not guess types, frame pages, run scripts or cache answers."""
 
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# No Access-Control-… anywhere: CORS is closed, and a page of another origin reads nothing.
+# No answer has an Access-Control-… header. So CORS is closed, and a page of another origin can read nothing.
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    # Results, and secrets of new tokens, stay out of caches on the way and on the disk of a shared computer.
+    # Results and secrets of new tokens must not be kept in caches or on the disk of a shared computer.
     "Cache-Control": "no-store",
 }
 
 
 class SafeHeaders:
-    """ASGI middleware: `SAFE` on every answer that does not say otherwise itself."""
+    """Adds the headers of `SAFE` to every answer that does not set them itself, as ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Answers about addresses: does one stay on this machine, and which ones stand for one caller?"""
+"""Answers questions about addresses: whether one stays on this machine, and which addresses belong to one caller."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def resolves_to_loopback(host: str) -> bool:
-    """Say whether everything that `host` resolves to stays on this machine.
+    """Return whether every address that `host` resolves to is a loopback address.
 
     Raises:
-        OSError: it resolves to nothing.
+        OSError: the host does not resolve.
     """
     addresses = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def network_of(address: str) -> str:
-    """What stands for one caller: an IPv4 address, or the /64 of an IPv6 one, whose holder has all of it to choose from."""
+    """Return what identifies one caller: an IPv4 address, or the /64 network of an IPv6 address, as one caller may own all of that."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -33,12 +33,12 @@ def network_of(address: str) -> str:
 
 
 def networks_of(listed: str) -> list[Network]:
-    """`FLEETMARK_TRUSTED_PROXIES` as uvicorn reads it: addresses and networks, comma-separated; `*` is everyone."""
+    """Read `FLEETMARK_TRUSTED_PROXIES` as uvicorn does: addresses and networks, separated by commas; `*` means everyone."""
     if listed.strip() == "*":
         return [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
     found = []
     for name in listed.split(","):
-        with contextlib.suppress(ValueError):  # a name, which no connection has for its address
+        with contextlib.suppress(ValueError):  # a name, which is never the address of a connection
             found.append(ipaddress.ip_network(name.strip()))
     return found
 

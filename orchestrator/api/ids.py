@@ -1,4 +1,4 @@
-"""Ids in paths. One that cannot exist is a 404 like one that does not, before any query sees it."""
+"""Checks ids in paths. A malformed id gets a 404 like an unknown one, before any query uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs: list, look at, cancel, retry."""
+"""Serves the calls about jobs: list, show, cancel and retry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JobBody(BaseModel):
     attempt: int
     priority: int
     worker_id: str | None
-    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
+    device: str | None = Field(description="the name of the worker's device; two devices may have the same name, but their ids differ")
     waiting_for: str | None = Field(description="what a pending job waits for")
     error: str | None
     error_kind: str | None
@@ -92,11 +92,13 @@ def list_jobs(
     campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
     status: JobStatus | None = None,
     worker: Annotated[str | None, Query(pattern=f"^{WORKER_ID.pattern}$")] = None,
-    since: Annotated[Moment | None, Query(description="created at or after; without a zone it is UTC")] = None,
+    since: Annotated[
+        Moment | None, Query(description="only jobs that were created at this time or later; a time without a zone is UTC")
+    ] = None,
     limit: Limit = 100,
     cursor: JobCursor = None,
 ) -> JSONResponse:
-    """Jobs in the order of their campaigns, then of their numbers."""
+    """List jobs, ordered by campaign and then by number."""
     after = job_of(cursor)
     with ctx.store.read() as session:
         found = jobs.page(
@@ -118,14 +120,14 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", response_model=JobAnswer, responses=documented(404))
 def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
-    """One job with its history and, when it has ended, its result: the columns of the CSV by name."""
+    """Show one job with its history and, once it has ended, its result: the columns of the CSV by name."""
     with ctx.store.read() as session:
         job = jobs.get(session, job_id)
         timeline = [_step(event) for event in jobs.history(session, job_id)]
         (waiting,) = waits(ctx, session, [job])
         kept = results.get(session, job_id)
         row: Row | None = None
-        if kept is not None:
+        if kept is not None and isinstance(kept.row, dict):
             row = whole_row(kept.row)
         elif JobStatus(job.status) in TERMINAL:
             row = row_of(job, ctx.varied.of(session, [job.campaign_id])[job.campaign_id])
@@ -160,7 +162,7 @@ def _body(job: Job, waiting: str | None) -> dict[str, Any]:
 
 
 def _shown(workload: dict[str, Any]) -> dict[str, Any]:
-    """Return a workload, also one that this version cannot read, without the password that its model's address may hold."""
+    """Return a workload for display, without a password in its model's address. It need not be readable by this version."""
     shown = shown_workload(workload)
     model = shown.get("model")
     if not isinstance(model, dict):
@@ -173,7 +175,7 @@ def _step(event: Event) -> dict[str, Any]:
 
 
 def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
-    """Stage and progress (0..1) as the running job's worker last said; unknown while Redis is away."""
+    """Return the stage and the progress (0..1) that the running job's worker last reported. Both are None if not known."""
     if job["status"] != JobStatus.RUNNING or job["worker_id"] is None:
         return None, None
     try:
@@ -185,7 +187,7 @@ def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
 
 @router.post("/jobs/{job_id}/cancel", response_model=CancelledJob, responses=documented(404, 409))
 def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
-    """Cancel a job. One that is cancelled already stays so; one that ended otherwise is a conflict."""
+    """Cancel a job. It is no error if it is cancelled already. If it is complete or failed, the answer is 409."""
     job = cancel_job(ctx, job_id)
     return JSONResponse({"job_id": job.id, "status": job.status})
 
@@ -197,7 +199,7 @@ def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
     responses=documented(404, 409) | {200: {"model": RetriedJob, "description": "An earlier retry of it has not ended yet: that one."}},
 )
 def retry(ctx: Ctx, job_id: JobId) -> JSONResponse:
-    """Make a failed or cancelled job anew, in its campaign, which runs again. The old job stays as it ended."""
+    """Retry a failed or cancelled job as a new job of the same campaign, which runs again. The old job stays as it ended."""
     made = retry_job(ctx, job_id)
     body = {"job_id": made.job.id, "status": made.job.status, "campaign_id": made.job.campaign_id, "retry_of": job_id}
     return JSONResponse(body, status_code=200 if made.replayed else 201)

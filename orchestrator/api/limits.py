@@ -1,4 +1,4 @@
-"""How large a body may be, whether its length is declared or it comes in chunks, and how long it may take."""
+"""Limits the size of bodies, whether or not their length is declared, and the time in which they must arrive."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from orchestrator.settings import Settings
 from shared.errors import TooLarge, TooSlow
 
 MODELS = "/api/models"
-# A body may take `request_timeout_s` and a second more for each of so many bytes that have arrived (as Apache's mod_reqtimeout counts):
-# a trickle ends, and 8 GB over a slow line do not.
+# A body may take `request_timeout_s`, plus one second for each of this many bytes that have arrived (like Apache's mod_reqtimeout). So a
+# trickle of bytes is cut off, but 8 GB over a slow line are not.
 MIN_BYTES_PER_S = 16_000
 
 
 class BodyLimits:
-    """ASGI middleware. The error is raised where the body is read, so it takes the way of every other error.
+    """Limits bodies, as ASGI middleware. Its errors are raised where the body is read, so they are handled like all other errors.
 
-    Once an answer has begun there is none to raise: it would break off what is streamed to whoever sends a body that nobody reads.
+    Once an answer has begun, no error is raised. It would break off the answer to a client whose body is not read.
 
-    Waiting for a body holds no thread: it is read in the event loop, whole (`bodies.RawBody`) or piece by piece (models).
+    Waiting for a body uses no thread: the event loop reads it, either at once (`bodies.RawBody`) or piece by piece (models).
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -38,12 +38,12 @@ class BodyLimits:
         declared = Headers(scope=scope).get("content-length", "0")
         received, whole = 0, False
         answering = asyncio.Event()
-        begun: float | None = None  # when we began to read: what a busy server let wait is not the client's
+        begun: float | None = None  # when we began to read; time that the client waited for a busy server does not count
 
         async def limited() -> Message:
             nonlocal received, whole, begun
             if whole or answering.is_set():
-                return await receive()  # what is waited for now is the client's leaving
+                return await receive()  # the next message says that the client disconnected
             if declared.isdigit() and int(declared) > limit:
                 raise TooLarge(f"the body is {declared} bytes; at most {limit} are accepted ({name} raises that)")
             begun = begun or asyncio.get_running_loop().time()

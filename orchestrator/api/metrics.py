@@ -1,4 +1,4 @@
-"""Prometheus metrics: requests as they are served, everything else looked up when it is scraped."""
+"""Serves Prometheus metrics. Requests are counted as they are served; everything else is read at each scrape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTED = {"sweeps": "sweeps", **COUNTERS}
 
 
 class Metrics:
-    """One registry an application: two of them in a process do not count each other's requests."""
+    """Holds the metrics of one application. Each has its own registry, so two in one process do not mix their counts."""
 
     def __init__(self, ctx: Context) -> None:
         self.registry = CollectorRegistry()
@@ -49,13 +49,13 @@ class Metrics:
 
 
 class System(Collector):
-    """Queues, workers, jobs and sweeps, read when asked; what is away is said to be down and left out."""
+    """Reads queues, workers, jobs and sweeps at each scrape. If Redis or the database is down, its metrics are left out."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
 
     def describe(self) -> list[Metric]:
-        return []  # registering must not look anything up
+        return []  # registering the collector must not read anything
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("fleetmark_up", "1 if this part answers.", labels=["part"])
@@ -80,16 +80,26 @@ class System(Collector):
             _gauge("fleetmark_workers", "Workers by state.", "state", states),
             GaugeMetricFamily(
                 "fleetmark_workers_quarantined",
-                "Flapping devices that are given no work now.",
+                "Flapping devices that get no work at present.",
                 value=sum(worker.quarantined for worker in workers),
             ),
-            _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
-            GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.letters.count()),
+            _gauge("fleetmark_queue_depth", "Messages that wait in Redis, by queue.", "queue", capability_depths(self._ctx)),
+            GaugeMetricFamily(
+                "fleetmark_dead_letters",
+                "Messages that could not be read, and reports that were refused.",
+                value=self._ctx.registry.letters.count(),
+            ),
         ]
         for name, said in COUNTED.items():
             families.append(CounterMetricFamily(f"fleetmark_watch_{name}", f"By the watch: {said}.", value=seen.get(name, 0)))
         if last is not None:
-            families.append(GaugeMetricFamily("fleetmark_watch_last_sweep_timestamp_seconds", "When the watch last looked.", value=last))
+            families.append(
+                GaugeMetricFamily(
+                    "fleetmark_watch_last_sweep_timestamp_seconds",
+                    "When the last sweep of the watch ended, in seconds since 1970.",
+                    value=last,
+                )
+            )
         return families
 
     def _database(self) -> list[Metric]:
@@ -110,6 +120,6 @@ def _gauge(name: str, said: str, label: str, values: dict[str, int]) -> GaugeMet
 
 @router.get("/metrics", response_class=Response, responses=_TEXT)
 def get_metrics(request: Request) -> Response:
-    """Prometheus text; `fleetmark_up` says which parts answer."""
+    """Return the metrics as Prometheus text. `fleetmark_up` says which parts answer."""
     metrics: Metrics = request.app.state.metrics
     return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""What the watch has found and done: the counters of `orchestrator.domain.findings`, in two groups."""
+"""Serves the counters of what the watch has found and done (`orchestrator.domain.findings`), in two groups."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OF_HEALTH = tuple(name for name in COUNTERS if name not in OF_TIME)
 
 
 class Sweeps(BaseModel):
-    sweeps: int = Field(description="how often a watch has looked")
+    sweeps: int = Field(description="the number of sweeps")
     last_sweep: str | None
     sweep_s: float
-    leader: str | None = Field(description="the watch that leads: host, process, one start of it")
+    leader: str | None = Field(description="the watch that leads, as host, process id and the id of its start")
 
 
 def _counters(name: str, names: tuple[str, ...], **settings: Any) -> type[Sweeps]:
@@ -42,7 +42,7 @@ class MonitoringStats(BaseModel):
 
 @router.get("/monitoring/stats", response_model=MonitoringStats)
 def get_stats(ctx: Ctx) -> JSONResponse:
-    """Counters over all watches, since Redis was last reset."""
+    """Show the counters of all watches since the last reset."""
     seen = ctx.registry.monitor.counters()
     sweeps = {
         "sweeps": int(seen.get("sweeps", 0)),

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with the schemas of the bodies that are read raw."""
+"""Makes the OpenAPI document: FastAPI's, plus the schemas of bodies that are read raw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REF = "#/components/schemas/{model}"
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application describe its raw bodies and its token."""
+    """Extend the application's OpenAPI document by its raw bodies, roles and tokens."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -47,7 +47,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             "description": "Made by POST /api/tokens; `x-roles` of a call are the roles it takes.",
         }
     }
-    content["security"] = [{}, {"token": []}]  # none is needed on a loopback until there is one
+    content["security"] = [{}, {"token": []}]  # on a loopback address, no token is needed while there is none
     return content
 
 

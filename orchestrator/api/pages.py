@@ -1,4 +1,7 @@
-"""Keyset pages: a cursor is the id of the last item shown, and the next page begins behind it: page 1 000 costs what page 1 does."""
+"""Reads page cursors. A cursor is the id of the last item shown, and the next page begins behind it (keyset paging).
+
+So page 1 000 costs as much as page 1.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,31 @@ from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
 
 
 def _cursor(shape: re.Pattern[str]) -> Any:
-    return Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": f"^{shape.pattern}$"})
+    return Query(description="the `next_cursor` of the previous page", json_schema_extra={"pattern": f"^{shape.pattern}$"})
 
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")]
 CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
 JobCursor = Annotated[str | None, _cursor(JOB_ID)]
 TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]
 
 
 def campaign_of(cursor: str | None) -> str | None:
-    """The campaign behind which the page begins; None is the first page.
+    """Return the campaign behind which the page begins, or None for the first page.
 
     Raises:
-        InvalidInput: this list gives no such cursor.
+        InvalidInput: the text is not a cursor of this list.
     """
     return None if cursor is None else _matched(cursor, CAMPAIGN_ID)[0]
 
 
 def token_of(cursor: str | None) -> str | None:
-    """The token behind which the page begins; see `campaign_of`."""
+    """Return the token behind which the page begins; see `campaign_of`."""
     return None if cursor is None else _matched(cursor, TOKEN_ID)[0]
 
 
 def job_of(cursor: str | None) -> tuple[str, int] | None:
-    """The campaign and the number of the job behind which the page begins; see `campaign_of`."""
+    """Return the campaign and the number of the job behind which the page begins; see `campaign_of`."""
     if cursor is None:
         return None
     campaign, number = _matched(cursor, JOB_ID).groups()

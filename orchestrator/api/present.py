@@ -1,6 +1,6 @@
-"""What is known of jobs only at this moment: what a pending one waits for, and what a worker's device is called.
+"""Looks up what is not stored with jobs: what a pending job waits for, and the device name of a worker.
 
-Both cost one question for a whole page of jobs, however large the fleet is.
+Each needs one query for a whole page of jobs, however large the fleet is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.jobs import JobStatus
 
 
 class PendingJob(Protocol):
-    """A job, or the columns of one."""
+    """Names the columns of a job that are needed here."""
 
     @property
     def status(self) -> str: ...
@@ -34,7 +34,7 @@ class PendingJob(Protocol):
 
 
 def waits(ctx: Ctx, session: Session, shown: Sequence[PendingJob]) -> list[str | None]:
-    """Return what each of these jobs waits for, in their order; None for those that do not wait."""
+    """Return what each of these jobs waits for, in the same order. It is None for jobs that do not wait."""
     pending = {job.lane_id for job in shown if job.status == JobStatus.PENDING and job.dispatched_at is None}
     reasons = jobs.waiting_reasons(session, pending)
     now = ctx.clock.now()
@@ -52,7 +52,7 @@ def waits(ctx: Ctx, session: Session, shown: Sequence[PendingJob]) -> list[str |
 
 
 def device_names(ctx: Ctx, worker_ids: Iterable[str | None]) -> dict[str, str]:
-    """Return what the devices of these workers are called; nothing while Redis is away, and of a worker that is not known any more."""
+    """Return the device names of these workers, by worker id. Unknown workers are left out; while Redis is away, all are."""
     try:
         found = ctx.registry.registrations({worker_id for worker_id in worker_ids if worker_id is not None})
     except Unavailable:

@@ -1,4 +1,4 @@
-"""Query parameters that no call takes: a misspelt filter would otherwise answer with everything."""
+"""Refuses unknown query parameters. Otherwise a misspelt filter would be ignored, and the answer would list everything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from shared.errors import FieldError, InvalidInput, nearest
 
 
 async def refuse_unknown(request: Request) -> None:
-    """A dependency of every route; asynchronous, as it waits for nothing and a thread would cost more than it does.
+    """Refuse unknown query parameters. Every route depends on this.
+
+    It is asynchronous because it never waits, and a thread would cost more than the work itself.
 
     Raises:
-        InvalidInput: a query parameter is none of this call's; the nearest known one is named.
+        InvalidInput: the call has no such query parameter. The message names the nearest known one.
     """
     given = list(dict.fromkeys(request.query_params))
     if not given:

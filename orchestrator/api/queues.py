@@ -1,4 +1,4 @@
-"""Answers what waits in the queues, and which messages nobody could read."""
+"""Serves the calls about queues: what waits in them, and the dead letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkerQueue(BaseModel):
 
 class LetterHead(BaseModel):
     at: str | None
-    by: str = Field(description="the worker that took it, or `orchestrator`")
+    by: str = Field(description="the worker that took the message, or `orchestrator`")
     queue: str
     reason: str
 
@@ -54,7 +54,7 @@ class QueueStatus(BaseModel):
 
 @router.get("/queue/status", response_model=QueueStatus)
 def get_queue_status(ctx: Ctx) -> JSONResponse:
-    """Messages that wait in Redis: a window of each campaign; the rest of its jobs waits in the table (`job_breakdown`)."""
+    """Show how many messages wait in Redis. Only a part of each campaign is there; its other jobs wait in the table (`job_breakdown`)."""
     workers = [worker.known for worker in ctx.registry.sights() if worker.status is not WorkerStatus.GONE]
     depths = ctx.queue.depths([*LABELS, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE])
     content = {
@@ -70,8 +70,10 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
 
 
 @router.get("/queue/dead-letters", response_model=Letters, responses=documented(422))
-def get_dead_letters(ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="how many at most")] = 20) -> JSONResponse:
-    """Messages that nobody could read, newest first, each with its reason. The last thousand are kept."""
+def get_dead_letters(
+    ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")] = 20
+) -> JSONResponse:
+    """List messages that could not be read or were refused, newest first, each with the reason. The last thousand are kept."""
     letters = [_head(letter) | {"message": letter.message} for letter in ctx.registry.letters.newest(limit)]
     return JSONResponse({"count": len(letters), "total": ctx.registry.letters.count(), "dead_letters": letters})
 

@@ -1,8 +1,8 @@
-"""Bodies that are recipes: how much of one is read, and by which threads.
+"""Reads bodies that are recipes. It limits their size and the threads that read them.
 
-Reading one takes seconds at most, but of a processor, and whoever may read anything may have recipes checked. So that is done by a few
-threads of its own: however many are sent at once, those that answer every other call stay free. Submitting has others than checking, so
-that no viewer keeps a submitter waiting.
+Reading a recipe can take seconds of CPU time, and every viewer may have recipes checked. So a few separate threads do it. However many
+recipes are sent at once, the threads for all other calls stay free. Submitting uses other threads than checking, so that viewers do not
+delay submitters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from shared.errors import BadRequest, TooLarge
 from shared.recipes import Recipe, load_recipe, parse_recipe
 from shared.recipes.parse import MAX_RECIPE_BYTES
 
-MAX_YAML_BYTES = 2**20  # of JSON, which is read fifty times as fast, more is taken
-THREADS = 2  # one more than needed, so that one large recipe does not hold up every small one
+MAX_YAML_BYTES = 2**20  # JSON may be larger (`MAX_RECIPE_BYTES`), as it is read fifty times as fast
+THREADS = 2  # two, so that one large recipe does not delay every small one
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/vnd.yaml"})
 
 
@@ -32,12 +32,12 @@ def is_yaml(content_type: str) -> bool:
 
 
 def yaml_recipe(body: bytes) -> Recipe:
-    """A recipe from YAML bytes.
+    """Return a recipe from YAML bytes.
 
     Raises:
-        BadRequest: they are not UTF-8.
-        InvalidInput: they are no recipe.
-        TooLarge: they are more than a recipe needs.
+        BadRequest: the bytes are not UTF-8.
+        InvalidInput: they are not a valid recipe.
+        TooLarge: they are more than `MAX_YAML_BYTES`.
     """
     if len(body) > MAX_YAML_BYTES:
         raise TooLarge(f"the recipe is {len(body)} bytes of YAML; at most {MAX_YAML_BYTES} are read; as JSON it may be larger")
@@ -50,12 +50,12 @@ def yaml_recipe(body: bytes) -> Recipe:
 
 
 def json_recipe(body: bytes) -> Recipe:
-    """A recipe from JSON bytes.
+    """Return a recipe from JSON bytes.
 
     Raises:
-        BadRequest: they are not JSON.
-        InvalidInput: they are no recipe.
-        TooLarge: they are more than a recipe needs.
+        BadRequest: the bytes are not JSON.
+        InvalidInput: they are not a valid recipe.
+        TooLarge: they are more than `MAX_RECIPE_BYTES`.
     """
     if len(body) > MAX_RECIPE_BYTES:
         raise TooLarge(f"the recipe is {len(body)} bytes; at most {MAX_RECIPE_BYTES} are read")

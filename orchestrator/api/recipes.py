@@ -1,4 +1,4 @@
-"""Recipes: lists those that are here, and says whether one is valid."""
+"""Serves the calls about recipes: list those in the orchestrator's folder, and check one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Valid(BaseModel):
 
 @router.get("/recipes", response_model=Recipes)
 async def list_recipes(ctx: Ctx, request: Request) -> JSONResponse:
-    """Lists the recipes in the orchestrator's folder; one that is not valid says why."""
+    """List the recipes in the orchestrator's folder. A recipe that is not valid is listed with the reason."""
     return await to_thread.run_sync(_list, ctx, limiter=request.app.state.recipe_threads.checking)
 
 
@@ -73,7 +73,7 @@ def _list(ctx: Context) -> JSONResponse:
     openapi_extra=described(Recipe, example=RECIPE_EXAMPLE, yaml=RECIPE_EXAMPLE),
 )
 async def validate(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Checks a recipe as submitting it would, but does not look for its models. Nothing is fetched, and nothing is written."""
+    """Check a recipe as a submission would, but without looking for its models. Nothing is fetched or written."""
     read = yaml_recipe if is_yaml(request.headers.get("content-type", "")) else json_recipe
     return await to_thread.run_sync(_validate, ctx, read, body, limiter=request.app.state.recipe_threads.checking)
 

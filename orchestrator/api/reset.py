@@ -1,4 +1,4 @@
-"""Forget everything but the files."""
+"""Serves the call that resets the system."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cleared(BaseModel):
     openapi_extra=described(Confirmation, example={"confirm": True}, required=False),
 )
 def post_reset(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Forget every worker, campaign, job, result and queued message; files under `outputs/` and tokens stay. Cannot be undone."""
+    """Delete every worker, campaign, job, result and queued message. Files under `outputs/` and tokens stay. This cannot be undone."""
     if not parse_optional(Confirmation, body).confirm and caller_of(request.scope) is not ANYONE:
         raise BadRequest('this forgets every worker, campaign and result: send {"confirm": true} to mean it')
     cleared = reset(ctx)

@@ -1,4 +1,4 @@
-"""Results: a campaign's rows as a file, and the files under `outputs/`."""
+"""Serves the results: a campaign's rows as a file, and the files under `outputs/`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.times import text_of_epoch
+from orchestrator.domain.stored import NotJson
 from orchestrator.operations.context import Context
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.formats import FORMATS, table_format
@@ -59,9 +60,9 @@ def get_results(
     campaign_id: CampaignId,
     format: Annotated[str, Query(max_length=20, json_schema_extra={"enum": list(FORMATS)})] = "csv",  # noqa: A002 (the contract's name)
 ) -> StreamingResponse:
-    """The rows of the jobs that have ended, streamed; while others run, that is not all of them.
+    """Stream the rows of the jobs that have ended. While a campaign runs, this is only a part of its jobs.
 
-    `excel` is the CSV for a spreadsheet that reads by locale: semicolons, decimal commas, a byte order mark.
+    `excel` is CSV for spreadsheets with a European locale: semicolons, decimal commas and a byte order mark.
     """
     table = table_format(format)
     with ctx.store.read() as session:
@@ -75,7 +76,7 @@ def get_results(
 
 
 def _begun(rows: Iterator[T]) -> Iterator[T]:
-    """The same, with the first page read: if that cannot be done, the answer says so, which it could not half way."""
+    """Read the first row now and return all rows. An error then still becomes an error answer, which it cannot in mid-stream."""
     return chain(list(islice(rows, 1)), rows)
 
 
@@ -90,14 +91,14 @@ def _rows(ctx: Context, campaign_id: str, total: int) -> Iterator[Row]:
 
 
 def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[tuple[Any, Row | None]]:
-    """What was kept for each ended job, or the row made now for one that no device answered for.
+    """Yield for each ended job its stored column and None, or None and a new row if the job has no result or its row is damaged.
 
-    A session a page: a slow reader holds no connection.
+    Each page has its own session, so a slow reader holds no connection to the database.
     """
     for after in range(0, total, results.PAGE):
         with ctx.store.read() as session:
             page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
-            unanswered = [number for number, kept in page if kept is None]
+            unanswered = [number for number, kept in page if kept is None or isinstance(kept, NotJson)]
             made = {}
             if unanswered:
                 varied = ctx.varied.of(session, [campaign_id])[campaign_id]
@@ -107,14 +108,14 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
 
 @router.get("/results/files", response_model=ResultFiles)
 def list_files(ctx: Ctx) -> JSONResponse:
-    """The files in `outputs/` itself, newest first."""
+    """List the files directly in `outputs/`, newest first."""
     folder = ctx.settings.outputs_dir
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         try:
             state = path.lstat()
         except FileNotFoundError:
-            continue  # gone since it was listed
+            continue  # removed since the folder was listed
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             found.append((state.st_mtime, path.name, state.st_size))
     files = [
@@ -126,20 +127,21 @@ def list_files(ctx: Ctx) -> JSONResponse:
 
 @router.get("/results/download/{filename:path}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
 def download(ctx: Ctx, filename: str) -> SentFile:
-    """A file of `outputs/` by its plain name; anything else is not found."""
+    """Download a file directly in `outputs/` by its name."""
     return SentFile(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)
 
 
 def _plain_file(folder: Path, name: str) -> Path:
-    """
+    """Return the path of a file directly in this folder.
+
     Raises:
-        NotFound: the name has a path in it, is hidden, a link, or no file.
+        NotFound: the name contains a path, or it is hidden, a link, or not a file.
     """
     path = folder / name
     plain = name and not name.startswith(".") and not set(name) & set("/\\\0") and path.parent == folder
     try:
         if plain and path.is_file() and not path.is_symlink():
             return path
-    except OSError:  # the name is longer than names can be
+    except OSError:  # for example a name that is too long
         pass
     raise NotFound(f"there is no file {name!r:.200} among the results; GET /api/results/files lists them")

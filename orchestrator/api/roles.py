@@ -1,4 +1,4 @@
-"""Who may make which call: the one table of it. A call that is not in it is an administrator's, and a test says that it is missing."""
+"""Holds the table of which role may make which call. A call that is not listed needs the role `admin`, and a test reports it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WORKERS: Roles = ADMINS | {Role.WORKER}
 ALL: Roles = READERS | WORKERS
 
 ASSETS = "/docs-assets"
-# Calls that need no token: whether the system is well, and the description of the API, which is the same wherever it runs.
+# Calls that need no token: the health of the system, and the description of the API, which is the same everywhere.
 OPEN = frozenset({"/api/health", "/", "/docs", "/openapi.json"})
 
-# A worker token is on many devices, so it reads as little as can be: the models it runs (by their hash) and single workers (by their id),
-# never what there is to list.
+# Worker tokens are stored on many devices, so they may read as little as possible: single models (by hash) and single workers (by id), but
+# no lists.
 MAY_CALL: dict[str, Roles] = {
     "GET /api/health": ALL,
     "HEAD /api/health": ALL,
@@ -60,7 +60,7 @@ MAY_CALL: dict[str, Roles] = {
     "HEAD /api/jobs/{job_id}/attempts/{attempt}/artifacts/{name}": WORKERS,
     "PUT /api/jobs/{job_id}/attempts/{attempt}/artifacts/{name}": WORKERS,
     "POST /api/models": SUBMITTERS,
-    "GET /api/models/{sha256}": SUBMITTERS | WORKERS,  # a viewer reads results; the weights are more than that
+    "GET /api/models/{sha256}": SUBMITTERS | WORKERS,  # viewers may read results, but not the weights of models
     "HEAD /api/models/{sha256}": SUBMITTERS | WORKERS,
     "POST /api/reset": ADMINS,
 }
@@ -78,16 +78,16 @@ def set_caller(scope: Scope, caller: Caller) -> None:
 
 
 def caller_of(scope: Scope) -> Caller | None:
-    """Who makes this call; None before anyone has looked, and for an open one."""
+    """Return who makes this call. It is None for open calls, and before the guard has run."""
     caller: Caller | None = scope.get(_CALLER)
     return caller
 
 
 async def require_role(request: Request) -> None:
-    """A dependency of every route: the caller's role is among those that the table names for it.
+    """Check that the caller's role may make this call. Every route depends on this.
 
     Raises:
-        Forbidden: it is not.
+        Forbidden: it may not.
     """
     caller = caller_of(request.scope)
     if caller is ANYONE or (caller is None and is_open(request.scope)):

@@ -1,4 +1,7 @@
-"""Who gets in: nobody by way of a foreign page, everyone on a loopback without tokens, else whoever carries one that counts."""
+"""Decides which calls get in.
+
+Calls of pages from another origin are refused. While there are no tokens, every local call is accepted. Else a call needs a valid token.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,17 @@ from shared.hosts import is_ours
 
 
 class Guard:
-    """ASGI middleware: finds out who calls, before the call reaches a route. What they may do is `roles.require_role`'s to say.
+    """Finds out who calls before the call reaches a route, as ASGI middleware. `roles.require_role` decides what the caller may do.
 
-    Bodies are taken whatever their Content-Type, so a browser asks no permission before it sends one here for a page of anywhere.
-    It does name the page's origin in `Origin`: another than ours is refused, with a token or without.
+    We accept bodies with any Content-Type, so browsers send bodies of any page to us without a CORS preflight. But browsers name the
+    page's origin in `Origin`. A call with another origin than ours is refused, with or without a token.
     """
 
     def __init__(self, app: ASGIApp, credentials: Credentials, bound: str) -> None:
-        """
+        """Wrap an application.
+
         Args:
-            bound: the address we listen on, as it was configured.
+            bound: the configured address that we listen on.
         """
         self._app = app
         self._credentials = credentials

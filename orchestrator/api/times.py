@@ -1,4 +1,4 @@
-"""Moments as the API writes them: ISO 8601, UTC, `Z`; and as it reads them."""
+"""Writes and reads moments for the API: ISO 8601 in UTC, with `Z`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def _written_out(given: Any) -> Any:
-    """A bare number would be taken for seconds, or for milliseconds, since 1970."""
+    """Refuse a bare number, which pydantic would take for seconds or milliseconds since 1970."""
     if isinstance(given, str) and not _DAY.match(given):
         raise ValueError("a moment is written 2026-03-01T12:00:00Z")
     return given
@@ -28,13 +28,13 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("in UTC it lies outside of the years 1 to 9999") from error
 
 
-Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]  # aware, UTC; one without a zone is UTC
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]  # aware, in UTC; UTC is also the default zone
 
 
 def text(moment: datetime | None) -> str | None:
     return utc_text(moment) if moment is not None else None
 
 
-@lru_cache(maxsize=8_192)  # when a worker registered is written with each list of the workers
+@lru_cache(maxsize=8_192)  # each list of workers repeats the same registration times
 def text_of_epoch(seconds: float) -> str:
     return utc_text(datetime.fromtimestamp(seconds, UTC))

@@ -1,4 +1,4 @@
-"""Bearer tokens: make one (its secret is shown once), list, look at, revoke. An administrator's calls."""
+"""Serves the calls about bearer tokens: make one (its secret is shown once), list, show and revoke. They need the role `admin`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ from shared.workloads import Strict
 router = APIRouter(prefix="/api", tags=["tokens"])
 
 
-NAMED = PATTERN.replace("]*$", r"]*[^\s\x00-\x1f\x7f-\x9f]" + PATTERN.removeprefix("^"))  # one line with something to see in it
+NAMED = PATTERN.replace("]*$", r"]*[^\s\x00-\x1f\x7f-\x9f]" + PATTERN.removeprefix("^"))  # one line with at least one visible character
 
 
 class NewToken(Strict):
     name: OneLine = Field(
-        min_length=1, max_length=200, pattern=r"\S", json_schema_extra={"pattern": NAMED}, description="whose it is, or what for"
+        min_length=1,
+        max_length=200,
+        pattern=r"\S",
+        json_schema_extra={"pattern": NAMED},
+        description="whose token it is, or what it is for",
     )
     role: Role
-    valid_days: int | None = Field(default=None, ge=1, le=3650, description="how long it can be used; without it, until it is revoked")
+    valid_days: int | None = Field(
+        default=None, ge=1, le=3650, description="for how many days it can be used; if this is left out, until it is revoked"
+    )
 
 
 class TokenBody(BaseModel):
@@ -45,11 +51,11 @@ class TokenBody(BaseModel):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
-    last_used_at: str | None = Field(description="to the hour")
+    last_used_at: str | None = Field(description="when it was last used, to the hour")
 
 
 class CreatedToken(TokenBody):
-    secret: str = Field(description="the token itself; it is not kept, and cannot be shown again")
+    secret: str = Field(description="the token itself; it is not stored, so it cannot be shown again")
 
 
 class Tokens(BaseModel):
@@ -60,7 +66,7 @@ class Tokens(BaseModel):
 
 class CurrentToken(BaseModel):
     role: Role
-    name: str = Field(description="empty where no token is needed")
+    name: str = Field(description="the name of the token; empty if no token is needed")
     token_id: str | None
     expires_at: str | None
 
@@ -73,7 +79,7 @@ class CurrentToken(BaseModel):
     openapi_extra=described(NewToken, example={"name": "lab-pi", "role": "worker", "valid_days": 90}),
 )
 def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Make a token. Once there is one, every call needs one, so the first has to be an administrator's."""
+    """Make a token. Once there is a token, every call needs one, so the first one must have the role `admin`."""
     wanted = parse(NewToken, body)
     if wanted.role is not Role.ADMIN:
         require_an_administrator(ctx)
@@ -85,11 +91,11 @@ def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
 @router.get("/tokens", response_model=Tokens, responses=documented(422))
 def list_tokens(
     ctx: Ctx,
-    revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
+    revoked: Annotated[bool, Query(description="whether revoked tokens are listed too")] = False,
     limit: Limit = 100,
     cursor: TokenCursor = None,
 ) -> JSONResponse:
-    """Tokens, newest first, without their secrets. The one in FLEETMARK_TOKEN is not among them."""
+    """List tokens, newest first, without their secrets. The token in FLEETMARK_TOKEN is not listed."""
     before = token_of(cursor)
     with ctx.store.read() as session:
         found = tokens.page(session, revoked=revoked, before=before, limit=limit + 1)
@@ -99,23 +105,23 @@ def list_tokens(
 
 @router.get("/tokens/current", response_model=CurrentToken)
 def get_current(request: Request) -> JSONResponse:
-    """What the token of this call is: how a device finds out whether its own is right."""
+    """Describe the token of this call. A device uses this to check that its token is valid."""
     caller = caller_of(request.scope)
-    assert caller is not None  # this call is not an open one: the guard has looked
+    assert caller is not None  # this call is not open, so the guard has set the caller
     content = {"role": caller.role, "name": caller.name, "token_id": caller.token_id, "expires_at": text(caller.expires_at)}
     return JSONResponse(content)
 
 
 @router.get("/tokens/{token_id}", response_model=TokenBody, responses=documented(404))
 def get_token(ctx: Ctx, token_id: TokenId) -> JSONResponse:
-    """One token, without its secret."""
+    """Show one token, without its secret."""
     with ctx.store.read() as session:
         return JSONResponse(_body(tokens.get(session, token_id)))
 
 
 @router.delete("/tokens/{token_id}", response_model=TokenBody, responses=documented(404))
 def delete_token(ctx: Ctx, token_id: TokenId, request: Request) -> JSONResponse:
-    """Revoke a token: at once in this process, within seconds in others. Its row stays, since logs may name it."""
+    """Revoke a token. This takes effect at once in this process and within seconds in others. The token stays listed as revoked."""
     revoked = revoke_token(ctx, token_id)
     from_thread.run_sync(_credentials(request).revoked, token_id)
     return JSONResponse(_body(revoked))

@@ -1,4 +1,4 @@
-"""Calls about workers: register one, list them, look after them."""
+"""Serves the calls about workers: register, list, show, change and remove them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.workloads import Strict
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])
 
-MAX_KEPT = 64 * 2**10  # characters of JSON, of each of the fields that may hold anything
+MAX_KEPT = 64 * 2**10  # characters of JSON, for each field with free content
 
 SettableStatus = Literal["active", "busy", "cleanup", "faulty"]
 
@@ -41,11 +41,11 @@ class Registered(BaseModel):
     clock_offset_s: float | None = Field(
         description="how far the device's clock is ahead of the orchestrator's, if it sent `clock`; negative when it is behind"
     )
-    report_key: str | None = Field(description="what its reports have to be signed with, where workers have logins of their own")
+    report_key: str | None = Field(description="the key that its reports must be signed with, if workers have logins of their own")
 
 
 class Quarantine(BaseModel):
-    """Why a flapping device is given no work, and until when."""
+    """Says why a flapping device gets no work, and until when."""
 
     reason: str
     until: str
@@ -88,7 +88,7 @@ class WorkerState(BaseModel):
 
 
 class Beat(BaseModel):
-    """One heartbeat of a device that is driven by REST; everything may be left out."""
+    """Describes a heartbeat of a device that uses REST. Every field may be left out."""
 
     status: SettableStatus | None = None
     current_job: str | None = Field(default=None, max_length=64)
@@ -118,7 +118,7 @@ EXAMPLE = {
     openapi_extra=described(Registration, example=EXAMPLE),
 )
 def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
-    """Enter a device. The same UDID is the same worker; another living process with that UDID is a conflict."""
+    """Register a device. The same UDID is the same worker. If another living process uses that UDID, the answer is 409."""
     received_at = ctx.clock.now().timestamp()
     registration = parse(Registration, body)
     offset_s = registration.clock - received_at if registration.clock is not None else None
@@ -129,12 +129,15 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
         changes["ip_address"] = request.client.host
     token_id = _token_of_worker(request)
     require_its_token(ctx, registration.device_info.UDID, token_id)
-    worker_id, action = ctx.registry.register(registration.model_copy(update=changes), offset_s)
+    registration = registration.model_copy(update=changes)
+    # The worker is entered last: if it cannot be given its key or its login, no job may be sent to it.
+    worker_id = ctx.registry.id_for(registration)
+    key = report_key_for(ctx, worker_id, token_id)
+    broker = broker_for(ctx, worker_id, registration.capabilities)
+    worker_id, action = ctx.registry.register(registration, offset_s, worker_id)
     if warning := clock_warning(offset_s):
         log.warning("%s (%s): %s", worker_id, registration.device_name, warning)
-    fill_queues(ctx, f"{worker_id} is registered")  # work may have waited for this one
-    key = report_key_for(ctx, worker_id, token_id)
-    broker = broker_for(ctx, worker_id, changes["capabilities"])
+    fill_queues(ctx, f"{worker_id} is registered")  # jobs may have waited for this worker
     told: dict[str, Any] = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
     told["clock_offset_s"] = None if offset_s is None else round(offset_s, 3)
     return JSONResponse(told)
@@ -147,14 +150,14 @@ def _token_of_worker(request: Request) -> str | None:
 
 
 def _refuse_too_much(field: str, kept: str) -> None:
-    """What is kept of each worker is read whole at every sweep, and stays in the broker's memory."""
+    """Refuse a field that is too large. It stays in the memory of Redis, and sweeps and lists read it again and again."""
     if len(kept) > MAX_KEPT:
         message = f"is {len(kept)} characters of JSON; at most {MAX_KEPT} are kept of a worker"
         raise InvalidInput(f"the body is not valid: {field}: {message}", fields=[FieldError(field, message)])
 
 
 def _resolved(names: list[str]) -> list[str]:
-    """Return capabilities. A label is accepted too and stands for all of its own."""
+    """Return the capabilities for these names. A label stands for all of its capabilities."""
     found: dict[str, None] = {}
     for index, name in enumerate(names):
         try:
@@ -172,7 +175,7 @@ def list_workers(
     ] = None,
     status: WorkerStatus | None = None,
 ) -> JSONResponse:
-    """Every worker, in the order of registration. One that left is listed for another day."""
+    """List every worker, in the order of registration. A worker that left is listed for another day."""
     wanted = set(resolve(capability)) if capability is not None else None
     found = [
         _body(worker)
@@ -207,13 +210,13 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
 
 @router.get("/workers/{worker_id}", response_model=WorkerBody, responses=documented(404))
 def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
-    """One worker."""
+    """Show one worker."""
     return JSONResponse(_body(ctx.registry.get(worker_id)))
 
 
 @router.delete("/workers/{worker_id}", response_model=WorkerState, responses=documented(404))
 def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
-    """Remove a worker: it is gone, its job goes back to its queue, its login at the broker ends. To keep it out, revoke its token first."""
+    """Remove a worker: its jobs go back, and its login at the broker ends. To keep it out, revoke its token first."""
     remove(ctx, worker_id)
     return JSONResponse({"worker_id": worker_id, "status": WorkerStatus.GONE.value})
 
@@ -225,7 +228,7 @@ def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
     openapi_extra=described(StatusChange, example={"status": "busy"}),
 )
 def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
-    """Set a worker's state: active → busy → cleanup → active, anything → faulty → active. The state it has is accepted too."""
+    """Set a worker's state: active → busy → cleanup → active, or any state → faulty → active. Its present state is accepted too."""
     wanted = WorkerStatus(parse(StatusChange, body).status)
     ctx.registry.set_status(worker_id, wanted)
     return JSONResponse({"worker_id": worker_id, "status": wanted.value})
@@ -238,7 +241,7 @@ def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
     openapi_extra=described(Beat, example={"status": "active", "metrics": {"cpu_percent": 3.5}}, required=False),
 )
 def heartbeat(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
-    """Say that a device lives. A faulty one becomes active again."""
+    """Record that a device is alive. A faulty one becomes active again."""
     beat = parse_optional(Beat, body)
     _refuse_too_much("metrics", beat.model_dump_json(include={"metrics"}))
     status = WorkerStatus(beat.status) if beat.status is not None else None
@@ -248,12 +251,12 @@ def heartbeat(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
 
 @router.get("/workers/{worker_id}/health", response_model=WorkerHealth, responses=documented(404))
 def get_worker_health(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
-    """When this worker was last heard of."""
+    """Say when this worker last sent a heartbeat, and whether it is healthy."""
     return JSONResponse(worker_health(ctx.registry, ctx.registry.get(worker_id)))
 
 
 @router.put("/workers/{worker_id}/reset", response_model=ResetAnswer, responses=documented(404, 409))
 def reset_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
-    """Back to active and out of quarantine, whatever it was; a worker that is gone has to register again."""
+    """Make a worker active and end its quarantine, whatever its state. A worker that is gone must register again."""
     ctx.registry.reset(worker_id)
     return JSONResponse({"worker_id": worker_id, "status": "active", "message": f"worker {worker_id} is active again"})

@@ -1,4 +1,4 @@
-"""The way in: takes what workers report from the results queue and has it recorded."""
+"""Takes the reports of workers from the results queue and records them."""
 
 from orchestrator.consumer.loop import ResultsConsumer
 

@@ -1,8 +1,8 @@
 """Takes messages from the results queue in batches.
 
-kombu's own consumer costs two Redis transactions a message, one to book it and one to acknowledge it. Here a whole batch
-moves in one script to a list that belongs to this consumer, and leaves it in one command when it is recorded. What a
-consumer that died had taken goes back to the queue by itself.
+kombu's own consumer needs two Redis transactions per message: one to take it and one to acknowledge it. Here one script moves a
+whole batch to a list that belongs to this consumer. When the batch is recorded, one command deletes the list. Messages that a dead
+consumer had taken go back to the queue automatically.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from shared.protocol import keys
 from shared.protocol.outage import answering, once_more
 from shared.protocol.signatures import HEADER
 
-DEAD_AFTER_MS = 15_000  # recording is idempotent: a slow consumer that is taken for dead costs a second look, no more
+DEAD_AFTER_MS = 15_000  # recording is idempotent, so if a slow consumer is taken for dead, only some work is done twice
 
 # KEYS: queue, consumers. ARGV: consumer, batch size, dead after ms, prefix of the lists. Returns the messages, oldest first.
-# What is this consumer's already comes first, and alone: the answer that brought it was lost, or it could not be recorded.
-# Its first write is one that frees memory: at `maxmemory` the later ones pass only then, and to take is what makes room.
+# If this consumer already has messages, only these are returned: the earlier answer was lost, or they could not be recorded.
+# The first write frees memory. Otherwise Redis would refuse the script at `maxmemory`, and taking messages is what makes room.
 _TAKE = """
 redis.call('ZREM', KEYS[2], ARGV[1])
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -49,7 +49,7 @@ return taken
 
 
 class Taken(NamedTuple):
-    """A message: the bytes that its sender signed, and the signature, or `""` if there is none."""
+    """Holds a message: the bytes that its sender signed, and the signature, or `""` if there is none."""
 
     body: bytes
     mac: str
@@ -60,7 +60,7 @@ class Taken(NamedTuple):
 
 
 class Inbox:
-    """Takes batches of the results queue. One a consumer; not for several threads."""
+    """Takes batches from the results queue. Each consumer has its own inbox. It is not safe for several threads."""
 
     def __init__(self, broker_url: str) -> None:
         self._name = new_incarnation()
@@ -70,12 +70,12 @@ class Inbox:
             socket_connect_timeout=2,
             retry=once_more(),
             decode_responses=True,
-            encoding_errors="replace",  # bytes that are no text are for the dead letters, not for the end of this thread
+            encoding_errors="replace",  # bytes that are not valid text go to the dead letters and must not end this thread
         )
         self._take = self._redis.register_script(_TAKE)
 
     def take(self, limit: int) -> list[Taken]:
-        """Up to `limit` messages, oldest first. They stay this consumer's, and are given again, until `done`.
+        """Take up to `limit` messages, oldest first. Until `done` is called, they belong to this consumer and are returned again.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -85,38 +85,38 @@ class Inbox:
         return [_opened(message) for message in taken]
 
     def wait(self, seconds: float) -> None:
-        """Wait until there is a message, or the time is over.
+        """Wait until there is a message, or until the time is over.
 
         Raises:
             Unavailable: Redis does not answer.
         """
         with _answering():
-            # The queue's own list as its own destination: looks and leaves everything as it is.
+            # The source and the destination are the same list, so this waits for a message and changes nothing.
             self._redis.blmove(RESULTS_QUEUE, RESULTS_QUEUE, int(seconds) or 1, "RIGHT", "RIGHT")
 
     def done(self) -> None:
-        """Forget what was taken so far: it is recorded.
+        """Delete the messages that were taken. Call this when they are recorded.
 
         Raises:
-            Unavailable: Redis does not answer; recorded again later, it changes nothing.
+            Unavailable: Redis does not answer. The messages are then taken and recorded again later, which changes nothing.
         """
         with _answering():
             self._redis.delete(keys.TAKEN + self._name)
 
     def close(self) -> None:
-        """Give back what was taken and not recorded."""
+        """Give messages back that were taken and not recorded, and close the connection."""
         try:
             while self._redis.lmove(keys.TAKEN + self._name, RESULTS_QUEUE, "LEFT", "RIGHT"):
                 pass
             self._redis.zrem(keys.CONSUMERS, self._name)
         except redis.RedisError:
-            return  # away: another consumer takes it back when Redis is there again
+            return  # Redis is away; when it is back, another consumer takes the messages back
         finally:
             self._redis.close()
 
 
 def _opened(message: str) -> Taken:
-    """Return the message inside kombu's envelope. What has no envelope is returned as it is."""
+    """Return the message inside kombu's envelope. A message without an envelope is returned unchanged."""
     try:
         envelope = json.loads(message)
         body = str(envelope["body"])

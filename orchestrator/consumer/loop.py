@@ -1,4 +1,4 @@
-"""Takes reports from the results queue, reads them and has them recorded and answered, batch after batch."""
+"""Takes reports from the results queue in batches, reads them, and records and answers them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from shared.storable import without_nul
 log = logging.getLogger(__name__)
 
 BATCH = 500
-IDLE_S = 1.0  # how soon a stop is noticed
+IDLE_S = 1.0  # the longest wait for a message, and so the longest delay of a stop
 BACKOFF_S = 1.0
 
 
 class ResultsConsumer:
-    """Takes messages and records them. A message that was not recorded is taken again, by this consumer or another."""
+    """Takes messages and records them. A message that was not recorded is taken again by this or another consumer."""
 
     def __init__(self, ctx: Context, broker_url: str) -> None:
         self._ctx = ctx
         self._inbox = Inbox(broker_url)
 
     def run(self, stop: threading.Event) -> None:
-        """Record until `stop` is set. An outage of Redis or of the database is waited out."""
+        """Record until `stop` is set. Continue after outages of Redis or of the database."""
         down = False
         try:
             while not stop.is_set():
@@ -60,7 +60,7 @@ class ResultsConsumer:
             self._inbox.done()
 
     def _patiently(self, stop: threading.Event, count: int, step: Callable[[], None]) -> bool:
-        """Take a step, however long the database or Redis is away. Returns False when asked to stop first."""
+        """Repeat a step until the database and Redis answer. Return False if `stop` is set first."""
         while not stop.is_set():
             try:
                 step()
@@ -72,7 +72,7 @@ class ResultsConsumer:
         return False
 
     def _believed(self, said: Sequence[Said]) -> list[Report]:
-        """Return the reports that were written by the workers they name. The others go to the dead letters."""
+        """Return the reports that the named workers wrote. Other reports go to the dead letters."""
         believed = []
         for one, doubt in zip(said, doubts(self._ctx, said), strict=True):
             if doubt:
@@ -84,7 +84,7 @@ class ResultsConsumer:
 
     def _read(self, text: str) -> Report | None:
         try:
-            if "\\u0000" in text:  # PostgreSQL keeps no NUL in text, and no report means one
+            if "\\u0000" in text:  # PostgreSQL cannot store NUL in text, and no report needs it
                 return REPORT.validate_json(json.dumps(without_nul(json.loads(text))))
             return REPORT.validate_json(text)
         except (ValidationError, ValueError, RecursionError) as error:
@@ -99,10 +99,10 @@ class ResultsConsumer:
                 record(self._ctx, reports)
         except Unavailable:
             raise
-        except Exception as error:  # whatever it is, it must not come again with every batch: nothing would be recorded any more
+        except Exception as error:  # a report that always fails must not come back in every batch, or nothing would be recorded any more
             if len(reports) == 1:
                 log.exception("a report that cannot be recorded goes to the dead letters")
                 self._ctx.registry.letters.bury(reports[0].model_dump_json(), f"{type(error).__name__}: {error}")
                 return
-            for report in reports:  # one of them is bad: the others must not wait for it
+            for report in reports:  # one report is bad; the others must not wait for it
                 self._record([report])

@@ -1,1 +1,1 @@
-"""Puts jobs into the queues that workers take from: a port, the real queue on Celery, and one in memory."""
+"""Puts jobs into the queues that workers take from. Holds the port, the real queue for Celery, and one in memory."""

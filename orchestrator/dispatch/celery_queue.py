@@ -1,7 +1,7 @@
-"""The real queue: publishes Celery messages in pipelined batches.
+"""Implements the real queue: publishes Celery messages in pipelined batches.
 
-A loop of `apply_async` costs a round trip and kombu's bookkeeping for each message. The messages here have the same fields
-(a test compares them with Celery's own), and a whole batch goes to Redis in one pipeline.
+With `apply_async`, each message costs a round trip and kombu's bookkeeping. Here a whole batch goes to Redis in one pipeline. The
+messages have the same fields as Celery's own; a test compares them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from shared.protocol.messages import TASK_NAME, Assignment
 from shared.protocol.outage import answering, once_more
 
 PIPELINE = 1_000
-DEPTHS_AT_ONCE = 2_000  # queues counted in one script, which holds up everyone else for a few milliseconds
-SEPARATOR = "\x06\x16"  # kombu's, between a queue's name and its priority step
-# KEYS: a list of messages. Returns the ids of our messages in it: the answer of a window of 2 000 jobs is 80 kB, the messages are 5 MB.
+DEPTHS_AT_ONCE = 2_000  # queues per script call; each call blocks Redis for a few milliseconds
+SEPARATOR = "\x06\x16"  # kombu puts this between a queue's name and its priority step
+# KEYS: a list of messages. Returns the ids of our messages in it. For 2 000 jobs, the ids are 80 kB, but the messages are 5 MB.
 _IDS = """
 local ids = {}
 for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
@@ -35,8 +35,8 @@ return ids
 """
 _SUFFIXES = [f"{SEPARATOR}{step}" if step else "" for step in PRIORITY_STEPS]
 
-# ARGV: what follows a queue's name in the names of its lists, separated by commas, then the queues. Returns what waits in each. A thousand
-# private queues have four thousand lists: as commands of their own they cost their caller a hundred milliseconds.
+# ARGV: the suffixes of the names of a queue's lists, separated by commas, then the queues. Returns how many messages wait in each queue.
+# A thousand private queues have four thousand lists. Separate commands for them would take 100 ms.
 _DEPTHS = """
 local suffixes, depths = {}, {}
 for suffix in string.gmatch(ARGV[1] .. ',', '(.-),') do table.insert(suffixes, suffix) end
@@ -72,10 +72,14 @@ class CeleryQueue:
                 pipeline.execute()
 
     def message(self, item: Dispatch) -> str:
-        """Returns one message as kombu's Redis transport stores it: Celery's task protocol 2, as JSON."""
+        """Return one message as kombu's Redis transport stores it: Celery's task protocol 2, as JSON.
+
+        A field that is None is left out. A worker refuses fields that it does not know, so a worker of an earlier version can run every
+        job that does not use a newer field.
+        """
         assignment = item.assignment
         task_id = f"{assignment.job_id}.{assignment.attempt}"
-        body = f"[[{assignment.model_dump_json()}]{_BODY_END}"
+        body = f"[[{assignment.model_dump_json(exclude_none=True)}]{_BODY_END}"
         envelope: dict[str, Any] = {
             "body": base64.b64encode(body.encode()).decode(),
             "content-encoding": "utf-8",
@@ -147,7 +151,7 @@ class CeleryQueue:
 
 
 def readable(assignment: Assignment) -> str:
-    """Returns how Flower shows a job."""
+    """Return the text that Flower shows for a job."""
     work = assignment.workload
     what = f"{work.model.name} on {assignment.capability}, {work.repeats} x {work.inferences}"
     return f"{assignment.job_id} attempt {assignment.attempt}: {what}"

@@ -1,4 +1,4 @@
-"""Queues in the memory of one process, for tests and dry runs."""
+"""Implements queues in the memory of one process, for tests and dry runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.protocol.messages import Assignment
 
 
 class MemoryQueue:
-    """Implements `DispatchQueue`."""
+    """Implements `DispatchQueue` in memory."""
 
     def __init__(self) -> None:
         self._queues: dict[str, list[tuple[int, int, Assignment]]] = defaultdict(list)
@@ -32,7 +32,7 @@ class MemoryQueue:
         return sum(len(self._queues.pop(queue, [])) for queue in queues)
 
     def take(self, queue: str) -> Assignment | None:
-        """Take the next assignment of a queue, as a worker would. Returns None when the queue is empty."""
+        """Take the next assignment of a queue, as a worker would. Return None if the queue is empty."""
         waiting = self._queues[queue]
         return heapq.heappop(waiting)[2] if waiting else None
 

@@ -1,1 +1,1 @@
-"""Pure decisions: what jobs a recipe means, where a job goes, which step may follow, who is silent. No I/O."""
+"""Holds pure decisions without I/O: which jobs a recipe means, where a job may go, and which status may follow another."""

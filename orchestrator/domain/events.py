@@ -1,4 +1,4 @@
-"""What can happen to a job: the kinds of entries in its history, as `GET /api/jobs/{id}` shows them in `timeline`."""
+"""Lists the kinds of events in a job's history. `GET /api/jobs/{id}` shows them in `timeline`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import StrEnum
 
 class EventKind(StrEnum):
     STARTED = "started"
-    HANDED_BACK = "handed_back"  # its worker gave it back unharmed
+    HANDED_BACK = "handed_back"  # its worker gave it back without a result
     LOST = "lost"  # its attempt was lost with its worker
-    DIED = "died"  # the measured process died, or its device failed, and the worker lived to tell
-    UNDISPATCHED = "undispatched"  # it was taken back out of a queue, before anybody began with it
+    DIED = "died"  # the measured process died or its device failed, and the worker reported it
+    UNDISPATCHED = "undispatched"  # it was taken back out of a queue before a worker started it
     SENT_AGAIN = "sent_again"  # its message was lost, and it was sent once more
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    RETRIED = "retried"  # a user made it anew, as another job
+    RETRIED = "retried"  # a user retried it; the retry is another job
     DEADLINE_EXCEEDED = "deadline_exceeded"
     QUEUE_TIMEOUT = "queue_timeout"
-    UNWANTED = "unwanted"  # a message about it came twice, late or from somebody else, and changed nothing
+    UNWANTED = "unwanted"  # a message about it changed nothing: it came twice, too late, or from another process
     FILE_AWAITED = "file_awaited"  # its result announced a file that is not there yet
     FILE_ARRIVED = "file_arrived"
     FILE_MISSING = "file_missing"  # the file was given up

@@ -1,4 +1,4 @@
-"""Which steps a job may take, and what becomes of one whose attempt ended badly."""
+"""Decides which status may follow another, and what happens to a job whose attempt ended badly."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from shared.jobs import TRANSITIONS, JobStatus
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
-WORKERS_LOST_LIMIT = 3  # a job that took so many workers with it is poison, whatever it allows: it harms no fourth
-# Failures that say nothing of the model: a timeout or an error of it on a healthy worker is the answer.
-HANDED_BACK_LIMIT = 100  # a job that no worker keeps has to end some day
-HANDED_BACK_FREELY = 3  # times after which it goes out at once: a fleet that is brought down for an update
+WORKERS_LOST_LIMIT = 3  # a job that was lost with so many workers may be what kills them, so it fails, whatever its `max_attempts`
+HANDED_BACK_LIMIT = 100  # a job that no worker keeps must fail at some time
+HANDED_BACK_FREELY = 3  # so often a job that was handed back is sent at once: workers that are stopped for an update hand jobs back
+# Failures that say nothing about the model. A timeout or an error of the model on a healthy worker is a result, and is not retried.
 RETRIED_KINDS = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
-STORY_LIMIT = 20_000  # characters; a result's error holds no more
-TOLD_LIMIT = 1_000  # characters of each setback but the last, which is told whole
+STORY_LIMIT = 20_000  # characters; the limit of a result's error
+TOLD_LIMIT = 1_000  # characters of each setback except the last, which is not cut
 
 
 @dataclass(frozen=True)
 class Setback:
-    """An attempt that ended badly: lost with its worker, or a proven death of the measured process, or a failure of its device."""
+    """Describes an attempt that ended badly: its worker was lost, the measured process died, or the device failed."""
 
     attempt: int
     what: str
@@ -32,27 +32,28 @@ class Setback:
 
 
 def check_step(job_id: str, seen: str, wanted: JobStatus) -> None:
-    """
+    """Check that a job with the status `seen` may get the status `wanted`.
+
     Raises:
-        IllegalTransition: the table of states has no such step.
+        IllegalTransition: the table of states does not allow this step.
     """
     if wanted not in TRANSITIONS[JobStatus(seen)]:
         raise IllegalTransition(f"job {job_id} is {seen}; it cannot become {wanted}")
 
 
 def deadline(now: datetime, workload: Mapping[str, Any], grace_s: float) -> datetime:
-    """When a job that begins now is given up: its own timeout, and grace for what its worker does not count into that."""
+    """Return the deadline of a job that begins now: its timeout, plus a grace for the time that its worker does not count as the job's."""
     return now + timedelta(seconds=timeout_of(workload) + grace_s)
 
 
 def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitter: float) -> datetime | None:
-    """When a job may be tried again after a setback; None when it has failed for good.
+    """Return when a job may be tried again after a setback, or None if it has failed for good.
 
     Args:
-        losses: attempts lost with their worker, this one included. What was handed back does not count.
-        deaths: proven deaths of the measured process, or failures of the device, on a worker that lived, this one included.
-        max_attempts: how many such deaths the job allows. A lost worker proves nothing about the job, so it is not counted in.
-        jitter: uniform in 0..1; the backoff doubles with each setback and is spread over its upper half.
+        losses: how many attempts were lost with their worker, including this one. Attempts that were handed back do not count.
+        deaths: how often the measured process died or the device failed while the worker lived on, including this time.
+        max_attempts: the job fails at this number of deaths. Losses are not counted in, as a lost worker proves nothing about the job.
+        jitter: a uniform random number in 0..1. The backoff doubles with each setback, and the jitter spreads it over its upper half.
     """
     if losses >= WORKERS_LOST_LIMIT or deaths >= max_attempts:
         return None
@@ -61,10 +62,10 @@ def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitt
 
 
 def next_try_of_handed_back(times: int, now: datetime) -> datetime | None:
-    """When a job that its worker gave back unharmed may go out again; None when that has happened too often.
+    """Return when a job that its worker handed back may be sent again, or None if that has happened too often.
 
     Args:
-        times: it was handed back, this one included.
+        times: how often the job was handed back, including this time.
     """
     if times >= HANDED_BACK_LIMIT:
         return None
@@ -73,7 +74,7 @@ def next_try_of_handed_back(times: int, now: datetime) -> datetime | None:
 
 
 def story(verdict: str, setbacks: Sequence[Setback]) -> str:
-    """Why a job has failed for good: each attempt that ended badly, on which worker, and how."""
+    """Return why a job has failed for good. The text lists each attempt that ended badly, its worker, and how it ended."""
     *earlier, last = setbacks
     told = [_told(setback, setback.what[:TOLD_LIMIT]) for setback in earlier] + [_told(last, last.what)]
     return f"{verdict}: {'; '.join(told)}"[:STORY_LIMIT]

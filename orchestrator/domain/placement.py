@@ -1,4 +1,4 @@
-"""Which workers can run a job, and which queues it may therefore be sent to."""
+"""Decides which workers can run a job, and so to which queues it may be sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.recipes import Requirements
 
 @dataclass(frozen=True)
 class KnownWorker:
-    """What placement has to know about a worker."""
+    """Holds what placement needs to know about a worker."""
 
     id: str
     device_name: str
@@ -23,7 +23,7 @@ class KnownWorker:
 
 
 class Fleet:
-    """A set of workers that can be searched by what a job asks for."""
+    """Holds a set of workers and searches it by the requirements of a job."""
 
     def __init__(self, workers: Iterable[KnownWorker] = ()) -> None:
         self.workers = tuple(workers)
@@ -39,7 +39,7 @@ class Fleet:
         return [worker for worker in asked if could_ever_run(worker, capabilities, device, requires)]
 
     def named(self, device: str) -> list[KnownWorker]:
-        """Those that have this id or device name."""
+        """Return the workers that have this id or device name."""
         return list(self._named.get(device, ()))
 
     def servers(self, capability: str) -> int:
@@ -49,7 +49,7 @@ class Fleet:
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """A queue that a job may be sent to, and the capability that it then runs as."""
+    """Names a queue that a job may be sent to, and the capability that the job then runs with."""
 
     queue: str
     capability: str
@@ -69,14 +69,14 @@ def could_ever_run(worker: KnownWorker, capabilities: Sequence[str], device: str
 def places_for(
     compute_unit: str, device: str | None, requires: Requirements, living: Fleet, quarantined: Fleet | None = None
 ) -> tuple[list[Place], str]:
-    """Return every place that a job may be sent to, in the order in which equal ones are preferred.
+    """Return every place that a job may be sent to. Of two places with equal load, the earlier one is preferred.
 
     Args:
-        living: workers that are heard of now, and can be given work.
-        quarantined: workers that are heard of and can not.
+        living: the workers that send heartbeats and may get work.
+        quarantined: the workers that send heartbeats but may not get work.
 
     Returns:
-        The places and `""`, or none and what the job waits for.
+        The places and `""`, or an empty list and a text that says what the job waits for.
     """
     capabilities = resolve(compute_unit)
     if device is not None or not requires.is_empty():

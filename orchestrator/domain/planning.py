@@ -1,4 +1,4 @@
-"""From what was submitted to jobs: models x sweep x compute units x devices."""
+"""Turns a submission into jobs: models x sweep x compute units x devices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker
 
 @dataclass(frozen=True)
 class Request:
-    """A submission, whichever form it had: its models, and what is done with them.
+    """Describes a submission, either a recipe or the short form: its models, and what is measured with them.
 
     Attributes:
-        entries: the models. An entry is a place in this list: two of them may name the same model.
-        cells: each names an entry by its index. A cell that stands here twice is planned once, and its jobs count twice.
-        document: what was submitted, as it can be submitted again.
+        entries: the models. Two entries may name the same model.
+        cells: what to measure. Each cell names an entry by its index. An object that is listed twice is planned once, and its jobs are
+            made twice.
+        document: the submission in a form that can be submitted again.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Request:
 
 
 class PlannedJob(NamedTuple):
-    """One job before it has an id. `device` is a worker's id or device name; None is whoever is free."""
+    """Describes a job that has no id yet. `device` is a worker's id or device name; None means any free worker."""
 
     compute_unit: str
     device: str | None
@@ -46,7 +47,7 @@ class PlannedJob(NamedTuple):
     model: ModelRef
 
     def workload(self) -> Workload:
-        """Returns what a worker is to do."""
+        """Return the workload that the worker gets."""
         cell = self.cell
         return Workload(
             model=self.model,
@@ -62,7 +63,7 @@ class PlannedJob(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a submission, and what whoever submits it is warned of."""
+    """Holds the jobs of a submission, and warnings for the user who submits it."""
 
     model_url: str
     jobs: Sequence[PlannedJob]
@@ -70,10 +71,10 @@ class Plan:
 
 
 def of_recipe(recipe: Recipe) -> Request:
-    """Returns a recipe as a submission.
+    """Return a recipe as a submission.
 
     Raises:
-        InvalidInput: its sweep cannot be.
+        InvalidInput: its sweep is not valid.
     """
     return Request(
         name=recipe.name,
@@ -87,16 +88,16 @@ def of_recipe(recipe: Recipe) -> Request:
 
 
 def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWorker] | None) -> Plan:
-    """Returns the jobs of a submission, in the order model, sweep, compute unit, device.
+    """Return the jobs of a submission, in the order model, sweep, compute unit, device.
 
     Args:
-        models: what each entry resolved to, in the order of the entries.
-        workers: the registered workers; None while nobody knows them.
+        models: the resolved model of each entry, in the order of the entries.
+        workers: the registered workers, or None if they are not known because Redis does not answer.
 
     Raises:
-        InvalidInput: a sweep that cannot be, more than `MAX_JOBS` jobs, `devices: every` with no device to mean, or a device's name
-            that several workers have.
-        Unavailable: the jobs depend on which workers there are, and that is not known.
+        InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, or several workers have the named device's
+            name.
+        Unavailable: the jobs depend on the registered workers, and these are not known.
     """
     devices = _Devices(workers)
     planned: dict[int, list[PlannedJob]] = {}
@@ -119,12 +120,12 @@ def _jobs(cell: Cell, model: ModelRef, devices: _Devices) -> list[PlannedJob]:
 
 
 class _Devices:
-    """The devices that a cell's jobs go to."""
+    """Finds the devices that the jobs of a cell go to."""
 
     def __init__(self, workers: Sequence[KnownWorker] | None) -> None:
         self._known = workers is not None
         self.fleet = Fleet(workers or ())
-        self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # holds what the ids are of
+        self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # keeps `requires`, so its id stays unique
         self._checked: set[str] = set()
 
     def of(self, cell: Cell, unit: str) -> Sequence[str | None]:
@@ -153,9 +154,10 @@ class _Devices:
         return found
 
     def _check(self, name: str) -> None:
-        """
+        """Check that a device name is not ambiguous.
+
         Raises:
-            InvalidInput: several workers have this name, and it is the id of none.
+            InvalidInput: several workers have this device name, and it is not a worker's id.
         """
         if name in self._checked:
             return
@@ -167,7 +169,7 @@ class _Devices:
 
 
 def _unmeetable(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
-    """A warning for each requirement that no registered worker could ever meet. It is no refusal, as the device may still join."""
+    """Return a warning for each requirement that no registered worker meets. This is no error, as a suitable device may join later."""
     warnings: dict[str, None] = {}
     asked = {(job.compute_unit, job.device, id(job.cell.requires)): job.cell.requires for job in jobs}
     for (unit, device, _), requires in asked.items():

@@ -1,7 +1,7 @@
-"""How a job's workload and its requirements are kept as JSON, and how they are read back, whichever version wrote them.
+"""Writes a job's workload and requirements as JSON, and reads them back, whichever version wrote them.
 
-What is written is whole: every field, defaults included, and the number of its format. A default that changes in a later
-version therefore changes nothing about jobs that were submitted before.
+Every field is written, including defaults, together with the number of the format. So a default that changes in a later version does
+not change jobs that were submitted before.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from shared.workloads import EngineOptions, ModelRef, Workload
 Content = TypeVar("Content", Workload, Requirements)
 
 FORMAT = 2
-# 1: no `format` key. Whatever equalled its default was left out, so a missing key means the default of that time.
-# 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default is not
-#    "as before"; then an upgrade gives old rows the value that they were submitted with.
+# 1: there is no `format` key. Values equal to their default were left out, so a missing key means the default of that time.
+# 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default changes what old
+#    rows mean. Then an upgrade gives old rows the value that they were submitted with.
 
 _WORKLOAD_1: dict[str, Any] = {
     "model": {"sha256": None, "size": None, "companions": []},
@@ -36,35 +36,41 @@ _STOP_1: dict[str, Any] = {"max_repeats": 20, "budget_s": 600}
 _REQUIREMENTS_1: dict[str, Any] = {"min_memory_mb": 0, "min_gpu_memory_mb": 0, "labels": {}}
 
 
+class NotJson(str):
+    """What stands for a stored value that is no JSON: its text. A damaged disk or an edit by hand may leave one, in SQLite alone."""
+
+    __slots__ = ()
+
+
 class Unreadable(ValueError):
-    """This version cannot read what is stored. The message says why, for people."""
+    """Says that this version cannot read stored JSON. The message gives the reason in words for people."""
 
 
 def written(content: Workload | Requirements) -> dict[str, Any]:
-    """Return what the database is to keep."""
+    """Return the JSON that the database stores."""
     return {"format": FORMAT, **content.model_dump(mode="json")}
 
 
 def read_workload(stored: Any) -> Workload:
-    """Return a job's work as it was accepted.
+    """Return a job's workload as it was accepted.
 
     Raises:
-        Unreadable: this version does not know its format, or it is no workload.
+        Unreadable: this version does not know its format, or it is not a workload.
     """
     return _read(Workload, stored, "workload", _workload_of_1)
 
 
 def read_requirements(stored: Any) -> Requirements:
-    """Return what a job asks of its device.
+    """Return a job's requirements on its device.
 
     Raises:
-        Unreadable: this version does not know its format, or it says nothing that can be asked of a device.
+        Unreadable: this version does not know its format, or it does not hold requirements.
     """
     return _read(Requirements, stored, "requirements", lambda old: _completed(old, _REQUIREMENTS_1))
 
 
 def shown_workload(stored: Any) -> dict[str, Any]:
-    """Return a stored workload for people: whole where this version can read it, else as it lies in the database."""
+    """Return a stored workload for display: with all fields if this version can read it, else as it is stored."""
     try:
         return read_workload(stored).model_dump(mode="json")
     except Unreadable:
@@ -72,24 +78,26 @@ def shown_workload(stored: Any) -> dict[str, Any]:
 
 
 def shown_options(stored: Any) -> dict[str, Any]:
-    """Return those options of a stored workload that differ from their defaults, as people gave them."""
+    """Return the options of a stored workload that differ from their defaults. The values are as they were submitted."""
     if not isinstance(stored, Mapping):
         return {}
     return {name: value for name, value in stored.items() if value != _OPTIONS.get(name)}
 
 
 def timeout_of(stored: Any) -> float:
-    """Return the seconds that a job may take, also for a workload that cannot be read: a deadline must not depend on the rest of it."""
+    """Return how many seconds a job may take. This also works for a workload that cannot be read, because each job needs a deadline."""
     value = stored.get("timeout_s", _WORKLOAD_1["timeout_s"]) if isinstance(stored, Mapping) else None
     return float(value) if isinstance(value, int | float) and 0 < value < float("inf") else float(DEFAULT_TIMEOUT_S)
 
 
 def unknown_workload(model_name: str) -> Workload:
-    """Return what stands in a report in the place of a workload that cannot be read: the model's name, which has a column of its own."""
+    """Return a placeholder for a workload that cannot be read. It holds only the model's name, which has its own column."""
     return Workload.model_construct(model=ModelRef.model_construct(source="unknown", name=model_name))
 
 
 def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> Content:
+    if isinstance(stored, NotJson):
+        raise Unreadable(f"the stored {what} is not JSON: {stored!r:.200}")
     if not isinstance(stored, Mapping):
         raise Unreadable(f"the stored {what} is {type(stored).__name__}, not an object")
     content = dict(stored)
@@ -99,7 +107,7 @@ def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[
     elif number != FORMAT:
         raise Unreadable(f"the stored {what} has format {number!r:.40}; this version reads formats 1 to {FORMAT}: a newer one wrote it")
     try:
-        # Not strict: the lists of the stored JSON become tuples again.
+        # Not strict, so that lists in the stored JSON become tuples.
         return shape.model_validate(content, strict=False)
     except ValidationError as error:
         raise Unreadable(f"the stored {what} cannot be read: {_problems(error)}") from error
@@ -115,7 +123,7 @@ def _workload_of_1(old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _completed(old: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content with the defaults of format 1 where it says nothing, two levels deep."""
+    """Return the content with missing keys filled from these defaults, two levels deep."""
     content = {**defaults, **old}
     for name, inner in defaults.items():
         if isinstance(inner, Mapping) and isinstance(content[name], Mapping):

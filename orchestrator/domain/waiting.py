@@ -1,4 +1,4 @@
-"""What a pending job waits for, in words for a person."""
+"""Says what a pending job waits for, in words for people."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import datetime
 from shared.capabilities import worker_queue
 from shared.jobs import JobStatus
 
-_PRIVATE = worker_queue("")  # what the queue of one worker begins with
+_PRIVATE = worker_queue("")  # the prefix of the queue of a single worker
 
 
 def waiting_for(
     *, status: str, queue: str | None, dispatched: bool, not_before: datetime | None, lane_reason: str, now: datetime
 ) -> str | None:
-    """Return what a job waits for; None for one that does not wait.
+    """Return what a job waits for, or None if it does not wait.
 
     Args:
-        queue: where its message lies, if it was sent.
+        queue: the queue that holds its message, if it was sent.
         dispatched: whether it was sent.
-        not_before: when it may be sent; None for one that may be sent at once.
-        lane_reason: why nothing of its lane could be placed when that was last tried; empty when it could.
+        not_before: when it may be sent; None if it may be sent at once.
+        lane_reason: why no job of its lane could be placed at the last try; empty if one could.
     """
     if status != JobStatus.PENDING:
         return None

@@ -1,6 +1,6 @@
-"""How many jobs each queue may hold, and how the room in the queues is shared out within one turn of dispatch.
+"""Limits how many jobs each queue may hold (its window), and shares the free room within one turn of dispatch.
 
-Jobs are placed one by one, and each placement counts at once: the next job sees the queue as it is by then.
+Jobs are placed one by one, and each placement counts at once, so the next job sees the current length of the queue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from orchestrator.domain.placement import Fleet, Place
 
 WINDOW_BASE = 64
 WINDOW_PER_WORKER = 4
-PRIVATE_WINDOW = 2  # one running, one next: a device chosen late is a device chosen well
+PRIVATE_WINDOW = 2  # one job to run and one next; the rest waits, because a device that is chosen later is chosen better
 
 
 def window(workers: int) -> int:
@@ -22,11 +22,13 @@ def window(workers: int) -> int:
 
 
 class Windows:
-    """How full the queues are within one turn of dispatch: what was sent before, and what this turn sends."""
+    """Tracks how full the queues are within one turn of dispatch. It counts earlier jobs and the jobs of this turn."""
 
     def __init__(self, living: Fleet, waiting: Iterable[tuple[str, int, int]]) -> None:
-        """
+        """Count the jobs that are in the queues already.
+
         Args:
+            living: the workers that may get work now.
             waiting: dispatched and unclaimed jobs, as (queue, priority, how many).
         """
         self._living = living
@@ -42,21 +44,21 @@ class Windows:
     def room(self, place: Place, priority: int) -> int:
         """Return how many more jobs of this priority the place may hold.
 
-        Jobs that are less urgent do not count: a gate need not wait for a week's campaign to drain.
+        Less urgent jobs do not count, so that an urgent job does not wait until a long campaign has drained.
         """
         limit = window(self._living.servers(place.capability)) if place.queue == place.capability else PRIVATE_WINDOW
         return max(0, limit - sum(jobs for of, jobs in self._depths[place.queue].items() if of >= priority))
 
     def add(self, place: Place, priority: int) -> None:
-        """Count a job that this turn sends there."""
+        """Count a job that this turn sends to this place."""
         self._depths[place.queue][priority] += 1
 
 
 class Route:
-    """Where jobs of one kind and one priority go within a turn: each to the place that has the least to do at that moment.
+    """Chooses the place of each job of one kind and one priority within a turn: the place with the least load at that moment.
 
-    The load of a place only grows within a turn, so the places lie in a heap, and one whose load has grown is sorted in anew
-    when it comes up. A thousand jobs for a thousand devices cost a few comparisons each.
+    The places are kept in a heap. The load of a place only grows within a turn, so a place whose load has grown is sorted in again
+    when it comes to the top. With a thousand jobs for a thousand devices, each job costs a few comparisons.
     """
 
     def __init__(self, places: Sequence[Place], priority: int, windows: Windows) -> None:
@@ -65,7 +67,7 @@ class Route:
         heapq.heapify(self._heap)
 
     def next(self) -> Place | None:
-        """Return the place for the next job; None when every place is full."""
+        """Return the place for the next job, or None if every place is full."""
         while self._heap:
             load, order, place = self._heap[0]
             now = self._windows.load(place)
@@ -83,11 +85,11 @@ class Route:
 
 
 def deal(in_flight: Mapping[str, int], give: Callable[[str], bool]) -> int:
-    """Deal what there is room for among campaigns, so that all have as much in flight as possible.
+    """Send jobs one by one, always of the campaign with the fewest jobs in flight, until no campaign can send one.
 
     Args:
-        in_flight: what each campaign has in flight now, the oldest campaign first.
-        give: sends one job of a campaign; False when it has none that can be sent.
+        in_flight: how many jobs each campaign has in flight now, the oldest campaign first.
+        give: sends one job of a campaign. It returns False if the campaign has no job that can be sent.
 
     Returns:
         How many jobs were sent.

@@ -1,1 +1,1 @@
-"""The verbs: submit, dispatch, record, cancel, finish, reset. Each commits once."""
+"""Holds the operations of the orchestrator, such as submit, dispatch, record, cancel, finish and reset."""

@@ -1,7 +1,7 @@
-"""Puts the files that come with a result, raw samples and logs, beside the campaign's reports before the worker is answered.
+"""Stores the files that come with a result (raw samples and logs) beside the campaign's reports, before the worker is answered.
 
-A worker that got no answer sends its result again, so a crash between the row and its files loses neither; how long it gets
-none for a file that does not come is in `awaited`.
+A worker that gets no answer sends its result again. So a crash after the row was written and before its files were stored loses
+nothing. `awaited` says how long a worker gets no answer because a file is missing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ACCEPTED = (SAMPLES, LOG)
 
 @dataclass(frozen=True)
 class Lack:
-    """A file that a result announced and that is not in its place."""
+    """Names a file that a result announced but that is not in its place."""
 
     what: str
-    may_come: bool  # False: it came inside the message, and would be no better the next time
+    may_come: bool  # False for a file inside the message: sending it again would not help
 
 
 def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
-    """Put the artifacts of a recorded result into `outputs/<campaign>/`. Returns what is not there. Safe to repeat.
+    """Put the artifacts of a recorded result into `outputs/<campaign>/`. Return the files that are missing. Safe to repeat.
 
     Raises:
         OSError: the folder cannot be written.
@@ -51,7 +51,7 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
         inline = artifact.inline is not None
         source = _checked(artifact) if inline else Upload(ctx, report.job_id, report.attempt, name).found(artifact.sha256, artifact.size)
         if source is None:
-            if not _is_kept(target, name, report.attempt, artifact.sha256):  # there it is already when the result was sent twice
+            if not _is_kept(target, name, report.attempt, artifact.sha256):  # when a result is sent twice, its file is already in place
                 lacks.append(Lack(f"{name} {'is not what its hash says' if inline else 'was announced and is not here'}", not inline))
             continue
         if name == LOG:
@@ -60,12 +60,12 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
             target.parent.mkdir(parents=True, exist_ok=True)
             move_durably(source, target)
         else:
-            _write(target, source, durable=True)  # the record: on disk before the worker drops its copy
+            _write(target, source, durable=True)  # samples are the record, so they must be on disk before the worker deletes its copy
     return lacks
 
 
 def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
-    """Return whether a recorded result announced this file, and it is not in its place."""
+    """Return whether a recorded result announced this file but the file is not in its place."""
     artifacts = row.result.get("artifacts") if isinstance(row.result, dict) else None
     announced = artifacts.get(name) if isinstance(artifacts, dict) else None
     if not isinstance(announced, dict):
@@ -74,7 +74,7 @@ def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
 
 
 def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
-    """Add the log of an attempt that came to nothing to its job's. Only one that came inside the message is there to add.
+    """Add the log of an attempt that has no recorded result to its job's log. Only a log inside the message is added.
 
     Raises:
         OSError: the folder cannot be written.
@@ -89,7 +89,7 @@ def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
 
 
 def drop_uploads(ctx: Context, report: Result) -> None:
-    """Forget what was uploaded for a result whose files are in their place, or that nobody wants.
+    """Delete the uploads for a result. Call this when its files are in their place, or when the result is unwanted.
 
     Raises:
         OSError: the folder cannot be written.
@@ -107,13 +107,13 @@ def _place(ctx: Context, job_id: str, name: str) -> Path:
 def _is_kept(target: Path, name: str, attempt: int, sha256: str) -> bool:
     if not target.is_file():
         return False
-    if name == LOG:  # one file for the attempts of a job
+    if name == LOG:  # all attempts of a job share one log file
         return any(_attempt_of(line) == attempt for line in target.read_bytes().splitlines())
     return hash_of(target) == sha256
 
 
 def _checked(artifact: Artifact) -> bytes | None:
-    """Return what came inside a message if it is what its hash says, else None."""
+    """Return the content of a file inside a message, or None if it does not match its hash."""
     try:
         content = base64.b64decode(artifact.inline or "", validate=True)
     except ValueError:  # not base64, or not even ASCII
@@ -122,7 +122,7 @@ def _checked(artifact: Artifact) -> bytes | None:
 
 
 def _add_log(path: Path, attempt: int, source: bytes | Path) -> None:
-    """Add an attempt's lines, attempt after attempt however late one comes; a repeated one replaces itself."""
+    """Add an attempt's lines to a log. Lines stay sorted by attempt. If the attempt's lines are there already, they are replaced."""
     lines = source.read_bytes() if isinstance(source, Path) else source
     if path.is_file():
         kept = [line for line in path.read_bytes().splitlines(keepends=True) if _attempt_of(line) != attempt]
@@ -141,9 +141,10 @@ def _attempt_of(line: bytes) -> int:
 
 
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
-    """Write a file; what is there already is replaced whole or not at all.
+    """Write a file. An existing file is replaced atomically.
 
-    A new one needs no such care, and a fleet writes thousands of them: cut short, it is sent again and then replaced.
+    A new file is written directly, because that is cheaper and a fleet writes thousands of them. If that write is cut short, the
+    worker sends the file again, and then it is replaced atomically.
     """
     try:
         _fill(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), content, durable=durable)
@@ -159,7 +160,7 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
 def _fill(descriptor: int, content: bytes, *, durable: bool) -> None:
     rest = memoryview(content)
     with open(descriptor, "wb", buffering=0) as file:
-        while rest:  # a disk that is about to be full takes a part of it, and says so only to the next write
+        while rest:  # a nearly full disk accepts a part of the bytes; only the next write fails
             rest = rest[file.write(rest) :]
         if durable:
             os.fsync(descriptor)

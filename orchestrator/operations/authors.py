@@ -1,11 +1,12 @@
-"""Decides which reports are believed, where workers have logins of their own. Two questions are asked, at two times:
+"""Decides which reports are believed when workers have logins of their own. It asks two questions, at two times:
 
-- `doubts`: was the report written by the worker that it names? It is answered from the bytes and their signature, before anything is
-  recorded, as only the consumer has them.
-- `other_speaker`: is the attempt that worker's? It is answered from the job's row under its lock, as the row may change until then.
+- `doubts`: did the worker that the report names write it? This is decided from the bytes and their signature, before anything is
+  recorded, because only the consumer has them.
+- `other_speaker`: does the attempt belong to that worker? This is decided from the job's row under its lock, because the row may change
+  until then.
 
-A worker that was registered before it could be given a key (by an earlier version, or while logins were off) is believed until it enrols
-again, as what it had said must not be lost. Nobody but this orchestrator can register one.
+A worker may have registered before it could get a key (with an earlier version, or while logins were off). It is believed until it enrols
+again, because its earlier reports must not be lost. Only this orchestrator can register a worker.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.protocol.signatures import is_signed
 
 @dataclass(frozen=True)
 class Said:
-    """A report as it came in: its content, its bytes, and the signature beside them or `""`."""
+    """Holds a report as it arrived: its content, its bytes, and the signature beside them or `""`."""
 
     report: Report
     body: bytes
@@ -35,7 +36,7 @@ class Said:
 
 
 def doubts(ctx: Context, said: Sequence[Said]) -> list[str]:
-    """Return for each report why it is not believed to be from the worker that it names, or an empty text.
+    """Return for each report why we doubt that the worker it names wrote it, or an empty text.
 
     Raises:
         Unavailable: the database or Redis does not answer.
@@ -57,15 +58,16 @@ def _doubt(said: Said, secret: str | None, entered: bool) -> str:
         return f"says it is of {name} and is not signed: forged, or that worker is of an earlier version; upgrade it"
     try:
         signed = is_signed(secret, said.body, said.mac)
-    except ValueError:  # the row is damaged: the reports of others must not wait for it
+    except ValueError:  # the stored key is damaged; reports of other workers must not wait for it
         return f"says it is of {name}, whose stored key cannot be read: remove that worker (DELETE /api/workers/{name}) and start it again"
     return "" if signed else f"says it is of {name} and is not signed with that worker's key"
 
 
 def other_speaker(session: Session, moves: Moves, job: LockedJob, report: JobMessage) -> str:
-    """Return whose attempt this is if it is not the reporter's own, else an empty text, also where nobody is known to have it.
+    """Return the owner of the reported attempt if that is another worker, else an empty text.
 
-    A start may have been lost with Redis, so an attempt without one is no forgery.
+    The text is also empty if no owner is known. The report of a start may have been lost with Redis, so an attempt without a known
+    start is no proof of forgery.
     """
     if report.attempt == job.attempt and job.status == JobStatus.RUNNING:
         owners = {job.worker_id}

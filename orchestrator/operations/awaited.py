@@ -1,9 +1,9 @@
-"""Files that a recorded result announced and that are not in their place.
+"""Handles files that a recorded result announced but that are not in their place.
 
-The result stands: its job and its campaign end without them. But its worker is not answered, so that it keeps the files and
-sends them again; and the job's history says that they are awaited, and then that they came or were given up. A worker that
-died meanwhile is waited for by nobody: when it is back it sends what its spool holds, and if it never is, "awaited" stays
-the last word.
+The result counts all the same: its job and its campaign end without the files. But the worker gets no answer, so it keeps the
+files and sends them again. The job's history says that the files are awaited, and later that they arrived or were given up.
+Nothing waits for a worker that died in the meantime. When it comes back, it sends what its spool holds. If it never comes back,
+"awaited" stays the last entry.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from shared.ids import AttemptKey
 
 log = logging.getLogger(__name__)
 
-# Given up after both: a worker sends a result again after 30 s, 60 s … 10 min, each time with its files first. Copies of one message
-# that lay in a queue prove nothing of the worker, and an hour in which nobody was there to take a file neither.
+# A file is given up when both limits are reached. A worker sends a result again after 30 s, 60 s … 10 min, each time with its files
+# first. The number of tries alone is not enough: they may be copies of one message that lay in a queue. The hour alone is not enough
+# either: the orchestrator may have been away during that time.
 TRIES = 8
 FILE_WAIT = timedelta(hours=1)
 
@@ -34,13 +35,14 @@ AWAITED, ARRIVED, MISSING = EventKind.FILE_AWAITED, EventKind.FILE_ARRIVED, Even
 
 
 def note_lacks(ctx: Context, lacks: Mapping[AttemptKey, Sequence[Lack]]) -> set[AttemptKey]:
-    """Write into the history what of recorded results is not there.
+    """Write into the jobs' histories which files of recorded results are missing.
 
     Args:
-        lacks: also those that came again and lack nothing: what was awaited of them has arrived.
+        lacks: attempt -> its missing files. Results that were sent again and lack nothing are included with an empty list: their
+            awaited files have arrived.
 
     Returns:
-        Whose worker is not to be answered yet.
+        The attempts whose workers must not be answered yet.
 
     Raises:
         Unavailable: the database does not answer.
@@ -56,7 +58,7 @@ def _note(session: Session, ctx: Context, lacks: Mapping[AttemptKey, Sequence[La
         earlier[event.job_id, event.attempt].append(event)
     unanswered: set[AttemptKey] = set()
     for key, some in lacks.items():
-        if (job := locked.get(key[0])) is None:  # reset meanwhile
+        if (job := locked.get(key[0])) is None:  # the job was deleted by a reset
             continue
         kind, detail = _verdict(some, earlier[key], moves)
         if kind == AWAITED:
@@ -69,7 +71,7 @@ def _note(session: Session, ctx: Context, lacks: Mapping[AttemptKey, Sequence[La
 
 
 def _verdict(lacks: Sequence[Lack], earlier: Sequence[Event], moves: Moves) -> tuple[EventKind, str]:
-    """What is said of a result's files now, and the words for it: none if they were said before."""
+    """Return the event kind for a result's files now, and its text. The text is empty if the history says so already."""
     last = earlier[-1].kind if earlier else ARRIVED
     tries = [event for event in earlier if event.kind == AWAITED]
     what = "; ".join(lack.what for lack in lacks)

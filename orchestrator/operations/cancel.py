@@ -1,4 +1,4 @@
-"""Cancels jobs: first a conditional update of the row, then a tombstone in Redis that claims and heartbeats read."""
+"""Cancels jobs. First the row is updated conditionally, then Redis gets a tombstone, which claims and heartbeats read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def cancel_job(ctx: Context, job_id: str) -> Job:
-    """Cancel one job. One that is cancelled already stays so, and that is no error.
+    """Cancel one job. It is no error if the job is cancelled already.
 
     Raises:
-        NotFound: no such job.
-        IllegalTransition: it has ended otherwise.
+        NotFound: there is no such job.
+        IllegalTransition: the job is complete or failed.
     """
 
     def write(session: Session) -> tuple[Job, list[str]]:
@@ -40,11 +40,11 @@ def cancel_job(ctx: Context, job_id: str) -> Job:
 
 
 def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
-    """Cancel every unfinished job of a campaign. Returns the campaign, and how many jobs were cancelled.
+    """Cancel every unfinished job of a campaign. Return the campaign, and how many jobs were cancelled.
 
     Raises:
-        NotFound: no such campaign.
-        IllegalTransition: it is completed.
+        NotFound: there is no such campaign.
+        IllegalTransition: the campaign is completed.
     """
 
     def write(session: Session) -> tuple[Campaign, list[str]]:
@@ -61,12 +61,12 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
         session.expire_all()
         campaign = campaigns.get(session, campaign_id)
         if campaign.status == CampaignStatus.COMPLETED:
-            raise _completed(campaign_id)  # its last job ended while we waited for it
+            raise _completed(campaign_id)  # its last job ended while we waited for the lock
         if jobs.unfinished_of(session, campaign_id):
             raise _HasGrown
         return campaign, stopped
 
-    while True:  # until nobody retries a job between our look and our locks
+    while True:  # try again if a retry added a job between our query and our locks
         try:
             campaign, stopped = ctx.store.transact(write)
         except _HasGrown:
@@ -76,7 +76,7 @@ def cancel_campaign(ctx: Context, campaign_id: str) -> tuple[Campaign, int]:
 
 
 class _HasGrown(Exception):
-    """A job was added to the campaign after we had looked which there are; nothing was written."""
+    """Says that a job was added to the campaign after we had read its jobs. Nothing was written."""
 
 
 def _completed(campaign_id: str) -> IllegalTransition:
@@ -84,9 +84,9 @@ def _completed(campaign_id: str) -> IllegalTransition:
 
 
 def after_end(ctx: Context, job_ids: Sequence[str]) -> None:
-    """Tell Redis and the reporter that these jobs have ended, so that whoever still runs one stops at its next heartbeat.
+    """Tell Redis and the reporter that these jobs have ended. A worker that still runs one of them stops at its next heartbeat.
 
-    The table already says so, and the watch repeats it, so an outage of Redis is no error here.
+    The table already says so, and the watch writes the tombstones again, so an outage of Redis is no error here.
     """
     ctx.wake_reporter()
     if not job_ids:

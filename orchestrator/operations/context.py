@@ -1,4 +1,4 @@
-"""What every operation works with; made once a process and passed in."""
+"""Holds what every operation works with. Each process makes one context and passes it in."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class Context:
     registry: Registry
     queue: DispatchQueue
     clock: Clock
-    wake_reporter: Callable[[], None] = lambda: None  # a campaign ended: its files can be written
+    wake_reporter: Callable[[], None] = lambda: None  # called when a campaign may have ended, so that its files are written
     varied: Varied = field(default_factory=Varied)
-    git_commit: str = ""  # of the checkout that this process was started from
+    git_commit: str = ""  # the commit of the checkout that this process was started from

@@ -1,4 +1,4 @@
-"""Dispatch: keep a window of the table in the queues, filled by priority, then fair share between campaigns, then age."""
+"""Dispatches jobs: keeps each queue filled up to its window, by priority, then fair share between campaigns, then age."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from shared.workloads import Workload
 
 log = logging.getLogger(__name__)
 
-# Another process that fills the queues needs milliseconds. If it takes longer, it was cut off or stopped, and the watch looks again soon.
+# Another process needs milliseconds to fill the queues. If it takes longer, it lost its connection or was stopped. The watch tries again.
 TURN_WAIT_S, TURN_WAITS = 0.05, 20
 
 
 def top_up(ctx: Context) -> int:
-    """Send what there is room for. Returns how many assignments were published.
+    """Send as many jobs as the queues have room for. Return how many assignments were published.
 
-    The table is written first, and the messages go out after the commit. Should the broker fail between the two, the watch
-    sends the same attempt again. While another process fills the queues this waits, a second at most. A job whose stored work
-    this version cannot read fails with the reason and holds up no other.
+    The table is written first, and the messages go out after the commit. If the broker fails between the two, the watch sends the
+    same attempt again. While another process fills the queues, this waits, but at most one second. A job whose stored work this
+    version cannot read fails with the reason and does not delay other jobs.
 
     Raises:
         Unavailable: Redis or the database does not answer.
@@ -49,14 +49,14 @@ def top_up(ctx: Context) -> int:
             ctx.queue.publish([_dispatch(one.job, one.workload, one.place) for one in taken.chosen])
         sent += len(taken.chosen)
         if not fail_unreadable(ctx, taken.unreadable):
-            return sent  # else there is room again, for those behind the jobs that failed
+            return sent  # otherwise the failed jobs left room for the jobs behind them
 
 
 def fill_queues(ctx: Context, after: str) -> None:
-    """Top up the queues after something else was committed. Nothing that goes wrong here undoes that, so nothing is raised.
+    """Top up the queues after something else was committed. A failure here does not undo that, so nothing is raised.
 
     Args:
-        after: what was done, for the log: "campaign-… is accepted".
+        after: what was committed, for the log: "campaign-… is accepted".
     """
     try:
         top_up(ctx)
@@ -67,14 +67,16 @@ def fill_queues(ctx: Context, after: str) -> None:
 
 
 def publish_again(ctx: Context, found: Sequence[Job]) -> int:
-    """Send dispatched, unclaimed jobs once more: the same job and attempt. Claims make copies harmless.
+    """Send dispatched, unclaimed jobs once more, with the same attempt. Claims make copies of a message harmless.
 
-    The row remembers when, so that the copy has its time too. A job that has moved on since is left alone. The tombstone of a job
-    that has not ended would keep it from being claimed for hours: it is removed, and the job waits to be sent as its next attempt,
-    as workers may have done with this one. Should the job end in between, the watch writes the tombstone anew.
+    `dispatched_at` is updated, so that the copy has time to arrive too. A job that has changed since it was read is left alone.
+
+    If Redis holds a tombstone for a job that has not ended, no worker could claim the job for hours. So the tombstone is removed, and
+    the job waits to be sent as its next attempt, because workers may be done with this one. If the job ends in between, the watch
+    writes the tombstone again.
 
     Returns:
-        How many were sent, or wait to be sent as their next attempt.
+        How many jobs were sent, or wait to be sent as their next attempt.
     """
     ended = ctx.registry.marks.tombstoned(job.id for job in found)
     workloads, unreadable = _read_all(found)
@@ -104,7 +106,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
 
 
 def _read_all(found: Iterable[Job]) -> tuple[dict[str, Workload], list[UnreadableJob]]:
-    """Return the work of each job that can be read, and the jobs whose work cannot."""
+    """Return the workloads that can be read, by job id, and the jobs whose workload cannot be read."""
     workloads: dict[str, Workload] = {}
     unreadable: list[UnreadableJob] = []
     for job in found:

@@ -1,4 +1,4 @@
-"""What a worker gets when it enrols, the broker's address with a login and a key, and what becomes of it when it is removed."""
+"""Gives an enrolling worker the broker's address, a login and a key, and takes them away when the worker is removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.tls import without_files
 
 
 def broker_for(ctx: Context, worker_id: str, capabilities: Sequence[str]) -> str:
-    """The broker's address for one worker: with a login of its own if the settings say so, else with the one they name.
+    """Return the broker's address for one worker. It holds the worker's own login if `broker_logins` is set, else the configured one.
 
     Raises:
         LoginsNotMade: Redis does not let this process make logins.
@@ -35,13 +35,15 @@ def broker_for(ctx: Context, worker_id: str, capabilities: Sequence[str]) -> str
 
 
 def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
-    """Before a device is entered: the token is the one it has its key by. Otherwise any device could ask for any other's.
+    """Check that a device enrols with the same token as before. Otherwise any device could ask for the key of any other device.
+
+    Call this before the device is registered.
 
     Args:
-        token_id: of a token with the role `worker`; None for an administrator, who may do anything.
+        token_id: the token that the call came with, with the role `worker`; None for an administrator, who may enrol any device.
 
     Raises:
-        Forbidden: it enrolled with another token, which can still be used.
+        Forbidden: the device enrolled with another token, which is still valid.
     """
     if ctx.settings.broker_logins and udid:
         with ctx.store.read() as session:
@@ -49,27 +51,33 @@ def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
 
 
 def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | None:
-    """What this worker signs its reports with: the same each time it enrols, until it is removed; None where there are no logins.
+    """Return the key that this worker signs its reports with, or None if workers have no logins of their own.
 
-    A key that changed would part what lies in the results queue from its worker.
+    A worker gets the same key each time it enrols, until it is removed or the token that the key was given to is revoked. With a new
+    key, its reports that are still in the results queue no longer verify. So a token that has only expired does not change the key.
 
     Args:
-        token_id: as above; the first one holds the key from then on.
+        token_id: as in `require_its_token`. The key belongs to the first token that asks for it,
+            until that token is no longer valid.
 
     Raises:
-        Forbidden: as above.
+        Forbidden: as in `require_its_token`.
         Unavailable: the database does not answer.
     """
 
     def write(session: Session) -> str:
         key = worker_keys.get_or_add(session, worker_id, new_key())
         _check_token(ctx, session, key, token_id)
-        if key.ended:
+        if key.ended or _is_revoked(session, key.token_id):  # whoever had the revoked token may know the key
             key.secret, key.ended, key.token_id = new_key(), False, None
         key.token_id = token_id or key.token_id
         return key.secret
 
     return ctx.store.transact(write) if ctx.settings.broker_logins else None
+
+
+def _is_revoked(session: Session, token_id: str | None) -> bool:
+    return token_id is not None and tokens.get(session, token_id).revoked_at is not None
 
 
 def _check_token(ctx: Context, session: Session, key: WorkerKey | None, token_id: str | None) -> None:
@@ -84,11 +92,11 @@ def _check_token(ctx: Context, session: Session, key: WorkerKey | None, token_id
 
 
 def remove(ctx: Context, worker_id: str) -> None:
-    """Take a worker out: its state is `gone`, its login and key end, what it was running goes back with the next attempt.
+    """Remove a worker. Its state becomes `gone`, its login and key end, and the jobs that it was running go back for another attempt.
 
     Raises:
         NotFound: no worker has this id.
-        Unavailable: Redis or the database does not answer; a repeat finishes the rest.
+        Unavailable: Redis or the database does not answer. Calling this again finishes the rest.
     """
     ctx.registry.remove(worker_id)
     if ctx.settings.broker_logins:

@@ -1,4 +1,4 @@
-"""Finish: write the files of campaigns that have ended. Idempotent: written twice, they are the same files."""
+"""Writes the files of campaigns that have ended. This is idempotent: writing them twice gives the same files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PACKAGES = ("fleetmark", "celery", "redis", "sqlalchemy", "matplotlib")
 
 
 def finish_ended(ctx: Context) -> int:
-    """Write the files of every campaign that has ended and has none yet; how many were written.
+    """Write the files of every ended campaign that has none yet. Return for how many campaigns they were written.
 
-    One that cannot be written holds up none of the others, however many such there are: the log says why, and it is tried
-    again the next time. The newest come first, so those that fail each time come last.
+    A campaign whose files cannot be written does not delay the others. The log says why, and the next call tries it again.
+    The newest campaigns come first, so old ones that fail each time do not delay new ones.
 
     Raises:
         Unavailable: the database does not answer.
@@ -69,7 +69,9 @@ def _waiting(ctx: Context) -> Iterator[str]:
 
 
 def finish(ctx: Context, campaign_id: str) -> list[Path]:
-    """Write the files of one campaign and remember that they are there.
+    """Write the files of one campaign and note in the table that they are written. Return their paths.
+
+    The list is empty if the campaign runs again, because one of its jobs was retried.
 
     Raises:
         OSError: the outputs folder cannot be written.
@@ -78,11 +80,14 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         campaign = campaigns.get(session, campaign_id, recipe=True)
         ended_at = campaign.ended_at
         if ended_at is None:
-            return []  # a job of it is retried
-        paths = write_campaign(ctx.settings.outputs_dir, _bundle(ctx, session, campaign, ctx.clock.now()))
+            return []  # one of its jobs was retried
+        bundle = _bundle(ctx, session, campaign, ctx.clock.now())
+        session.expunge_all()
+    # No transaction is open while the files are written. If a job is retried meanwhile, they are written again when it has ended.
+    paths = write_campaign(ctx.settings.outputs_dir, bundle)
 
     def write(session: Session) -> None:
-        same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no job of it is retried meanwhile
+        same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no row matches if a job was retried in the meantime
         session.execute(update(Campaign).where(*same).values(reported_at=ctx.clock.now()))
 
     ctx.store.transact(write)
@@ -99,7 +104,7 @@ def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(session, campaign, varied),
+        jobs=_records(ctx, campaign, varied),
         recipe_hash=campaign.recipe_hash,
         devices=_devices(ctx, session, campaign),
         varied=varied,
@@ -112,7 +117,7 @@ def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -
 
 
 def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, DeviceEntry]:
-    """Return the devices of a campaign's results. While Redis is away nobody knows their hardware, and the files say null."""
+    """Return the devices of a campaign's results. Only Redis knows their hardware; while it does not answer, the files say null."""
     named = results.devices(session, campaign.id)
     try:
         known = ctx.registry.registrations({worker_id for worker_id, _ in named})
@@ -123,15 +128,18 @@ def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, De
     return {worker_id: DeviceEntry(labels[worker_id], known[worker_id].hardware if worker_id in known else None) for worker_id, _ in named}
 
 
-def _records(session: Session, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+def _records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+    """Yield the record of each job. Each page is read in a transaction of its own, which ends before the page is written."""
     for after in range(0, campaign.total_jobs, results.PAGE):
-        for job, row, result in results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after):
+        with ctx.store.read() as session:
+            page = results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after)
+            session.expunge_all()
+        for job, row, result in page:
             yield _record(job, row, result, varied)
-        session.expunge_all()
 
 
 def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Sequence[str]) -> JobRecord:
-    """Return what is kept of one job. What of it cannot be read is left out and said: one bad row must not cost a campaign its files."""
+    """Return the record of one job. Parts that cannot be read are left out with a note: one bad row must not prevent the files."""
     unreadable = ""
     try:
         workload = read_workload(job.workload)
@@ -150,7 +158,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
-        row=row or row_of(job, varied),
+        row=row if row and isinstance(row, dict) else row_of(job, varied),
         result=_result(job, result) if result is not None else None,
     )
 

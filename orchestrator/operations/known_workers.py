@@ -1,4 +1,4 @@
-"""The workers that a plan may count on."""
+"""Lists the workers that a plan may count on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def known_workers(ctx: Context) -> list[KnownWorker] | None:
-    """Returns the registered workers that have not left; None while Redis, which knows them, is away."""
+    """Return the registered workers that have not left, or None while Redis, which knows them, does not answer."""
     try:
         return [worker.known() for worker in ctx.registry.all() if worker.status is not WorkerStatus.GONE]
     except Unavailable as error:

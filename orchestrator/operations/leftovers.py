@@ -1,4 +1,4 @@
-"""Files that came in and that nobody will ask for: of a process that was killed meanwhile, of a worker that never came back."""
+"""Deletes abandoned uploads: partial models of processes that were killed, and files of workers that never came back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.jobs import TERMINAL
 
 log = logging.getLogger(__name__)
 
-ABANDONED_S = 2 * 86_400.0  # a file that is coming in is written to all the time
+ABANDONED_S = 2 * 86_400.0  # an upload in progress is written to all the time, so after two days it is abandoned
 _UPLOAD = re.compile(rf"(?P<job>{JOB_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,8}})\.(?P<name>{'|'.join(map(re.escape, ACCEPTED))})(\.part)?")
 
 
 def sweep_leftovers(ctx: Context) -> int:
-    """Remove halves of models, and uploads for jobs that have ended without them, after two days; how many files that were.
+    """Remove partial models, and uploads for jobs that have ended without them, after two days. Return how many files were removed.
 
     Raises:
         Unavailable: the database does not answer.
@@ -44,12 +44,12 @@ def _older(paths: Iterable[Path], before: float) -> Iterator[Path]:
         try:
             if path.stat().st_mtime < before:
                 yield path
-        except FileNotFoundError:  # finished, or swept by another process
+        except FileNotFoundError:  # the upload was finished, or another process removed the file
             continue
 
 
 def _unwanted(ctx: Context, uploads: Iterable[Path]) -> list[Path]:
-    """Those whose job has ended or is gone, but for a file that its recorded result lacks: that one may still be put into its place."""
+    """Return the uploads whose job has ended or is unknown. A file that the job's recorded result still lacks is not among them."""
     named = {path: match for path in uploads if (match := _UPLOAD.fullmatch(path.name)) is not None}
     if not named:
         return []

@@ -1,9 +1,9 @@
-"""From the models that a recipe names to what a worker can fetch and verify."""
+"""Resolves the models that a recipe names into references that a worker can fetch and verify."""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,13 +26,14 @@ SUFFIXES = ("", ".onnx")
 
 
 def resolve_models(ctx: Context, entries: Sequence[ModelEntry]) -> list[ModelRef]:
-    """Returns what a worker fetches for each entry, in their order.
+    """Return the model reference for each entry, in the same order.
 
-    `http(s)://`, `hf://` and `file://` (a path on the worker's disk) go to the worker as they are; `sha256:<hex>` must have been
-    uploaded; a plain name is looked up among the files of `<recipes_dir>/models` and taken in, with the files it keeps weights in.
+    `http(s)://`, `hf://` and `file://` (a path on the worker's disk) go to the worker unchanged. `sha256:<hex>` must have been
+    uploaded. A plain name is looked up among the files in `<recipes_dir>/models`. That file is stored like an upload, together with
+    the files that hold its weights.
 
     Raises:
-        InvalidInput: an entry is none of these, or promises something that is not so; every mistake is in `fields`.
+        InvalidInput: an entry is none of these, or the model's hash or size is not the promised one. `fields` lists every mistake.
     """
     sources = _Sources(ctx, entries)
     found: list[ModelRef] = []
@@ -49,17 +50,17 @@ def resolve_models(ctx: Context, entries: Sequence[ModelEntry]) -> list[ModelRef
 
 
 def unresolved(entry: ModelEntry) -> ModelRef:
-    """Returns the reference for an entry whose model nobody looks for: enough to count its jobs."""
+    """Return a reference without looking for the model. It is enough to count the jobs of the entry."""
     return ModelRef(source=entry.model, name=entry.name or model_name(entry.model))
 
 
 class _Sources:
-    """What is known of the models that some entries name; each is looked up once, however many entries name it."""
+    """Looks up the models that the entries name. Each model is looked up once, however many entries name it."""
 
     def __init__(self, ctx: Context, entries: Iterable[ModelEntry]) -> None:
         self._ctx = ctx
         self._uploads = self._look_up(entries)
-        self._there: set[str] = set()  # uploads whose file was seen
+        self._there: set[str] = set()  # hashes of the uploads whose file exists
         self._by_name: dict[str, tuple[Stored, tuple[Companion, ...]]] = {}
 
     def _look_up(self, entries: Iterable[ModelEntry]) -> dict[str, ModelFile]:
@@ -107,8 +108,11 @@ class _Sources:
         self._there.add(sha256)
         return found
 
-    def _check_companions(self, entry: ModelEntry) -> None:
+    def _check_companions(self, entry: ModelEntry, but: Collection[Companion] = ()) -> None:
+        """Check that the promised companions were uploaded, but for those that have just been taken in."""
         for companion in entry.companions:
+            if companion in but:
+                continue
             size = self._upload(entry.model, companion.sha256).size
             if companion.size != size:
                 raise _invalid(entry.model, f"its companion {companion.name!r} has {size} bytes, not the promised {companion.size}")
@@ -119,11 +123,11 @@ class _Sources:
             self._by_name[source] = self._taken_in(source)
         stored, companions = self._by_name[source]
         _check_promise(entry, stored.sha256, stored.size)
-        self._check_companions(entry)
         own = {companion.name: companion for companion in entry.companions}
         for companion in companions:
             if own.setdefault(companion.name, companion) != companion:
                 raise _invalid(source, f"its companion {companion.name!r} is not the promised one: it has the SHA-256 {companion.sha256}")
+        self._check_companions(entry, but=companions)
         name = entry.name or stored.name
         return ModelRef(source=f"sha256:{stored.sha256}", name=name, sha256=stored.sha256, size=stored.size, companions=tuple(own.values()))
 
@@ -148,7 +152,7 @@ class _Sources:
 
 
 def _locations(model: Path, source: str) -> Iterator[str]:
-    """The files that a model keeps weights in, by their paths relative to its folder."""
+    """Yield the paths of the files that hold a model's weights, relative to the model's folder."""
     if model.stat().st_size == 0:
         return
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -164,7 +168,8 @@ def _stored(ctx: Context, path: Path) -> Stored:
 
 
 def _check_url(source: str, scheme: str) -> None:
-    """
+    """Check that a worker could fetch this URL.
+
     Raises:
         InvalidInput: no worker could fetch it.
     """
@@ -188,7 +193,8 @@ def _check_url(source: str, scheme: str) -> None:
 
 
 def _check_promise(entry: ModelEntry, sha256: str, size: int) -> None:
-    """
+    """Check the hash and the size that an entry promises.
+
     Raises:
         InvalidInput: the file is not the one that the entry promises.
     """

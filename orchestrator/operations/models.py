@@ -1,4 +1,4 @@
-"""Uploaded models, kept by their content."""
+"""Stores uploaded models under the hash of their content."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ UNFINISHED = ".part-"
 
 @dataclass(frozen=True)
 class Stored:
-    """A file that was taken in.
+    """Describes a stored file.
 
     Attributes:
-        name: what whoever sent it calls it. Others may have sent the same bytes under another name, so the name is theirs alone.
-        source: how a recipe names this upload. It carries the name where the bytes came first under another one.
+        name: the name that this sender gave it. Another sender may have given the same bytes another name.
+        source: how a recipe names this upload. It includes the name if the same bytes were first uploaded under another name.
     """
 
     sha256: str
@@ -43,12 +43,15 @@ def path_of(ctx: Context, sha256: str) -> Path:
 
 
 def unfinished_models(ctx: Context) -> list[Path]:
-    """Returns the files into which models are coming in, or did until a process was killed."""
+    """Return the partial files of uploads, both those in progress and those of processes that were killed."""
     return list(ctx.settings.models_dir.glob(f"{UNFINISHED}*"))
 
 
 class Incoming:
-    """A model on its way in, by content: the same bytes twice are one file, and it is there whole or not at all. A context manager."""
+    """Receives one model. Use it as a context manager.
+
+    Models are stored by content, so the same bytes are stored once. A model is stored completely or not at all.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -62,14 +65,15 @@ class Incoming:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._file.close()  # what was buffered is written now, and a full disk says so
+            self._file.close()  # buffered bytes are written now, so a full disk raises here
         finally:
             self._part.unlink(missing_ok=True)
 
     def add(self, chunk: bytes) -> None:
-        """
+        """Add the next bytes of the model.
+
         Raises:
-            TooLarge: more than `max_model_bytes`.
+            TooLarge: the model has more than `max_model_bytes`.
         """
         limit = self._ctx.settings.max_model_bytes
         self._size += len(chunk)
@@ -79,20 +83,25 @@ class Incoming:
         self._digest.update(chunk)
         self._file.write(chunk)
 
-    def store(self, name: str) -> Stored:
-        """Keeps the model, all of which has come.
+    def store(self, name: str, promised: str | None = None) -> Stored:
+        """Store the model, after all of its bytes were added.
+
+        Args:
+            promised: the SHA-256 that the sender announced, if any.
 
         Raises:
-            InvalidInput: there are no bytes at all, or what came is a Git LFS pointer.
+            InvalidInput: there are no bytes at all, they are a Git LFS pointer, or they have another SHA-256. Nothing is stored then.
         """
         if self._size == 0:
             raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
         if is_pointer(self._head):
             raise InvalidInput(f"the upload, {name!r}, {WHAT_TO_DO}")
+        sha256 = self._digest.hexdigest()
+        if promised not in (None, sha256):
+            raise InvalidInput(f"the bytes that arrived have the SHA-256 {sha256}, not {promised}; send them again")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        sha256 = self._digest.hexdigest()
         target = path_of(self._ctx, sha256)
         target.parent.mkdir(exist_ok=True)
         self._part.replace(target)
@@ -107,16 +116,16 @@ class Incoming:
         try:
             first_name = self._ctx.store.transact(write)
         except IntegrityError:
-            first_name = self._ctx.store.transact(write)  # another upload of the same bytes was a moment faster: the row is there now
+            first_name = self._ctx.store.transact(write)  # a parallel upload of the same bytes was faster; its row exists now
         return Stored(sha256, size, name, upload_source(sha256, name if name != first_name else None))
 
 
 def store_model(ctx: Context, chunks: Iterable[bytes], name: str) -> Stored:
-    """Takes a model in.
+    """Store a model whose bytes come in chunks.
 
     Raises:
-        TooLarge: more than `max_model_bytes`.
-        InvalidInput: no bytes at all, or a Git LFS pointer.
+        TooLarge: the model has more than `max_model_bytes`.
+        InvalidInput: there are no bytes at all, or they are a Git LFS pointer.
     """
     with Incoming(ctx) as incoming:
         for chunk in chunks:

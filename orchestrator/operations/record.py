@@ -1,7 +1,7 @@
-"""Records what workers report, a batch in one transaction. Work may run twice after a failure; a result is recorded once.
+"""Records what workers report, one transaction per batch. Work may run twice after a failure, but a result is recorded once.
 
 A complete result of any issued attempt counts if the job has not ended. A failure counts only for the current attempt, and only from
-the process that runs it. Anything else is kept as an event and answered `unwanted`.
+the process that runs it. A report that does not count is kept as an event. If it is a result, it is answered `unwanted`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
 from orchestrator.reports.tables import csv_line
-from orchestrator.store import results
+from orchestrator.store import jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import ResultRow
@@ -35,34 +35,34 @@ from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, R
 
 log = logging.getLogger(__name__)
 
-WRITERS = 2  # creating a small file is the kernel's work for most of its time
+WRITERS = 2  # threads that store files; creating a small file is mostly kernel time
 
 
 @dataclass
 class Recorded:
-    """What recording a batch led to."""
+    """Holds the outcome of recording a batch."""
 
     answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
     ended_jobs: list[str] = field(default_factory=list)
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
     kept: list[Result] = field(default_factory=list)  # results whose files are wanted
-    again: set[AttemptKey] = field(default_factory=set)  # those of them that were recorded before
-    dropped: list[Result] = field(default_factory=list)
-    logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts that came to nothing
-    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what the jobs differ in, by campaign
-    refused: list[tuple[Report, str]] = field(default_factory=list)  # of attempts of other workers, and why
+    again: set[AttemptKey] = field(default_factory=set)  # attempts among `kept` whose result was recorded before
+    dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
+    logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts without a recorded result
+    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
+    refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason
 
 
 def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
-    """Record a batch, answer its workers, and fill the room it made in the queues.
+    """Record a batch, answer its workers, and send new jobs to the places that became free.
 
     Raises:
-        Unavailable: the database or Redis does not answer; nothing is lost by recording the same batch again.
+        Unavailable: the database or Redis does not answer. Record the same batch again then; that is safe.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
     unkept = _keep_files(ctx, outcome)
-    ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait, and a newer attempt may run
+    ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait in a queue, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
     for report, reason in outcome.refused:
         log.warning("a report goes to the dead letters: %s", reason)
@@ -74,9 +74,9 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
-    """Put the files of recorded results into their places. Returns the attempts whose worker is to keep its files and send them again.
+    """Put the files of recorded results into their places. Return the attempts whose workers must keep and resend their files.
 
-    This is done outside of the transaction, which others wait for.
+    This happens outside of the transaction, because other transactions wait for its locks.
     """
 
     failed: set[AttemptKey] = set()
@@ -97,14 +97,14 @@ def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
                 if found or key in outcome.again:
                     lacks[key] = found
 
-    by_job: dict[str, list[Result]] = defaultdict(list)  # one log for all attempts of a job: they go one after the other
+    by_job: dict[str, list[Result]] = defaultdict(list)  # the attempts of a job share one log file, so one thread writes them all
     for report in outcome.kept:
         by_job[report.job_id].append(report)
     with ThreadPoolExecutor(WRITERS) as writers:
         deque(writers.map(keep, by_job.values()), maxlen=0)
     for dropped in outcome.dropped:
         _quietly(ctx, drop_uploads, dropped, "what was uploaded for attempt %d of %s, which nobody wants, stays: %s")
-    for entry in outcome.logs:  # nobody keeps it for another try: it tells of work that came to nothing
+    for entry in outcome.logs:  # a log that cannot be written is lost: its worker does not send it again
         _quietly(ctx, keep_log, entry, "the log of attempt %d of %s is lost: %s")
     waiting = failed | note_lacks(ctx, lacks)
     for kept in outcome.kept:
@@ -116,7 +116,7 @@ def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
 def _quietly(ctx: Context, work: Callable[[Context, Any], None], report: Result | AttemptLog, sentence: str) -> None:
     try:
         work(ctx, report)
-    except Exception as error:  # nothing depends on it, least of all the answer
+    except Exception as error:  # a failure here must not change the answer to the worker
         log.warning(sentence, report.attempt, report.job_id, error, exc_info=not isinstance(error, OSError))
 
 
@@ -126,7 +126,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     outcome = Recorded(varied=ctx.varied.of(session, {job.campaign_id for job in locked.values()}))
     for report in batch:
         job = locked.get(report.job_id)
-        if job is None:  # reset, or deleted with its campaign
+        if job is None:  # the job was deleted by a reset
             if isinstance(report, Result):
                 outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
                 outcome.dropped.append(report)
@@ -135,7 +135,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
         elif isinstance(report, Started):
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
-            _handed_back(moves, job, report, outcome)
+            _handed_back(session, moves, job, report, outcome)
         elif isinstance(report, AttemptLog):
             outcome.logs += [report] if report.attempt <= job.attempt else []
         else:
@@ -149,9 +149,10 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
 
 
 def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcome: Recorded) -> None:
-    """Refuse a report about an attempt of another worker.
+    """Refuse a report about another worker's attempt.
 
-    About a job that has ended it is answered instead: it changes nothing, and a device that ran the job in good faith may forget it.
+    If the job has ended, a result is answered `unwanted` instead. It changes nothing, and a device that ran the job in good faith can
+    delete its copy.
     """
     if JobStatus(job.status) in TERMINAL:
         said = report.status if isinstance(report, Result) else f"a {report.kind}"
@@ -175,20 +176,22 @@ def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> Non
         moves.note(job, EventKind.UNWANTED, f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
-def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
-    # Pending is fine: the start may not have been heard. Running under another's name is not: it took the claim over.
+def _handed_back(session: Session, moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
+    # A pending job is accepted: the report of its start may be lost. A job that runs in another process is not: that one took it over.
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
-        _goes_back(moves, job, report, report.reason, outcome)
+        _goes_back(session, moves, job, report, report.reason, outcome)
     else:
         moves.note(
             job, EventKind.UNWANTED, f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
         )
 
 
-def _goes_back(moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
+def _goes_back(session: Session, moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
     moves.note(job, EventKind.HANDED_BACK, reason, worker_id=report.worker_id)
-    times = job.attempt - job.losses - job.deaths
+    # The history is counted, because the attempt number also grows for other reasons, such as a job sent again after a backup.
+    earlier = jobs.noted(session, [job.id], [EventKind.HANDED_BACK])
+    times = sum(event.kind == EventKind.HANDED_BACK for event in (*earlier, *moves.notes(job)))
     not_before = next_try_of_handed_back(times, moves.now)
     if not_before is not None:
         moves.again(job, not_before=not_before)
@@ -202,12 +205,12 @@ def _goes_back(moves: Moves, job: LockedJob, report: HandBack | Result, reason: 
 def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> str:
     if JobStatus(job.status) in TERMINAL:
         if job.id in outcome.rows and _is_its(outcome.rows[job.id]["result"], report):
-            return RECORDED  # twice in one batch
-        outcome.ended_jobs.append(job.id)  # somebody ran it all the same: Redis may have lost its tombstone
+            return RECORDED  # the same result came twice in one batch
+        outcome.ended_jobs.append(job.id)  # a worker ran an ended job: Redis may have lost the tombstone, so it is written again
         known = results.get(session, job.id)
         if known is not None and _is_its(_identity(known), report):
             outcome.again.add((job.id, report.attempt))
-            return RECORDED  # sent again because our answer was slow
+            return RECORDED  # the worker sent it again because our answer was slow
         moves.note(
             job, EventKind.UNWANTED, f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
         )
@@ -218,13 +221,13 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         )
         return UNWANTED
     if report.status != "complete" and job.status == JobStatus.RUNNING and job.incarnation != report.incarnation:
-        # Somebody took the claim over and runs it: what became of the one before says nothing of that.
+        # Another process took the claim over and runs the job. A failure of the earlier process says nothing about the new run.
         moves.note(
             job, EventKind.UNWANTED, f"{report.status}, while {job.worker_id} runs it", attempt=report.attempt, worker_id=report.worker_id
         )
         return UNWANTED
-    if report.status == "cancelled":  # the table would know: it is of a backup or a standby, and Redis remembers more
-        _goes_back(moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
+    if report.status == "cancelled":  # the table knows of no cancellation: it was restored from a backup or a standby, and Redis is newer
+        _goes_back(session, moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
         reason = set_back(session, moves, job, EventKind.DIED, report.error, report.worker_id)
@@ -237,12 +240,12 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
 
 
 def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
-    """Return whether this is what was recorded, sent again: of one attempt, and of one process. A device may have another id by now."""
+    """Return whether a report repeats the recorded result: same attempt and same process. A worker's id may change, so it is ignored."""
     return (recorded.get("attempt"), recorded.get("incarnation", report.incarnation)) == (report.attempt, report.incarnation)
 
 
 def _identity(known: ResultRow) -> Mapping[str, Any]:
-    """Return what tells a recorded result from others, also where its stored message cannot be read."""
+    """Return the attempt and, if known, the incarnation of a recorded result. This works even if its stored message is damaged."""
     stored = known.result if isinstance(known.result, Mapping) else {}
     return {"attempt": known.attempt} | {name: stored[name] for name in ("incarnation",) if name in stored}
 
@@ -269,7 +272,7 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         "worker_id": report.worker_id,
         "row": dict(row),
         "line": csv_line(row),
-        # Artifacts are files beside the row, not a second copy inside it.
+        # The artifacts are stored as files, so the row does not hold a second copy of them.
         "result": report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
         "recorded_at": now,
     }

@@ -1,6 +1,6 @@
-"""What the watch does to jobs: it puts back lost attempts, ends overdue jobs and moves deadlines.
+"""Holds what the watch does to jobs: it puts back lost attempts, ends overdue jobs and moves deadlines.
 
-Each act is a conditional write, so two watches that lead at once do no harm.
+Each action is a conditional write, so two watches that lead at the same time do no harm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.jobs import JobStatus
 
 @dataclass(frozen=True)
 class Lost:
-    """The ids of jobs whose attempt was lost: of those that went back, and of those that have failed for good."""
+    """Holds the ids of jobs whose attempt was lost: `back` were put back, `given_up` have failed for good."""
 
     back: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
@@ -37,8 +37,9 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool
     """Put back jobs whose attempt was lost with its worker. A job that was lost too often fails instead.
 
     Args:
-        seen: job id -> (attempt that was lost, how). A job that has moved on since is left alone.
-        may_give_up: False while results wait to be recorded, among which may be the job's own. A job that would fail is then left alone.
+        seen: job id -> (the attempt that was lost, how it was lost). A job that has changed since is left alone.
+        may_give_up: False while results wait to be recorded, as the job's own result may be among them. Then a job that would fail
+            is left alone.
     """
 
     def write(session: Session) -> Lost:
@@ -70,10 +71,10 @@ def lose(ctx: Context, seen: Mapping[str, tuple[int, str]], *, may_give_up: bool
 
 @dataclass(frozen=True)
 class Overdue:
-    """A job whose time was over when it was looked at: the attempt and the state in which it was seen, and how it is to end."""
+    """Describes an overdue job: the attempt and the status in which it was seen, and how it must end."""
 
     attempt: int
-    deadline_at: datetime | None  # the deadline that it had then
+    deadline_at: datetime | None  # its deadline at that time
     seen: JobStatus
     ends: JobStatus
     reason: str
@@ -81,7 +82,7 @@ class Overdue:
 
 
 def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
-    """End overdue jobs. A job that has moved on since it was seen is left alone. Returns the ids of the jobs that were ended."""
+    """End overdue jobs. Return the ids of the jobs that were ended. A job that has changed since it was seen is left alone."""
 
     def write(session: Session) -> list[str]:
         moves = Moves(session, ctx.clock.now())
@@ -104,10 +105,10 @@ def end_overdue(ctx: Context, found: Mapping[str, Overdue]) -> list[str]:
 
 
 def postpone(ctx: Context, until: Mapping[str, tuple[int, datetime]]) -> int:
-    """Give running jobs another deadline. Returns how many got one.
+    """Give running jobs a new deadline. Return how many deadlines were changed.
 
     Args:
-        until: job id -> (attempt, its new deadline). A job that has moved on since is left alone.
+        until: job id -> (attempt, its new deadline). A job that has changed since is left alone.
     """
 
     def write(session: Session) -> int:
@@ -122,9 +123,12 @@ def postpone(ctx: Context, until: Mapping[str, tuple[int, datetime]]) -> int:
 
 
 def stand_still(ctx: Context, missed_s: float) -> int:
-    """Add the time in which nobody looked, or nobody recorded, to all deadlines and queue timeouts. Returns how many deadlines moved.
+    """Add the time without a watch, or without a consumer, to all deadlines and queue timeouts. Return how many deadlines moved.
 
-    No deadline moves beyond that of a job which begins now. So doing this twice, or by a clock that went wrong, does no lasting harm.
+    No deadline moves beyond that of a job which begins now. So it does no lasting harm to do this twice, or with a wrong clock.
+
+    Args:
+        missed_s: how long no watch looked, or no consumer recorded results.
     """
     now, missed = ctx.clock.now(), timedelta(seconds=missed_s)
     with ctx.store.read() as session:
@@ -141,12 +145,12 @@ def stand_still(ctx: Context, missed_s: float) -> int:
 
 
 def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
-    """Write down as running jobs whose start was not reported. Returns how many.
+    """Mark jobs as running whose start was never reported. Return how many were marked.
 
-    From then on they have a deadline, and nobody else can hand them back.
+    From then on they have a deadline, and no other process can hand them back.
 
     Args:
-        found: job id -> (attempt, worker id, incarnation) of who has claimed it and holds it.
+        found: job id -> (attempt, worker id, incarnation) of the process that has claimed the job and holds it.
     """
 
     def write(session: Session) -> int:
@@ -165,7 +169,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
 
 
 def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
-    """Stop the queue timeout of lanes whose jobs one of these busy workers could take next."""
+    """Pause the queue timeout of lanes whose jobs one of these busy workers could take next."""
     if not at_work:
         return
     now, fleet = ctx.clock.now(), Fleet(at_work)
@@ -179,14 +183,14 @@ def _is_served(lane: Lane, at_work: Fleet) -> bool:
     try:
         requires = read_requirements(lane.requires)
     except Unreadable:
-        return False  # dispatch ends its jobs, with the reason
+        return False  # dispatch ends the jobs of such a lane, with the reason
     return bool(at_work.able(resolve(lane.compute_unit), lane.device, requires))
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:
-    """Take unclaimed jobs out of a queue that nobody serves any more, so that they are placed anew.
+    """Take unclaimed jobs out of queues that no worker serves any more, so that they are placed again. Return how many there were.
 
-    They keep their attempt, which has not begun: should one have been claimed after all, its start still counts.
+    The jobs keep their attempt number, because that attempt has not begun. If a worker did claim one, its start still counts.
     """
     attempts = {job.id: job.attempt for job in found}
 

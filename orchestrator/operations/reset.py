@@ -1,4 +1,4 @@
-"""Reset: forget workers, campaigns and queues. Files under `outputs/` stay."""
+"""Resets the system: deletes workers, campaigns and queued messages. Files under `outputs/` stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
 
 @dataclass(frozen=True)
 class Cleared:
-    """How many of each there were."""
+    """Holds how many of each were deleted."""
 
     workers: int
     campaigns: int
@@ -21,9 +21,10 @@ class Cleared:
 
 
 def reset(ctx: Context) -> Cleared:
-    """
+    """Delete all workers, campaigns, jobs, results and queued messages. Return how many there were.
+
     Raises:
-        Unavailable: Redis or the database does not answer; the database is cleared first, and a repeat finishes the rest.
+        Unavailable: Redis or the database does not answer. The database is cleared first; calling this again finishes the rest.
     """
     workers = ctx.registry.everyone()
     with ctx.store.read() as session:

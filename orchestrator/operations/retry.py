@@ -1,4 +1,4 @@
-"""Retry: makes a new job in the place of one that failed or was cancelled. The old one stays as it ended."""
+"""Retries a job that failed or was cancelled: makes a new job with the same work. The old job stays as it ended."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from shared.jobs import JobStatus
 
 @dataclass(frozen=True)
 class Retried:
-    """The new job; `replayed` when an earlier retry of the old one is still on its way."""
+    """Holds the new job. `replayed` is True if it comes from an earlier retry that has not ended yet."""
 
     job: Job
     replayed: bool
 
 
 def retry_job(ctx: Context, job_id: str) -> Retried:
-    """Make a job anew, as the last one of its campaign. The campaign runs again until that job has ended.
+    """Add a copy of a job at the end of its campaign. The campaign runs again until the new job has ended.
 
     Raises:
-        NotFound: no such job.
-        IllegalTransition: it is complete or has not ended, or its campaign was cancelled.
+        NotFound: there is no such job.
+        IllegalTransition: the job is complete or has not ended, or its campaign was cancelled.
     """
 
     def write(session: Session) -> Retried:
         now = ctx.clock.now()
         old = lock_jobs(session, [job_id]).get(job_id)
         if old is None or old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-            status = jobs.get(session, job_id).status  # raises for one that is not there
+            status = jobs.get(session, job_id).status  # raises NotFound for an unknown job
             raise IllegalTransition(f"job {job_id} is {status}; a retry is for one that failed or was cancelled")
         waiting = unfinished_retry(session, old)
         if waiting is not None:

@@ -1,4 +1,4 @@
-"""The CSV rows of jobs in the store."""
+"""Makes the CSV rows of jobs in the store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from shared.workloads import ModelRef, StopRule
 
 
 def row_of(job: Job, varied: Sequence[str]) -> Row:
-    """Return the row of an ended job that no device answered for.
+    """Return the row of an ended job that has no result.
 
     Args:
-        varied: paths into a job at which the jobs of its campaign differ.
+        varied: the paths into a job at which the jobs of its campaign differ.
     """
     return csv_row(
         EndedJob(
@@ -61,16 +61,16 @@ def row_of_result(job: LockedJob, status: JobStatus, report: Result, recorded_at
 
 
 def _model_sha256(workload: Any) -> str | None:
-    """Return the one hash of the job's model, where it is known without a worker's look at the files."""
+    """Return the hash of the job's model, or None if it is not known from the stored workload alone."""
     stored = workload.get("model") if isinstance(workload, Mapping) else None
     try:
         return ModelRef.model_validate(stored, strict=False).content_sha256
-    except ValidationError:  # of another version: its row is written without the hash
+    except ValidationError:  # another version wrote it; the row is written without the hash
         return None
 
 
 def _stop_rule(workload: Any) -> StopRule | None:
-    """Return the job's stop rule; None without one, and for one of another version that cannot be read: the result counts all the same."""
+    """Return the job's stop rule, or None. A rule of another version that cannot be read is None too: the result still counts."""
     stored = workload.get("stop") if isinstance(workload, Mapping) else None
     if stored is None:
         return None

@@ -1,4 +1,4 @@
-"""What follows an attempt that ended badly: the job's next attempt, or its end with the whole history."""
+"""Decides what follows an attempt that ended badly: the job's next attempt, or its failure with the whole history."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from orchestrator.store.moves import LockedJob, Moves
 def set_back(
     session: Session, moves: Moves, job: LockedJob, kind: Literal[EventKind.LOST, EventKind.DIED], what: str, worker_id: str | None
 ) -> str | None:
-    """Count a setback, and put the job back as its next attempt if it may have one.
+    """Count a setback, and put the job back for its next attempt if it may have one.
 
-    The setback becomes part of the job's history either way.
+    The setback is added to the job's history either way.
 
     Returns:
-        None, or why the job has failed for good; it is then not moved.
+        None if the job went back, else why it has failed for good. In that case the caller must change its status.
     """
     losses, deaths = job.losses + (kind == EventKind.LOST), job.deaths + (kind == EventKind.DIED)
     moves.note(job, kind, what, worker_id=worker_id)

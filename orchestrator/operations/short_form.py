@@ -1,4 +1,4 @@
-"""The short form of `POST /campaigns`: one model and a list of jobs. It is translated into what a recipe becomes, and submitted like it."""
+"""Defines the short form of `POST /campaigns`: one model and a list of jobs. It becomes the same `Request` as a recipe does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULTS = Recipe(model="any", on=("cpu.onnx",))
 
 
 class ShortJob(Strict):
-    """One job of the short form of `POST /campaigns`."""
+    """Describes one job of the short form of `POST /campaigns`."""
 
     compute_unit: ComputeUnit = Field(description="a capability or its label")
     num_inference_runs: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat")
@@ -32,7 +32,7 @@ class ShortJob(Strict):
         return self
 
     def cell(self) -> Cell:
-        """Returns what a recipe with this one job becomes; the short form leaves the other keys of a recipe at their defaults."""
+        """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults."""
         return Cell(
             entry=0,
             on=(self.compute_unit,),
@@ -51,7 +51,7 @@ class ShortJob(Strict):
 
 
 class ShortCampaign(Strict):
-    """The short form of `POST /campaigns`: one model, a list of jobs."""
+    """Describes a campaign in the short form of `POST /campaigns`: one model and a list of jobs."""
 
     model_url: OneLine = Field(min_length=1, max_length=4096)
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
@@ -59,7 +59,7 @@ class ShortCampaign(Strict):
     notes: str = Field(default="", max_length=10_000)
 
     def request(self) -> Request:
-        """Returns what a recipe becomes too. Equal jobs share one cell, so that a large campaign of few kinds is planned quickly."""
+        """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
         kinds: dict[ShortJob, Cell] = {}
         cells = [kinds.get(job) or kinds.setdefault(job, job.cell()) for job in self.jobs]
         return Request(

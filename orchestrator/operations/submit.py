@@ -1,11 +1,11 @@
-"""Accepts a campaign: it is validated whole, planned, and written in one transaction. What the table holds is accepted."""
+"""Accepts a campaign: validates all of it, plans its jobs, and writes them in one transaction. After the commit it is accepted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -32,33 +32,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submitted:
-    """A campaign as it was accepted; `replayed` when the same Idempotency-Key had already made it."""
+    """Holds an accepted campaign. `replayed` is True if an earlier request with the same Idempotency-Key made it."""
 
     campaign: Campaign
     replayed: bool
 
 
 def submit_recipe(ctx: Context, recipe: Recipe, idempotency_key: str | None = None, user: str = "") -> Submitted:
-    """Accepts a recipe; see `submit`."""
+    """Accept a recipe; see `submit`."""
     return submit(ctx, of_recipe(recipe), _hash(recipe.model_dump(mode="json")), idempotency_key, user)
 
 
 def submit_short(ctx: Context, short: ShortCampaign, idempotency_key: str | None = None, user: str = "") -> Submitted:
-    """Accepts the short form; see `submit`."""
+    """Accept a campaign in the short form; see `submit`."""
     return submit(ctx, short.request(), _hash(short.model_dump(mode="json")), idempotency_key, user)
 
 
 def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: str | None = None, user: str = "") -> Submitted:
-    """Accepts a submission, whichever form it had.
+    """Accept a submission in either form.
 
     Args:
-        request_hash: tells this submission from another one with the same key.
-        user: the name of the token that it comes with.
+        request_hash: the hash of the submission. It detects a different submission with the same key.
+        user: the name of the token that the call came with.
 
     Raises:
-        InvalidInput: something in it cannot be; nothing was written.
+        InvalidInput: the submission is not valid. Nothing was written.
         Conflict: the key was used for another body.
-        Unavailable: the database does not answer, or the jobs depend on workers that nobody knows while Redis is away.
+        Unavailable: the database does not answer, or the jobs depend on the known workers and Redis does not answer.
     """
     replay = _replay(ctx, idempotency_key, request_hash)
     if replay is not None:
@@ -109,7 +109,9 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         session.add(campaign)
         session.flush()
         lanes = _lanes(session, campaign_id, planned.jobs)
-        alike = {key: _columns(campaign, job, lanes[key]) for key, job in {id(job): job for job in planned.jobs}.items()}
+        kinds = {id(job): job for job in planned.jobs}
+        workloads = _workloads(kinds.values())
+        alike = {key: _columns(campaign, job, lanes[key], workloads[id(job.cell)]) for key, job in kinds.items()}
         rows = [{"id": job_id(campaign_id, number), "number": number, **alike[id(job)]} for number, job in enumerate(planned.jobs, start=1)]
         insert_many(session, Job, rows)
         return campaign
@@ -117,7 +119,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
     try:
         campaign = ctx.store.transact(write)
     except IntegrityError:
-        # Two requests with one key raced; the other one's campaign is the answer.
+        # Two requests with the same key ran at once. The answer is the campaign of the other one.
         replay = _replay(ctx, idempotency_key, request_hash)
         if replay is None:
             raise
@@ -127,10 +129,10 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
 
 
 def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) -> dict[int, int]:
-    """Writes the lanes that the jobs need. Returns the id of each job's lane, by the identity of the job."""
+    """Write the lanes that the jobs need. Return the id of each job's lane, by `id(job)`."""
     lanes: dict[tuple[int, str, str | None, str], Lane] = {}
     lane_of: dict[int, Lane] = {}
-    needs: dict[int, str] = {}  # what a job requires, as text, by the identity of the requirements
+    needs: dict[int, str] = {}  # the requirements of a job as JSON, by `id(requirements)`
     for job in planned:
         if id(job.cell.requires) not in needs:
             needs[id(job.cell.requires)] = job.cell.requires.model_dump_json(exclude_defaults=True)
@@ -149,8 +151,13 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
     return {job: lane.id for job, lane in lane_of.items() if lane.id is not None}
 
 
-def _columns(campaign: Campaign, job: PlannedJob, lane_id: int) -> dict[str, Any]:
-    """What the rows of a job's kind have in common; every other column is empty or its default."""
+def _workloads(kinds: Iterable[PlannedJob]) -> dict[int, dict[str, Any]]:
+    """Return what the database keeps of each cell's work, by the identity of the cell: it is the same for all units and devices."""
+    return {key: written(job.workload()) for key, job in {id(job.cell): job for job in kinds}.items()}
+
+
+def _columns(campaign: Campaign, job: PlannedJob, lane_id: int, workload: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that all rows of one planned job share. Every other column is empty or has its default."""
     return {
         "campaign_id": campaign.id,
         "lane_id": lane_id,
@@ -161,7 +168,7 @@ def _columns(campaign: Campaign, job: PlannedJob, lane_id: int) -> dict[str, Any
         "max_attempts": job.cell.retries.max_attempts,
         "losses": 0,
         "deaths": 0,
-        "workload": written(job.workload()),
+        "workload": workload,
         "model_name": job.model.name,
         "created_at": campaign.created_at,
     }

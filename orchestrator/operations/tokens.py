@@ -1,9 +1,9 @@
-"""Bearer tokens: make, find, revoke.
+"""Makes, finds and revokes bearer tokens.
 
-The store keeps the SHA-256 of a secret, never the secret. A slow, salted hash (bcrypt, Argon2) is for passwords, which people choose and
-which can be guessed: it makes each guess cost. These secrets are 256 random bits. Guessing one takes 2^255 tries whatever a try costs, no
-two are equal, and no table of hashes made beforehand can hold them; a fast hash loses nothing, and lets a call be checked in microseconds
-by an index on the hash.
+The store keeps the SHA-256 of a secret, never the secret itself. Slow, salted hashes (bcrypt, Argon2) are meant for passwords: people
+choose passwords, so they can be guessed, and a slow hash makes each guess expensive. These secrets are 256 random bits. Guessing one takes
+about 2^255 tries whatever a try costs. No two secrets are equal, and no precomputed table of hashes can hold them. So a fast hash loses
+nothing, and an index on the hash lets us check a call in microseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.tokens import MADE, PREFIX, Role
 log = logging.getLogger(__name__)
 
 SECRET_BYTES = 32
-USE_NOTED_EVERY = timedelta(hours=1)  # `last_used_at` is for finding tokens nobody uses: not worth a write a call
+USE_NOTED_EVERY = timedelta(hours=1)  # `last_used_at` only helps to find unused tokens, so it is not worth one write per call
 
 
 def hash_of(secret: str) -> str:
@@ -33,7 +33,7 @@ def hash_of(secret: str) -> str:
 
 
 def create_token(ctx: Context, name: str, role: Role, valid_days: int | None = None) -> tuple[Token, str]:
-    """Make a token; the row, and the secret, which cannot be shown again."""
+    """Make a token. Return its row and its secret. The secret cannot be shown again."""
     now = ctx.clock.now()
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     expires_at = now + timedelta(days=valid_days) if valid_days is not None else None
@@ -48,10 +48,10 @@ def create_token(ctx: Context, name: str, role: Role, valid_days: int | None = N
 
 
 def require_an_administrator(ctx: Context) -> None:
-    """Before a token other than an administrator's is made through the API.
+    """Check that an administrator's token exists. Call this before another kind of token is made through the API.
 
     Raises:
-        Conflict: it would close the API to everyone who could make another.
+        Conflict: there is none, so with this token the API would be closed to everyone who could make another one.
     """
     if ctx.settings.token is None and not is_administered(ctx):
         raise Conflict(
@@ -61,7 +61,7 @@ def require_an_administrator(ctx: Context) -> None:
 
 
 def is_administered(ctx: Context) -> bool:
-    """Whether the store holds a usable token with the role `admin`."""
+    """Return whether the store holds a usable token with the role `admin`."""
     with ctx.store.read() as session:
         return tokens.any_usable(session, Role.ADMIN, ctx.clock.now())
 
@@ -72,7 +72,7 @@ def are_there_tokens(ctx: Context) -> bool:
 
 
 def revoke_token(ctx: Context, token_id: str) -> Token:
-    """Take a token back. One that is revoked already stays so.
+    """Revoke a token. A token that is already revoked keeps its first revocation time.
 
     Raises:
         NotFound: no such token.
@@ -90,13 +90,13 @@ def revoke_token(ctx: Context, token_id: str) -> Token:
 
 
 def find_token(ctx: Context, secret: str) -> Token | None:
-    """The token with this secret, if it can be used now; notes that it was.
+    """Return the token with this secret if it can be used now, else None. Note that it was used.
 
     Raises:
         Unavailable: the database does not answer.
     """
     if not MADE.fullmatch(secret):
-        return None  # none of ours: not worth a query
+        return None  # we make no tokens of this form, so no query is needed
     with ctx.store.read() as session:
         found = tokens.by_hash(session, hash_of(secret))
     now = ctx.clock.now()
@@ -115,4 +115,4 @@ def _note_use(ctx: Context, token_id: str, now: datetime) -> None:
     try:
         ctx.store.transact(lambda session: tokens.note_use(session, token_id, now))
     except Unavailable as error:
-        log.warning("the use of %s is not noted, the next one will be: %s", token_id, error.detail)  # a database that only reads
+        log.warning("the use of %s is not noted, the next one will be: %s", token_id, error.detail)  # for example a read-only database

@@ -1,4 +1,4 @@
-"""One turn of dispatch: choose which jobs leave the table now, and for which queue each of them leaves."""
+"""Runs one turn of dispatch: chooses which jobs leave the table now, and the queue that each of them goes to."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from orchestrator.store import jobs
 from orchestrator.store.tables import Job, Lane
 from shared.workloads import Workload
 
-LANES_AT_ONCE = 500  # a page; all are looked at, as those of absent or busy devices come to nothing
-FIRST_JOBS, MOST_JOBS = 16, 1_024  # of one lane at a time, four times as many each time: what is read here is also locked
+LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
+FIRST_JOBS, MOST_JOBS = 16, 1_024  # page sizes of one lane, growing by four. Rows that are read are also locked
+MOST_UNREADABLE = 1_024  # jobs in one turn; else a campaign of which nothing can be read would be locked and held in memory whole
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A job that leaves the table now."""
+    """Holds a job that is sent now, and where it goes."""
 
     job: Job
     workload: Workload
@@ -32,17 +33,17 @@ class Chosen:
 
 @dataclass
 class Taken:
-    """What one turn came to."""
+    """Holds the outcome of one turn."""
 
     chosen: list[Chosen] = field(default_factory=list)
     unreadable: list[UnreadableJob] = field(default_factory=list)
-    busy: bool = False  # another process fills the queues at this moment, so nothing was looked at
+    busy: bool = False  # True if another process fills the queues now, so that this turn did nothing
 
 
 def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> Taken:
-    """Choose what is sent and write it into the table: the most urgent first, then shared out between campaigns, then by age.
+    """Choose the jobs to send and write that into the table. The order is priority, then fair share between campaigns, then age.
 
-    On PostgreSQL only one process does this at a time, so that two together fill no queue beyond its window.
+    On PostgreSQL only one process does this at a time. Otherwise two processes together could fill a queue beyond its window.
     """
     if not jobs.lock_windows(session):
         return Taken(busy=True)
@@ -88,17 +89,17 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
 
 
 class _Routes:
-    """The way of each kind of job, found once a turn however many lanes ask for the same."""
+    """Finds the route of each kind of job, once per turn, however many lanes have jobs of that kind."""
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
         self._found: dict[tuple[int, str, str | None, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane) -> tuple[Route | None, str]:
-        """Return where the jobs of a lane go, or None and what they wait for.
+        """Return the route of a lane's jobs and an empty text, or None and what the jobs wait for.
 
         Raises:
-            Unreadable: this version cannot read what the lane asks of a device.
+            Unreadable: this version cannot read the lane's requirements.
         """
         requires = read_requirements(lane.requires)
         key = (lane.priority, lane.compute_unit, lane.device, requires.model_dump_json())
@@ -109,7 +110,7 @@ class _Routes:
 
 
 class _OpenLane:
-    """A lane with jobs that can be sent, read a page at a time."""
+    """Reads the sendable jobs of one lane, a page at a time."""
 
     def __init__(self, session: Session, lane: Lane, route: Route, now: datetime, taken: Taken) -> None:
         assert lane.id is not None
@@ -120,8 +121,12 @@ class _OpenLane:
         self._ended = False
 
     def next(self) -> Chosen | None:
-        """Return the lane's next job and where it goes; None when there is no room for it, or no job is left."""
-        while (place := self._route.next()) is not None and (job := self._next_job()) is not None:
+        """Return the lane's next job and where it goes, or None if there is no room for it or no job is left."""
+        while (
+            len(self._taken.unreadable) < MOST_UNREADABLE
+            and (place := self._route.next()) is not None
+            and (job := self._next_job()) is not None
+        ):
             try:
                 workload = read_workload(job.workload)
             except Unreadable as error:

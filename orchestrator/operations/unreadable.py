@@ -1,4 +1,4 @@
-"""Jobs whose stored work this version cannot read: each fails by itself, with the reason, and disturbs no other."""
+"""Fails the jobs whose stored work this version cannot read. Each one fails alone, with the reason, and other jobs go on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KIND = "unreadable"  # why such a job failed, in `error_kind`
 
 
 class UnreadableJob(NamedTuple):
-    """A pending job that cannot be sent."""
+    """Names a pending job that cannot be sent, and the reason."""
 
     job_id: str
     attempt: int
@@ -28,7 +28,7 @@ class UnreadableJob(NamedTuple):
 
 
 def fail_unreadable(ctx: Context, found: Sequence[UnreadableJob]) -> int:
-    """End these jobs as failed. One that has moved on since it was read is left alone. Returns how many were ended.
+    """End these jobs as failed. Return how many were ended. A job that has changed since it was read is left alone.
 
     Raises:
         Unavailable: the database does not answer.

@@ -1,9 +1,10 @@
 """Collects a worker's large files piece by piece, until their result is recorded.
 
-    .uploads/<job>.<attempt>.<name>.part    what has come so far
-    .uploads/<job>.<attempt>.<name>         all of it, with the hash that its sender named, on disk
+    .uploads/<job>.<attempt>.<name>.part    what has arrived so far
+    .uploads/<job>.<attempt>.<name>         the whole file, on disk, with the hash that its sender named
 
-A result finds its file under either name, by its hash: whoever collected it may have been killed before it could say that it is whole.
+A result looks for its file under both names, and checks the hash. The process that collected the last piece may have been killed
+before it could rename the file.
 """
 
 from __future__ import annotations
@@ -20,24 +21,29 @@ FOLDER = ".uploads"
 
 
 class Upload:
-    """One file of one attempt."""
+    """Holds one file of one attempt."""
 
     def __init__(self, ctx: Context, job_id: str, attempt: int, name: str) -> None:
         self.whole = ctx.settings.outputs_dir / campaign_of(job_id) / FOLDER / f"{job_id}.{attempt}.{name}"
         self.part = self.whole.with_name(self.whole.name + ".part")
 
     def received(self) -> int:
-        """Return how many bytes are there."""
+        """Return how many bytes have arrived."""
         return _size(self.whole) or _size(self.part)
 
     def add(self, piece: bytes, first: int, total: int) -> None:
-        """
+        """Write one piece. A piece that begins at 0 starts the file again.
+
+        Args:
+            first: the offset of the piece, in bytes.
+            total: the size of the whole file, in bytes.
+
         Raises:
             Conflict: the piece does not begin where the last one ended.
         """
         there = _size(self.part)
         if first not in (0, there):
-            if _size(self.whole) != total:  # another's, whose claim was taken over: it must not stand for this one
+            if _size(self.whole) != total:  # it is from an earlier holder of the claim, and must not be taken for this file
                 self.whole.unlink(missing_ok=True)
             raise Conflict(f"the piece begins at {first}, and {there} bytes are there; HEAD tells where to go on")
         self.part.parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +53,10 @@ class Upload:
             file.truncate(min(first + len(piece), total))
 
     def finish(self, sha256: str) -> None:
-        """Everything has come; it is on disk before its sender hears so.
+        """Check the hash of the complete file and rename it. The file is on disk when this returns, before its sender is answered.
 
         Raises:
-            InvalidInput: it has another hash, and is forgotten.
+            InvalidInput: the file has another hash. It is deleted.
         """
         found = hash_of(self.part)
         if found != sha256:
@@ -59,10 +65,10 @@ class Upload:
         move_durably(self.part, self.whole)
 
     def found(self, sha256: str, size: int) -> Path | None:
-        """The file with this hash; one that has all its bytes and another hash goes, so that the next try begins anew."""
+        """Return the path of the file with this hash, or None. Delete a complete file with another hash: the next try starts again."""
         for path in (self.whole, self.part):
             if path == self.part and _size(path) < size:
-                continue  # it may still be coming in
+                continue  # it may still be arriving
             if path.is_file():
                 if hash_of(path) == sha256:
                     return path
@@ -75,7 +81,7 @@ class Upload:
 
 
 def all_uploads(ctx: Context) -> list[Path]:
-    """Every file that waits for its result, of all campaigns."""
+    """Return every uploaded file that waits for its result, of all campaigns."""
     return list(ctx.settings.outputs_dir.glob(f"*/{FOLDER}/*"))
 
 

@@ -1,4 +1,4 @@
-"""Which options the jobs of a campaign differ in: read once from its recipe and remembered, as a recipe never changes."""
+"""Finds the options in which the jobs of a campaign differ. They are read once from its recipe and cached, as a recipe never changes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlmodel import Session
 from orchestrator.reports.parameters import varied_paths
 from orchestrator.store import campaigns
 
-REMEMBERED = 1_000  # campaigns; a recipe may be megabytes long, and its paths are a few words
+REMEMBERED = 1_000  # campaigns in the cache; a recipe may have megabytes, but its varied paths are short
 
 
 class Varied:
-    """Remembers the varied paths of the campaigns that were asked for last. Safe to use from several threads."""
+    """Caches the varied paths of the most recently used campaigns. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()

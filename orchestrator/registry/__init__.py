@@ -1,4 +1,4 @@
-"""What Redis knows: workers and heartbeats, faults of devices, marks of jobs, the monitor's memory, dead letters, logins."""
+"""Reads and writes what Redis knows: workers, heartbeats, faults, marks of jobs, the watch's data, dead letters and logins."""
 
 from orchestrator.registry.faults import QuarantineRule
 from orchestrator.registry.records import WorkerRecord

@@ -1,4 +1,4 @@
-"""Counts faults of devices. A device that flaps is put into quarantine, and hears of it in the answer to its next heartbeat."""
+"""Counts faults of devices and puts flapping devices into quarantine. A device learns of that from its next heartbeat's answer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import cast
 
 from orchestrator.registry.link import Link
-from shared.protocol import keys, scripts
+from shared.protocol import scripts
 
 LONGEST_S = 3_600.0
-REMEMBERED_S = 86_400.0  # after a day without quarantine the next one is short again
+REMEMBERED_S = 86_400.0  # after a day without a quarantine, the next one is short again
 
 
 @dataclass(frozen=True)
 class QuarantineRule:
-    """A device flaps that has `faults` different faults within `window_s`. Its first quarantine lasts `quarantine_s`."""
+    """Says when a device flaps: it has `faults` different faults within `window_s`. The first quarantine lasts `quarantine_s`."""
 
     faults: int
     window_s: float
@@ -22,7 +22,7 @@ class QuarantineRule:
 
 
 class Faults:
-    """Every method raises `Unavailable` when Redis does not answer."""
+    """Counts faults. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -32,22 +32,14 @@ class Faults:
         """Count a fault of a device.
 
         Args:
-            cause: what the fault was, so that the same one is counted once: by two watches, or by a job that is lost again.
-            what: the same for people.
+            cause: identifies the fault. The same cause counts once, even if two watches report it or the same job is lost again.
+            what: describes the fault for people.
 
         Returns:
-            For how many seconds this puts it into quarantine; 0 if it does not.
+            How many seconds of quarantine this fault leads to; 0 if none.
         """
         why = f"{rule.faults} faults within {rule.window_s:g} s, the last: {what}"
         times = (rule.window_s, rule.quarantine_s, LONGEST_S, REMEMBERED_S)
         with self._link.answering():
             lasts = self._fault(args=[worker_id, cause, why, rule.faults, *(int(seconds * 1000) for seconds in times)])
         return cast("int", lasts) / 1000
-
-    def forgive(self, worker_id: str) -> None:
-        """End a quarantine, and forget what led to it."""
-        with self._link.answering():
-            pipeline = self._link.redis.pipeline(transaction=True)
-            pipeline.hdel(keys.worker(worker_id), "quarantined_until", "quarantine_reason")
-            pipeline.delete(keys.faults(worker_id), keys.quarantines(worker_id))
-            pipeline.execute()

@@ -1,4 +1,4 @@
-"""Dead letters: messages that nobody could read, newest first, each with its reason."""
+"""Keeps dead letters: messages that could not be read or were refused, newest first, each with the reason."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shared.protocol.letters import DeadLetter, burial
 
 
 class DeadLetters:
-    """Every method raises `Unavailable` when Redis does not answer."""
+    """Keeps the dead letters. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._bury = link.redis.register_script(scripts.BURY)
 
     def count(self) -> int:
-        """Return how many there are. Beyond `DEAD_LETTERS_KEPT` the oldest are dropped."""
+        """Return how many are kept. Beyond `DEAD_LETTERS_KEPT` the oldest are dropped."""
         with self._link.answering():
             return self._link.redis.llen(keys.DEAD_LETTERS)
 
@@ -27,6 +27,6 @@ class DeadLetters:
             return [DeadLetter.read(text) for text in cast("list[str]", self._link.redis.lrange(keys.DEAD_LETTERS, 0, limit - 1))]
 
     def bury(self, text: str, reason: str) -> None:
-        """Keep a message of the results queue that cannot be read, with the reason."""
+        """Keep a message of the results queue as a dead letter, with the reason."""
         with self._link.answering():
             self._bury(args=burial(by="orchestrator", queue=RESULTS_QUEUE, reason=reason, message=text))

@@ -1,4 +1,4 @@
-"""The way to Redis: each process has one client, whose errors become `Unavailable`."""
+"""Connects to Redis. Each process has one client, and its connection errors become `Unavailable`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from shared.protocol.outage import answering, once_more
 
 
 class Link:
-    """A client that tries once and waits a little: an API call answers 503 rather than hang while Redis is away."""
+    """Holds a client with short timeouts and one retry, so that API calls answer 503 instead of hanging while Redis is away."""
 
     def __init__(self, url: str) -> None:
         self.redis: redis.Redis = redis.Redis.from_url(
             url,
             decode_responses=True,
-            encoding_errors="replace",  # what one worker writes that is no text must not hide the others
+            encoding_errors="replace",  # bytes of one worker that are not valid text must not hide the other workers
             socket_timeout=5,
             socket_connect_timeout=2,
             retry=once_more(),
@@ -24,13 +24,14 @@ class Link:
         )
 
     def answering(self) -> AbstractContextManager[None]:
-        """
+        """Return a context manager that turns outages of Redis into `Unavailable`.
+
         Raises:
             Unavailable: Redis does not answer, or takes no writes.
         """
         return answering("Redis")
 
     def time(self) -> float:
-        """Return Redis' own clock, in seconds since 1970. Call it inside of `answering`."""
+        """Return the time of Redis' clock, in seconds since 1970. Call this inside `answering`."""
         seconds, microseconds = self.redis.time()
         return seconds + microseconds / 1e6

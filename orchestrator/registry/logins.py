@@ -1,4 +1,4 @@
-"""Logins of workers at the broker: Redis users that live in its memory, and come again with each enrolment."""
+"""Makes and ends workers' logins at the broker. They are Redis users in memory only, made again at each enrolment."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from shared.protocol.outage import is_away
 
 
 class LoginsNotMade(FleetmarkError):
-    """The broker refuses to make logins: this process may not, or the server is too old."""
+    """Says that the broker refuses to make or end logins: this process lacks the right, or the server is too old."""
 
 
 class Logins:
-    """Every method raises `Unavailable` when Redis does not answer."""
+    """Makes and ends logins. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     def give(self, worker_id: str, capabilities: Iterable[str]) -> tuple[str, str]:
-        """A new password, and the rights of these capabilities, for a worker. An earlier password ends; connections made with it go on.
+        """Give a worker a new password and the rights for these capabilities.
+
+        An earlier password ends, but connections made with it stay open.
 
         Returns:
-            User and password. Redis keeps the password's hash; nobody keeps the password.
+            The user and the password. Redis keeps only the hash of the password, and we do not keep it.
 
         Raises:
-            LoginsNotMade: the message says what to change.
+            LoginsNotMade: Redis refuses it. The message says what to change.
         """
         user, password = worker_user(worker_id), secrets.token_urlsafe(32)
         database = int(self._link.redis.get_connection_kwargs().get("db") or 0)
@@ -48,10 +50,10 @@ class Logins:
         return user, password
 
     def take_away(self, worker_ids: Iterable[str]) -> None:
-        """End logins, and the connections made with them. What does not exist is no error.
+        """End logins, and close the connections made with them. A login that does not exist is no error.
 
         Raises:
-            LoginsNotMade: this process may not.
+            LoginsNotMade: Redis refuses it, for example because this process lacks the right.
         """
         users = [worker_user(worker_id) for worker_id in worker_ids]
         if not users:

@@ -1,4 +1,4 @@
-"""What Redis remembers about single jobs: that they have ended, who has claimed them, and the answers that workers wait for."""
+"""Reads and writes what Redis knows about single jobs: tombstones (a job has ended), claims, and answers to workers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from orchestrator.registry.link import Link
 from shared.protocol import keys, scripts
 from shared.protocol.messages import answer_field
 
-# Outlives what is on its way when a job ends. Where a message comes later still (a copy behind long jobs), its start is reported, the
-# watch finds a worker at an ended job and writes the tombstone anew: a beat of work is wasted, and Redis need not remember weeks of jobs.
+# A tombstone lives longer than most messages need. A copy of a message that waits behind long jobs may arrive even later. Then the watch
+# sees a worker at an ended job and writes the tombstone again. That wastes a little work, but Redis does not have to keep weeks of jobs.
 TOMBSTONE_S = 6 * 3_600
 ANSWER_S = 14 * 86_400
-_BATCH = 1_000  # tombstones in one script, which holds up everyone else for a few milliseconds
+_BATCH = 1_000  # tombstones per script call; each call blocks Redis for a few milliseconds
 
 
 class Marks:
-    """Every method raises `Unavailable` when Redis does not answer."""
+    """Reads and writes marks of jobs. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link, timeout_s: float) -> None:
-        """
+        """Prepare the scripts. No connection is opened yet.
+
         Args:
-            timeout_s: silence after which a worker no longer counts as living.
+            timeout_s: a worker that was silent for longer no longer counts as living.
         """
         self._link, self._timeout_ms = link, int(timeout_s * 1000)
         self._claims = link.redis.register_script(scripts.CLAIMS)
@@ -32,7 +33,7 @@ class Marks:
         self._answer = link.redis.register_script(scripts.ANSWER)
 
     def tombstone(self, job_ids: Iterable[str]) -> None:
-        """Note that these jobs have ended. Nobody may claim one any more, and whoever still runs one stops at its next heartbeat."""
+        """Note that these jobs have ended. No worker may claim one, and a worker that still runs one stops at its next heartbeat."""
         ids = list(job_ids)
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
@@ -41,7 +42,7 @@ class Marks:
             pipeline.execute()
 
     def tombstoned(self, job_ids: Iterable[str]) -> set[str]:
-        """Return those of them that have ended, as far as Redis knows."""
+        """Return the ids of those jobs that have a tombstone."""
         ids = list(job_ids)
         with self._link.answering(), self._link.redis.pipeline(transaction=False) as pipeline:
             for job_id in ids:
@@ -49,14 +50,14 @@ class Marks:
             return {job_id for job_id, there in zip(ids, pipeline.execute(), strict=True) if there}
 
     def revive(self, job_ids: Iterable[str]) -> None:
-        """Take back that these jobs have ended: a newer table said so, whose place a backup or a lagging standby has taken."""
+        """Remove the tombstones of these jobs. They come from a newer database that a backup or a lagging standby has replaced."""
         names = [keys.ended(job_id) for job_id in job_ids]
         if names:
             with self._link.answering():
                 self._link.redis.unlink(*names)
 
     def claims(self, job_ids: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-        """Return who has claimed these jobs: job id -> (attempt, worker id, incarnation). Jobs without a claim are left out."""
+        """Return the claims of these jobs: job id -> (attempt, worker id, incarnation). Jobs without a claim are left out."""
         ids = list(job_ids)
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
@@ -65,9 +66,9 @@ class Marks:
             return {job_id: tuple(claim) for job_id, claim in zip(ids, pipeline.execute(), strict=True) if None not in claim}
 
     def claimed(self) -> set[str]:
-        """Return the jobs that are claimed and whose end is not noted. Keys that are no claim of a worker of ours are removed.
+        """Return the jobs that have a claim and no tombstone. Keys that look like a claim but are none are removed.
 
-        This walks over all of Redis' keys, a thousand at a time.
+        This scans all keys of Redis, a thousand at a time.
         """
         found: set[str] = set()
         cursor = "0"
@@ -86,7 +87,7 @@ class Marks:
             pipeline.execute()
 
     def doubt_claims(self, issued: Mapping[str, int]) -> None:
-        """Forget claims of attempts that were never issued, which would hold up their jobs for days.
+        """Forget claims of attempts that were never issued. They would block their jobs for days.
 
         Args:
             issued: job id -> the last attempt that was issued.
@@ -97,7 +98,11 @@ class Marks:
             pipeline.execute()
 
     def answer(self, answers: Iterable[tuple[str, str, int, str]]) -> None:
-        """Tell workers what became of their results: (worker id, job id, attempt, `recorded` or `unwanted`)."""
+        """Answer workers about their results.
+
+        Args:
+            answers: (worker id, job id, attempt, `recorded` or `unwanted`).
+        """
         by_worker: dict[str, list[str]] = defaultdict(list)
         for worker_id, job_id, attempt, verdict in answers:
             by_worker[worker_id] += [answer_field(job_id, attempt), verdict]

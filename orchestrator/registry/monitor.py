@@ -1,4 +1,4 @@
-"""What the watches share in Redis: who leads, whether Redis kept its memory, whether somebody records, and the counters."""
+"""Reads and writes what the watches share in Redis: the leader, the run of Redis, the state of the results queue, the counters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from shared.protocol import keys
 
 
 class Results(NamedTuple):
-    """The results queue: how many messages nobody has recorded yet, and how long ago a consumer last took some (inf: there is none)."""
+    """Describes the results queue.
+
+    Attributes:
+        waiting: how many messages are not recorded yet.
+        taken_s_ago: how many seconds ago a consumer last took messages; infinite if there is no consumer.
+    """
 
     waiting: int
     taken_s_ago: float
 
 
 class Monitor:
-    """Every method raises `Unavailable` when Redis does not answer."""
+    """Holds the shared data of the watches. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     def lead(self, name: str, ttl_s: float) -> bool:
-        """Take or keep the lead. Returns whether this watch has it. It only saves work: two leaders do no harm."""
+        """Take or keep the lead. Return whether this watch leads. The lead only saves work: two leaders do no harm."""
         with self._link.answering():
             if self._link.redis.set(keys.LEADER, name, px=int(ttl_s * 1000), nx=True):
                 return True
@@ -34,18 +39,18 @@ class Monitor:
             return True
 
     def leader(self) -> str | None:
-        """Return the name of the watch that leads now."""
+        """Return the name of the watch that leads now, or None."""
         with self._link.answering():
             return cast("str | None", self._link.redis.get(keys.LEADER))
 
     def same_memory(self) -> bool:
-        """Return False once after Redis was new, lost its memory or was started anew: what it remembers may come from an older file."""
+        """Return False once after Redis was new, restarted or emptied, because its data may be lost or come from an older file."""
         with self._link.answering():
             run = str(self._link.redis.info("server").get("run_id", ""))
             return bool(self._link.redis.set(keys.EPOCH, run, get=True) == run)
 
     def results(self) -> Results:
-        """Return what waits to be recorded, counted in the order in which messages move, so that none is missed on its way."""
+        """Return what waits to be recorded. The queue is counted before the consumers' batches, so a moving message is never missed."""
         with self._link.answering():
             waiting = self._link.redis.llen(RESULTS_QUEUE)
             consumers = cast("list[tuple[str, float]]", self._link.redis.zrange(keys.CONSUMERS, 0, -1, withscores=True))
@@ -54,13 +59,13 @@ class Monitor:
             return Results(waiting, max(0.0, self._link.time() - last_take))
 
     def unwatched_s(self) -> float:
-        """Return how long ago the last sweep of any watch ended; 0 when Redis remembers none."""
+        """Return how many seconds ago the last sweep of any watch ended; 0 if Redis knows of none."""
         with self._link.answering():
             last = _number(cast("str | None", self._link.redis.hget(keys.MONITOR, "last_sweep")))
             return max(0.0, self._link.time() - last) if last is not None else 0.0
 
     def count_sweep(self, found: dict[str, int]) -> None:
-        """Add what a sweep came to. The counters belong to the system, not to a process."""
+        """Add the findings of a sweep to the counters, and note its time. The counters are for the whole system, not per process."""
         with self._link.answering():
             pipeline = self._link.redis.pipeline(transaction=False)
             for name, number in found.items():
@@ -70,14 +75,14 @@ class Monitor:
             pipeline.execute()
 
     def counters(self) -> dict[str, float]:
-        """Return the counters of all sweeps, and `last_sweep` in seconds since 1970. What is no number is left out."""
+        """Return the counters of all sweeps, and `last_sweep` in seconds since 1970. Values that are not numbers are left out."""
         with self._link.answering():
             found = {str(name): _number(str(value)) for name, value in self._link.redis.hgetall(keys.MONITOR).items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(text: str | None) -> float | None:
-    """Return what was counted; None for what is no number. A watch that stumbled over it would stop at each sweep."""
+    """Return the number in this text, or None if it is not a finite number. An exception here would stop each sweep."""
     try:
         value = float(text or "")
     except ValueError:

@@ -1,35 +1,38 @@
-"""A worker as the registry knows it, read from what the worker itself wrote there."""
+"""Reads a worker's record from the state that the worker itself writes to Redis."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from sys import float_info
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
 
-UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading nonsense raises
-YEARS_S = 4e9  # a clock is wrong by at most so much: it shows a date between 1900 and 2160
-# JSON text that may mean what no answer can hold: escapes, numbers that are none, and numbers too large for a float.
+T = TypeVar("T")
+
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading invalid data raises
+YEARS_S = 4e9  # the largest believable error of a clock, in seconds (about 127 years)
+# Finds JSON text that may decode to values that an API answer cannot hold: escapes, NaN and infinity, and numbers too large for a float.
 _DOUBTFUL = re.compile(r"\\|NaN|Infinity|[eE]\+?\d{3}|\d{300}")
-LONGEST_S = 86_400.0  # a quarantine is believed to last; they are an hour at most
+LONGEST_S = 86_400.0  # a quarantine that ends later than this is cut; real ones last an hour at most
 
 
 class Quarantine(NamedTuple):
-    """A flapping device is given no work, until then (seconds since 1970)."""
+    """Says until when a flapping device gets no work (in seconds since 1970), and why."""
 
     until: float
     reason: str
 
 
-class WorkerRecord(NamedTuple):  # a thousand are made for each look: a frozen dataclass takes five times as long
-    """A worker as it was when it was read. Times are Redis' own, seconds since 1970."""
+class WorkerRecord(NamedTuple):  # a sweep makes a thousand of these; frozen dataclasses would take five times as long
+    """Holds the state of a worker when it was read. Times are from Redis' clock, in seconds since 1970."""
 
     id: str
     registration: Registration
-    device_info: dict[str, Any]  # of the registration, as JSON
+    device_info: dict[str, Any]  # `registration.device_info` as JSON
     status: WorkerStatus
     incarnation: str
     registered_at: float
@@ -40,17 +43,18 @@ class WorkerRecord(NamedTuple):  # a thousand are made for each look: a frozen d
     stage: str
     progress: float | None
     metrics: dict[str, Any]
-    beats: int  # since it was entered first
+    beats: int  # the number of heartbeats since the worker first registered
     quarantine: Quarantine | None
-    clock_offset_s: float | None  # how far its clock was ahead of ours when it registered; None where it did not say its time
+    clock_offset_s: float | None  # how far its clock was ahead of ours when it registered; None if it did not send its time
+    unread: tuple[str, ...] = ()  # the fields of its state that cannot be read; each has the value of a field that is absent
 
     def known(self) -> KnownWorker:
-        """Return what placement has to know of it."""
+        """Return what placement needs to know about this worker."""
         return known_worker(self.id, self.registration)
 
 
 class Sight(NamedTuple):
-    """As little of a worker as it takes to give it work: most of a record is read by nobody who looks for a device."""
+    """Holds the part of a worker's record that is needed to give it work. Reading it is cheaper than reading a whole record."""
 
     known: KnownWorker
     status: WorkerStatus
@@ -58,7 +62,14 @@ class Sight(NamedTuple):
     quarantined: bool
 
 
-# The fields of a worker's state that a record, and a sight, are made from.
+class Pulse(NamedTuple):
+    """Holds what is left of a worker's record if nothing else in it can be read."""
+
+    silent_s: float | None  # seconds since its last heartbeat; None if that cannot be read
+    ended: bool  # it is gone or faulty
+
+
+# The fields of a worker's state that `WorkerRecord` and `Sight` are made from.
 RECORD_FIELDS = (
     "status",
     "incarnation",
@@ -74,12 +85,12 @@ RECORD_FIELDS = (
     "quarantine_reason",
     "clock_offset_ms",
 )
-LISTED_FIELDS = tuple(name for name in RECORD_FIELDS if name not in ("incarnation", "held", "beats"))  # what people are shown
+LISTED_FIELDS = tuple(name for name in RECORD_FIELDS if name not in ("incarnation", "held", "beats"))  # the fields that people see
 SIGHT_FIELDS = ("status", "last_seen", "quarantined_until")
 
 
 def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
-    """Return what placement has to know of a worker."""
+    """Return what placement needs to know about a worker."""
     hardware = registration.hardware
     return KnownWorker(
         id=worker_id,
@@ -96,17 +107,17 @@ def _number(value: Any) -> float:
 
 
 def _between(least: float, value: float, most: float) -> float:
-    """The value, or the bound that it is beyond. Raises ValueError when it is no number."""
+    """Return the value, limited to the bounds. Raise ValueError for NaN."""
     if value != value:
         raise ValueError("nan is no number")
     return min(max(least, value), most)
 
 
 def sight_of(known: KnownWorker, state: dict[str, str], now: float) -> Sight:
-    """Return what can be seen of a worker.
+    """Return the sight of a worker.
 
     Raises:
-        UNREADABLE: it cannot be read.
+        UNREADABLE: its state cannot be read.
     """
     return Sight(
         known=known,
@@ -119,38 +130,63 @@ def sight_of(known: KnownWorker, state: dict[str, str], now: float) -> Sight:
 def record_of(
     worker_id: str, registration: Registration, state: dict[str, str], now: float, device_info: dict[str, Any] | None = None
 ) -> WorkerRecord:
-    """Return what Redis has of a worker, which writes its own state there and may write anything.
+    """Return the record of a worker. The worker itself writes its state to Redis, so it may hold anything.
+
+    A field that cannot be read counts as absent, and the record names it in `unread`. A worker of a newer version may write fields in a
+    form that we do not know, and its jobs must not be lost because of that.
 
     Raises:
-        UNREADABLE: it cannot be read.
+        UNREADABLE: it cannot be read when the worker was last heard.
     """
+    unread: list[str] = []
+
+    def read(name: str, reader: Callable[[str], T], absent: T) -> T:
+        text = state.get(name)
+        if not text:
+            return absent
+        try:
+            return reader(text)
+        except UNREADABLE:
+            unread.append(name)
+            return absent
+
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
-    until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
+    until = read("quarantined_until", lambda text: _between(0, float(text) / 1000, now + LONGEST_S), 0.0)
     return WorkerRecord(
         id=worker_id,
         registration=registration,
         device_info=registration.device_info.model_dump(mode="json") if device_info is None else device_info,
-        status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
+        status=read("status", WorkerStatus, WorkerStatus.ACTIVE),
         incarnation=state.get("incarnation", ""),
-        registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
+        registered_at=read("registered_at", lambda text: _between(0, float(text) / 1000, now), 0.0),
         last_seen=last_seen,
         silent_s=max(0.0, now - last_seen),
         current_job=state.get("current_job", ""),
-        held=_held(state.get("held", "")),
+        held=read("held", _held, ()),
         stage=state.get("stage", ""),
-        progress=_between(0, float(state["progress"]), 1) if state.get("progress") else None,
-        metrics=_metrics(state.get("metrics", "")),
-        beats=int(state.get("beats", "0")),
+        progress=read("progress", _share, None),
+        metrics=read("metrics", _metrics, {}),
+        beats=read("beats", int, 0),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
-        clock_offset_s=_between(-YEARS_S, float(state["clock_offset_ms"]) / 1000, YEARS_S) if state.get("clock_offset_ms") else None,
+        clock_offset_s=read("clock_offset_ms", _offset_s, None),
+        unread=tuple(unread),
     )
 
 
+def pulse_of(last_seen: str | None, status: str | None, now: float) -> Pulse:
+    """Return the pulse of a worker. This never fails."""
+    try:
+        silent_s: float | None = max(0.0, now - _between(0, float(last_seen or "") / 1000, now))
+    except UNREADABLE:
+        silent_s = None
+    return Pulse(silent_s, status in (WorkerStatus.GONE, WorkerStatus.FAULTY))
+
+
 def registration_of(text: str) -> Registration:
-    """Return what a device said of itself.
+    """Return a device's registration from its JSON text.
 
     Raises:
-        UNREADABLE: it cannot be read.
+        UNREADABLE: the text cannot be read.
     """
     registration = Registration.model_validate_json(text)
     _check_answerable(registration.model_dump(mode="json"))
@@ -158,12 +194,18 @@ def registration_of(text: str) -> Registration:
 
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
-    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text and text != "[]" else ()
+    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text != "[]" else ()
+
+
+def _share(text: str) -> float | None:
+    return _between(0, float(text), 1)
+
+
+def _offset_s(text: str) -> float | None:
+    return _between(-YEARS_S, float(text) / 1000, YEARS_S)
 
 
 def _metrics(text: str) -> dict[str, Any]:
-    if not text:
-        return {}
     metrics = json.loads(text)
     if not isinstance(metrics, dict):
         raise TypeError(f"metrics are an object, not {type(metrics).__name__}")
@@ -173,5 +215,5 @@ def _metrics(text: str) -> dict[str, Any]:
 
 
 def _check_answerable(value: dict[str, Any]) -> None:
-    """Raises ValueError for what no answer of the API can hold: NaN, numbers of thousands of digits, half a surrogate pair."""
+    """Raise ValueError for values that no API answer can hold: NaN, numbers with thousands of digits, lone surrogates."""
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()

@@ -1,7 +1,7 @@
-"""The fleet, read in one call: the state of every worker from Redis, and what it said when it registered from memory.
+"""Reads the whole fleet in one call: the state of every worker from Redis, and its registration from a cache.
 
-A registration is a kilobyte or more and changes when a device is started anew, while its state changes with each heartbeat. So a
-registration is read once, and again when the worker's state names another digest of it or another start of its process.
+A registration has a kilobyte or more and changes only when a device restarts, while the state changes with each heartbeat. So a
+registration is read once. It is read again when the worker's state names another digest or another incarnation of its process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shared.workers import Registration
 
 log = logging.getLogger(__name__)
 
-_VERSION = ("said", "incarnation")  # a registration with the same two is the one that was read before
+_VERSION = ("said", "incarnation")  # a registration with the same two values has not changed
 
 
 class Said(NamedTuple):
-    """What a device said of itself when it registered, in the forms in which it is read."""
+    """Holds a registration in the forms in which it is used."""
 
     version: tuple[str | None, ...]
     registration: Registration
@@ -31,7 +31,7 @@ class Said(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One worker: what it said of itself, and those fields of its state that were asked for and are there."""
+    """Holds one worker: its registration, and the requested fields of its state that exist."""
 
     id: str
     said: Said
@@ -39,22 +39,22 @@ class Entry(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The fleet at one moment of Redis' own clock, seconds since 1970."""
+    """Holds the fleet at one moment of Redis' clock, in seconds since 1970."""
 
     now: float
     entries: list[Entry]
 
 
 class Roster:
-    """Reads the fleet. One a process, used by all of its threads."""
+    """Reads the fleet. Each process has one, used by all of its threads."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._fleet = link.redis.register_script(scripts.FLEET)
-        self._remembered: dict[str, dict[str, Said]] = {}  # by index, then by worker
+        self._remembered: dict[str, dict[str, Said]] = {}  # the cache: index -> worker id -> registration
 
     def read(self, index: str, fields: Sequence[str]) -> Seen:
-        """Return the workers that are listed under this key. What cannot be read counts as absent, and hides no other.
+        """Return the workers that are listed under this key. A worker that cannot be read is left out and does not hide others.
 
         Args:
             index: `keys.WORKERS` or `keys.DEPARTED`.
@@ -64,11 +64,11 @@ class Roster:
         """
         with self._link.answering():
             now_ms, ids, rows = self._look(index, [*_VERSION, *fields])
-            self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
-        return Seen(now_ms / 1000, list(self._entries(self._remembered[index], ids, rows, fields)))
+            known = self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
+        return Seen(now_ms / 1000, list(self._entries(known, ids, rows, fields)))
 
     def states(self, index: str, fields: Sequence[str]) -> dict[str, list[str | None]]:
-        """Return these fields of every worker that is listed under this key, also of those that cannot be read.
+        """Return these fields of every worker that is listed under this key, even if its registration cannot be read.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -81,29 +81,35 @@ class Roster:
         now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *fields]))
         return now_ms, ids, rows
 
-    def _entries(self, remembered: dict[str, Said], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]) -> Iterator[Entry]:
+    def _entries(self, known: dict[str, Said], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]) -> Iterator[Entry]:
         for worker_id, row in zip(ids, rows, strict=True):
-            found = remembered.get(worker_id)
+            found = known.get(worker_id)
             state = {name: value for name, value in zip(fields, row[len(_VERSION) :], strict=True) if value is not None}
             if found is not None and state:
                 yield Entry(worker_id, found, state)
 
-    def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> None:
-        """Read the registrations that are not in memory, or not in this version. One without a digest is read each time."""
-        remembered = self._remembered.setdefault(index, {})
-        wanted = [
-            worker_id
-            for worker_id, version in versions.items()
-            if version[0] is None or (found := remembered.get(worker_id)) is None or found.version != version
-        ]
-        if len(remembered) > 2 * len(versions) + 1_000:
-            self._remembered[index] = remembered = {name: found for name, found in list(remembered.items()) if name in versions}
+    def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> dict[str, Said]:
+        """Return the registrations of these workers. Those that are not cached or have changed are read.
+
+        A registration without a digest is read each time. Each call makes a dictionary of its own, which then becomes the cache. So two
+        threads never change the same dictionary, and at worst a registration is read twice.
+        """
+        remembered = self._remembered.get(index, {})
+        known: dict[str, Said] = {}
+        wanted: list[str] = []
+        for worker_id, version in versions.items():
+            found = remembered.get(worker_id)
+            if version[0] is None or found is None or found.version != version:
+                wanted.append(worker_id)
+            else:
+                known[worker_id] = found
         texts = cast("list[str | None]", self._link.redis.hmget(index, wanted)) if wanted else []
         for worker_id, text in zip(wanted, texts, strict=True):
             try:
                 registration = registration_of(text or "")
-                known, device_info = known_worker(worker_id, registration), registration.device_info.model_dump(mode="json")
-                remembered[worker_id] = Said(versions[worker_id], registration, known, device_info)
-            except UNREADABLE as error:  # a device says of itself what it likes
-                remembered.pop(worker_id, None)
+                device_info = registration.device_info.model_dump(mode="json")
+                known[worker_id] = Said(versions[worker_id], registration, known_worker(worker_id, registration), device_info)
+            except UNREADABLE as error:  # a device may register with any content
                 log.warning("what %s said when it registered cannot be read, so it counts as absent: %s", worker_id, error)
+        self._remembered[index] = known
+        return known

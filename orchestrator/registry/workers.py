@@ -1,4 +1,4 @@
-"""Workers and heartbeats in Redis."""
+"""Registers workers in Redis, and reads and changes their state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Collection, Sequence
 from typing import Any, cast
+
+from redis.commands.core import Script
 
 from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.registry.faults import Faults
@@ -19,8 +21,10 @@ from orchestrator.registry.records import (
     RECORD_FIELDS,
     SIGHT_FIELDS,
     UNREADABLE,
+    Pulse,
     Sight,
     WorkerRecord,
+    pulse_of,
     record_of,
     registration_of,
     sight_of,
@@ -35,17 +39,18 @@ from shared.workers import Registration, WorkerStatus, following, may_become
 log = logging.getLogger(__name__)
 
 GONE_KEPT_S = 86_400.0  # a worker that left is still listed for a day
-FAULTY_KEPT_S = 7 * 86_400.0  # a device that fell silent is looked for by somebody; after a week it counts as gone
-FORMER_KEPT_S = ANSWER_S  # a result may come from a worker that was forgotten, for as long as it would be answered
+FAULTY_KEPT_S = 7 * 86_400.0  # a silent device stays listed so that people can look for it; it is forgotten after a week
+FORMER_KEPT_S = ANSWER_S  # a forgotten worker may still send results, so its id is kept for as long as answers are
 
 
 class Registry:
-    """The registry of workers. Every method raises `Unavailable` when Redis does not answer."""
+    """Holds the registry of workers. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """
+        """Make a client for this address. No connection is opened yet.
+
         Args:
-            timeout_s: silence after which a worker no longer counts as living.
+            timeout_s: a worker that was silent for longer no longer counts as living.
         """
         self.timeout_s = timeout_s
         self._link = Link(url)
@@ -54,9 +59,11 @@ class Registry:
         self.faults = Faults(self._link)
         self.logins = Logins(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)
+        self._may_register = self.redis.register_script(scripts.MAY_REGISTER)
         self._heartbeat = self.redis.register_script(scripts.HEARTBEAT)
         self._deregister = self.redis.register_script(scripts.DEREGISTER)
         self._step = self.redis.register_script(scripts.STEP)
+        self._reset = self.redis.register_script(scripts.RESET)
         self._condemn = self.redis.register_script(scripts.CONDEMN)
         self._depart = self.redis.register_script(scripts.DEPART)
         self._forget = self.redis.register_script(scripts.FORGET)
@@ -64,14 +71,14 @@ class Registry:
         self._last_fleet: Fleet | None = None
 
     def ping_ms(self) -> float:
-        """Time of one small write by Redis' own count, in milliseconds: a Redis that only reads or has no room is no use."""
+        """Return how long a small write takes by Redis' clock, in milliseconds. It writes because a read-only or full Redis is unusable."""
         with self._link.answering():
             before = self._link.time()
             self.redis.set(keys.PREFIX + "ping", "", px=1000)
             return max(0.0, (self._link.time() - before) * 1000)
 
     def troubles(self) -> list[Trouble]:
-        """What is wrong with the Redis, though it answers: it may evict, is full, a replica, a Sentinel.
+        """Return what is wrong with a Redis that answers: for example it may evict keys, is full, or is a replica or a Sentinel.
 
         Raises:
             Unavailable: it does not answer.
@@ -79,30 +86,41 @@ class Registry:
         with self._link.answering():
             return troubles(self.redis)
 
-    def register(self, registration: Registration, clock_offset_s: float | None = None) -> tuple[str, str]:
-        """Enter a worker.
-
-        Args:
-            clock_offset_s: how far its clock is ahead of ours, if it said what time it has.
-
-        Returns:
-            Its id, and `created` or `reconnected` (the same UDID was known).
+    def id_for(self, registration: Registration) -> str:
+        """Return the id under which `register` would enter this worker. Write nothing.
 
         Raises:
-            IdentityInUse: another living process speaks for this UDID.
+            IdentityInUse: another living process uses this UDID.
         """
-        udid = registration.device_info.UDID
-        arguments: list[str | int] = [
-            worker_id_of(udid) if udid else new_worker_id(),
-            udid,
-            registration.model_dump_json(),
-            registration.incarnation,
-        ]
-        arguments.append(int(self.timeout_s * 1000))
+        return self._enter(self._may_register, self._arguments(registration))[0]
+
+    def register(self, registration: Registration, clock_offset_s: float | None = None, worker_id: str | None = None) -> tuple[str, str]:
+        """Register a worker.
+
+        Args:
+            clock_offset_s: how far its clock is ahead of ours, if it sent its time.
+            worker_id: what `id_for` returned, if it was asked. A device without a UDID gets another id each time otherwise.
+
+        Returns:
+            Its id, and `created` or `reconnected` (the UDID was known already).
+
+        Raises:
+            IdentityInUse: another living process uses this UDID.
+        """
+        arguments = self._arguments(registration, worker_id)
         if clock_offset_s is not None:
             arguments.append(int(clock_offset_s * 1000))
+        return self._enter(self._register, arguments)
+
+    def _arguments(self, registration: Registration, worker_id: str | None = None) -> list[str | int]:
+        udid = registration.device_info.UDID
+        proposed = worker_id or (worker_id_of(udid) if udid else new_worker_id())
+        return [proposed, udid, registration.model_dump_json(), registration.incarnation, int(self.timeout_s * 1000)]
+
+    def _enter(self, script: Script, arguments: list[str | int]) -> tuple[str, str]:
+        udid = arguments[1]
         with self._link.answering():
-            worker_id, action = cast("list[str]", self._register(args=arguments))
+            worker_id, action = cast("list[str]", script(args=arguments))
         if action == "conflict":
             raise IdentityInUse(
                 f"{worker_id} (UDID {udid}) is alive in another process; stop that one, or, if this disk is a clone, "
@@ -113,12 +131,12 @@ class Registry:
     def heartbeat(
         self, worker_id: str, status: WorkerStatus | None = None, current_job: str = "", metrics: dict[str, Any] | None = None
     ) -> WorkerStatus:
-        """One beat of a device that is driven by REST.
+        """Record a heartbeat of a device that uses REST. Return its status after it.
 
         Raises:
             NotFound: no worker has this id.
-            IllegalTransition: the table of states has no such step.
-            Conflict: it is gone.
+            IllegalTransition: the table of states does not allow this step.
+            Conflict: the worker is gone.
         """
         if status is not None:
             self._check_step(worker_id, status)
@@ -130,9 +148,10 @@ class Registry:
         return WorkerStatus(answer[1])
 
     def get(self, worker_id: str) -> WorkerRecord:
-        """
+        """Return the record of a worker, also of one that has left.
+
         Raises:
-            NotFound: no worker has this id.
+            NotFound: no worker has this id, or its record cannot be read.
         """
         with self._link.answering():
             now = self._link.time()
@@ -151,13 +170,13 @@ class Registry:
         return [worker for worker in self.registered() if worker.status is not WorkerStatus.GONE]
 
     def registered(self) -> list[WorkerRecord]:
-        """Return every worker that may have something in hand: `all`, and those that left a moment ago."""
+        """Return every worker that may still hold a job: those of `all`, and those that have just left."""
         return self._records(keys.WORKERS)
 
     def everyone(self) -> list[WorkerRecord]:
-        """Return every worker that is remembered, also those that left within the last day, in the order of registration.
+        """Return every known worker, including those that left within the last day, in the order of registration.
 
-        They are for people: what the watch alone reads, such as the attempts that a worker holds, is left out.
+        The records are for display. Fields that only the watch needs, such as the attempts that a worker holds, are left empty.
         """
         found = {worker.id: worker for index in (keys.DEPARTED, keys.WORKERS) for worker in self._records(index, LISTED_FIELDS)}
         return sorted(found.values(), key=_by_age)
@@ -167,13 +186,32 @@ class Registry:
         found = []
         for entry in seen.entries:
             try:
-                found.append(record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info))
+                record = record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info)
             except UNREADABLE as error:
                 _absent(entry.id, error)
+                continue
+            if record.unread:
+                log.warning("%s: %s of its state cannot be read, and count as absent", entry.id, ", ".join(record.unread))
+            found.append(record)
         return sorted(found, key=_by_age)
 
+    def pulses(self, worker_ids: Collection[str]) -> dict[str, Pulse]:
+        """Return the pulses of those of these workers that are registered, even if nothing else of their records can be read."""
+        names = sorted(worker_ids)
+        if not names:
+            return {}
+        with self._link.answering():
+            now = self._link.time()
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.hmget(keys.WORKERS, names)
+            for name in names:
+                pipeline.hmget(keys.worker(name), "last_seen", "status")
+            registered, *states = cast("list[list[str | None]]", pipeline.execute())
+        known = zip(names, registered, states, strict=True)
+        return {name: pulse_of(last_seen, status, now) for name, said, (last_seen, status) in known if said is not None}
+
     def sights(self, *, departed: bool = False) -> list[Sight]:
-        """Return as much of every registered worker as it takes to give it work; with those that left, if asked for."""
+        """Return the sight of every registered worker. Workers that left are included only if `departed` is True."""
         found = {}
         for index in (keys.DEPARTED, keys.WORKERS) if departed else (keys.WORKERS,):
             seen = self._roster.read(index, SIGHT_FIELDS)
@@ -185,21 +223,21 @@ class Registry:
         return list(found.values())
 
     def fleets(self) -> tuple[Fleet, Fleet]:
-        """Return the workers that can be given work now, and those that are heard of and rest in quarantine."""
+        """Return the workers that can get work now, and the living workers that are in quarantine."""
         heard = [worker for worker in self.sights() if self.is_heard(worker)]
         able = tuple(worker.known for worker in heard if not worker.quarantined)
         resting = tuple(worker.known for worker in heard if worker.quarantined)
         return self._fleet_of(able), Fleet(resting)
 
     def _fleet_of(self, able: tuple[KnownWorker, ...]) -> Fleet:
-        """Return the fleet of these workers, the same object as long as they are the same: to sort a thousand takes milliseconds."""
+        """Return the fleet of these workers. The last one is reused if nothing changed, as building one of 1 000 takes milliseconds."""
         last = self._last_fleet
         if last is None or last.workers != able:
             self._last_fleet = last = Fleet(able)
         return last
 
     def is_heard(self, worker: WorkerRecord | Sight) -> bool:
-        """Return whether it was heard of within the timeout when it was read, and is neither faulty nor gone."""
+        """Return whether the worker, when it was read, had sent a heartbeat within the timeout and was neither faulty nor gone."""
         return worker.silent_s <= self.timeout_s and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
 
     def _check_step(self, worker_id: str, wanted: WorkerStatus) -> WorkerStatus:
@@ -211,33 +249,41 @@ class Registry:
         return seen
 
     def set_status(self, worker_id: str, wanted: WorkerStatus) -> None:
-        """
+        """Change the status of a worker.
+
         Raises:
-            IllegalTransition: the table of states has no such step.
+            NotFound: no worker has this id.
+            IllegalTransition: the table of states does not allow this step.
         """
-        while True:  # until nobody else has taken a step between our look and ours
+        while True:  # try again if the status changed between our check and our write
             seen = self._check_step(worker_id, wanted)
             with self._link.answering():
                 if self._step(args=[worker_id, seen, wanted]):
                     return
 
     def condemn(self, worker_id: str) -> bool:
-        """Mark a silent worker faulty; its next beat makes it active again.
+        """Mark a silent worker as faulty. Its next heartbeat makes it active again.
 
-        False when it was heard of meanwhile, or another watch was first.
+        Return False if it sent a heartbeat in the meantime, or if another watch was faster.
         """
         with self._link.answering():
             return bool(self._condemn(args=[worker_id, int(self.timeout_s * 1000)]))
 
     def reset(self, worker_id: str) -> None:
-        """Back to `active` and out of quarantine, whatever it was, unless it is gone; counts as a beat."""
-        self.heartbeat(worker_id)
-        self.faults.forgive(worker_id)
+        """Make a worker `active` and end its quarantine, whatever its status. This counts as a heartbeat.
+
+        Raises:
+            NotFound: no worker has this id.
+            Conflict: the worker is gone.
+        """
         with self._link.answering():
-            self.redis.hset(keys.worker(worker_id), "status", WorkerStatus.ACTIVE)
+            done = self._reset(args=[worker_id])
+        if not done:
+            raise _gone(self.get(worker_id).id)
 
     def remove(self, worker_id: str) -> None:
-        """
+        """Remove a worker: its status becomes `gone`.
+
         Raises:
             NotFound: no worker has this id.
         """
@@ -247,10 +293,12 @@ class Registry:
             self._deregister(args=[worker_id, ""])
 
     def tidy(self) -> list[str]:
-        """Put workers that left aside, and forget those that nobody has heard of for long. What is kept of their work stays.
+        """Move workers that left to the list of departed workers, and forget workers that left or fell silent long ago.
+
+        Results of their work are kept.
 
         Returns:
-            The ids that were forgotten.
+            The ids of the workers that were forgotten.
         """
         times = (WorkerStatus.GONE, self.timeout_s), (WorkerStatus.FAULTY, FAULTY_KEPT_S)
         with self._link.answering():
@@ -262,7 +310,7 @@ class Registry:
                 if said == status and now_ms - _ms(last_seen) > kept_s * 1000
             ]
             for worker_id, status in old:
-                if status is WorkerStatus.GONE:  # not at once: its last words may be on their way, and the watch waits for them
+                if status is WorkerStatus.GONE:  # only after the timeout: its last messages may still arrive, and the watch waits for them
                     self._depart(args=[worker_id])
             left = [(worker_id, WorkerStatus.GONE) for worker_id in self._roster.states(keys.DEPARTED, ("status",))]
             return [worker_id for worker_id, status in (*left, *old) if self._forgets(worker_id, status)]
@@ -272,14 +320,14 @@ class Registry:
         return bool(self._forget(args=[worker_id, status, int(kept_s * 1000), int(FORMER_KEPT_S * 1000)]))
 
     def clear(self) -> None:
-        """Forget every worker, claim, tombstone and answer."""
+        """Delete every key of ours in Redis except the queues: workers, claims, tombstones, answers, dead letters and counters."""
         with self._link.answering():
             batch = [str(name) for name in self.redis.scan_iter(match=f"{keys.PREFIX}*", count=1000)]
             for start in range(0, len(batch), 1000):
                 self.redis.unlink(*batch[start : start + 1000])
 
     def entered(self, worker_ids: Collection[str]) -> set[str]:
-        """Return those of them that have registered, also those that have left since, or were forgotten within two weeks."""
+        """Return those of these ids that have registered, including workers that left, or that were forgotten within two weeks."""
         names = sorted(worker_ids)
         if not names:
             return set()
@@ -292,7 +340,7 @@ class Registry:
         return {name for name, *known in zip(names, *found, strict=True) if any(one is not None for one in known)}
 
     def registrations(self, worker_ids: Collection[str]) -> dict[str, Registration]:
-        """Return what those of them that are still known said of themselves when they last registered, also of workers that have left."""
+        """Return the last registration of each of these workers, including workers that left. Unknown workers are left out."""
         names = sorted(worker_ids)
         if not names:
             return {}
@@ -315,7 +363,7 @@ class Registry:
 
 
 def _ms(text: str | None) -> float:
-    """Return a time that a worker wrote, or 0 for what is none."""
+    """Return a time that a worker wrote, or 0 if it is not a number."""
     try:
         return float(text or "")
     except ValueError:
@@ -327,7 +375,7 @@ def _by_age(worker: WorkerRecord) -> tuple[float, str]:
 
 
 def _absent(worker_id: str, error: Exception) -> None:
-    """Say that a worker is left out. It writes its own state, and may write anything."""
+    """Log that a worker is left out. A worker writes its own state, so it may hold anything."""
     log.warning("the state of %s cannot be read, so it counts as absent: %s", worker_id, error)
 
 

@@ -1,1 +1,1 @@
-"""From recorded results to files: CSV, JSON, one page of Markdown, a picture. Data in, bytes and files out."""
+"""Turns recorded results into files: CSV, JSON, one page of Markdown and a picture."""

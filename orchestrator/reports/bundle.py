@@ -1,4 +1,4 @@
-"""What the reports are made from: a campaign and its jobs, as the store hands them over."""
+"""Defines the input of the reports: a campaign and its jobs, read from the store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shared.workloads import Workload
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job with all that is kept of it.
+    """Holds one job with all its stored data.
 
     Attributes:
         row: its CSV row; None while it has not ended.
-        result: the message of the attempt that counted; None where no device answered.
-        unreadable: why its stored workload cannot be read, or empty; `workload` then names the model and nothing else.
+        result: the message of the attempt that counted; None if there is no result.
+        unreadable: why its stored workload cannot be read, or empty. If it is set, `workload` holds only the model's name.
     """
 
     job_id: str
@@ -41,11 +41,11 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class DeviceEntry:
-    """A device that results of a campaign came from.
+    """Describes a device that results of a campaign came from.
 
     Attributes:
-        label: its name, told apart from another device of the same name.
-        hardware: what its worker said of it when it last registered; None when that is not known any more.
+        label: its name, extended if another device has the same name.
+        hardware: the hardware from its worker's last registration; None if that is no longer known.
     """
 
     label: str
@@ -54,18 +54,18 @@ class DeviceEntry:
 
 @dataclass(frozen=True)
 class CampaignBundle:
-    """A campaign that has ended.
+    """Holds a campaign that has ended.
 
     Attributes:
-        recipe: what was submitted, as a mapping that can be submitted again.
-        ended_at: also the time stamp in the name of the CSV, so that writing twice writes the same names.
-        jobs: in order of their numbers; gone through once, so it may be a cursor over 100 000 of them.
-        recipe_hash: SHA-256 of the recipe as it was accepted, as JSON with sorted keys.
-        devices: what the results came from, by the worker's id.
-        varied: paths into a job at which the recipe's jobs differ, such as `options.threads`.
-        user: the name of the token that the campaign was submitted with; empty where none was needed.
-        versions: of the orchestrator's own software, by name.
-        git_commit: of the checkout that the orchestrator runs from; empty when it runs from none.
+        recipe: the submission, as a mapping that can be submitted again.
+        ended_at: the end of the campaign. The name of the CSV holds it, so that writing twice uses the same name.
+        jobs: the jobs in order of their numbers. They are read once, so this may be a cursor over 100 000 of them.
+        recipe_hash: the SHA-256 of the accepted recipe, as JSON with sorted keys.
+        devices: the devices that the results came from, by worker id.
+        varied: the paths into a job at which the recipe's jobs differ, such as `options.threads`.
+        user: the name of the token that the campaign was submitted with; empty if none was needed.
+        versions: the versions of the orchestrator's software, by name.
+        git_commit: the commit of the checkout that the orchestrator runs from; empty if there is none.
     """
 
     campaign_id: str
@@ -85,5 +85,5 @@ class CampaignBundle:
     git_commit: str = ""
 
     def device_labels(self) -> dict[str, str]:
-        """Return what each device is called, by its worker's id."""
+        """Return the label of each device, by its worker's id."""
         return {worker_id: device.label for worker_id, device in self.devices.items()}

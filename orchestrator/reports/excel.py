@@ -1,8 +1,7 @@
-"""The same table for a spreadsheet that reads by locale: as Excel expects it under most European locales.
+"""Writes CSV as Excel expects it under most European locales.
 
-The plain CSV means another thing there: `43.957` is read as 43 957 where the point groups thousands, and a comma separates no
-cells. So this one has a byte order mark in front (else the text is taken for an older encoding), semicolons between cells, and
-decimal commas.
+Under these locales, plain CSV is misread: `43.957` becomes 43 957, because the point groups thousands, and commas do not separate cells.
+So this CSV begins with a byte order mark (otherwise Excel assumes an older encoding), and uses semicolons between cells and decimal commas.
 """
 
 from __future__ import annotations
@@ -28,5 +27,5 @@ def stream_excel(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def _local(cell: Cell) -> Cell:
-    """Return a cell with a decimal comma. All digits are written out, as not every import reads an exponent."""
+    """Return a cell with a decimal comma. Numbers are written without an exponent, because some imports cannot read one."""
     return format(Decimal(repr(cell)), "f").replace(".", ",") if isinstance(cell, float) else cell

@@ -1,4 +1,4 @@
-"""The formats in which rows leave: one dict."""
+"""Lists the formats in which rows can be downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.errors import InvalidInput, nearest
 
 @dataclass(frozen=True)
 class TableFormat:
-    """How results leave: the media type, the file's ending, and the function that writes them."""
+    """Describes a format: its media type, the suffix of the file, and the function that writes rows."""
 
     media_type: str
     suffix: str
@@ -34,7 +34,7 @@ def table_format(name: str) -> TableFormat:
     """Return a format by its name.
 
     Raises:
-        InvalidInput: there is no such format; the message names the nearest.
+        InvalidInput: there is no such format. The message names the nearest one.
     """
     if name not in FORMATS:
         raise InvalidInput(f"unknown format {name!r}: {nearest(name, list(FORMATS))}")

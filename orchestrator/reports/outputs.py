@@ -1,7 +1,7 @@
-"""The folder of a campaign under `outputs/`, written when it ends.
+"""Writes the folder of a campaign under `outputs/` when the campaign ends.
 
-Each file is written beside its place and renamed into it: a reader sees the old one or the new one, whole. Names depend on
-the campaign alone, so writing twice (two consumers, a restart) gives the same files.
+Each file is written under another name and then renamed, so a reader sees the complete old or the complete new file. The names depend
+only on the campaign, so writing twice (by two consumers, or after a restart) gives the same files.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from shared.recipes.text import write_yaml
 
 
 def csv_name(bundle: CampaignBundle) -> str:
-    """`<campaign_id>_<YYYYmmdd_HHMMSS>_results.csv`, with the campaign's end in UTC."""
+    """Return `<campaign_id>_<YYYYmmdd_HHMMSS>_results.csv`, with the end of the campaign in UTC."""
     return f"{bundle.campaign_id}_{bundle.ended_at.astimezone(UTC):%Y%m%d_%H%M%S}_results.csv"
 
 
 def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
-    """Write all reports of a campaign that has ended. Returns the files, the CSV in `outputs_dir` itself last.
+    """Write all reports of a campaign that has ended. Return their paths; the last one is the CSV directly in `outputs_dir`.
 
-    The jobs are gone through once, and of each only a few figures stay in memory. The login in a model's address is masked everywhere.
+    The jobs are read once, and only a few figures of each stay in memory. Logins in models' addresses are masked in all files.
 
     Raises:
-        OSError: the folder cannot be written (full, read-only); whatever was there before is still there, whole.
+        OSError: the folder cannot be written (for example full or read-only). Earlier files stay complete.
     """
     folder = outputs_dir / bundle.campaign_id
     (folder / "plots").mkdir(parents=True, exist_ok=True)
@@ -47,14 +47,14 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     recipe, run, summary, results, report_data, page, plot = paths
     _replace(recipe, recipe_text(content_without_logins(bundle.recipe)).encode())
     figures = _write_jobs(bundle, run, summary, results)
-    flat = outputs_dir / csv_name(bundle)  # before the page: a plot takes a second, and a spreadsheet need not wait for it
+    flat = outputs_dir / csv_name(bundle)  # written before the page, because the plot takes a second
     with results.open("rb") as source, whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
     rankings = rank(figures)
     content = report(bundle, figures, rankings)
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
-    from orchestrator.reports.plots import medians_png  # matplotlib: a second of CPU and 60 MB that no start should pay for
+    from orchestrator.reports.plots import medians_png  # importing matplotlib costs a second of CPU and 60 MB, so it is done late
 
     _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
@@ -65,9 +65,9 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
 
 
 def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> list[Figure]:
-    """One pass over the jobs feeds three files at once and gives the figures for the page."""
+    """Write three files in one pass over the jobs, and return the figures for the page."""
     figures: list[Figure] = []
-    works: dict[Work, Work] = {}  # most jobs of a large campaign did one of a few works: it is kept once
+    works: dict[Work, Work] = {}  # many jobs share a few works, so equal works are stored once
     labels = bundle.device_labels()
     run_tail, summary_tail = RunTail(bundle.devices), SummaryTail()
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path)
 
 
 class JobsFile:
-    """A JSON object whose `jobs` may be more than fit in memory: head first, job by job, then the rest."""
+    """Writes a JSON object whose `jobs` may not fit in memory: first the head, then job by job, then the rest."""
 
     def __init__(self, file: BinaryIO, head: dict[str, Any]) -> None:
         self._file = file
@@ -118,17 +118,20 @@ def _members(content: dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """Without the logins in its addresses. To walk through a value costs more than to write it, and hardly one has any."""
+    """Return the JSON of a value, with logins removed from addresses.
+
+    The text is checked first, because few values hold a login, and walking through a value costs more than writing it.
+    """
     text = json.dumps(value, ensure_ascii=False)
     return json.dumps(content_without_logins(value), ensure_ascii=False) if may_hold_login(text) else text
 
 
 def recipe_text(content: dict[str, Any]) -> str:
-    """YAML that can be submitted again. The API's short form is written as JSON, which is YAML too, so that `curl -d` takes it."""
+    """Return YAML that can be submitted again. The API's short form is written as JSON (which is also YAML), so that `curl -d` works."""
     as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if "model_url" in content:
         return as_json
-    return write_yaml(json.loads(as_json))  # through JSON: only what YAML and JSON share is left, tuples are lists and enums their values
+    return write_yaml(json.loads(as_json))  # through JSON, so that tuples become lists and enums become their values
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,6 +1,6 @@
-"""`report.md` and `report.json`: one page for the decision, then how it was measured, and all there is to see.
+"""Makes `report.md` and `report.json`: one page with the decision, then the method, then all details.
 
-Both say the same: the page is written from the data of `report`.
+Both have the same content, because the page is written from the data of `report`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from shared.jobs import JobStatus
 from shared.measurements import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 1
-# 1: the first. Times milliseconds, memory MB of 2^20 bytes.
-MAX_LISTED = 500  # jobs in a table of the page; the CSV has them all
+# 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.
+MAX_LISTED = 500  # the most jobs in one table of the page; the CSV has all of them
 PLOT = "plots/medians.png"
 
 _METHOD = (
-    "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the asked number of timed inferences.",
-    "The **median** is over the timed inferences of all repeats, merged. Warm-ups are kept apart and enter no figure.",
-    "The **95 % interval** is over the medians of the repeats, because fresh processes of the same code differ by more than the "
-    "inferences within one: order statistics from 6 repeats on, Student's t around their mean below, none for one repeat; "
-    "with a stop rule, the interval of its two stages (Stein 1945), whose width the first five repeats decide.",
-    "**Percentiles** are by linear interpolation, and only given from a number of samples on (the floors of the MLPerf rules): "
+    "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the requested "
+    "number of timed inferences.",
+    "The **median** is taken over the timed inferences of all repeats together. Warm-ups enter no figure.",
+    "The **95 % interval** is computed from the medians of the repeats, because fresh processes of the same code differ by more than the "
+    "inferences within one process. From 6 repeats on it comes from order statistics. With 2 to 5 repeats it is Student's t around their "
+    "mean. One repeat has no interval. With a stop rule it is the interval of Stein's two stages (1945), and the first five repeats decide "
+    "its width.",
+    "**Percentiles** use linear interpolation. Each is given only if there are enough samples (the floors of the MLPerf rules): "
     + ", ".join(f"{name} {floor}" for name, (_, floor) in PERCENTILE_FLOORS.items())
-    + ". A `–` means that there were too few.",
-    "**Load** is the median over all processes that loaded the model, the first, cold one included.",
-    "**The same work** alone is ranked: the same bytes of the model, the same shapes, types and values of its inputs, the same batch. "
-    "Devices, providers, threads and levels of optimisation are what is compared.",
-    "**Outliers** are beyond 1.5 interquartile ranges from the quartiles; they are counted and never dropped.",
+    + ". A `–` means that there were too few samples.",
+    "**Load** is the median over all processes that loaded the model. This includes the first one, whose caches were cold.",
+    "Only **the same work** is ranked together: the same bytes of the model, the same shapes, types and values of its inputs, and the same "
+    "batch. Devices, providers, threads and levels of optimisation are compared.",
+    "**Outliers** lie more than 1.5 interquartile ranges outside of the quartiles. They are counted, and they stay in all figures.",
 )
 
 
 def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence[Ranking]) -> dict[str, Any]:
-    """Return all that the page says, as data; lists are cut at `MAX_LISTED`, with their full length beside."""
+    """Return the content of the page as data. Lists are cut at `MAX_LISTED`; their full length is given beside them."""
     states = Counter(one.status.value for one in figures)
     failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
     reasons = Counter(reason for one in figures for reason in one.noise_reasons)
@@ -87,7 +89,7 @@ def report(bundle: CampaignBundle, figures: Sequence[Figure], rankings: Sequence
 
 
 def _command(recipe: dict[str, Any]) -> str:
-    """Return what runs it again, typed in the folder of the page; the API's short form is no recipe for the command line."""
+    """Return the command that runs the campaign again from the page's folder. The API's short form needs curl, as it is no recipe."""
     if "model_url" in recipe:
         return 'curl -d @recipe.yaml "${FLEETMARK_HOST:-http://localhost:5000}/api/campaigns"'
     return "fleetmark run recipe.yaml --watch"
@@ -119,7 +121,7 @@ def _listed(ranking: Ranking) -> list[dict[str, Any]]:
 
 
 def report_md(content: dict[str, Any]) -> str:
-    """Return the page, from the data of `report`."""
+    """Return the page as Markdown, made from the data of `report`."""
     parts = [
         _head(content),
         _fastest(content),
@@ -245,7 +247,7 @@ def _interval(ends: list[float] | None) -> str:
 
 
 def _cell(text: str, longest: int = 200) -> str:
-    """Return a stranger's text as it may stand in Markdown: one line that makes no table, HTML or link and shows what it holds."""
+    """Return untrusted text as one line of Markdown. It is escaped, so that it cannot make a table, HTML or a link."""
     flat = visible(" ".join(text.split()))
     flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
     for character in "\\|<>[]*_`#!":

@@ -1,10 +1,11 @@
-"""What tells the rows of one campaign apart: the values that its recipe swept, and options in which its models differ.
+"""Finds the parameters that distinguish the jobs of a campaign: swept values, and options in which its models differ.
 
 A parameter is written as `batch_size=8`, and several as `batch_size=8; threads=2`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 from shared.workloads import ModelRef, Workload
 
 OPTIONS = "options"
-# A stored job may leave out what it was not asked to change; these are the values it then means.
+INFERENCES = "inferences"
+VALUES = "options.values."  # an array among them may have 65 536 elements, and a spreadsheet's cell holds 32 767 characters
+MAX_TEXT = 200  # characters of one value
+# A stored job may leave out values that were not set. These are their defaults.
 _DEFAULTS = Workload(model=ModelRef(source="-", name="-")).model_dump(mode="json", exclude={"model"})
 _NOWHERE = object()
 
 
 def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, options: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the paths into a job's work at which the jobs of one recipe differ, such as `options.threads`.
+    """Return the paths into a workload at which the jobs of one recipe differ, such as `options.threads`.
 
     Args:
         sweep: the recipe's `sweep`.
@@ -27,25 +31,27 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
     """
     paths = [_path_in_job(path) for path in sweep or ()]
     own = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or {} for entry in models or ()]
-    of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # an entry's are added, key by key
+    of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # key by key
+    if len({entry.get(INFERENCES) if isinstance(entry, Mapping) else None for entry in models or ()}) > 1:
+        paths.append(INFERENCES)
     for name in dict.fromkeys(name for entry in of_entries for name in entry):
         values = [entry.get(name, _DEFAULTS[OPTIONS].get(name)) for entry in of_entries]
         if any(value != values[0] for value in values):
             paths.append(f"{OPTIONS}.{name}")
-    return tuple(sorted(set(filter(None, paths))))  # PostgreSQL does not keep the order in which a recipe named them
+    return tuple(sorted(set(filter(None, paths))))  # sorted, because PostgreSQL does not keep the order of the recipe's keys
 
 
 def _path_in_job(path: str) -> str:
-    """Return where a path into a recipe leads to in a job: `models.0.options.threads` is `options.threads` there."""
+    """Return the path in a job for a path in a recipe: `models.0.options.threads` becomes `options.threads`."""
     parts = path.split(".")
     return ".".join(parts[2:] if parts[0] == "models" else parts)
 
 
 def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[str, str]:
-    """Return a job's own values at these paths, as text by a short name. Paths that lead nowhere in a job are left out.
+    """Return a job's values at these paths, as short name -> text. Paths that do not exist in a job are left out.
 
     Args:
-        workload: as it is stored with the job.
+        workload: the workload as it is stored with the job.
     """
     found: dict[str, str] = {}
     for path in paths:
@@ -58,7 +64,7 @@ def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[st
 
 
 def assumed_dimensions(runtime: Mapping[str, Any]) -> dict[str, str]:
-    """Return the free dimensions that nobody sized, as `sequence` -> `1 (assumed)`. Results of older workers name none."""
+    """Return the free dimensions whose size was not given, as `sequence` -> `1 (assumed)`. Older workers report none."""
     assumed = runtime.get("assumed_dims")
     return {str(name): f"{size} (assumed)" for name, size in assumed.items()} if isinstance(assumed, dict) else {}
 
@@ -69,7 +75,7 @@ def written(parameters: Mapping[str, str]) -> str:
 
 
 def _at(content: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path, or `_NOWHERE`. A key may have dots in it (`input.1`); the longest one that is there is taken."""
+    """Return the value at a dotted path, or `_NOWHERE`. Keys may contain dots (`input.1`); the longest matching key is used."""
     here: Any = content
     parts = path.split(".")
     while parts:
@@ -83,10 +89,23 @@ def _at(content: Mapping[str, Any], path: str) -> Any:
 
 
 def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
-    """Return the values in a mapping with the path of each, or the value itself."""
+    """Return (path, text) of each value in a nested mapping, or of the value itself."""
     if isinstance(value, Mapping):
         return [leaf for name, inner in value.items() for leaf in _leaves(f"{path}.{name}", inner)]
-    return [(path, _text(value))]
+    return [(path, _shortened(_exact(value) if path.startswith(VALUES) else _text(value)))]
+
+
+def _exact(value: Any) -> str:
+    """Return a value of an input: as JSON, so that a range is no shape and a text cannot be taken for another parameter."""
+    plain = isinstance(value, str) and not set(value) & set("=;")
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _shortened(text: str) -> str:
+    """Return a text that fits into a cell. A longer one ends in its hash, so that two of them are told apart."""
+    if len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]}… (sha256 {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]})"
 
 
 def _short(path: str) -> str:

@@ -1,6 +1,7 @@
-"""Rows as Apache Parquet: typed columns that pandas, DuckDB and Spark read without guessing.
+"""Streams rows as Apache Parquet, with typed columns for pandas, DuckDB and Spark.
 
-One row group at a time is in memory, so a file may be larger than it. Text is as it was reported: nothing here runs a formula.
+Only one row group is in memory at a time, so a file may be larger than memory. Text is not changed against formulas as in CSV, because
+readers of Parquet do not run formulas.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GROUP_ROWS = 10_000  # about 4 MB of cells; a reader skips whole groups
 
 
 class _Drain(io.RawIOBase):
-    """A file that is read while it is written: counts its position, keeps only what nobody has taken yet."""
+    """Acts as a file that is read while it is written. It counts its position and keeps only the bytes that were not taken yet."""
 
     def __init__(self) -> None:
         self._position = 0
@@ -29,7 +30,7 @@ class _Drain(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # pyarrow hands over bytes, or what bytes() takes
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # pyarrow passes bytes, or an object that bytes() accepts
         taken = bytes(data)
         self._position += len(taken)
         self._pending += taken
@@ -45,7 +46,7 @@ class _Drain(io.RawIOBase):
 
 
 def stream_parquet(rows: Iterable[Row]) -> Iterator[bytes]:
-    """A Parquet file with the CSV's columns; without rows it has the columns alone."""
+    """Yield a Parquet file with the columns of the CSV. Without rows, it holds only the columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,7 +60,7 @@ def stream_parquet(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def _encodable(row: Row) -> Row:
-    """Return a row whose texts Arrow can encode: half of a surrogate pair becomes a question mark, as in the CSV."""
+    """Return a row whose texts Arrow can encode. A lone surrogate becomes a question mark, as in the CSV."""
     return {name: storable_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 

@@ -1,6 +1,6 @@
-"""One picture: each job's median with its 95 % interval, fastest first within each model.
+"""Draws one picture: each job's median with its 95 % interval, fastest first within each work.
 
-Drawn with matplotlib's object interface on the Agg canvas: no window system, no state shared between threads.
+It uses matplotlib's object interface with the Agg canvas, which needs no window system and shares no state between threads.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from orchestrator.reports.ranking import Figure, Ranking
 from shared.controls import visible
 
-MAX_BARS = 40  # more are not readable on a page; the CSV has them all
-_LOG_FROM = 10.0  # largest over smallest median from which the axis is logarithmic
+MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
+_LOG_FROM = 10.0  # the axis is logarithmic from this ratio of the largest to the smallest median
 _LABEL_WIDTH = 54
 
 
-Bar = tuple[Figure, str]  # a job, and what it is called beside the others of its work
+Bar = tuple[Figure, str]  # a job, and its name among the jobs of its work
 
 
 def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Bar]]]:
-    """Return what is drawn: the fastest of each work in turn, until the picture is full."""
+    """Return the jobs to draw: in turn the fastest of each work, until the picture is full."""
     room = MAX_BARS
     kept: dict[str, list[Bar]] = {}
     depth = 0
@@ -41,7 +41,7 @@ def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Bar]]]:
 
 
 def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
-    """Return the picture as PNG; without any measured job it says so."""
+    """Return the picture as PNG. If no job was measured, the picture says so."""
     groups = chosen(rankings)
     bars = [one for _, members in groups for one, _ in members]
     total = sum(len(ranking.figures) for ranking in rankings)
@@ -54,7 +54,7 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     else:
         axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
-    note = f"\n{len(bars)} of {total} jobs: the fastest of each model; all are in results.csv" if total > len(bars) else ""
+    note = f"\n{len(bars)} of {total} jobs: the fastest of each work; all are in results.csv" if total > len(bars) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     content = io.BytesIO()
     canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
@@ -79,7 +79,7 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -
             place += 1
     axes.set_yticks(places, labels, fontsize=8.5)
     for index, tick in enumerate(axes.get_yticklabels()):
-        tick.set_parse_math(False)  # a `$` in a device's name is a `$`
+        tick.set_parse_math(False)  # a `$` in a device's name must stay a `$`
         if index in titles:
             tick.set_fontweight("bold")
     axes.tick_params(axis="y", length=0)
@@ -92,7 +92,7 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -
 def _bar(axes: Axes, one: Figure, place: int, colour: tuple[float, ...]) -> None:
     median = one.median or 0.0
     if one.low is not None and one.high is not None:
-        # Student's t may reach below zero with few, scattered repeats; a time cannot.
+        # With few, scattered repeats, Student's t may give a negative end, but a time cannot be negative.
         axes.plot([max(one.low, median / 1000), one.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
         for end in (one.low, one.high):
             axes.plot([max(end, median / 1000)], [place], marker="|", color=colour, markersize=10)
@@ -125,8 +125,8 @@ def _colours(bars: list[Figure]) -> dict[str, tuple[float, ...]]:
 
 
 def _short(text: str) -> str:
-    """Cut in the middle: both the device (its beginning) and the runtime (its end) stay readable."""
-    text = visible(text)  # no font has a glyph for a control character
+    """Shorten a text in the middle, so that its beginning (the device) and its end (the runtime) stay readable."""
+    text = visible(text)  # fonts have no glyphs for control characters
     if len(text) <= _LABEL_WIDTH:
         return text
     half = (_LABEL_WIDTH - 1) // 2

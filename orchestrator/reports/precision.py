@@ -1,23 +1,23 @@
-"""How near a job came to the precision that its stop rule asked for."""
+"""Says how near a job came to the precision that its stop rule asked for."""
 
 from __future__ import annotations
 
 from shared.measurements import Summary
 from shared.workloads import StopRule
 
-REACHED = "precision reached"  # how a worker's reason begins when the interval was narrow enough
+REACHED = "precision reached"  # the beginning of a worker's reason if the interval was narrow enough
 
 
 def precision_said(summary: Summary, stop: StopRule | None) -> str:
-    """Return in one sentence why the repeats ended; empty for a job without a stop rule.
+    """Return in one sentence why the repeats ended, or an empty text for a job without a stop rule.
 
-    A job that ended before its median was known well enough says how near it came.
+    If the precision was not reached, the sentence says how near the job came to it.
     """
     if stop is None and not summary.stopped_because:
         return ""
     if summary.stopped_because.startswith(REACHED):
         return summary.stopped_because
-    if summary.precision_asked is not None:  # the worker's own words then say how near it came
+    if summary.precision_asked is not None:  # the worker's reason then says how near it came
         return f"precision not reached: {summary.stopped_because}"
     asked = f"; ±{stop.precision:.2%} was asked for" if stop else ""
     width = half_width(summary)
@@ -27,7 +27,7 @@ def precision_said(summary: Summary, stop: StopRule | None) -> str:
 
 
 def half_width(summary: Summary) -> float | None:
-    """Return half the width of the median's interval as a fraction of the median; None without an interval."""
+    """Return half the width of the median's interval as a fraction of the median, or None without an interval."""
     interval, median = summary.inference.median_ci, summary.inference.median
     if interval is None or median <= 0:
         return None

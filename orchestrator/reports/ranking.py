@@ -1,7 +1,7 @@
-"""Which device and runtime is fastest, for each work: the content of page one, as data.
+"""Ranks the jobs of each work by speed, which is the content of the report's first page.
 
-Only jobs that did the same work compare (see `same_work`). Where two intervals overlap the report says that the two cannot be told
-apart, and names no winner.
+Only jobs that did the same work are compared (see `same_work`). If the intervals of two jobs overlap, the report says that they cannot be
+distinguished, and names no winner.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What page one needs of one job: small, so that a campaign of 100 000 fits in memory. Milliseconds and MB.
+    """Holds what the report needs of one job. It is small, so that 100 000 of them fit in memory. Times are ms, memory is MB.
 
     Attributes:
-        device: what the device is called, told apart from another of the same name.
-        unit: the compute unit it ran on, by its label.
-        answers: what ran, where it may differ between jobs of the same work: threads, provider, level of optimisation.
-        settings: what else the recipe varied, such as the number of inferences.
-        parameters: what tells the job apart from the others of its campaign, as the CSV has it.
+        device: the device's name, extended if another device has the same name.
+        unit: the label of the compute unit that it ran on.
+        answers: settings that may differ between jobs of the same work: threads, provider, optimisation level.
+        settings: other values that the recipe varied, such as the number of inferences.
+        parameters: the values that distinguish the job from others of its campaign, as in the CSV.
         swept_inputs: the parameters that change the inputs.
         swept_answers: the names of the answers that the recipe varied.
-        provider: the one that most of the model's nodes ran on, and `provider_share` the fraction of them; None where nobody knows.
-        stopped: why the repeats ended, of a job with a stop rule.
+        provider: the provider that most of the model's nodes ran on; empty if not known.
+        provider_share: the share of the nodes that ran there; None if not known.
+        stopped: why the repeats of a job with a stop rule ended.
     """
 
     job_id: str
@@ -73,7 +74,7 @@ class Figure:
 
     @property
     def kind(self) -> str:
-        """Device and compute unit: what has one colour in the picture."""
+        """Return device and compute unit. Jobs of one kind have the same colour in the picture."""
         return f"{self.device} · {self.unit}"
 
     @property
@@ -85,8 +86,8 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
     """Return the figure of one job.
 
     Args:
-        labels: what each device is called, by its worker's id; its own name where that is left out.
-        varied: paths into a job at which the recipe's jobs differ (see `parameters`).
+        labels: the name of each device, by its worker's id. A device that is not listed keeps its own name.
+        varied: the paths into a job at which the recipe's jobs differ (see `parameters`).
     """
     result = job.result
     runtime = result.runtime if result is not None else {}
@@ -134,7 +135,7 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
 
 
 def _answers(job: JobRecord) -> Pairs:
-    """Return what may differ between jobs of the same work: as the runtime says it ran, else as it was asked for."""
+    """Return the settings that may differ between jobs of the same work: as the runtime reports them, else as requested."""
     runtime = job.result.runtime if job.result is not None else {}
     options = job.workload.options
     threads = runtime.get("threads")
@@ -150,11 +151,11 @@ def _answers(job: JobRecord) -> Pairs:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The jobs of one work, fastest first, and what may be said of the first.
+    """Holds the jobs of one work, fastest first, and the verdict on the fastest.
 
     Attributes:
-        work: what the work is called.
-        places: what each figure is called beside the others, in their order: device, runtime, and what else differs.
+        work: the title of the work.
+        places: the name of each figure, in the same order: device, compute unit, and the settings that differ.
     """
 
     work: str
@@ -164,9 +165,9 @@ class Ranking:
 
 
 def rank(figures: Sequence[Figure]) -> list[Ranking]:
-    """Return the measured jobs by work, in the order in which each work first appears; within it by median.
+    """Return the measured jobs of each work, sorted by median. Works come in the order in which they first appear.
 
-    Jobs whose work is not known are listed in the order of the campaign, and nothing is said of who is faster.
+    If the model's content is not known, the jobs keep the order of the campaign, and they are not ranked.
     """
     groups: dict[Work, list[Figure]] = defaultdict(list)
     for one in figures:
@@ -185,9 +186,9 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
 
 
 def _places(members: Sequence[Figure]) -> list[str]:
-    """Return what tells these jobs of one work apart: device and compute unit, and what differs between jobs of both.
+    """Return a name for each of these jobs: device and compute unit, and the settings that differ between jobs with the same two.
 
-    What the recipe varied is also said where it differs between devices alone: two devices then differ in more than the device.
+    Settings that the recipe varied are also included if they differ only between devices, so that a row shows the whole difference.
     """
     names = {one.name for one in members}
     alike: dict[str, list[Figure]] = defaultdict(list)
@@ -209,20 +210,30 @@ def _places(members: Sequence[Figure]) -> list[str]:
 
 
 def _differing(members: Sequence[Figure]) -> set[str]:
-    """Return the names of answers and settings that are not the same in all of these jobs."""
+    """Return the names of the answers and settings that differ between these jobs."""
     facts = [dict((*one.answers, *one.settings)) for one in members]
-    return {name for fact in facts for name in fact if any(other.get(name) != fact[name] for other in facts)}
+    names = {name for fact in facts for name in fact}
+    return {name for name in names if len({fact.get(name) for fact in facts}) > 1}
+
+
+def _competitor(one: Figure) -> tuple[str, Pairs]:
+    """Return what a job stands for in a comparison."""
+    return one.kind, one.answers
 
 
 def _verdict(ordered: Sequence[Figure], places: Sequence[str]) -> str:
     first, place = ordered[0], places[0]
-    others = [(one, where) for one, where in zip(ordered[1:], places[1:], strict=True) if where != place]
+    # A device and runtime that was measured several times is as good as its slowest job shows it, not its luckiest. Jobs that differ in
+    # the model's name or in the number of inferences alone are such: what lies between them is noise.
+    same = [one for one in ordered if _competitor(one) == _competitor(first)]
+    others = [(one, where) for one, where in zip(ordered, places, strict=True) if _competitor(one) != _competitor(first)]
     if not others:
-        return f"only {place} measured it"
-    unknown = [where for one, where in ((first, place), *others) if one.low is None or one.high is None]
+        return f"only {place if set(places) == {place} else first.kind} measured it"
+    unknown = [where for one, where in zip(ordered, places, strict=True) if one.low is None or one.high is None]
     if unknown:
         return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named"
-    level = [where for one, where in others if (one.low or 0.0) <= (first.high or 0.0)]
+    high = max(one.high or 0.0 for one in same)
+    level = [where for one, where in others if (one.low or 0.0) <= high]
     if level:
         names = ", ".join(dict.fromkeys(level))
         return f"{place} has the lowest median, but cannot be told apart from {names}: their intervals overlap"

@@ -1,7 +1,7 @@
-"""One row a job: the columns of the CSV, and how each is filled from a result.
+"""Defines the columns of the CSV, and fills one row per job from its result.
 
-A row is a dict of plain JSON values (`None` for an empty cell), so that it can be stored beside the result and streamed
-without reading the result again. Times are milliseconds, `Peak…` MB (2^20), `Ram` GB (2^30), `FileSize` bytes.
+A row is a dict of plain JSON values (`None` for an empty cell). So it can be stored with the result and streamed without reading the
+result again. Times are in milliseconds, `Peak…` in MB (2^20 bytes), `Ram` in GB (2^30 bytes), and `FileSize` in bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.workloads import StopRule
 Cell = str | int | float | None
 Row = dict[str, Cell]
 
-# People read these by name and by position: a new column goes to the end.
+# People use the columns by name and by position, so a new column must go to the end.
 COLUMNS: tuple[str, ...] = (
     *("Status", "JobId", "FileName", "FileSize", "ComputeUnits", "DeviceName", "Soc", "Ram", "DeviceOs"),
     *("LoadMsMedian", "LoadMsAverage", "LoadMsStdDev", "PeakLoadRamUsage"),
@@ -34,14 +34,14 @@ COLUMNS: tuple[str, ...] = (
     *("GpuTemperatureMaxC", "PowerWAverage", "EnergyJPerInference", "CostPer1000"),
     *("InputTokens", "OutputTokens", "TokensPerS", "TtftMsMedian", "TtftMsP99", "RougeL"),
     *("TotalTimeS", "NoiseGrade", "WorkerId", "CampaignId", "Attempt", "CreatedUtc", "Error"),
-    # Since here the header is one for every kind of work; an inference fills a few of them.
+    # From here on, the columns serve every kind of work. An inference fills only a few of them.
     *("Kind", "Parameters", "RequestsPerS", "SuccessRate", "ErrorCount", "Concurrency", "RateAsked", "RateAchieved"),
     *("LatencyScheduledMsP50", "LatencyScheduledMsP99", "DispatchDelayMsP99", "ClientCeilingPerS", "ClientBound", "BytesPerS"),
     *("TpotMsMedian", "ItlMsP99", "DecodeTokensPerS", "PrefillTokensPerS", "PeakGpuMemoryMb", "EnergySource", "EnergyJPerToken"),
     *("CostPer1MTokens", "Rouge1", "Rouge2", "RougeLsum", "RecallAtK", "GBPerS", "Tflops", "Provider", "BatchSize", "Threads"),
     *("ModelSha256", "StoppedBecause", "Warnings"),
 )
-# The columns that can hold text, some of it written by strangers (names of devices and files, errors).
+# The columns that can hold text. Some of it is untrusted: names of devices and files, errors.
 TEXT_COLUMNS = frozenset(
     {
         *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
@@ -56,22 +56,22 @@ COUNT_COLUMNS = frozenset(
         *("ErrorCount", "Concurrency", "BatchSize", "Threads"),
     }
 )
-INFERENCE = "inference"  # the kind of work that every job is today
+INFERENCE = "inference"  # the only kind of work today
 STATUS_WORDS = {JobStatus.COMPLETE: "Complete", JobStatus.FAILED: "Failed", JobStatus.CANCELLED: "Cancelled"}
-PRICE_LABEL = "price_per_hour"  # label of a worker: what an hour of the device costs, in any one currency
+PRICE_LABEL = "price_per_hour"  # the label of a worker with the price of one hour of its device, in any one currency
 _EMPTY: Row = dict.fromkeys(COLUMNS)
 
 
 @dataclass(frozen=True)
 class EndedJob:
-    """What the orchestrator knows of a job that has ended, whether or not a device ever answered.
+    """Holds what the orchestrator knows about a job that has ended, with or without a result.
 
     Attributes:
-        compute_unit: as it was asked for, a capability or a label.
-        recorded_at: when the end was recorded, on the orchestrator's clock.
-        model_sha256: as the recipe or the upload says it; what the device measured is in its result.
-        parameters: what tells this job apart from the others of its campaign, by name.
-        stop: the rule that was to end its repeats, if there was one.
+        compute_unit: the requested capability or label.
+        recorded_at: when the end was recorded, by the orchestrator's clock.
+        model_sha256: the hash according to the recipe or the upload. The hash that the device measured is in its result.
+        parameters: the values that distinguish this job from others of its campaign, by name.
+        stop: the stop rule of its repeats, if it has one.
     """
 
     job_id: str
@@ -90,7 +90,7 @@ class EndedJob:
 
 
 def csv_row(job: EndedJob, result: Result | None = None) -> Row:
-    """The row of a job that has ended; without a result (cancelled, no worker in time) the measured cells are empty.
+    """Return the row of a job that has ended. Without a result (for example if it was cancelled), the measured cells are empty.
 
     Raises:
         ValueError: the job has not ended.
@@ -124,12 +124,12 @@ def csv_row(job: EndedJob, result: Result | None = None) -> Row:
 
 
 def whole_row(row: Row) -> Row:
-    """Return a row with every column of today, in order: one that an earlier version stored lacks the newer ones."""
+    """Return a row with all present columns, in order. A row that an earlier version stored lacks the newer columns."""
     return {name: row.get(name) for name in COLUMNS}
 
 
 def utc_text(moment: datetime) -> str:
-    """ISO 8601 with `Z` and whole milliseconds: sorts as text, and spreadsheets read it."""
+    """Return a moment as ISO 8601 with `Z` and milliseconds. Such texts sort by time, and spreadsheets can read them."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -156,7 +156,7 @@ def _of_result(result: Result) -> Row:
 
 
 def _of_runtime(runtime: Mapping[str, Any]) -> Row:
-    """Return what the runtime says it did, which may differ from what was asked of it."""
+    """Return the cells that the runtime reports about itself. They may differ from what was requested."""
     return {
         "Provider": provider_of(runtime),
         "BatchSize": _count(runtime.get("batch_size")),
@@ -166,24 +166,24 @@ def _of_runtime(runtime: Mapping[str, Any]) -> Row:
 
 
 def provider_of(runtime: Mapping[str, Any]) -> str | None:
-    """Return the execution provider that most of the model ran on, or None where the runtime did not say."""
+    """Return the execution provider that most of the model ran on, or None if the runtime did not report it."""
     named = runtime.get("provider")
     if isinstance(named, str):
         return named or None
-    listed = runtime.get("providers")  # older workers: a list, and with several nobody knows which of them did the work
+    listed = runtime.get("providers")  # older workers send a list; with several providers, it is not known which one did the work
     return str(listed[0]) if isinstance(listed, list) and len(listed) == 1 else None
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:
-    """Return how many threads worked within one operator, or None where the runtime did not say."""
+    """Return how many threads worked within one operator, or None if the runtime did not report it."""
     threads = runtime.get("threads")
     if isinstance(threads, dict):
         return _count(threads.get("intra_op")) or None
-    return _count(runtime.get("intra_op_threads")) or None  # older workers: 0 meant "the runtime's choice"
+    return _count(runtime.get("intra_op_threads")) or None  # from older workers, where 0 means "the runtime's choice"
 
 
 def warnings_of(runtime: Mapping[str, Any]) -> list[str]:
-    """Return what the worker warned of, such as a free dimension of an image that became 1."""
+    """Return the warnings of the worker, for example that a free dimension of an image became 1."""
     warnings = runtime.get("warnings")
     return [str(one) for one in warnings] if isinstance(warnings, list) else []
 
@@ -230,7 +230,7 @@ def _of_inferences(inference: Distribution) -> Row:
 
 
 def cost_per_1000(throughput_per_s: float | None, price_per_hour: str | None) -> float | None:
-    """Cost of 1 000 inferences at the measured throughput, in the currency of the price; None without a usable price."""
+    """Return the cost of 1 000 inferences at this throughput, in the currency of the price, or None without a usable price."""
     try:
         price = float(price_per_hour or "")
     except ValueError:
@@ -241,7 +241,7 @@ def cost_per_1000(throughput_per_s: float | None, price_per_hour: str | None) ->
 
 
 def _ms(value: float | None) -> float | None:
-    return _rounded(value, 6)  # to the nanosecond: the clock gives no more
+    return _rounded(value, 6)  # rounded to 1 ns, the resolution of the clock
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -1,4 +1,4 @@
-"""`run.json`: what it takes to run a campaign again, and on what it ran."""
+"""Makes `run.json`: what is needed to run a campaign again, and what it ran on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestrator.reports.parameters import job_parameters
 from orchestrator.reports.rows import provider_of, utc_text
 
 RUN_FORMAT = 2
-# 1: the first.
-# 2: `models` is a list of `name`, `source` and `sha256`, because two models may have one source; `sha256` is of the model with its weights.
-#    `attempt` is the one that the result is of, as in the CSV; `workers` have a `label`, and null for hardware that is not known. Keys
-#    that were always empty are gone: target, partition, account, num_clients, container_image, cluster_job_id.
+# 1: the first format.
+# 2: `models` is a list of `name`, `source` and `sha256`, because two models may have the same source. `sha256` covers the model and its
+#    weights. `attempt` is the attempt of the result, as in the CSV. `workers` have a `label`, and null for unknown hardware. Keys that
+#    were always empty are gone: target, partition, account, num_clients, container_image, cluster_job_id.
 
 
 def run_head(bundle: CampaignBundle) -> dict[str, Any]:
-    """Return what is known before the jobs are read."""
+    """Return the part of the file that is known before the jobs are read."""
     return {
         "format": RUN_FORMAT,
         "benchmark_id": bundle.campaign_id,
@@ -37,11 +37,11 @@ def run_head(bundle: CampaignBundle) -> dict[str, Any]:
 
 
 def run_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
-    """Return one job: where it ran, with what, and what the runtime said of itself.
+    """Return the entry of one job: where it ran, with which work, and what the runtime reported.
 
     Args:
-        labels: what each device is called, by its worker's id.
-        varied: paths into a job at which the recipe's jobs differ.
+        labels: the name of each device, by its worker's id.
+        varied: the paths into a job at which the recipe's jobs differ.
     """
     result = job.result
     runtime: dict[str, Any] = result.runtime if result else {}
@@ -77,11 +77,11 @@ def _utc(moment: datetime | None) -> str | None:
 
 
 class RunTail:
-    """Collects, while the jobs go by, what is said once for all of them: the models and the workers."""
+    """Collects the models and the workers while the jobs are read. Each is listed once."""
 
     def __init__(self, devices: Mapping[str, DeviceEntry]) -> None:
         self._devices = devices
-        self._models: dict[tuple[str, str, str | None], dict[str, Any]] = {}  # an upload's source names its graph alone
+        self._models: dict[tuple[str, str, str | None], dict[str, Any]] = {}  # an upload's source does not cover its weights
         self._workers: dict[str, dict[str, Any]] = {}
 
     def add(self, job: JobRecord) -> None:

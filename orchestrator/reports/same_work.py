@@ -1,14 +1,14 @@
-"""Which jobs did the same work: only those answer the same question, and only they may be ranked against each other.
+"""Decides which jobs did the same work. Only such jobs answer the same question, so only they may be ranked against each other.
 
-Two jobs did the same work when the same bytes were run on the same inputs: the model's hash, and each input's shape, type and
-values as they were bound, the batch, and every option that changes the question. Where only the answer differs (device, provider,
-threads, level of graph optimisation), the jobs are what a report compares.
+Two jobs did the same work if they ran the same model bytes on the same inputs. This compares the model's hash, each input's bound shape,
+type and values, the batch, and every option that changes the question. Jobs of the same work may differ in device, provider, threads and
+graph optimisation level. These differences are what a report compares.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from typing import Any
 from orchestrator.reports.bundle import JobRecord
 from shared.workloads import EngineOptions
 
-ANSWERS = frozenset({"providers", "threads", "inter_threads", "graph"})  # options that change the answer and not the question
-BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options that show in the inputs as they were bound
+ANSWERS = frozenset({"providers", "threads", "inter_threads", "graph"})  # options that change how fast the work is done, but not the work
+BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options whose effect is visible in the bound inputs
 SHORT_HASH = 8  # characters of a hash in a title
-MAX_PARTS = 3  # inputs or options that a title names; a language model has dozens
+MAX_PARTS = 3  # how many inputs or options a title names; a language model has dozens
 UNKNOWN_CONTENT = "the result does not say which bytes were measured (it has no hash of the model), so nothing is ranked"
 
 Pairs = tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class BoundInput:
-    """One input as the measured process was given it. What a worker did not say is empty."""
+    """Describes one input as the measured process got it. A value that the worker did not report is empty."""
 
     name: str
     element_type: str
@@ -40,15 +40,15 @@ class BoundInput:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one job did, as far as it is known. Equal and hashable: equal works may be ranked.
+    """Describes the work of one job as far as it is known. Jobs with equal works may be ranked.
 
-    What the model is called is no part of it: the same bytes under two names are the same work.
+    The model's name is not a part of it: the same bytes under two names are the same work.
 
     Attributes:
-        content: the one SHA-256 of the model and of the files that belong to it; empty when nobody knows.
-        batch: as it was bound; None where no input has a batch.
-        question: options that make another question, by name.
-        asked: options that the bound inputs would show, of a job whose result does not show them.
+        content: one SHA-256 for the model and the files that belong to it; empty if not known.
+        batch: the bound batch size; None if no input has a batch.
+        question: the options that change the question, as (name, text).
+        asked: the options that the bound inputs would show, if the result does not report these inputs.
     """
 
     content: str = ""
@@ -62,7 +62,7 @@ class Work:
 
 
 def work_of(job: JobRecord) -> Work:
-    """Return what a job did."""
+    """Return the work of a job."""
     model, result = job.workload.model, job.result
     runtime: Mapping[str, Any] = result.runtime if result is not None else {}
     inputs = _inputs(runtime)
@@ -99,20 +99,19 @@ def _shape(shape: Any) -> str:
 
 
 def _options(options: EngineOptions) -> Pairs:
-    """Return the options that were given, as text."""
+    """Return the options that were set, as (name, text)."""
     given = options.model_dump(mode="json", exclude_none=True)
     return tuple((name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in sorted(given.items()))
 
 
 def titles(names: Mapping[Work, str], swept: Mapping[Work, str] | None = None) -> dict[Work, str]:
-    """Return what each work is called: the model's name, and what tells it apart from the other works of that name.
+    """Return the title of each work: the model's name, and what distinguishes it from other works with that name.
 
-    Only facts that differ are said, and of those only as many as are needed: where the batch explains the shapes, the shapes
-    are left out.
+    A title holds only facts that differ, and only as many as are needed. If the batch explains different shapes, the shapes are left out.
 
     Args:
         names: the model's name for each work.
-        swept: what the recipe varied of the inputs, as it was asked for; used where the facts do not tell the works apart.
+        swept: the values of the inputs that the recipe varied. They are used if the facts do not distinguish the works.
     """
     by_name: dict[str, list[Work]] = defaultdict(list)
     for work, name in names.items():
@@ -128,16 +127,21 @@ def _titles_of(name: str, works: list[Work], swept: Mapping[Work, str]) -> dict[
             said = more
     if len(set(said.values())) < len(works) and len({swept.get(work, "") for work in works}) == len(works):
         said = {work: (name, swept.get(work, "")) for work in works}
-    if len(set(said.values())) < len(works):  # a fact with more differences than a title has room for
+    if len(set(said.values())) < len(works):  # the works differ in more parts than a title has room for
         said = {work: (*words, f"no. {number}") for number, (work, words) in enumerate(said.items(), start=1)}
     return {work: " · ".join(filter(None, words)) for work, words in said.items()}
 
 
 def _differing(fact: Callable[[Work], dict[str, str]], works: list[Work]) -> dict[Work, str]:
-    """Return for each work what it says of one fact, without the parts that all of them have in common."""
+    """Return for each work the text for one fact, without the parts that all works have in common."""
     known = {work: fact(work) for work in works}
-    parts = dict.fromkeys(part for words in known.values() for part in words)
-    differing = [part for part in parts if len({words.get(part) for words in known.values()}) > 1]
+    having: Counter[str] = Counter()
+    said: dict[str, set[str]] = defaultdict(set)
+    for words in known.values():
+        having.update(words.keys())
+        for part, text in words.items():
+            said[part].add(text)
+    differing = [part for part, texts in said.items() if len(texts) > 1 or having[part] < len(works)]
     shown, left_out = differing[:MAX_PARTS], len(differing) - MAX_PARTS
     more = f", and {left_out} more" if left_out > 0 else ""
     return {work: ", ".join(words[part] for part in shown if words.get(part)) + more for work, words in known.items()}

@@ -1,4 +1,4 @@
-"""`summary.json`: the figures of a campaign as data, for scripts and gates."""
+"""Makes `summary.json`: the figures of a campaign as data, for scripts and automatic checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.jobs import JobStatus
 from shared.measurements import Distribution
 
 SUMMARY_FORMAT = 1
-# 1: the first. Times in `latency_s` are seconds; inside `load_ms` and `inference_ms` milliseconds.
+# 1: the first format. Times in `latency_s` are seconds; in `load_ms` and `inference_ms` they are milliseconds.
 
 _ONE_JOB = "latencies of different models or devices do not merge; see `jobs`, one entry each"
 
@@ -31,11 +31,11 @@ def summary_head(bundle: CampaignBundle) -> dict[str, Any]:
 
 
 def summary_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the figures of one job; they are null where nothing was measured, and `missing` says why a percentile is.
+    """Return the figures of one job. Figures that were not measured are null. `missing` says why a percentile is null.
 
     Args:
-        labels: what each device is called, by its worker's id.
-        varied: paths into a job at which the recipe's jobs differ.
+        labels: the name of each device, by its worker's id.
+        varied: the paths into a job at which the recipe's jobs differ.
     """
     result = job.result
     runtime = result.runtime if result is not None else {}
@@ -68,7 +68,7 @@ def summary_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]
 
 
 def _latency_s(inference: Distribution) -> dict[str, float | None]:
-    """The contract's names, from the pooled sample of one job."""
+    """Return the latencies of one job's merged samples in seconds, under the names of the contract."""
     milliseconds = {
         "avg": inference.mean,
         "min": inference.min,
@@ -82,7 +82,7 @@ def _latency_s(inference: Distribution) -> dict[str, float | None]:
 
 
 class SummaryTail:
-    """Totals over the jobs of a campaign, added up while they go by."""
+    """Adds up totals while the jobs of a campaign are read."""
 
     def __init__(self) -> None:
         self._states = dict.fromkeys(JobStatus, 0)
@@ -96,7 +96,7 @@ class SummaryTail:
             self._only = entry
 
     def content(self) -> dict[str, Any]:
-        """The totals. Figures over all jobs are null, with the reason in `missing`, unless one job was measured alone."""
+        """Return the totals. Latency and throughput are null, with the reason in `missing`, unless exactly one job is complete."""
         states, done = self._states, self._states[JobStatus.COMPLETE]
         ended = done + states[JobStatus.FAILED]
         only = self._only if done == 1 else None

@@ -1,8 +1,8 @@
-"""Rows as files, streamed in chunks: what is in memory does not grow with their number.
+"""Streams rows as CSV and JSON in chunks, so that memory does not grow with the number of rows.
 
-CSV is written by the standard library: pandas' `to_csv` in chunks of 2 000 rows took 3.6 to 5.9 s for 100 000 rows of 50
-columns where the csv module took 2.7 to 3.8 s, and pandas reads what it writes. Even so, turning numbers into text costs more
-than everything else, so a row's line is made once, when it is recorded (`csv_line`), and streamed as it is.
+The standard library writes the CSV. For 100 000 rows of 50 columns, its csv module took 2.7 to 3.8 s, and pandas' `to_csv` in chunks of
+2 000 rows took 3.6 to 5.9 s; pandas reads both. Converting numbers to text is still the largest cost. So the line of a row is made once,
+when its result is recorded (`csv_line`), and streamed unchanged.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Cell, Row
 
 T = TypeVar("T")
 
-CHUNK_ROWS = 500  # about 200 kB of CSV: large enough for the network, small enough for the memory
+CHUNK_ROWS = 500  # about 200 kB of CSV
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-# https://owasp.org/www-community/attacks/CSV_Injection, and with what an importer may trim before the sign
+# See https://owasp.org/www-community/attacks/CSV_Injection. It also matches white space that an importer may trim before the sign.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+@-]")
 HEADER = (",".join(COLUMNS) + "\r\n").encode()
 _TEXT_PLACES = tuple(index for index, name in enumerate(COLUMNS) if name in TEXT_COLUMNS)
 
 
 def neutral(text: str) -> str:
-    """Text that a spreadsheet shows and does not run: a formula gets a `'` before it; numbers stay."""
+    """Return text that a spreadsheet does not run: a formula gets a `'` in front. Numbers do not change."""
     if _FORMULA.match(text) and not _NUMBER.fullmatch(text.strip()):
         return "'" + text
     return text
 
 
 def csv_line(row: Row) -> str:
-    """Return one row as it stands in the CSV, its line end included.
+    """Return one row as a line of CSV, including the line end.
 
-    It is made once, when a result is recorded, and kept beside it: to stream a stored line costs a twentieth of making it again.
-    A version with more columns writes an older line with `padded`.
+    The line is made once, when a result is recorded, and stored with it. Streaming a stored line costs a twentieth of making it again.
+    A later version with more columns extends older lines with `padded`.
     """
     buffer = io.StringIO()
     csv.writer(buffer).writerow(cells(row))
@@ -46,7 +46,7 @@ def csv_line(row: Row) -> str:
 
 
 def stream_csv(rows: Iterable[Row]) -> Iterator[bytes]:
-    """UTF-8 without a byte order mark, lines ended by CR LF (RFC 4180); the header comes even without rows."""
+    """Yield the rows as CSV: UTF-8 without a byte order mark, lines ended by CR LF (RFC 4180), and always with the header."""
     yield HEADER
     for chunk in chunks(rows):
         buffer = io.StringIO()
@@ -55,22 +55,22 @@ def stream_csv(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def stream_csv_lines(lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield the same from lines of `csv_line`, also of those that an earlier version with fewer columns kept."""
+    """Yield the same CSV from lines of `csv_line`. Lines of earlier versions with fewer columns are extended."""
     yield HEADER
     for chunk in chunks(lines):
         yield "".join(map(padded, chunk)).encode("utf-8", errors="replace")
 
 
 def padded(line: str) -> str:
-    """Return a kept line with an empty cell for each column that is newer than it."""
-    # Commas inside of quotes separate nothing, so only a line without quotes can be counted without reading it.
+    """Return a stored line with an empty cell added for each newer column."""
+    # Commas inside quotes do not separate cells, so commas can be counted only in a line without quotes.
     has = len(next(csv.reader(io.StringIO(line, newline="")))) if '"' in line else line.count(",") + 1
     lacking = len(COLUMNS) - has
     return line if lacking <= 0 else line.removesuffix("\r\n") + "," * lacking + "\r\n"
 
 
 def cells(row: Row) -> list[Cell]:
-    """Return a row's cells in the order of the columns, with no text that a spreadsheet would run."""
+    """Return a row's cells in the order of the columns. Texts that a spreadsheet would run are made harmless."""
     found = [row.get(name) for name in COLUMNS]
     for place in _TEXT_PLACES:
         cell = found[place]
@@ -80,13 +80,13 @@ def cells(row: Row) -> list[Cell]:
 
 
 def stream_jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
-    """One JSON object a line."""
+    """Yield one JSON object per line."""
     for chunk in chunks(rows):
         yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chunk).encode("utf-8", errors="replace")
 
 
 def stream_json(rows: Iterable[Row]) -> Iterator[bytes]:
-    """One JSON array of objects."""
+    """Yield the rows as one JSON array of objects."""
     yield b"["
     separator = "\n"
     for chunk in chunks(rows):
@@ -96,7 +96,7 @@ def stream_json(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def chunks(items: Iterable[T], size: int = CHUNK_ROWS) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
+    """Yield lists of `size` items. The last one may be shorter."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""The store: tables, every query, migrations. PostgreSQL, or SQLite as the embedded default."""
+"""Holds the store: tables, queries and migrations. It uses PostgreSQL, or SQLite as the embedded default."""
 
 from orchestrator.store.database import Store
 

@@ -1,4 +1,4 @@
-"""Many rows at once, past the unit of work: 10 000 objects would cost seconds."""
+"""Inserts many rows at once without SQLAlchemy's unit of work, where 10 000 objects would take seconds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BATCH = 5_000
 
 
 def insert_many(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all name the same columns; the others are empty or the database's default.
+    """Insert rows that all have the same keys. Columns that are not named are empty or have the database's default.
 
-    PostgreSQL takes a batch as one JSON document: a statement a row costs it five times as long.
+    PostgreSQL gets each batch as one JSON document, because one statement per row takes five times as long.
     """
     target: Table = table.__table__  # type: ignore[attr-defined]  # untyped in SQLModel
     connection = session.connection()

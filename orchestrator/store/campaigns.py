@@ -1,4 +1,4 @@
-"""Queries on campaigns."""
+"""Holds the queries on campaigns."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus
 
-PAGE = 20  # campaigns whose files are to be written, looked up at once: each takes a second or so
+PAGE = 20  # ended campaigns per query; the files of each take about a second to write
 
-# A recipe may list 100 000 jobs: whoever shows a campaign does not read it.
+# A recipe may list 100 000 jobs, so queries that only show a campaign do not read it.
 _WITHOUT_RECIPE = defer(col(Campaign.recipe), raiseload=True)  # type: ignore[arg-type]  # SQLModel types columns as values
 
 
 def get(session: Session, campaign_id: str, *, recipe: bool = False) -> Campaign:
-    """A campaign, without its recipe unless it is asked for.
+    """Return a campaign. Its recipe is loaded only if `recipe` is True.
 
     Raises:
-        NotFound: no such campaign.
+        NotFound: there is no such campaign.
     """
     statement = select(Campaign).where(col(Campaign.id) == campaign_id)
     found = session.scalars(statement if recipe else statement.options(_WITHOUT_RECIPE)).one_or_none()
@@ -38,7 +39,7 @@ def by_idempotency_key(session: Session, key: str) -> Campaign | None:
 
 
 def page(session: Session, *, status: str | None = None, before: str | None = None, limit: int = 100) -> list[Campaign]:
-    """Campaigns without their recipes, newest first (ids sort by time), from behind `before`."""
+    """Return campaigns older than `before`, without their recipes, newest first (ids sort by time)."""
     statement = select(Campaign).options(_WITHOUT_RECIPE).order_by(col(Campaign.id).desc()).limit(limit)
     if status is not None:
         statement = statement.where(col(Campaign.status) == status)
@@ -48,7 +49,7 @@ def page(session: Session, *, status: str | None = None, before: str | None = No
 
 
 def unreported(session: Session, *, before: str | None = None) -> list[str]:
-    """The next `PAGE` campaigns that have ended and whose files are not written yet, newest first, from behind `before`."""
+    """Return the ids of up to `PAGE` ended campaigns older than `before` whose files are not written yet, newest first."""
     statement = (
         select(col(Campaign.id))
         .where(col(Campaign.status) != CampaignStatus.RUNNING, col(Campaign.reported_at).is_(None), col(Campaign.ended_at).is_not(None))
@@ -61,7 +62,7 @@ def unreported(session: Session, *, before: str | None = None) -> list[str]:
 
 
 def close(session: Session, campaign_id: str, now: datetime) -> None:
-    """End a campaign as cancelled, unless a job of it is left: nobody would dispatch that one any more."""
+    """End a campaign as cancelled. Do nothing if it has an unfinished job: jobs of a cancelled campaign are not dispatched."""
     session.execute(
         update(Campaign)
         .where(col(Campaign.id) == campaign_id, col(Campaign.pending_jobs) + col(Campaign.running_jobs) == 0)
@@ -70,15 +71,16 @@ def close(session: Session, campaign_id: str, now: datetime) -> None:
 
 
 def recipe_parts(session: Session, campaign_ids: Iterable[str]) -> dict[str, tuple[Any, Any, Any]]:
-    """Return `sweep`, `models` and `options` of the recipes of these campaigns, without reading the recipes whole."""
+    """Return `sweep`, `models` and `options` from the recipe of each campaign, without reading the whole recipe."""
     recipe = col(Campaign.recipe)
-    columns: list[Any] = [col(Campaign.id), recipe["sweep"], recipe["models"], recipe["options"]]
+    parts = [where_json(session, recipe, recipe[name]) for name in ("sweep", "models", "options")]
+    columns: list[Any] = [col(Campaign.id), *parts]
     statement = select(*columns).where(col(Campaign.id).in_(sorted(campaign_ids)))
     return {campaign_id: (sweep, models, options) for campaign_id, sweep, models, options in session.execute(statement)}
 
 
 def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
-    """Campaigns by status, and jobs by status as the sum of the kept counters."""
+    """Return the number of campaigns by status, and the number of jobs by status. Jobs are summed from the campaigns' counters."""
     campaigns = {
         str(status): int(count) for status, count in session.execute(select(col(Campaign.status), func.count()).group_by("status"))
     }
@@ -88,10 +90,10 @@ def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def delete_all(session: Session) -> tuple[int, int, int]:
-    """Forget every campaign, job and result; how many of each there were."""
+    """Delete every campaign, job and result. Return how many of each there were."""
     counts = [session.scalar(select(func.count()).select_from(table)) or 0 for table in (Campaign, Job, ResultRow)]
     if session.connection().dialect.name == "postgresql":
-        # A DELETE would look for the jobs of each lane among all of them: a minute for 5 000 lanes of 100 000 jobs.
+        # A DELETE would search all jobs for those of each lane: that takes a minute for 5 000 lanes with 100 000 jobs.
         session.execute(text("TRUNCATE campaigns, lanes, jobs, results, events"))
     else:
         for table in (Event, ResultRow, Job, Lane, Campaign):

@@ -1,4 +1,4 @@
-"""Queries on jobs and lanes."""
+"""Holds the queries on jobs and lanes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.domain.stored import shown_options
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
 
@@ -24,7 +25,7 @@ DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_no
 
 @dataclass(frozen=True)
 class Waiting:
-    """Dispatched and unclaimed jobs of one campaign in one queue."""
+    """Counts the dispatched, unclaimed jobs of one campaign and priority in one queue."""
 
     queue: str
     campaign_id: str
@@ -33,7 +34,7 @@ class Waiting:
 
 
 class JobHead(NamedTuple):
-    """A job as a list of its campaign's shows it."""
+    """Holds what a list of a campaign's jobs shows of one job."""
 
     number: int
     job_id: str
@@ -52,9 +53,10 @@ class JobHead(NamedTuple):
 
 
 def get(session: Session, job_id: str) -> Job:
-    """
+    """Return a job.
+
     Raises:
-        NotFound: no such job.
+        NotFound: there is no such job.
     """
     job = session.get(Job, job_id)
     if job is None:
@@ -72,7 +74,7 @@ def page(
     after: tuple[str, int] | None = None,
     limit: int = 100,
 ) -> list[Job]:
-    """Jobs in the order (campaign, number), from behind `after`: keyset, so that page 1 000 costs what page 1 does."""
+    """Return the jobs behind `after`, ordered by campaign and number. With this key, page 1 000 costs as much as page 1."""
     statement = select(Job).order_by(col(Job.campaign_id), col(Job.number)).limit(limit)
     if campaign_id is not None:
         statement = statement.where(col(Job.campaign_id) == campaign_id)
@@ -83,22 +85,22 @@ def page(
     if since is not None:
         statement = statement.where(col(Job.created_at) >= since)
     if after is not None and after[0] == campaign_id:
-        statement = statement.where(col(Job.number) > after[1])  # SQLite would begin at 1 for a pair
+        statement = statement.where(col(Job.number) > after[1])  # with a pair, SQLite would scan the campaign from number 1
     elif after is not None:
         statement = statement.where(tuple_(col(Job.campaign_id), col(Job.number)) > tuple_(*after))
     return list(session.scalars(statement))
 
 
 def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 100) -> list[JobHead]:
-    """Jobs of a campaign in their order, behind number `after`. Columns, not objects: a tenth of the time.
+    """Return the jobs of a campaign behind number `after`, in order. It reads columns instead of objects, which takes a tenth of the time.
 
-    Numbers run from 1 without gaps, so the page is a range of them: right after a large campaign was written, PostgreSQL
-    has no statistics of it yet and would sort all of it for a plain LIMIT.
+    Numbers run from 1 without gaps, so a page is a range of numbers. With a plain LIMIT, PostgreSQL would sort the whole campaign
+    while it has no statistics yet, right after a large campaign was written.
     """
     columns: list[Any] = [
         *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error),
         *(Job.lane_id, Job.queue, Job.dispatched_at, Job.not_before),
-        col(Job.workload)["options"],
+        where_json(session, col(Job.workload), col(Job.workload)["options"]),
     ]
     number = col(Job.number)
     statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)
@@ -115,7 +117,7 @@ def history(session: Session, job_id: str) -> list[Event]:
 
 
 def noted(session: Session, job_ids: Collection[str], kinds: Collection[str]) -> list[Event]:
-    """What of these kinds is in the histories of a batch of jobs, in order."""
+    """Return the events of these kinds in the histories of a batch of jobs, oldest first."""
     mine = (col(Event.job_id).in_(job_ids), col(Event.kind).in_(kinds))
     return list(session.scalars(select(Event).where(*mine).order_by(col(Event.id))))
 
@@ -127,16 +129,18 @@ def lane_of(session: Session, job: Job) -> Lane:
 
 
 def waiting_reasons(session: Session, lane_ids: Collection[int]) -> dict[int, str]:
-    """Return for these lanes why none of their jobs could be placed when that was last tried; empty where one could."""
+    """Return for each lane why its jobs could not be placed at the last try. The text is empty if a job could be placed."""
     statement = select(col(Lane.id), col(Lane.waiting_for)).where(col(Lane.id).in_(sorted(lane_ids)))
     return {lane_id: str(reason) for lane_id, reason in session.execute(statement)} if lane_ids else {}
 
 
 def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None = None) -> list[tuple[Lane, int]]:
-    """Lanes of running campaigns with something to send, most urgent first, then oldest; with what the campaign runs now.
+    """Return lanes of running campaigns that have jobs to send, each with the number of its campaign's running jobs.
+
+    The most urgent lanes come first, then the oldest.
 
     Args:
-        after: the last lane of the page before.
+        after: the last lane of the previous page.
     """
     ready = (
         select(col(Job.id))
@@ -157,18 +161,18 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
 
 
 def waiting(session: Session) -> list[Waiting]:
-    """Return what is in the queues by the table's account. The windows bound it, however large the campaigns are."""
+    """Return how many jobs are in the queues according to the table. The windows limit this number, however large the campaigns are."""
     group = (col(Job.queue), col(Job.campaign_id), col(Job.priority))
     statement = select(*group, func.count()).where(*DISPATCHED).group_by(*group)
     return [Waiting(str(queue), campaign_id, priority, jobs) for queue, campaign_id, priority, jobs in session.execute(statement)]
 
 
 def lock_windows(session: Session) -> bool:
-    """Keep other processes from filling the queues until this transaction has ended. Returns False if one of them is at it.
+    """Keep other processes from filling the queues until this transaction ends. Return False if another one is doing so now.
 
-    What a queue holds is counted and then added to. Two that did this at once would each see the room that the other one takes.
-    SQLite has one writer at a time anyway. Nobody waits for the lock in here: a process that was cut off from PostgreSQL in the middle
-    of its transaction holds it until the server ends that transaction, half a minute later.
+    A process counts what a queue holds and then adds to it. Two processes at once would both use the same free room. SQLite has one
+    writer at a time anyway. This never waits for the lock: a process that loses its connection to PostgreSQL in the middle of its
+    transaction holds the lock until the server ends that transaction, 30 s later.
     """
     if session.connection().dialect.name != "postgresql":
         return True
@@ -177,7 +181,7 @@ def lock_windows(session: Session) -> bool:
 
 
 def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, after: int = 0) -> list[Job]:
-    """Return the next jobs of a lane behind number `after`, locked; jobs that another transaction has locked are skipped."""
+    """Lock and return the next jobs of a lane behind number `after`. Jobs that another transaction has locked are skipped."""
     statement = (
         select(Job)
         .where(col(Job.lane_id) == lane_id, col(Job.number) > after)
@@ -190,7 +194,11 @@ def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, afte
 
 
 def mark_dispatched(session: Session, jobs: Sequence[tuple[Job, str, str]], now: datetime) -> None:
-    """Write where locked, pending jobs were sent: (job, queue, capability)."""
+    """Write where locked, pending jobs are sent.
+
+    Args:
+        jobs: (job, queue, capability).
+    """
     if not jobs:
         return
     rows = [{"b_id": job.id, "b_queue": queue, "b_capability": capability} for job, queue, capability in jobs]
@@ -203,7 +211,7 @@ def mark_dispatched(session: Session, jobs: Sequence[tuple[Job, str, str]], now:
 
 
 def set_waiting(session: Session, reasons: Mapping[int, str]) -> None:
-    """Write what lanes wait for, in the order of their ids: two orchestrators do not wait for each other."""
+    """Write what lanes wait for. Rows are written in the order of their ids, so that two orchestrators do not deadlock."""
     if not reasons:
         return
     statement = (
@@ -215,7 +223,7 @@ def set_waiting(session: Session, reasons: Mapping[int, str]) -> None:
 
 
 def dispatched_in(session: Session, queues: Sequence[str], limit: int = 1_000) -> list[Job]:
-    """Dispatched jobs of these queues whose start is not known, the oldest first."""
+    """Return the dispatched jobs of these queues whose start is not known, the oldest first."""
     if not queues:
         return []
     statement = select(Job).where(*DISPATCHED, col(Job.queue).in_(queues)).order_by(col(Job.dispatched_at)).limit(limit)
@@ -223,9 +231,9 @@ def dispatched_in(session: Session, queues: Sequence[str], limit: int = 1_000) -
 
 
 def dispatched_before(session: Session, queues: Sequence[str], before: datetime) -> set[tuple[str, int]]:
-    """The job and the attempt of everything that was sent to these queues before that moment and whose start is not known.
+    """Return (job id, attempt) of the jobs that were sent to these queues before that moment and whose start is not known.
 
-    Bounded by the queues' windows, whatever the size of the campaigns.
+    The queues' windows limit their number, whatever the size of the campaigns.
     """
     if not queues:
         return set()
@@ -234,7 +242,7 @@ def dispatched_before(session: Session, queues: Sequence[str], before: datetime)
 
 
 def some(session: Session, job_ids: Sequence[str]) -> list[Job]:
-    """These jobs, without those that the table does not know."""
+    """Return these jobs. Ids that the table does not know are left out."""
     return list(session.scalars(select(Job).where(col(Job.id).in_(job_ids)))) if job_ids else []
 
 
@@ -243,7 +251,7 @@ def dispatched_queues(session: Session) -> list[str]:
 
 
 def running(session: Session) -> list[Job]:
-    """Return every running job. There are at most as many as workers."""
+    """Return every running job. There are at most as many as there are workers."""
     return list(session.scalars(select(Job).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))))
 
 
@@ -260,9 +268,9 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
 
 
 def statuses(session: Session, job_ids: Iterable[str]) -> dict[str, JobStatus]:
-    """Return the status of those jobs that the table knows."""
+    """Return the status of each of these jobs. Ids that the table does not know are left out."""
     ids, found = list(job_ids), {}
-    for start in range(0, len(ids), BATCH):  # a statement takes 65 535 of them at most
+    for start in range(0, len(ids), BATCH):  # a statement takes at most 65 535 parameters
         statement = select(col(Job.id), col(Job.status)).where(col(Job.id).in_(ids[start : start + BATCH]))
         found.update({job_id: JobStatus(status) for job_id, status in session.execute(statement)})
     return found

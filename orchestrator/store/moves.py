@@ -1,7 +1,7 @@
-"""Changes the status of jobs, and the counters of their campaigns with it. Every step of a job that exists is taken here.
+"""Changes the status of jobs, and the counters of their campaigns with it. Only this module changes the status of an existing job.
 
-New jobs come with their counters from `operations.submit` and `store.retries`; `store.campaigns.close` closes a cancelled campaign.
-Rows are locked in the same order everywhere, jobs first, by id, then campaigns, by id, so that no two transactions wait for each other.
+`operations.submit` and `store.retries` add new jobs and count them. `store.campaigns.close` closes a cancelled campaign.
+Every transaction locks rows in the same order, so that none of them deadlock: jobs first, by id, then campaigns, by id.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from shared.errors import IllegalTransition
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 ID_BATCH = 5_000  # ids in one statement
-MANY = 20  # jobs with the same change, from which on they are written together
+MANY = 20  # from this many jobs with the same change, one statement updates them all
 
 
 @dataclass
 class LockedJob:
-    """A job's row, locked for the rest of the transaction; follows the steps that are taken with it."""
+    """Holds a job's row, locked for the rest of the transaction. `Moves` keeps its values up to date."""
 
     id: str
     campaign_id: str
@@ -53,7 +53,7 @@ _LOCKED = [field.name for field in fields(LockedJob)]
 
 
 def lock_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, LockedJob]:
-    """The jobs by id, locked in the order of their ids. Unknown ids are left out."""
+    """Lock jobs in the order of their ids, and return them by id. Unknown ids are left out."""
     ids = sorted(set(job_ids))
     found: dict[str, LockedJob] = {}
     columns = [getattr(Job, name) for name in _LOCKED]
@@ -64,21 +64,21 @@ def lock_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, LockedJob]:
 
 
 class Moves:
-    """Steps of locked jobs, written together by `flush`."""
+    """Collects changes of locked jobs. `flush` writes them all."""
 
     def __init__(self, session: Session, now: datetime) -> None:
         self._session = session
         self.now = now
-        self._first_seen: dict[str, str] = {}  # job -> the status it was locked in
-        self._changes: dict[str, dict[str, Any]] = defaultdict(dict)  # several steps of one job become one update
+        self._first_seen: dict[str, str] = {}  # job -> its status when it was locked
+        self._changes: dict[str, dict[str, Any]] = defaultdict(dict)  # all changes of one job become one update
         self._deltas: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._events: list[dict[str, Any]] = []
 
     def step(self, job: LockedJob, wanted: JobStatus, **changes: Any) -> None:
-        """Move a locked job and set further columns.
+        """Give a locked job another status, and set further columns.
 
         Raises:
-            IllegalTransition: the table of states has no such step.
+            IllegalTransition: the table of states does not allow this step.
         """
         check_step(job.id, job.status, wanted)
         if wanted in TERMINAL:
@@ -86,10 +86,10 @@ class Moves:
         self._change(job, seen=job.status, status=str(wanted), **changes)
 
     def again(self, job: LockedJob, *, not_before: datetime | None = None, **changes: Any) -> None:
-        """Put a locked, unfinished job back: pending, undispatched, as its next attempt; and set further columns.
+        """Put a locked, unfinished job back as its next attempt: pending and not dispatched. Set further columns.
 
         Args:
-            not_before: when it may be sent, now if left out; from then on it waits to be started.
+            not_before: when the job may be sent; now if left out. Its queue timeout counts from then on.
         """
         changes |= {"attempt": job.attempt + 1, "not_before": not_before or self.now, "dispatched_at": None, "queue": None}
         changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
@@ -98,16 +98,16 @@ class Moves:
         self._change(job, seen=job.status, status=str(JobStatus.PENDING), **changes)
 
     def set(self, job: LockedJob, **changes: Any) -> None:
-        """Set columns of a locked job whose status stays."""
+        """Set columns of a locked job without changing its status."""
         self._change(job, seen=job.status, status=job.status, **changes)
 
     def note(self, job: LockedJob, kind: EventKind, detail: str = "", *, attempt: int | None = None, worker_id: str | None = None) -> None:
-        """Add to a job's history."""
+        """Add an event to a job's history. The detail is cut to 20 000 characters."""
         event = {"at": self.now, "job_id": job.id, "attempt": attempt or job.attempt, "kind": str(kind)}
         self._events.append(event | {"worker_id": worker_id, "detail": detail[:20_000]})
 
     def notes(self, job: LockedJob) -> list[Event]:
-        """What was added to a job's history so far; `flush` writes it."""
+        """Return the events that were added to a job's history and are not written yet."""
         return [Event(**event) for event in self._events if event["job_id"] == job.id]
 
     def _change(self, job: LockedJob, *, seen: str, **changes: Any) -> None:
@@ -120,10 +120,13 @@ class Moves:
             setattr(job, name, changes[name])
 
     def flush(self) -> list[str]:
-        """Write everything.
+        """Write all collected changes. Call this once, at the end of the transaction.
 
         Returns:
-            The campaigns that ended with these steps.
+            The ids of the campaigns that have ended with these changes.
+
+        Raises:
+            IllegalTransition: a row has changed in spite of its lock. The transaction must be rolled back.
         """
         connection = self._session.connection()
         same: dict[tuple[str, tuple[tuple[str, Any], ...]], list[str]] = defaultdict(list)
@@ -131,7 +134,7 @@ class Moves:
             same[self._first_seen[job_id], tuple(sorted(changes.items()))].append(job_id)
         alike: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
         for (seen, change), job_ids in same.items():
-            if len(job_ids) >= MANY:  # a cancelled campaign: one statement, not one a job
+            if len(job_ids) >= MANY:  # for example a cancelled campaign: one statement instead of one per job
                 self._update_all(job_ids, seen, dict(change))
                 continue
             bound = {"b_seen": seen, **{f"b_{name}": value for name, value in change}}
@@ -158,7 +161,7 @@ class Moves:
             _require(done.rowcount, len(some))
 
     def _count(self, campaign_id: str, deltas: dict[str, int]) -> bool:
-        """Apply counters; true when this ended the campaign."""
+        """Change a campaign's counters. Return whether it has no unfinished job left."""
         columns = Campaign.__table__.c  # type: ignore[attr-defined]  # as above
         left = columns.pending_jobs + columns.running_jobs + deltas.get("pending_jobs", 0) + deltas.get("running_jobs", 0)
         over = (left == 0) & (columns.status == CampaignStatus.RUNNING)
@@ -178,7 +181,7 @@ def _require(done: int, wanted: int) -> None:
 
 
 def cancel_steps(moves: Moves, jobs: Sequence[LockedJob], reason: str) -> list[str]:
-    """Cancel those of the locked jobs that have not ended; their ids."""
+    """Cancel the locked jobs that have not ended. Return their ids."""
     cancelled = []
     for job in jobs:
         if JobStatus(job.status) not in TERMINAL:

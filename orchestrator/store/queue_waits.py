@@ -1,8 +1,8 @@
-"""Queries about how long jobs have waited to be started.
+"""Holds the queries about how long jobs have waited to be started.
 
-A campaign's queue timeout counts from when a job could first be sent, or went back, and stands still while a worker that could
-take it is at work: a campaign of a week is not late, it is long. `lanes.served_at` remembers when that was last so. Nor does the
-time count in which nobody looked: `served_at` moves on by it.
+A campaign's queue timeout counts from when a job could first be sent, or from when it went back. It pauses while a busy worker could
+take the job next, so a campaign that runs for a week is not late. `lanes.served_at` says when that was last the case. Time in which no
+watch looked does not count either: it is added to `served_at`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqlmodel import Session, col
 from orchestrator.store.tables import Campaign, Job, Lane
 from shared.jobs import CampaignStatus, JobStatus
 
-STEPS = 20  # of a queue timeout: how finely `served_at` is kept
+STEPS = 20  # `served_at` is accurate to the queue timeout divided by this
 
 
 class LateJob(NamedTuple):
-    """A pending job whose time to be started is over."""
+    """Holds a pending job that was not started within its queue timeout."""
 
     job_id: str
     attempt: int
@@ -29,7 +29,7 @@ class LateJob(NamedTuple):
 
 
 def lanes_to_look_at(session: Session, now: datetime) -> list[Lane]:
-    """Return the lanes of running campaigns that were last known to be served more than one step of their queue timeout ago, or never."""
+    """Return the lanes of running campaigns that were last served more than one step of their queue timeout ago, or never."""
     found: list[Lane] = []
     for campaign_id, created_at, timeout in _running(session):
         horizon = now - timeout / STEPS
@@ -40,15 +40,15 @@ def lanes_to_look_at(session: Session, now: datetime) -> list[Lane]:
 
 
 def mark_served(session: Session, lane_ids: Sequence[int], now: datetime) -> None:
-    """Write that these lanes are served now, in the order of their ids, as everyone does who writes lanes."""
+    """Write that these lanes are served now. Rows are written in the order of their ids, like everywhere, to avoid deadlocks."""
     for lane_id in sorted(lane_ids):
         session.execute(update(Lane).where(col(Lane.id) == lane_id).values(served_at=now))
 
 
 def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
-    """Add the time in which nobody looked to the queue timeout of every job that waits.
+    """Add the time in which no watch looked to the queue timeout of every waiting job.
 
-    By the lane: as if all of its jobs had waited since the last of them that went back.
+    This works per lane: all jobs of a lane are treated as if they had waited since the last of them went back.
     """
     waits = (col(Job.status) == JobStatus.PENDING, col(Job.not_before) <= now)
     latest = select(col(Job.lane_id), func.max(col(Job.not_before))).where(*waits).group_by(col(Job.lane_id))
@@ -61,7 +61,7 @@ def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
 
 
 def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:
-    """Return pending jobs that have waited for their campaign's queue timeout while no worker was at work that could take them."""
+    """Return pending jobs that have waited longer than their campaign's queue timeout while no busy worker could take them."""
     found: list[LateJob] = []
     for campaign_id, created_at, timeout in _running(session):
         horizon = now - timeout
@@ -83,7 +83,7 @@ def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:
 
 
 def _running(session: Session) -> list[tuple[str, datetime, timedelta]]:
-    """Running campaigns with their beginning and their queue timeout."""
+    """Return the running campaigns as (id, creation time, queue timeout)."""
     columns = (col(Campaign.id), col(Campaign.created_at), col(Campaign.queue_deadline_at))
     rows = session.execute(select(*columns).where(col(Campaign.status) == CampaignStatus.RUNNING))
     return [(campaign_id, created_at, deadline_at - created_at) for campaign_id, created_at, deadline_at in rows]

@@ -1,4 +1,4 @@
-"""Queries on results and uploaded models."""
+"""Holds the queries on results and uploaded models."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Job, ModelFile, ResultRow
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import TERMINAL
 
-PAGE = 1_000  # jobs looked at, and rows in memory, at a time
+PAGE = 1_000  # job numbers per query, and so the most rows in memory at once
 
 
 def get(session: Session, job_id: str) -> ResultRow | None:
@@ -20,10 +21,10 @@ def get(session: Session, job_id: str) -> ResultRow | None:
 
 
 def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) -> list[Any]:
-    """Columns of the ended jobs, and of their results, among the `PAGE` numbers behind `after`, in the order of the jobs.
+    """Return columns of ended jobs and of their results, in the order of the jobs, for the `PAGE` job numbers behind `after`.
 
-    A job that no device answered for has no result: None. Numbers run from 1 without gaps, so a page is a range of them,
-    which PostgreSQL finds without statistics of a campaign that was written a moment ago.
+    The result columns are None for a job without a result. Numbers run from 1 without gaps, so a page is a range of numbers.
+    PostgreSQL finds a range quickly even without statistics, as right after a campaign was written.
     """
     number = col(Job.number)
     statement = (
@@ -38,7 +39,7 @@ def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) ->
 
 
 def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
-    """Returns those of these contents that were uploaded, by their SHA-256."""
+    """Return the uploaded models with these SHA-256 hashes, by hash. Hashes that were not uploaded are left out."""
     wanted = sorted(hashes)
     found: dict[str, ModelFile] = {}
     for start in range(0, len(wanted), PAGE):
@@ -49,16 +50,17 @@ def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
 
 
 def devices(session: Session, campaign_id: str) -> list[tuple[str, str]]:
-    """Return which workers the results of a campaign came from, each with what its device was called."""
-    name = col(ResultRow.row)["DeviceName"].as_string()
+    """Return (worker id, device name) of the workers that the results of a campaign came from."""
+    name = where_json(session, col(ResultRow.row), col(ResultRow.row)["DeviceName"].as_string())
     statement = select(col(ResultRow.worker_id), name).where(col(ResultRow.campaign_id) == campaign_id).distinct()
     return sorted((worker_id, str(device or "")) for worker_id, device in session.execute(statement))
 
 
 def model(session: Session, sha256: str) -> ModelFile:
-    """
+    """Return an uploaded model.
+
     Raises:
-        NotFound: nothing with this content was uploaded.
+        NotFound: no model with this hash was uploaded.
     """
     found = session.get(ModelFile, sha256)
     if found is None:

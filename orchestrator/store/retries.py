@@ -1,4 +1,4 @@
-"""A new job in the place of one that ended: a further row of its campaign, and the counters with it."""
+"""Adds a new job that repeats one that has ended, and counts it in its campaign."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SAME = ("campaign_id", "lane_id", "compute_unit", "priority", "max_attempts", "
 
 
 def unfinished_retry(session: Session, old: LockedJob) -> Job | None:
-    """An earlier retry of this job that has not ended."""
+    """Return an earlier retry of this job that has not ended, or None."""
     unfinished = col(Job.status).in_([str(JobStatus.PENDING), str(JobStatus.RUNNING)])
     mine = (col(Job.campaign_id) == old.campaign_id, unfinished, col(Job.retry_of) == old.id)
     return session.scalars(select(Job).where(*mine)).first()
 
 
 def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
-    """Add the job; its id. None when the campaign was cancelled: nothing of it is wanted any more.
+    """Add a copy of this job and return its id, or None if the campaign was cancelled.
 
-    A completed campaign runs again, so that its files are written anew when the job has ended.
+    A completed campaign becomes running again, so that its files are written again when the new job has ended.
     """
     columns = Campaign.__table__.c  # type: ignore[attr-defined]  # untyped in SQLModel
     more: dict[Any, Any] = {columns.total_jobs: columns.total_jobs + 1, columns.pending_jobs: columns.pending_jobs + 1}

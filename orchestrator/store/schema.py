@@ -1,4 +1,4 @@
-"""The schema's revisions: bring a database to the newest, or say how it differs."""
+"""Migrates a database to a revision of the schema, and checks which revision it has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.store.database import MIGRATE, Store
 from shared.errors import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_LOCK = 7_218_001  # any number: two processes that migrate one PostgreSQL at once go one after the other
+_LOCK = 7_218_001  # the key of an advisory lock (any number), so that only one process at a time migrates a PostgreSQL
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -30,22 +30,22 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def newest() -> str:
-    """The revision this code is written for."""
+    """Return the revision that this code is written for."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None
     return head
 
 
 def current(store: Store) -> str | None:
-    """The revision the database is at; None for an empty one."""
+    """Return the revision that the database has, or None for an empty database."""
     with store.read() as session:
         return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def migrate(store: Store, revision: str = "head") -> None:
-    """Bring the database to a revision, wholly or not at all. Safe to run from several processes at once.
+    """Bring the database to a revision, completely or not at all. Safe to run from several processes at once.
 
-    There is no way back that keeps the rows: a version that is to be taken back is restored from its backup.
+    No downgrade keeps the rows. To go back to an earlier version, restore the backup that was made before.
 
     Raises:
         Unavailable: the database does not answer, or a newer version has migrated it.
@@ -63,7 +63,8 @@ def migrate(store: Store, revision: str = "head") -> None:
     if not store.is_sqlite:
         store.transact(work)
         return
-    # A table that is changed is made anew and the old one dropped, and SQLite deletes what refers to a dropped table's rows.
+    # To change a table in SQLite, Alembic makes a new table and drops the old one. With foreign keys on, SQLite would then delete the rows
+    # that refer to the dropped table.
     loose = store.without_foreign_keys()
     try:
         loose.transact(work)
@@ -84,9 +85,10 @@ def _require_known(revision: str | None) -> None:
 
 
 def require_current(store: Store) -> None:
-    """
+    """Check that the database has the revision that this code needs.
+
     Raises:
-        Unavailable: the database is at another revision; the message says which command mends it.
+        Unavailable: the database has another revision. The message names the command that migrates it.
     """
     found = current(store)
     _require_known(found)
@@ -95,12 +97,12 @@ def require_current(store: Store) -> None:
 
 
 def has_table(store: Store, name: str) -> bool:
-    """Whether the database, at whatever revision it is, has this table."""
+    """Return whether the database has this table, whatever its revision."""
     with store.read() as session:
         return inspect(session.connection()).has_table(name)
 
 
 def differences(store: Store) -> list[Any]:
-    """What the tables in the code have and the database has not, or the other way round; empty when they are equal."""
+    """Return the differences between the tables in the code and in the database. The list is empty if they are equal."""
     with store.read() as session:
         return list(compare_metadata(MigrationContext.configure(session.connection(), opts={"compare_type": True}), SQLModel.metadata))

@@ -1,6 +1,6 @@
-"""The tables. The migrations equal them; a test proves it.
+"""Defines the tables. The migrations make the same tables; a test proves it.
 
-Counters on `campaigns` are kept with every change of a job's status, never counted.
+The counters on `campaigns` change together with each job's status. They are never counted from the rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _one_of(column: str, values: list[str]) -> str:
 
 
 class Campaign(SQLModel, table=True):
-    """One submission of a recipe."""
+    """Holds one submission."""
 
     __tablename__: ClassVar[str] = "campaigns"
     __table_args__ = (
@@ -57,7 +57,7 @@ class Campaign(SQLModel, table=True):
     recipe_hash: str = Field(sa_column=Column(String(64), nullable=False))
     idempotency_key: str | None = Field(default=None, sa_column=Column(String(255), nullable=True))
     request_hash: str = Field(sa_column=Column(String(64), nullable=False))
-    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))  # the name of the token
+    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))  # the name of its token
     warnings: list[str] = Field(default_factory=list, sa_column=Column(Json, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     queue_deadline_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
@@ -72,7 +72,7 @@ class Campaign(SQLModel, table=True):
 
 
 class Lane(SQLModel, table=True):
-    """Jobs of a campaign that go the same way: one compute unit, one priority, the same devices and requirements."""
+    """Groups the jobs of a campaign that have the same compute unit, priority, device and requirements."""
 
     __tablename__: ClassVar[str] = "lanes"
     __table_args__ = (Index("ix_lanes_campaign_id", "campaign_id"),)
@@ -84,19 +84,20 @@ class Lane(SQLModel, table=True):
     device: str | None = Field(default=None, sa_column=Column(String(200)))
     requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
     waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
-    # When a worker that could take its jobs was last seen at work, to within a twentieth of the queue timeout; later by what nobody looked.
+    # When a busy worker that could take the lane's jobs was last seen, to within a twentieth of the queue timeout. Time in which no watch
+    # looked is added.
     served_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
 
 
 class Job(SQLModel, table=True):
-    """One cell of a campaign."""
+    """Holds one job of a campaign."""
 
     __tablename__: ClassVar[str] = "jobs"
     __table_args__ = (
         CheckConstraint(_one_of("status", list(JobStatus)), name="status"),
         CheckConstraint("attempt >= 1", name="attempt"),
         UniqueConstraint("campaign_id", "number"),
-        # What dispatch takes next.
+        # The jobs that dispatch can take next.
         Index(
             "ix_jobs_frontier",
             "lane_id",
@@ -104,7 +105,7 @@ class Job(SQLModel, table=True):
             postgresql_where=text("status = 'pending' AND dispatched_at IS NULL"),
             sqlite_where=text("status = 'pending' AND dispatched_at IS NULL"),
         ),
-        # What is in Redis and not yet claimed: bounded by the windows.
+        # The jobs whose message is in Redis and that are not claimed yet. The windows limit their number.
         Index(
             "ix_jobs_dispatched",
             "queue",
@@ -153,7 +154,7 @@ class Job(SQLModel, table=True):
 
 
 class ResultRow(SQLModel, table=True):
-    """The one recorded result of a job: the CSV row as it is shown, and everything else that came with it."""
+    """Holds the one recorded result of a job: its CSV row, and the whole message of the worker."""
 
     __tablename__: ClassVar[str] = "results"
     __table_args__ = (UniqueConstraint("campaign_id", "number"),)
@@ -164,13 +165,13 @@ class ResultRow(SQLModel, table=True):
     attempt: int
     worker_id: str = Field(sa_column=Column(String(80), nullable=False))
     row: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
-    line: str = Field(sa_column=Column(Text, nullable=False))  # `row` as it stands in the CSV: 100 000 of them stream in seconds
+    line: str = Field(sa_column=Column(Text, nullable=False))  # `row` as a line of CSV, so that 100 000 of them stream in seconds
     result: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
     recorded_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 
 class Event(SQLModel, table=True):
-    """What happened to a job, in order: its history, and every message that was not wanted."""
+    """Holds one entry in the history of a job. Unwanted messages are entries too."""
 
     __tablename__: ClassVar[str] = "events"
     __table_args__ = (Index("ix_events_job_id_id", "job_id", "id"),)
@@ -185,7 +186,7 @@ class Event(SQLModel, table=True):
 
 
 class ModelFile(SQLModel, table=True):
-    """An uploaded model, by content."""
+    """Holds an uploaded model. Its key is the hash of the content."""
 
     __tablename__: ClassVar[str] = "models"
 
@@ -196,9 +197,9 @@ class ModelFile(SQLModel, table=True):
 
 
 class Token(SQLModel, table=True):
-    """A bearer token: whose it is, what it allows, and the hash of its secret (see `operations.tokens`).
+    """Holds a bearer token: its name, its role, and the hash of its secret (see `operations.tokens`).
 
-    Never deleted: a log may name it.
+    Rows are never deleted, because a log may name a token.
     """
 
     __tablename__: ClassVar[str] = "tokens"
@@ -215,15 +216,15 @@ class Token(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     expires_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     revoked_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
-    last_used_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))  # to the hour
+    last_used_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))  # updated at most once an hour
 
 
 class WorkerKey(SQLModel, table=True):
-    """What a worker with a broker login of its own signs its reports with (see `shared.protocol.signatures`)."""
+    """Holds the key that a worker with its own broker login signs its reports with (see `shared.protocol.signatures`)."""
 
     __tablename__: ClassVar[str] = "worker_keys"
 
     worker_id: str = Field(sa_column=Column(String(80), primary_key=True))
-    secret: str = Field(sa_column=Column(String(64), nullable=False))  # not its hash: whoever checks a signature has to make it
-    ended: bool = False  # the worker was removed: when it enrols again it gets another
-    token_id: str | None = Field(default=None, sa_column=Column(String(40)))  # the token with the role `worker` that it was given to
+    secret: str = Field(sa_column=Column(String(64), nullable=False))  # the secret itself, as it is needed to check a signature
+    ended: bool = False  # True once the worker was removed; it gets a new key when it enrols again
+    token_id: str | None = Field(default=None, sa_column=Column(String(40)))  # the token, with the role `worker`, that the key was given to

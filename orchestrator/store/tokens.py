@@ -1,4 +1,4 @@
-"""Queries on bearer tokens."""
+"""Holds the queries on bearer tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shared.errors import NotFound
 
 
 def get(session: Session, token_id: str) -> Token:
-    """
+    """Return a token.
+
     Raises:
-        NotFound: no such token.
+        NotFound: there is no such token.
     """
     found = session.get(Token, token_id)
     if found is None:
@@ -27,7 +28,7 @@ def by_hash(session: Session, secret_hash: str) -> Token | None:
 
 
 def page(session: Session, *, revoked: bool, before: str | None = None, limit: int = 100) -> list[Token]:
-    """Tokens, newest first (ids sort by time), from behind `before`; those that are revoked only on request."""
+    """Return tokens older than `before`, newest first (ids sort by time). Revoked tokens are included only if `revoked` is True."""
     statement = select(Token).order_by(col(Token.id).desc()).limit(limit)
     if not revoked:
         statement = statement.where(col(Token.revoked_at).is_(None))
@@ -37,18 +38,18 @@ def page(session: Session, *, revoked: bool, before: str | None = None, limit: i
 
 
 def any_unrevoked(session: Session) -> bool:
-    """Whether there is a token that nobody has taken back. One that has only expired counts: the door it closed stays closed."""
+    """Return whether there is a token that is not revoked. An expired token counts too: it must not open the API to everyone again."""
     return session.scalars(select(col(Token.id)).where(col(Token.revoked_at).is_(None)).limit(1)).first() is not None
 
 
 def any_usable(session: Session, role: str, now: datetime) -> bool:
-    """Whether a token of this role can be used now."""
+    """Return whether a token with this role is usable now."""
     statement = select(col(Token.id)).where(col(Token.role) == role, col(Token.revoked_at).is_(None))
     return session.scalars(statement.where(or_(col(Token.expires_at).is_(None), col(Token.expires_at) > now)).limit(1)).first() is not None
 
 
 def revoke(session: Session, token_id: str, now: datetime) -> None:
-    """A token that is revoked stays so, at the time it was."""
+    """Revoke a token. A token that is already revoked keeps its first revocation time."""
     session.execute(update(Token).where(col(Token.id) == token_id, col(Token.revoked_at).is_(None)).values(revoked_at=now))
 
 

@@ -1,4 +1,4 @@
-"""The monitor: silent workers, lost attempts, deadlines, messages that vanished. Any number may run; one leads at a time."""
+"""Watches for silent workers, lost attempts, deadlines and lost messages. Any number may run; one of them leads."""
 
 from orchestrator.watch.loop import Watch
 

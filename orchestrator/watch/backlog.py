@@ -1,4 +1,4 @@
-"""How far the recording of results is. No job is late before the results that waited are recorded: its own may be among them."""
+"""Tracks how far the recording of results is. No job counts as late while results wait, because its own may be among them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
 
-BACKLOG_WAIT_S = 600.0  # while a consumer records: under steady work the queue may never be seen empty
+BACKLOG_WAIT_S = 600.0  # how long a consumer must record until we stop waiting for an empty queue; under steady work it may never be empty
 
 
 @dataclass
 class Backlog:
-    """What a watch knows about the results queue. Times are monotonic."""
+    """Holds what a watch knows about the results queue. Times are monotonic, in seconds."""
 
-    recorded: bool = False  # the results that waited when somebody began to record again are recorded
+    recorded: bool = False  # True once the results are recorded that waited when recording began again
     recording_since: float | None = None
-    clear: bool = False  # and nothing waits at this moment, in the queue or in the batch of a consumer that died
-    silent_since: float | None = None  # since then nobody has recorded
+    clear: bool = False  # True if also nothing waits now, neither in the queue nor in a batch that a consumer took
+    silent_since: float | None = None  # when we noticed that no consumer records
     empty_at: float | None = None  # when the queue was last seen empty
-    missed_s: float = 0.0  # how long nobody recorded; the watch adds it to the deadlines and sets this to 0
+    missed_s: float = 0.0  # how long no consumer recorded; the watch adds it to the deadlines and sets it to 0
 
     def doubt(self) -> None:
-        """Start over: workers may have reported while nobody looked, or may be about to report what they could not send before."""
+        """Start over: workers may have reported while no watch looked, or may soon send reports that they could not send before."""
         self.recorded, self.recording_since, self.clear = False, None, False
 
     def look(self, ctx: Context) -> None:
-        """Look at the results queue and at who takes from it.
+        """Look at the results queue and at its consumers.
 
         Raises:
             Unavailable: Redis does not answer.
@@ -41,7 +41,7 @@ class Backlog:
             self.silent_since = None
         if self.recording_since is None:
             self.recording_since = now
-        # An empty queue proves nothing within a timeout: a worker that has just found its broker again is about to send what it has.
+        # An empty queue proves nothing within the first timeout: a worker that has just reconnected to its broker may still send results.
         recording_s = now - self.recording_since
         self.recorded = self.recorded or recording_s >= BACKLOG_WAIT_S or (results.waiting == 0 and recording_s >= ctx.registry.timeout_s)
         if results.waiting == 0 or self.empty_at is None:

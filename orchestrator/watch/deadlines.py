@@ -1,4 +1,4 @@
-"""Ends jobs whose time is over, and keeps the deadlines of jobs whose time does not count at the moment."""
+"""Ends overdue jobs, and postpones the deadlines of jobs whose time does not count at the moment."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from orchestrator.watch.word import holds, named
 from shared.jobs import MAX_TIMEOUT_S, JobStatus
 from shared.workers import WAITING_FOR_HOST, WorkerStatus
 
-RESULT_WAIT_S = 86_400.0  # beyond the deadline, for a result that its living worker cannot send: uploads may be refused for a night
-HOST_WAIT_S = MAX_TIMEOUT_S  # how long a job may wait for others on its host: one of them may take that long
+RESULT_WAIT_S = 86_400.0  # how long after the deadline a finished job's result is awaited; uploads may fail for a night
+HOST_WAIT_S = MAX_TIMEOUT_S  # how long a job may wait for other jobs on its host; one of them may take that long
 UNKNOWN_HOLDER_WAIT_S = (
-    7_200.0  # the same where the table knows nobody who measures there: a worker gives up by itself after half of that, if it still can
+    7_200.0  # the same if the table has no job that measures on that host; a worker gives up by itself after half of that
 )
 
 
 def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Postpone what must not run out: deadlines of jobs that wait for their host, and queue timeouts of jobs whose worker is busy."""
+    """Postpone the deadlines of jobs that wait for their host, and the queue timeouts of jobs that busy workers could take next."""
     now = ctx.clock.now()
     grace_s = ctx.settings.deadline_grace_s
     heard = {worker.id: worker for worker in workers.values() if ctx.registry.is_heard(worker)}
@@ -38,7 +38,7 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
             continue
         longest_s = HOST_WAIT_S if worker.registration.ip_address in taken else UNKNOWN_HOLDER_WAIT_S
         over = job.started_at is None or now - job.started_at > timedelta(seconds=longest_s)
-        # Done long before the deadline, so that the time left is enough for the job itself; and not at every sweep.
+        # A deadline moves long before it is reached, so that enough time is left for the job, but it does not move at every sweep.
         if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2):
             until[job.id] = (job.attempt, deadline(now, job.workload, grace_s))
     found.deadlines_postponed += postpone(ctx, until)
@@ -46,7 +46,7 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
 
 
 def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """End overdue jobs. A job whose worker is silent, or does not hold it any more, is lost instead of late, and goes back."""
+    """End overdue jobs. A job whose worker is silent or no longer holds it is not ended here: it counts as lost and goes back."""
     now = ctx.clock.now()
     overdue: dict[str, Overdue] = {}
     for job in running:
@@ -65,11 +65,11 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
 
 
 def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
-    """Return whether a job is past its deadline. A finished one, whose result its worker still keeps, is waited for longer."""
+    """Return whether a job is past its deadline. If it is finished and its worker still keeps the result, it gets more time."""
     assert job.deadline_at is not None
     held = holds(worker, job)
-    if worker.incarnation and not held:
-        return False  # the table may come from last night's backup, in which the job ran; two beats later it counts as lost
+    if worker.incarnation and not held and "held" not in worker.unread:
+        return False  # the table may be restored from a backup in which the job ran; after two more beats the job counts as lost
     finished = held and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
     return job.deadline_at + timedelta(seconds=RESULT_WAIT_S if finished else 0) < now
 
@@ -84,10 +84,10 @@ def _why_overdue(ctx: Context, worker: WorkerRecord, job: Job) -> str:
 
 
 def _is_at_work(worker: WorkerRecord) -> bool:
-    """Return whether a worker with a running job in the table is busy with it. The job's deadline bounds how long that counts."""
+    """Return whether a worker with a running job is busy. The deadline of that job limits how long this counts."""
     return worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP) and worker.quarantine is None
 
 
 def _waits_for_host(worker: WorkerRecord, job: Job) -> bool:
-    """Return whether a job waits until another worker of its host has measured. Its own time has not begun then."""
+    """Return whether a job waits for another measurement on its host. Its own time has not begun then."""
     return worker.stage == WAITING_FOR_HOST and holds(worker, job)

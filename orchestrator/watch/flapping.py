@@ -1,4 +1,4 @@
-"""Puts devices into quarantine that lose work or fall silent again and again, so that they harm no more jobs."""
+"""Puts flapping devices into quarantine: devices that lose work or fall silent again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Fault(NamedTuple):
-    """A fault of a device. The same cause counts once: a poison job that kills its worker again and again does not make it flap."""
+    """Describes a fault of a device. The same cause counts once, so one bad job that kills its worker repeatedly is one fault."""
 
     worker_id: str
     cause: str
@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 
 
 def quarantine_flapping(ctx: Context, faults: Iterable[Fault]) -> int:
-    """Count faults. Returns how many devices they put into quarantine."""
+    """Count these faults. Return how many devices are put into quarantine because of them."""
     settings = ctx.settings
     rule = QuarantineRule(settings.quarantine_after, settings.quarantine_window_s, settings.quarantine_s)
     quarantined = 0

@@ -1,4 +1,4 @@
-"""The loop around the sweep: who leads, when the leader may judge again after an outage, and what the sweeps came to."""
+"""Runs the sweep in a loop: elects a leader, waits after an outage before it judges workers again, and counts the findings."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Sweeps every `sweep_s` while it leads. Safe to run several: every action is a conditional write."""
+    """Sweeps every `sweep_s` seconds while it leads. Several may run safely, because every action is a conditional write."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._name = f"{socket.gethostname()}/{os.getpid()}/{new_incarnation()}"
-        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # if the leader is not heard of for so long, another watch leads
+        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # if the leader does not renew its lease for so long, another watch leads
         self._leads = False
         self._memory = Memory()
         self._backlog = Backlog()
-        self._trusted_from: float | None = None  # monotonic; before it nobody is condemned, and nothing is late
-        self._last_sign: datetime | None = None  # when this process was last seen to go on
-        self._unseen_s = 0.0  # how long it stood still, or did not look, since that was last made up for
-        self._lease_until = 0.0  # monotonic
+        self._trusted_from: float | None = None  # monotonic; before this time no worker is condemned and no job is late
+        self._last_sign: datetime | None = None  # wall clock, when this process last noted that it runs
+        self._unseen_s = 0.0  # how long this process stood still, not yet added to the deadlines
+        self._lease_until = 0.0  # monotonic, when our lease ends
 
     def run(self, stop: threading.Event) -> None:
-        """Sweep until `stop` is set. An outage of Redis or of the database is waited out."""
+        """Sweep until `stop` is set. Continue after outages of Redis or of the database."""
         down = False
         while not stop.is_set():
             try:
@@ -49,12 +49,12 @@ class Watch:
                     log.warning("the watch waits: %s", error.detail)
                 down = True
                 self._trusted_from = None
-            except Exception:  # a watch that was started anew would give everyone a full timeout, each time
+            except Exception:  # a restarted watch would give every worker a full timeout each time
                 log.exception("this turn of the watch failed; the next one comes all the same")
             stop.wait(self._ctx.settings.sweep_s)
 
     def once(self) -> Found | None:
-        """Take one turn. Returns what it found, or None when another watch leads.
+        """Take one turn. Return what it found, or None if another watch leads.
 
         Raises:
             Unavailable: Redis or the database does not answer.
@@ -62,7 +62,7 @@ class Watch:
         ctx = self._ctx
         leads = self._keep_the_lead()
         self._stood_still()
-        # By what Redis remembers too, as this process may be new, and another one may have looked while it stood still or stood by.
+        # Redis remembers the last sweep of any watch. This is needed because this process may be new, or another watch may have led.
         unwatched_s, self._unseen_s = max(self._unseen_s, ctx.registry.monitor.unwatched_s()), 0.0
         away = unwatched_s > self._away_s()
         if not leads:
@@ -72,7 +72,8 @@ class Watch:
         remembers = ctx.registry.monitor.same_memory()
         counted = Found(leaders_changed=int(not self._leads), memory_losses=int(not remembers))
         if not self._leads or self._trusted_from is None or away or not remembers:
-            # New as a leader, back after an outage, or Redis lost its memory or was started anew: everyone gets a full timeout to be heard.
+            # We are a new leader, or back after an outage, or Redis was restarted or lost data. Every worker gets a full timeout to
+            # send a heartbeat.
             self._trusted_from = now + ctx.registry.timeout_s
             self._memory = Memory()
             self._backlog.doubt()
@@ -96,15 +97,15 @@ class Watch:
         return found
 
     def _away_s(self) -> float:
-        """Return the seconds without a look after which nobody can be judged: workers may have been heard, or not been able to speak."""
+        """Return after how many seconds without a sweep no worker may be judged, as heartbeats may have come or been impossible."""
         return self._ctx.registry.timeout_s / 2 + 2 * self._ctx.settings.sweep_s
 
     def _stood_still(self) -> bool:
-        """Note that this process goes on. Returns whether it, and maybe its whole machine, stood still since it was last seen to.
+        """Note that this process runs. Return whether it stood still since the last call, alone or with its whole machine.
 
-        A sweep may take long because Redis or the database is slow: that is no standing still, so this is asked after each step
-        of it, and the time is counted from the end of the last one. By the wall clock, as the other one stands still too while a
-        laptop sleeps, and deadlines follow a step of it.
+        A sweep that is slow because of Redis or the database must not count as standing still. So this is called after each step of a
+        sweep, and the time counts from the end of the last step. It uses the wall clock: the monotonic clock stops while a laptop
+        sleeps, and deadlines follow the wall clock.
         """
         now, before = self._ctx.clock.now(), self._last_sign
         self._last_sign = now
@@ -116,7 +117,7 @@ class Watch:
 
     def _stood_still_in_a_step(self) -> bool:
         if self._ctx.clock.monotonic() > self._lease_until - self._lease_s / 2:
-            self._keep_the_lead()  # a slow sweep must not cost the lead, or two watches would take it from each other
+            self._keep_the_lead()  # renew the lease within a slow sweep, or two watches would take the lead from each other
         return self._stood_still()
 
     def _keep_the_lead(self) -> bool:

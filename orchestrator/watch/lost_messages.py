@@ -1,4 +1,4 @@
-"""Messages that were lost on their way: the table says that a job was sent, no queue has it, and no worker has it."""
+"""Finds lost messages: the table says that a job was sent, but no queue and no worker has it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SENT_AT_ONCE = 1_000
 def send_lost(
     ctx: Context, sent: Mapping[str, int], workers: Iterable[WorkerRecord], missed: set[tuple[str, int]]
 ) -> tuple[int, set[tuple[str, int]]]:
-    """Send again the jobs whose messages were missing in this look and in the last one.
+    """Send again the jobs whose messages were missing both in the last sweep and in this one.
 
-    Between the two looks, a worker that had taken a message a moment ago has told by its heartbeat that it holds the job.
-    The queues' contents are read only where a queue has fewer messages than the table says.
+    A worker may have just taken a message. By the next sweep its heartbeat says that it holds the job. The content of a queue is read
+    only if it has fewer messages than the table says.
 
     Args:
-        sent: how many jobs the table holds for sent, by queue; only queues that somebody serves.
-        missed: the jobs and attempts that were missing in the last look.
+        sent: how many jobs are in each queue according to the table. It names only queues that a worker serves.
+        missed: the (job id, attempt) pairs that were missing in the last sweep.
 
     Returns:
-        How many were sent again, and what is missing now and has not been sent again.
+        How many jobs were sent again, and the pairs that are missing now and were not sent again.
 
     Raises:
         Unavailable: Redis or the database does not answer.
     """
     depths = ctx.queue.depths(sent)
     short = [queue for queue, depth in depths.items() if depth < sent[queue]]
-    before = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.sweep_s)  # what is younger may be about to be published
+    before = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.sweep_s)  # a job that was marked later may not be published yet
     with ctx.store.read() as session:
         unheard = jobs.dispatched_before(session, short, before)
     if not unheard:

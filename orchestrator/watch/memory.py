@@ -1,4 +1,4 @@
-"""What the watch remembers from one sweep to the next."""
+"""Holds what the watch remembers between sweeps."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Memory:
-    """What the watch remembers from one sweep to the next. Forgetting it costs time, never correctness."""
+    """Holds what the watch remembers between sweeps. If it is lost, work is done later, but never wrongly."""
 
     unheld: dict[str, tuple[int, int]] = field(
         default_factory=dict
-    )  # job -> its attempt, and its worker's count of beats when the job was first missed
-    missing: set[tuple[str, int]] = field(default_factory=set)  # jobs and attempts whose messages were nowhere in the last look
+    )  # job id -> (attempt, the worker's number of beats when it first did not hold the job)
+    missing: set[tuple[str, int]] = field(default_factory=set)  # (job id, attempt) whose message was missing in the last sweep
+    unreadable: dict[str, float] = field(default_factory=dict)  # worker id -> since when its last heartbeat cannot be read, monotonic
     outage_since: float | None = None
     claims_seen_at: float | None = None
     tidied_at: float | None = None
-    unstarted: set[tuple[str, int]] = field(default_factory=set)  # attempts that a worker works on although no start of theirs was reported
+    unstarted: set[tuple[str, int]] = field(default_factory=set)  # (job id, attempt) that a worker works on without a reported start

@@ -1,4 +1,4 @@
-"""One look at everything that can have gone wrong, and what is done about it: the steps of a sweep, in order."""
+"""Runs one sweep: checks in order for everything that may have gone wrong, and corrects it."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ def sweep(
     may_give_up: bool = True,
     stood_still: Callable[[], bool] = lambda: False,
 ) -> Found:
-    """Look once, and do what is to be done. A step that fails by a defect is logged and counted, and the others are taken all the same.
+    """Run one sweep. If a step fails because of a defect, log and count that, and continue with the next step.
 
     Args:
-        may_condemn: False in the first timeout after becoming leader, after an error of Redis and after it lost its
-            memory: until every living worker has had the time to be heard.
-        may_expire: False for as long, and until what workers reported meanwhile is recorded: before, no job's time is over.
-        may_give_up: False while a report waits at all: the result of a job may be among them, so that none is given up for the
-            workers that were lost to it.
-        stood_still: is asked after each step, and says whether this process stood still in it. What was seen before is old then.
+        may_condemn: False for one timeout after this watch became leader, after an outage, and after Redis lost data. By then every
+            living worker has had time to send a heartbeat.
+        may_expire: False while `may_condemn` is, and until the reports that came in meanwhile are recorded. No job is ended as
+            overdue before that.
+        may_give_up: False while any report waits. The result of a job may be among them, so no job fails because of lost workers.
+        stood_still: is called after each step. It says whether this process stood still during the step, which makes what the sweep
+            has read outdated.
 
     Raises:
         Unavailable: Redis or the database does not answer.
@@ -58,9 +59,9 @@ def sweep(
     old = stood_still()
     began = ctx.clock.now()
     workers = {worker.id: worker for worker in ctx.registry.registered()}
-    # By the wall clock: the other one stands still in a sleep.
+    # This uses the wall clock, because the monotonic clock stops while the machine sleeps.
     if stood_still() or (ctx.clock.now() - began).total_seconds() > ctx.registry.timeout_s:
-        old = True  # another watch may lead by now, and everyone may have been heard of
+        old = True  # another watch may lead now, and workers may have sent heartbeats since
     if may_condemn and old:
         log.warning("this look at jobs and workers took too long to condemn anyone on it")
     judging: list[tuple[bool, Callable[[], None]]] = [
@@ -90,7 +91,7 @@ def _take(step: Callable[[], None], found: Found) -> None:
         step()
     except Unavailable:
         raise
-    except Exception:  # whatever it is, it would come again at each sweep: silent workers would never be noticed
+    except Exception:  # the same error would come back at each sweep, and the steps behind it would never run
         log.exception("a step of this sweep failed; the other steps are taken, and this one is tried again at the next sweep")
         found.steps_failed += 1
 
@@ -100,7 +101,7 @@ def _fill(ctx: Context, found: Found) -> None:
 
 
 def _tidy(ctx: Context, memory: Memory) -> None:
-    """Now and then, put workers that left aside, and forget those that nobody has heard of for long."""
+    """Once a minute, move workers that left to the list of departed ones, and forget workers that were silent for long."""
     now = ctx.clock.monotonic()
     if memory.tidied_at is not None and now - memory.tidied_at < TIDY_EVERY_S:
         return
@@ -110,10 +111,10 @@ def _tidy(ctx: Context, memory: Memory) -> None:
 
 
 def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Write down as running what a living worker has claimed and works on, although its report of the start, sent once, never came.
+    """Mark jobs as running that a living worker has claimed and works on, if the report of their start never came.
 
-    It has to be seen in two looks, as the report may be on its way. Without this the job would have no deadline, and a copy of
-    its message could be handed back by another worker.
+    A worker sends that report only once. A job must be seen in two sweeps, because the report may still be on its way. Without this the
+    job would have no deadline, and another worker could hand back a copy of its message.
     """
     known = {job.id for job in running}
     says = {
@@ -132,10 +133,10 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
 
 
 def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
-    """Stop work that nobody wants any more, because Redis was away when its job was cancelled, or because everything was reset.
+    """Stop unwanted work: its job was cancelled while Redis was away, or everything was reset.
 
-    Now and then, and first of all as a new leader, this also forgets the claims of jobs that the table does not know, and of
-    jobs whose end is in the table but not in Redis, because the process that wrote it died in between.
+    Once a minute, and first of all as a new leader, this also looks at all claims. It forgets claims of jobs that the table does not
+    know. It writes the tombstones of jobs whose end is in the table but not in Redis, because the process that ended them died.
     """
     at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
     claimed: set[str] = set()
@@ -151,11 +152,11 @@ def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
         ended = {job_id for job_id, status in known.items() if status in TERMINAL} | (unknown & at_work)
         found.stops_repeated += len(ended & at_work)
         ctx.registry.marks.tombstone(ended)
-        ctx.registry.marks.forget_claims(unknown - at_work)  # nobody can run them, so they need no tombstone, and anybody can invent some
+        ctx.registry.marks.forget_claims(unknown - at_work)  # no worker can run them, and anybody can invent such ids
 
 
 def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], found: Found) -> None:
-    """Take jobs back out of queues that nobody serves, and send jobs again whose messages were lost."""
+    """Take jobs back out of queues that no worker serves, and send jobs again whose messages were lost."""
     sent: Counter[str] = Counter()
     with ctx.store.read() as session:
         for item in jobs.waiting(session):
@@ -173,7 +174,7 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
 
 
 def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:
-    """Return whether a worker that may still be there takes from this queue. A silent one counts until it is condemned."""
+    """Return whether a worker takes from this queue. A silent worker counts until it is condemned."""
     return any(
         (worker_queue(worker.id) == queue or queue in worker.registration.capabilities)
         and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)

@@ -1,4 +1,4 @@
-"""What a worker's record says about it and about the job that it was given."""
+"""Reads a worker's record: how the worker is shown in texts, and whether it holds a job."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def named(worker: WorkerRecord) -> str:
 
 
 def holds(worker: WorkerRecord, job: Job) -> bool:
-    """Return whether this start of the worker has the job in hand, or its result on disk."""
+    """Return whether the process that started this job still runs it, or has its result on disk."""
     return (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation

@@ -1,1 +1,1 @@
-"""What goes over the wire between orchestrator and worker: messages, Redis keys and the Lua scripts that touch them."""
+"""Defines what orchestrator and worker exchange through Redis: messages, keys, and the Lua scripts that use these keys."""

@@ -1,4 +1,4 @@
-"""What is wrong with a Redis that answers: it may evict, it is full, it takes no writes, or it is no Redis at all but a Sentinel."""
+"""Finds problems of a Redis server that answers: it may evict keys, is full, is a read-only replica, a Sentinel, or part of a cluster."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.brokers import OF_A_SENTINEL
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that is wrong with a Redis.
+    """Describes one problem of a Redis server.
 
     Attributes:
-        words: what is wrong, as a sentence goes on after "Redis".
+        words: what is wrong, written as the end of a sentence that begins with "Redis".
         mend: what to do.
-        stops: whether Fleetmark cannot work with it at all.
+        stops: True if Fleetmark cannot use the server at all.
     """
 
     words: str
@@ -27,10 +27,10 @@ class Trouble:
 
 
 def troubles(client: redis.Redis) -> list[Trouble]:
-    """What is wrong with the server. Empty also for a login that may not ask (`INFO`).
+    """Return the problems of the server. The list is also empty if the login may not run `INFO`.
 
     Raises:
-        redis.RedisError: it does not answer.
+        redis.RedisError: the server does not answer.
     """
     try:
         told: dict[str, Any] = client.info()
@@ -40,7 +40,7 @@ def troubles(client: redis.Redis) -> list[Trouble]:
 
 
 def troubles_of(told: Mapping[str, Any]) -> list[Trouble]:
-    """The same, from the server's answer to `INFO`."""
+    """Return the problems that the server's answer to `INFO` shows."""
     mode = told.get("redis_mode", told.get("server_mode", "standalone"))
     if mode == "sentinel":
         return [Trouble("is a Sentinel", OF_A_SENTINEL, stops=True)]

@@ -1,4 +1,7 @@
-"""Names of the Redis keys. One prefix, so that a shared Redis stays readable and an access rule can name them."""
+"""Defines the names of the Redis keys.
+
+They share one prefix, so that they can be recognised in a Redis that other programs use too, and so that an access rule can name them.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +9,66 @@ from shared.jobs import MAX_TIMEOUT_S
 
 PREFIX = "fleetmark:"
 WORKERS = PREFIX + "workers"  # hash: worker id -> Registration as JSON
-DEPARTED = PREFIX + "departed"  # hash, the same: workers that left, for a day, so that nobody who looks for work reads them
-FORMER = PREFIX + "former"  # sorted set: ids of workers that were forgotten, by when that was, ms
+DEPARTED = PREFIX + "departed"  # hash like WORKERS, of workers that have left; kept apart, so that placing jobs does not read them
+FORMER = PREFIX + "former"  # sorted set: ids of workers whose data was deleted, by the time of that in ms
 IDENTITIES = PREFIX + "identities"  # hash: UDID -> worker id
-DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages nobody could read, each a `DeadLetter` (JSON)
-DEAD_LETTERS_KEPT = 1_000  # by whoever adds one
-CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim outlives the message that it answers
-EPOCH = PREFIX + "epoch"  # the run of Redis that was last seen: gone, or another one, when it lost its memory or an older file was loaded
-CONSUMERS = PREFIX + "consumers"  # sorted set: who takes from the results queue, by the time of its last take, ms
-TAKEN = PREFIX + "taken:"  # and the name of one: list of what it took and has not recorded
-LEADER = PREFIX + "leader"  # the watch that leads, for as long as its lease
-MONITOR = PREFIX + "monitor"  # hash: the counters of all sweeps, and when the last one ended
+DEAD_LETTERS = PREFIX + "dead_letters"  # list, newest first: messages that could not be read, each a `DeadLetter` as JSON
+DEAD_LETTERS_KEPT = 1_000  # the script that adds a dead letter removes all older ones beyond this number
+CLAIM_TTL_S = MAX_TIMEOUT_S + 86_400  # a claim must live longer than the message that it belongs to
+EPOCH = PREFIX + "epoch"  # the last seen run id of Redis; missing or different after Redis lost its data or loaded an older file
+CONSUMERS = PREFIX + "consumers"  # sorted set: the consumers of the results queue, by the time of their last take in ms
+TAKEN = PREFIX + "taken:"  # followed by a consumer's name; list of the messages that it has taken and not yet recorded
+LEADER = PREFIX + "leader"  # name of the watch that leads; it expires with the lease
+MONITOR = PREFIX + "monitor"  # hash: the counters of all sweeps, and the time when the last sweep ended
 
-# Followed by an id; the functions below say what each holds.
+# These prefixes are followed by an id. The functions below describe the values.
 WORKER = PREFIX + "worker:"
 FAULTS = PREFIX + "faults:"
 QUARANTINES = PREFIX + "quarantines:"
 CLAIM = PREFIX + "claim:"
 ENDED = PREFIX + "ended:"
 ANSWERS = PREFIX + "answers:"
-UNACKED = ("unacked:", "unacked_index:", "unacked_mutex:")  # kombu's books of what a worker has taken, one set a worker
+UNACKED = ("unacked:", "unacked_index:", "unacked_mutex:")  # kombu's records of the messages that a worker has taken, per worker
 
 
 def worker(worker_id: str) -> str:
-    """Return the key of a hash with a worker's state.
+    """Return the key of the hash that holds a worker's state.
 
-    It holds status, incarnation, current_job, held, stage, progress, beats, last_seen (ms), registered_at (ms), said (the SHA-1 of its
-    registration), clock_offset_ms where its clock was compared with ours, and in quarantine quarantined_until (ms) and quarantine_reason.
+    Its fields are status, incarnation, current_job, held, stage, progress, metrics, beats, last_seen (ms), registered_at (ms) and said
+    (the SHA-1 of its registration). clock_offset_ms is present if the worker's clock was compared with ours. quarantined_until (ms) and
+    quarantine_reason are present if it was in quarantine.
     """
     return WORKER + worker_id
 
 
 def faults(worker_id: str) -> str:
-    """Return the key of a sorted set with a device's latest faults: their causes, by Redis' own time in ms."""
+    """Return the key of the sorted set of a device's recent faults: their causes, by Redis' own time in ms."""
     return FAULTS + worker_id
 
 
 def quarantines(worker_id: str) -> str:
-    """Return the key that counts how often the device was in quarantine of late: each time lasts twice as long."""
+    """Return the key that counts the recent quarantines of a device. Each quarantine lasts twice as long as the previous one."""
     return QUARANTINES + worker_id
 
 
 def claim(job_id: str) -> str:
-    """Return the key of a hash `attempt worker incarnation at` (ms): who runs the job now. It lives for `CLAIM_TTL_S`."""
+    """Return the key of the hash that says which worker runs a job now.
+
+    Its fields are attempt, worker, incarnation and at (ms). It expires after `CLAIM_TTL_S`.
+    """
     return CLAIM + job_id
 
 
 def ended(job_id: str) -> str:
-    """Return the key that says that a job has ended, however it did: nobody may claim it, and whoever runs it must stop."""
+    """Return the key that exists when a job has ended, in whatever state. No worker may claim it; a worker that runs it must stop."""
     return ENDED + job_id
 
 
 def answers(worker_id: str) -> str:
-    """Return the key of a hash `<job_id>/<attempt>` -> `recorded` or `unwanted`: what became of the results a worker sent."""
+    """Return the key of the hash that tells a worker what happened to its results: `<job_id>/<attempt>` -> `recorded` or `unwanted`."""
     return ANSWERS + worker_id
 
 
 def unacked(worker_id: str) -> list[str]:
-    """Return the keys in which kombu books the messages that this worker has taken and not acknowledged."""
+    """Return the keys in which kombu records the messages that this worker has taken and not acknowledged."""
     return [name + worker_id for name in UNACKED]

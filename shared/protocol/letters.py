@@ -1,4 +1,7 @@
-"""A dead letter: a message that nobody could read, kept with the reason. Written by both sides through one script (`BURY`)."""
+"""Defines dead letters. A dead letter is a message that could not be read, stored together with the reason.
+
+Orchestrator and worker both write them with the script `BURY`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from shared.protocol import keys
 from shared.storable import storable_text
 
 REASON_CHARACTERS = 2_000
-YEAR_9999 = 253_402_300_799  # its last second; nothing later can be written as a date
-MESSAGE_CHARACTERS = 20_000  # enough to see what it was; a thousand such letters are 20 MB of the broker's memory
+YEAR_9999 = 253_402_300_799  # the last second of that year; Python has no later dates
+MESSAGE_CHARACTERS = 20_000  # enough to recognise the message; a thousand such letters take 20 MB of Redis' memory
 
 
 class DeadLetter(BaseModel):
@@ -23,7 +26,10 @@ class DeadLetter(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> DeadLetter:
-        """A letter of the list. What is none is shown as it is: the list lies in a Redis that others may write to."""
+        """Return the dead letter that an item of the list holds.
+
+        Other programs may write to the same Redis. An item that is not a dead letter is returned as the message of a new one.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError:
@@ -31,16 +37,16 @@ class DeadLetter(BaseModel):
 
 
 def burial(*, by: str, queue: str, reason: str, message: str) -> list[str]:
-    """The arguments of the script `BURY`."""
+    """Return the arguments of the script `BURY`, each cut to its greatest length."""
     return [by, _fit(queue, 200), _fit(reason, REASON_CHARACTERS), _fit(message, MESSAGE_CHARACTERS), str(keys.DEAD_LETTERS_KEPT)]
 
 
 def problems(error: ValidationError) -> str:
-    """What is wrong with a message, on one line: `job_id: Field required; attempt: …`."""
+    """Return what is wrong with a message as one line: `job_id: Field required; attempt: …`."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}" for item in items)
 
 
 def _fit(text: str, most: int) -> str:
-    """Return the beginning of a text, without the half characters that JSON can spell and UTF-8 cannot."""
+    """Return the first `most` characters of a text, without lone surrogates (which UTF-8 cannot encode) and NUL."""
     return storable_text(text[:most])

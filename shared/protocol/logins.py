@@ -1,8 +1,9 @@
-"""Logins at the broker: which Redis commands a worker, the orchestrator and Flower may run, and on which keys.
+"""Defines which Redis commands a worker, the orchestrator and Flower may run, and on which keys.
 
-Each rule in parentheses is a selector (Redis 7.0 or newer, Valkey): commands, and the keys that these commands may touch. So a
-worker can push to `results` without reading it, and take jobs without making any. A Lua script runs with the rights of its
-caller, whatever keys it names, so its commands are here as well. https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+Each rule in parentheses is a selector (Redis 7.0 or newer, or Valkey). It names commands, and the keys that these commands may use. So a
+worker can push to `results` but not read it, and can take jobs but not create any. A Lua script runs with the rights of its caller.
+So the commands that a script runs must be allowed here too.
+https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from shared.protocol import keys
 ORCHESTRATOR, FLOWER = "fleetmark-orchestrator", "fleetmark-flower"
 
 _TOGETHER = ("+multi", "+exec", "+discard", "+unwatch", "+evalsha", "+script|load", "+script|exists", "+time")
-_BINDINGS = "_kombu.binding"  # kombu's tables: which list an exchange leads to
+_BINDINGS = "_kombu.binding"  # prefix of kombu's tables, which map an exchange to its queues
 _REPLIES = "reply.celery.pidbox"
 
 
 def worker_user(worker_id: str) -> str:
-    """The name of a worker's login."""
+    """Return the user name of a worker's Redis login."""
     return f"fleetmark-{worker_id}"
 
 
 def password_rule(password: str) -> str:
-    """The rule that sets a password, by its hash: neither a file nor Redis' log of commands then holds it."""
+    """Return the ACL rule that sets a password by its hash, so that no file and no log of Redis contains the password."""
     return f"#{hashlib.sha256(password.encode()).hexdigest()}"
 
 
 def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> list[str]:
-    """What one worker may do: take jobs of its capabilities, report, beat, and answer questions.
+    """Return the ACL rules of one worker. It may take jobs of its capabilities, report, send heartbeats and answer Flower.
 
     Args:
-        database: number of the Redis database, which is part of the names of channels.
+        database: the number of the Redis database. It is part of the names of channels.
     """
     mine, mailbox = keys.worker(worker_id), f"*@{worker_id}.celery.pidbox"
     return [
@@ -46,13 +47,13 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
         _selector("llen", _lists(RESULTS_QUEUE), "%R"),
         _selector("hget hset hincrby exists", [mine]),
         _selector("hgetall hdel", [keys.answers(worker_id)]),
-        # Of others it learns whether they are known, when they were heard of, and whether a job has ended.
+        # About other workers it may read whether they are registered and their state. About any job it may read whether it has ended.
         _selector("hexists", [keys.WORKERS], "%R"),
         _selector("hmget", [keys.worker("*")], "%R"),
         _selector("exists", [keys.ended("*")], "%R"),
         _selector("hmget hset expire del", [keys.claim("*")]),
         _selector("lpush ltrim", [keys.DEAD_LETTERS], "%W"),
-        # Celery: events out; questions in, answers out.
+        # Celery: publish events, receive remote-control questions and send the answers.
         f"(+publish &/{database}.celeryev/*)",
         f"(+psubscribe +punsubscribe &/{database}.celery.pidbox)",
         _selector("sadd srem", [f"{_BINDINGS}.celery.pidbox", f"{_BINDINGS}_permanent.celery.pidbox"], "%W"),
@@ -63,9 +64,9 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
 
 
 def orchestrator_rules(database: int) -> list[str]:
-    """What API, consumer and watch may do: everything on Fleetmark's own keys, and give workers their logins.
+    """Return the ACL rules of API, consumer and watch. They may use all of Fleetmark's keys and create the logins of workers.
 
-    Who can make logins can make any: this one keeps to its keys by mistake-proofing, not by force.
+    The limit to Fleetmark's keys prevents mistakes, not attacks: a login that can create logins can create one with all rights.
     """
     return [
         *("+@read", "+@write", *_connection(database), *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
@@ -74,7 +75,7 @@ def orchestrator_rules(database: int) -> list[str]:
 
 
 def flower_rules(database: int) -> list[str]:
-    """What Flower may do: hear events, count what waits, ask workers and read their answers."""
+    """Return the ACL rules of Flower. It may receive events, count waiting messages, ask workers and read their answers."""
     tables = [f"{_BINDINGS}.*", f"{_BINDINGS}_permanent.*", f"{_BINDINGS}_deadlines"]
     own = [*_lists("celeryev.*", f"*.{_REPLIES}"), "unacked", "unacked_index", "unacked_mutex"]
     return [
@@ -89,19 +90,22 @@ def flower_rules(database: int) -> list[str]:
 
 
 def setuser(user: str, password: str, rules: Sequence[str]) -> list[str]:
-    """The arguments of `ACL SETUSER`, and after the word `user` a line of an ACL file: whatever the user was before is forgotten.
+    """Return the arguments of `ACL SETUSER`. After the word `user` they are also a line of an ACL file.
+
+    All earlier rules of the user are removed.
 
     Args:
-        password: a rule that sets one, as of `password_rule`.
+        password: the rule that sets the password; see `password_rule`.
     """
     return [user, "reset", "on", password, *rules]
 
 
 def _connection(database: int) -> list[str]:
-    """What every client does with its connection, and to its own database.
+    """Return the rules for commands that every client needs on its connection, limited to its own database.
 
-    Out of the category stay its dangerous half (other clients' connections) and what makes Redis push the name of every key that changes.
-    Listing what is left instead would shut out older servers: they refuse a rule about a command that they do not know.
+    They allow the category `connection` without two parts: the dangerous commands, which affect other clients' connections, and client
+    tracking, which makes Redis send the name of every changed key. The allowed commands are not listed one by one, because older servers
+    reject a rule that names a command they do not know.
     """
     return ["+@connection", "-@dangerous", "-client|tracking", "-client|caching", "-select", f"+select|{database}"]
 
@@ -115,10 +119,13 @@ def _keys(names: Iterable[str], access: str = "") -> list[str]:
 
 
 def _booked(worker_id: str) -> list[str]:
-    """Where a worker books the message it has taken until it acknowledges it."""
+    """Return the keys in which kombu records the messages that a worker has taken and not acknowledged."""
     return keys.unacked(worker_id)
 
 
 def _lists(*queues: str) -> list[str]:
-    """The lists of queues: kombu keeps one a step of priority, named with two control characters and a digit."""
+    """Return key patterns for the Redis lists of queues.
+
+    kombu keeps one list for each step of priority. The name of such a list ends with two control characters and a digit.
+    """
     return [name for queue in queues for name in (queue, f"{queue}??[0-9]")]

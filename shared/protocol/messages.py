@@ -1,4 +1,4 @@
-"""The messages. The assignment goes out on a capability queue; the others come back on the results queue."""
+"""Defines the messages. An assignment goes to the worker on a capability queue. The others come back on the results queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.measurements import Noise, Summary
 from shared.workloads import Workload
 
 PROTOCOL_FORMAT = 1
-# 1: the first.
+# 1: the first version.
 
 TASK_NAME = "fleetmark.run_job"
 
@@ -21,7 +21,7 @@ CampaignId = Annotated[str, Field(pattern=f"^{CAMPAIGN_ID.pattern}$")]
 WorkerId = Annotated[str, Field(pattern=f"^{WORKER_ID.pattern}$")]
 
 
-Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]  # what its column holds
+Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]  # the range of its database column
 
 
 class Message(BaseModel):
@@ -31,7 +31,7 @@ class Message(BaseModel):
 
 
 class Assignment(Message):
-    """One attempt at one job: everything a worker needs to run it."""
+    """Tells a worker to run one attempt of one job. It holds everything that the worker needs."""
 
     job_id: JobId
     campaign_id: CampaignId
@@ -41,7 +41,7 @@ class Assignment(Message):
 
 
 class JobMessage(Message):
-    """What every message about a job carries: which attempt of it, and who speaks."""
+    """Is the base of all messages about a job. It names the attempt, and the worker process that sends the message."""
 
     job_id: JobId
     attempt: Attempt
@@ -50,21 +50,21 @@ class JobMessage(Message):
 
 
 class Started(JobMessage):
-    """The worker has claimed the job and begins."""
+    """Says that the worker has claimed the job and starts it."""
 
     kind: Literal["started"] = "started"
     at: float = Field(description="worker's clock, seconds since 1970")
 
 
 class HandBack(JobMessage):
-    """The worker gives the job back unharmed: next attempt, not counted as a loss."""
+    """Says that the worker returns the job without a result. The job gets a new attempt; this one does not count as lost."""
 
     kind: Literal["hand_back"] = "hand_back"
     reason: str = Field(max_length=2000)
 
 
 class Artifact(BaseModel):
-    """A file made by a job. Small ones travel inside the message; a large one was sent by HTTP before it."""
+    """Describes a file that a job has made. A small file is inside the message. A large one was uploaded by HTTP before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class Artifact(BaseModel):
 
 
 class Device(BaseModel):
-    """The device as the result remembers it, whatever becomes of its registration."""
+    """Describes the device within a result, which keeps it even if the device's registration changes or is deleted."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -87,7 +87,7 @@ class Device(BaseModel):
 
 
 class Result(JobMessage):
-    """How an attempt ended. Complete ones carry a summary; failed ones say why."""
+    """Says how an attempt ended. A complete attempt has a summary; a failed one has an error."""
 
     kind: Literal["result"] = "result"
     campaign_id: CampaignId
@@ -110,7 +110,7 @@ class Result(JobMessage):
 
 
 class AttemptLog(JobMessage):
-    """The log of an attempt that has no result: handed back, or found by the process after the one that was killed."""
+    """Holds the log of an attempt without a result: it was handed back, or its process was killed and the next process found the log."""
 
     kind: Literal["log"] = "log"
     log: Artifact = Field(description="`log.jsonl`, inside the message")

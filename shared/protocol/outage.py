@@ -1,4 +1,4 @@
-"""When Redis is away: by which answers both sides know it, and the one error that these answers become."""
+"""Recognises that Redis is unavailable, and turns this into one kind of error."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, MasterDownError)
-# What redis-py has no class for: MISCONF is a disk that takes no snapshot or log, NOREPLICAS a failover that is not over,
-# BUSY and UNKILLABLE a script that holds the server up.
-# A Sentinel answers this to nearly everything.
+# A Sentinel gives this answer to nearly every command.
 _UNKNOWN_COMMAND = re.compile(r"\bunknown command\b", re.IGNORECASE)
+# redis-py has no classes for these errors. MISCONF: Redis cannot write its snapshot or log to disk. NOREPLICAS: a failover is not
+# finished. BUSY and UNKILLABLE: a script blocks the server.
 _AWAY_BY_NAME = re.compile(r"\b(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE) ")
 
 
 def is_away(error: redis.RedisError) -> bool:
-    """Whether Redis, and not what was asked of it, is what is wrong: the same call may succeed later."""
+    """Return whether the error comes from the state of Redis and not from the command. The same command may succeed later."""
     return isinstance(error, _AWAY) or _AWAY_BY_NAME.search(str(error)) is not None
 
 
 @contextmanager
 def answering(who: str) -> Iterator[None]:
-    """
+    """Turn errors that mean "Redis is unavailable" into `Unavailable` within a `with` block. Other errors pass through.
+
+    Args:
+        who: the name of the server, which begins the message.
+
     Raises:
-        Unavailable: Redis is away; `who` begins the sentence.
+        Unavailable: Redis cannot be used now, or does not know a command.
     """
     try:
         yield
@@ -46,5 +50,8 @@ def answering(who: str) -> Iterator[None]:
 
 
 def once_more() -> Retry:
-    """For a client that is asked rarely: a connection that died in the pool is opened anew; a silent Redis is not asked twice."""
+    """Return the retry policy of a client that is used rarely.
+
+    It retries once if the connection is broken, because a pooled connection may have died unnoticed. It does not retry after a timeout.
+    """
     return Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))

@@ -1,11 +1,11 @@
-"""Lua scripts: each is one atomic step in Redis, run by whichever side needs it. Times are Redis' own, in milliseconds.
+"""Defines the Lua scripts. Each is one atomic step in Redis. Their times come from Redis' own clock, in milliseconds.
 
-Keys are built inside the scripts from the prefix, so they need a single Redis (or Sentinel), not Redis Cluster. A script runs with
-the rights of its caller: what a worker's scripts touch, shared.protocol.logins allows it.
+The scripts build the names of keys themselves, so they need a single Redis server. Redis Cluster cannot run them. A script runs with the
+rights of its caller, so `shared.protocol.logins` must allow a worker every command that its scripts run.
 
-"At maxmemory too": a full Redis refuses what may take memory, unless the script has written before, so there a write that takes none
-comes first. These keep less than the message they are about, which goes when they are done; refused, a Redis that is full of
-results would stay full.
+Some scripts are marked "Works at maxmemory". A full Redis refuses commands that may need memory, unless the script has already written
+something. So these scripts begin with a write that needs no memory. They must succeed, because afterwards a larger message is removed.
+Otherwise a Redis that is full of results would stay full.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from __future__ import annotations
 from shared.protocol import keys
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-# The names of the keys, as `shared.protocol.keys` has them: a script that built them itself would go on with old ones unnoticed.
+# Passes the key names of `shared.protocol.keys` to the scripts. Copies in the scripts would go out of date unnoticed.
 _NAMES = ("WORKERS", "DEPARTED", "FORMER", "IDENTITIES", "DEAD_LETTERS", "WORKER", "FAULTS", "QUARANTINES", "CLAIM", "ENDED")
 _KEYS = "".join(f"local {name} = '{getattr(keys, name)}'\n" for name in _NAMES)
 _UNACKED = f"local UNACKED = {{{', '.join(repr(name) for name in keys.UNACKED)}}}\n"
 
-# ARGV: proposed worker id, UDID or '', registration JSON, incarnation or '', heartbeat timeout ms, and where it is known how many ms
-#       the worker's clock is ahead of ours (negative when it is behind)
-# Returns {worker id, 'created' | 'reconnected' | 'conflict'}. An incarnation that the registration names as its own dead
-# predecessor is no conflict: a worker that crashed may be back in two seconds.
-REGISTER = (
+# Decides about a registration; the beginning of `REGISTER` and `MAY_REGISTER`.
+# ARGV: proposed worker id, UDID or '', registration JSON, incarnation or '', heartbeat timeout ms, and if it is known, how many ms
+#       the worker's clock is ahead of ours (negative if it is behind)
+# Returns {worker id, 'created' | 'reconnected' | 'conflict'}. It is not a conflict if the registration names the known incarnation as its
+# dead predecessor, because a crashed worker may be back within two seconds.
+_MAY_REGISTER = (
     _NOW
     + _KEYS
     + """
@@ -41,6 +42,11 @@ if action == 'reconnected' then
     return {id, 'conflict'}
   end
 end
+"""
+)
+REGISTER = (
+    _MAY_REGISTER
+    + """
 local again = ARGV[4] ~= '' and redis.call('HGET', key, 'incarnation') == ARGV[4]
 redis.call('HSET', WORKERS, id, ARGV[3])
 redis.call('HDEL', DEPARTED, id)
@@ -49,17 +55,21 @@ if ARGV[2] ~= '' then redis.call('HSET', IDENTITIES, ARGV[2], id) end
 redis.call('HSETNX', key, 'registered_at', now)
 redis.call('HSET', key, 'status', 'active', 'incarnation', ARGV[4], 'last_seen', now, 'said', redis.sha1hex(ARGV[3]))
 if ARGV[6] then redis.call('HSET', key, 'clock_offset_ms', ARGV[6]) else redis.call('HDEL', key, 'clock_offset_ms') end
--- The process that enrols again, having lost its login say, has what it had.
+-- A process that registers again, for example because it lost its login, keeps its jobs. A new process starts without any.
 if not again then redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '') end
 return {id, action}
 """
 )
 
-# ARGV: worker id, incarnation or '' (a device driven by REST alone), status or '', current job,
+# ARGV and answer as for REGISTER. It writes nothing.
+MAY_REGISTER = _MAY_REGISTER + "return {id, action}\n"
+
+# Records a heartbeat.
+# ARGV: worker id, incarnation or '' (for a device that uses only REST), status or '', current job,
 #       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
-# Returns {'unknown'} | {'conflict'} | {'ok', status, why it is in quarantine or '', cancelled job ids ...}.
-# A worker that is gone is unknown, too: only a registration brings it back. What a process says that it works on, no call of
-# REST overwrites.
+# Returns {'unknown'} | {'conflict'} | {'ok', status, reason of its quarantine or '', ids of the held jobs that have ended ...}.
+# A worker with the status `gone` is unknown too, and must register again. A heartbeat over REST does not overwrite the jobs that
+# a worker process has reported.
 HEARTBEAT = (
     _NOW
     + _KEYS
@@ -90,9 +100,11 @@ return answer
 """
 )
 
-# ARGV: which hash (`WORKERS` or `DEPARTED`), then the fields of a worker's state that are wanted. Every worker in one answer, as a thousand
-# commands cost their caller more than Redis. Registrations are large and seldom change, so they are read apart, once each.
+# Reads the state of all workers.
+# ARGV: which hash (`WORKERS` or `DEPARTED`), then the wanted fields of a worker's state.
 # Returns {now ms, {worker id, ...}, {values of the first worker}, ...}.
+# One answer holds every worker, because a thousand separate commands would cost the caller much time. It leaves out the registrations.
+# They are large and rarely change, so the caller reads each once.
 FLEET = (
     _NOW
     + _KEYS
@@ -104,7 +116,8 @@ return answer
 """
 )
 
-# ARGV: worker id. A worker that has left goes where only those look who list everyone. Returns 1 or 0.
+# Moves a worker with the status `gone` from WORKERS to DEPARTED, which is read only to list all workers.
+# ARGV: worker id. Returns 1 or 0.
 DEPART = (
     _KEYS
     + """
@@ -115,8 +128,8 @@ return redis.call('HDEL', WORKERS, ARGV[1])
 """
 )
 
-# ARGV: worker id, the state it is in, how long it must have been silent ms, how long its id is remembered ms.
-# Forgets a worker that left or fell silent long ago. If it comes back, it is entered anew, under the same id. Returns 1 or 0.
+# Deletes the data of a worker that left or stopped sending long ago. If it comes back, it is registered as new, with the same id.
+# ARGV: worker id, its expected status, ms that it must have been silent, ms for which its id is kept in FORMER. Returns 1 or 0.
 FORGET = (
     _NOW
     + _KEYS
@@ -136,21 +149,24 @@ return 1
 """
 )
 
-# ARGV: worker id, incarnation. A graceful goodbye: the worker is gone, at once. Another incarnation's is left alone.
+# Sets the status of a worker that stops to `gone`. It does nothing if the worker has another incarnation. A worker that registered
+# without an incarnation (a device that uses only REST) has none that could differ.
+# ARGV: worker id, incarnation or ''. Returns 1 or 0.
 DEREGISTER = (
     _KEYS
     + """
 local key = WORKER .. ARGV[1]
 local mine = redis.call('HGET', key, 'incarnation')
-if ARGV[2] ~= '' and mine and mine ~= ARGV[2] then return 0 end
+if ARGV[2] ~= '' and mine and mine ~= '' and mine ~= ARGV[2] then return 0 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 redis.call('HSET', key, 'status', 'gone', 'current_job', '', 'held', '[]')
 return 1
 """
 )
 
-# Any worker can write any claim, so a claim is believed as far as its holder confirms it: `confirmed` tells whether that worker is heard,
-# in the incarnation it claimed in, and says that it has the attempt; for one timeout it need not have said so yet.
+# Any worker can write a claim for any job. So a claim counts only while its holder confirms it. `confirmed` returns true if that worker
+# sends heartbeats, has the incarnation of the claim, and reports the attempt in `held`. A claim younger than one heartbeat timeout need not
+# be reported yet.
 _CLAIM_OF = """
 local function attempt_of(claim)
   local text = claim[1] or ''
@@ -173,10 +189,11 @@ end
 local function claim_of(job) return redis.call('HMGET', CLAIM .. job, 'attempt', 'worker', 'incarnation', 'at') end
 """
 
+# Claims a job for a worker.
 # ARGV: job id, attempt, worker id, incarnation, heartbeat timeout ms, time to live of the claim s
 # Returns 'claimed' | 'cancelled' | 'superseded' | 'held' | 'quarantined'.
-# A later attempt supersedes this one also when its holder has died: the message is an old copy. If it is none, because the
-# later attempt was never issued, DOUBT_CLAIM takes that claim away.
+# A claim of a later attempt supersedes this one even if its holder has died, because then this message is an old copy. If the later
+# attempt was never issued, its claim is false, and DOUBT_CLAIM deletes it.
 CLAIM = (
     _NOW
     + _KEYS
@@ -197,8 +214,9 @@ return 'claimed'
 """
 )
 
-# ARGV: job id, the attempt that the table has issued last, heartbeat timeout ms. Forgets a claim of a later one, unless its holder
-# confirms it: then the table was read too early. Returns 1 or 0.
+# Deletes a claim of an attempt that was never issued. If the holder confirms the claim, it stays, because then the database was read before
+# the attempt was issued.
+# ARGV: job id, the last attempt issued according to the database, heartbeat timeout ms. Returns 1 or 0.
 DOUBT_CLAIM = (
     _NOW
     + _KEYS
@@ -211,8 +229,9 @@ return redis.call('DEL', CLAIM .. ARGV[1])
 """
 )
 
-# ARGV: cursor, longest time to live of a claim s. A step of a walk over all claims; returns {next cursor, {job id, ...}}.
-# CLAIM gives each a time to live, and jobs have ids of one shape: what is otherwise, no worker of ours has made, and goes.
+# Performs one step of a scan over all claims. It also deletes claims without a valid job id or time to live, because the script CLAIM
+# writes no such claims.
+# ARGV: cursor, longest time to live of a claim s. Returns {next cursor, {job id, ...}}.
 CLAIMS = (
     _KEYS
     + """
@@ -227,7 +246,8 @@ return {step[1], ids}
 """
 )
 
-# ARGV: who, queue, reason, message, how many to keep. Keeps a message that cannot be read, newest first; at `maxmemory` too.
+# Adds a message that cannot be read to the dead letters, newest first. Works at maxmemory.
+# ARGV: who, queue, reason, message, how many letters to keep.
 BURY = (
     _NOW
     + _KEYS
@@ -239,7 +259,7 @@ return 1
 """
 )
 
-# ARGV: job id, attempt, incarnation. Gives a claim back; somebody else's is left alone.
+# Deletes a claim, if it belongs to this attempt and incarnation. ARGV: job id, attempt, incarnation. Returns 1 or 0.
 RELEASE = (
     _KEYS
     + """
@@ -250,7 +270,8 @@ return 0
 """
 )
 
-# ARGV: worker id, state it was seen in, state it is to have. A step that nobody else has taken meanwhile; 1 or 0.
+# Changes the status of a worker, if it still has the status that the caller has seen.
+# ARGV: worker id, seen status, new status. Returns 1 or 0.
 STEP = (
     _KEYS
     + """
@@ -261,8 +282,28 @@ return 1
 """
 )
 
-# ARGV: worker id, heartbeat timeout ms. A silent worker is faulty; 0 when it was heard of meanwhile, has left, or somebody
-# else was first.
+# ARGV: worker id. Makes a worker active, whatever its state, and forgets its faults and its quarantine. This counts as a heartbeat; what a
+# process says that it works on stays. Returns 0 if the worker is not registered or is gone: only a registration brings it back.
+RESET = (
+    _NOW
+    + _KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 0 end
+redis.call('HSET', key, 'status', 'active', 'last_seen', now)
+local mine = redis.call('HGET', key, 'incarnation')
+if not mine or mine == '' then
+  redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
+  redis.call('HINCRBY', key, 'beats', 1)
+end
+redis.call('HDEL', key, 'quarantined_until', 'quarantine_reason')
+redis.call('DEL', FAULTS .. ARGV[1], QUARANTINES .. ARGV[1])
+return 1
+"""
+)
+
+# Sets the status of a worker without heartbeats to `faulty`. ARGV: worker id, heartbeat timeout ms.
+# Returns 1, or 0 if the worker has sent a heartbeat since, has left, or is faulty already.
 CONDEMN = (
     _NOW
     + _KEYS
@@ -279,9 +320,11 @@ return 1
 """
 )
 
-# ARGV: worker id, cause, why (for people), faults it takes, window ms, quarantine ms, longest ms, memory of earlier ones ms
-# Counts a fault of a device, the same cause once; as many as it takes within the window put it into quarantine, each time
-# for twice as long. Returns how long that is, in ms, or 0.
+# Counts a fault of a device. Enough faults within the window put it into quarantine; each quarantine lasts twice as long as the previous
+# one. Faults with the same cause count once.
+# ARGV: worker id, cause, reason (for people), number of faults that lead to quarantine, window ms, first quarantine ms, longest
+#       quarantine ms, ms for which earlier quarantines count
+# Returns the length of the new quarantine in ms, or 0.
 FAULT = (
     _NOW
     + _KEYS
@@ -302,7 +345,7 @@ return lasts
 """
 )
 
-# ARGV: time to live of a tombstone s, job ids. They have ended: nobody may claim them any more. At `maxmemory` too.
+# Marks jobs as ended, so that no worker can claim them any more. Works at maxmemory. ARGV: time to live of the mark s, job ids.
 TOMBSTONE = (
     _KEYS
     + """
@@ -314,7 +357,8 @@ return 1
 """
 )
 
-# KEYS: a worker's answers. ARGV: their time to live s, then field and verdict by turns. At `maxmemory` too.
+# Tells a worker what happened to its results. Works at maxmemory.
+# KEYS: the hash of the worker's answers. ARGV: its time to live s, then fields and values in turn.
 ANSWER = """
 for i = 2, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
 for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end

@@ -1,7 +1,8 @@
-"""Who wrote a report: an HMAC-SHA256 (RFC 2104) over the bytes of its message, with the key its worker was told when it enrolled.
+"""Signs reports and checks who wrote them.
 
-`results` is one list, and Redis does not say who put something there. A copy of a message that was sent before is signed as well, and
-changes nothing: a result is recorded once, and a start or a hand-back of an attempt that is over is not wanted.
+A signature is an HMAC-SHA256 (RFC 2104) over the bytes of the message. Its key is given to the worker when it enrols. Signatures are
+needed because all workers push to the one list `results`, and Redis does not say who added an item. A replayed message has a valid
+signature too, but it changes nothing: a result is recorded once, and the start or hand-back of an attempt that is over is ignored.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import hmac
 import secrets
 
-HEADER = "mac"  # of the message's envelope: the body stays what it is without
+HEADER = "mac"  # the header of the message's envelope that holds the signature; the body does not change
 
 
 def new_key() -> str:
-    """256 random bits, as hexadecimal digits."""
+    """Return a new key: 256 random bits as hexadecimal digits."""
     return secrets.token_hex(32)
 
 

@@ -1,4 +1,4 @@
-"""A recipe: what to measure, as YAML or as JSON of the same shape."""
+"""Reads recipes. A recipe says what to measure, in YAML or in JSON of the same structure."""
 
 from shared.recipes.parse import load_recipe, parse_recipe
 from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries

@@ -1,4 +1,7 @@
-"""The swept paths of a recipe, each found in the schema, and what they may not lead to."""
+"""Finds each swept path of a recipe in the schema, and refuses paths that cannot be swept.
+
+An axis is one swept path with its values. A "way" is a sequence of keys (and of indices of lists) that leads to a nested value.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,22 @@ from shared.recipes.keys import is_by_name, section
 from shared.recipes.schema import ModelEntry, Recipe
 
 OF_A_JOB = ("on", "devices", "inferences", "repeats", "loads", "warmup", "stop", "priority", "requires", "options", "timeout_s", "retries")
-OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys of a recipe that no job has of its own
-OF_AN_ENTRY = ("inferences", "options")  # what differs for one model alone
+OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys that apply to the campaign, not to a job
+OF_AN_ENTRY = ("inferences", "options")  # keys that a model's entry may set for that model alone
 _MODELS_STAY = "a sweep cannot change which models there are; list them all under `models`"
 
-Place = tuple[int | None, str]  # an index of `models`, or None for the recipe itself; and a key there
+Place = tuple[int | None, str]  # an index of `models`, or None for the recipe itself, followed by a key there
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One swept path.
+    """Describes one swept path.
 
     Attributes:
-        path: as it is written in the recipe.
-        place: the key that the path leads into.
-        way: the keys below that one, to the value that is swept. A name with dots in it is one of them.
+        path: the path as it is written in the recipe.
+        place: the key that the path begins with.
+        way: the keys below `place` that lead to the swept value. A name that contains dots is one key.
+        values: the values that the path takes.
     """
 
     path: str
@@ -41,15 +45,15 @@ class Axis:
         return Recipe if self.place[0] is None else ModelEntry
 
     def leaves(self) -> set[tuple[str, ...]]:
-        """The ways to everything that the axis sets; see `leaves`."""
+        """Return the ways to everything that the axis sets; see the function `leaves`."""
         return {leaf for value in self.values for leaf in leaves((self.place[1], *self.way), value)}
 
 
 def read_axes(recipe: Recipe) -> list[Axis]:
-    """Returns the axes of a recipe's sweep, in the order in which they are written.
+    """Return the axes of a recipe's sweep, in the order of the recipe.
 
     Raises:
-        InvalidInput: a path leads nowhere, to something that jobs do not have of their own, or to a model itself.
+        InvalidInput: a path does not exist, applies to the whole campaign, or would change the list of models.
     """
     return [_axis(recipe, path, values) for path, values in recipe.sweep.items()]
 
@@ -78,15 +82,15 @@ def _found(owner: BaseModel, path: str, place: Place, rest: Sequence[str], value
 
 
 def written(owner: BaseModel, key: str) -> Any:
-    """Returns what is written at a key, as JSON would hold it; None where nothing is."""
+    """Return the value that the recipe gives for a key, as JSON data. Return None if the recipe does not set the key."""
     return owner.model_dump(mode="json", include={key}, exclude_unset=True).get(key)
 
 
 def _way(model: type[BaseModel], key: str, parts: Sequence[str], content: Any) -> Iterator[str]:
-    """The keys below a key that the parts of a path mean.
+    """Yield the keys below `key` that the parts of a path mean.
 
-    Names of inputs have dots in them (`input.1`). So in a mapping by name the longest name that is written there is taken,
-    and where none is, everything that remains is the name.
+    Names of inputs may contain dots (`input.1`). So in a mapping by name, the longest name that the recipe contains is taken. If it
+    contains none, all remaining parts together are the name.
     """
     here: type[BaseModel] | None = model
     while parts:
@@ -103,10 +107,13 @@ def _way(model: type[BaseModel], key: str, parts: Sequence[str], content: Any) -
 
 
 def replaced(content: Any, way: Sequence[str], value: Any, path: str) -> Any:
-    """Returns a copy of nested mappings and lists in which the place at the end of `way` holds `value`.
+    """Return a copy of nested mappings and lists in which the value at the end of `way` is `value`.
+
+    Args:
+        path: the path as the recipe writes it, for the error message.
 
     Raises:
-        InvalidInput: there is no such place; `path` is how the recipe writes it.
+        InvalidInput: the way does not exist in `content`.
     """
     if not way:
         return value
@@ -124,7 +131,10 @@ def replaced(content: Any, way: Sequence[str], value: Any, path: str) -> Any:
 
 
 def leaves(way: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
-    """Returns the ways to what a value sets, as deep as `options` of a recipe and of an entry are put together: `options.shapes.x`."""
+    """Yield the ways to all values that setting `value` at `way` would set, at most three keys deep: `options.shapes.x`.
+
+    Options of a recipe and of an entry are merged down to this depth.
+    """
     if isinstance(value, dict) and len(way) < 3:
         for key, inner in value.items():
             yield from leaves((*way, key), inner)

@@ -1,4 +1,4 @@
-"""How much a recipe may hold, looked at before its values are: each value that is wrong costs a sentence of its own."""
+"""Limits the size of a recipe. This is checked before the values are validated, because each invalid value costs one error message."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from shared.jobs import MAX_JOBS
 from shared.masking import without_logins
 from shared.recipes.schema import MAX_DEVICES, MAX_MODELS, MAX_UNITS
 from shared.recipes.text import MAX_VALUES, Places
+from shared.workloads import MAX_ITEMS
 
-MAX_KEY = 1_000  # characters; each mistake below a key holds a copy of it
-MAX_ITEMS = 1_000  # of a list that is not named here: a shape
+MAX_KEY = 1_000  # characters; each error below a key contains a copy of the key
+# A list that is not named here, such as a shape, has at most MAX_ITEMS.
 _LONGEST = {"models": MAX_MODELS, "on": MAX_UNITS, "devices": MAX_DEVICES, "companions": MAX_FILES}
 
 
 def refuse_too_much(content: dict[Any, Any], source: str, places: Places | None) -> None:
-    """
+    """Check the size of a recipe.
+
     Raises:
         InvalidInput: a list or a key is too long, or there are too many values.
     """

@@ -1,7 +1,7 @@
-"""From a recipe to its cells: each model with each choice of the swept values.
+"""Expands a recipe into its cells. A cell is one model with one combination of the swept values.
 
-A sweep validates the keys that its paths lead into, once for each of their values, and leaves everything else as it was read. So the
-cost of a cell does not depend on how many models there are.
+For each swept value, only the key that contains it is validated again, and only once. So the cost of a cell does not depend on the
+number of models.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from shared.recipes.parse import field_error
 from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries
 from shared.workloads import EngineOptions, StopRule, Strict, Warmup, check_samples
 
-Table = Mapping[tuple[int, ...], Any]  # the value of a key, by the numbers of the values that its axes take
+Table = Mapping[tuple[int, ...], Any]  # from the indices of the chosen values, one per axis of a key, to the key's validated value
 
 
 class Cell(NamedTuple):
-    """What the jobs of one model and one choice of the swept values have in common. `entry` is the model's index."""
+    """Holds the settings that are common to all jobs of one model and one combination of swept values.
+
+    `entry` is the index of the model in the recipe.
+    """
 
     entry: int
     on: tuple[str, ...]
@@ -48,10 +51,10 @@ _INFERENCES, _OPTIONS = Cell._fields.index("inferences"), Cell._fields.index("op
 
 
 def cells_of(recipe: Recipe) -> Iterator[Cell]:
-    """Returns the cells of a recipe, by model and then in the order of the product of its sweep.
+    """Yield the cells of a recipe, ordered by model and then by the product of its sweep.
 
     Raises:
-        InvalidInput: a swept path or value cannot be; two cells of a model would measure the same; or there are too many.
+        InvalidInput: a swept path or value is not valid, two cells of a model would measure the same, or there are more than `MAX_JOBS`.
     """
     entries, axes = recipe.entries(), read_axes(recipe)
     if sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index in range(len(entries))) > MAX_JOBS:
@@ -71,7 +74,7 @@ def _axes_of(axes: Sequence[Axis], entry: int) -> list[Axis]:
 
 
 def _by_place(axes: Sequence[Axis]) -> dict[Place, list[int]]:
-    """The numbers of the axes that lead into each key."""
+    """Return, for each key, the indices of the axes whose paths begin with it."""
     found: dict[Place, list[int]] = {}
     for number, axis in enumerate(axes):
         found.setdefault(axis.place, []).append(number)
@@ -82,9 +85,10 @@ def _by_place(axes: Sequence[Axis]) -> dict[Place, list[int]]:
 
 
 def _refuse_lost_values(recipe: Recipe, entries: Sequence[ModelEntry], axes: Sequence[Axis]) -> None:
-    """
+    """Check that every swept value takes effect.
+
     Raises:
-        InvalidInput: a swept value would not reach every job that it is written for.
+        InvalidInput: another setting would override a swept value.
     """
     stops = recipe.stop is not None or any(axis.place == (None, "stop") for axis in axes)
     if stops and (repeats := next((axis for axis in axes if axis.place == (None, "repeats")), None)):
@@ -115,7 +119,7 @@ def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def _tables(recipe: Recipe, entries: Sequence[ModelEntry], axes: Sequence[Axis]) -> dict[Place, Table]:
-    """Every value that a swept key takes, validated."""
+    """Return, for each swept key, a table of all its validated values."""
     tables: dict[Place, Table] = {}
     for place, numbers in _by_place(axes).items():
         mine = [axes[number] for number in numbers]
@@ -143,7 +147,7 @@ def _value(axes: Sequence[Axis], chosen: tuple[int, ...], content: Any) -> Any:
 
 @cache
 def _alone(owner: type[BaseModel], key: str) -> type[Strict]:
-    """A model of one key of another, which is read in the same way."""
+    """Return a pydantic model that has only one key of another model, with the same validation."""
     field = owner.model_fields[key]
     made: type[Strict] = create_model(f"{owner.__name__}.{key}", __base__=Strict, **{key: (field.annotation, field)})  # type: ignore[call-overload]
     return made
@@ -159,7 +163,7 @@ def _said(axes: Sequence[Axis], chosen: Sequence[int]) -> str:
 def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table]) -> Iterator[Cell]:
     base = Cell(index, *(getattr(recipe, key) for key in Cell._fields[1:]))
     places = [(place, Cell._fields.index(place[1]), numbers, tables[place]) for place, numbers in _by_place(axes).items()]
-    differing = sorted({_INFERENCES, _OPTIONS, *(field for _, field, _, _ in places)})  # where the cells of this entry may differ
+    differing = sorted({_INFERENCES, _OPTIONS, *(field for _, field, _, _ in places)})  # the fields in which this entry's cells may differ
     merge, text = _Merging(index), _Texts()
     seen: dict[Hashable, tuple[int, ...]] = {}
     for chosen in _choices(axes):
@@ -199,11 +203,12 @@ def _equal(entry: ModelEntry, one: str, other: str) -> InvalidInput:
 
 
 class _Merging:
-    """Puts an entry's own options over the recipe's, once for each pair of them."""
+    """Merges the options of an entry over those of the recipe. Each pair of options is merged only once."""
 
     def __init__(self, entry: int) -> None:
         self._entry = entry
-        self._done: dict[tuple[int, int], tuple[EngineOptions, EngineOptions | None, EngineOptions]] = {}  # holds what the ids are of
+        # Keyed by `id` of both options. The values keep these objects alive, so that their ids stay unique.
+        self._done: dict[tuple[int, int], tuple[EngineOptions, EngineOptions | None, EngineOptions]] = {}
 
     def __call__(self, base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
         pair = (id(base), id(own))
@@ -220,10 +225,12 @@ class _Merging:
 
 
 def merged(base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
-    """Returns the recipe's options with an entry's own over them, key by key; mappings by name (`shapes`) name by name.
+    """Return the recipe's options, overridden key by key by the options of an entry.
+
+    Mappings by name, such as `shapes`, are merged name by name.
 
     Raises:
-        ValidationError: each is valid, and the two together are not.
+        ValidationError: the merged options are not valid, although both parts are.
     """
     if own is None or not own.model_fields_set:
         return base
@@ -235,10 +242,10 @@ def merged(base: EngineOptions, own: EngineOptions | None) -> EngineOptions:
 
 
 class _Texts:
-    """What tells values apart, found once for each of them."""
+    """Returns a text for each value. Two values are equal if their texts are equal. The text of a model is computed only once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, str]] = {}  # holds what the ids are of
+        self._known: dict[int, tuple[Any, str]] = {}  # keyed by `id`; holds the object too, so that its id stays unique
 
     def __call__(self, value: Any) -> Hashable:
         if not isinstance(value, BaseModel):

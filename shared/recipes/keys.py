@@ -1,4 +1,4 @@
-"""What a key of a recipe holds, as the schema says: a section with keys of its own, a mapping by name, or a plain value."""
+"""Reads from the schema what a key of a recipe holds: a section with its own keys, a mapping by name, or a plain value."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pydantic import BaseModel
 
 @cache
 def section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """Returns the model of what a key holds, or of the items of its list; None where it holds plain values."""
+    """Return the pydantic model of a key's value, or of the items of its list. Return None if it holds plain values."""
     return next((found for found in _types(model, key) if isinstance(found, type) and issubclass(found, BaseModel)), None)
 
 
 @cache
 def is_by_name(model: type[BaseModel], key: str) -> bool:
-    """Returns whether a key holds a mapping whose keys people choose, as `shapes` and `labels` do."""
+    """Return whether a key holds a mapping whose keys users choose, such as `shapes` and `labels`."""
     return any(get_origin(found) is dict for found in _types(model, key))
 
 
 def known_keys(model: type[BaseModel], way: list[Any]) -> list[str]:
-    """Returns the keys that are allowed at a place below a model. Indices of lists are stepped over."""
+    """Return the keys that are allowed at the end of `way`. Indices of lists in `way` are ignored."""
     here = model
     for part in way:
         here = section(here, str(part)) or here

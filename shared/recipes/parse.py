@@ -1,30 +1,35 @@
-"""Reads recipes. All mistakes are told at once, each with its line, its key and the nearest known key."""
+"""Reads and validates recipes. All mistakes are reported at once, with line and key. For an unknown key, the nearest known one is named."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
-from shared.recipes.keys import known_keys
+from shared.recipes.keys import is_by_name, known_keys, section
 from shared.recipes.schema import Recipe
 from shared.recipes.text import Places, read_yaml
 
-MAX_RECIPE_BYTES = 16 * 2**20  # of a file on one's own disk
+MAX_RECIPE_BYTES = 16 * 2**20  # for a recipe file on the local disk
 
 
 def load_recipe(text: str, source: str = "recipe") -> Recipe:
-    """Returns the recipe that a YAML text holds (JSON is YAML), validated whole.
+    """Return the validated recipe in a YAML text. JSON is accepted too, because it is YAML.
+
+    Args:
+        source: the name of the text, which begins error messages.
 
     Raises:
-        InvalidInput: with one field per mistake; `path` is the dotted key, the message begins with its line.
+        InvalidInput: the text is not a valid recipe. `fields` has one item per mistake: its dotted key, and a message that begins with
+            the line if it is known.
     """
     places: Places | None
     try:
@@ -32,7 +37,7 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
     except (yaml.YAMLError, ValueError) as error:
         if not isinstance(error, ScannerError):
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
-        try:  # in JSON a character may be two escapes (`\\ud83d\\ude80`), which libyaml does not take
+        try:  # JSON may write one character as two escapes (`\\ud83d\\ude80`), which libyaml does not accept
             content, places = from_json(text), None
         except ValueError:
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
@@ -40,7 +45,7 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
 
 
 def parse_recipe(content: Any, source: str = "recipe", places: Places | None = None) -> Recipe:
-    """Returns the recipe that a mapping holds; see `load_recipe`."""
+    """Return the validated recipe in a mapping; see `load_recipe`."""
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of keys such as `model` and `on`, not {type(content).__name__}")
     if "service" in content:
@@ -58,10 +63,8 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
 
 
 def field_error(item: Any, places: Places | None) -> FieldError:
-    """Returns one of pydantic's errors as its sender is told of it: the dotted key, and what is wrong there."""
-    location = [
-        part for part in item["loc"] if part not in ("str", "ModelEntry") and not str(part).startswith(("tuple[", "literal[", "function-"))
-    ]
+    """Convert one of pydantic's errors to the dotted key and a message for the sender."""
+    location = list(_keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden"))
     line = places.line(location) if places is not None else None
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -69,3 +72,30 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] not in ("missing", "value_error"):
         message = with_value(message, item["input"])
     return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
+
+
+def _keys_in(location: Sequence[str | int], *, ends_with_key: bool) -> Iterator[str | int]:
+    """Yield the keys and indices in a location of pydantic.
+
+    For a value with several allowed types, pydantic adds the name of each type that it tried, such as `str`. These names are left out.
+    But a user may choose the same name as a key of a mapping by name (`labels: {str: …}`), or write it as an unknown key.
+
+    Args:
+        ends_with_key: True if the last part is a key in any case.
+    """
+    here: type[BaseModel] = Recipe
+    chosen_by_user = False
+    for number, part in enumerate(location, start=1):
+        if chosen_by_user or (ends_with_key and number == len(location)):
+            chosen_by_user = False
+            yield part
+        elif not _names_a_type(part):
+            chosen_by_user = is_by_name(here, str(part))
+            here = section(here, str(part)) or here
+            yield part
+
+
+def _names_a_type(part: str | int) -> bool:
+    return part in ("str", "bool", "float", "ModelEntry", "ExactValues") or str(part).startswith(
+        ("constrained-", "tuple[", "literal[", "function-")
+    )

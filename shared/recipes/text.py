@@ -1,7 +1,8 @@
-"""YAML to plain values, in one pass that is bounded, and the line of each of them.
+"""Reads YAML in one pass with limited size, and finds the line of each value. Also writes YAML.
 
-The types are those of YAML 1.2's core schema: no sexagesimals (`1:30` is a text), no timestamps, `on`, `yes` and `off` are words. Of 1.1
-stay `1_000`, `0b1` and `<<`. Aliases are refused: nine lines of them can ask for gigabytes. Depth and the number of values are bounded.
+The types are those of the core schema of YAML 1.2. There are no base-60 numbers (`1:30` is a text) and no timestamps; `on`, `yes` and `off`
+are texts. From YAML 1.1 this module keeps `1_000`, `0b1` and `<<`. It refuses aliases, because nine lines of them can expand to gigabytes.
+It limits the depth and the number of values.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from yaml.resolver import BaseResolver
 from shared.masking import without_logins
 
 MAX_DEPTH = 50
-MAX_VALUES = 200_000  # keys count too; about a second of reading
+MAX_VALUES = 200_000  # including keys; this many take about a second to read
 _TAG = "tag:yaml.org,2002:"
 _TRUTHS = {"true": True, "false": False}
 
 
 class _Resolver(BaseResolver):
-    """Which plain words are no text."""
+    """Decides which unquoted words are not texts but numbers, booleans or null."""
 
 
 for _kind, _pattern, _first in (
@@ -43,7 +44,7 @@ for _kind, _pattern, _first in (
 
 
 class _Constructor(SafeConstructor):
-    """The types of JSON, and no others, whatever tags ask for."""
+    """Makes values of JSON types only. A tag for another type is an error."""
 
     yaml_constructors = {  # noqa: RUF012 (PyYAML's name for its table; it is not added to)
         None: SafeConstructor.construct_undefined,
@@ -80,7 +81,7 @@ def _fraction(text: str) -> float:
 
 
 class _Composer(Composer):
-    """Makes nodes of events, which the parsers give one at a time: what is too much is refused before there is more of it."""
+    """Makes nodes from the parser's events, one at a time, and stops with an error as soon as a limit is exceeded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class _Composer(Composer):
         problem = None
         if isinstance(event, yaml.AliasEvent):
             problem = "aliases (`*name`) are not accepted; write the value out"
-        elif self._depth > MAX_DEPTH + 1:  # a scalar is one deeper than the list it is in
+        elif self._depth > MAX_DEPTH + 1:  # a scalar is one level deeper than the list that contains it
             problem = f"more than {MAX_DEPTH} lists and mappings inside one another; no recipe needs that"
         elif self._values > MAX_VALUES:
             problem = f"more than {MAX_VALUES} values; no recipe needs that"
@@ -105,7 +106,7 @@ class _Composer(Composer):
 
 
 class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's own, where it was built without libyaml: there was no wheel, and nothing to compile against. Ten times slower."""
+    """Is PyYAML's parser in Python, for installations of PyYAML without libyaml. It is ten times slower."""
 
     def __init__(self, text: str) -> None:
         yaml.reader.Reader.__init__(self, text)
@@ -114,7 +115,7 @@ class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser)
 
 
 def reader_over(parser: Any) -> Any:
-    """The class that reads what `parser` finds."""
+    """Return a reader class that is based on the class `parser`."""
 
     class Reader(_Composer, parser, _Constructor, _Resolver):  # type: ignore[misc]  # mypy cannot see which parser
         def __init__(self, text: str) -> None:
@@ -130,7 +131,7 @@ _Reader = reader_over(yaml.CSafeLoader.__base__ if yaml.__with_libyaml__ else Py
 
 
 class _Writer(yaml.SafeDumper):
-    """Quotes what either of the two versions would not read as text."""
+    """Quotes every text that YAML 1.1 or 1.2 would read as another type."""
 
 
 for _start, _resolvers in _Resolver.yaml_implicit_resolvers.items():
@@ -139,14 +140,14 @@ for _start, _resolvers in _Resolver.yaml_implicit_resolvers.items():
 
 
 class Places:
-    """Lines of a text that was read, by the way to a value: keys and indices."""
+    """Maps the path of a value, given as keys and indices, to its line in the text."""
 
     def __init__(self, root: yaml.Node | None) -> None:
         self._root = root
-        self._items: dict[int, dict[str, tuple[int, yaml.Node]]] = {}  # by the id of a mapping that was asked for
+        self._items: dict[int, dict[str, tuple[int, yaml.Node]]] = {}  # a cache, keyed by `id` of a mapping node
 
     def line(self, way: Sequence[Any]) -> int | None:
-        """The line of a value, or of the nearest one around it that is written; counted from 1."""
+        """Return the line of a value, counted from 1. If the text does not contain it, return the line of its nearest parent."""
         node, found = self._root, None
         for part in way:
             step = self._step(node, part)
@@ -166,13 +167,14 @@ class Places:
 
 
 def read_yaml(text: str, reader_of: Any = _Reader) -> tuple[Any, Places]:
-    """
+    """Return the content of a YAML text, and the lines of its values.
+
     Raises:
-        yaml.YAMLError: it is no YAML, or more of it than is read.
-        ValueError: the same, or it holds what is no Unicode text.
+        yaml.YAMLError: the text is not valid YAML, or exceeds a limit.
+        ValueError: likewise, or the text is not valid Unicode.
     """
     if text.count("%TAG") > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} `%TAG` directives; no recipe needs one")  # each is compared with all before it
+        raise ValueError(f"more than {MAX_DEPTH} `%TAG` directives; no recipe needs one")  # PyYAML compares each with all earlier ones
     reader = reader_of(text)
     try:
         node = reader.get_single_node()
@@ -182,7 +184,7 @@ def read_yaml(text: str, reader_of: Any = _Reader) -> tuple[Any, Places]:
 
 
 def write_yaml(content: Any) -> str:
-    """YAML that `read_yaml` reads back the same, and a reader of YAML 1.1 too. What JSON can hold, and nothing else, can be written."""
-    # PyYAML writes the line end NEL as it stands and reads it as a space; where there is one, all beyond ASCII is escaped.
+    """Return JSON data as YAML text. `read_yaml` and any reader of YAML 1.1 read the same data back."""
+    # PyYAML writes the line end NEL unescaped but reads it as a space. So if the text contains one, escape all non-ASCII characters.
     text = yaml.dump(content, Dumper=_Writer, sort_keys=False, allow_unicode=True)
     return text if "\x85" not in text else yaml.dump(content, Dumper=_Writer, sort_keys=False)

@@ -1,4 +1,4 @@
-"""The benchmark of forked repeats tells zygotes that differ from zygotes that do not, on simulated ones of known spread."""
+"""Tests that the benchmark of forked repeats detects zygotes that differ, and only those, on simulated data with known spread."""
 
 from __future__ import annotations
 

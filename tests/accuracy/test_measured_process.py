@@ -1,7 +1,7 @@
-"""What is measured against what is known to have happened.
+"""Compares measured values with known true values.
 
-The fake engine waits on the clock for durations that the test gives it, so it can only ever be late, and it says by its
-own clock how late: a timing is never below its truth. Only the two tests marked `alone` have a bound above.
+The fake engine waits for durations that the test gives it, so a call can take longer but never shorter. The engine also reports the true
+duration of each call by its own clock. So a timing is never below the true value. Only the two tests marked `alone` have an upper bound.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MS = 1_000_000
 
 @pytest.fixture(scope="module", params=["forked", "spawned"])
 def measurer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    """Both ways of starting a fresh process are held to the same truth."""
+    """Return a supervisor. Each test runs with both ways of starting a fresh process."""
     with supervisor(tmp_path_factory.mktemp("measurer"), spawn=request.param == "spawned") as made:
         yield made
 

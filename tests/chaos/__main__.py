@@ -1,9 +1,9 @@
-"""`make chaos`: many seeds, a line each; or one plan from a file.
+"""Implements `make chaos`. It runs many seeds and prints one line for each, or runs one plan from a file.
 
     python -m tests.chaos --seeds 20 --first 1 --faults 35 --length 30
     python -m tests.chaos --plan plan.txt
 
-The folder of a plan that failed is kept, with every log, and named.
+If a plan fails, its folder with all logs is kept, and its path is printed.
 """
 
 from __future__ import annotations

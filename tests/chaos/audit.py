@@ -1,4 +1,4 @@
-"""What must be true when a campaign has ended, however: looked up in the database, the files, Redis and the processes themselves."""
+"""Checks what must be true after a campaign has ended, in the database, the files, Redis and the list of processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.chaos.system import System
 
 Row = dict[str, Any]
 
-# What stays in Redis when all is done, each for its reason; any other key is something left over.
+# The Redis keys that may remain after a campaign, each with its reason. Any other key is a fault.
 MAY_STAY = {
     keys.WORKERS: "the registry",
     keys.IDENTITIES: "the registry",
@@ -39,19 +39,19 @@ MAY_STAY = {
     keys.PREFIX + "consumers": "when each consumer last took a batch",
     "_kombu.binding": "Celery's control exchange",
 }
-# Where reports are signed: Redis lost that a device had begun, another was sent the same attempt, and the first one is not believed.
+# With signed reports: Redis lost the start of an attempt, another device got the same attempt, and the first device is not believed.
 IN_GOOD_FAITH = "which is an attempt of"
 EXPIRE = (keys.PREFIX + "answers:", keys.ENDED, keys.FAULTS, keys.PREFIX + "leader")
 
 
 @dataclass(frozen=True)
 class Books:
-    """The rows of a campaign, as the database has them."""
+    """Holds the rows of a campaign in the database."""
 
     campaign: Row
     jobs: list[Row]
     results: dict[str, list[Row]]  # by job
-    events: dict[str, list[Row]]  # by job, in order
+    events: dict[str, list[Row]]  # by job, in their order
 
 
 def read_books(system: System, campaign_id: str) -> Books:
@@ -72,7 +72,7 @@ def read_books(system: System, campaign_id: str) -> Books:
 
 
 def audit(system: System, client: Client, campaign_id: str) -> list[str]:
-    """Everything that is not as it must be; empty when all is well."""
+    """Return a list of everything that is wrong. It is empty if there is no fault."""
     books = read_books(system, campaign_id)
     ids = {worker: _worker_id(system, worker) for worker in system.parts if worker.startswith("worker")}
     return [
@@ -86,7 +86,7 @@ def audit(system: System, client: Client, campaign_id: str) -> list[str]:
 
 
 def processes_left(system: System) -> list[str]:
-    """To be asked once everything was stopped: nothing may be left, no guard and no runner."""
+    """Return the processes that remain after everything was stopped. No guard and no runner may remain."""
     return [f"process {process.pid} is left: {' '.join(process.cmdline())[:200]}" for process in system.family()]
 
 
@@ -98,7 +98,7 @@ def _worker_id(system: System, worker: str) -> str:
 
 
 def _rows(books: Books, worker_ids: set[str]) -> Iterator[str]:
-    """Every job has ended, once: with one result, or with one failure that says why."""
+    """Check that every job has ended exactly once, with one result or with one failure that gives a reason."""
     if [job["number"] for job in books.jobs] != list(range(1, books.campaign["total_jobs"] + 1)):
         yield f"the jobs are not numbered 1 to {books.campaign['total_jobs']}"
     for job in books.jobs:
@@ -137,7 +137,7 @@ def _counters(books: Books, client: Client) -> Iterator[str]:
 
 
 def _table(system: System, books: Books, client: Client) -> Iterator[str]:
-    """The CSV: one row a job, in the folder, beside it, and from the API."""
+    """Check that each of the three copies of the CSV (run folder, outputs folder, API) has one row for each job."""
     name = books.campaign["id"]
     flat = list(system.outputs.glob(f"{name}_*_results.csv"))
     if len(flat) != 1:
@@ -186,7 +186,7 @@ def _samples(path: Path, inferences: int) -> Iterator[str]:
 
 
 def _redis(system: System) -> Iterator[str]:
-    """No message in a queue, none taken and not acknowledged, no claim, no dead letter."""
+    """Check that no queue holds a message, and that there are no unacknowledged messages, claims or dead letters."""
     for key in cast("list[str]", system.redis.keys("*")):
         if key == keys.DEAD_LETTERS:
             letters = [DeadLetter.read(text) for text in cast("list[str]", system.redis.lrange(key, 0, -1))]

@@ -1,4 +1,4 @@
-"""Somebody who submits a campaign and looks at it all the time, whatever goes wrong meanwhile."""
+"""Simulates a user who submits a campaign and reads its state continuously while faults happen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import httpx
 from tests.chaos.system import System, eventually
 from worker.hardware.probe import PROBE_MODEL
 
-LARGE = 250_000  # inferences whose samples (380 kB) are too large for a message: they go by HTTP
+LARGE = 250_000  # this number of inferences makes samples (380 kB) that are too large for a message, so they are sent by HTTP
 END_WITHIN_S = 180.0  # after the last fault: a consumer's batch comes back after 15 s, an unanswered result after 30 s
 TERMINAL = ("complete", "failed", "cancelled")
 
 
 def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any]:
-    """Short jobs, one for each number of inferences and seed: a real ONNX graph, in a fresh process each."""
+    """Return a recipe of short jobs, one for each number of inferences and seed. Each runs a real ONNX graph in a fresh process."""
     model = folder / "tiny.onnx"
     if not model.exists():
         model.write_bytes(PROBE_MODEL)
@@ -30,17 +30,17 @@ def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any
         "repeats": 1,
         "warmup": {"min_calls": 1, "min_s": 0.1},
         "sweep": {"options.seed": list(range(seeds)), "inferences": inferences},
-        "retries": {"max_attempts": 20},  # it is chaos that kills the processes, not the job
+        "retries": {"max_attempts": 20},  # there are many, because the faults of the plan kill the processes, not the job
     }
 
 
 def short_jobs(folder: Path) -> dict[str, Any]:
-    """200 jobs; one in forty has large samples."""
+    """Return a recipe of 200 jobs. One job in forty has large samples."""
     return recipe(folder, [*range(20, 59), LARGE], seeds=5)
 
 
 class Client:
-    """Speaks HTTP and knows nothing else; what it must never see is in `problems`."""
+    """Uses only the HTTP API. It records in `problems` every answer that must never occur."""
 
     def __init__(self, system: System) -> None:
         self._address, self._headers = system.address, system.headers
@@ -51,7 +51,7 @@ class Client:
         self._thread: threading.Thread | None = None
 
     def submit(self, recipe: dict[str, Any], key: str) -> str:
-        """POST until it is accepted. One key, so however often it is sent, it is one campaign."""
+        """Send the campaign until it is accepted. All requests have the same idempotency key, so only one campaign is made."""
 
         def post() -> str | None:
             headers = self._headers | {"Idempotency-Key": key}
@@ -61,17 +61,17 @@ class Client:
         return eventually(post, "the campaign is accepted")
 
     def look_at(self, campaign_id: str, *, may_go_back: bool = False) -> None:
-        """From now on, in a thread, until `close`.
+        """Read the campaign continuously in a thread until `close`.
 
         Args:
-            may_go_back: jobs that had ended may be unfinished later.
+            may_go_back: True if jobs that have ended may become unfinished again.
         """
         self._may_go_back = may_go_back
         self._thread = threading.Thread(target=self._look_on, args=(campaign_id,))
         self._thread.start()
 
     def ended(self, campaign_id: str, patience_s: float = END_WITHIN_S) -> dict[str, Any]:
-        """The campaign, when it has ended."""
+        """Wait until the campaign has ended, and return it."""
 
         def look() -> dict[str, Any] | None:
             seen = self.get(f"/api/campaigns/{campaign_id}", jobs="false")
@@ -80,11 +80,11 @@ class Client:
         return eventually(look, f"{campaign_id} ends", patience_s)
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """What it answers; nothing while it says that a part is away."""
+        """Return the answer to a GET, or an empty mapping if it is an error."""
         return self._answered(httpx.get(f"{self._address}{path}", params=query, headers=self._headers, timeout=20))
 
     def content(self, path: str) -> bytes:
-        """The body as it is."""
+        """Return the body of the answer as bytes."""
         return httpx.get(f"{self._address}{path}", headers=self._headers, timeout=60).raise_for_status().content
 
     def _answered(self, answer: httpx.Response) -> dict[str, Any]:

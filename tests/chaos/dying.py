@@ -1,10 +1,10 @@
-"""Runs a part of the product that kills itself with SIGKILL at a named step: the product knows nothing of it.
+"""Runs a part of the product that kills itself with SIGKILL at a named step. The product's code is not changed for this.
 
     python -m tests.chaos.dying before worker.spool:Spool.write campaign-…-job-3 worker.cli start
     python -m tests.chaos.dying after kombu.transport.redis:QoS.ack '' worker.cli start
 
-The step is a function or a method by its module and name; it is the last thing that happens before it is called, or after
-it has returned. The third word must be in what it is called with, or returns, as Python shows it: so one job can be meant.
+The step is a function or method, given by module and name. The process dies just before the step is called, or just after it has returned.
+The third argument is a text that must occur in the `repr` of the step's arguments or result. So a test can choose one job.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 
 def arm(side: str, place: str, text: str) -> None:
-    """Put the end of this process before or after every call of `place` that shows `text`."""
+    """Make this process kill itself before or after a call of `place` whose arguments or result contain `text`."""
     module, _, path = place.partition(":")
     *holders, name = path.split(".")
     owner: Any = functools.reduce(getattr, holders, import_module(module))

@@ -1,4 +1,4 @@
-"""A plan carried out on a system: one thread for each target, which takes its faults one after the other."""
+"""Runs a plan of faults on a system. Each target has one thread, which runs its faults one after another."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.chaos.system import Part, System
 from tests.chaos.user import User
 from tests.servers import PostgresServer, RedisServer
 
-RUNNER_WITHIN_S = 5.0  # a worker between two jobs has none
-SERVER_TRIES = 5  # PostgreSQL refuses while a process of the one before it is not quite gone
+RUNNER_WITHIN_S = 5.0  # a worker between two jobs has no such process
+SERVER_TRIES = 5  # PostgreSQL refuses to start while a process of the previous server still runs
 
 
 class Chaos:
-    """Begins with `start`; `wait` returns when the last fault is over, and raises what went wrong in here."""
+    """Runs the faults of a plan. `start` begins. `wait` returns when the last fault is over, and raises errors of this class's threads."""
 
     def __init__(self, system: System, plan: Plan) -> None:
         self._system, self._plan = system, plan
         self._called_off = threading.Event()
         self._errors: list[Exception] = []
         self.done: Counter[str] = Counter()  # faults by kind
-        self.missed: list[Fault] = []  # nobody was there to do it to
+        self.missed: list[Fault] = []  # there was no process for this fault
         self.user = User(system, self._called_off)
         self._threads = [threading.Thread(target=self._go_through, args=(target,), name=target) for target in {f.target for f in plan}]
         self._begin = 0.0
@@ -49,7 +49,7 @@ class Chaos:
             raise ExceptionGroup("the plan could not be carried out", self._errors)
 
     def call_off(self) -> None:
-        """Begin no further fault; the ones that are under way come to their end, so that nothing stays stopped."""
+        """Start no more faults. Faults that have started are completed, so that no process stays stopped."""
         self._called_off.set()
         for thread in self._threads:
             thread.join()
@@ -98,11 +98,11 @@ def _to_measuring(worker: Part, which: str, fault: Fault) -> bool:
     until = time.monotonic() + RUNNER_WITHIN_S
     while time.monotonic() < until:
         for process in _measuring(worker, which):
-            with suppress(psutil.Error):  # it ended a moment ago: the next one, then
+            with suppress(psutil.Error):  # it has just ended, so take the next one
                 process.send_signal(signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)
                 if fault.kind == "stop":
                     time.sleep(fault.lasts_s)
-                    with suppress(psutil.Error):  # killed meanwhile, by its worker or the plan
+                    with suppress(psutil.Error):  # its worker or the plan has killed it meanwhile
                         process.send_signal(signal.SIGCONT)
                 return True
         time.sleep(0.005)
@@ -110,7 +110,7 @@ def _to_measuring(worker: Part, which: str, fault: Fault) -> bool:
 
 
 def _measuring(worker: Part, which: str) -> list[psutil.Process]:
-    """A worker's guard, or the process that measures at this moment: the guard's child."""
+    """Return a worker's guard, or the process that measures at this moment, which is the guard's child."""
     if not worker.alive:
         return []
     with suppress(psutil.Error):
@@ -124,7 +124,7 @@ def _to_redis(system: System, fault: Fault) -> bool:
     assert server.process is not None
     if fault.kind == "cut":
         for pause_s in (fault.lasts_s, 0):
-            with suppress(redis.ConnectionError):  # it closes this one, too
+            with suppress(redis.ConnectionError):  # this closes the connection, too
                 system.redis.client_kill_filter(_type="normal", skipme=False)
             with suppress(redis.ConnectionError):
                 system.redis.client_kill_filter(_type="pubsub", skipme=False)
@@ -189,7 +189,7 @@ def _to_postgres(system: System, fault: Fault) -> bool:
         kept.rename(server.data)
         _until_it_starts(server.start)
     else:
-        if fault.kind == "kill":  # all of it, as when the machine's power goes
+        if fault.kind == "kill":  # kill all of it, as when the machine loses its power
             for process in family:
                 with suppress(psutil.Error):
                     process.kill()
@@ -218,7 +218,10 @@ def _cut_off(url: str) -> None:
 
 def _lock(url: str, lasts_s: float) -> None:
     while True:
-        with suppress(psycopg.errors.DeadlockDetected), psycopg.connect(url) as connection:  # with one who had a row: once more, then
+        with (
+            suppress(psycopg.errors.DeadlockDetected),
+            psycopg.connect(url) as connection,
+        ):  # on a deadlock with a client that holds a row, try again
             tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
             connection.execute(f"LOCK TABLE {', '.join(name for (name,) in tables)} IN ACCESS EXCLUSIVE MODE".encode())
             time.sleep(lasts_s)
@@ -229,7 +232,7 @@ def _stop(processes: Iterable[psutil.Process], lasts_s: float) -> None:
     stopped = list(processes)
     for number, pause_s in ((signal.SIGSTOP, lasts_s), (signal.SIGCONT, 0)):
         for process in stopped:
-            with suppress(psutil.Error):  # one of a server's many has ended
+            with suppress(psutil.Error):  # one of the many processes of a server has ended
                 process.send_signal(number)
         time.sleep(pause_s)
 

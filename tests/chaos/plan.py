@@ -1,4 +1,4 @@
-"""What goes wrong, when and for how long: a plan is drawn from a seed, printed, and can be written by hand.
+"""Defines plans of faults: what goes wrong, when, and for how long. A plan is drawn from a seed or written by hand.
 
     # seconds  what      whom        for seconds
     0.84       kill      worker-2    1.3
@@ -6,7 +6,7 @@
 
 What each kind of fault does:
 
-    kill       SIGKILL; started again after that time. A runner and a guard are their worker's to replace.
+    kill       SIGKILL; started again after that time. A killed runner or guard is replaced by its worker.
     stop       SIGSTOP; SIGCONT after that time.
     terminate  SIGTERM; killed if it is still there after that time, as a service manager does; then started again.
     wipe       SIGKILL, its file deleted; started empty after that time.
@@ -43,12 +43,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 GOES_BACK = ("restore", "postgres")
 EACH = tuple((kind, part) for part, kinds in KINDS.items() for kind in kinds if (kind, part) != GOES_BACK)
-NUMBERED = ("worker", "runner", "guard")  # there is one of each on every device
+NUMBERED = ("worker", "runner", "guard")  # every device has one of each
 TARGETS = tuple(f"{part}-{number}" for part in NUMBERED for number in range(1, WORKERS + 1)) + tuple(
     part for part in KINDS if part not in NUMBERED
 )
 
-# Seconds, drawn evenly between the two. A heartbeat times out after 3 s here, so a stop may be one or not.
+# Seconds, drawn evenly between the two limits. Heartbeats time out after 3 s here, so a stop may or may not cause a timeout.
 LASTS: Mapping[str, tuple[float, float]] = {
     "kill": (0.1, 2.0),
     "stop": (0.3, 5.0),
@@ -68,7 +68,7 @@ LASTS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong, `at_s` seconds after the plan began. One on the same target waits until this one is over."""
+    """Describes one fault, which begins `at_s` seconds after the plan. Another fault on the same target waits until this one is over."""
 
     at_s: float
     kind: str
@@ -83,7 +83,7 @@ Plan = tuple[Fault, ...]
 
 
 def draw(seed: int, faults: int = 35, length_s: float = 30.0) -> Plan:
-    """The plan of a seed: the same for ever. None of `EACH` comes twice before all have come once."""
+    """Return the plan of a seed, which is always the same. Each kind in `EACH` occurs once before any of them occurs again."""
     chance = random.Random(seed)
     drawn: list[tuple[str, str]] = []
     while len(drawn) < faults:
@@ -101,10 +101,10 @@ def written(plan: Plan) -> str:
 
 
 def read(text: str) -> Plan:
-    """A plan as `written` writes it; empty lines and what follows a `#` are left out.
+    """Return the plan in a text of the form that `written` makes. Empty lines and comments after `#` are ignored.
 
     Raises:
-        ValueError: a line is no fault; the message names it and says what is known.
+        ValueError: a line is not a fault. The message quotes it and lists the known kinds.
     """
     lines = ((number, line.partition("#")[0].split()) for number, line in enumerate(text.splitlines(), start=1))
     return tuple(sorted((_fault(number, words) for number, words in lines if words), key=lambda fault: fault.at_s))

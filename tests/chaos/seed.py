@@ -1,4 +1,4 @@
-"""One plan, carried out on a whole system while it runs a campaign, and what was found afterwards."""
+"""Runs one plan on a whole system while it runs a campaign, and reports the faults that were found afterwards."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SETTLE_S = 90.0  # answers, acknowledgements and files follow the last result
 
 @dataclass
 class Verdict:
-    """What a plan came to. `problems` is empty when every promise was kept."""
+    """Holds the outcome of a plan. `problems` is empty if no check failed."""
 
     folder: Path
     plan: Plan
     problems: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     missed: list[Fault] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)  # of the API to the client, by status or error
-    jobs: Counter[str] = field(default_factory=Counter)  # by how they ended
+    answers: Counter[str] = field(default_factory=Counter)  # the number of the API's answers to the client, by status or error
+    jobs: Counter[str] = field(default_factory=Counter)  # the number of jobs, by how they ended
     events: Counter[str] = field(default_factory=Counter)  # by kind
-    attempts: int = 0  # issued, of all jobs
-    wall_s: float = 0.0  # of the campaign, from the first POST to its end
-    recovery_s: float = 0.0  # of these, after the last fault
+    attempts: int = 0  # the number of issued attempts of all jobs
+    wall_s: float = 0.0  # the duration of the campaign, from the first POST to its end
+    recovery_s: float = 0.0  # the part of these after the last fault
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a one-line summary for people."""
         faults = " ".join(f"{kind} {number}" for kind, number in sorted(self.done.items()))
         jobs = ", ".join(f"{number} {status}" for status, number in self.jobs.most_common())
         also = ", ".join(f"{self.events[kind]} {kind}" for kind in ("lost", "handed_back", "unwanted") if self.events[kind])
@@ -45,15 +45,15 @@ class Verdict:
         )
 
     def report(self) -> str:
-        """Everything that is needed to look into a failure."""
+        """Return all information that is needed to investigate a failure."""
         return "\n".join([*self.problems[:50], f"logs and outputs: {self.folder}", "the plan:", written(self.plan)])
 
 
 def run(plan: Plan, folder: Path, *, locked: bool = False) -> Verdict:
-    """Carry out a plan in a new folder; what is wrong afterwards is in the verdict, not raised.
+    """Run a plan in a new folder. Problems are returned in the verdict and not raised.
 
     Args:
-        locked: on a system with tokens, a login for each worker, and signed reports.
+        locked: True for a system with tokens, a login for each worker, and signed reports.
     """
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(written(plan))
@@ -93,7 +93,7 @@ def _not_ended(client: Client, campaign_id: str) -> list[str]:
 
 
 def _unsettled(system: System, client: Client, campaign_id: str, patience_s: float) -> list[str]:
-    """What is not as it must be, after everything had its time to come to rest."""
+    """Return all problems that remain after the system had time to come to rest."""
     until = time.monotonic() + patience_s
     while (found := audit(system, client, campaign_id)) and time.monotonic() < until:
         time.sleep(1)

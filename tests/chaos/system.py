@@ -1,4 +1,4 @@
-"""The whole system as in production: each part a process of its own, Redis with its file, PostgreSQL, three devices."""
+"""Starts the whole system as in production: each part as a process, Redis with its file, PostgreSQL, and three devices."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-MARK = "TESTED_BY"  # in the environment of everything that is started, and so of whatever that starts
-PATIENCE_S = 120.0  # a bound against hanging, not a measure: the machine may be busy
+MARK = "TESTED_BY"  # this variable is in the environment of everything that is started, and their child processes inherit it
+PATIENCE_S = 120.0  # this only stops a test that hangs; the machine may be busy
 BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "SWEEP_S": "0.5"}
-BEATS |= {"QUARANTINE_AFTER": "1000"}  # it is chaos that flaps, not the devices: all three stay in it
+BEATS |= {"QUARANTINE_AFTER": "1000"}  # the faults make the devices flap, so no device may be put into quarantine
 
 
 def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
-    """The first true answer of `look`, which may fail while a part is away."""
+    """Call `look` until it returns a true value, and return that. `look` may raise errors while a part is away."""
     until = time.monotonic() + patience_s
     reason: Exception | None = None
     while time.monotonic() < until:
@@ -45,16 +45,16 @@ def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATI
 
 
 class Part:
-    """One process of the product, which can be ended and started again; each start has a log of its own."""
+    """Manages one process of the product, which can be ended and started again. Each start has its own log."""
 
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str], logs: Path) -> None:
         self.name, self.command = name, command
         self._environment, self._logs = environment, logs
         self._starts = 0
-        self.launcher: tuple[str, ...] = ()  # what the last start was given
+        self.launcher: tuple[str, ...] = ()  # the environment of the last start
         self._process: subprocess.Popen[bytes] | None = None
         self.log = logs / f"{name}.log"
-        self.by_itself: list[str] = []  # every end that nobody asked for
+        self.by_itself: list[str] = []  # all unexpected ends
 
     @property
     def pid(self) -> int:
@@ -66,7 +66,7 @@ class Part:
         return self._process is not None and self._process.poll() is None
 
     def start(self, *launcher: str) -> None:
-        """Start it, by `launcher` where one is given (see `dying.py`)."""
+        """Start the process, by `launcher` if one is given (see `dying.py`)."""
         self._starts, self.launcher = self._starts + 1, launcher
         self.log = self._logs / f"{self.name}-{self._starts}.log"
         with self.log.open("wb") as log:
@@ -74,7 +74,7 @@ class Part:
             self._process = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def look(self) -> None:
-        """Note it if the process has ended by itself."""
+        """Record it if the process has ended by itself."""
         if self._process is not None and (code := self._process.poll()) is not None:
             self.by_itself.append(f"{self.name} ended by itself with {code}: {self.log}")
             self._process = None
@@ -92,7 +92,7 @@ class Part:
             self._process = None
 
     def terminate(self, patience_s: float) -> None:
-        """SIGTERM; SIGKILL if it is still there after `patience_s`."""
+        """Send SIGTERM, and SIGKILL if the process still runs after `patience_s`."""
         self.send(signal.SIGTERM)
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -103,7 +103,7 @@ class Part:
             self.kill()
 
     def died(self) -> int:
-        """Wait until it has ended; its exit code."""
+        """Wait until the process has ended, and return its exit code."""
         assert self._process is not None
         code = self._process.wait(PATIENCE_S)
         self._process = None
@@ -111,15 +111,15 @@ class Part:
 
 
 class System:
-    """Everything, in one folder; `close` leaves nothing of it but the folder."""
+    """Manages all parts of a system in one folder. `close` ends all of them and keeps only the folder."""
 
     def __init__(
         self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str], locks: Locks | None
     ) -> None:
         """
         Args:
-            settings: of every part, over `BEATS`.
-            locks: passwords and tokens, where nobody gets in without.
+            settings: settings of every part, which win over `BEATS`.
+            locks: the passwords and tokens, if the system asks for them.
         """
         self.folder, self.redis_server, self.postgres, self.locks = folder, redis_server, postgres, locks
         self.outputs = folder / "outputs"
@@ -146,12 +146,12 @@ class System:
         self.parts = {part.name: part for part in (self.api, self.consumer, self.watch, *self.workers)}
 
     def _worker(self, number: int) -> Part:
-        """A device of its own: state, cache and lock are files of no other, so that three measure at once."""
+        """Return the settings of one device. It has its own state, cache and lock, so that three devices measure at once."""
         name = f"worker-{number}"
         own = {"STATE_DIR": self.state(name), "CACHE_DIR": self.folder / name / "cache", "LOCK_FILE": self.folder / name / "measure.lock"}
         environment = self._common | {f"FLEETMARK_WORKER_{key}": str(value) for key, value in own.items()}
         environment |= {"FLEETMARK_HOST": self.address, "FLEETMARK_WORKER_NAME": name, "FLEETMARK_WORKER_PORT": "0"}
-        del environment["FLEETMARK_REDIS_URL"]  # one address is all a worker needs
+        del environment["FLEETMARK_REDIS_URL"]  # a worker needs only one address
         if self.locks is not None:
             del environment["FLEETMARK_TOKEN"]
             environment["FLEETMARK_TOKEN_FILE"] = str(self.folder / name / "token")
@@ -176,7 +176,7 @@ class System:
         eventually(lambda: self.healthy() >= devices, "every worker has registered")
 
     def healthy(self) -> int:
-        """How many workers the API says are."""
+        """Return the number of healthy workers according to the API."""
         return int(httpx.get(f"{self.address}/api/health/workers", headers=self.headers).json()["healthy"])
 
     def _orchestrator(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -184,7 +184,7 @@ class System:
         return subprocess.run(command, env=self._common, cwd=ROOT, check=True, capture_output=True, text=True)
 
     def family(self) -> list[psutil.Process]:
-        """Every living process that was started by this system, servers not included."""
+        """Return every running process that this system has started, without the servers."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -193,7 +193,7 @@ class System:
         return found
 
     def leaks(self) -> list[str]:
-        """Every log and every file of results that holds a secret."""
+        """Return the log files and result files that contain a secret."""
         if self.locks is None:
             return []
         tokens = [(self.folder / part.name / "token").read_text() for part in self.workers]
@@ -202,12 +202,12 @@ class System:
         return list(self.locks.leaked(self.folder / "logs", self.outputs, more=(*tokens, *keys)))
 
     def stop(self) -> None:
-        """In order: workers first, so that what they hand back is heard."""
+        """Stop the parts in order. Workers stop first, so that the other parts receive what they hand back."""
         for part in (*self.workers, self.consumer, self.watch, self.api):
             part.terminate(PATIENCE_S)
 
     def close(self) -> None:
-        """Whatever is left is killed."""
+        """Kill all processes that still run."""
         for part in self.parts.values():
             part.kill()
         for process in self.family():
@@ -218,10 +218,10 @@ class System:
 
 @contextmanager
 def system_in(folder: Path, *, locked: bool = False, **settings: str) -> Iterator[System]:
-    """A system that has not started, on real servers that have.
+    """Yield a system that has not started yet, on real servers that run.
 
     Args:
-        locked: nobody gets in without a token; each worker has one of its own, a login of its own, and signs what it reports.
+        locked: True if everyone needs a token, and each worker has its own token and login and signs its reports.
     """
     with server_folder() as redis_folder, server_folder() as postgres_folder:
         locks = Locks() if locked else None

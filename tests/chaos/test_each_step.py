@@ -31,33 +31,33 @@ MEASURING = ("before", "worker.activity:Activity.stage", "measuring")
 Step = tuple[str, str, str]
 _keys = itertools.count(1)
 
-# Side, place, and what the call must show; `{job}` is the id of the job that is meant.
+# Each entry is the side, the place, and a text that the call must contain. `{job}` stands for the id of the job.
 WORKER: tuple[Step, ...] = (
     ("before", "worker.tasks:JobTask.__call__", "{job}'"),  # the message is taken
     ("after", "worker.agent.broker:Broker.claim", "{job}'"),
-    ("after", "worker.agent.outbox:Outbox.tell", "{job}'"),  # the start is told
+    ("after", "worker.agent.outbox:Outbox.tell", "{job}'"),  # the start is reported
     MEASURING,
-    ("before", "worker.spool:write_durably", ".json"),  # the samples are in the spool, their message is not
+    ("before", "worker.spool:write_durably", ".json"),  # the samples are in the spool, but their message is not
     ("after", "worker.spool:Spool.write", "{job}'"),
     ("after", "worker.agent.uploads:Uploads.send", "{job}'"),
-    ("after", "worker.agent.outbox:Outbox.deliver", "{job}'"),  # sent, not acknowledged
+    ("after", "worker.agent.outbox:Outbox.deliver", "{job}'"),  # the result is sent but not acknowledged
     ("after", "kombu.transport.redis:QoS.ack", ""),
     ("before", "worker.spool:Spool.answered", "{job}'"),
     ("after", "worker.spool:Spool.answered", "{job}'"),  # the answer is still in Redis
 )
 CONSUMER: tuple[Step, ...] = (
     ("before", "orchestrator.consumer.loop:record", "status='complete'"),  # the batch is taken
-    ("before", "orchestrator.operations.record:keep_artifacts", ""),  # committed, without files
+    ("before", "orchestrator.operations.record:keep_artifacts", ""),  # the transaction is committed, but there are no files yet
     ("after", "orchestrator.operations.record:keep_artifacts", ""),
-    ("after", "orchestrator.registry.marks:Marks.tombstone", "{job}'"),  # everything but the answer
-    ("after", "orchestrator.consumer.loop:record", "'recorded'"),  # answered, and the batch still in its list
+    ("after", "orchestrator.registry.marks:Marks.tombstone", "{job}'"),  # everything is done except for the answer
+    ("after", "orchestrator.consumer.loop:record", "'recorded'"),  # the answer is sent, but the batch is still in its list
     ("before", "orchestrator.operations.finish:write_campaign", ""),
-    ("after", "orchestrator.operations.finish:write_campaign", ""),  # the files are there, and nobody noted it
+    ("after", "orchestrator.operations.finish:write_campaign", ""),  # the files are written, but this is not recorded
 )
 API: tuple[Step, ...] = (
-    ("before", "orchestrator.operations.submit:insert_many", ""),  # within the transaction
-    ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # committed, not sent
-    ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # sent, and not answered
+    ("before", "orchestrator.operations.submit:insert_many", ""),  # this is within the transaction
+    ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # the change is committed but not sent
+    ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # the message is sent but not answered
 )
 
 
@@ -74,7 +74,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def client(system: System) -> Client:
     for name in ("api", "consumer", "watch", "worker-1"):
         part = system.parts[name]
-        if part.launcher:  # of a test that failed: it would die in the middle of this one
+        if part.launcher:  # a failed test left it behind; it would die during this test
             part.kill()
         if not part.alive:
             part.start()
@@ -143,7 +143,7 @@ def test_a_consumer_killed_at_any_step_loses_no_result(system: System, client: C
 def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(system: System, client: Client) -> None:
     api, others = system.parts["api"], (system.parts["watch"], system.parts["consumer"])
     body, sent = recipe(system.folder, [20]), []
-    for part in others:  # they would send the job if they saw it first
+    for part in others:  # these would send the job if they saw it first
         part.terminate(60)
     for step in API:
         api.terminate(60)
@@ -163,14 +163,16 @@ def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(s
 def test_a_watch_killed_at_any_step_of_bringing_a_job_back_is_followed_by_another(system: System, client: Client) -> None:
     watch, worker = system.parts["watch"], system.parts["worker-1"]
     watch.kill()
-    worker.kill()  # it counts as living for a while, so the message goes out, and nobody takes it
+    worker.kill()  # it still counts as alive for a while, so the message is sent and nobody takes it
     campaign = submit(system, client, 20)
-    [queue] = cast("list[str]", system.redis.keys("cpu.onnx*"))  # one list a priority
+    [queue] = cast("list[str]", system.redis.keys("cpu.onnx*"))  # there is one list for each priority
     assert system.redis.delete(queue)
-    watch_dies(system, ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"))  # noted as sent again, and not sent
+    watch_dies(
+        system, ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1")
+    )  # it is recorded as sent again but was not sent
     watch_dies(system, ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"))
     worker_dies_measuring(system)
-    watch_dies(system, ("after", "orchestrator.watch.losses:lose", "-job-1"))  # back in the table, and nobody sends it
+    watch_dies(system, ("after", "orchestrator.watch.losses:lose", "-job-1"))  # it is back in the table, but nobody sends it
     watch.start()
     left_as_it_must_be(system, client, campaign)
     assert [job["status"] for job in read_books(system, campaign).jobs] == ["complete"]
@@ -187,7 +189,7 @@ def test_a_job_given_up_by_a_watch_that_is_killed_before_redis_knows_leaves_noth
     worker_dies_measuring(system)
     watch_dies(system, ("before", "orchestrator.operations.recovery:after_end", "-job-1"))
     watch.start()
-    system.parts["consumer"].terminate(60)  # it writes the files of campaigns that a watch ended now and then, and at its start
+    system.parts["consumer"].terminate(60)  # it writes the files of campaigns that a watch has ended at its start and from time to time
     system.parts["consumer"].start()
     left_as_it_must_be(system, client, campaign)
     assert [job["status"] for job in read_books(system, campaign).jobs] == ["failed"]
@@ -201,7 +203,7 @@ def worker_dies_measuring(system: System) -> None:
 
 
 def watch_dies(system: System, step: Step) -> None:
-    """Started at once as the leader: the time of the one before it is over."""
+    """Kill the watch at this step. It leads at once, because the key of the previous leader is deleted."""
     system.redis.delete(keys.LEADER)
     arm(system.parts["watch"], step)
     dies(system.parts["watch"], step)
@@ -209,7 +211,7 @@ def watch_dies(system: System, step: Step) -> None:
 
 
 def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -> None:
-    """Each promise is broken by hand, for a job of its own, and the audit names it."""
+    """The test breaks each promise for a separate job, and the audit must name it."""
     campaign = submit(system, client, *range(20, 28))
     left_as_it_must_be(system, client, campaign)
     name = {number: job_id(campaign, number) for number in range(1, 9)}

@@ -1,4 +1,4 @@
-"""The locked system is locked, and a secret that gets into a file is seen."""
+"""Tests that the locked system refuses access without a login, and that a leaked secret is found."""
 
 from __future__ import annotations
 

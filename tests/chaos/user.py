@@ -1,4 +1,4 @@
-"""Somebody who cancels jobs and asks for them again while everything else goes wrong: by HTTP, until it is answered."""
+"""Simulates a user who cancels and retries jobs over HTTP while faults happen. It repeats each request until it is answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAINLY = (httpx.codes.OK, httpx.codes.CREATED, httpx.codes.CONFLICT)
 
 
 class User:
-    """What it is told and must not be is in `problems`."""
+    """Cancels and retries jobs. It records in `problems` every answer that must not occur."""
 
     def __init__(self, system: System, called_off: threading.Event) -> None:
         self._address, self._headers, self._called_off = system.address, system.headers, called_off
@@ -27,7 +27,7 @@ class User:
     def act(self, fault: Fault) -> bool:
         """Cancel a job that has not ended; that time later cancel it again, or ask for it anew. False: none was left."""
         while (listed := self._answered("GET", "/api/campaigns")) is not None and not listed.json()["campaigns"]:
-            if self._called_off.wait(AGAIN_S):  # it was being submitted
+            if self._called_off.wait(AGAIN_S):  # the campaign was still being submitted
                 return False
         states = ("running", "pending") if round(fault.at_s * 100) % 2 else ("pending", "running")
         job = next(filter(None, map(self._cancelled, states)), None)
@@ -40,12 +40,12 @@ class User:
             made = self._answered("POST", f"/api/jobs/{job}/retry")
             again = self._answered("POST", f"/api/jobs/{job}/retry")
             self._expect(made, {"retry_of": job})
-            if again is not None and again.status_code == httpx.codes.OK:  # otherwise the one before has ended already
+            if again is not None and again.status_code == httpx.codes.OK:  # otherwise the previous one has already ended
                 self._expect(again, {"job_id": made.json()["job_id"] if made is not None else None, "retry_of": job})
         return True
 
     def _cancelled(self, status: str) -> str | None:
-        """The id of a job in this state that was cancelled before it ended."""
+        """Return the id of a job in this state that was cancelled before it ended."""
         while not self._called_off.is_set():
             listed = self._answered("GET", f"/api/jobs?status={status}&limit=1")
             if listed is None or not listed.json()["jobs"]:
@@ -79,5 +79,5 @@ class User:
 def _or_away(ask: Callable[[], httpx.Response]) -> httpx.Response | None:
     try:
         return ask()
-    except httpx.HTTPError:  # killed, stopped, cut off: the plan's doing
+    except httpx.HTTPError:  # the plan has killed or stopped this part, or cut its connection
         return None

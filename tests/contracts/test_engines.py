@@ -1,4 +1,4 @@
-"""What every engine promises to the measured process; each of them, and the fake, passes the same suite."""
+"""Tests that every engine, including the fake one, keeps its promises to the measured process."""
 
 from __future__ import annotations
 

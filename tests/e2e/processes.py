@@ -1,4 +1,4 @@
-"""Processes of the end-to-end tests, each marked, so that whatever it started can be found again."""
+"""Starts processes for the end-to-end tests. Each is marked, so that all of its child processes can be found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ repeats: 3
 
 
 class Command:
-    """A `fleetmark` command in a folder of its own."""
+    """Runs a `fleetmark` command in its own folder."""
 
     program: tuple[str, ...] = (sys.executable, "-m", "cli.main")
 
@@ -59,7 +59,7 @@ class Command:
         return self.stderr.read_text()
 
     def survivors(self) -> list[str]:
-        """Command lines of everything it started that still lives, itself included."""
+        """Return the command lines of all running processes that it has started, including itself."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -76,7 +76,7 @@ class Command:
             time.sleep(0.1)
 
     def end(self) -> None:
-        """For a test that failed half way: nothing outlives it."""
+        """End all processes, for a test that failed before it could do so."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -87,7 +87,7 @@ class Command:
 
 
 class InstalledCommand(Command):
-    """The same as it is installed: `fleetmark` on the PATH, which does not look for modules in the current folder."""
+    """Runs the installed `fleetmark` from the PATH, which does not look for modules in the current folder."""
 
     program = (str(Path(sys.executable).with_name("fleetmark")),)
 

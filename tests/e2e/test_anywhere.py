@@ -1,4 +1,4 @@
-"""`fleetmark` where people are: in a folder of their own modules, behind a proxy, on IPv6, with any name of a folder."""
+"""Tests `fleetmark` in unusual surroundings: the user's own modules in the folder, a proxy, IPv6, any folder name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.e2e.processes import SMALL_RECIPE, InstalledCommand, wait_until
 from tests.proxy_server import proxy_server
 from tests.servers import free_port
 
-# What lies in the folder of a Celery user, and names that our own processes import.
+# Names of files in the folder of a Celery user, and names that our own processes import.
 MODULES = (
     *("worker", "shared", "orchestrator", "cli", "celery", "redis", "kombu", "tasks", "celeryconfig", "flowerconfig"),
     *("json", "typer", "onnxruntime", "numpy", "alembic", "sqlalchemy", "uvicorn", "sitecustomize"),
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def folder_of_modules(path: Path) -> Path:
-    """A folder whose every module writes down that it was run, and fails."""
+    """Return a folder in which every module records that it was run, and then fails."""
     path.mkdir()
     for name in MODULES:
         mark = f"open({str(path / MARK)!r}, 'a').write('{name} ')"
@@ -55,7 +55,7 @@ def telemetry_of_guards(up: InstalledCommand) -> set[str | None]:
 def _told(ask: Callable[[], T], otherwise: T) -> T:
     try:
         return ask()
-    except psutil.Error:  # it has ended, or is another user's
+    except psutil.Error:  # the process has ended, or belongs to another user
         return otherwise
 
 

@@ -1,4 +1,4 @@
-"""The commands against the real parts: one `fleetmark up` for all of these tests."""
+"""Tests the commands with real parts. All tests share one `fleetmark up`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
 from tests.servers import free_port
 from tests.tls import Authority
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine may keep the one place for measurements waiting
+pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may wait long for its turn
 
 
 @dataclass
@@ -107,7 +107,7 @@ def test_a_running_campaign_is_stopped(fleet: Fleet) -> None:
     wait_until(lambda: fleet.json("show", campaign_id)["job_breakdown"]["running"] == 1, fleet.up)
     assert "cancelled" in fleet.run("stop", campaign_id).out()
     assert fleet.json("show", campaign_id)["status"] == "cancelled"
-    assert "cancelled" in fleet.run("stop", campaign_id).out()  # asking again changes nothing
+    assert "cancelled" in fleet.run("stop", campaign_id).out()  # a second request changes nothing
     wait_until(lambda: fleet.json("workers")[0]["status"] == "active", fleet.up)
 
 
@@ -184,7 +184,7 @@ def test_up_with_a_token_gives_its_worker_a_login_of_its_own_and_serves_https(tm
             broker = client.connection_pool.connection_kwargs
         with redis.Redis(broker["host"], broker["port"]) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
-        for command in (("redis-acl", "--apply"), ("doctor",)):  # they know the address, by the same data directory
+        for command in (("redis-acl", "--apply"), ("doctor",)):  # these commands find the address in the same data directory
             ended = Command(tmp_path, *command, FLEETMARK_HOST=f"https://127.0.0.2:{port}", **settings)
             assert ended.wait() == 0, ended.err() + ended.out()
         files = [path for path in (tmp_path / ".fleetmark").rglob("*") if path.is_file() and path.name != "lock"]

@@ -1,4 +1,4 @@
-"""`fleetmark demo`, as `make demo` runs it: on free ports, in a folder of its own, and nothing left behind."""
+"""Tests `fleetmark demo` as `make demo` runs it: free ports, its own folder, and no processes left afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.processes import LONG_RECIPE, Command, wait_until
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine may keep the one place for measurements waiting
+pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may wait long for its turn
 
 
 @contextmanager

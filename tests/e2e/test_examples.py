@@ -1,4 +1,4 @@
-"""The examples as a new user types them: against real processes, no flags, nothing changed."""
+"""Tests the examples as a new user runs them: with real processes, no options and no changes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cli import zoo
 from tests.servers import RedisServer, free_port, server_folder
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0  # a bound against hanging; the machine may be busy
+PATIENCE_S = 120.0  # this only stops a test that hangs; the machine may be busy
 
 
 @contextmanager
 def running(module: str, *options: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours, stopped as a person would: with SIGTERM."""
+    """Run one of our processes. It is stopped with SIGTERM, as a person would stop it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *options], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
@@ -50,7 +50,7 @@ def wait_for(host: str, path: str, ready: str, log: Path) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[str]:
-    """An orchestrator with one real worker of this machine."""
+    """Run an orchestrator with one real worker on this machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
     port = free_port()
     address = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""How the first token comes to be on a server that is open to the network, and how the last one goes."""
+"""Tests how the first token is made on a server that is open to the network, and how the last one is revoked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_S = 120.0
 
 
 class Machine:
-    """A folder with a database of its own, and `python -m orchestrator.cli` on it. No Redis: nothing here needs one."""
+    """Runs `python -m orchestrator.cli` on its own database in a folder. There is no Redis, because these tests need none."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -75,7 +75,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door_closed(machine: Machine) -> None:
     serve = ("serve", "--only-api", "--host", "0.0.0.0", "--port", str(machine.port))
-    said = " ".join(machine.orchestrator(*serve, code=2).stderr.replace("│", "").split())  # there is not even a table
+    said = " ".join(machine.orchestrator(*serve, code=2).stderr.replace("│", "").split())  # the database does not even have a table
     assert "export FLEETMARK_TOKEN=" in said
     assert "token create me --role admin" in said
     machine.orchestrator("migrate")
@@ -94,8 +94,8 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     assert re.fullmatch(r"token-\w+  admin      \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  me\n", listed)
     assert machine.token not in listed
     assert "revoked" in machine.orchestrator("token", "revoke", listed.split()[0]).stdout
-    machine.until(401, "/api/tokens")  # another process wrote it: within seconds
-    assert machine.ask("/api/tokens") == 401  # no token is left, and still nobody gets in
+    machine.until(401, "/api/tokens")  # another process wrote the token, so it counts within seconds
+    assert machine.ask("/api/tokens") == 401  # no token is left, but access is still refused
 
 
 def test_the_worker_of_the_compose_file_is_given_a_workers_token_once(machine: Machine) -> None:
@@ -111,7 +111,7 @@ def test_the_worker_of_the_compose_file_is_given_a_workers_token_once(machine: M
 
     (machine.folder / "fleetmark.db").write_text("no database")
     assert start() != 0
-    assert not file.exists()  # half of one would be taken for a token ever after
+    assert not file.exists()  # a partly written token would be accepted as a token from then on
     (machine.folder / "fleetmark.db").unlink()
     machine.orchestrator("migrate")
     assert (start(), file.stat().st_mode & 0o777) == (0, 0o600)

@@ -1,4 +1,4 @@
-"""Flower while its broker is away."""
+"""Tests Flower while its broker is away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two watches as processes of their own: the one that leads is killed, and the other one leads."""
+"""Tests two watch processes: when the leader is killed, the other one takes over."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.protocol import keys
 
 ROOT = Path(__file__).parents[2]
 PROMISE_S = 10.0
-PATIENCE_S = 120.0  # a bound against hanging: the machine may be busy
+PATIENCE_S = 120.0  # this only stops a test that hangs; the machine may be busy
 
 
 class Watches:
-    """`python -m orchestrator.cli watch`, as often as it is asked for."""
+    """Starts processes of `python -m orchestrator.cli watch`, as many as the test asks for."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
         mine = {"FLEETMARK_REDIS_URL": redis_url, "FLEETMARK_DATABASE_URL": database_url}
@@ -78,7 +78,7 @@ def test_when_the_leader_is_killed_another_watch_leads_within_ten_seconds(watche
     _until(lambda: registry.monitor.counters().get("sweeps", 0) >= 2)
     longest_s = registry.redis.pttl(keys.LEADER) / 1000 + Settings().sweep_s
     assert longest_s <= PROMISE_S, "what is left of the lease, and then the other one's next look"
-    time.sleep(2 * Settings().sweep_s)  # the second has started and looked, too
+    time.sleep(2 * Settings().sweep_s)  # the second watch has started and has looked, too
     assert f"/{first.pid}/" in str(registry.monitor.leader()), "one leads"
     first.kill()
     _until(lambda: f"/{second.pid}/" in str(registry.monitor.leader()))

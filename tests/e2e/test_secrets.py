@@ -1,4 +1,4 @@
-"""Every secret of a whole system, looked for in everything it says while things go well and while they go wrong."""
+"""Searches all output of a whole system for its secrets, during normal work and during faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 120.0
 
 
 class System:
-    """Processes with secrets in their environment, everything they printed, and the command lines they ever had."""
+    """Holds processes with secrets in their environment, with all their output and all their command lines."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class System:
             "FLEETMARK_LOG_LEVEL": "debug",
         }
         self.command_lines: set[str] = set()
-        self.environments: dict[str, str] = {}  # of guards and measured processes, by their kind
+        self.environments: dict[str, str] = {}  # the command lines of guards and measured processes, by their kind
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -135,7 +135,7 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
 
     try:
         serve = ("orchestrator.cli", "serve", "--host", "0.0.0.0", "--port", system.host.rpartition(":")[2])
-        assert system.run("refused", *serve) == 2  # beyond the loopback, and no token anywhere
+        assert system.run("refused", *serve) == 2  # it listens beyond the loopback, and there is no token
         assert "FLEETMARK_TOKEN" in system.log("refused")
         system.start("server", *serve, FLEETMARK_TOKEN=token)
         system.until(lambda: system.answers() == 200, "the server is healthy")
@@ -143,7 +143,7 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
         client = {"FLEETMARK_HOST": system.host, "FLEETMARK_TOKEN": token}
         assert system.run("made", "cli.main", "token", "create", "device", "--role", "worker", "--json", **client) == 0
         worker_token = json.loads(system.log("made").partition("From now")[0])["secret"]
-        (tmp_path / "made.log").unlink()  # the one place a secret is shown in
+        (tmp_path / "made.log").unlink()  # this is the only place that shows a secret
         (tmp_path / "device.token").write_text(worker_token + "\n")
 
         device = {"FLEETMARK_HOST": system.host, "FLEETMARK_REDIS_URL": ""}
@@ -216,7 +216,7 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
     assert len(system.environments) > 1
     assert not any("TOKEN_FILE" in variables for variables in system.environments.values())
     assert any("worker.cli" in line for line in system.command_lines)
-    assert "***" in (tmp_path / "outputs" / sent[0] / "run.json").read_text()  # it was there to be hidden
+    assert "***" in (tmp_path / "outputs" / sent[0] / "run.json").read_text()  # the secret was there, so it had to be hidden
 
 
 def recipe(source: str) -> dict[str, object]:

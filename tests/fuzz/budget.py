@@ -1,4 +1,4 @@
-"""How much is tried, and from which seed: little and always the same in the suite, more and new in `make fuzz`."""
+"""Sets the number of fuzz cases and their seed. The suite runs few cases with a fixed seed; `make fuzz` runs more with a new seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUITE_SEED = 20_260_301
 SUITE_EXAMPLES = 8
 
 SEED = int(os.environ.get("FUZZ_SEED") or SUITE_SEED)
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or SUITE_EXAMPLES)  # of each call of the API
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or SUITE_EXAMPLES)  # examples for each call of the API
 _MORE = max(1, EXAMPLES // SUITE_EXAMPLES)
 
 Test = Callable[..., Any]

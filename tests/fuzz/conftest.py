@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module", params=DATABASES)
 def served(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of its own for each file of tests."""
+    """Run a separate server for each file of tests."""
     folder = tmp_path_factory.mktemp("served")
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()

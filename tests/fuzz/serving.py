@@ -1,4 +1,4 @@
-"""The control plane as it is deployed: one process, real Redis, a real database, and what it has kept so far."""
+"""Runs the control plane as in production: one process, a real Redis and a real database. It can count what is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADMIN = "of-whoever-fuzzes"
 
 
 class Served:
-    """A running `orchestrator.cli serve`."""
+    """Holds a running `orchestrator.cli serve`."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
         self.port = free_port()
@@ -40,7 +40,7 @@ class Served:
             "FLEETMARK_OUTPUTS_DIR": str(folder / "outputs"),
             "FLEETMARK_MODELS_DIR": str(folder / "models"),
             "FLEETMARK_RECIPES_DIR": str(folder / "recipes"),
-            "FLEETMARK_TOKEN": ADMIN,  # without one, the first token that is made would end the calls of everyone else
+            "FLEETMARK_TOKEN": ADMIN,  # without this token, the first token that a test makes would end the access of all other calls
             "FLEETMARK_LOG_LEVEL": "warning",
         }
         with self.log.open("wb") as log:
@@ -68,7 +68,7 @@ class Served:
         return self.log.read_text(errors="replace")
 
     def mistakes(self) -> list[str]:
-        """What the process has called an error of its own."""
+        """Return the lines in which the process reports an error of its own."""
         return [line for line in self.said().splitlines() if " ERROR " in line or " CRITICAL " in line or line.startswith("Traceback")]
 
     def around_mistakes(self) -> str:
@@ -100,7 +100,7 @@ class Served:
 
 @contextlib.contextmanager
 def serving(folder: Path, redis_url: str, database_url: str) -> Iterator[Served]:
-    """A server that answers; afterwards it must still live and must not have called anything its own mistake."""
+    """Yield a running server. Afterwards it must still run and must not have logged an error of its own."""
     served = Served(folder, redis_url, database_url)
     try:
         served.wait()

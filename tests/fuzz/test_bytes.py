@@ -1,4 +1,4 @@
-"""Whatever bytes come in at a socket, the answer is documented, and what is refused leaves nothing behind."""
+"""Tests that any bytes sent to a socket get a documented answer, and that refused requests change nothing."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ RECIPE = {
 }
 
 
-PAGES = re.compile(r"/|/docs|/openapi\.json|/docs-assets/.*")  # for people and browsers; not in the OpenAPI file
+PAGES = re.compile(r"/|/docs|/openapi\.json|/docs-assets/.*")  # these paths are for people and browsers, and are not in the OpenAPI file
 OF_PAGES = {200, 206, 304, 307, 416}
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operation of the OpenAPI file: what it answers, and a body that it accepts."""
+    """Describes one operation of the OpenAPI file: its answers, and a body that it accepts."""
 
     method: str
     path: str
@@ -94,7 +94,7 @@ class Call:
 
 
 def statuses_of(calls: list[Call], request: bytes) -> set[int]:
-    """What the OpenAPI file says that this request may be answered with."""
+    """Return the answers to this request that the OpenAPI file allows."""
     method, target, *_ = request.decode("latin-1").split(" ", 2)
     path = unquote(target.partition("?")[0])
     documented = {status for call in calls if call.takes(method, path) for status in call.statuses}
@@ -121,7 +121,7 @@ class Answer:
 def is_whole(request: bytes) -> bool:
     """Whether a server has all that it needs to answer, be it that this is no HTTP."""
     parser = h11.Connection(h11.SERVER)
-    if request:  # to h11, nothing is the end
+    if request:  # for h11, empty data means the end
         parser.receive_data(request)
     try:
         while isinstance(event := parser.next_event(), h11.Request | h11.Data):
@@ -141,7 +141,7 @@ def exchange(port: int, request: bytes, method: str) -> list[Answer]:
                 connection.shutdown(socket.SHUT_WR)
             received = b"".join(iter(lambda: connection.recv(65_536), b""))
         except (BrokenPipeError, ConnectionResetError):
-            return []  # refused while it was still being sent
+            return []  # the server refused the request while it was still being sent
     return list(_answers(received, method, whole=whole))
 
 
@@ -190,7 +190,7 @@ def calls(served: Served) -> list[Call]:
 
 @pytest.fixture(scope="module")
 def there(served: Served) -> dict[str, str]:
-    """Ids of things that exist."""
+    """Return the ids of things that exist."""
     campaign = served.client.post(
         "/api/campaigns", json={"model_url": "https://models.example/m.onnx", "jobs": [{"compute_unit": "cpu.onnx"}]}
     )
@@ -203,7 +203,7 @@ def there(served: Served) -> dict[str, str]:
 
 @st.composite
 def requests(draw: st.DrawFn, calls: list[Call], there: dict[str, str], port: int) -> bytes:
-    """A request with some of everything wrong."""
+    """Draw a request with mistakes in several places."""
     call = draw(st.sampled_from(calls))
     names = draw(st.sampled_from([there, UNKNOWN]))
     path = re.sub(r"\{(\w+)(:path)?\}", lambda found: names[found[1]] if draw(st.integers(0, 4)) else draw(WORDS_IN_PATHS), call.path)

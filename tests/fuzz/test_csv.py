@@ -1,4 +1,4 @@
-"""Whatever stands in a cell, the file opens as one row with that in it, and no spreadsheet runs it."""
+"""Tests that any text in a cell of the CSV is read back unchanged and never run as a formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a queue holds, they are a message or they are refused as none; a message survives being written and read."""
+"""Tests that any bytes in a queue are either a valid message or refused. A valid message is unchanged after writing and reading."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_worker_keeps_what_is_no_assignment_and_says_why(worker: House, args: 
     worker.broker.letters.clear()
     said = worker.task(tuple(args), kwargs)
     assert all(reason for reason, _ in worker.broker.letters)
-    if said == "dropped: cancelled":  # it still names its job, and Redis says that this job was cancelled
+    if said == "dropped: cancelled":  # it still names its job, and this job is marked as cancelled in Redis
         assert JOB in written(args)
     else:
         assert said == "dead letter"

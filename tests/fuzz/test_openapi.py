@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI file says, whatever is asked of it, in any order: schemathesis, all phases and all checks."""
+"""Tests with schemathesis (all phases and checks) that the API behaves as its OpenAPI file says."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ def test_the_api_is_what_its_openapi_file_says(served: Served, tmp_path: Path) -
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     made = subprocess.run(command, cwd=tmp_path, env=kept, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert made.returncode == 0, made.stdout
-    sys.stdout.write(made.stdout)  # how much was tried: pytest -s shows it
+    sys.stdout.write(made.stdout)  # `pytest -s` shows how much was tried

@@ -1,4 +1,4 @@
-"""Whatever a recipe's text says, it is a recipe or it is refused with a reason; a recipe means a bounded number of jobs, each once."""
+"""Tests that any text is either a recipe or refused with a reason, and that a recipe has a limited number of distinct jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fuzz.values import JSON, damaged
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30) | st.sampled_from(
     ["1e3", "010", "089", "0o7", "1:30", "on", "~", "=", "<<", "1_0", "2026-03-01"]
 )
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)  # one line
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)  # text of one line
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
 SCALARS = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
 VALUES = (

@@ -1,4 +1,4 @@
-"""Whatever lies in the results queue, the consumer puts it where it belongs and goes on."""
+"""Tests that the consumer handles anything in the results queue correctly and continues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAINED_S = 60.0
 
 
 def in_envelope(body: str, encoding: str | None) -> bytes:
-    """As kombu sends it."""
+    """Return the message in the form in which kombu sends it."""
     told = base64.b64encode(body.encode("utf-8", "surrogatepass")).decode() if encoding == "base64" else body
     return json.dumps({"body": told, "headers": {}, "properties": {"body_encoding": encoding}}).encode()
 

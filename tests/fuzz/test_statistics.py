@@ -1,4 +1,4 @@
-"""The statistics on samples that no clock should give: finite in, finite or nothing out."""
+"""Tests the statistics with extreme samples: for finite input, every result is finite or missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.measurements import PERCENTILE_FLOORS, Distribution, RawRepeat
 from shared.stats import Floats
 from tests.fuzz.budget import tried
 
-LONGEST_NS = 2**63 - 1  # what a sample file can hold: 292 years
+LONGEST_NS = 2**63 - 1  # the largest value of a sample file, 292 years
 MILLISECONDS = st.floats(0, LONGEST_NS / 1e6) | st.sampled_from([0.0, 5e-324, 1e-300, 1.0, LONGEST_NS / 1e6])
 SAMPLES = arrays(np.float64, st.integers(1, 300), elements=MILLISECONDS, fill=MILLISECONDS)
 NANOSECONDS = st.integers(0, LONGEST_NS) | st.sampled_from([0, 1, LONGEST_NS])
@@ -101,7 +101,7 @@ def test_the_verdict_on_a_series_is_that_of_its_shape_and_not_of_its_unit(first:
     series = np.concatenate([first, rest])
     verdict = stats.steadiness(series)
     assert (verdict == "unknown") == (series.size < stats.STEADY_MIN_SAMPLES)
-    assert stats.steadiness(series * 0.5) == verdict  # half of each is exact in binary: nothing is rounded
+    assert stats.steadiness(series * 0.5) == verdict  # half of each number is exact in binary, so nothing is rounded
     assert stats.steadiness(np.repeat(first[:1], 60)) == "steady"
     assert stats.steadiness(np.linspace(1.0, 2.0, 60) * (1 + first[0])) == "not steady"
     assert -1 - 1e-9 <= stats.spearman(first) <= 1 + 1e-9

@@ -1,4 +1,4 @@
-"""Values that programs trip over, as JSON can carry them."""
+"""Generates JSON values that often cause faults in programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def written(content: Any) -> str:
-    """JSON as a hostile client would write it: numbers of any length, NaN and infinities included."""
+    """Return JSON as a hostile client would write it, with numbers of any length, NaN and infinities."""
     if isinstance(content, bool) or content is None or isinstance(content, str):
         return json.dumps(content)
     if isinstance(content, int):
@@ -55,7 +55,7 @@ def written(content: Any) -> str:
 
 
 def put(content: Any, place: Sequence[Any], value: Any) -> Any:
-    """A copy of nested mappings and lists in which `value` stands at `place`."""
+    """Return a copy of nested mappings and lists in which `value` is at `place`."""
     if not place:
         return value
     copied: Any = dict(content) if isinstance(content, dict) else list(content)
@@ -76,7 +76,7 @@ def places(draw: st.DrawFn, content: Any) -> list[Any]:
 
 @st.composite
 def damaged(draw: st.DrawFn, contents: st.SearchStrategy[Any]) -> Any:
-    """Something that was valid, with one to three of its places replaced by whatever JSON can say."""
+    """Draw valid content in which one to three places are replaced by any JSON value."""
     content = draw(contents)
     for _ in range(draw(st.integers(1, 3))):
         content = put(content, draw(places(content)), draw(JSON))

@@ -1,4 +1,4 @@
-"""A control plane on a real database (SQLite and PostgreSQL) and a real Redis."""
+"""Provides a control plane with a real database (SQLite and PostgreSQL) and a real Redis."""
 
 from __future__ import annotations
 

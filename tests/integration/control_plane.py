@@ -1,4 +1,4 @@
-"""The control plane as it runs, its threads in this process, over jobs of the engine whose durations are known."""
+"""Runs the control plane with its threads in this process. Its jobs use the fake engine, whose durations are known."""
 
 from __future__ import annotations
 

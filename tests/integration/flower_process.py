@@ -1,4 +1,4 @@
-"""Flower as people start it."""
+"""Starts Flower in the same way as users do."""
 
 from __future__ import annotations
 

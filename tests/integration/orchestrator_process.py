@@ -1,4 +1,4 @@
-"""A real control plane in a process of its own."""
+"""Starts a real control plane in its own process."""
 
 from __future__ import annotations
 

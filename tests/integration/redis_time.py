@@ -1,4 +1,4 @@
-"""Time by Redis' own clock, which no test can turn: instead, everything it remembers of times becomes older."""
+"""Simulates passing time for Redis. Tests cannot change Redis' clock, so this module makes all stored times older."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker would report, built by hand."""
+"""Builds the reports that a worker would send."""
 
 from __future__ import annotations
 

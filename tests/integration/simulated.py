@@ -1,4 +1,4 @@
-"""Simulated devices: real messages, the worker's real words with Redis, and none of the measuring."""
+"""Simulates devices that use the real messages and Redis scripts of workers, but measure nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every part with a Redis login of its own: it can do its work, and nothing else."""
+"""Tests that each part with its own Redis login can do its work and nothing else."""
 
 from __future__ import annotations
 

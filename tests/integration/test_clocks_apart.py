@@ -1,4 +1,4 @@
-"""A device's clock that differs from the orchestrator's: said when it registers, in the list of workers, and in the log of its jobs."""
+"""Tests that a wrong clock of a device is reported at registration, in the list of workers, and in the log of its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results consumer, fed through a real queue."""
+"""Tests the consumer of results with a real queue."""
 
 from __future__ import annotations
 

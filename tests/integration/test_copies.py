@@ -1,4 +1,4 @@
-"""Messages that are sent again: as few as needed, and none of them runs a job that has ended."""
+"""Tests messages that are sent again: there are as few as possible, and none runs a job that has ended."""
 
 from __future__ import annotations
 

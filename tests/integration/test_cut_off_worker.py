@@ -1,4 +1,4 @@
-"""Workers that cannot be reached, stand still, or meet a Redis that does: work may run twice, a result counts once."""
+"""Tests workers that are unreachable or stopped, and a stopped Redis. A job may run twice, but one result counts."""
 
 from __future__ import annotations
 

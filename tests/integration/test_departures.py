@@ -1,4 +1,4 @@
-"""Workers that left: who still sees them, for how long, and what stays of them."""
+"""Tests workers that have left: who sees them, for how long, and which of their data stays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.registry.workers import FAULTY_KEPT_S, FORMER_KEPT_S, GONE_KEP
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
 from shared.ids import job_id
-from shared.protocol import keys
+from shared.protocol import keys, scripts
 from shared.workers import WorkerStatus
 from tests.integration.api.conftest import serving
 from tests.integration.redis_time import pass_time
@@ -151,3 +151,12 @@ def _reads(ctx: Context) -> int:
     stats = ctx.registry.redis.info("commandstats")
     # Within a script `HMGET` reads states: those calls are counted with the scripts' own.
     return int(stats.get("cmdstat_hmget", {}).get("calls", 0)) - int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+def test_a_device_without_an_incarnation_can_be_deregistered_by_any_process(ctx: Context, register: Register) -> None:
+    """A heartbeat treats it in the same way: an empty incarnation conflicts with none."""
+    plain, named = register("plain", incarnation=""), register("named", incarnation="first")
+    deregister = ctx.registry.redis.register_script(scripts.DEREGISTER)
+    assert [deregister(args=[worker, "second"]) for worker in (plain, named)] == [1, 0]
+    assert ctx.registry.get(plain).status is WorkerStatus.GONE
+    assert ctx.registry.get(named).status is not WorkerStatus.GONE

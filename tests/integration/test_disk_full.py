@@ -1,4 +1,4 @@
-"""A disk without room, for real: a clear failure of one job or one call, and everything goes on when there is room again."""
+"""Tests a disk that is really full: one job or call fails with a clear message, and work continues when there is space again."""
 
 from __future__ import annotations
 

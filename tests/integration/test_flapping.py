@@ -1,4 +1,4 @@
-"""Jobs that take workers with them, and devices that take jobs with them."""
+"""Tests jobs that make workers die, and devices that make jobs fail."""
 
 from __future__ import annotations
 

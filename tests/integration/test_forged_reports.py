@@ -1,4 +1,4 @@
-"""A device with a login of its own tries to speak for another: one broker with its ACL, one orchestrator, everything real."""
+"""Tests that a device with its own login cannot report for another device, with a real broker, ACL and orchestrator."""
 
 from __future__ import annotations
 

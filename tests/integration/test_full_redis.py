@@ -1,4 +1,4 @@
-"""A Redis at `maxmemory` that evicts nothing, before a real worker: nothing is lost, and the log has two lines of it."""
+"""Tests a real worker with a Redis at `maxmemory` that evicts nothing: nothing is lost, and the log has two lines about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two at once: whoever comes second sees what the first one did."""
+"""Tests pairs of concurrent operations: the second sees what the first has done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which workers a plan counts on."""
+"""Tests which workers a plan takes into account."""
 
 from __future__ import annotations
 

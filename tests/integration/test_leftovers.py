@@ -1,4 +1,4 @@
-"""Halves of files whose process was killed: they go when nobody will finish them, and not before."""
+"""Tests incomplete files of killed processes: they are removed when no process will complete them, and not before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where jobs go when devices are many, absent, or go away."""
+"""Tests where jobs are sent if there are many devices, none, or if devices leave."""
 
 from __future__ import annotations
 

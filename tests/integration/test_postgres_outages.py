@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, killed, out of connections, out of room; transactions that meet each other."""
+"""Tests PostgreSQL when it restarts, is killed, or has no free connections or disk space, and conflicting transactions."""
 
 from __future__ import annotations
 

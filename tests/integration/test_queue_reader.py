@@ -1,4 +1,4 @@
-"""The queue reader inside this process, on a real Redis: what it takes, and what becomes of a message that comes at the wrong moment."""
+"""Tests the queue reader in this process with a real Redis: what it takes, and what happens to a message at a bad moment."""
 
 from __future__ import annotations
 

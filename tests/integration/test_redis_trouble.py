@@ -1,4 +1,4 @@
-"""A Redis that answers and refuses: out of memory, out of disk, read-only, held up, or with another password. Then it does not."""
+"""Tests a Redis that refuses commands (no memory, no disk space, read-only, blocked, other password), and then one that recovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one worker has in Redis is its own word, and no nonsense there may hide the others."""
+"""Tests that nonsense which one worker writes to Redis does not hide other workers."""
 
 from __future__ import annotations
 

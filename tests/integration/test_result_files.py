@@ -1,4 +1,4 @@
-"""The files of a result: in their place before the worker is answered, outside of any transaction, and left nowhere else."""
+"""Tests the files of a result: they are complete before the worker gets its answer, are written outside of transactions, and only once."""
 
 from __future__ import annotations
 

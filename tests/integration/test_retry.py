@@ -1,4 +1,4 @@
-"""A user's retry: a new job that names the old one, which stays as it ended."""
+"""Tests retries by users: a new job names the old one, which does not change."""
 
 from __future__ import annotations
 

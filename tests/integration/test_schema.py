@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables that the code has."""
+"""Tests that the migrations make exactly the tables of the code."""
 
 from __future__ import annotations
 

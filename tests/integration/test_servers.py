@@ -1,4 +1,4 @@
-"""The servers that the other tests stand on are the real ones."""
+"""Tests the real servers that other tests use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything encrypted, by certificates of an authority that only its users believe: https to the orchestrator, rediss to the broker."""
+"""Tests encrypted connections with certificates of a private authority: https to the orchestrator, rediss to the broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every step of the tables of states, taken or refused where it counts: in the database and in Redis."""
+"""Tests that every transition of the state tables is made or refused in the database and in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watch: silence, lost attempts, vanished messages, deadlines."""
+"""Tests the watch: silent workers, lost attempts, lost messages, deadlines."""
 
 from __future__ import annotations
 

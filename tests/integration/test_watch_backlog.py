@@ -1,4 +1,4 @@
-"""What the watch knows of the results that wait to be recorded, before it calls a job late or gives it up."""
+"""Tests that the watch considers results which wait to be recorded, before it ends or restarts a job."""
 
 from __future__ import annotations
 

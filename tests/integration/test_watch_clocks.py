@@ -1,4 +1,4 @@
-"""Which time counts: deadlines and queue timeouts stand still while nobody looks or nobody records, and come all the same."""
+"""Tests which time counts: deadlines and queue timeouts pause while no watch or consumer runs, but still expire."""
 
 from __future__ import annotations
 

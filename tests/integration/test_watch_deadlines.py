@@ -1,4 +1,4 @@
-"""An accepted job always ends: queue timeouts and deadlines, whatever became of its earlier attempts."""
+"""Tests that queue timeouts and deadlines end every accepted job, whatever happened to its earlier attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When everybody is silent, nobody is to blame; and a watch that stood still condemns nobody on what it saw before."""
+"""Tests that no worker is marked faulty if all are silent, or because of old data that a stopped watch has kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real worker process, a real Redis, the real measured process: one worker's whole life."""
+"""Tests the whole life of a worker: a real worker process, a real Redis and the real measured process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flower, as people start it, looking at a real worker: its name, its queues, its tasks with their arguments."""
+"""Tests what Flower shows of a real worker: its name, its queues, and its tasks with their arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real worker and a real orchestrator, each in a process of its own: what goes between them by HTTP."""
+"""Tests the HTTP calls between a real worker and a real orchestrator, each in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The broker goes and comes back under a worker."""
+"""Tests a worker whose broker goes away and comes back."""
 
 from __future__ import annotations
 

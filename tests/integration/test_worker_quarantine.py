@@ -1,4 +1,4 @@
-"""A real worker that is put into quarantine, or fails by itself, leaves the work to others, and takes it up again afterwards."""
+"""Tests that a real worker in quarantine, or with a fault of its own, leaves jobs to others and continues later."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_ba
     if fleet.redis.llen("cpu.onnx") == 0:  # it took the job before it heard
         assert fleet.report("hand_back", job.job_id).reason == "the device is in quarantine"
         fleet.send(tiny_job(tmp_path, attempt=2))
-    registry.faults.forgive(worker_id)
+    registry.reset(worker_id)
     assert fleet.report("result", job.job_id).worker_id == worker_id
     assert worker.end() == 0
 

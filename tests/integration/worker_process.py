@@ -1,4 +1,4 @@
-"""A real worker process against a real Redis, and the orchestrator's half of the conversation with it."""
+"""Runs a real worker process with a real Redis, and plays the orchestrator's part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that share a machine: those that are alone are, and nobody waits for them to find a gap."""
+"""Tests that tests marked `alone` run alone, and that they do not wait forever for that."""
 
 from __future__ import annotations
 

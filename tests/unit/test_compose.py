@@ -1,4 +1,4 @@
-"""compose.yaml as written: there is no container engine in the tests, so what can be known without one is checked here."""
+"""Checks compose.yaml as far as possible without a container engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents say of the project is so: links lead somewhere, commands, targets and variables exist, recipes are valid."""
+"""Checks the documents: links exist, commands, targets and variables are real, and recipes are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user installs: the wheel, the locked requirements, the Makefile, the generated documents."""
+"""Tests what a user installs: the wheel, the locked requirements, the Makefile, the generated documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by Alembic. The connection is handed in by `orchestrator.store.schema`."""
+"""Runs the migrations. Alembic executes this file, and `orchestrator.store.schema` passes the connection in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API as a client meets it: a real server on a free port, over the control plane of `tests/integration/conftest.py`."""
+"""Starts a real API server on a free port, over the control plane of `tests/integration/conftest.py`."""
 
 from __future__ import annotations
 

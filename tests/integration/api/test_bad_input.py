@@ -1,4 +1,4 @@
-"""What the API says to input that cannot be: which status, which field, which words. Nothing of it is kept."""
+"""Tests the API's answers to invalid input: status, field and message. Nothing of such input is stored."""
 
 from __future__ import annotations
 

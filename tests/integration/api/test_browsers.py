@@ -1,4 +1,4 @@
-"""What a page in somebody's browser can do to an orchestrator on that machine: nothing."""
+"""Tests that a web page in a browser cannot use an orchestrator on the same machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every call that takes an id or a name, with ids and names that are none: refused at the door, and nothing is touched."""
+"""Tests every call that takes an id or a name with invalid ones. They are refused and change nothing."""
 
 from __future__ import annotations
 

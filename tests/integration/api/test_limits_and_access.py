@@ -1,4 +1,4 @@
-"""How much may be sent, and by whom."""
+"""Tests the limits on the size of requests, and who may send them."""
 
 from __future__ import annotations
 

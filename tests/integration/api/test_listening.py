@@ -1,4 +1,4 @@
-"""`serve --host ::` as people mean it: every address of the machine, of both families."""
+"""Tests that `serve --host ::` listens on all IPv4 and IPv6 addresses of the machine."""
 
 from __future__ import annotations
 

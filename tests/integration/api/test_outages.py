@@ -1,4 +1,4 @@
-"""Redis or the database away, at the start and during work: 503 with words, and recovery without a restart."""
+"""Tests outages of Redis or the database, at the start and later: status 503 with a message, and recovery without a restart."""
 
 from __future__ import annotations
 

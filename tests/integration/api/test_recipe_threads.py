@@ -1,4 +1,4 @@
-"""Recipes that are checked keep no other call waiting, however many there are."""
+"""Tests that validating many recipes does not delay other calls."""
 
 from __future__ import annotations
 

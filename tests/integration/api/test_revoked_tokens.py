@@ -1,4 +1,4 @@
-"""A token that was revoked here lets nobody in any more, whatever else is going on."""
+"""Tests that a revoked token is refused in every situation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the application against the table of roles."""
+"""Compares every route of the application with the table of roles."""
 
 from __future__ import annotations
 

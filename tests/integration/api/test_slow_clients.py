@@ -1,4 +1,4 @@
-"""Clients that come in crowds, or take their time: each wait for one ends, and none of them keeps another waiting."""
+"""Tests many and slow clients: every wait for a client has a limit, and no client delays others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens by REST, and how long what is known of one is believed."""
+"""Tests tokens over REST, and how long a cached token stays valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers what a test tells it to, and remembers what it was asked."""
+"""Provides a small real HTTP server that gives scripted answers and records the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a script meets them: a process, its exit code, and what is on which stream."""
+"""Tests the commands as a script sees them: exit code, standard output and standard error."""
 
 from __future__ import annotations
 
@@ -185,6 +185,33 @@ def test_a_table_for_a_spreadsheet_that_reads_by_locale_is_asked_for_by_name(ser
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "r.csv").read_bytes() == content
     assert server.requests[0].query == {"format": "excel"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["-o", "r.CSV"], "csv"),
+        (["-o", "r.Parquet"], "parquet"),
+        (["-o", "results"], "csv"),
+        (["-o", "-"], "csv"),
+        (["-o", "r.txt", "--format", "jsonl"], "jsonl"),
+        (["-o", "r.txt", "--json"], "json"),
+    ],
+)
+def test_the_ending_of_a_file_chooses_its_format(server: ScriptedServer, tmp_path: Path, arguments: list[str], wanted: str) -> None:
+    server.on("GET /api/campaigns/campaign-1/results", b"content", content_type="text/csv")
+    ended = fleetmark("results", "campaign-1", *arguments, host=server.url, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert server.requests[0].query == {"format": wanted}
+
+
+@pytest.mark.parametrize("name", ["r.xlsx", "r.parq", "r.txt", "r.excel"])
+def test_a_file_whose_ending_means_no_format_is_refused(server: ScriptedServer, tmp_path: Path, name: str) -> None:
+    server.on("GET /api/campaigns/campaign-1/results", b"content", content_type="text/csv")
+    ended = fleetmark("results", "campaign-1", "-o", name, host=server.url, folder=tmp_path)
+    assert ended.returncode == 2
+    assert f"no format belongs to the ending of {name}: use one of .csv, .json, .jsonl, .parquet" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stopping_several_campaigns_goes_on_after_a_refusal(server: ScriptedServer) -> None:

@@ -14,6 +14,7 @@ from cli.embedded import Plan, Stack, running_stack
 from cli.errors import PartFailed
 from cli.ports import require_free
 from shared.clock import SystemClock
+from shared.errors import InvalidInput
 from tests.servers import free_port
 
 ONCE: Retry = Retry(NoBackoff(), 0)
@@ -123,6 +124,29 @@ def test_other_commands_find_the_broker_while_the_stack_runs(tmp_path: Path) -> 
         assert Stack.announced_redis_url(plan.data_dir) == "redis://:secret@lab:6379/0"
         assert (plan.data_dir / "running.json").stat().st_mode & 0o077 == 0
     assert Stack.announced_redis_url(plan.data_dir) is None
+
+
+def test_the_broker_of_a_killed_stack_is_not_used(tmp_path: Path) -> None:
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", redis_url="redis://lab:6379/0")
+    with running_stack(plan) as stack:
+        stack.start_redis()
+        stack.announce()
+        left_behind = (plan.data_dir / "running.json").read_text()
+    (plan.data_dir / "running.json").write_text(left_behind)  # a process that is killed removes no file
+    assert Stack.announced_redis_url(plan.data_dir) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'"text"', b"null", b"\xff\xfe", b'{"redis_url": null}', b"[" * 100_000])
+def test_an_announcement_without_a_broker_announces_none(tmp_path: Path, content: bytes) -> None:
+    with running_stack(Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs")) as stack:
+        (stack.data_dir / "running.json").write_bytes(content)
+        assert Stack.announced_redis_url(stack.data_dir) is None
+
+
+def test_an_announcement_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "running.json").mkdir()  # root, who may run this test, can read a file of any mode
+    with pytest.raises(InvalidInput, match=r"running\.json cannot be read: .*name the broker with FLEETMARK_REDIS_URL"):
+        Stack.announced_redis_url(tmp_path)
 
 
 def test_with_a_token_no_other_user_can_read_what_is_kept(tmp_path: Path) -> None:

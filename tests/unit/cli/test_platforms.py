@@ -1,4 +1,4 @@
-"""The command line where modules of Unix are missing, as on Windows: each command in a process that cannot import them."""
+"""Tests each command without the modules that Windows lacks, in a process that cannot import them."""
 
 from __future__ import annotations
 

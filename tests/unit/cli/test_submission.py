@@ -11,7 +11,7 @@ import pytest
 from cli.client import Client, sha256_of
 from cli.submission import entry_body, find_model, prepare, read_recipe, shown_name, submit
 from shared.errors import InvalidInput
-from shared.recipes import ModelEntry, load_recipe
+from shared.recipes import load_recipe
 from tests import onnx_models
 from tests.unit.cli.scripted_server import ScriptedServer
 
@@ -159,6 +159,29 @@ def test_files_of_values_travel_with_the_model_under_their_own_names(server: Scr
     ]
 
 
+@pytest.mark.parametrize(
+    ("sweep", "sent"),
+    [
+        ("models.0.options.values.x: [a.npz, b.npz]", ["a.npz", "b.npz"]),
+        ("models.0.options.values: [{x: a.npz}, {x: b.npz}]", ["a.npz", "b.npz"]),
+        ("models.0.options: [{values: {x: a.npz}}, {batch_size: 2}]", ["a.npz"]),
+        ("options: [{values: {x: a.npz}}, {values: {x: b.npz}}]", ["a.npz", "b.npz"]),
+        ("models.1.options.values.x: [a.npz, b.npz]", []),  # another model's
+    ],
+)
+def test_files_of_values_are_uploaded_wherever_a_sweep_names_them(
+    server: ScriptedServer, tmp_path: Path, sweep: str, sent: list[str]
+) -> None:
+    for name in ("mine.onnx", "a.npz", "b.npz"):
+        (tmp_path / name).write_bytes(name.encode())
+    _scripted(server, *(tmp_path / name for name in ("mine.onnx", *sent)))
+    recipe = load_recipe(f"{{models: [{{model: mine.onnx}}, 'https://example.org/m.onnx'], on: [cpu.onnx], sweep: {{{sweep}}}}}")
+    with Client(server.url) as client:
+        submit(client, recipe, tmp_path)
+    companions = _submitted(server)["models"][0].get("companions", [])
+    assert [companion["name"] for companion in companions] == sent
+
+
 @pytest.mark.parametrize("name", ["missing.npz", "../outside.npz"])
 def test_a_file_of_values_that_is_not_there_or_outside_is_refused_before_anything_is_sent(
     server: ScriptedServer, tmp_path: Path, name: str
@@ -259,7 +282,8 @@ def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(server: ScriptedServer,
     assert shown_name(model) == "caf\ufffd\ufffd.onnx"
     _scripted(server, model)
     with Client(server.url) as client:
-        body = entry_body(client, ModelEntry(model="m"), model, load_recipe("{model: m, on: [cpu.onnx]}"), tmp_path)
+        recipe = load_recipe("{model: m, on: [cpu.onnx]}")
+        body = entry_body(client, recipe, 0, recipe.entries()[0], model, tmp_path)
     assert body["name"] == "caf\ufffd\ufffd.onnx"
 
 
@@ -304,3 +328,42 @@ def test_a_recorded_upload_is_found_by_the_name_in_its_source(tmp_path: Path) ->
     model.write_bytes(b"weights")
     recipe = load_recipe(json.dumps({"model": f"sha256:{sha256_of(model)}?name=what%3F.onnx", "on": ["cpu.onnx"]}))
     assert [file for _, file in prepare(recipe, tmp_path)] == [model]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "first", "second"),
+    [
+        ("models.0.options.values.mask: [a.npz, b.npz]", ["a.npz", "b.npz"], []),
+        ("models.0.options.values: [{mask: a.npz}]", ["a.npz"], []),
+        ("models.1.options: [{values: {mask: b.npz}}, {threads: 1}, null]", [], ["b.npz"]),
+        ("options: [{values: {mask: a.npz}}, {values: {mask: b.npz}}]", ["a.npz", "b.npz"], ["a.npz", "b.npz"]),
+    ],
+)
+def test_swept_files_of_values_travel_with_the_models_that_use_them(
+    server: ScriptedServer, tmp_path: Path, sweep: str, first: list[str], second: list[str]
+) -> None:
+    files = [tmp_path / name for name in ("m.onnx", "n.onnx", "a.npz", "b.npz")]
+    for file in files:
+        file.write_bytes(file.name.encode())
+        server.on(f"HEAD /api/models/{sha256_of(file)}", {})  # the orchestrator has all files already
+    _scripted(server)
+    with Client(server.url) as client:
+        submit(client, load_recipe(f"{{models: [m.onnx, n.onnx], on: [cpu.onnx], sweep: {{{sweep}}}}}"), tmp_path)
+    assert [[one["name"] for one in entry.get("companions", [])] for entry in _submitted(server)["models"]] == [first, second]
+
+
+def test_a_recorded_model_is_found_whose_values_are_in_the_recipes_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes, models = tmp_path / "recipes", tmp_path / "models"
+    for folder in (recipes, models):
+        folder.mkdir()
+    model, values = models / "m.onnx", recipes / "mask.npz"
+    model.write_bytes(b"weights")
+    values.write_bytes(b"values")
+    monkeypatch.setattr("cli.submission.models_folder", lambda _: models)
+    companion = {"name": values.name, "sha256": sha256_of(values), "size": values.stat().st_size}
+    entry = {"model": f"sha256:{sha256_of(model)}", "name": model.name, "companions": [companion]}
+    recipe = load_recipe(json.dumps({"models": [entry], "on": ["cpu.onnx"], "options": {"values": {"mask": values.name}}}))
+    assert [file for _, file in prepare(recipe, recipes)] == [model]
+    (models / values.name).write_bytes(b"values")
+    values.write_bytes(b"others")  # the submission would take this file, so the recorded run could not be repeated
+    assert [file for _, file in prepare(recipe, recipes)] == [None]

@@ -1,4 +1,4 @@
-"""What others wrote reaches a terminal as text alone."""
+"""Tests that text from outside reaches a terminal without control sequences."""
 
 from __future__ import annotations
 

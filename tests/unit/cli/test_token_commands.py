@@ -1,4 +1,4 @@
-"""`fleetmark token`: what goes where, so that a script can take the secret and nothing else."""
+"""Tests `fleetmark token`: only the secret goes to standard output, so that scripts can read it."""
 
 from __future__ import annotations
 

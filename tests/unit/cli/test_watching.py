@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cli.client import Client
 from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Away, exit_code
-from cli.watching import PATIENCE_S, watch
+from cli.watching import BARS, PATIENCE_S, watch
 from shared.clock import FakeClock
 from tests.unit.cli.scripted_server import Answer, ScriptedServer
 
@@ -56,3 +58,27 @@ def test_a_pending_job_says_what_it_waits_for_and_a_running_one_on_which_device(
     said = capsys.readouterr().err
     assert "m.onnx on cpu.onnx of lab: repeat 1 of 1: measuring" in said
     assert "m.onnx on cpu.onnx: pending: waiting for a worker with gpu.cuda.onnx" in said
+
+
+def test_a_large_campaign_is_followed_on_a_terminal_while_its_running_jobs_change(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("cli.watching.err", Console(file=screen, force_terminal=True, width=200))
+    counts = {"pending": BARS - 1, "running": 2, "complete": 0, "failed": 0, "cancelled": 0}
+    campaign = DONE | {"name": "nightly", "total_jobs": BARS + 1, "job_breakdown": counts}
+    server.on("GET /api/campaigns/campaign-1", *[campaign | {"status": status} for status in ("running", "running", "completed")])
+    job: dict[str, Any] = {
+        "compute_unit": "cpu.onnx",
+        "options": {},
+        "error": None,
+        "status": "running",
+        "stage": "loading",
+        "progress": 0.3,
+    }
+    listed = [job | {"job_id": f"campaign-1-job-{number}", "model": f"m{number}.onnx"} for number in range(4)]
+    pages = [[listed[0], listed[1]], [listed[1], listed[2]], [listed[2], listed[3]]]  # one running job ends between two requests
+    server.on("GET /api/jobs", *[{"jobs": page, "next_cursor": None} for page in pages])
+    with Client(server.url) as client:
+        assert watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))["status"] == "completed"
+    assert "m3.onnx on cpu.onnx" in screen.getvalue()

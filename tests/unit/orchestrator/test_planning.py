@@ -1,4 +1,4 @@
-"""From a recipe to jobs."""
+"""Tests the planning of jobs from a recipe."""
 
 from __future__ import annotations
 

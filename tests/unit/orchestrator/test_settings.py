@@ -1,4 +1,4 @@
-"""What is configured wrongly is said at the door."""
+"""Tests that wrong settings are reported at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database keeps of a job's work: whole, with a format, and readable whichever version wrote it."""
+"""Tests what the database stores of a job's workload: everything, with a format number, readable for every version."""
 
 from __future__ import annotations
 

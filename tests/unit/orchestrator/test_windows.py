@@ -1,4 +1,4 @@
-"""How the room in the queues is shared out within a turn of dispatch."""
+"""Tests how free places in the queues are distributed in one turn of dispatch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one hash of a model that consists of several files, against the same text hashed by hand."""
+"""Compares the hash of a model that consists of several files with a hash computed by hand."""
 
 from __future__ import annotations
 

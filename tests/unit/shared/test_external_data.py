@@ -1,4 +1,4 @@
-"""The names of a model's weight files, read from the wire format, against models that the onnx package wrote."""
+"""Tests the names of weight files read from the wire format, with models that the onnx package wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and addresses as they come in: one line of text, without what moves a terminal or ends a line."""
+"""Tests that names and addresses from outside must be one line of text without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to name a model, and the name that is shown for each."""
+"""Tests the forms of a model's source, and the name that is shown for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics against scipy, against published tables, and against samples whose truth is known."""
+"""Compares the statistics with scipy, with published tables, and with samples of known truth."""
 
 from __future__ import annotations
 

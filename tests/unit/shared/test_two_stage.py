@@ -1,4 +1,4 @@
-"""Stein's two-stage rule against simulated jobs whose true median is known, and beside the rule that it replaces."""
+"""Tests Stein's two-stage rule on simulated jobs with a known median, compared with the rule that it replaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the inputs are bounded and strict, and come back from the database as they went in."""
+"""Tests that options of inputs are limited and strict, and are unchanged after storage in the database."""
 
 from __future__ import annotations
 

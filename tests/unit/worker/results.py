@@ -1,4 +1,4 @@
-"""Assignments and results as the tests of the worker need them."""
+"""Makes assignments and results for the tests of the worker."""
 
 from __future__ import annotations
 

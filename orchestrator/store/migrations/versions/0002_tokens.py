@@ -1,4 +1,4 @@
-"""Bearer tokens"""
+"""Adds the table of bearer tokens."""
 
 from __future__ import annotations
 

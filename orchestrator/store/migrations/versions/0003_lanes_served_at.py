@@ -1,4 +1,4 @@
-"""When a lane was last served: the queue timeout stands still while a worker that could take its jobs is at work"""
+"""Adds `lanes.served_at`. The queue timeout of a lane pauses while a worker that could take its jobs is busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deaths of the measured process, counted apart from lost workers"""
+"""Adds `jobs.deaths`, which counts deaths of the measured process separately from lost workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys that workers sign their reports with"""
+"""Adds the table of the keys that workers sign their reports with."""
 
 from __future__ import annotations
 

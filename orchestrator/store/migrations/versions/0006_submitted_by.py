@@ -1,4 +1,4 @@
-"""Whose token a campaign was submitted with"""
+"""Adds `campaigns.submitted_by`, the name of the token that a campaign was submitted with."""
 
 from __future__ import annotations
 

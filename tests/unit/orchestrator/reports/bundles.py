@@ -1,4 +1,4 @@
-"""Campaigns for the tests of the reports, made from raw samples by the same statistics the worker uses."""
+"""Makes campaigns for the tests of reports from raw samples, with the same statistics as the worker."""
 
 from __future__ import annotations
 

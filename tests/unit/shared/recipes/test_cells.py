@@ -1,4 +1,4 @@
-"""From a recipe to its cells."""
+"""Tests the expansion of a recipe into cells."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ import pytest
 from shared.errors import InvalidInput
 from shared.mistakes import MAX_FIELDS, MAX_SHOWN
 from shared.recipes import load_recipe, parse_recipe
-from shared.recipes.bounds import MAX_ITEMS, MAX_KEY
+from shared.recipes.bounds import MAX_KEY
 from shared.recipes.schema import MAX_UNITS
+from shared.workloads import MAX_ITEMS
 
 GOOD: dict[str, Any] = {"model": "m.onnx", "on": ["cpu.onnx"]}
 
@@ -73,3 +74,21 @@ def test_what_is_said_of_a_long_key_is_short() -> None:
     (field,) = refused(GOOD | {key: 1}).fields
     assert field.path == key[:MAX_SHOWN]
     assert len(field.message) < MAX_SHOWN + 400
+
+
+@pytest.mark.parametrize(
+    ("more", "paths"),
+    [
+        ({"labels": {"str": 5}}, {"labels.str"}),
+        ({"labels": {"tuple[x]": 5}}, {"labels.tuple[x]"}),
+        ({"sweep": {"ModelEntry": []}}, {"sweep.ModelEntry"}),
+        ({"options": {"shapes": {"str": ["a"]}}}, {"options.shapes.str.0"}),
+        ({"options": {"values": {"str": None}}}, {"options.values.str"}),
+        ({"options": {"values": {"float": {"array": [None]}}}}, {"options.values.float", "options.values.float.array"}),
+        ({"str": 5}, {"str"}),
+        ({"options": {"ModelEntry": 4}}, {"options.ModelEntry"}),
+        ({"devices": 5}, {"devices"}),
+    ],
+)
+def test_a_path_has_the_keys_of_the_recipe_and_no_names_of_types(more: dict[str, Any], paths: set[str]) -> None:
+    assert {field.path for field in refused(GOOD | more).fields} == paths

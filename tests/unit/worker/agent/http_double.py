@@ -1,4 +1,4 @@
-"""A small server that answers as an orchestrator does, for the calls a worker makes; it remembers what it was asked."""
+"""Provides a small server that answers a worker's calls like an orchestrator, and records the requests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests import onnx_models, onnx_people
 from tests.measuring import LIGHT_MODELS
 from worker.engines.base import InputSpec, Limits, Options
 from worker.engines.inputs import make_inputs
-from worker.engines.onnx import OnnxEngine
+from worker.engines.onnx import GRAPH_LEVELS, OnnxEngine
 from worker.engines.onnx_call_errors import Called
 from worker.engines.onnx_errors import explain
 
@@ -103,6 +103,12 @@ def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Pa
     assert runtime["version"] == onnxruntime.__version__
     assert runtime["inputs"] == [{"name": "x", "type": "tensor(float)", "shape": ["n", 4]}]
     assert run(path)[0].facts().runtime["graph_level"] == "all"
+
+
+def test_where_layout_and_all_are_one_level_it_is_reported_as_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in onnxruntime 1.20 and 1.21."""
+    monkeypatch.setitem(GRAPH_LEVELS, "layout", GRAPH_LEVELS["all"])
+    assert run(onnx_models.linear(tmp_path / "linear.onnx"))[0].facts().runtime["graph_level"] == "all"
 
 
 @pytest.mark.parametrize("graph", ["disabled", "basic", "extended", "layout", "all"])

@@ -1,4 +1,4 @@
-"""Which addresses are the whole internet's, and which are somebody's own."""
+"""Tests which addresses count as public and which as private."""
 
 from __future__ import annotations
 

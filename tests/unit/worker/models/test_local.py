@@ -1,4 +1,4 @@
-"""What a recipe may name on a device's own disk, and what its answer gives away."""
+"""Tests which local files a recipe may name, and what the error messages reveal."""
 
 from __future__ import annotations
 

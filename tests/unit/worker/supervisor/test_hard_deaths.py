@@ -1,4 +1,4 @@
-"""Deaths that a supervisor has to look hard for: memory that is refused, output that is gone, guards that are dead or stopped."""
+"""Tests deaths that are hard to detect: refused memory, lost output, and guards that are dead or stopped."""
 
 from __future__ import annotations
 

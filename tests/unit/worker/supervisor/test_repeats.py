@@ -1,4 +1,4 @@
-"""How many repeats a job runs, and what is said of the reason."""
+"""Tests how many repeats a job runs, and the reason that is reported."""
 
 from __future__ import annotations
 
