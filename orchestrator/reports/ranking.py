@@ -31,6 +31,8 @@ class Figure:
         answers: settings that may differ between jobs of the same work: threads, provider, optimisation level.
         settings: other values that the recipe varied, such as the number of inferences.
         parameters: the values that distinguish the job from others of its campaign, as in the CSV.
+        swept_inputs: the parameters that change the inputs.
+        swept_answers: the names of the answers that the recipe varied.
         provider: the provider that most of the model's nodes ran on; empty if not known.
         provider_share: the share of the nodes that ran there; None if not known.
         stopped: why the repeats of a job with a stop rule ended.
@@ -63,6 +65,8 @@ class Figure:
     provider: str = ""
     provider_share: float | None = None
     parameters: str = ""
+    swept_inputs: str = ""
+    swept_answers: frozenset[str] = frozenset()
     assumed: str = ""
     warnings: tuple[str, ...] = ()
     stopped: str = ""
@@ -121,6 +125,8 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
         provider=provider_of(runtime) or "",
         provider_share=float(share) if isinstance(share, int | float) else None,
         parameters=written(parameters),
+        swept_inputs=written({name: text for name, text in parameters.items() if name.partition(".")[0] in BOUND}),
+        swept_answers=frozenset("provider" if name == "providers" else name for name in parameters if name in ANSWERS),
         assumed=written(assumed_dimensions(runtime)),
         warnings=tuple(warnings_of(runtime)),
         stopped=precision_said(summary, job.workload.stop) if summary else "",
@@ -167,7 +173,8 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
     for one in figures:
         if one.median is not None:
             groups[one.work].append(one)
-    called = titles({work: ", ".join(dict.fromkeys(one.name for one in members)) for work, members in groups.items()})
+    names = {work: ", ".join(dict.fromkeys(one.name for one in members)) for work, members in groups.items()}
+    called = titles(names, {work: members[0].swept_inputs for work, members in groups.items()})
     rankings = []
     for work, members in groups.items():
         if work.may_be_ranked():
@@ -179,12 +186,17 @@ def rank(figures: Sequence[Figure]) -> list[Ranking]:
 
 
 def _places(members: Sequence[Figure]) -> list[str]:
-    """Return a name for each of these jobs: device and compute unit, and the settings that differ between jobs with the same two."""
+    """Return a name for each of these jobs: device and compute unit, and the settings that differ between jobs with the same two.
+
+    Settings that the recipe varied are also included if they differ only between devices, so that a row shows the whole difference.
+    """
     names = {one.name for one in members}
     alike: dict[str, list[Figure]] = defaultdict(list)
     for one in members:
         alike[one.kind].append(one)
-    differing = {kind: _differing(same) for kind, same in alike.items()}
+    swept = frozenset().union(*(one.swept_answers for one in members), *({name for name, _ in one.settings} for one in members))
+    of_recipe = _differing(members) & swept
+    differing = {kind: _differing(same) | of_recipe for kind, same in alike.items()}
     return [
         " · ".join(
             [

@@ -104,26 +104,29 @@ def _options(options: EngineOptions) -> Pairs:
     return tuple((name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in sorted(given.items()))
 
 
-def titles(names: Mapping[Work, str]) -> dict[Work, str]:
+def titles(names: Mapping[Work, str], swept: Mapping[Work, str] | None = None) -> dict[Work, str]:
     """Return the title of each work: the model's name, and what distinguishes it from other works with that name.
 
     A title holds only facts that differ, and only as many as are needed. If the batch explains different shapes, the shapes are left out.
 
     Args:
         names: the model's name for each work.
+        swept: the values of the inputs that the recipe varied. They are used if the facts do not distinguish the works.
     """
     by_name: dict[str, list[Work]] = defaultdict(list)
     for work, name in names.items():
         by_name[name].append(work)
-    return {work: title for name, works in by_name.items() for work, title in _titles_of(name, works).items()}
+    return {work: title for name, works in by_name.items() for work, title in _titles_of(name, works, swept or {}).items()}
 
 
-def _titles_of(name: str, works: list[Work]) -> dict[Work, str]:
+def _titles_of(name: str, works: list[Work], swept: Mapping[Work, str]) -> dict[Work, str]:
     said: dict[Work, tuple[str, ...]] = dict.fromkeys(works, (name,))
     for fact in _FACTS:
         more = {work: (*said[work], words) for work, words in _differing(fact, works).items()}
         if len(set(more.values())) > len(set(said.values())):
             said = more
+    if len(set(said.values())) < len(works) and len({swept.get(work, "") for work in works}) == len(works):
+        said = {work: (name, swept.get(work, "")) for work in works}
     if len(set(said.values())) < len(works):  # the works differ in more parts than a title has room for
         said = {work: (*words, f"no. {number}") for number, (work, words) in enumerate(said.items(), start=1)}
     return {work: " · ".join(filter(None, words)) for work, words in said.items()}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.engines.base import InputSpec, Limits
+from worker.engines.inputs.batch import yaml_key
 
 _NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'(?P<name>[^']*)'")
 _INDEX = re.compile(
@@ -146,7 +147,7 @@ def _open(spec: InputSpec) -> bool:
 def _sizes_to_give(free: Mapping[str, Called]) -> str:
     symbols = dict.fromkeys(part for called in free.values() for part in called.spec.shape or () if isinstance(part, str) and part)
     if symbols:
-        return f"options.dims: {{{', '.join(f'{symbol}: …' for symbol in symbols)}}}"
+        return f"options.dims: {{{', '.join(f'{yaml_key(symbol)}: …' for symbol in symbols)}}}"
     wanted = ", ".join(
         f"{name}: [{', '.join(str(part) if isinstance(part, int) and part >= 0 else '?' for part in called.spec.shape or ())}]"
         for name, called in free.items()

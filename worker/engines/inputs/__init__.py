@@ -17,6 +17,7 @@ import numpy.random  # numpy imports it on first use, in 20 ms; so the guard imp
 
 from shared.errors import ModelInvalid, nearest
 from worker.engines.base import Engine, InputSpec, Limits, Options
+from worker.engines.inputs.batch import yaml_key
 from worker.engines.inputs.dims import Dims, resolve
 from worker.engines.inputs.given import given_values
 from worker.engines.inputs.types import INTEGERS, Array, check_type, convert
@@ -128,4 +129,4 @@ def _unstated(spec: InputSpec, array: Array, limits: Limits) -> str:
     used = array.ravel()[:1].tolist()[0] if array.size else None
     shown = str(used).lower() if isinstance(used, bool) else array.tolist() if array.size > 1 else used
     what = f"it {limits.steers}" if limits.steers else "it may steer the model"
-    return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{spec.name}: …}}"
+    return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{yaml_key(spec.name)}: …}}"

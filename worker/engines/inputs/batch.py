@@ -5,6 +5,7 @@ A symbol is the batch if its name says so, or if it is the only free leading dim
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -21,12 +22,20 @@ _SEQUENCE_WORDS = frozenset([
 ])
 # fmt: on
 _SEQUENCE_LETTERS = frozenset({"t", "s", "l"})
+_PLAIN_KEY = re.compile(r"[\w/][^,\[\]{}#\"\n]*")
+_YAML_WORDS = frozenset({"yes", "no", "on", "off", "true", "false", "null"})
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
 def words(symbol: str) -> set[str]:
     """Return the words of a symbol in lower case: `past_sequenceLength2` gives past, sequence, length and 2."""
     return {word.lower() for word in _WORDS.findall(symbol)}
+
+
+def yaml_key(name: str) -> str:
+    """Return a name as it is written between braces in a recipe: in quotes where YAML would read it as something else."""
+    plain = _PLAIN_KEY.fullmatch(name) and ": " not in name and not name.endswith(":") and name.lower() not in _YAML_WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def is_sequence(symbol: str) -> bool:
@@ -99,7 +108,7 @@ def _example(leading: Mapping[str, InputSpec], symbols: Sequence[str], batch_siz
     choices = choices or [symbol for symbol in symbols if not is_sequence(symbol)][:1] or list(symbols[:1])
     if not choices:
         return f"options.shapes: {{{next(iter(leading.values())).name}: […]}}"
-    return f"options.dims: {{{', '.join(f'{symbol}: {batch_size}' for symbol in choices)}}}"
+    return f"options.dims: {{{', '.join(f'{yaml_key(symbol)}: {batch_size}' for symbol in choices)}}}"
 
 
 def fixed_batch(specs: Sequence[InputSpec]) -> int | None:

@@ -78,7 +78,7 @@ class _Resolution:
         unknown = [spec.name for spec in self._specs if spec.shape is None and spec.name not in self._shapes]
         if unknown:
             which = f"input {unknown[0]!r} does not say its shape" if len(unknown) == 1 else "these inputs do not say their shapes"
-            wanted = ", ".join(f"{name}: […]" for name in unknown)
+            wanted = ", ".join(f"{batch.yaml_key(name)}: […]" for name in unknown)
             raise ModelInvalid(f"{which}: give options.shapes: {{{wanted}}}")
 
     def _take_dims(self) -> None:
@@ -206,18 +206,26 @@ class _Resolution:
             steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
             pixels = [(axis, part) for axis, part in ones if axis > 0 and (not part or part != self._batch)]
             if steps:
-                found.append(_warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{steps[0]}: 128}}"))
+                found.append(
+                    _warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{batch.yaml_key(steps[0])}: 128}}")
+                )
             elif pixels and (len(shape) in (4, 5) or (len(shape) == 3 and any(_is_side(part) for _, part in pixels))):
                 names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
                 named = [part for _, part in pixels if isinstance(part, str) and part]
                 mend = (
-                    f"options.dims: {{{', '.join(f'{part}: 224' for part in named)}}}" if named else f"options.shapes: {{{spec.name}: […]}}"
+                    f"options.dims: {{{', '.join(f'{batch.yaml_key(part)}: 224' for part in named)}}}"
+                    if named
+                    else f"options.shapes: {{{batch.yaml_key(spec.name)}: […]}}"
                 )
                 found.append(_warning(spec, "image", names, mend))
             elif pixels and (len(shape) == 3 or (len(shape) == 2 and "int" in spec.element_type)):
                 axis, part = pixels[0]
                 name = str(part) if part else f"{spec.name}[{axis}]"
-                mend = f"options.dims: {{{part}: 128}}" if part else f"options.shapes: {{{spec.name}: […]}}"
+                mend = (
+                    f"options.dims: {{{batch.yaml_key(str(part))}: 128}}"
+                    if part
+                    else f"options.shapes: {{{batch.yaml_key(spec.name)}: […]}}"
+                )
                 found.append(_warning(spec, "sequence", [f"{name} = 1"], mend))
         return found
 

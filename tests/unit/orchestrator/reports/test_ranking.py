@@ -70,6 +70,29 @@ def test_threads_that_differ_between_devices_alone_need_not_be_said() -> None:
     assert ranking.places == ["pi-5 · CPU (ONNX)", "h200 · CPU (ONNX)"]
 
 
+def test_threads_that_the_recipe_swept_are_said_though_each_device_ran_one_of_them() -> None:
+    """The jobs of a sweep may fall to different devices; a row that names the device alone hides half of the difference."""
+    jobs = job(1, 5.0, options={"threads": 4}), job(2, 10.0, options={"threads": 1}, worker="worker-bbbb", device="h200")
+    (ranking,) = ranked(*jobs, varied=("options.threads",))
+    assert ranking.places == ["pi-5 · CPU (ONNX) · threads 4", "h200 · CPU (ONNX) · threads 1"]
+
+
+def test_works_that_only_their_values_tell_apart_are_called_as_the_recipe_swept_them() -> None:
+    """A batch changes the values of every input, so that a title has no room for the one that was swept."""
+    inputs = [f"past.{number}" for number in range(6)] + ["use_cache"]
+
+    def decoder(number: int, batch: int, cache: bool) -> JobRecord:
+        drawn = dict.fromkeys(inputs, f"{batch:064x}") | {"use_cache": f"{int(cache):064x}"}
+        bound = [{"name": n, "type": "tensor(float)", "bound_shape": [batch, 4], "values_sha256": v} for n, v in drawn.items()]
+        given = {"dims": {"batch": batch}, "values": {"use_cache": cache}}
+        return job(number, 1.0, options=given, runtime={"inputs": bound, "batch_size": batch})
+
+    jobs = [decoder(2 * batch + cache, batch, cache) for batch in (1, 4) for cache in (False, True)]
+    works = [ranking.work for ranking in ranked(*jobs, varied=("options.dims.batch", "options.values.use_cache"))]
+    assert works[0] == "model.onnx · dims.batch=1; values.use_cache=false"
+    assert works[3] == "model.onnx · dims.batch=4; values.use_cache=true"
+
+
 def test_the_same_bytes_under_two_names_are_compared_and_named() -> None:
     (ranking,) = ranked(job(1, 5.0, name="A", options={"threads": 4}), job(2, 10.0, name="B", options={"threads": 1}))
     assert ranking.work == "A, B"

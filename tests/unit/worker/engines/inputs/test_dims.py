@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec, Options
@@ -262,3 +263,12 @@ def test_an_image_without_a_batch_is_warned_of_as_an_image() -> None:
 def test_a_symbol_that_an_input_has_twice_is_warned_of_once() -> None:
     (said,) = sized(Options(), x=("batch", "seq", "seq")).warnings
     assert "was measured with seq = 1, a dimension that nobody sized" in said
+
+
+@pytest.mark.parametrize("symbol", ["seq, max", "[seq]", "seq: 1", "no", "seq/2.len", "шаги", "?seq"])
+def test_advice_is_yaml_whatever_a_dimension_is_called(symbol: str) -> None:
+    said = refusal(Options(batch_size=8), x=("time", symbol, 3), y=("tokens", 3))
+    advice = said[said.index("{", said.index("for example")) :]
+    assert list(yaml.safe_load(advice)) in ([symbol], ["time"], ["tokens"])
+    (warned, *_) = sized(Options(), x=("batch", symbol, 3)).warnings
+    assert yaml.safe_load(warned[warned.index("{") :]) == {symbol: 128}
