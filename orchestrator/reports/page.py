@@ -223,7 +223,7 @@ def _noise(content: dict[str, Any]) -> str:
     if not noise["grades"]:
         return ""
     grades = ", ".join(f"{count} {grade}" for grade, count in noise["grades"].items())
-    lines = [f"Machines while measuring: {grades}."]
+    lines = [f"Jobs by how quiet their machine was while they were measured: {grades}."]
     lines += [f"- {count} × {_cell(reason)}" for reason, count in noise["reasons"].items()]
     if noise["not_steady"]:
         numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])

@@ -22,6 +22,7 @@ class CpuTime:
     busy_s: float
     steal_s: float
     total_s: float
+    count: int = 1  # how many CPUs these times are of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ def other_cores(before: Look | None, after: Look | None, measured_s: float, *, r
     ours_s = measured_s + _grown(before.ours_s, after.ours_s)
     if relatives_are_ours:
         ours_s += _grown(before.relatives_s, after.relatives_s)
-    return max(0.0, (after.cpus.busy_s - before.cpus.busy_s - ours_s) / wall_s)
+    cores = (after.cpus.busy_s - before.cpus.busy_s - ours_s) / wall_s
+    # On a busy machine some time passes between reading the clock and reading the CPUs. A short window then seems to hold more CPU time
+    # than the CPUs have.
+    return min(max(0.0, cores), float(after.cpus.count))
 
 
 def steal_share(before: Look | None, after: Look | None) -> float | None:
@@ -125,7 +129,7 @@ def _grown(before: Mapping[int, float], after: Mapping[int, float]) -> float:
 
 def _added(cpus: Mapping[int, CpuTime], allowed: frozenset[int] | None) -> CpuTime:
     chosen = [time for number, time in cpus.items() if allowed is None or number in allowed] or list(cpus.values())
-    return CpuTime(sum(cpu.busy_s for cpu in chosen), sum(cpu.steal_s for cpu in chosen), sum(cpu.total_s for cpu in chosen))
+    return CpuTime(sum(cpu.busy_s for cpu in chosen), sum(cpu.steal_s for cpu in chosen), sum(cpu.total_s for cpu in chosen), len(chosen))
 
 
 def _of_psutil(times: psutil._ntuples.scputimes) -> CpuTime:

@@ -17,6 +17,7 @@ from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plots import medians_png
 from orchestrator.reports.ranking import figure, rank
 from shared.jobs import JobStatus
+from shared.measurements import Noise
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
 from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Workload
@@ -337,3 +338,11 @@ def test_what_failed_is_told_apart_by_its_parameters(tmp_path: Path) -> None:
 
     write_campaign(tmp_path, bundle([failed(1, 8), failed(2, 256)], varied=("options.batch_size",)))
     assert [one["work"] for one in read(tmp_path, "report.json")["failures"]] == ["m.onnx · batch_size=8", "m.onnx · batch_size=256"]
+
+
+def test_the_page_counts_jobs_by_noise_and_not_machines(tmp_path: Path) -> None:
+    """One machine ran both jobs."""
+    noisy = Noise(grade="noisy", reasons=["throttled"], facts={})
+    write_campaign(tmp_path, bundle([record(number, result_of(number, 2.0, noise=noisy)) for number in (1, 2)]))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "Jobs by how quiet their machine was while they were measured: 2 noisy." in page

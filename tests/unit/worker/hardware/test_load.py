@@ -42,6 +42,12 @@ def test_other_cores_are_what_is_busy_less_what_is_ours() -> None:
     assert steal_share(before, after) == pytest.approx(0.05)
 
 
+def test_other_work_is_never_more_than_the_cpus_there_are() -> None:
+    """The second look was held up between the clock and the CPUs: 2.2 s of CPU time in a window of 1 s, on 2 CPUs."""
+    before, after = Look(10.0, CpuTime(100.0, 0.0, 200.0, 2), {}, {}), Look(11.0, CpuTime(102.2, 0.0, 202.4, 2), {}, {})
+    assert other_cores(before, after, 0.0, relatives_are_ours=False) == 2.0
+
+
 def test_a_window_in_which_no_clock_ticked_tells_nothing() -> None:
     one = seen(100.0, 50.0, 1.0, 400.0, {}, {})
     assert other_cores(one, one, 0.0, relatives_are_ours=True) is None
