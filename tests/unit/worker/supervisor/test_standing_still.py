@@ -20,7 +20,7 @@ from worker.runner import stillness
 from worker.runner.stillness import BEAT_S, Stillness, StillnessWatch
 from worker.supervisor import Outcome, Supervisor
 
-STILL_S = 2.5  # five beats of the guard
+STILL_S = 2.5  # this is the time of five beats of the guard
 CALL_S = 0.02
 LONGEST_MS = 1_000.0  # a sample that holds the standing still has 2 500 ms; an honest one has 20, on a machine that is busy
 
@@ -38,7 +38,7 @@ def stopped_once(
     threads: list[threading.Thread] = []
 
     def stand_still(runner: int) -> None:
-        sleep(0.1)  # into the measurement
+        sleep(0.1)  # the process is now within the measurement
         stop(runner)
         sleep(STILL_S)
         go_on(runner)
@@ -179,7 +179,7 @@ def test_a_frozen_container_is_noticed_when_it_thaws(tmp_path: Path) -> None:
     if worker == 0:
         code = 1
         try:
-            os.read(go, 1)  # it is in the group now, and so will be its guard
+            os.read(go, 1)  # the worker is in the group now, and its guard will be in it, too
             with supervisor(tmp_path) as made:
                 job = assignment(
                     schedule(tmp_path, note_pid_in=str(pids), sleeps_s=[CALL_S]), inferences=100, warmup=NO_WARMUP, timeout_s=4
