@@ -86,12 +86,20 @@ class ControlPlane:
                 finish_ended(self.context)
                 if clock.monotonic() - swept >= SWEEP_FILES_S:
                     swept = clock.monotonic()
-                    sweep_leftovers(self.context)
+                    self._sweep_leftovers()
             except Unavailable as error:
                 log.warning("the files of campaigns wait: %s", error.detail)
                 self._stop.wait(1.0)
                 continue
             self._report.wait(REPORTER_IDLE_S)
+
+    def _sweep_leftovers(self) -> None:
+        try:
+            sweep_leftovers(self.context)
+        except Unavailable:
+            raise
+        except Exception:  # reports must not wait for that, and the same error would come back in a second
+            log.exception("abandoned uploads could not be looked for; the next try is in %g s", SWEEP_FILES_S)
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:

@@ -23,54 +23,77 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FLEETMARK_", extra="ignore")
 
-    host: str = Field(default="127.0.0.1", description="address the API listens on; anything but loopback needs a token")
-    port: int = Field(default=5000, ge=0, le=65535, description="port the API listens on")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False, description="broker and registry")
+    host: str = Field(default="127.0.0.1", description="the address that the API listens on; every address except loopback needs a token")
+    port: int = Field(default=5000, ge=0, le=65535, description="the port that the API listens on")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", repr=False, description="the address of Redis, which is the broker and the registry"
+    )
     worker_redis_url: str | None = Field(
-        default=None, repr=False, description="the broker's address as workers see it, if it differs from ours"
+        default=None, repr=False, description="the broker's address as workers reach it, if it differs from `FLEETMARK_REDIS_URL`"
     )
     broker_logins: bool = Field(
-        default=False, description="give each worker a Redis login of its own when it enrols (Redis 7.0 or newer); else it is given ours"
+        default=False,
+        description="give each worker a Redis login of its own when it enrols (needs Redis 7.0 or newer); otherwise "
+        "all workers get the orchestrator's login",
     )
     database_url: str = Field(
         default="sqlite:///.fleetmark/fleetmark.db",
         repr=False,
-        description="the store: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`",
+        description="the address of the database: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`",
     )
-    outputs_dir: Path = Field(default=Path("outputs"), description="where reports and CSV files go")
-    recipes_dir: Path = Field(default=Path("recipes"), description="where recipes, and models known by name, are looked up")
-    models_dir: Path = Field(default=Path(".fleetmark/models"), description="uploaded models, by content")
+    outputs_dir: Path = Field(default=Path("outputs"), description="the folder for reports and CSV files")
+    recipes_dir: Path = Field(
+        default=Path("recipes"), description="the folder in which recipes, and models that are known by name, are looked up"
+    )
+    models_dir: Path = Field(
+        default=Path(".fleetmark/models"), description="the folder for uploaded models, which are stored by their content"
+    )
     token: SecretStr | None = Field(
         default=None,
-        description="a bearer token with the role `admin`; with this one, or one made by `fleetmark token`, "
-        "every call but GET /api/health must carry one",
+        description="a bearer token with the role `admin`; once there is this token, or one made by `fleetmark token`, "
+        "every call except GET /api/health needs a token",
     )
-    token_file: Path | None = Field(default=None, description="file that holds the token, instead of FLEETMARK_TOKEN")
+    token_file: Path | None = Field(default=None, description="a file that holds the token, instead of FLEETMARK_TOKEN")
     trusted_proxies: str = Field(
-        default="", description="addresses of reverse proxies, comma-separated, whose X-Forwarded-For and X-Forwarded-Proto are believed"
+        default="",
+        description="the addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas",
     )
     tls_cert: FilePath | None = Field(default=None, description="serve https with this certificate chain (PEM)")
-    tls_key: FilePath | None = Field(default=None, validate_default=True, description="private key of FLEETMARK_TLS_CERT (PEM)")
+    tls_key: FilePath | None = Field(default=None, validate_default=True, description="the private key of FLEETMARK_TLS_CERT (PEM)")
     ca_file: FilePath | None = Field(default=None, description="certificates (PEM) of an authority of your own, for a `rediss://` broker")
-    heartbeat_s: float = Field(default=5.0, gt=0, description="how often a worker says that it lives")
-    heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="silence after which a worker is faulty")
-    sweep_s: float = Field(default=2.0, gt=0, description="how often the watch looks")
-    deadline_grace_s: float = Field(default=900.0, ge=0, description="beyond a job's own timeout: fetching the model, waiting for the host")
-    quarantine_after: int = Field(default=5, ge=1, description="so many faults of a device within the window below, and it gets no work")
-    quarantine_window_s: float = Field(default=600.0, gt=0, description="faults older than this are forgotten")
-    quarantine_s: float = Field(
-        default=60.0, gt=0, description="how long a device's first quarantine lasts; each further one twice as long, an hour at most"
+    heartbeat_s: float = Field(default=5.0, gt=0, description="the time between two heartbeats of a worker, in seconds")
+    heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="after how many seconds without a heartbeat a worker is faulty")
+    sweep_s: float = Field(default=2.0, gt=0, description="the time between two sweeps of the watch, in seconds")
+    deadline_grace_s: float = Field(
+        default=900.0, ge=0, description="seconds that are added to a job's own timeout, for fetching the model and waiting for the host"
     )
-    max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="largest JSON or YAML body")
-    max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="largest model that can be uploaded")
-    max_connections: int = Field(default=1000, gt=0, description="connections at a time; one more is answered 503")
+    quarantine_after: int = Field(
+        default=5, ge=1, description="how many faults within the window below put a device into quarantine, where it gets no work"
+    )
+    quarantine_window_s: float = Field(default=600.0, gt=0, description="after how many seconds a fault is forgotten")
+    quarantine_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="how long a device's first quarantine lasts, in seconds; each further one lasts twice as long, but at most an hour",
+    )
+    max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="the largest JSON or YAML body that is accepted, in bytes")
+    max_model_bytes: int = Field(default=8 * 2**30, gt=0, description="the largest model that can be uploaded, in bytes")
+    max_connections: int = Field(
+        default=1000, gt=0, description="how many connections may be open at a time; a further one is answered 503"
+    )
     max_connections_per_address: int = Field(
-        default=125, gt=0, description="of them from one address, unless it is a trusted proxy or the API listens on the loopback alone"
+        default=125,
+        gt=0,
+        description="how many of them may come from one address; a trusted proxy has no such limit, and there is none "
+        "if the API listens on loopback only",
     )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, description="time for the head of a request, for a body beyond 16 kB/s, and for a client to take an answer"
+        default=30.0,
+        gt=0,
+        description="how many seconds the head of a request may take, a client may take to accept an answer, and a "
+        "body may take beyond 16 kB/s",
     )
-    log_level: str = Field(default="info", description="debug, info, warning or error")
+    log_level: str = Field(default="info", description="the least level of messages that are logged: debug, info, warning or error")
 
     @model_validator(mode="before")
     @classmethod

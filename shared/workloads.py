@@ -28,7 +28,9 @@ def _relative(name: str) -> str:
 class Companion(Strict):
     """Describes a file in the model's folder that the model needs, such as ONNX external data. It is identified by its SHA-256."""
 
-    name: Annotated[str, AfterValidator(_relative)] = Field(min_length=1, max_length=4096, description="path from the model's folder")
+    name: Annotated[str, AfterValidator(_relative)] = Field(
+        min_length=1, max_length=4096, description="the path of the file, from the model's folder"
+    )
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
@@ -52,9 +54,9 @@ class ModelRef(Strict):
     """
 
     source: OneLine = Field(min_length=1, max_length=4096)
-    name: OneLine = Field(min_length=1, max_length=255, description="file name shown in reports")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the model file alone")
-    size: int | None = Field(default=None, ge=0, description="bytes of the model file alone")
+    name: OneLine = Field(min_length=1, max_length=255, description="the file name that reports show")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the model file alone")
+    size: int | None = Field(default=None, ge=0, description="size of the model file alone, in bytes")
     companions: Companions = ()
 
     @property
@@ -75,21 +77,28 @@ class Warmup(Strict):
     It lasts until both `min_calls` and `min_s` are reached. Except for the first call, no call starts after `max_s`.
     """
 
-    min_calls: int = Field(default=10, ge=0, le=100_000, description="calls at least")
-    min_s: float = Field(default=1.0, ge=0, le=3_600, description="seconds at least")
-    max_s: float = Field(default=30.0, ge=0, le=3_600, description="seconds at most, or one call, the longer")
+    min_calls: int = Field(default=10, ge=0, le=100_000, description="the least number of warm-up calls")
+    min_s: float = Field(default=1.0, ge=0, le=3_600, description="the least time of the warm-up, in seconds")
+    max_s: float = Field(
+        default=30.0, ge=0, le=3_600, description="the longest time of the warm-up, in seconds; one call is made in any case"
+    )
 
 
 class StopRule(Strict):
     """Runs as many repeats as are needed to make the 95 % interval of the median as narrow as `precision`.
 
     The first five repeats determine this number (Stein's two-stage rule). `max_repeats` and `budget_s` can end the job earlier. The
-    result then says which precision was reached.
+    result then says which precision was reached. Three repeats run even if they take longer than `budget_s`.
     """
 
-    precision: float = Field(gt=0, lt=1, description="half-width of the median's 95 % interval, as a fraction of the median")
-    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS, description="fresh processes at most")
-    budget_s: float = Field(default=600, gt=0, le=MAX_TIMEOUT_S, description="seconds at most")
+    precision: float = Field(gt=0, lt=1, description="the wanted half-width of the median's 95 % interval, as a fraction of the median")
+    max_repeats: int = Field(default=20, ge=2, le=MAX_REPEATS, description="the most fresh processes that measure")
+    budget_s: float = Field(
+        default=600,
+        gt=0,
+        le=MAX_TIMEOUT_S,
+        description="no further repeat begins after this time, in seconds; three repeats are made in any case",
+    )
 
 
 MAX_INPUTS = 1_000  # a decoder of 100 layers has 400 tensors of past keys and values
@@ -145,24 +154,34 @@ class EngineOptions(Strict):
     """Sets options of the runtime. An option that is not set has the runtime's default, which the result records."""
 
     providers: tuple[str, ...] | None = Field(
-        default=None, max_length=8, description="execution providers by the runtime's names, in order"
+        default=None,
+        max_length=8,
+        description="execution providers, by the names that the runtime uses, in the order in which it tries them",
     )
-    threads: int | None = Field(default=None, ge=1, le=4096, description="threads within one operator")
-    inter_threads: int | None = Field(default=None, ge=1, le=4096, description="threads across operators")
-    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(default=None, description="level of graph optimisation")
+    threads: int | None = Field(default=None, ge=1, le=4096, description="how many threads work on one operator")
+    inter_threads: int | None = Field(
+        default=None, ge=1, le=4096, description="how many operators run at the same time, each in a thread of its own"
+    )
+    graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(
+        default=None, description="how far the runtime optimises the graph"
+    )
     batch_size: int | None = Field(
-        default=None, ge=1, le=65_536, description="size of the batch dimension, found by its name or because it leads all inputs"
+        default=None,
+        ge=1,
+        le=65_536,
+        description="size of the batch dimension, which is found by its name, or because it is the first dimension of all inputs",
     )
-    shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="input name -> shape")
+    shapes: dict[str, tuple[int, ...]] | None = Field(default=None, description="the shape of each input, by the input's name")
     dims: dict[str, Size] | None = Field(
-        default=None, max_length=MAX_INPUTS, description="symbol -> size, for all inputs at once: `{batch: 8, sequence: 128}`"
+        default=None, max_length=MAX_INPUTS, description="the size of each symbol, for all inputs at once: `{batch: 8, sequence: 128}`"
     )
     values: dict[str, InputValue] | None = Field(
         default=None,
         max_length=MAX_INPUTS,
-        description="input name -> a constant, a range `[low, high]`, a list of texts, `{array: …}`, or a file (`.npz`, `.npy`)",
+        description="the values of each input, by the input's name: a constant, a range `[low, high]`, a list of "
+        "texts, `{array: …}`, or a file (`.npz`, `.npy`)",
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the generated inputs")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="the seed for the generated inputs")
 
 
 def check_samples(inferences: int, repeats: int) -> None:
@@ -181,9 +200,9 @@ class Workload(Strict):
     """Holds the work of one job in the form in which it is sent to the worker."""
 
     model: ModelRef
-    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
-    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
-    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
+    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
+    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure")
+    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     warmup: Warmup = Warmup()
     stop: StopRule | None = None
     options: EngineOptions = EngineOptions()

@@ -344,6 +344,19 @@ def lookup(path: Path, operator: str) -> Path:
     )
 
 
+def regions(path: Path, operator: str) -> Path:
+    """Regions cut out of a batch of images. `which` says in which image each region lies; for a MaxRoiPool, column 0 of `rois` does."""
+    inputs = [tensor("images", FLOAT, ["batch", 2, 8, 8]), tensor("rois", FLOAT, ["regions", 5 if operator == "MaxRoiPool" else 4])]
+    extra: dict[str, list[int]] = {"pooled_shape": [2, 2]} if operator == "MaxRoiPool" else {}
+    if operator != "MaxRoiPool":
+        inputs.append(tensor("which", INT64 if operator == "RoiAlign" else TensorProto.INT32, ["regions"]))
+    if operator == "CropAndResize":
+        inputs.append(tensor("size", TensorProto.INT32, [2]))
+    domain = "com.microsoft" if operator == "CropAndResize" else ""
+    call = node(operator, [value.name for value in inputs], ["y"], domain=domain, **extra)
+    return save(path, [call], inputs, [any_rank("y", FLOAT)], domains=["com.microsoft"], opset=16)
+
+
 def speech(path: Path) -> Path:
     """Frames with their number beside them, as a recogniser takes them: [B, 80, T] and [B]."""
     nodes = [

@@ -190,8 +190,8 @@ options:
 - A symbol has one size in all inputs. Two options that disagree are refused.
 - `batch_size` sets the batch dimension. This is the symbol with the word `batch` in its name, or `N`, `B`, `bs` or `nb` where only free
   dimensions stand before it. If there is none, it is the only symbol that leads the inputs, unless its name says that it is a sequence.
-  Leading dimensions without a name are taken as one dimension. If it is not clear which dimension is the batch, the job fails and says how
-  to name the dimension in `dims`. If the batch is fixed in the model, only the fixed size is accepted.
+  Leading dimensions without a name are taken as one dimension. If it is not clear which dimension is the batch, as with texts of
+  `batch` beside images of `N`, the job fails and says what to write in `dims`. If the batch is fixed in the model, only the fixed size is accepted.
 - A dimension such as `past_sequence_length + sequence_length` is calculated from its parts (`+ - * /`, rounded down, and brackets). A
   `total_sequence_length` without a size of its own is the sum of the past length and the present length.
 - A free dimension without a given size is 1, also a past length: `dims: {past_sequence_length: 0}` measures the first step of a decoder.

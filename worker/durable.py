@@ -13,7 +13,8 @@ def write_durably(path: Path, content: bytes) -> None:
     """Write a file completely: to a temporary file beside it, which is then synced and renamed.
 
     Raises:
-        OSError: It could not be written, because the disk is full or the folder is not writable. No temporary file is left behind.
+        OSError: It could not be written, because the disk is full or the folder is not writable. No temporary file is left behind. If
+            only the folder could not be synced, the file has its final name already.
     """
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")  # another writer may be writing the same file
     try:
@@ -29,7 +30,7 @@ def move_durably(file: Path, target: Path) -> None:
     """Sync a file, rename it to its final name in the same file system, and sync the folder.
 
     Raises:
-        OSError: It could not be synced or renamed.
+        OSError: It could not be synced or renamed. If only the folder could not be synced, the file has its final name already.
     """
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())

@@ -137,6 +137,12 @@ class WorkerSettings(BaseSettings):
             raise ValueError("a hub's address starts with https:// (or http://) and names a host")
         return value
 
+    @field_validator("worker_host", mode="before")
+    @classmethod
+    def _address_to_listen_on(cls, value: Any) -> Any:
+        """Remove brackets. Treat an empty value as not set, because a server that listens on an empty address listens on all."""
+        return (without_brackets(value) or cls.model_fields["worker_host"].default) if isinstance(value, str) else value
+
     @field_validator("worker_labels", mode="before")
     @classmethod
     def _labels(cls, value: Any) -> Any:
@@ -198,7 +204,7 @@ def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
     If the address means every address of a machine (`0.0.0.0`, `::`), the loopback address is returned in its place.
 
     Raises:
-        ValueError: It is not an address of an HTTP server.
+        ValueError: It is not an address of an HTTP server, or it has a login in it. The message does not repeat the login.
     """
     typed = value.strip()
     if _is_address(bare := without_brackets(typed)):
@@ -212,6 +218,11 @@ def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
         raise ValueError(
             f"{shown_address(typed) if '@' in typed else typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}"
+        )
+    if "@" in parts.netloc:
+        raise ValueError(
+            f"{shown_address(whole)!r} has a login in it, which is not sent to an orchestrator: leave it out, and set FLEETMARK_TOKEN "
+            "(or give --token-file) to a token of the orchestrator. A server in front of it must not ask for a login of its own"
         )
     name = in_url(reached_at(parts.hostname))
     if port is None and parts.scheme == "http" and "://" not in typed:
@@ -257,7 +268,8 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
         return FieldError("settings", str(problem["msg"]).removeprefix("Value error, "))
     own = name.upper() if name.isupper() else PREFIX + name.upper()  # a name in capitals is an alias: HF_ENDPOINT
     source = f"--{name.removeprefix('worker_').replace('_', '-')}" if given.get(name) is not None else own
-    shown = "" if name in ("token", "redis_url", "HF_TOKEN") else masked(f"={problem['input']!r}")
+    secret = name in ("token", "redis_url", "HF_TOKEN") or (name == "host" and "@" in str(problem["input"]))  # a login without a scheme
+    shown = "" if secret else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))
 
 

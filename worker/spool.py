@@ -147,7 +147,7 @@ class Spool:
         """Write a result to the disk, its attachments first, so that a message on disk always has its files.
 
         Raises:
-            OSError: The disk is full or the folder cannot be written to. The attachments are removed again.
+            OSError: The disk is full or the folder cannot be written to. Nothing of the result is left on the disk.
         """
         path = self._folder / f"{result.job_id}.{result.attempt}.json"
         paths = {name: path.with_suffix(f".{name}") for name in attachments}
@@ -156,7 +156,9 @@ class Spool:
                 write_durably(paths[name], content)
             write_durably(path, result.model_dump_json().encode())
         except OSError:
-            for written in paths.values():
+            # The message is removed first, because it may be there: its folder may have failed after the rename. If it cannot be removed,
+            # its files stay as well.
+            for written in (path, *paths.values()):
                 written.unlink(missing_ok=True)
             raise
         entry = Entry(result, path, dict(paths), due=math.inf)  # infinite, because the caller sends it first

@@ -56,8 +56,10 @@ def put_piece(
     attempt: Attempt,
     name: Name,
     body: RawBody,
-    digest: Annotated[str, Header(description="`sha-256=<base64>` of the whole file", json_schema_extra={"pattern": _DIGEST})],
-    content_range: Annotated[str, Header(description="`bytes first-last/total`", json_schema_extra={"pattern": f"^{_RANGE.pattern}$"})],
+    digest: Annotated[str, Header(description="the hash of the whole file, as `sha-256=<base64>`", json_schema_extra={"pattern": _DIGEST})],
+    content_range: Annotated[
+        str, Header(description="which bytes these are, as `bytes first-last/total`", json_schema_extra={"pattern": f"^{_RANGE.pattern}$"})
+    ],
 ) -> JSONResponse:
     """Send the next piece. It must begin where the last one ended, or at 0 to start again."""
     first, total = _range(content_range, len(body))

@@ -52,7 +52,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="the same key again is the same campaign",
+        description="a second call with the same key returns the same campaign",
     ),
 ]
 
@@ -64,7 +64,7 @@ class JobBrief(BaseModel):
     model: str
     capability: str | None
     worker_id: str | None
-    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
+    device: str | None = Field(description="the name of the worker's device; two devices may have the same name, but their ids differ")
     attempt: int
     error: str | None
     waiting_for: str | None = Field(description="what a pending job waits for")
@@ -89,7 +89,7 @@ class CampaignBrief(BaseModel):
     failed_jobs: int
     created_at: str
     ended_at: str | None
-    reported_at: str | None = Field(description="when its files under `outputs/` were all written")
+    reported_at: str | None = Field(description="when all of its files under `outputs/` were written")
     job_breakdown: Breakdown
     warnings: list[str]
 
@@ -159,7 +159,7 @@ def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit 
 
 @router.get("/campaigns/{campaign_id}", response_model=CampaignBody, responses=documented(404, 422))
 def get_campaign(
-    ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="with its first 100 jobs")] = True
+    ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="whether the answer includes the first 100 jobs")] = True
 ) -> JSONResponse:
     """Show one campaign with its first 100 jobs. `jobs_cursor` continues at `GET /jobs?campaign=…&cursor=…`."""
     return JSONResponse(_with_jobs(ctx, campaign_id, FIRST_JOBS if jobs else None))

@@ -28,15 +28,15 @@ RETRY_AFTER_S = 5
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # full, over quota, read-only
 _MEANINGS = {
     400: "The request cannot be read.",
-    401: "A token is needed, and the call carries none, or none that counts.",
-    403: "The token's role does not allow it, or a page of another origin asked.",
-    404: "There is no such thing.",
-    408: "The body came in too slowly.",
-    409: "The present state does not allow it.",
+    401: "The call needs a token, and it has none or one that is not valid.",
+    403: "The token's role does not allow this call, or a page of another origin sent it.",
+    404: "What the path names does not exist.",
+    408: "The body arrived too slowly.",
+    409: "The present state does not allow this call.",
     413: "The body is larger than the limit.",
-    416: "The range asked for lies beyond the file's end; `Content-Range` says how long it is.",
+    416: "The requested range lies beyond the end of the file; `Content-Range` says how long the file is.",
     422: "Something in the request is not valid; `fields` says what.",
-    429: "Too many wrong tokens from this address; `Retry-After` says when to try again.",
+    429: "Too many wrong tokens came from this address; `Retry-After` says when to try again.",
     503: "Redis or the database does not answer, or a disk is full; try again.",
 }
 
@@ -48,7 +48,7 @@ class FieldBody(BaseModel):
 
 class ErrorBody(BaseModel):
     error: str = Field(examples=["InvalidInput"])
-    detail: str = Field(description="what happened, and what to do")
+    detail: str = Field(description="what happened, and what to do about it")
     fields: list[FieldBody] | None = None
 
 

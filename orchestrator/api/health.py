@@ -15,6 +15,7 @@ from orchestrator.api.errors import RETRY_AFTER_S
 from orchestrator.api.times import text_of_epoch
 from orchestrator.registry import Registry, WorkerRecord
 from orchestrator.reports.rows import utc_text
+from orchestrator.store import Store
 from shared.brokers import host_and_port
 from shared.errors import Unavailable
 from shared.workers import WorkerStatus
@@ -35,6 +36,7 @@ class DatabaseHealth(BaseModel):
     connected: bool
     kind: str
     latency_ms: float | None
+    problems: list[str]  # why it takes no writes, and what to do
 
 
 class Health(BaseModel):
@@ -61,17 +63,19 @@ class WorkersHealth(BaseModel):
     workers: list[WorkerHealth]
 
 
-_DEGRADED: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Degraded: Redis or the database is away."}}
+_DEGRADED: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "Degraded: Redis or the database is away, or the database takes no writes."}
+}
 
 
 @router.get("/health", response_model=Health, responses=_DEGRADED)
 @router.head("/health", response_model=Health, responses=_DEGRADED)
 def get_health(ctx: Ctx) -> JSONResponse:
-    """Say whether Redis and the database answer, and what is wrong with the setup of Redis. This needs no token."""
+    """Say whether Redis and the database answer and take writes, and what is wrong with the setup of Redis. This needs no token."""
     host, port = host_and_port(ctx.settings.redis_url)
     redis_ms, problems = _redis(ctx.registry)
-    database_ms = _latency(ctx.store.ping_ms)
-    well = redis_ms is not None and database_ms is not None
+    database_ms, unwritable = _database(ctx.store)
+    well = redis_ms is not None and database_ms is not None and not unwritable
     content: dict[str, Any] = {
         "status": "healthy" if well else "degraded",
         "timestamp": utc_text(ctx.clock.now()),
@@ -83,7 +87,12 @@ def get_health(ctx: Ctx) -> JSONResponse:
             "latency_ms": redis_ms,
             "problems": problems,
         },
-        "database": {"connected": database_ms is not None, "kind": ctx.store.url.get_backend_name(), "latency_ms": database_ms},
+        "database": {
+            "connected": database_ms is not None,
+            "kind": ctx.store.url.get_backend_name(),
+            "latency_ms": database_ms,
+            "problems": unwritable,
+        },
         "version": version("fleetmark"),
     }
     return JSONResponse(content, status_code=200 if well else 503, headers={} if well else {"Retry-After": str(RETRY_AFTER_S)})
@@ -96,6 +105,18 @@ def _redis(registry: Registry) -> tuple[float | None, list[str]]:
     except Unavailable:  # a second try would only take longer
         return None, []
     return _latency(registry.ping_ms), [f"Redis {trouble.words}: {trouble.mend}" for trouble in found]
+
+
+def _database(store: Store) -> tuple[float | None, list[str]]:
+    """Return the latency of the database (None if it does not answer), and why it takes no writes."""
+    latency_ms = _latency(store.ping_ms)
+    if latency_ms is None:
+        return None, []
+    try:
+        trouble = store.write_trouble()
+    except Unavailable:
+        return None, []
+    return latency_ms, [f"the database takes no writes: {trouble}"] if trouble else []
 
 
 def _latency(ping_ms: Callable[[], float]) -> float | None:

@@ -40,7 +40,7 @@ class JobBody(BaseModel):
     attempt: int
     priority: int
     worker_id: str | None
-    device: str | None = Field(description="what the worker's device is called; two may have one name, and then their ids differ")
+    device: str | None = Field(description="the name of the worker's device; two devices may have the same name, but their ids differ")
     waiting_for: str | None = Field(description="what a pending job waits for")
     error: str | None
     error_kind: str | None
@@ -92,7 +92,9 @@ def list_jobs(
     campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
     status: JobStatus | None = None,
     worker: Annotated[str | None, Query(pattern=f"^{WORKER_ID.pattern}$")] = None,
-    since: Annotated[Moment | None, Query(description="created at or after; without a zone it is UTC")] = None,
+    since: Annotated[
+        Moment | None, Query(description="only jobs that were created at this time or later; a time without a zone is UTC")
+    ] = None,
     limit: Limit = 100,
     cursor: JobCursor = None,
 ) -> JSONResponse:
@@ -125,7 +127,7 @@ def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
         (waiting,) = waits(ctx, session, [job])
         kept = results.get(session, job_id)
         row: Row | None = None
-        if kept is not None:
+        if kept is not None and isinstance(kept.row, dict):
             row = whole_row(kept.row)
         elif JobStatus(job.status) in TERMINAL:
             row = row_of(job, ctx.varied.of(session, [job.campaign_id])[job.campaign_id])

@@ -80,16 +80,26 @@ class System(Collector):
             _gauge("fleetmark_workers", "Workers by state.", "state", states),
             GaugeMetricFamily(
                 "fleetmark_workers_quarantined",
-                "Flapping devices that are given no work now.",
+                "Flapping devices that get no work at present.",
                 value=sum(worker.quarantined for worker in workers),
             ),
-            _gauge("fleetmark_queue_depth", "Messages that wait in Redis.", "queue", capability_depths(self._ctx)),
-            GaugeMetricFamily("fleetmark_dead_letters", "Messages nobody could read.", value=self._ctx.registry.letters.count()),
+            _gauge("fleetmark_queue_depth", "Messages that wait in Redis, by queue.", "queue", capability_depths(self._ctx)),
+            GaugeMetricFamily(
+                "fleetmark_dead_letters",
+                "Messages that could not be read, and reports that were refused.",
+                value=self._ctx.registry.letters.count(),
+            ),
         ]
         for name, said in COUNTED.items():
             families.append(CounterMetricFamily(f"fleetmark_watch_{name}", f"By the watch: {said}.", value=seen.get(name, 0)))
         if last is not None:
-            families.append(GaugeMetricFamily("fleetmark_watch_last_sweep_timestamp_seconds", "When the watch last looked.", value=last))
+            families.append(
+                GaugeMetricFamily(
+                    "fleetmark_watch_last_sweep_timestamp_seconds",
+                    "When the last sweep of the watch ended, in seconds since 1970.",
+                    value=last,
+                )
+            )
         return families
 
     def _database(self) -> list[Metric]:

@@ -18,7 +18,7 @@ from orchestrator.api.ids import Sha256
 from orchestrator.operations.context import Context
 from orchestrator.operations.models import Incoming, Stored, path_of
 from orchestrator.store import results
-from shared.errors import BadRequest, InvalidInput, NotFound
+from shared.errors import BadRequest, NotFound
 from shared.ids import SHA256
 from shared.sources import MAX_NAME
 
@@ -42,8 +42,11 @@ class Uploaded(BaseModel):
 async def upload(
     ctx: Ctx,
     request: Request,
-    name: Annotated[str, Query(min_length=1, max_length=MAX_NAME, pattern=NAME, description="file name shown in reports")],
-    sha256: Annotated[str | None, Query(pattern=f"^{SHA256.pattern}$", description="what the content should be")] = None,
+    name: Annotated[str, Query(min_length=1, max_length=MAX_NAME, pattern=NAME, description="the file name that reports show")],
+    sha256: Annotated[
+        str | None,
+        Query(pattern=f"^{SHA256.pattern}$", description="the SHA-256 that the content must have; other content is refused and not stored"),
+    ] = None,
 ) -> JSONResponse:
     """Send a model's bytes as the body: `curl --data-binary @model.onnx '…/api/models?name=model.onnx'`.
 
@@ -53,13 +56,11 @@ async def upload(
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise BadRequest("send the model's bytes as they are (curl --data-binary @model.onnx), not as a form (curl -F)")
-    stored = await _taken_in(ctx, request.stream(), name)
-    if sha256 is not None and sha256 != stored.sha256:
-        raise InvalidInput(f"the bytes that arrived have the SHA-256 {stored.sha256}, not {sha256}; send them again")
+    stored = await _taken_in(ctx, request.stream(), name, sha256)
     return JSONResponse(asdict(stored), status_code=201, headers={"Location": f"/api/models/{stored.sha256}"})
 
 
-async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> Stored:
+async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str, promised: str | None) -> Stored:
     """Store a model from a stream. A thread hashes and writes each piece, but waiting for a piece uses no thread."""
     with await to_thread.run_sync(Incoming, ctx) as incoming:
         waiting = bytearray()
@@ -69,7 +70,7 @@ async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str) -> St
                 await to_thread.run_sync(incoming.add, bytes(waiting))
                 waiting.clear()
         await to_thread.run_sync(incoming.add, bytes(waiting))
-        return await to_thread.run_sync(incoming.store, name)
+        return await to_thread.run_sync(incoming.store, name, promised)
 
 
 @router.get("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)

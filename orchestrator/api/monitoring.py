@@ -19,10 +19,10 @@ OF_HEALTH = tuple(name for name in COUNTERS if name not in OF_TIME)
 
 
 class Sweeps(BaseModel):
-    sweeps: int = Field(description="how often a watch has looked")
+    sweeps: int = Field(description="the number of sweeps")
     last_sweep: str | None
     sweep_s: float
-    leader: str | None = Field(description="the watch that leads: host, process, one start of it")
+    leader: str | None = Field(description="the watch that leads, as host, process id and the id of its start")
 
 
 def _counters(name: str, names: tuple[str, ...], **settings: Any) -> type[Sweeps]:

@@ -15,10 +15,10 @@ from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
 
 
 def _cursor(shape: re.Pattern[str]) -> Any:
-    return Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": f"^{shape.pattern}$"})
+    return Query(description="the `next_cursor` of the previous page", json_schema_extra={"pattern": f"^{shape.pattern}$"})
 
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")]
 CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
 JobCursor = Annotated[str | None, _cursor(JOB_ID)]
 TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]

@@ -29,7 +29,7 @@ class WorkerQueue(BaseModel):
 
 class LetterHead(BaseModel):
     at: str | None
-    by: str = Field(description="the worker that took it, or `orchestrator`")
+    by: str = Field(description="the worker that took the message, or `orchestrator`")
     queue: str
     reason: str
 
@@ -70,7 +70,9 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
 
 
 @router.get("/queue/dead-letters", response_model=Letters, responses=documented(422))
-def get_dead_letters(ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="how many at most")] = 20) -> JSONResponse:
+def get_dead_letters(
+    ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")] = 20
+) -> JSONResponse:
     """List messages that could not be read or were refused, newest first, each with the reason. The last thousand are kept."""
     letters = [_head(letter) | {"message": letter.message} for letter in ctx.registry.letters.newest(limit)]
     return JSONResponse({"count": len(letters), "total": ctx.registry.letters.count(), "dead_letters": letters})

@@ -17,6 +17,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.files import BYTES, PART, SentFile
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.times import text_of_epoch
+from orchestrator.domain.stored import NotJson
 from orchestrator.operations.context import Context
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.formats import FORMATS, table_format
@@ -90,14 +91,14 @@ def _rows(ctx: Context, campaign_id: str, total: int) -> Iterator[Row]:
 
 
 def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[tuple[Any, Row | None]]:
-    """Yield for each ended job its stored column and None, or None and a new row if the job has no result.
+    """Yield for each ended job its stored column and None, or None and a new row if the job has no result or its row is damaged.
 
     Each page has its own session, so a slow reader holds no connection to the database.
     """
     for after in range(0, total, results.PAGE):
         with ctx.store.read() as session:
             page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
-            unanswered = [number for number, kept in page if kept is None]
+            unanswered = [number for number, kept in page if kept is None or isinstance(kept, NotJson)]
             made = {}
             if unanswered:
                 varied = ctx.varied.of(session, [campaign_id])[campaign_id]

@@ -32,10 +32,16 @@ NAMED = PATTERN.replace("]*$", r"]*[^\s\x00-\x1f\x7f-\x9f]" + PATTERN.removepref
 
 class NewToken(Strict):
     name: OneLine = Field(
-        min_length=1, max_length=200, pattern=r"\S", json_schema_extra={"pattern": NAMED}, description="whose it is, or what for"
+        min_length=1,
+        max_length=200,
+        pattern=r"\S",
+        json_schema_extra={"pattern": NAMED},
+        description="whose token it is, or what it is for",
     )
     role: Role
-    valid_days: int | None = Field(default=None, ge=1, le=3650, description="how long it can be used; without it, until it is revoked")
+    valid_days: int | None = Field(
+        default=None, ge=1, le=3650, description="for how many days it can be used; if this is left out, until it is revoked"
+    )
 
 
 class TokenBody(BaseModel):
@@ -45,11 +51,11 @@ class TokenBody(BaseModel):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
-    last_used_at: str | None = Field(description="to the hour")
+    last_used_at: str | None = Field(description="when it was last used, to the hour")
 
 
 class CreatedToken(TokenBody):
-    secret: str = Field(description="the token itself; it is not kept, and cannot be shown again")
+    secret: str = Field(description="the token itself; it is not stored, so it cannot be shown again")
 
 
 class Tokens(BaseModel):
@@ -60,7 +66,7 @@ class Tokens(BaseModel):
 
 class CurrentToken(BaseModel):
     role: Role
-    name: str = Field(description="empty where no token is needed")
+    name: str = Field(description="the name of the token; empty if no token is needed")
     token_id: str | None
     expires_at: str | None
 
@@ -85,7 +91,7 @@ def post_token(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
 @router.get("/tokens", response_model=Tokens, responses=documented(422))
 def list_tokens(
     ctx: Ctx,
-    revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
+    revoked: Annotated[bool, Query(description="whether revoked tokens are listed too")] = False,
     limit: Limit = 100,
     cursor: TokenCursor = None,
 ) -> JSONResponse:

@@ -41,7 +41,7 @@ class Registered(BaseModel):
     clock_offset_s: float | None = Field(
         description="how far the device's clock is ahead of the orchestrator's, if it sent `clock`; negative when it is behind"
     )
-    report_key: str | None = Field(description="what its reports have to be signed with, where workers have logins of their own")
+    report_key: str | None = Field(description="the key that its reports must be signed with, if workers have logins of their own")
 
 
 class Quarantine(BaseModel):
@@ -129,12 +129,15 @@ def register(ctx: Ctx, body: RawBody, request: Request) -> JSONResponse:
         changes["ip_address"] = request.client.host
     token_id = _token_of_worker(request)
     require_its_token(ctx, registration.device_info.UDID, token_id)
-    worker_id, action = ctx.registry.register(registration.model_copy(update=changes), offset_s)
+    registration = registration.model_copy(update=changes)
+    # The worker is entered last: if it cannot be given its key or its login, no job may be sent to it.
+    worker_id = ctx.registry.id_for(registration)
+    key = report_key_for(ctx, worker_id, token_id)
+    broker = broker_for(ctx, worker_id, registration.capabilities)
+    worker_id, action = ctx.registry.register(registration, offset_s, worker_id)
     if warning := clock_warning(offset_s):
         log.warning("%s (%s): %s", worker_id, registration.device_name, warning)
     fill_queues(ctx, f"{worker_id} is registered")  # jobs may have waited for this worker
-    key = report_key_for(ctx, worker_id, token_id)
-    broker = broker_for(ctx, worker_id, changes["capabilities"])
     told: dict[str, Any] = {"worker_id": worker_id, "status": "registered", "action": action, "broker_url": broker, "report_key": key}
     told["clock_offset_s"] = None if offset_s is None else round(offset_s, 3)
     return JSONResponse(told)

@@ -72,10 +72,14 @@ class CeleryQueue:
                 pipeline.execute()
 
     def message(self, item: Dispatch) -> str:
-        """Return one message as kombu's Redis transport stores it: Celery's task protocol 2, as JSON."""
+        """Return one message as kombu's Redis transport stores it: Celery's task protocol 2, as JSON.
+
+        A field that is None is left out. A worker refuses fields that it does not know, so a worker of an earlier version can run every
+        job that does not use a newer field.
+        """
         assignment = item.assignment
         task_id = f"{assignment.job_id}.{assignment.attempt}"
-        body = f"[[{assignment.model_dump_json()}]{_BODY_END}"
+        body = f"[[{assignment.model_dump_json(exclude_none=True)}]{_BODY_END}"
         envelope: dict[str, Any] = {
             "body": base64.b64encode(body.encode()).decode(),
             "content-encoding": "utf-8",

@@ -36,6 +36,12 @@ _STOP_1: dict[str, Any] = {"max_repeats": 20, "budget_s": 600}
 _REQUIREMENTS_1: dict[str, Any] = {"min_memory_mb": 0, "min_gpu_memory_mb": 0, "labels": {}}
 
 
+class NotJson(str):
+    """What stands for a stored value that is no JSON: its text. A damaged disk or an edit by hand may leave one, in SQLite alone."""
+
+    __slots__ = ()
+
+
 class Unreadable(ValueError):
     """Says that this version cannot read stored JSON. The message gives the reason in words for people."""
 
@@ -90,6 +96,8 @@ def unknown_workload(model_name: str) -> Workload:
 
 
 def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> Content:
+    if isinstance(stored, NotJson):
+        raise Unreadable(f"the stored {what} is not JSON: {stored!r:.200}")
     if not isinstance(stored, Mapping):
         raise Unreadable(f"the stored {what} is {type(stored).__name__}, not an object")
     content = dict(stored)

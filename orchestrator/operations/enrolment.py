@@ -53,8 +53,8 @@ def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
 def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | None:
     """Return the key that this worker signs its reports with, or None if workers have no logins of their own.
 
-    A worker gets the same key each time it enrols, until it is removed. With a new key, its reports that are still in the results
-    queue would no longer verify.
+    A worker gets the same key each time it enrols, until it is removed or the token that the key was given to is revoked. With a new
+    key, its reports that are still in the results queue no longer verify. So a token that has only expired does not change the key.
 
     Args:
         token_id: as in `require_its_token`. The key belongs to the first token that asks for it,
@@ -68,12 +68,16 @@ def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | 
     def write(session: Session) -> str:
         key = worker_keys.get_or_add(session, worker_id, new_key())
         _check_token(ctx, session, key, token_id)
-        if key.ended:
+        if key.ended or _is_revoked(session, key.token_id):  # whoever had the revoked token may know the key
             key.secret, key.ended, key.token_id = new_key(), False, None
         key.token_id = token_id or key.token_id
         return key.secret
 
     return ctx.store.transact(write) if ctx.settings.broker_logins else None
+
+
+def _is_revoked(session: Session, token_id: str | None) -> bool:
+    return token_id is not None and tokens.get(session, token_id).revoked_at is not None
 
 
 def _check_token(ctx: Context, session: Session, key: WorkerKey | None, token_id: str | None) -> None:

@@ -81,7 +81,10 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         ended_at = campaign.ended_at
         if ended_at is None:
             return []  # one of its jobs was retried
-        paths = write_campaign(ctx.settings.outputs_dir, _bundle(ctx, session, campaign, ctx.clock.now()))
+        bundle = _bundle(ctx, session, campaign, ctx.clock.now())
+        session.expunge_all()
+    # No transaction is open while the files are written. If a job is retried meanwhile, they are written again when it has ended.
+    paths = write_campaign(ctx.settings.outputs_dir, bundle)
 
     def write(session: Session) -> None:
         same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no row matches if a job was retried in the meantime
@@ -101,7 +104,7 @@ def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(session, campaign, varied),
+        jobs=_records(ctx, campaign, varied),
         recipe_hash=campaign.recipe_hash,
         devices=_devices(ctx, session, campaign),
         varied=varied,
@@ -125,11 +128,14 @@ def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, De
     return {worker_id: DeviceEntry(labels[worker_id], known[worker_id].hardware if worker_id in known else None) for worker_id, _ in named}
 
 
-def _records(session: Session, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+def _records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+    """Yield the record of each job. Each page is read in a transaction of its own, which ends before the page is written."""
     for after in range(0, campaign.total_jobs, results.PAGE):
-        for job, row, result in results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after):
+        with ctx.store.read() as session:
+            page = results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after)
+            session.expunge_all()
+        for job, row, result in page:
             yield _record(job, row, result, varied)
-        session.expunge_all()
 
 
 def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Sequence[str]) -> JobRecord:
@@ -152,7 +158,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
-        row=row or row_of(job, varied),
+        row=row if row and isinstance(row, dict) else row_of(job, varied),
         result=_result(job, result) if result is not None else None,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -108,8 +108,11 @@ class _Sources:
         self._there.add(sha256)
         return found
 
-    def _check_companions(self, entry: ModelEntry) -> None:
+    def _check_companions(self, entry: ModelEntry, but: Collection[Companion] = ()) -> None:
+        """Check that the promised companions were uploaded, but for those that have just been taken in."""
         for companion in entry.companions:
+            if companion in but:
+                continue
             size = self._upload(entry.model, companion.sha256).size
             if companion.size != size:
                 raise _invalid(entry.model, f"its companion {companion.name!r} has {size} bytes, not the promised {companion.size}")
@@ -120,11 +123,11 @@ class _Sources:
             self._by_name[source] = self._taken_in(source)
         stored, companions = self._by_name[source]
         _check_promise(entry, stored.sha256, stored.size)
-        self._check_companions(entry)
         own = {companion.name: companion for companion in entry.companions}
         for companion in companions:
             if own.setdefault(companion.name, companion) != companion:
                 raise _invalid(source, f"its companion {companion.name!r} is not the promised one: it has the SHA-256 {companion.sha256}")
+        self._check_companions(entry, but=companions)
         name = entry.name or stored.name
         return ModelRef(source=f"sha256:{stored.sha256}", name=name, sha256=stored.sha256, size=stored.size, companions=tuple(own.values()))
 

@@ -83,20 +83,25 @@ class Incoming:
         self._digest.update(chunk)
         self._file.write(chunk)
 
-    def store(self, name: str) -> Stored:
+    def store(self, name: str, promised: str | None = None) -> Stored:
         """Store the model, after all of its bytes were added.
 
+        Args:
+            promised: the SHA-256 that the sender announced, if any.
+
         Raises:
-            InvalidInput: there are no bytes at all, or they are a Git LFS pointer.
+            InvalidInput: there are no bytes at all, they are a Git LFS pointer, or they have another SHA-256. Nothing is stored then.
         """
         if self._size == 0:
             raise InvalidInput("the upload is empty; send the model's bytes as the body (curl --data-binary @model.onnx)")
         if is_pointer(self._head):
             raise InvalidInput(f"the upload, {name!r}, {WHAT_TO_DO}")
+        sha256 = self._digest.hexdigest()
+        if promised not in (None, sha256):
+            raise InvalidInput(f"the bytes that arrived have the SHA-256 {sha256}, not {promised}; send them again")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        sha256 = self._digest.hexdigest()
         target = path_of(self._ctx, sha256)
         target.parent.mkdir(exist_ok=True)
         self._part.replace(target)

@@ -25,7 +25,7 @@ from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
 from orchestrator.reports.tables import csv_line
-from orchestrator.store import results
+from orchestrator.store import jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import ResultRow
@@ -135,7 +135,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
         elif isinstance(report, Started):
             _started(ctx, moves, job, report)
         elif isinstance(report, HandBack):
-            _handed_back(moves, job, report, outcome)
+            _handed_back(session, moves, job, report, outcome)
         elif isinstance(report, AttemptLog):
             outcome.logs += [report] if report.attempt <= job.attempt else []
         else:
@@ -176,20 +176,22 @@ def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> Non
         moves.note(job, EventKind.UNWANTED, f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
 
 
-def _handed_back(moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
+def _handed_back(session: Session, moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
     # A pending job is accepted: the report of its start may be lost. A job that runs in another process is not: that one took it over.
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
-        _goes_back(moves, job, report, report.reason, outcome)
+        _goes_back(session, moves, job, report, report.reason, outcome)
     else:
         moves.note(
             job, EventKind.UNWANTED, f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
         )
 
 
-def _goes_back(moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
+def _goes_back(session: Session, moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:
     moves.note(job, EventKind.HANDED_BACK, reason, worker_id=report.worker_id)
-    times = job.attempt - job.losses - job.deaths
+    # The history is counted, because the attempt number also grows for other reasons, such as a job sent again after a backup.
+    earlier = jobs.noted(session, [job.id], [EventKind.HANDED_BACK])
+    times = sum(event.kind == EventKind.HANDED_BACK for event in (*earlier, *moves.notes(job)))
     not_before = next_try_of_handed_back(times, moves.now)
     if not_before is not None:
         moves.again(job, not_before=not_before)
@@ -225,7 +227,7 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         )
         return UNWANTED
     if report.status == "cancelled":  # the table knows of no cancellation: it was restored from a backup or a standby, and Redis is newer
-        _goes_back(moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
+        _goes_back(session, moves, job, report, "stopped as if it were cancelled, which it is not", outcome)
         return UNWANTED
     if report.status == "failed" and report.error_kind in RETRIED_KINDS:
         reason = set_back(session, moves, job, EventKind.DIED, report.error, report.worker_id)

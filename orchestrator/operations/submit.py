@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -109,7 +109,9 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         session.add(campaign)
         session.flush()
         lanes = _lanes(session, campaign_id, planned.jobs)
-        alike = {key: _columns(campaign, job, lanes[key]) for key, job in {id(job): job for job in planned.jobs}.items()}
+        kinds = {id(job): job for job in planned.jobs}
+        workloads = _workloads(kinds.values())
+        alike = {key: _columns(campaign, job, lanes[key], workloads[id(job.cell)]) for key, job in kinds.items()}
         rows = [{"id": job_id(campaign_id, number), "number": number, **alike[id(job)]} for number, job in enumerate(planned.jobs, start=1)]
         insert_many(session, Job, rows)
         return campaign
@@ -149,7 +151,12 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
     return {job: lane.id for job, lane in lane_of.items() if lane.id is not None}
 
 
-def _columns(campaign: Campaign, job: PlannedJob, lane_id: int) -> dict[str, Any]:
+def _workloads(kinds: Iterable[PlannedJob]) -> dict[int, dict[str, Any]]:
+    """Return what the database keeps of each cell's work, by the identity of the cell: it is the same for all units and devices."""
+    return {key: written(job.workload()) for key, job in {id(job.cell): job for job in kinds}.items()}
+
+
+def _columns(campaign: Campaign, job: PlannedJob, lane_id: int, workload: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that all rows of one planned job share. Every other column is empty or has its default."""
     return {
         "campaign_id": campaign.id,
@@ -161,7 +168,7 @@ def _columns(campaign: Campaign, job: PlannedJob, lane_id: int) -> dict[str, Any
         "max_attempts": job.cell.retries.max_attempts,
         "losses": 0,
         "deaths": 0,
-        "workload": written(job.workload()),
+        "workload": workload,
         "model_name": job.model.name,
         "created_at": campaign.created_at,
     }

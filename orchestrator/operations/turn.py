@@ -19,6 +19,7 @@ from shared.workloads import Workload
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
 FIRST_JOBS, MOST_JOBS = 16, 1_024  # page sizes of one lane, growing by four. Rows that are read are also locked
+MOST_UNREADABLE = 1_024  # jobs in one turn; else a campaign of which nothing can be read would be locked and held in memory whole
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ class _OpenLane:
 
     def next(self) -> Chosen | None:
         """Return the lane's next job and where it goes, or None if there is no room for it or no job is left."""
-        while (place := self._route.next()) is not None and (job := self._next_job()) is not None:
+        while (
+            len(self._taken.unreadable) < MOST_UNREADABLE
+            and (place := self._route.next()) is not None
+            and (job := self._next_job()) is not None
+        ):
             try:
                 workload = read_workload(job.workload)
             except Unreadable as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from orchestrator.registry.link import Link
-from shared.protocol import keys, scripts
+from shared.protocol import scripts
 
 LONGEST_S = 3_600.0
 REMEMBERED_S = 86_400.0  # after a day without a quarantine, the next one is short again
@@ -22,7 +22,7 @@ class QuarantineRule:
 
 
 class Faults:
-    """Counts faults and ends quarantines. Every method raises `Unavailable` if Redis does not answer."""
+    """Counts faults. Every method raises `Unavailable` if Redis does not answer."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -43,11 +43,3 @@ class Faults:
         with self._link.answering():
             lasts = self._fault(args=[worker_id, cause, why, rule.faults, *(int(seconds * 1000) for seconds in times)])
         return cast("int", lasts) / 1000
-
-    def forgive(self, worker_id: str) -> None:
-        """End a quarantine, and forget the faults that led to it."""
-        with self._link.answering():
-            pipeline = self._link.redis.pipeline(transaction=True)
-            pipeline.hdel(keys.worker(worker_id), "quarantined_until", "quarantine_reason")
-            pipeline.delete(keys.faults(worker_id), keys.quarantines(worker_id))
-            pipeline.execute()

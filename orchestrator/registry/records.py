@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from sys import float_info
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from orchestrator.domain.placement import KnownWorker
 from shared.workers import Registration, WorkerStatus
+
+T = TypeVar("T")
 
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what reading invalid data raises
 YEARS_S = 4e9  # the largest believable error of a clock, in seconds (about 127 years)
@@ -43,6 +46,7 @@ class WorkerRecord(NamedTuple):  # a sweep makes a thousand of these; frozen dat
     beats: int  # the number of heartbeats since the worker first registered
     quarantine: Quarantine | None
     clock_offset_s: float | None  # how far its clock was ahead of ours when it registered; None if it did not send its time
+    unread: tuple[str, ...] = ()  # the fields of its state that cannot be read; each has the value of a field that is absent
 
     def known(self) -> KnownWorker:
         """Return what placement needs to know about this worker."""
@@ -56,6 +60,13 @@ class Sight(NamedTuple):
     status: WorkerStatus
     silent_s: float
     quarantined: bool
+
+
+class Pulse(NamedTuple):
+    """Holds what is left of a worker's record if nothing else in it can be read."""
+
+    silent_s: float | None  # seconds since its last heartbeat; None if that cannot be read
+    ended: bool  # it is gone or faulty
 
 
 # The fields of a worker's state that `WorkerRecord` and `Sight` are made from.
@@ -121,29 +132,54 @@ def record_of(
 ) -> WorkerRecord:
     """Return the record of a worker. The worker itself writes its state to Redis, so it may hold anything.
 
+    A field that cannot be read counts as absent, and the record names it in `unread`. A worker of a newer version may write fields in a
+    form that we do not know, and its jobs must not be lost because of that.
+
     Raises:
-        UNREADABLE: its state cannot be read.
+        UNREADABLE: it cannot be read when the worker was last heard.
     """
+    unread: list[str] = []
+
+    def read(name: str, reader: Callable[[str], T], absent: T) -> T:
+        text = state.get(name)
+        if not text:
+            return absent
+        try:
+            return reader(text)
+        except UNREADABLE:
+            unread.append(name)
+            return absent
+
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
-    until = _between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S)
+    until = read("quarantined_until", lambda text: _between(0, float(text) / 1000, now + LONGEST_S), 0.0)
     return WorkerRecord(
         id=worker_id,
         registration=registration,
         device_info=registration.device_info.model_dump(mode="json") if device_info is None else device_info,
-        status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
+        status=read("status", WorkerStatus, WorkerStatus.ACTIVE),
         incarnation=state.get("incarnation", ""),
-        registered_at=_between(0, float(state.get("registered_at", "0")) / 1000, now),
+        registered_at=read("registered_at", lambda text: _between(0, float(text) / 1000, now), 0.0),
         last_seen=last_seen,
         silent_s=max(0.0, now - last_seen),
         current_job=state.get("current_job", ""),
-        held=_held(state.get("held", "")),
+        held=read("held", _held, ()),
         stage=state.get("stage", ""),
-        progress=_between(0, float(state["progress"]), 1) if state.get("progress") else None,
-        metrics=_metrics(state.get("metrics", "")),
-        beats=int(state.get("beats", "0")),
+        progress=read("progress", _share, None),
+        metrics=read("metrics", _metrics, {}),
+        beats=read("beats", int, 0),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
-        clock_offset_s=_between(-YEARS_S, float(state["clock_offset_ms"]) / 1000, YEARS_S) if state.get("clock_offset_ms") else None,
+        clock_offset_s=read("clock_offset_ms", _offset_s, None),
+        unread=tuple(unread),
     )
+
+
+def pulse_of(last_seen: str | None, status: str | None, now: float) -> Pulse:
+    """Return the pulse of a worker. This never fails."""
+    try:
+        silent_s: float | None = max(0.0, now - _between(0, float(last_seen or "") / 1000, now))
+    except UNREADABLE:
+        silent_s = None
+    return Pulse(silent_s, status in (WorkerStatus.GONE, WorkerStatus.FAULTY))
 
 
 def registration_of(text: str) -> Registration:
@@ -158,12 +194,18 @@ def registration_of(text: str) -> Registration:
 
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
-    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text and text != "[]" else ()
+    return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text != "[]" else ()
+
+
+def _share(text: str) -> float | None:
+    return _between(0, float(text), 1)
+
+
+def _offset_s(text: str) -> float | None:
+    return _between(-YEARS_S, float(text) / 1000, YEARS_S)
 
 
 def _metrics(text: str) -> dict[str, Any]:
-    if not text:
-        return {}
     metrics = json.loads(text)
     if not isinstance(metrics, dict):
         raise TypeError(f"metrics are an object, not {type(metrics).__name__}")

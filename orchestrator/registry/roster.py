@@ -64,8 +64,8 @@ class Roster:
         """
         with self._link.answering():
             now_ms, ids, rows = self._look(index, [*_VERSION, *fields])
-            self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
-        return Seen(now_ms / 1000, list(self._entries(self._remembered[index], ids, rows, fields)))
+            known = self._recall(index, {worker_id: tuple(row[: len(_VERSION)]) for worker_id, row in zip(ids, rows, strict=True)})
+        return Seen(now_ms / 1000, list(self._entries(known, ids, rows, fields)))
 
     def states(self, index: str, fields: Sequence[str]) -> dict[str, list[str | None]]:
         """Return these fields of every worker that is listed under this key, even if its registration cannot be read.
@@ -81,29 +81,35 @@ class Roster:
         now_ms, ids, *rows = cast("list[Any]", self._fleet(args=[index, *fields]))
         return now_ms, ids, rows
 
-    def _entries(self, remembered: dict[str, Said], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]) -> Iterator[Entry]:
+    def _entries(self, known: dict[str, Said], ids: list[str], rows: list[list[str | None]], fields: Sequence[str]) -> Iterator[Entry]:
         for worker_id, row in zip(ids, rows, strict=True):
-            found = remembered.get(worker_id)
+            found = known.get(worker_id)
             state = {name: value for name, value in zip(fields, row[len(_VERSION) :], strict=True) if value is not None}
             if found is not None and state:
                 yield Entry(worker_id, found, state)
 
-    def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> None:
-        """Read the registrations that are not cached or have changed. A registration without a digest is read each time."""
-        remembered = self._remembered.setdefault(index, {})
-        wanted = [
-            worker_id
-            for worker_id, version in versions.items()
-            if version[0] is None or (found := remembered.get(worker_id)) is None or found.version != version
-        ]
-        if len(remembered) > 2 * len(versions) + 1_000:
-            self._remembered[index] = remembered = {name: found for name, found in list(remembered.items()) if name in versions}
+    def _recall(self, index: str, versions: dict[str, tuple[str | None, ...]]) -> dict[str, Said]:
+        """Return the registrations of these workers. Those that are not cached or have changed are read.
+
+        A registration without a digest is read each time. Each call makes a dictionary of its own, which then becomes the cache. So two
+        threads never change the same dictionary, and at worst a registration is read twice.
+        """
+        remembered = self._remembered.get(index, {})
+        known: dict[str, Said] = {}
+        wanted: list[str] = []
+        for worker_id, version in versions.items():
+            found = remembered.get(worker_id)
+            if version[0] is None or found is None or found.version != version:
+                wanted.append(worker_id)
+            else:
+                known[worker_id] = found
         texts = cast("list[str | None]", self._link.redis.hmget(index, wanted)) if wanted else []
         for worker_id, text in zip(wanted, texts, strict=True):
             try:
                 registration = registration_of(text or "")
-                known, device_info = known_worker(worker_id, registration), registration.device_info.model_dump(mode="json")
-                remembered[worker_id] = Said(versions[worker_id], registration, known, device_info)
+                device_info = registration.device_info.model_dump(mode="json")
+                known[worker_id] = Said(versions[worker_id], registration, known_worker(worker_id, registration), device_info)
             except UNREADABLE as error:  # a device may register with any content
-                remembered.pop(worker_id, None)
                 log.warning("what %s said when it registered cannot be read, so it counts as absent: %s", worker_id, error)
+        self._remembered[index] = known
+        return known

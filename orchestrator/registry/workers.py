@@ -7,6 +7,8 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any, cast
 
+from redis.commands.core import Script
+
 from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.registry.faults import Faults
 from orchestrator.registry.letters import DeadLetters
@@ -19,8 +21,10 @@ from orchestrator.registry.records import (
     RECORD_FIELDS,
     SIGHT_FIELDS,
     UNREADABLE,
+    Pulse,
     Sight,
     WorkerRecord,
+    pulse_of,
     record_of,
     registration_of,
     sight_of,
@@ -55,9 +59,11 @@ class Registry:
         self.faults = Faults(self._link)
         self.logins = Logins(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)
+        self._may_register = self.redis.register_script(scripts.MAY_REGISTER)
         self._heartbeat = self.redis.register_script(scripts.HEARTBEAT)
         self._deregister = self.redis.register_script(scripts.DEREGISTER)
         self._step = self.redis.register_script(scripts.STEP)
+        self._reset = self.redis.register_script(scripts.RESET)
         self._condemn = self.redis.register_script(scripts.CONDEMN)
         self._depart = self.redis.register_script(scripts.DEPART)
         self._forget = self.redis.register_script(scripts.FORGET)
@@ -80,11 +86,20 @@ class Registry:
         with self._link.answering():
             return troubles(self.redis)
 
-    def register(self, registration: Registration, clock_offset_s: float | None = None) -> tuple[str, str]:
+    def id_for(self, registration: Registration) -> str:
+        """Return the id under which `register` would enter this worker. Write nothing.
+
+        Raises:
+            IdentityInUse: another living process uses this UDID.
+        """
+        return self._enter(self._may_register, self._arguments(registration))[0]
+
+    def register(self, registration: Registration, clock_offset_s: float | None = None, worker_id: str | None = None) -> tuple[str, str]:
         """Register a worker.
 
         Args:
             clock_offset_s: how far its clock is ahead of ours, if it sent its time.
+            worker_id: what `id_for` returned, if it was asked. A device without a UDID gets another id each time otherwise.
 
         Returns:
             Its id, and `created` or `reconnected` (the UDID was known already).
@@ -92,18 +107,20 @@ class Registry:
         Raises:
             IdentityInUse: another living process uses this UDID.
         """
-        udid = registration.device_info.UDID
-        arguments: list[str | int] = [
-            worker_id_of(udid) if udid else new_worker_id(),
-            udid,
-            registration.model_dump_json(),
-            registration.incarnation,
-        ]
-        arguments.append(int(self.timeout_s * 1000))
+        arguments = self._arguments(registration, worker_id)
         if clock_offset_s is not None:
             arguments.append(int(clock_offset_s * 1000))
+        return self._enter(self._register, arguments)
+
+    def _arguments(self, registration: Registration, worker_id: str | None = None) -> list[str | int]:
+        udid = registration.device_info.UDID
+        proposed = worker_id or (worker_id_of(udid) if udid else new_worker_id())
+        return [proposed, udid, registration.model_dump_json(), registration.incarnation, int(self.timeout_s * 1000)]
+
+    def _enter(self, script: Script, arguments: list[str | int]) -> tuple[str, str]:
+        udid = arguments[1]
         with self._link.answering():
-            worker_id, action = cast("list[str]", self._register(args=arguments))
+            worker_id, action = cast("list[str]", script(args=arguments))
         if action == "conflict":
             raise IdentityInUse(
                 f"{worker_id} (UDID {udid}) is alive in another process; stop that one, or, if this disk is a clone, "
@@ -169,10 +186,29 @@ class Registry:
         found = []
         for entry in seen.entries:
             try:
-                found.append(record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info))
+                record = record_of(entry.id, entry.said.registration, entry.state, seen.now, entry.said.device_info)
             except UNREADABLE as error:
                 _absent(entry.id, error)
+                continue
+            if record.unread:
+                log.warning("%s: %s of its state cannot be read, and count as absent", entry.id, ", ".join(record.unread))
+            found.append(record)
         return sorted(found, key=_by_age)
+
+    def pulses(self, worker_ids: Collection[str]) -> dict[str, Pulse]:
+        """Return the pulses of those of these workers that are registered, even if nothing else of their records can be read."""
+        names = sorted(worker_ids)
+        if not names:
+            return {}
+        with self._link.answering():
+            now = self._link.time()
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.hmget(keys.WORKERS, names)
+            for name in names:
+                pipeline.hmget(keys.worker(name), "last_seen", "status")
+            registered, *states = cast("list[list[str | None]]", pipeline.execute())
+        known = zip(names, registered, states, strict=True)
+        return {name: pulse_of(last_seen, status, now) for name, said, (last_seen, status) in known if said is not None}
 
     def sights(self, *, departed: bool = False) -> list[Sight]:
         """Return the sight of every registered worker. Workers that left are included only if `departed` is True."""
@@ -240,10 +276,10 @@ class Registry:
             NotFound: no worker has this id.
             Conflict: the worker is gone.
         """
-        self.heartbeat(worker_id)
-        self.faults.forgive(worker_id)
         with self._link.answering():
-            self.redis.hset(keys.worker(worker_id), "status", WorkerStatus.ACTIVE)
+            done = self._reset(args=[worker_id])
+        if not done:
+            raise _gone(self.get(worker_id).id)
 
     def remove(self, worker_id: str) -> None:
         """Remove a worker: its status becomes `gone`.

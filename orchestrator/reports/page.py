@@ -23,18 +23,20 @@ MAX_LISTED = 500  # the most jobs in one table of the page; the CSV has all of t
 PLOT = "plots/medians.png"
 
 _METHOD = (
-    "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the asked number of timed inferences.",
-    "The **median** is over the timed inferences of all repeats, merged. Warm-ups are kept apart and enter no figure.",
-    "The **95 % interval** is over the medians of the repeats, because fresh processes of the same code differ by more than the "
-    "inferences within one: order statistics from 6 repeats on, Student's t around their mean below, none for one repeat; "
-    "with a stop rule, the interval of its two stages (Stein 1945), whose width the first five repeats decide.",
-    "**Percentiles** are by linear interpolation, and only given from a number of samples on (the floors of the MLPerf rules): "
+    "A **repeat** is a fresh process that loads the model (timed), warms up and then runs exactly the requested "
+    "number of timed inferences.",
+    "The **median** is taken over the timed inferences of all repeats together. Warm-ups enter no figure.",
+    "The **95 % interval** is computed from the medians of the repeats, because fresh processes of the same code differ by more than the "
+    "inferences within one process. From 6 repeats on it comes from order statistics. With 2 to 5 repeats it is Student's t around their "
+    "mean. One repeat has no interval. With a stop rule it is the interval of Stein's two stages (1945), and the first five repeats decide "
+    "its width.",
+    "**Percentiles** use linear interpolation. Each is given only if there are enough samples (the floors of the MLPerf rules): "
     + ", ".join(f"{name} {floor}" for name, (_, floor) in PERCENTILE_FLOORS.items())
-    + ". A `–` means that there were too few.",
-    "**Load** is the median over all processes that loaded the model, the first, cold one included.",
-    "**The same work** alone is ranked: the same bytes of the model, the same shapes, types and values of its inputs, the same batch. "
-    "Devices, providers, threads and levels of optimisation are what is compared.",
-    "**Outliers** are beyond 1.5 interquartile ranges from the quartiles; they are counted and never dropped.",
+    + ". A `–` means that there were too few samples.",
+    "**Load** is the median over all processes that loaded the model. This includes the first one, whose caches were cold.",
+    "Only **the same work** is ranked together: the same bytes of the model, the same shapes, types and values of its inputs, and the same "
+    "batch. Devices, providers, threads and levels of optimisation are compared.",
+    "**Outliers** lie more than 1.5 interquartile ranges outside of the quartiles. They are counted, and they stay in all figures.",
 )
 
 

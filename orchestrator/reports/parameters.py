@@ -5,6 +5,7 @@ A parameter is written as `batch_size=8`, and several as `batch_size=8; threads=
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from shared.workloads import ModelRef, Workload
 
 OPTIONS = "options"
+INFERENCES = "inferences"
+VALUES = "options.values."  # an array among them may have 65 536 elements, and a spreadsheet's cell holds 32 767 characters
+MAX_TEXT = 200  # characters of one value
 # A stored job may leave out values that were not set. These are their defaults.
 _DEFAULTS = Workload(model=ModelRef(source="-", name="-")).model_dump(mode="json", exclude={"model"})
 _NOWHERE = object()
@@ -28,6 +32,8 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
     paths = [_path_in_job(path) for path in sweep or ()]
     own = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or {} for entry in models or ()]
     of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # key by key
+    if len({entry.get(INFERENCES) if isinstance(entry, Mapping) else None for entry in models or ()}) > 1:
+        paths.append(INFERENCES)
     for name in dict.fromkeys(name for entry in of_entries for name in entry):
         values = [entry.get(name, _DEFAULTS[OPTIONS].get(name)) for entry in of_entries]
         if any(value != values[0] for value in values):
@@ -86,7 +92,20 @@ def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
     """Return (path, text) of each value in a nested mapping, or of the value itself."""
     if isinstance(value, Mapping):
         return [leaf for name, inner in value.items() for leaf in _leaves(f"{path}.{name}", inner)]
-    return [(path, _text(value))]
+    return [(path, _shortened(_exact(value) if path.startswith(VALUES) else _text(value)))]
+
+
+def _exact(value: Any) -> str:
+    """Return a value of an input: as JSON, so that a range is no shape and a text cannot be taken for another parameter."""
+    plain = isinstance(value, str) and not set(value) & set("=;")
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _shortened(text: str) -> str:
+    """Return a text that fits into a cell. A longer one ends in its hash, so that two of them are told apart."""
+    if len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]}… (sha256 {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]})"
 
 
 def _short(path: str) -> str:

@@ -54,7 +54,7 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     else:
         axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
-    note = f"\n{len(bars)} of {total} jobs: the fastest of each model; all are in results.csv" if total > len(bars) else ""
+    note = f"\n{len(bars)} of {total} jobs: the fastest of each work; all are in results.csv" if total > len(bars) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     content = io.BytesIO()
     canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})

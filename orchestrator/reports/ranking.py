@@ -200,18 +200,28 @@ def _places(members: Sequence[Figure]) -> list[str]:
 def _differing(members: Sequence[Figure]) -> set[str]:
     """Return the names of the answers and settings that differ between these jobs."""
     facts = [dict((*one.answers, *one.settings)) for one in members]
-    return {name for fact in facts for name in fact if any(other.get(name) != fact[name] for other in facts)}
+    names = {name for fact in facts for name in fact}
+    return {name for name in names if len({fact.get(name) for fact in facts}) > 1}
+
+
+def _competitor(one: Figure) -> tuple[str, Pairs]:
+    """Return what a job stands for in a comparison."""
+    return one.kind, one.answers
 
 
 def _verdict(ordered: Sequence[Figure], places: Sequence[str]) -> str:
     first, place = ordered[0], places[0]
-    others = [(one, where) for one, where in zip(ordered[1:], places[1:], strict=True) if where != place]
+    # A device and runtime that was measured several times is as good as its slowest job shows it, not its luckiest. Jobs that differ in
+    # the model's name or in the number of inferences alone are such: what lies between them is noise.
+    same = [one for one in ordered if _competitor(one) == _competitor(first)]
+    others = [(one, where) for one, where in zip(ordered, places, strict=True) if _competitor(one) != _competitor(first)]
     if not others:
-        return f"only {place} measured it"
-    unknown = [where for one, where in ((first, place), *others) if one.low is None or one.high is None]
+        return f"only {place if set(places) == {place} else first.kind} measured it"
+    unknown = [where for one, where in zip(ordered, places, strict=True) if one.low is None or one.high is None]
     if unknown:
         return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named"
-    level = [where for one, where in others if (one.low or 0.0) <= (first.high or 0.0)]
+    high = max(one.high or 0.0 for one in same)
+    level = [where for one, where in others if (one.low or 0.0) <= high]
     if level:
         names = ", ".join(dict.fromkeys(level))
         return f"{place} has the lowest median, but cannot be told apart from {names}: their intervals overlap"

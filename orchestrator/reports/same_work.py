@@ -8,7 +8,7 @@ graph optimisation level. These differences are what a report compares.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -132,8 +132,13 @@ def _titles_of(name: str, works: list[Work]) -> dict[Work, str]:
 def _differing(fact: Callable[[Work], dict[str, str]], works: list[Work]) -> dict[Work, str]:
     """Return for each work the text for one fact, without the parts that all works have in common."""
     known = {work: fact(work) for work in works}
-    parts = dict.fromkeys(part for words in known.values() for part in words)
-    differing = [part for part in parts if len({words.get(part) for words in known.values()}) > 1]
+    having: Counter[str] = Counter()
+    said: dict[str, set[str]] = defaultdict(set)
+    for words in known.values():
+        having.update(words.keys())
+        for part, text in words.items():
+            said[part].add(text)
+    differing = [part for part, texts in said.items() if len(texts) > 1 or having[part] < len(works)]
     shown, left_out = differing[:MAX_PARTS], len(differing) - MAX_PARTS
     more = f", and {left_out} more" if left_out > 0 else ""
     return {work: ", ".join(words[part] for part in shown if words.get(part)) + more for work, words in known.items()}

@@ -11,6 +11,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus
 
@@ -72,7 +73,8 @@ def close(session: Session, campaign_id: str, now: datetime) -> None:
 def recipe_parts(session: Session, campaign_ids: Iterable[str]) -> dict[str, tuple[Any, Any, Any]]:
     """Return `sweep`, `models` and `options` from the recipe of each campaign, without reading the whole recipe."""
     recipe = col(Campaign.recipe)
-    columns: list[Any] = [col(Campaign.id), recipe["sweep"], recipe["models"], recipe["options"]]
+    parts = [where_json(session, recipe, recipe[name]) for name in ("sweep", "models", "options")]
+    columns: list[Any] = [col(Campaign.id), *parts]
     statement = select(*columns).where(col(Campaign.id).in_(sorted(campaign_ids)))
     return {campaign_id: (sweep, models, options) for campaign_id, sweep, models, options in session.execute(statement)}
 

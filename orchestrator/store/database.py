@@ -6,7 +6,9 @@ busy timeout.
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
+from orchestrator.store.types import read_json
 from shared.clock import Clock, SystemClock
 from shared.errors import Unavailable
 
@@ -32,7 +35,8 @@ FORBIDDEN = "42501"  # insufficient privilege
 LIMITS = "54"  # the class of program limits: PostgreSQL can never run this statement
 MIGRATE = "run `python -m orchestrator.cli migrate`"
 MAX_TRIES = 5
-SQLITE_BUSY_TIMEOUT_MS = 15_000
+SQLITE_BUSY_TIMEOUT_MS = 15_000  # how long a writer waits for another one, all tries of a transaction together
+SQLITE_MIN_FREE_BYTES = 1 << 20  # with less room than this, the next transactions would fail
 POOL_TIMEOUT_S = 10.0
 # Parameters of libpq. An unreachable server is given up after about as long as Redis is, instead of after the kernel's 15 minutes.
 POSTGRES_TIMEOUTS = {
@@ -74,6 +78,8 @@ class Store:
     def transact(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction, commit it, and return its result. Retry after deadlocks, serialization failures and locks.
 
+        A lock of SQLite that was waited for in vain is not tried again: SQLite itself waits for `SQLITE_BUSY_TIMEOUT_MS`.
+
         `work` may run more than once, so it must do nothing but read and write through its session.
 
         Raises:
@@ -81,11 +87,13 @@ class Store:
         """
         with _as_unavailable():
             for tries in range(1, MAX_TRIES + 1):
+                began = self._clock.monotonic()
                 try:
                     with Session(self._writing, expire_on_commit=False) as session, session.begin():
                         return work(session)
                 except OperationalError as error:
-                    if tries == MAX_TRIES or not _is_transient(error):
+                    waited_s = self._clock.monotonic() - began
+                    if tries == MAX_TRIES or not _is_transient(error) or (self.is_sqlite and waited_s >= SQLITE_BUSY_TIMEOUT_MS / 2000):
                         raise
                     self._clock.sleep(random.uniform(0.01, 0.05) * 2**tries)  # noqa: S311 (jitter, not a secret)
             raise AssertionError("unreachable: the last try returns or raises")
@@ -96,6 +104,46 @@ class Store:
         with self.read() as session:
             session.execute(text("SELECT 1"))
         return (self._clock.monotonic() - start) * 1000
+
+    def write_trouble(self) -> str | None:
+        """Return why the database takes no writes, or None if it takes them. It waits for no lock and leaves nothing in the database.
+
+        On PostgreSQL it is not known how full the server's disk is: that shows at the next write.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return self._sqlite_trouble() if self.is_sqlite else self._postgres_trouble()
+
+    def _sqlite_trouble(self) -> str | None:
+        with _as_unavailable(), self.engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            cursor = driver.cursor()
+            try:
+                [(_, _, file)] = cursor.execute("PRAGMA database_list")
+                cursor.execute("PRAGMA busy_timeout=0")
+                cursor.execute("BEGIN IMMEDIATE")
+                [(number,)] = cursor.execute("PRAGMA user_version")
+                cursor.execute(f"PRAGMA user_version={number}")  # BEGIN IMMEDIATE alone succeeds on a read-only file
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # if it is busy, another process writes
+                    return f"{error}: make {self.url.database} writable for the orchestrator"
+            finally:
+                if driver.in_transaction:
+                    cursor.execute("ROLLBACK")
+                cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+                cursor.close()
+        if not os.access(file, os.W_OK):
+            return f"{file} cannot be written: mount its file system for writing, and make it writable for the orchestrator"
+        free = shutil.disk_usage(file).free
+        return f"its disk is full ({free} bytes are free): free some space there" if free < SQLITE_MIN_FREE_BYTES else None
+
+    def _postgres_trouble(self) -> str | None:
+        with self.read() as session:
+            standby, read_only = session.execute(text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")).one()
+        if standby:
+            return "the server is a standby: name the primary in FLEETMARK_DATABASE_URL"
+        return "its transactions are read-only: set default_transaction_read_only to off" if read_only == "on" else None
 
     def without_foreign_keys(self) -> Store:
         """Return a second store for the same SQLite database that does not check references. The caller must close it."""
@@ -115,7 +163,7 @@ def _sqlite_engine(url: URL, foreign_keys: bool) -> Engine:
     database = url.database
     if database and not database.startswith((":memory:", "file:")):  # `file:` is SQLite's own form of an address
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False})
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=read_json)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

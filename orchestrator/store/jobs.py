@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.domain.stored import shown_options
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
 
@@ -99,7 +100,7 @@ def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 10
     columns: list[Any] = [
         *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error),
         *(Job.lane_id, Job.queue, Job.dispatched_at, Job.not_before),
-        col(Job.workload)["options"],
+        where_json(session, col(Job.workload), col(Job.workload)["options"]),
     ]
     number = col(Job.number)
     statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Job, ModelFile, ResultRow
+from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import TERMINAL
 
@@ -50,7 +51,7 @@ def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
 
 def devices(session: Session, campaign_id: str) -> list[tuple[str, str]]:
     """Return (worker id, device name) of the workers that the results of a campaign came from."""
-    name = col(ResultRow.row)["DeviceName"].as_string()
+    name = where_json(session, col(ResultRow.row), col(ResultRow.row)["DeviceName"].as_string())
     statement = select(col(ResultRow.worker_id), name).where(col(ResultRow.campaign_id) == campaign_id).distinct()
     return sorted((worker_id, str(device or "")) for worker_id, device in session.execute(statement))
 

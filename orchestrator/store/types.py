@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, TypeDecorator
+from sqlalchemy import JSON, ColumnElement, DateTime, Dialect, TypeDecorator, case, func
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Session
+
+from orchestrator.domain.stored import NotJson
 
 Json = JSON().with_variant(JSONB(), "postgresql")
 
@@ -29,3 +33,25 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return what a JSON column of SQLite holds; a `NotJson` where that is no JSON, so that one damaged row does not fail a whole query."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return NotJson(text if isinstance(text, str) else text.decode(errors="backslashreplace"))
+
+
+def where_json(session: Session, column: Any, part: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return `part`, an expression that looks into a JSON column; it is NULL in rows whose text is no JSON.
+
+    Without this, SQLite fails the whole query on such a row. PostgreSQL stores no such text.
+    """
+    if session.connection().dialect.name == "postgresql":
+        return part
+    return case((func.json_valid(column) == 1, part))
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

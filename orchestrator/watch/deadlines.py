@@ -68,7 +68,7 @@ def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
     """Return whether a job is past its deadline. If it is finished and its worker still keeps the result, it gets more time."""
     assert job.deadline_at is not None
     held = holds(worker, job)
-    if worker.incarnation and not held:
+    if worker.incarnation and not held and "held" not in worker.unread:
         return False  # the table may be restored from a backup in which the job ran; after two more beats the job counts as lost
     finished = held and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
     return job.deadline_at + timedelta(seconds=RESULT_WAIT_S if finished else 0) < now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
@@ -25,7 +25,10 @@ BEATS_MISSED = 2  # a worker may have composed its first beat without the job be
 def condemn_silent(
     ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
 ) -> None:
-    """Mark workers as faulty that are silent past the timeout. Put back their jobs, and the jobs of unknown workers."""
+    """Mark workers as faulty that are silent past the timeout. Put back their jobs, and the jobs of workers that are not registered.
+
+    A worker that is registered, but whose record cannot be read, loses its jobs only if its heartbeats stop.
+    """
     at_work = [worker for worker in workers.values() if worker.status not in (WorkerStatus.GONE, WorkerStatus.FAULTY)]
     silent = [worker for worker in at_work if worker.silent_s > ctx.registry.timeout_s]
     now = ctx.clock.monotonic()
@@ -48,17 +51,38 @@ def condemn_silent(
     for job in running:
         record = workers.get(str(job.worker_id))
         if record is None:
-            lost_with[str(job.worker_id)] = f"{job.worker_id} is not registered any more"
-        elif record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
+            continue
+        if record.status is WorkerStatus.GONE and record.silent_s <= ctx.registry.timeout_s:
             continue  # it left in an orderly way, and its message that hands the job back may still arrive
-        elif record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
+        if record.status in (WorkerStatus.FAULTY, WorkerStatus.GONE):
             lost_with[record.id] = f"{named(record)} is {record.status}"
+    lost_with |= _lost_without_a_record(ctx, memory, {str(job.worker_id) for job in running} - workers.keys())
     seen = {job.id: (job.attempt, lost_with[str(job.worker_id)]) for job in running if str(job.worker_id) in lost_with}
     lost = _lose(ctx, seen, found, may_give_up)
     if not outage:  # in an outage no device is at fault
         at_fault = {str(job.worker_id): job.id for job in running if job.id in (*lost.back, *lost.given_up)}
         faults = [Fault(w.id, at_fault.get(w.id, f"silent since {w.last_seen}"), f"{named(w)} fell silent") for w in condemned]
         found.workers_quarantined += quarantine_flapping(ctx, faults)
+
+
+def _lost_without_a_record(ctx: Context, memory: Memory, worker_ids: Set[str]) -> dict[str, str]:
+    """Return which of these workers, whose records could not be read, have lost their jobs, and why."""
+    pulses = ctx.registry.pulses(worker_ids)
+    now, timeout_s = ctx.clock.monotonic(), ctx.registry.timeout_s
+    memory.unreadable = {name: memory.unreadable.get(name, now) for name, pulse in pulses.items() if pulse.silent_s is None}
+    lost: dict[str, str] = {}
+    for name in worker_ids:
+        pulse = pulses.get(name)
+        if pulse is None:
+            lost[name] = f"{name} is not registered any more"
+        elif pulse.silent_s is None:
+            if now - memory.unreadable[name] > timeout_s:  # a living worker would have written a new one by now
+                lost[name] = f"the last heartbeat of {name} could not be read for {now - memory.unreadable[name]:.0f} s"
+        elif pulse.silent_s > timeout_s and (pulse.ended or ctx.registry.condemn(name)):
+            lost[name] = f"{name}, whose record cannot be read, fell silent"
+        if name not in lost:
+            log.warning("the record of %s cannot be read; it keeps its jobs while its heartbeats come", name)
+    return lost
 
 
 def requeue_unheld(
@@ -72,7 +96,7 @@ def requeue_unheld(
         worker = workers.get(str(job.worker_id))
         if worker is None or not worker.incarnation or worker.silent_s > ctx.registry.timeout_s:
             continue
-        if worker.status is WorkerStatus.GONE or holds(worker, job):
+        if worker.status is WorkerStatus.GONE or "held" in worker.unread or holds(worker, job):
             continue
         attempt, beats = memory.unheld.get(job.id, (job.attempt, worker.beats))
         if attempt != job.attempt or worker.beats < beats + BEATS_MISSED:

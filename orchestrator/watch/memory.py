@@ -13,6 +13,7 @@ class Memory:
         default_factory=dict
     )  # job id -> (attempt, the worker's number of beats when it first did not hold the job)
     missing: set[tuple[str, int]] = field(default_factory=set)  # (job id, attempt) whose message was missing in the last sweep
+    unreadable: dict[str, float] = field(default_factory=dict)  # worker id -> since when its last heartbeat cannot be read, monotonic
     outage_since: float | None = None
     claims_seen_at: float | None = None
     tidied_at: float | None = None

@@ -18,12 +18,12 @@ _NAMES = ("WORKERS", "DEPARTED", "FORMER", "IDENTITIES", "DEAD_LETTERS", "WORKER
 _KEYS = "".join(f"local {name} = '{getattr(keys, name)}'\n" for name in _NAMES)
 _UNACKED = f"local UNACKED = {{{', '.join(repr(name) for name in keys.UNACKED)}}}\n"
 
-# Registers a worker.
+# Decides about a registration; the beginning of `REGISTER` and `MAY_REGISTER`.
 # ARGV: proposed worker id, UDID or '', registration JSON, incarnation or '', heartbeat timeout ms, and if it is known, how many ms
 #       the worker's clock is ahead of ours (negative if it is behind)
 # Returns {worker id, 'created' | 'reconnected' | 'conflict'}. It is not a conflict if the registration names the known incarnation as its
 # dead predecessor, because a crashed worker may be back within two seconds.
-REGISTER = (
+_MAY_REGISTER = (
     _NOW
     + _KEYS
     + """
@@ -42,6 +42,11 @@ if action == 'reconnected' then
     return {id, 'conflict'}
   end
 end
+"""
+)
+REGISTER = (
+    _MAY_REGISTER
+    + """
 local again = ARGV[4] ~= '' and redis.call('HGET', key, 'incarnation') == ARGV[4]
 redis.call('HSET', WORKERS, id, ARGV[3])
 redis.call('HDEL', DEPARTED, id)
@@ -55,6 +60,9 @@ if not again then redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stag
 return {id, action}
 """
 )
+
+# ARGV and answer as for REGISTER. It writes nothing.
+MAY_REGISTER = _MAY_REGISTER + "return {id, action}\n"
 
 # Records a heartbeat.
 # ARGV: worker id, incarnation or '' (for a device that uses only REST), status or '', current job,
@@ -270,6 +278,26 @@ STEP = (
 local key = WORKER .. ARGV[1]
 if redis.call('HGET', key, 'status') ~= ARGV[2] then return 0 end
 redis.call('HSET', key, 'status', ARGV[3])
+return 1
+"""
+)
+
+# ARGV: worker id. Makes a worker active, whatever its state, and forgets its faults and its quarantine. This counts as a heartbeat; what a
+# process says that it works on stays. Returns 0 if the worker is not registered or is gone: only a registration brings it back.
+RESET = (
+    _NOW
+    + _KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 0 end
+redis.call('HSET', key, 'status', 'active', 'last_seen', now)
+local mine = redis.call('HGET', key, 'incarnation')
+if not mine or mine == '' then
+  redis.call('HSET', key, 'current_job', '', 'held', '[]', 'stage', '', 'progress', '')
+  redis.call('HINCRBY', key, 'beats', 1)
+end
+redis.call('HDEL', key, 'quarantined_until', 'quarantine_reason')
+redis.call('DEL', FAULTS .. ARGV[1], QUARANTINES .. ARGV[1])
 return 1
 """
 )

@@ -10,9 +10,10 @@ from shared.jobs import MAX_JOBS
 from shared.masking import without_logins
 from shared.recipes.schema import MAX_DEVICES, MAX_MODELS, MAX_UNITS
 from shared.recipes.text import MAX_VALUES, Places
+from shared.workloads import MAX_ITEMS
 
 MAX_KEY = 1_000  # characters; each error below a key contains a copy of the key
-MAX_ITEMS = 1_000  # items of a list that `_LONGEST` does not name, such as a shape
+# A list that is not named here, such as a shape, has at most MAX_ITEMS.
 _LONGEST = {"models": MAX_MODELS, "on": MAX_UNITS, "devices": MAX_DEVICES, "companions": MAX_FILES}
 
 

@@ -39,28 +39,37 @@ class ModelEntry(Strict):
 
     model: OneLine = Field(min_length=1, max_length=4096, description=MODEL)
     name: OneLine | None = Field(
-        default=None, min_length=1, max_length=MAX_NAME, description="shown in reports; the file's name when it is left out"
+        default=None,
+        min_length=1,
+        max_length=MAX_NAME,
+        description="the name that reports show; if it is left out, they show the file's name",
     )
-    inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES, description="in place of the recipe's")
+    inferences: int | None = Field(default=None, ge=1, le=MAX_INFERENCES, description="used instead of the recipe's `inferences`")
     options: EngineOptions | None = Field(
-        default=None, description="added to the recipe's, key by key; a key that is written here wins, `null` is the runtime's own default"
+        default=None,
+        description="added to the recipe's options, key by key; a key that is written here wins, and `null` means the "
+        "runtime's own default",
     )
     # These three describe the expected files. They are checked when the model is uploaded, and on the device that fetches it.
     sha256: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$", description="of the model file; a file with another one is refused, not measured"
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the model file; a file with another hash is refused and not measured",
     )
-    size: int | None = Field(default=None, ge=0, description="bytes of the model file, checked like `sha256`")
+    size: int | None = Field(default=None, ge=0, description="size of the model file in bytes; it is checked like `sha256`")
     companions: Companions = Field(
-        default=(), description="files that belong beside it (ONNX external data): `name`, `sha256` and `size` of each, checked likewise"
+        default=(),
+        description="files that belong beside the model (ONNX external data): the `name`, `sha256` and `size` of "
+        "each, which are checked too",
     )
 
 
 class Requirements(Strict):
     """Says what a device must have to get the job."""
 
-    min_memory_mb: int = Field(default=0, ge=0, description="memory of the device, MB of 2^20 bytes")
-    min_gpu_memory_mb: int = Field(default=0, ge=0, description="memory of its largest GPU, MB of 2^20 bytes")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels the worker was started with, all of them")
+    min_memory_mb: int = Field(default=0, ge=0, description="the memory that the device must have, in MB of 2^20 bytes")
+    min_gpu_memory_mb: int = Field(default=0, ge=0, description="the memory that its largest GPU must have, in MB of 2^20 bytes")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels that the worker must have been started with, all of them")
 
     def is_empty(self) -> bool:
         return self == Requirements()
@@ -71,7 +80,8 @@ class Retries(Strict):
         default=3,
         ge=1,
         le=100,
-        description="tries, after deaths of the measured process and failures of a device; errors of the model are not",
+        description="how often the job is tried if the measured process dies or a device fails; a job is not tried "
+        "again after an error of the model",
     )
 
 
@@ -88,38 +98,49 @@ class Recipe(Strict):
 
     model_config = ConfigDict(json_schema_extra=_ONE_OR_THE_OTHER)
 
-    name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="what people call it")
-    notes: str = Field(default="", max_length=10_000, description="kept with the results")
+    name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
+    notes: str = Field(default="", max_length=10_000, description="free text that is kept with the results")
     model: OneLine | None = Field(default=None, min_length=1, max_length=4096, description=MODEL)
     models: tuple[OneLine | ModelEntry, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_MODELS, description="several, each a `model` or a mapping with what differs for it"
+        default=None,
+        min_length=1,
+        max_length=MAX_MODELS,
+        description="several models; each is written like `model`, or is a mapping with what differs for it",
     )
     on: tuple[ComputeUnit, ...] = Field(
-        min_length=1, max_length=MAX_UNITS, description="what a device must be able to do: capabilities or labels"
+        min_length=1, max_length=MAX_UNITS, description="what a device must be able to do, as capabilities or their labels"
     )
     devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] = Field(
-        default="any", description="`any`: whoever is free; `every`: one job a device; or a list of names or ids, one job each"
+        default="any",
+        description="`any` means a device that is free, `every` means one job for each device, and a list of names or "
+        "ids means one job for each of them",
     )
-    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat, after the warm-up")
-    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes; 6 give an interval without assuming a distribution")
-    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
-    warmup: Warmup = Field(default=Warmup(), description="calls before the timed ones, kept apart")
-    stop: StopRule | None = Field(default=None, description="as many repeats as a precision needs, in place of `repeats`")
-    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="9 goes first, 0 last")
+    inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
+    repeats: int = Field(
+        default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure; from 6 on, the interval assumes no distribution"
+    )
+    loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
+    warmup: Warmup = Field(default=Warmup(), description="calls before the timed ones; they enter no figure")
+    stop: StopRule | None = Field(default=None, description="runs as many repeats as a precision needs, instead of `repeats`")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="jobs with 9 go first, jobs with 0 go last")
     queue_timeout_s: float = Field(
         default=DEFAULT_QUEUE_TIMEOUT_S,
         ge=1,
         le=MAX_TIMEOUT_S,
-        description="how long a job waits while no worker that could take it is at work; then it has failed",
+        description="how long a job waits, in seconds, while no worker that could take it is at work; after that it fails",
     )
-    requires: Requirements = Field(default=Requirements(), description="what a device must have")
-    options: EngineOptions = Field(default=EngineOptions(), description="of the runtime; empty means its own defaults, which are recorded")
+    requires: Requirements = Field(default=Requirements(), description="what a device must have to get these jobs")
+    options: EngineOptions = Field(
+        default=EngineOptions(), description="options of the runtime; if a value is not set, the runtime's own default is used and recorded"
+    )
     sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
-        default_factory=dict, description="dotted paths into the recipe, each with a list of values; the product of the lists, a job each"
+        default_factory=dict, description="dotted paths into the recipe, each with a list of values; each combination of values is a job"
     )
-    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="for the measuring of one job")
-    retries: Retries = Field(default=Retries(), description="what a lost process costs")
-    labels: dict[str, str] = Field(default_factory=dict, description="of the campaign, for whoever looks for it")
+    timeout_s: float = Field(
+        default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="how long the measuring of one job may take, in seconds"
+    )
+    retries: Retries = Field(default=Retries(), description="how often a job is tried if its process dies or its device fails")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels of the campaign, which help to find it")
 
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> Recipe:

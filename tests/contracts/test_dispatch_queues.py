@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import redis
 from celery import Celery
+from pydantic import BaseModel
 
 from orchestrator.dispatch.base import Dispatch, DispatchQueue
 from orchestrator.dispatch.celery_queue import CeleryQueue, readable
@@ -16,7 +18,7 @@ from orchestrator.dispatch.memory_queue import MemoryQueue
 from shared.celery_app import broker_priority, make_celery_app
 from shared.ids import job_id
 from shared.protocol.messages import TASK_NAME, Assignment
-from shared.workloads import ModelRef, Workload
+from shared.workloads import EngineOptions, ExactValues, ModelRef, StopRule, Warmup, Workload
 
 CAMPAIGN = "campaign-" + "0" * 18
 
@@ -104,7 +106,7 @@ def test_a_batch_message_is_what_celery_itself_would_send(redis_url: str) -> Non
     ours.publish([item])
     theirs.send_task(
         TASK_NAME,
-        args=[item.assignment.model_dump(mode="json")],
+        args=[item.assignment.model_dump(mode="json", exclude_none=True)],
         task_id=f"{item.assignment.job_id}.1",
         queue="cpu.onnx",
         priority=broker_priority(5),
@@ -129,3 +131,45 @@ def test_a_batch_message_is_what_celery_itself_would_send(redis_url: str) -> Non
     assert Assignment.model_validate_json(json.dumps(bodies[0][0][0])) == item.assignment
     ours.close()
     theirs.close()
+
+
+def sent(workload: Workload) -> dict[str, Any]:
+    """Return the assignment as a worker finds it in its queue."""
+    queue = CeleryQueue("redis://127.0.0.1:1/0")  # it connects when it publishes, not before
+    given = dispatch(1)
+    message = json.loads(queue.message(Dispatch(given.assignment.model_copy(update={"workload": workload}), given.queue, given.priority)))
+    queue.close()
+    assignment: dict[str, Any] = json.loads(base64.b64decode(message["body"]))[0][0]
+    return assignment
+
+
+def test_a_worker_of_an_earlier_version_can_read_a_job_that_uses_nothing_newer() -> None:
+    """The first workers refuse every field that they do not know, also one without a value. These are the fields they know."""
+    work = sent(Workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx")))["workload"]
+    assert set(work) <= {"model", "inferences", "repeats", "loads", "warmup", "stop", "options", "timeout_s"}
+    assert set(work["model"]) <= {"source", "name", "sha256", "size", "companions"}
+    assert set(work["warmup"]) <= {"min_calls", "min_s", "max_s"}
+    assert set(work["options"]) <= {"providers", "threads", "inter_threads", "graph", "batch_size", "shapes", "seed"}
+
+
+def test_a_job_that_uses_every_field_arrives_whole() -> None:
+    options = EngineOptions(
+        providers=("CPUExecutionProvider",),
+        threads=2,
+        inter_threads=1,
+        graph="all",
+        batch_size=4,
+        shapes={"data": (1, 3)},
+        dims={"batch": 8},
+        values={"ids": ExactValues(array=[[1, 2], [3, 4]]), "mask": 0, "text": ("a", "b")},
+        seed=3,
+    )
+    model = ModelRef(source=f"sha256:{'a' * 64}", name="a.onnx", sha256="a" * 64, size=3, companions=())
+    work = Workload(model=model, stop=StopRule(precision=0.02), options=options)
+    assert Assignment.model_validate_json(json.dumps(sent(work))).workload == work
+
+
+@pytest.mark.parametrize("part", [Assignment, Workload, ModelRef, Warmup, StopRule, EngineOptions])
+def test_a_field_that_may_be_left_out_means_the_same_when_it_is(part: type[BaseModel]) -> None:
+    may_be_none = [name for name, field in part.model_fields.items() if type(None) in get_args(field.annotation)]
+    assert [name for name in may_be_none if part.model_fields[name].default is not None] == []

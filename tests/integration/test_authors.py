@@ -104,7 +104,17 @@ def test_a_device_s_key_is_told_to_the_token_it_enrolled_with_while_that_can_be_
     with pytest.raises(Forbidden, match="elsewhere"):
         report_key_for(ctx, worker, third)
     revoke_token(ctx, other)
-    assert report_key_for(ctx, worker, third) == key
+    assert report_key_for(ctx, worker, third) != key, "whoever had the revoked token may know the key"
+
+
+def test_an_administrator_who_enrols_a_device_of_a_revoked_token_gives_it_a_new_key(ctx: Context) -> None:
+    token = create_token(ctx, "pi", Role.WORKER)[0].id
+    worker = worker_id_of("pi")
+    key = report_key_for(ctx, worker, token)
+    revoke_token(ctx, token)
+    new = report_key_for(ctx, worker, None)
+    assert new != key
+    assert report_key_for(ctx, worker, None) == new
 
 
 def test_a_removed_worker_may_come_back_with_any_token(ctx: Context, register: Register) -> None:

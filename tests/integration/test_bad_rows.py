@@ -8,15 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text as sql_text
 from sqlalchemy import update
 from sqlmodel import col
 
 from orchestrator.operations.context import Context
-from orchestrator.operations.dispatching import top_up
+from orchestrator.operations.dispatching import publish_again, top_up
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
+from orchestrator.operations.turn import MOST_UNREADABLE, take
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job, Lane, ResultRow
 from orchestrator.watch import Watch
@@ -41,6 +43,51 @@ def spoil(ctx: Context, name: str, workload: Any = NEWER) -> None:
     ctx.store.transact(lambda session: session.execute(update(Job).where(col(Job.id) == name).values(workload=workload)))
 
 
+NOT_JSON = ['{"format": 2, "model": {"sou', "", '{"timeout_s": NaN}', "[" * 100_000]
+
+
+def damage(ctx: Context, table: str, column: str, text: str, where: str) -> None:
+    """Write text that is no JSON into a JSON column, as a hand or a damaged disk may. Only SQLite lets it happen."""
+    key = "id" if table in ("jobs", "campaigns") else "job_id"
+    statement = sql_text(f"UPDATE {table} SET {column} = :text WHERE {key} = :where")
+    ctx.store.transact(lambda session: session.execute(statement, {"text": text, "where": where}))
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_a_job_whose_work_is_no_json_fails_alone_and_every_call_answers(
+    ctx: Context, submit: Submit, register: Register, text: str
+) -> None:
+    if not ctx.store.is_sqlite:
+        return  # it refuses such a text
+    campaign = submit(jobs=2).campaign
+    damage(ctx, "jobs", "workload", text, job_id(campaign.id, 1))
+    register()
+    assert top_up(ctx) == 1
+    bad = job(ctx, campaign, 1)
+    assert (bad.status, bad.error_kind) == ("failed", "unreadable")
+    assert str(bad.error).startswith("the stored workload is not JSON: ")
+    assert counters(ctx, campaign) == {"pending": 1, "failed": 1}
+    with serving(ctx) as api:
+        _all_answer(api, campaign.id)
+
+
+def test_a_campaign_whose_recipe_or_result_is_no_json_answers_every_call(ctx: Context, submit: Submit, register: Register) -> None:
+    if not ctx.store.is_sqlite:
+        return  # it refuses such a text
+    worker = register()
+    campaign = submit(jobs=2).campaign
+    first, second = (job_id(campaign.id, number) for number in (1, 2))
+    for name in (first, second):
+        record(ctx, [started(name, worker_id=worker), result(name, worker_id=worker)])
+    damage(ctx, "campaigns", "recipe", NOT_JSON[0], campaign.id)
+    for column in ("row", "result"):
+        damage(ctx, "results", column, NOT_JSON[0], first)
+    with serving(ctx) as api:
+        _all_answer(api, campaign.id)
+        rows = api.get(f"/api/campaigns/{campaign.id}/results", params={"format": "json"}).json()
+    assert finish_ended(ctx) == 1, rows
+
+
 @pytest.mark.parametrize("workload", NONSENSE)
 def test_a_job_that_cannot_be_read_fails_with_the_reason_and_the_others_are_sent(
     ctx: Context, submit: Submit, register: Register, workload: Any
@@ -59,6 +106,18 @@ def test_a_job_that_cannot_be_read_fails_with_the_reason_and_the_others_are_sent
     assert ctx.registry.redis.exists(keys.ended(bad.id)), "nobody runs an older copy of it"
     assert submit(jobs=1).campaign.pending_jobs == 1
     assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 3}
+
+
+def test_a_large_campaign_that_cannot_be_read_is_not_locked_whole_in_one_turn(ctx: Context, submit: Submit, register: Register) -> None:
+    campaign = submit(jobs=2_500).campaign
+    bad = update(Job).where(col(Job.campaign_id) == campaign.id).values(workload=NEWER)
+    ctx.store.transact(lambda session: session.execute(bad))
+    register()
+    able, quarantined = ctx.registry.fleets()
+    taken = ctx.store.transact(lambda session: take(session, ctx.clock.now(), able, quarantined))
+    assert len(taken.unreadable) == MOST_UNREADABLE
+    assert top_up(ctx) == 0
+    assert counters(ctx, campaign) == {"failed": 2_500}
 
 
 def test_requirements_that_cannot_be_read_fail_the_jobs_that_have_them_alone(ctx: Context, submit: Submit, register: Register) -> None:
@@ -191,3 +250,14 @@ def test_what_redis_counts_and_is_no_number_stops_no_sweep(ctx: Context, value: 
     ctx.registry.redis.hset(keys.MONITOR, mapping={"last_sweep": value, "odd": value})
     assert "odd" not in ctx.registry.monitor.counters()
     assert Watch(ctx).once() is not None
+
+
+def test_a_job_that_cannot_be_read_is_not_counted_as_sent_again(ctx: Context, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=3).campaign
+    spoil(ctx, job_id(campaign.id, 2))
+    with ctx.store.read() as session:
+        found = jobs.some(session, [job_id(campaign.id, number) for number in (1, 2, 3)])
+        session.expunge_all()
+    assert publish_again(ctx, found) == 2
+    assert events(ctx, campaign, 2) == ["failed"]

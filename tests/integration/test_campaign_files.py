@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pandas as pd
+import pytest
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish_ended
@@ -17,6 +19,8 @@ from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted, submit_recipe
 from orchestrator.operations.tokens import create_token
 from orchestrator.registry import Registry
+from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.outputs import write_campaign
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
@@ -179,3 +183,25 @@ def test_jobs_name_their_devices_and_are_listed_without_them_while_redis_is_away
 
 def _devices(api: httpx.Client) -> list[str | None]:
     return [job["device"] for job in api.get("/api/jobs").json()["jobs"]]
+
+
+def test_no_transaction_is_open_while_the_files_are_written(ctx: Context, register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open one would keep SQLite's journal from being emptied, for as long as a large campaign is written."""
+    worker = register("lab")
+    campaign = submit_recipe(ctx, parse_recipe({"model": MODEL, "on": ["cpu.onnx"], "sweep": {"options.threads": [1, 2]}})).campaign
+    record(ctx, [ran(job_id(campaign.id, number), worker) for number in (1, 2)])
+    pool: Any = ctx.store.engine.pool
+    opened: list[int] = []
+
+    def watched(folder: Path, bundle: CampaignBundle) -> list[Path]:
+        def each() -> Iterator[JobRecord]:
+            for one in bundle.jobs:
+                opened.append(pool.checkedout())
+                yield one
+
+        opened.append(pool.checkedout())
+        return write_campaign(folder, replace(bundle, jobs=each()))
+
+    monkeypatch.setattr("orchestrator.operations.finish.write_campaign", watched)
+    assert finish_ended(ctx) == 1
+    assert opened == [0, 0, 0]

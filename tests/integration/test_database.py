@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
@@ -14,6 +16,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted
 from orchestrator.store import Store, campaigns, jobs
 from orchestrator.store.schema import migrate
+from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.ids import job_id
 from tests.servers import PostgresServer
@@ -75,3 +78,24 @@ def test_more_ids_than_a_statement_takes_are_looked_up_all_the_same(ctx: Context
     strangers = [job_id(campaign.id, number) for number in range(10, 70_000)]
     with ctx.store.read() as session:
         assert jobs.statuses(session, [ended, *strangers, waits]) == {ended: "cancelled", waits: "pending"}
+
+
+def test_a_lock_that_another_process_keeps_is_waited_for_once(
+    migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.database.SQLITE_BUSY_TIMEOUT_MS", 400)
+    file = tmp_path / "locked.db"
+    shutil.copyfile(migrated_sqlite, file)
+    holder, store, clock = Store(f"sqlite:///{file}"), Store(f"sqlite:///{file}"), SystemClock()
+
+    def while_locked(session: Session) -> None:
+        session.execute(text("SELECT 1"))  # the transaction begins, and has the lock
+        began = clock.monotonic()
+        with pytest.raises(Unavailable, match="database is locked"):
+            store.transact(lambda other: other.execute(text("DELETE FROM events")))
+        assert 0.3 < clock.monotonic() - began < 1.5, "five tries would take 2 s"
+
+    holder.transact(while_locked)
+    store.transact(lambda session: session.execute(text("DELETE FROM events")))
+    holder.close()
+    store.close()

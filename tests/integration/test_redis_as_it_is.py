@@ -17,12 +17,14 @@ import redis
 from cli.servers import find_redis_server
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.registry import Registry
+from shared.brokers import shown_place
 from shared.celery_app import make_celery_app
 from shared.errors import Unavailable
 from shared.protocol.condition import troubles
 from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.worker_process import Fleet, eventually
 from tests.servers import RedisServer, free_port, server_folder
+from worker.agent.trial import FAILED, _broker
 
 FULL = ("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
 EVICTS = ("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru")
@@ -206,6 +208,16 @@ def test_a_sentinel_behind_an_address_of_redis_is_noticed(tmp_path: Path) -> Non
                 registry.ping_ms()
         finally:
             registry.close()
+
+
+def test_a_worker_s_trial_of_the_way_to_its_broker_says_what_answers_there() -> None:
+    with sentinel() as url:
+        step = _broker(url)
+        assert step.exit_code == FAILED
+        assert f"{shown_place(url)} is a Sentinel: a Sentinel tells where Redis is" in step.found
+    with server_folder() as folder, server("--unixsocket", str(folder / "r.sock")):
+        step = _broker(f"unix://{folder / 'r.sock'}?db=3")
+        assert (step.ok, step.found) == (True, f"{folder / 'r.sock'} answers")
 
 
 @pytest.mark.parametrize("name", ["r.sock", "a ?b#c%41.sock"])

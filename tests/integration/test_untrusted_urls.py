@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from tests import onnx_models
 from tests.file_server import FileServer, file_server
 from tests.integration.worker_process import CAMPAIGN, fleet_at, tiny_job
 from tests.servers import free_port
+from tests.tls import Authority, tls_in_front_of
 from worker.hardware.probe import PROBE_MODEL
 from worker.models import FetchedModel, ModelStore, Own, addresses, transport
 
@@ -161,6 +163,18 @@ def test_a_proxy_is_used_only_where_the_worker_trusts_it(cache: Path, monkeypatc
     assert server.requests[0][0] == "http://models.example/model.onnx"
     monkeypatch.setenv("no_proxy", "models.example")
     assert "is not known here" in _reason_without_network(cache, monkeypatch, "http://models.example/again.onnx")
+
+
+def test_a_proxy_that_speaks_tls_is_believed_by_the_worker_s_own_authorities(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: FileServer
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    server.files["http://models.example/model.onnx"] = CONTENT
+    with tls_in_front_of(urlsplit(server.url).port or 0, authority) as port:
+        monkeypatch.setenv("http_proxy", f"https://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "")
+        fetched = fetch(cache, "http://models.example/model.onnx", allow_private=True, ca_file=authority.ca_file)
+    assert fetched.path.read_bytes() == CONTENT
 
 
 def _reason_without_network(cache: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlmodel import col
 
 from orchestrator.domain.lifecycle import HANDED_BACK_FREELY, HANDED_BACK_LIMIT
@@ -200,6 +200,20 @@ def test_a_job_that_no_worker_keeps_goes_out_less_and_less_often_and_ends_with_t
     assert "handed back 100 times" in str(ended.error)
     assert "the worker was stopped" in str(ended.error)
     assert counters(ctx, campaign) == {"failed": 1}
+
+
+def test_attempts_that_were_not_handed_back_are_no_hand_backs(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+    register()
+    campaign = submit(jobs=1).campaign
+    name = job_id(campaign.id, 1)
+    first = HANDED_BACK_LIMIT - 1
+    ctx.store.transact(lambda session: session.execute(update(Job).where(col(Job.id) == name).values(attempt=first)))
+    for attempt in (first, first + 1, first + 2):
+        record(ctx, [started(name, attempt), handed_back(name, attempt)])
+        back = job(ctx, campaign)
+        assert (back.status, back.attempt) == ("pending", attempt + 1)
+        assert back.not_before is not None
+        assert back.not_before <= clock.now(), "it goes out at once, as it was handed back only a few times"
 
 
 def test_a_runner_that_dies_three_times_fails_the_job_with_the_reason(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
 from shared.errors import ModelUnavailable
@@ -173,6 +174,21 @@ def test_a_file_of_the_device_that_changes_while_it_is_measured_fails_the_job(
         path.read_bytes()  # reading is no change
     with pytest.raises(ModelUnavailable, match=f"{name} changed on this device while m.onnx was measured"), models.in_use(fetched):
         change(path.with_name(name))
+
+
+def test_a_file_of_the_device_that_changes_while_it_is_hashed_fails_the_job(tmp_path: Path, server: FileServer) -> None:
+    path = onnx_models.linear(tmp_path / "m.onnx")
+    other = onnx_models.identity(tmp_path / "other.onnx", onnx.TensorProto.FLOAT)
+    models, before = store(tmp_path, server), sha256(path.read_bytes())
+
+    def change_once_read(_share: float | None) -> None:
+        if other.exists():
+            other.replace(path)
+
+    fetched = models.fetch(ModelRef(source=path.as_uri(), name="m.onnx"), change_once_read)
+    assert fetched.sha256 == before != sha256(path.read_bytes())  # the latter would be measured
+    with pytest.raises(ModelUnavailable, match=r"m\.onnx changed on this device while m\.onnx was measured"), models.in_use(fetched):
+        pass
 
 
 def test_a_file_that_was_written_anew_under_its_old_time_is_hashed_again(tmp_path: Path, server: FileServer) -> None:

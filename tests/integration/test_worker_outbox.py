@@ -17,6 +17,7 @@ import redis
 from shared.capabilities import RESULTS_QUEUE
 from shared.celery_app import make_celery_app
 from shared.clock import SystemClock
+from shared.protocol.keys import answers
 from shared.protocol.messages import REPORT, Artifact, AttemptLog, Report, Result
 from tests.integration.worker_process import eventually
 from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
@@ -112,6 +113,18 @@ def test_without_a_connection_to_the_orchestrator_what_needs_none_is_sent(tmp_pa
     sent = Sent(redis_url)
     with outbox_over(tmp_path, redis_url, "http://127.0.0.1:1"):
         eventually(lambda: sent.numbers() == [5], "the small one is sent")
+
+
+def test_an_answer_that_names_no_attempt_holds_up_no_other_and_is_removed(
+    tmp_path: Path, redis_url: str, there: Orchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = leave(tmp_path, 1)
+    client: redis.Redis = redis.Redis.from_url(redis_url)
+    client.hset(answers(WORKER), mapping={"no attempt": "recorded", f"{left.job_id}/x": "recorded", f"{left.job_id}/1": "recorded"})
+    with outbox_over(tmp_path, redis_url, there.url) as spool:
+        eventually(lambda: spool.keys() == [], "the answer is taken")
+        eventually(lambda: client.hlen(answers(WORKER)) == 0, "none is left")
+    assert caplog.text.count("answers that name no attempt are removed") == 1
 
 
 def test_a_result_whose_samples_are_gone_is_sent_without_them(

@@ -65,7 +65,7 @@ def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_ba
     if fleet.redis.llen("cpu.onnx") == 0:  # it took the job before it heard
         assert fleet.report("hand_back", job.job_id).reason == "the device is in quarantine"
         fleet.send(tiny_job(tmp_path, attempt=2))
-    registry.faults.forgive(worker_id)
+    registry.reset(worker_id)
     assert fleet.report("result", job.job_id).worker_id == worker_id
     assert worker.end() == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from shared.tls import MEND, Untrusted, refusal
 from shared.workers import Registration
 from worker.activity import Snapshot
 from worker.agent.login import Login
+
+log = logging.getLogger(__name__)
 
 
 class LoginRefused(Unavailable):
@@ -135,13 +138,24 @@ class Broker:
         self._run("RELEASE", job_id, attempt, self.incarnation)
 
     def answers(self, worker_id: str) -> dict[AttemptKey, str]:
-        """Return what the orchestrator did with the results sent so far, by job and attempt: `recorded` or `unwanted`."""
+        """Return what the orchestrator did with the results sent so far, by job and attempt: `recorded` or `unwanted`.
+
+        Answers that name no attempt are removed, because they would be read at every call and nobody waits for them.
+        """
         with self._answering():
             found = cast("dict[str, str]", self._redis.hgetall(keys.answers(worker_id)))
         answers: dict[AttemptKey, str] = {}
+        nonsense: list[str] = []
         for field, verdict in found.items():
             job_id, _, attempt = field.rpartition("/")
-            answers[job_id, int(attempt)] = verdict
+            if job_id and attempt.isascii() and attempt.isdigit():
+                answers[job_id, int(attempt)] = verdict
+            else:
+                nonsense.append(field)
+        if nonsense:
+            log.warning("answers that name no attempt are removed: %.200s", ", ".join(map(repr, nonsense)))
+            with self._answering():
+                self._redis.hdel(keys.answers(worker_id), *nonsense)
         return answers
 
     def forget_answers(self, worker_id: str, seen: Sequence[AttemptKey]) -> None:

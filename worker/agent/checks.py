@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import EngineUnavailable, FleetmarkError
+from shared.errors import EngineUnavailable, FleetmarkError, InvalidInput
+from shared.hosts import in_url
 from worker.agent.capabilities import offered
+from worker.agent.info import required_token
 from worker.engines.registry import resolve
 from worker.hardware import Hardware, detect
 from worker.hardware.identity import LOCK_FILE, IdentityError, known_udid, lock_holder
@@ -128,7 +130,11 @@ def _host_lock(place: LockPlace) -> Check:
 def _info_port(settings: WorkerSettings) -> Check:
     if settings.worker_port == 0:
         return Check("info server", True, "turned off")
-    address = f"{settings.worker_host}:{settings.worker_port}"
+    address = f"{in_url(settings.worker_host)}:{settings.worker_port}"
+    try:
+        required_token(settings)
+    except InvalidInput as error:
+        return Check("info server", False, error.detail, "set FLEETMARK_TOKEN, or FLEETMARK_WORKER_HOST=127.0.0.1")
     family = socket.AF_INET6 if ":" in settings.worker_host else socket.AF_INET
     with socket.socket(family) as probe:
         if os.name == "posix":  # as the server does; on Windows this option would allow a port that is in use

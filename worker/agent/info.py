@@ -8,9 +8,11 @@ It uses the server of the standard library, so that a Raspberry Pi needs no web 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -21,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.errors import InvalidInput
-from shared.hosts import is_ours
+from shared.hosts import in_url, is_loopback, is_ours
 from shared.ids import SHA256
 from worker.activity import Snapshot
 from worker.agent.capabilities import offers
@@ -66,13 +68,7 @@ def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Calla
     """
     if settings.worker_port == 0:
         return None
-    is_local = is_ours(settings.worker_host, "localhost")
-    token = settings.token.get_secret_value() if settings.token and not is_local else ""
-    if not is_local and not token:
-        raise InvalidInput(
-            f"the info server on {settings.worker_host} would tell anyone what this device is and does: set FLEETMARK_TOKEN, "
-            "which whoever asks then has to send, or stay on 127.0.0.1 (FLEETMARK_WORKER_HOST)"
-        )
+    token = required_token(settings)
 
     def info() -> dict[str, Any]:
         return describe(hardware, settings, agent_id=vitals().agent_id, version=version)
@@ -81,11 +77,27 @@ def open_info_server(settings: WorkerSettings, hardware: Hardware, vitals: Calla
         server = InfoServer(settings.worker_host, settings.worker_port, info=info, health=lambda: vitals().as_health(), token=token)
     except OSError as error:
         raise InvalidInput(
-            f"the info server cannot listen on {settings.worker_host}:{settings.worker_port} ({error.strerror}): "
+            f"the info server cannot listen on {in_url(settings.worker_host)}:{settings.worker_port} ({error.strerror}): "
             "another worker on this host? Choose another port with --http-port (FLEETMARK_WORKER_PORT), or 0 for none"
         ) from error
     log.info("info at %s/api/v1/info", server.address)
     return server
+
+
+def required_token(settings: WorkerSettings) -> str:
+    """Return the token that the info server asks for. It is empty on a loopback address, where only this machine can ask.
+
+    Raises:
+        InvalidInput: The address is open to the network, and no token is set.
+    """
+    if is_loopback(settings.worker_host):
+        return ""
+    if not settings.token:
+        raise InvalidInput(
+            f"the info server on {settings.worker_host} would tell anyone what this device is and does: set FLEETMARK_TOKEN, "
+            "which whoever asks then has to send, or stay on 127.0.0.1 (FLEETMARK_WORKER_HOST)"
+        )
+    return settings.token.get_secret_value()
 
 
 def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, version: str) -> dict[str, Any]:
@@ -129,7 +141,12 @@ def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
     folder = cache_dir / "blobs"
     if not folder.is_dir():
         return []
-    return [{"sha256": path.name, "size": path.stat().st_size} for path in sorted(folder.iterdir()) if SHA256.fullmatch(path.name)]
+    found = []
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # evicted since the folder was listed
+            if SHA256.fullmatch(path.name):
+                found.append({"sha256": path.name, "size": path.stat().st_size})
+    return found
 
 
 class InfoServer:
@@ -154,7 +171,7 @@ class InfoServer:
     @property
     def address(self) -> str:
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://{in_url(str(host))}:{port}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -169,7 +186,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._places = BoundedSemaphore(MAX_CONNECTIONS)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:  # `::` means every address, also where the system keeps IPv4 apart
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):

@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import redis
 
+from shared.brokers import shown_place
 from shared.errors import InvalidInput
+from shared.hosts import in_url
+from shared.protocol.condition import troubles
 from shared.protocol.messages import Assignment
 from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
@@ -25,6 +27,8 @@ from worker.hardware.probe import PROBE_MODEL
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
+    import httpx
+
     from worker.supervisor import Outcome
 
 FAILED, UNREACHABLE = 1, 3
@@ -63,16 +67,17 @@ def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
     try:
         with web_client(host, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:
             answer = client.get("/api/health")
-        body = answer.json()
+        body = _object(answer)
     except InvalidInput as error:
         return Step("orchestrator", error.detail, UNREACHABLE), None
     except (*FAILURES, ValueError) as error:
         if (why := refusal(error)) is not None:
             return Step("orchestrator", f"the certificate of {host} is not trusted: {why}; {MEND}", UNREACHABLE), None
         return Step("orchestrator", f"{host} does not answer as one{by_way_of(host)}: {error}", UNREACHABLE), None
-    parts = body.get("redis", {})
+    redis_parts = body.get("redis")
+    parts = redis_parts if isinstance(redis_parts, dict) else {}
     scheme = "rediss" if parts.get("tls") else "redis"
-    broker = f"{scheme}://{parts['host']}:{parts['port']}/0" if parts.get("host") else None
+    broker = f"{scheme}://{in_url(str(parts['host']))}:{parts.get('port', 6379)}/0" if parts.get("host") else None
     step = Step(
         "orchestrator", f"{host} is {body.get('status')}, version {body.get('version', 'unknown')}", 0 if answer.is_success else UNREACHABLE
     )
@@ -90,18 +95,38 @@ def _token(settings: WorkerSettings) -> Step:
         return Step("token", f"refused with {answer.status_code}: set FLEETMARK_TOKEN or give --token-file", FAILED)
     if not answer.is_success:
         return Step("token", f"GET /api/tokens/current answered {answer.status_code}", UNREACHABLE)
-    body = answer.json()
-    if body["role"] not in (Role.WORKER, Role.ADMIN):
-        return Step("token", f"its role is {body['role']}; a worker needs one with the role worker (fleetmark token create)", FAILED)
-    return Step("token", f"accepted: {body['name']}, role {body['role']}" if body["name"] else "none is needed")
+    try:
+        body = _object(answer)
+    except ValueError as error:
+        return Step("token", f"{settings.host} does not answer as an orchestrator: {error}", UNREACHABLE)
+    if body.get("role") not in (Role.WORKER, Role.ADMIN):
+        return Step("token", f"its role is {body.get('role')}; a worker needs one with the role worker (fleetmark token create)", FAILED)
+    return Step("token", f"accepted: {body['name']}, role {body['role']}" if body.get("name") else "none is needed")
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """Return the body of an answer.
+
+    Raises:
+        ValueError: It is not a JSON object. The page of a proxy, or another program, may answer with status 200 as well.
+    """
+    try:
+        body = answer.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise ValueError(  # noqa: TRY004 - the value of another program is wrong, not a type of ours
+            f"its answer is no JSON object ({answer.text[:100] or 'nothing'})"
+        )
+    return body
 
 
 def _broker(url: str) -> Step:
-    parts = urlsplit(url)
-    address = f"{parts.hostname}:{parts.port or 6379}"
+    address = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     try:
         client.ping()
+        unfit = next((trouble for trouble in troubles(client) if trouble.stops), None)
     except redis.AuthenticationError:
         return Step("broker", f"{address} answers, and wants the password that registration brings")
     except redis.RedisError as error:
@@ -110,6 +135,8 @@ def _broker(url: str) -> Step:
         return Step("broker", f"{address} does not answer: {error}; open the port to this device, or give --redis-url", UNREACHABLE)
     finally:
         client.close()
+    if unfit is not None:
+        return Step("broker", f"{address} {unfit.words}: {unfit.mend}", FAILED)
     return Step("broker", f"{address} answers")
 
 

@@ -52,6 +52,7 @@ class OnnxEngine:
         self._limits: Mapping[str, Limits] = {}
         self._nodes: dict[str, int] = {}
         self._bound: dict[str, list[int]] = {}
+        self._warnings: list[str] = []
 
     def load(self, model: Path, options: Options, capability: str) -> None:
         self._path, self._capability, self._options = model, capability, options
@@ -63,7 +64,7 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model),
-                _session_options(options, must_count(providers)),
+                _session_options(options, must_count(providers), _format_of(model)),
                 providers=providers,
                 enable_fallback=0,  # otherwise the CPU replaces a failing provider, with only a line on stdout
             )
@@ -84,12 +85,12 @@ class OnnxEngine:
 
     def signature(self) -> list[InputSpec]:
         if self._signature is None:
-            shapes = input_shapes(self._path)
+            shapes = input_shapes(self._path, self._warnings.append)
             self._signature = [_input_spec(argument, shapes) for argument in self._session.get_inputs()]
         return self._signature
 
     def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
-        self._limits = input_limits(self._path, shapes)
+        self._limits = input_limits(self._path, shapes, self._warnings.append)
         return self._limits
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
@@ -103,7 +104,6 @@ class OnnxEngine:
 
     def facts(self) -> Facts:
         session, options = self._session, self._session.get_session_options()
-        levels = {level: name for name, level in reversed(GRAPH_LEVELS.items())}
         meta = session.get_modelmeta()
         runtime: dict[str, Any] = {
             "runtime": "onnxruntime",
@@ -112,7 +112,7 @@ class OnnxEngine:
             "device": onnxruntime.get_device(),
             "providers": session.get_providers(),
             "provider_options": session.get_provider_options(),
-            "graph_level": levels.get(options.graph_optimization_level, str(options.graph_optimization_level)),
+            "graph_level": _level_name(options.graph_optimization_level),
             "provider": self._provider[0],
             "provider_share": self._provider[1],
             "threads": threads_of(session, options.intra_op_num_threads, options.inter_op_num_threads),
@@ -122,6 +122,8 @@ class OnnxEngine:
             "inputs": [_described(argument.name, argument.type, spec.shape) for argument, spec in self._arguments()],
             "outputs": [_described(argument.name, argument.type, argument.shape) for argument in session.get_outputs()],
         }
+        if self._warnings:
+            runtime["warnings"] = list(self._warnings)
         if self._nodes:
             runtime["nodes_by_provider"] = self._nodes
         return Facts(runtime, {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
@@ -140,8 +142,18 @@ class OnnxEngine:
         self._session = None
 
 
-def _session_options(options: Options, count_nodes: bool) -> Any:
+def _format_of(model: Path) -> str:
+    """Return the runtime's name for the format of a model file, from its first bytes.
+
+    The runtime itself goes by the suffix `.ort`, which a model in the worker's cache does not have.
+    """
+    with model.open("rb") as file:
+        return "ORT" if file.read(8)[4:] == b"ORTM" else "ONNX"
+
+
+def _session_options(options: Options, count_nodes: bool, model_format: str) -> Any:
     chosen = onnxruntime.SessionOptions()
+    chosen.add_session_config_entry("session.load_model_format", model_format)
     chosen.log_severity_level = QUIET
     if options.threads is not None:
         chosen.intra_op_num_threads = options.threads
@@ -154,6 +166,11 @@ def _session_options(options: Options, count_nodes: bool) -> Any:
     if count_nodes:
         chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return chosen
+
+
+def _level_name(level: Any) -> str:
+    """Return the name of a graph level. Before 1.22 `layout` and `all` are the same level, whose name is `all`."""
+    return {known: name for name, known in GRAPH_LEVELS.items()}.get(level, str(level))
 
 
 def _input_spec(argument: Any, shapes: Mapping[str, tuple[int | str | None, ...] | None]) -> InputSpec:

@@ -16,10 +16,17 @@ _INDEX = re.compile(
     r"idx=(?P<index>-?\d+) (?:must be within the inclusive range \[-?\d+,(?P<last>-?\d+)\]|data_dim=(?P<rows>\d+))"
     r"|invalid ind(?:ex|ice) found, ind(?:ex|ice) = (?P<other>-?\d+)|Out of range value in index tensor"
 )
+_IMAGE = re.compile(
+    r"batch_indices value (?P<image>-?\d+) at index \d+ is out of range \[0, (?P<images>\d+)\)|roi_batch_id < batch_size was false"
+)
+_PLACE = re.compile(r"Invalid sequence index \((?P<place>-?\d+)\) specified for sequence of size \((?P<size>\d+)\)")
 _TOP_K = re.compile(r"k argument \[(?P<k>-?\d+)\] should not be greater than specified axis dim value \[(?P<size>\d+)\]")
 _LENGTH = re.compile(r"Invalid value/s in sequence_lens.*?seq_length=(?P<steps>\d+)|Invalid sequence length: -?\d+.*?\[\d+,(?P<most>\d+)\]")
 _CATEGORY = re.compile(r"Unknown Category and zeros ?= ?0")
-_SHAPES = re.compile(r"shape|dimension|out of data bounds|broadcast|rank", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"shape|dimension|out of data bounds|broadcast|rank|channels|\baxis\b|\baxes\b|\bmismatch|must match|sizes?\b.*(?:equal|was false)",
+    re.IGNORECASE,
+)
 _WHOLE = ("int", "uint")
 
 
@@ -41,6 +48,18 @@ def explain_call(text: str, model: str, inputs: Inputs) -> str | None:
     where = f"its {node['operator']} node{_named(node['name'])}" if node else "one of its nodes"
     if found := _INDEX.search(text):
         return f"{model} cannot take these values: {where} {_index(found, inputs)}"
+    if found := _IMAGE.search(text):
+        last = int(found["images"]) - 1 if found["images"] else None
+        which = (
+            f"image {found['image']} of a batch whose last one is {last}" if last is not None else "an image that its batch does not have"
+        )
+        names = _whole_numbers(inputs) or list(inputs)[1:]
+        mend = f"give options.values: {{{names[0]}: [0, {'…' if last is None else last}]}}" if names else "the model itself gives it"
+        return f"{model} cannot take these values: {where} asks for {which}; {mend}{_or_larger(inputs)}"
+    if found := _PLACE.search(text):
+        names = _steering(inputs, "sequence") or _whole_numbers(inputs)
+        mend = f"give options.values: {{{names[0]}: [0, {int(found['size']) - 1}]}}" if names else "the model itself gives it"
+        return f"{model} cannot take these values: {where} asks for place {found['place']} of a sequence of {found['size']}; {mend}"
     if found := _TOP_K.search(text):
         names = _steering(inputs, "TopK") or _whole_numbers(inputs)
         mend = f"give options.values: {{{names[0]}: {found['size']}}} or less" if names else "the model itself asks for it"

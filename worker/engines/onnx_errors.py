@@ -41,6 +41,8 @@ _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
 # The place in the runtime's source code: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
 _SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:.*? was false\. ?|.*?\) (?:const )?(?=[A-Z]))|\b\w+\.(?:cc|h):\d+ \w+ ")
 
+_CONDITION_BEFORE = re.compile(r"\) const |\) |\] ")
+
 
 def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = None) -> JobError:
     """Return the job's error for an exception of the runtime.
@@ -67,7 +69,8 @@ def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = 
     if found := _LOCALE.search(text):
         return EngineUnavailable(
             f"{model} normalises texts by the rules of the locale {found['locale']}, which this device does not have: install it there "
-            f"(on Debian: apt install locales, then locale-gen {found['locale']}), or export the model without a locale"
+            f"(on Debian: apt install locales, then locale-gen {found['locale']}), or export the model with the locale C.UTF-8 in its "
+            "StringNormalizer, which without any locale takes en_US.UTF-8"
         )
     if found := _NOT_IMPORTED.search(text):
         return ModelInvalid(
@@ -106,6 +109,8 @@ def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = 
 
 def _words(text: str) -> str:
     plain = " ".join(_SOURCE_LINE.sub("", text).split())
+    if plain.endswith("Status Message:") and " was false" in text:  # the condition is all that the runtime says
+        plain += f" {_CONDITION_BEFORE.split(text.partition(' was false')[0])[-1]} was false"
     return plain if len(plain) <= WORDS else f"{plain[:WORDS]} …"
 
 

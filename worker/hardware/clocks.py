@@ -8,6 +8,8 @@ from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
 CPUINFO = Path("/proc/cpuinfo")
+# The driver of most ARM boards. It creates the file `boost` if the board has clocks above the sustained ones, so without it there are none.
+WITHOUT_TURBO = frozenset({"cpufreq-dt"})
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class ClockLimits:
 def read_limits(allowed: Collection[int] | None = None, cpus: Path = CPUS) -> ClockLimits:
     """Return the limits of the fastest allowed CPU."""
     highest = _fastest(cpus, allowed, "cpuinfo_max_freq")
-    base = _fastest(cpus, allowed, "base_frequency")
-    if base is None and read_turbo(cpus) is not True:
+    base = _fastest(cpus, allowed, "base_frequency") or _nominal_mhz(allowed, cpus)
+    if base is None and read_turbo(cpus) is False:
         base = highest
     return ClockLimits(highest, base)
 
@@ -45,7 +47,8 @@ def read_turbo(cpus: Path = CPUS) -> bool | None:
         return no_turbo == "0"
     if (boost := _text(cpus / "cpufreq" / "boost")) is not None:
         return boost == "1"
-    return None
+    drivers = {_text(policy / "scaling_driver") for policy in (cpus / "cpufreq").glob("policy*")}
+    return False if drivers and drivers <= WITHOUT_TURBO else None
 
 
 def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | None:
@@ -57,6 +60,16 @@ def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | 
             continue
         if (text := _text(policy / name)) is not None and text.isdigit():
             values.append(int(text) / 1000)
+    return max(values, default=None)
+
+
+def _nominal_mhz(allowed: Collection[int] | None, cpus: Path) -> float | None:
+    """The clock that the firmware guarantees (ACPI's CPPC: AMD, and servers with an ARM chip); some firmware writes 0."""
+    values = []
+    for file in cpus.glob("cpu[0-9]*/acpi_cppc/nominal_freq"):
+        number, text = file.parents[1].name.removeprefix("cpu"), _text(file) or ""
+        if number.isdigit() and text.isdigit() and int(text) > 0 and (allowed is None or int(number) in allowed):
+            values.append(float(text))
     return max(values, default=None)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from shared.clock import SystemClock
 from shared.errors import Conflict
 from worker.durable import write_durably
 
@@ -23,6 +24,7 @@ if sys.platform != "win32":  # without a lock there is no proof: after a crash t
 
 IDENTITY_FILE = "identity.json"
 LOCK_FILE = "worker.lock"
+LOOKS, LOOK_S = 6, 0.05  # `lock_holder` holds the lock for microseconds, and for longer only if it is interrupted
 FORMAT = 1
 # 1: format, udid, incarnation (of the last process), place (boot id, device and inode of the lock file).
 
@@ -76,7 +78,10 @@ def known_udid(folder: Path) -> str:
 
 
 def lock_holder(path: Path) -> str:
-    """Return the process id of the living worker that uses this folder. Empty if there is none."""
+    """Return the process id of the living worker that uses this folder. Empty if there is none.
+
+    It takes a shared lock for a moment, because the system offers no other way to ask. `Identity.claim` waits for that moment.
+    """
     if sys.platform == "win32" or not path.exists():
         return ""
     with path.open() as lock:
@@ -87,20 +92,28 @@ def lock_holder(path: Path) -> str:
     return ""
 
 
+def _try_lock(lock: IO[str]) -> bool:
+    """Lock the file. If another process holds the lock, wait a moment and return False."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        SystemClock().sleep(LOOK_S)
+        return False
+    return True
+
+
 def _locked(path: Path) -> IO[str]:
     lock = path.open("a+")
     if sys.platform == "win32":
         return lock
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not any(_try_lock(lock) for _ in range(LOOKS)):
         lock.seek(0)
         holder = lock.read().strip()
         lock.close()
         raise IdentityError(
             f"another worker{f' (process {holder})' if holder else ''} already runs with the state folder {path.parent}; "
             "stop it, or give this one a folder of its own with FLEETMARK_WORKER_STATE_DIR"
-        ) from None
+        )
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

@@ -92,6 +92,10 @@ class NoiseProbe:
         self._watch(guard)
         self._note(self._look())
 
+    def forget(self) -> None:
+        """Begin the window anew. What another worker measured while this one waited for it is over, and no other work just before."""
+        self._looks.clear()
+
     def before(self, capability: str, guard: int, facts: Mapping[str, Any]) -> None:
         """Look just before the first process is measured. Waits for up to `MIN_WINDOW_S` if the last look is too recent.
 

@@ -1,7 +1,6 @@
 """Opens one ONNX Runtime session in a short-lived process, and reports which provider really took the graph.
 
-`python -m worker.hardware.probe CPUExecutionProvider` prints one line of JSON. It is a separate process, so that a provider's
-libraries, memory and crashes do not affect the worker.
+It prints one line of JSON. It is a separate process, so that a provider's libraries, memory and crashes do not affect the worker.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ def probe(provider: str) -> dict[str, Any]:
         else:
             found["error"] = f"{provider} opened no session; the runtime fell back to {', '.join(found['got'])}"
     except Exception as error:  # noqa: BLE001 - any error of the runtime is the answer of this process
-        found["error"] = str(error).strip().splitlines()[0]
+        found["error"] = (str(error).strip() or type(error).__name__).splitlines()[0]
     return found
 
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(sys.argv[1])) + "\n")
+def main(arguments: list[str]) -> None:
+    sys.stdout.write(json.dumps(probe(arguments[0])) + "\n")

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
 
 from worker.hardware.steering import NO_TELEMETRY
+from worker.interpreter import python_command
 
 # The first use of CUDA may compile kernels and load a gigabyte of libraries from a slow SD card.
 PROBE_TIMEOUT_S = 180
@@ -65,11 +65,16 @@ def _provider(name: str, answer: dict[str, Any]) -> Provider:
 
 
 def _try(provider: str) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "worker.hardware.probe", provider]  # -P: do not import from the user's current folder
     try:
         environment = dict(os.environ) | NO_TELEMETRY  # noqa: TID251 - passed on unchanged
         child = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+            python_command("worker.hardware.probe", provider),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return {"error": f"{provider} did not open a session within {PROBE_TIMEOUT_S} s"}

@@ -25,11 +25,12 @@ from typing import Any
 
 from shared.clock import Clock
 from worker.durable import move_durably, write_durably
+from worker.models.cache_contents import SETS, Contents
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
-EVICTED = ("blobs", "sets")
+EVICTED = ("blobs", SETS)
 PARTIAL = "partial"
 NOTES = ".json"  # the file beside a partial download that holds its validators
 UNFINISHED = "tmp"  # the prefix of a set's name until the set is complete
@@ -114,9 +115,9 @@ class Cache:
             files: Maps each relative name to the SHA-256 of a blob in this cache.
         """
         identity = key_of(json.dumps([name, sorted(files.items())]))
-        folder = self._folder("sets") / identity
+        folder = self._folder(SETS) / identity
         if not _touch(folder):
-            temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder("sets")))
+            temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder(SETS)))
             try:
                 for relative, sha256 in files.items():
                     target = temporary / relative
@@ -154,29 +155,23 @@ class Cache:
     def trim(self, limit_bytes: int, keep: Collection[Path] = ()) -> None:
         """Remove the least recently used files until the rest fits the limit.
 
-        Files that are in use or were used within the last hour stay.
+        Files that are in use or were used within the last hour stay. A blob stays for as long as a set that contains it.
 
         Args:
             keep: Files that the caller is about to use.
         """
         now = self._clock.now().timestamp()
-        used: list[tuple[float, Path, int]] = []
-        whole = (path for name in EVICTED for path in self._folder(name).iterdir())
-        for path in (*whole, *self._halves()):
-            with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                used.append((stat.st_mtime, path, 0 if path.is_dir() else stat.st_size))
-        total = sum(size for _, _, size in used)
-        for at, path, size in sorted(used):
-            if total <= limit_bytes or now - at < KEEP_S:
+        contents = Contents([path for name in EVICTED for path in self._folder(name).iterdir()] + list(self._halves()))
+        for used, path in contents.oldest_first():
+            if contents.size() <= limit_bytes or now - used < KEEP_S:
                 return
-            if path not in keep and self._let_go(path, at):
-                total -= size
+            if path not in keep and not contents.in_a_set(path) and self._let_go(path, contents.used[path]):
+                contents.remove(path)
 
     def sweep(self) -> None:
         """Remove what killed processes left a week ago or earlier: interrupted downloads that nobody continued, and incomplete sets."""
         before = self._clock.now().timestamp() - ABANDONED_S
-        for path in (*self._halves(), *self._folder("sets").glob(f"{UNFINISHED}*")):
+        for path in (*self._halves(), *self._folder(SETS).glob(f"{UNFINISHED}*")):
             with contextlib.suppress(OSError):  # it is gone, or we may not read it
                 at = path.stat().st_mtime
                 if at <= before:

@@ -87,6 +87,7 @@ class Download:
                 progress = self._size() > before
                 if attempt == TRIES - 1 or not progress:
                     raise ModelUnavailable(self._why_not(error)) from error
+                self._patience.on_wait()
                 self._clock.sleep(RETRY_S[attempt])
             except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
                 raise ModelUnavailable(f"{self._url} cannot be followed: {error}") from error

@@ -86,13 +86,20 @@ class ModelStore:
         self._local = LocalFiles()
         self._ca_file = ca_file
 
-    def fetch(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...] = SUFFIXES) -> FetchedModel:
+    def fetch(
+        self,
+        ref: ModelRef,
+        on_progress: OnProgress,
+        suffixes: tuple[str, ...] = SUFFIXES,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> FetchedModel:
         """Return the model on this disk, verified against every hash and size that the reference promises.
 
         Args:
             on_progress: Called for every piece of data with the fraction done, or None if the total is unknown. If it raises, the fetch
                 ends, and a later fetch resumes there.
             suffixes: The suffixes that a model file of this device may have.
+            on_wait: Called before each wait for a server. It is followed by `on_progress` before any further work.
 
         Raises:
             ModelUnavailable: It could not be fetched. The message names the source, what came back, and what to do.
@@ -103,11 +110,13 @@ class ModelStore:
             if scheme == "file":
                 return self._from_disk(ref, on_progress, suffixes)
             if scheme in ("http", "https"):
-                return self._from_url(ref, ref.source, None, on_progress)
+                return self._from_url(ref, ref.source, None, self._patience(ref.source, on_progress, on_wait))
             if scheme == "hf":
-                return self._from_url(ref, _on_hub(ref.source, self._hub.address), self._hub, on_progress)
+                return self._from_url(
+                    ref, _on_hub(ref.source, self._hub.address), self._hub, self._patience(ref.source, on_progress, on_wait)
+                )
             if scheme == "sha256":
-                return self._uploaded(ref, on_progress)
+                return self._uploaded(ref, self._patience(ref.source, on_progress, on_wait))
         except OSError as error:
             mend = f"; {MORE_ROOM}" if error.errno in FULL else ""
             raise ModelUnavailable(f"{ref.source} cannot be stored or read on this device: {error}{mend}") from error
@@ -137,6 +146,7 @@ class ModelStore:
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = local_path(ref.source, suffixes)
+        stamp = Stamp.of(path)  # before it is hashed: what is written meanwhile is not what the hash is of
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
         weights = locations(path, ref.name)
@@ -144,7 +154,7 @@ class ModelStore:
             if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
         found = files_beside(path, ref.name, dict.fromkeys([*weights, *(companion.name for companion in ref.companions)]))
-        stamps = [(file, Stamp.of(file)) for file in (path, *found.values())]
+        stamps = [(path, stamp), *((file, Stamp.of(file)) for file in found.values())]
         companions = {name: self._local.content(file, f"{ref.source}: {name!r}", on_progress) for name, file in found.items()}
         for name, file in found.items():
             refuse_pointer(file, f"{name!r} beside {ref.source}")
@@ -152,11 +162,10 @@ class ModelStore:
         unchanged = tuple((file, stamp) for file, stamp in stamps if stamp is not None)
         return fetched_model(ref, path, model, {name: companions[name] for name in weights}, unchanged)
 
-    def _uploaded(self, ref: ModelRef, on_progress: OnProgress) -> FetchedModel:
+    def _uploaded(self, ref: ModelRef, patience: Patience) -> FetchedModel:
         sha256 = ref.source.partition(":")[2].lower()
         if not SHA256.fullmatch(sha256):
             raise ModelUnavailable(f"{ref.source} is no SHA-256: sha256: and 64 hexadecimal digits")
-        patience = self._patience(ref.source, on_progress)
         files = {companion.name: companion.sha256 for companion in ref.companions}
         paths = [self._by_hash(sha256, [], patience)]
         refuse_pointer(paths[0], ref.name)
@@ -181,8 +190,7 @@ class ModelStore:
                 download.run(Validators())
                 return self._verified(url, download, sha256, sha256, so_far, patience)
 
-    def _from_url(self, ref: ModelRef, url: str, own: Own | None, on_progress: OnProgress) -> FetchedModel:
-        patience = self._patience(ref.source, on_progress)
+    def _from_url(self, ref: ModelRef, url: str, own: Own | None, patience: Patience) -> FetchedModel:
         path, sha256 = self._by_url(url, own, ref.sha256, [], patience)
         refuse_pointer(path, ref.source)
         promised = {companion.name: companion.sha256 for companion in ref.companions}
@@ -215,10 +223,10 @@ class ModelStore:
             self._cache.remember(key, {"url": url, "sha256": path.name, "etag": validators.etag, "last_modified": validators.last_modified})
             return path, path.name
 
-    def _patience(self, source: str, on_progress: OnProgress) -> Patience:
+    def _patience(self, source: str, on_progress: OnProgress, on_wait: Callable[[], None]) -> Patience:
         from worker.models.transport import Patience  # imports httpx: 10 MB of memory that a worker with local files only does not need
 
-        return Patience(source, self._clock, self._timeout_s, on_progress)
+        return Patience(source, self._clock, self._timeout_s, on_progress, on_wait)
 
     @contextmanager
     def _downloading(self, url: str, key: str, own: Own | None, so_far: Sequence[Path], patience: Patience) -> Iterator[Download]:

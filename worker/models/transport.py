@@ -30,10 +30,18 @@ class Patience:
     Args:
         limit_s: The time limit of the whole fetch, however much data arrives.
         on_progress: Called with the fraction done, or None if unknown. If it raises, the fetch ends.
+        on_wait: Called before each wait for a server.
     """
 
-    def __init__(self, source: str, clock: Clock, limit_s: float, on_progress: Callable[[float | None], None]) -> None:
-        self._source, self._clock, self._limit_s, self._on_progress = source, clock, limit_s, on_progress
+    def __init__(
+        self,
+        source: str,
+        clock: Clock,
+        limit_s: float,
+        on_progress: Callable[[float | None], None],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source, self._clock, self._limit_s, self._on_progress, self.on_wait = source, clock, limit_s, on_progress, on_wait
         self._end = clock.monotonic() + limit_s
         self._share: float | None = None
 
@@ -54,9 +62,15 @@ class Patience:
         self.look()
 
     @contextmanager
-    def waiting(self, timeout_s: float | None) -> Iterator[float]:
-        """Give the timeout for one wait: the smaller of `timeout_s` and the time that is left for the fetch."""
+    def waiting(self, timeout_s: float | None, *, ready: bool = False) -> Iterator[float]:
+        """Give the timeout for one wait: the smaller of `timeout_s` and the time that is left for the fetch.
+
+        Args:
+            ready: Whether the data has arrived already, so that there will be no wait.
+        """
         self.look()
+        if not ready:
+            self.on_wait()
         left = max(0.001, self._end - self._clock.monotonic())  # 0 would mean not to wait at all
         try:
             yield left if timeout_s is None else min(timeout_s, left)
@@ -103,7 +117,7 @@ class Transport(httpx.BaseTransport):
             used = usable_proxy(str(url), self._tls)
         except InvalidInput as error:
             raise Refused(f"cannot be fetched: {error.detail}") from error
-        proxy = None if used is None else httpcore.Proxy(str(used.url), auth=used.raw_auth)
+        proxy = None if used is None else httpcore.Proxy(str(used.url), auth=used.raw_auth, ssl_context=used.ssl_context)
         if proxy is not None and not anywhere:
             raise Refused(
                 f"would be fetched{by_way_of(str(url))}, and what address that one connects to cannot be seen here: "
@@ -159,6 +173,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
+        self._patience.on_wait()  # a name server may take half a minute
         try:
             addresses = resolve(host, port)
         except OSError as error:
@@ -187,7 +202,7 @@ class _PatientStream(httpcore.NetworkStream):
         self._stream, self._patience = stream, patience
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with self._patience.waiting(timeout) as most:
+        with self._patience.waiting(timeout, ready=bool(self._stream.get_extra_info("is_readable"))) as most:
             return self._stream.read(max_bytes, most)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

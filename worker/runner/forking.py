@@ -94,15 +94,22 @@ class ForkingGuard:
                     self._reporter.stillness(runner)
 
     def _start(self, number: int, request: RunRequest) -> None:
-        phases_out, phases_in = os.pipe()
-        output_out, output_in = os.pipe()
-        kills = oom_kills()
-        with warnings.catch_warnings():
-            # Importing onnxruntime leaves an idle telemetry thread, so Python 3.12 and later warn at each fork. The fork is
-            # safe: that thread holds none of our locks, and no session is opened before the fork.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            guard = os.getpid()
-            pid = os.fork()
+        kills, guard = oom_kills(), os.getpid()
+        pipes: list[int] = []
+        try:
+            pipes += os.pipe()
+            pipes += os.pipe()
+            with warnings.catch_warnings():
+                # Importing onnxruntime leaves an idle telemetry thread, so Python 3.12 and later warn at each fork. The fork is
+                # safe: that thread holds none of our locks, and no session is opened before the fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError as error:  # too many processes (EAGAIN) or files, or too little memory
+            for descriptor in pipes:
+                os.close(descriptor)
+            self._reporter.send("not_started", id=number, error=str(error))
+            return
+        phases_out, phases_in, output_out, output_in = pipes
         if pid == 0:
             self._become_runner(guard, request, phases_in, output_in)
         os.close(phases_in)

@@ -2,13 +2,14 @@
 
 A runner is a measured process. The guard reads commands as lines of JSON from stdin and writes events as lines of JSON to stdout:
 
-    {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited
+    {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited; or not_started
     {"do": "kill", "id": 1}                    -> exited, with the signal
     {"do": "ask", "id": 1}                     -> stillness
     end of stdin, or nobody reads stdout       -> every runner's group is killed and the guard ends
 
     {"event": "ready", "preloaded": ["numpy", …]}
     {"event": "started", "id": 1, "pid": 4711}
+    {"event": "not_started", "id": 1, "error": "[Errno 11] Resource temporarily unavailable"}
     {"event": "phase", "id": 1, "phase": "warming up"}
     {"event": "stillness", "id": 1, "still_s": 103.2, "asleep_s": 0.0, "times": 1}
     {"event": "exited", "id": 1, "code": null, "signal": 11, "killed_by_us": false, "oom_kill": false,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ class SpawningGuard:
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # keyed by the number of the run
         self._watch = StillnessWatch(SystemClock())
+        self._reaping = threading.Lock()  # held to kill a group, and to reap its process
 
     def serve(self) -> None:
         """Serve until the commands end or nobody reads the events. Then kill the processes that still run."""
@@ -50,7 +52,7 @@ class SpawningGuard:
                     self._handle(*item)
         finally:
             for _, process in self._runners.values():
-                _kill(process)
+                self._kill(process)
                 process.wait()
 
     def _next(self) -> tuple[str, Any] | None:
@@ -68,7 +70,7 @@ class SpawningGuard:
                 self._reporter.stillness(runner)
             else:
                 runner.killed_by_us = True
-                _kill(process)
+                self._kill(process)
         elif what == "phase":
             self._reporter.phases(*value)
         elif what == ENDED:
@@ -82,55 +84,86 @@ class SpawningGuard:
 
     def _start(self, number: int, request: dict[str, Any]) -> None:
         kills = oom_kills()
-        process = subprocess.Popen(
-            runner_command("--once"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=sys.platform != "win32",
-        )
-        runner = Running(number, process.pid, oom_kills_before=kills)
+        process = None
+        try:
+            process = subprocess.Popen(
+                runner_command("--once"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=sys.platform != "win32",
+            )
+            runner = Running(number, process.pid, oom_kills_before=kills)
+            reader = threading.Thread(target=_drain, args=(process.stderr, runner), daemon=True)
+            reader.start()
+            threading.Thread(target=self._follow, args=(runner, process, reader), daemon=True).start()
+        except (OSError, RuntimeError) as error:  # too many processes or files, too little memory; RuntimeError: no thread starts
+            if process is not None:
+                self._kill(process)
+                process.wait()
+                _close(process)
+            self._reporter.send("not_started", id=number, error=str(error))
+            return
         self._runners[number] = (runner, process)
         self._reporter.send("started", id=number, pid=process.pid)
-        threading.Thread(target=self._follow, args=(runner, process), daemon=True).start()
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # the process has already died; its exit is reported elsewhere
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()  # stays open: when it closes, the runner ends itself
 
-    def _follow(self, runner: Running, process: subprocess.Popen[bytes]) -> None:
-        def drain(pipe: IO[bytes] | None) -> None:
-            while pipe is not None and (data := os.read(pipe.fileno(), 65_536)):
-                runner.output.feed(data)
-
-        reader = threading.Thread(target=drain, args=(process.stderr,), daemon=True)
-        reader.start()
+    def _follow(self, runner: Running, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
         while process.stdout is not None and (data := os.read(process.stdout.fileno(), 65_536)):
             self._inbox.put(("phase", (runner, data)))
-        process.wait()
+        _wait_for_end(process)
         if sys.platform != "win32":
-            _kill(process)  # kills what the runner left in its group, which may hold the pipe open
+            self._kill(process)  # kills what the runner left in its group, which may hold the pipe open
+        with self._reaping:
+            process.wait()
         reader.join(timeout=5)
         self._inbox.put((ENDED, runner.id))
 
     def _finish(self, number: int) -> None:
         runner, process = self._runners.pop(number)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        _close(process)
         code = process.returncode
         killed = code < 0
         self._reporter.exited(runner, code=None if killed else code, signal=-code if killed else None, max_rss_mb=None, cpu_s=None)
 
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process with its group. Does nothing if it was reaped: its number may then be that of another process."""
+        with self._reaping:
+            if process.returncode is not None:
+                return
+            if sys.platform == "win32":
+                # Kill the process tree: Windows has no process groups.
+                subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False, capture_output=True)
+                return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+
+def _wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended, and leave it as a zombie, so that its number still belongs to its group."""
     if sys.platform == "win32":
-        # Kill the process tree: Windows has no process groups.
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False, capture_output=True)
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    elif sys.platform == "darwin":  # which has no waitid before Python 3.13
+        with contextlib.suppress(ProcessLookupError), contextlib.closing(select.kqueue()) as queue:  # the error: it has ended already
+            queue.control([select.kevent(process.pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)], 1)
+    else:
+        with contextlib.suppress(ChildProcessError):  # the guard ends, and has reaped it already
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+def _drain(pipe: IO[bytes] | None, runner: Running) -> None:
+    while pipe is not None and (data := os.read(pipe.fileno(), 65_536)):
+        runner.output.feed(data)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def run_once(modules: list[str]) -> None:

@@ -120,7 +120,10 @@ class Attempt:
             self._on_stage("fetching", fraction)
 
         try:
-            self._model = self._models.fetch(self._workload.model, on_progress, model_suffixes(self._assignment.capability))
+            # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
+            self._model = self._models.fetch(
+                self._workload.model, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close
+            )
         finally:
             heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin
@@ -143,6 +146,8 @@ class Attempt:
                 stack.callback(self._turn.take(self._inbox, self._next_event))
             finally:
                 self._timings["wait_for_lock"] = self._clock.monotonic() - begin
+            if self._turn.waited:
+                self._probe.forget()
             folder = self._records_folder(stack)
             guard = self._guard()
             guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement

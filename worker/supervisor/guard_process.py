@@ -40,6 +40,7 @@ class GuardProcess:
         self._inbox = inbox
         self.spawned = spawn
         self.ready = threading.Event()
+        self._ended = threading.Event()  # set before the reader waits for the end of the process
         environment = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
@@ -59,7 +60,8 @@ class GuardProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        # While the reader waits for the end, `poll` cannot find out whether the process has ended, and says that it lives.
+        return self._process.poll() is None and not self._ended.is_set()
 
     def run(self, number: int, request: RunRequest) -> None:
         self._send({"do": "run", "id": number, "request": request.to_json()})
@@ -106,6 +108,7 @@ class GuardProcess:
                     self.ready.set()
                 else:
                     self._inbox.put(GuardEvent(facts.pop("event"), facts))
+        self._ended.set()
         self.ready.set()
         self._inbox.put(GuardEvent("lost", {"returncode": self._process.wait(), "pid": self._process.pid}))
 

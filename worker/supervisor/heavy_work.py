@@ -8,7 +8,7 @@ from shared.clock import Clock
 from worker.supervisor.host_lock import HostLock
 
 # How long the work goes on before it lets in another worker that waits to measure. So the heavy work still makes progress between two
-# measurements. That worker waits this long at most, unless one piece of the work takes longer, such as a read from a slow server.
+# measurements. That worker waits this long at most, unless one piece of the work takes longer.
 SLICE_S = 2.0
 
 
@@ -37,7 +37,7 @@ class HeavyWork:
         self._since = self._clock.monotonic()
 
     def close(self) -> None:
-        """Give the lock back. Call it when the work is done or has failed."""
+        """Give the lock back. Call it when the work is done or has failed, and before a wait. The next `step` takes the lock again."""
         if self._give_back is not None:
             self._give_back()
             self._give_back = None

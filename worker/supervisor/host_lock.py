@@ -92,31 +92,30 @@ class HostLock:
 
         A blocked flock call cannot be interrupted. When the taker gives up, this thread stays blocked, and the next taker uses its place.
         """
+        shared = self._shared
         failure: OSError | None = None
-        try:
-            if door is not None:
-                _lock(door, wait=True)
-            while not self._settled(room):
-                pass
-        except OSError as error:
-            failure = error
-        with self._state:
-            turn, self._turn, self._waiting = self._turn, None, False
-            if turn is not None and failure is None:
-                self._held = room
-            else:
-                _close(room)
+        waits_at_door = door
+        while True:
+            try:
+                if waits_at_door is not None:
+                    _lock(waits_at_door, wait=True)
+                    waits_at_door = None
+                _lock(room, shared=shared, wait=True)
+            except OSError as error:
+                failure = error
+            with self._state:  # check and take in one step: between two, a taker could come that wants the other mode
+                if failure is None and self._turn is not None and self._shared != shared:
+                    shared = self._shared
+                    continue
+                turn, self._turn, self._waiting = self._turn, None, False
+                if turn is not None and failure is None:
+                    self._held = room
+                else:
+                    _close(room)
+            break
         _close(door)
         if turn is not None:
             turn(failure)
-
-    def _settled(self, room: int) -> bool:
-        """Lock the room. Return False if a taker now waits for the other mode, so that the room must be locked again."""
-        with self._state:
-            shared = self._shared
-        _lock(room, shared=shared, wait=True)
-        with self._state:
-            return self._turn is None or self._shared == shared
 
     def is_wanted(self) -> bool:
         """Return whether a process waits for the lock at this moment."""

@@ -35,6 +35,7 @@ class HostTurn:
     ) -> None:
         self._lock, self._patience_s, self._clock, self._on_stage, self._log = lock, patience_s, clock, on_stage, job_log
         self.doubt = doubt
+        self.waited = False  # for another worker, at any time of this attempt
         self._waits_for = ""
 
     def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any], *, shared: bool = False) -> Callable[[], None]:
@@ -72,14 +73,17 @@ class HostTurn:
     def _look(self, begin: float) -> float:
         """Return the seconds until the next check. Log which process holds the lock whenever that changes.
 
+        The stage is told at each look: an attempt waits more than once, and the orchestrator goes by it when it counts the job's time.
+
         Raises:
             HostBusy: The time limit for waiting is over.
         """
+        self.waited = True
         holder = self._lock.holder()
         who = str(holder) if holder else "a process that cannot be seen from here"
+        self._on_stage(WAITING_FOR_HOST, None)
         if self._waits_for != who:
             self._waits_for = who
-            self._on_stage(WAITING_FOR_HOST, None)
             does = "measures" if holder is None or holder.measures else "prepares its job"
             self._log.add("info", "infrastructure", f"waiting: another worker {does} on this host, {who}")
         patience_s = min(self._patience_s, STOPPED_PATIENCE_S) if holder and holder.stopped else self._patience_s

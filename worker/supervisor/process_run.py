@@ -76,6 +76,7 @@ class ProcessRun:
         self._number = next(_numbers)
         self._phase = "starting"
         self._runner: int | None = None  # its process id, which is also the id of its process group
+        self._never_began = False  # whether the guard could not start it
         self._credited_s = 0.0  # how far the limit was already moved because the process stood still
         self._stopped_since: float | None = None
         self.cpu_s = 0.0  # CPU time of the process, known when it has ended
@@ -114,9 +115,16 @@ class ProcessRun:
         if event.event == "lost" and facts["pid"] == self._guard.pid:
             if self._runner is not None:
                 kill_group(self._runner)  # the guard is gone, so nobody else would kill it
-            raise RunnerDied(f"the guard process ended in {self._where} while {self._phase} (exit code {facts['returncode']})")
+            died = RunnerDied if self._runner is not None else DeviceFailed  # the model had no part in it before its process began
+            raise died(f"the guard process ended in {self._where} while {self._phase} (exit code {facts['returncode']})")
         if facts.get("id") != self._number:
             return None
+        if event.event == "not_started":
+            self._never_began = True
+            raise DeviceFailed(
+                f"no process for {self._where} could be started: {facts['error']}; "
+                "end other programs on this device, or allow it more processes and memory"
+            )
         if event.event == "started":
             self._runner = facts["pid"]
         elif event.event == "phase":
@@ -163,7 +171,7 @@ class ProcessRun:
         if self._clock.monotonic() < self._limit.ends_at or self._is_stopped() or not self._guard.alive:
             return False
         self._guard.ask(self._number)
-        answer = self._await("stillness", "exited", "lost")
+        answer = self._await("stillness", "exited", "lost", "not_started")
         if answer is None:  # the guard itself is stopped, so we only know that the time has passed
             return True
         if answer.event != "stillness":
@@ -201,10 +209,10 @@ class ProcessRun:
         Returns:
             The event of the end of the process or of the guard. None if no such event comes in time.
         """
-        if not self._guard.alive:
+        if self._never_began or not self._guard.alive:
             return None
         self._guard.kill(self._number)
-        event = self._await("exited", "lost")
+        event = self._await("exited", "lost", "not_started")
         if event is None:
             self._log.add("error", "infrastructure", f"no end of a killed process within {REAP_PATIENCE_S:g} s: a device's driver may hang")
             self._guard.destroy()
@@ -223,6 +231,8 @@ class ProcessRun:
             ours = event.facts.get("pid") == self._guard.pid if event.event == "lost" else event.facts.get("id") == self._number
             if ours and event.event in names:
                 return event
+            if ours:
+                self._take(event)  # the process may begin, or go into its next phase, meanwhile
         return None
 
     # The record

@@ -71,6 +71,7 @@ def test_a_device_registers_and_reconnects_by_its_udid(api: httpx.Client, ctx: C
         "status": "registered",
         "action": "created",
         "broker_url": ctx.settings.redis_url,
+        "clock_offset_s": None,
         "report_key": None,
     }
     again = post(api, "/api/register", DEVICE | {"device_name": "renamed"}).json()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
+from orchestrator.store.tables import ModelFile
 from shared.protocol.messages import Artifact
 from tests import onnx_models
 from tests.integration.reports import result, started
@@ -135,6 +137,18 @@ def test_a_model_known_by_name_is_taken_in_with_its_weights(api: httpx.Client, c
     assert "it keeps weights in 'weights/w.bin', which is not beside it" in refused["detail"]
 
 
+def test_weights_of_a_model_known_by_name_may_be_promised_before_they_were_ever_taken_in(api: httpx.Client, ctx: Context) -> None:
+    folder = ctx.settings.recipes_dir / "models"
+    onnx_models.external(folder, location="w.bin").rename(folder / "mine.onnx")
+    content = (folder / "w.bin").read_bytes()
+    promise = {"name": "w.bin", "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    wrong = {"models": [{"model": "mine", "companions": [promise | {"sha256": "0" * 64}]}], "on": ["cpu.onnx"]}
+    assert "is not the promised one" in api.post("/api/campaigns", json=wrong).json()["detail"]
+    ctx.store.transact(lambda session: session.execute(delete(ModelFile)))
+    answer = api.post("/api/campaigns", json={"models": [{"model": "mine", "companions": [promise]}], "on": ["cpu.onnx"]})
+    assert answer.status_code == 201, answer.text
+
+
 def test_an_upload_that_is_not_what_was_announced_is_refused(api: httpx.Client) -> None:
     answer = api.post(f"/api/models?name=m.onnx&sha256={'0' * 64}", content=CONTENT)
     assert (answer.status_code, SHA in answer.json()["detail"]) == (422, True)
@@ -196,3 +210,11 @@ def test_artifacts_of_attempts_and_names_there_are_not_are_refused(api: httpx.Cl
     assert put(api, address.replace("attempts/1", "attempts/0"), 0, CONTENT).status_code == 422
     assert put(api, address.replace("samples.npz", "..%2Fx"), 0, CONTENT).status_code == 404
     assert put(api, address.replace("samples.npz", "other.bin"), 0, CONTENT).status_code == 422
+
+
+def test_an_upload_that_is_not_what_was_promised_leaves_nothing(ctx: Context, api: httpx.Client) -> None:
+    answer = api.post("/api/models", params={"name": "m.onnx", "sha256": "0" * 64}, content=b"another model")
+    assert (answer.status_code, answer.json()["error"]) == (422, "InvalidInput")
+    assert not [path for path in ctx.settings.models_dir.rglob("*") if path.is_file()]
+    with ctx.store.read() as session:
+        assert session.connection().exec_driver_sql("SELECT count(*) FROM models").scalar() == 0

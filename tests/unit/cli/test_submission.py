@@ -159,6 +159,29 @@ def test_files_of_values_travel_with_the_model_under_their_own_names(server: Scr
     ]
 
 
+@pytest.mark.parametrize(
+    ("sweep", "sent"),
+    [
+        ("models.0.options.values.x: [a.npz, b.npz]", ["a.npz", "b.npz"]),
+        ("models.0.options.values: [{x: a.npz}, {x: b.npz}]", ["a.npz", "b.npz"]),
+        ("models.0.options: [{values: {x: a.npz}}, {batch_size: 2}]", ["a.npz"]),
+        ("options: [{values: {x: a.npz}}, {values: {x: b.npz}}]", ["a.npz", "b.npz"]),
+        ("models.1.options.values.x: [a.npz, b.npz]", []),  # another model's
+    ],
+)
+def test_files_of_values_are_uploaded_wherever_a_sweep_names_them(
+    server: ScriptedServer, tmp_path: Path, sweep: str, sent: list[str]
+) -> None:
+    for name in ("mine.onnx", "a.npz", "b.npz"):
+        (tmp_path / name).write_bytes(name.encode())
+    _scripted(server, *(tmp_path / name for name in ("mine.onnx", *sent)))
+    recipe = load_recipe(f"{{models: [{{model: mine.onnx}}, 'https://example.org/m.onnx'], on: [cpu.onnx], sweep: {{{sweep}}}}}")
+    with Client(server.url) as client:
+        submit(client, recipe, tmp_path)
+    companions = _submitted(server)["models"][0].get("companions", [])
+    assert [companion["name"] for companion in companions] == sent
+
+
 @pytest.mark.parametrize("name", ["missing.npz", "../outside.npz"])
 def test_a_file_of_values_that_is_not_there_or_outside_is_refused_before_anything_is_sent(
     server: ScriptedServer, tmp_path: Path, name: str

@@ -68,7 +68,14 @@ def test_a_large_campaign_is_followed_on_a_terminal_while_its_running_jobs_chang
     counts = {"pending": BARS - 1, "running": 2, "complete": 0, "failed": 0, "cancelled": 0}
     campaign = DONE | {"name": "nightly", "total_jobs": BARS + 1, "job_breakdown": counts}
     server.on("GET /api/campaigns/campaign-1", *[campaign | {"status": status} for status in ("running", "running", "completed")])
-    job = {"compute_unit": "cpu.onnx", "options": {}, "error": None, "status": "running", "stage": "loading", "progress": 0.3}
+    job: dict[str, Any] = {
+        "compute_unit": "cpu.onnx",
+        "options": {},
+        "error": None,
+        "status": "running",
+        "stage": "loading",
+        "progress": 0.3,
+    }
     listed = [job | {"job_id": f"campaign-1-job-{number}", "model": f"m{number}.onnx"} for number in range(4)]
     pages = [[listed[0], listed[1]], [listed[1], listed[2]], [listed[2], listed[3]]]  # one running job ends between two requests
     server.on("GET /api/jobs", *[{"jobs": page, "next_cursor": None} for page in pages])

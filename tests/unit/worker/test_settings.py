@@ -82,6 +82,18 @@ def test_what_is_no_address_is_refused_with_an_example(typed: str) -> None:
         load_settings(host=typed)
 
 
+@pytest.mark.parametrize(
+    "typed", ["http://me:hunter2@lab:5000", "me:hunter2@lab", "https://hunter2@lab", "http://me:hunter2@[::1]:5000/api"]
+)
+def test_a_login_in_the_address_of_an_orchestrator_is_refused_and_not_shown(typed: str) -> None:
+    with pytest.raises(InvalidInput, match=r"\*\*\*@.* has a login in it.*FLEETMARK_TOKEN") as caught:
+        load_settings(host=typed)
+    assert "hunter2" not in caught.value.detail
+    with pytest.raises(ValueError, match="has a login in it") as refused:  # as the command line of a client reads it
+        orchestrator_address(typed)
+    assert "hunter2" not in str(refused.value)
+
+
 def test_every_wrong_setting_is_named_with_its_source_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETMARK_HEARTBEAT_S", "often")
     with pytest.raises(InvalidInput) as caught:

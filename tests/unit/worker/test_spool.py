@@ -31,6 +31,28 @@ def test_a_result_outlives_the_process_with_its_attachments(tmp_path: Path) -> N
     assert entry.due == 0  # it is sent again at once
 
 
+def test_a_folder_that_cannot_be_synced_leaves_no_message_without_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rename of the message succeeds, and the sync of its folder fails."""
+    real, failures = os.fsync, iter([False, False, False, True])  # of the file and of the folder, for the samples and for the message
+
+    def fsync(descriptor: int) -> None:
+        if next(failures, False):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    spool, sent = Spool(tmp_path), result(artifacts=_large(b"samples"))
+    monkeypatch.setattr(os, "fsync", fsync)
+    entry = spool.keep(sent, {"samples.npz": b"samples"})
+    assert entry is not None
+    assert entry.path is None, "it is held in memory, whole"
+    assert entry.attachments == {"samples.npz": b"samples"}
+    assert list(tmp_path.iterdir()) == []
+    assert Spool(tmp_path).entries() == []
+    settled = spool.settle(entry)
+    assert settled.path is not None
+    assert (tmp_path / f"{settled.path.stem}.samples.npz").read_bytes() == b"samples"
+
+
 def test_an_answered_result_leaves_no_file(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})

@@ -80,7 +80,16 @@ def make_inputs(engine: Engine, options: Options, folder: Path) -> Inputs:
             array, filled = _stated(spec, stated[spec.name], shape, known, random, folder)
         else:
             length = length_beside(spec.name, signature, dims.shapes, dims.batch_symbol)
-            array, filled = made_values(spec, shape, known, length, random)
+            try:
+                array, filled = made_values(spec, shape, known, length, random)
+            except Exception as error:  # limits that nothing fits are a defect of ours; the runtime may run without them
+                if known == _NO_LIMITS:
+                    raise
+                array, filled = made_values(spec, shape, _NO_LIMITS, length, random)
+                inputs.warnings.append(
+                    f"input {spec.name!r} was filled without what the graph says of it, which no value fits "
+                    f"({type(error).__name__}: {error}); state it: options.values: {{{spec.name}: …}}"
+                )
             if known.steers or is_unstated_choice(spec, shape):
                 inputs.warnings.append(_unstated(spec, array, known))
         inputs.arrays[spec.name], inputs.filled[spec.name] = np.asarray(array), filled  # numpy may return a plain number for a scalar
@@ -116,7 +125,7 @@ def _least(limits: Limits) -> int:
 
 
 def _unstated(spec: InputSpec, array: Array, limits: Limits) -> str:
-    used = array.ravel()[0].item() if array.size else None
+    used = array.ravel()[:1].tolist()[0] if array.size else None
     shown = str(used).lower() if isinstance(used, bool) else array.tolist() if array.size > 1 else used
     what = f"it {limits.steers}" if limits.steers else "it may steer the model"
     return f"input {spec.name!r} was {shown} by rule, and {what}; state it: options.values: {{{spec.name}: …}}"

@@ -6,7 +6,7 @@ A symbol is the batch if its name says so, or if it is the only free leading dim
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec
@@ -48,12 +48,20 @@ def find_batch(specs: Sequence[InputSpec], symbols: Sequence[str]) -> str | None
     if named:
         exact = [symbol for symbol in named if symbol.lower() in ("batch", "batch_size", "batchsize")]
         chosen = exact or named
-        return chosen[0] if len(chosen) == 1 else None
+        return chosen[0] if len(chosen) == 1 and not _other_batches(specs, symbols, chosen[0]) else None
     leading = {_name(spec.shape[0]) for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
     if len(leading) != 1:
         return None
     (symbol,) = leading
     return symbol if symbol == UNNAMED or (symbol in symbols and not is_sequence(symbol)) else None
+
+
+def _other_batches(specs: Sequence[InputSpec], symbols: Sequence[str], chosen: str) -> list[str]:
+    """Return the symbols that look like the batch of an input without the chosen one: `N` of the images, beside texts of `batch`."""
+    alone = [spec.shape for spec in specs if spec.shape and chosen not in spec.shape]
+    led = [(shape[0], len(shape)) for shape in alone if isinstance(shape[0], str) and shape[0] in symbols]
+    # The N of [N, 4] counts boxes; the N of [N, 3, 64, 64] is a batch.
+    return [str(part) for part, rank in led if words(str(part)) & _BATCH_WORDS or (rank > 2 and str(part).lower() in _SHORT_NAMES)]
 
 
 def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_size: int) -> None:
@@ -64,12 +72,10 @@ def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_s
     """
     free = {_name(spec.shape[0]): spec for spec in specs if spec.shape and not _is_fixed(spec.shape[0])}
     if free:
-        known = [symbol for symbol in symbols if not is_sequence(symbol)] or list(symbols)
-        example = f"options.dims: {{{known[0]}: {batch_size}}}" if known else f"options.shapes: {{{next(iter(free.values())).name}: […]}}"
         shown = "; ".join(f"{spec.name} is {shown_shape(spec)}" for spec in list(specs)[:8])
         raise ModelInvalid(
             f"options.batch_size is {batch_size}, but it is not clear which dimension is the batch: {shown}. "
-            f"Name the dimension instead, for example {example}"
+            f"Name it instead, for example {_example(free, symbols, batch_size)}"
         )
     ranked = [spec for spec in specs if spec.shape is not None and len(spec.shape) >= 2] or [spec for spec in specs if spec.shape]
     for spec in ranked:
@@ -78,8 +84,22 @@ def check_batch_size(specs: Sequence[InputSpec], symbols: Sequence[str], batch_s
                 f"options.batch_size is {batch_size}, but the model's input {spec.name!r} is {shown_shape(spec)}: its batch is fixed at "
                 f"{spec.shape[0]}. Leave batch_size out, or export the model with a free batch dimension"
             )
+    if ranked and batch_size != 1 and fixed_batch(ranked) is None and not any(len(spec.shape or ()) != 3 for spec in ranked):
+        raise ModelInvalid(
+            f"options.batch_size is {batch_size}, but {ranked[0].name!r} is {shown_shape(ranked[0])}, whose first size is fixed and may "
+            "as well be its channels or its steps. Leave batch_size out"
+        )
     if not ranked:
         raise ModelInvalid(f"options.batch_size is {batch_size}, but no input of the model has a batch dimension; leave batch_size out")
+
+
+def _example(leading: Mapping[str, InputSpec], symbols: Sequence[str], batch_size: int) -> str:
+    """Return what to write in place of `batch_size`: a size for each symbol that leads an input and is no sequence, as far as there are."""
+    choices = [symbol for symbol in leading if symbol in symbols and not is_sequence(symbol)]
+    choices = choices or [symbol for symbol in symbols if not is_sequence(symbol)][:1] or list(symbols[:1])
+    if not choices:
+        return f"options.shapes: {{{next(iter(leading.values())).name}: […]}}"
+    return f"options.dims: {{{', '.join(f'{symbol}: {batch_size}' for symbol in choices)}}}"
 
 
 def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
@@ -113,6 +133,10 @@ def _is_outermost(symbol: str, specs: Sequence[InputSpec]) -> bool:
 
 def _is_fixed(part: int | str | None) -> bool:
     return isinstance(part, int) and part >= 0
+
+
+def is_unnamed(part: int | str | None) -> bool:
+    return not _is_fixed(part) and _name(part) == UNNAMED
 
 
 def _name(part: int | str | None) -> str:

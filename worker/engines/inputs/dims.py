@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.errors import ModelInvalid, nearest
 from worker.engines.base import InputSpec, Options
@@ -23,7 +23,7 @@ class Dims:
     """Holds the sizes that the inputs are bound with.
 
     `sizes` holds the symbols of the model, and `batch_symbol` is the symbol of the batch. `assumed` holds each symbol that nothing sizes,
-    and `input[axis]` for such a dimension without a name.
+    and `input[axis]` for such a dimension without a name. Where several inputs have a batch without a name, `batch_size` stands for all.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -64,12 +64,22 @@ class _Resolution:
         self._batch = batch.find_batch(specs, self._symbols)
 
     def result(self) -> Dims:
+        self._ask_for_ranks()
         self._take_dims()
         self._take_shapes()
         self._take_batch_size()
         self._assume_the_rest()
         shapes = {spec.name: self._shape(spec) for spec in self._specs}
+        self._name_the_assumed_batch()
         return Dims(shapes, self._sizes, self._assumed, self._batch, self._bound_batch(shapes), self._warnings())
+
+    def _ask_for_ranks(self) -> None:
+        """Refuse inputs of unknown rank that have no shape yet, all of them in one sentence."""
+        unknown = [spec.name for spec in self._specs if spec.shape is None and spec.name not in self._shapes]
+        if unknown:
+            which = f"input {unknown[0]!r} does not say its shape" if len(unknown) == 1 else "these inputs do not say their shapes"
+            wanted = ", ".join(f"{name}: […]" for name in unknown)
+            raise ModelInvalid(f"{which}: give options.shapes: {{{wanted}}}")
 
     def _take_dims(self) -> None:
         for symbol, size in (self._options.dims or {}).items():
@@ -98,11 +108,23 @@ class _Resolution:
         if size is None:
             return
         if self._batch is None:
-            batch.check_batch_size(self._specs, self._symbols, size)
+            batch.check_batch_size([self._with_given_rank(spec, size) for spec in self._specs], self._symbols, size)
         elif self._batch == batch.UNNAMED:
             self._unnamed_batch = size
         else:
             self._give(self._batch, size, "options.batch_size")
+
+    def _with_given_rank(self, spec: InputSpec, batch_size: int) -> InputSpec:
+        """Return an input whose rank the model leaves open with the recipe's shape, which has to begin with the batch size."""
+        if spec.shape is not None:
+            return spec
+        shape = tuple(self._shapes[spec.name])
+        if shape and shape[0] != batch_size:
+            raise ModelInvalid(
+                f"options.batch_size is {batch_size}, but options.shapes.{spec.name} begins with {shape[0]}: "
+                f"leave batch_size out, or begin the shape with {batch_size}"
+            )
+        return replace(spec, shape=shape)
 
     def _assume_the_rest(self) -> None:
         free = [symbol for symbol in self._symbols if symbol not in self._sizes]
@@ -122,12 +144,17 @@ class _Resolution:
             )
         self._sizes[symbol], self._said_by[symbol] = size, self._said_by.get(symbol, source)
 
+    def _name_the_assumed_batch(self) -> None:
+        """Report the leading dimensions without a name as one `batch_size`, if all of several inputs have it and none was sized."""
+        led = [f"{spec.name}[0]" for spec in self._specs if spec.shape and batch.is_unnamed(spec.shape[0])]
+        if self._batch == batch.UNNAMED and len(led) > 1 and all(name in self._assumed for name in led):
+            others = {name: size for name, size in self._assumed.items() if name not in led}
+            self._assumed = {"batch_size": 1, **others}
+
     def _shape(self, spec: InputSpec) -> tuple[int, ...]:
         wanted = self._shapes.get(spec.name)
         if spec.shape is None:
-            if wanted is None:
-                raise ModelInvalid(f"input {spec.name!r} does not say its shape: give options.shapes: {{{spec.name}: […]}}")
-            shape = tuple(wanted)
+            shape = tuple(wanted or ())  # inputs of unknown rank without a shape were refused before
         else:
             shape = tuple(self._size(spec, axis, part, wanted) for axis, part in enumerate(spec.shape))
         if math.prod(shape) > MAX_ELEMENTS:
@@ -165,7 +192,7 @@ class _Resolution:
             return self._options.batch_size or batch.fixed_batch(self._specs)
         if self._batch != batch.UNNAMED:
             return self._sizes[self._batch]
-        led = {shapes[spec.name][0] for spec in self._specs if spec.shape and (spec.shape[0] is None or spec.shape[0] in ("", -1))}
+        led = {shapes[spec.name][0] for spec in self._specs if spec.shape and batch.is_unnamed(spec.shape[0])}
         return led.pop() if len(led) == 1 else None
 
     def _warnings(self) -> list[str]:
@@ -174,12 +201,13 @@ class _Resolution:
         for spec in self._specs:
             shape = spec.shape or ()
             ones = [(axis, part) for axis, part in enumerate(shape) if part not in told and self._is_assumed(spec, axis, part)]
+            ones = [(axis, part) for place, (axis, part) in enumerate(ones) if not part or part not in [one for _, one in ones[:place]]]
             told.update(part for _, part in ones if part)
             steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
             pixels = [(axis, part) for axis, part in ones if axis > 0 and (not part or part != self._batch)]
             if steps:
                 found.append(_warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{steps[0]}: 128}}"))
-            elif len(shape) in (4, 5) and pixels:
+            elif pixels and (len(shape) in (4, 5) or (len(shape) == 3 and any(_is_side(part) for _, part in pixels))):
                 names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
                 named = [part for _, part in pixels if isinstance(part, str) and part]
                 mend = (
@@ -200,9 +228,13 @@ class _Resolution:
 
 
 def _expressions(specs: Sequence[InputSpec]) -> dict[str, Expression]:
-    """Return the dimensions that are calculations. `a-b` counts as one only if one of its names is also a dimension by itself."""
+    """Return the dimensions that are calculations.
+
+    `a-b` counts as one only if one of its names is also a dimension by itself. A text without any name, such as `0`, is a symbol: an
+    exporter numbered its free dimensions, and none of them has that number as its size.
+    """
     parts = dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str))
-    found = {part: made for part in parts if (made := parse(part)) is not None}
+    found = {part: made for part in parts if (made := parse(part)) is not None and made.names}
     plain = {part for part in parts if part not in found}
     return {part: made for part, made in found.items() if "-" not in part or " " in part or plain.intersection(made.names)}
 
@@ -223,6 +255,11 @@ def _worked_out(spec: InputSpec, expression: Expression, sizes: Mapping[str, int
 def _is_total(symbol: str) -> bool:
     found = batch.words(symbol)
     return "total" in found and batch.is_sequence(symbol)
+
+
+def _is_side(part: int | str | None) -> bool:
+    """Return whether the name of a dimension says that it is a side of an image."""
+    return isinstance(part, str) and bool(batch.words(part) & {"height", "width", "h", "w"})
 
 
 def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ COMPLEX: dict[str, type[np.complexfloating]] = {"complex64": np.complex64, "comp
 # The bits of 1.0 in the 8-bit floats, a value that no calculation turns into an overflow at once.
 FLOAT8_ONE = {"float8e4m3fn": 0x38, "float8e4m3fnuz": 0x40, "float8e5m2": 0x3C, "float8e5m2fnuz": 0x40}
 Array = NDArray[Any]
+_NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 
 def check_type(spec: InputSpec) -> None:
@@ -64,6 +65,7 @@ def convert(values: Array, kind: str, where: str) -> Array:
         return values
     if any(isinstance(value, str | bytes) for value in _some(values)):
         raise ModelInvalid(f"{where} has a text, but the input is of type {kind}")
+    _check_numbers(values, kind, where)
     if kind == "bool":
         if not np.isin(values.astype(np.float64), (0, 1)).all():
             raise ModelInvalid(f"{where} has a value that is neither true nor false, but the input is of type bool")
@@ -71,10 +73,43 @@ def convert(values: Array, kind: str, where: str) -> Array:
     if kind in INTEGERS:
         return _whole(values, kind, where)
     if kind in FLOATS or kind in COMPLEX:
-        return values.astype(FLOATS.get(kind) or COMPLEX[kind])
+        return _rounded(values, FLOATS.get(kind) or COMPLEX[kind], kind, where)
     if kind == "bfloat16":
-        return values if values.dtype == np.uint16 else as_bfloat16(values.astype(np.float32))
+        return values if values.dtype == np.uint16 else as_bfloat16(_rounded(values, np.float32, kind, where))
     raise ModelInvalid(f"{where}: values of type {kind} cannot be given; leave them out")
+
+
+def _check_numbers(values: Array, kind: str, where: str) -> None:
+    """Check that values are numbers or booleans, and complex only where the input is complex.
+
+    Raises:
+        ModelInvalid: They are something else, such as the records, dates or raw bytes that a .npy file may hold.
+    """
+    letter = values.dtype.kind
+    if letter == "c" and kind not in COMPLEX:
+        raise ModelInvalid(f"{where} has complex numbers, but the input is of type {kind}: give their real part or their size")
+    odd = next((value for value in values.flat if not isinstance(value, _NUMBERS)), None) if letter == "O" else None
+    if odd is not None or letter not in "biufcO":
+        what = f"the value {odd!r:.50}" if odd is not None else f"values of numpy's type {values.dtype!s:.100}"
+        raise ModelInvalid(f"{where} has {what}, but the input is of type {kind}: save them as plain numbers")
+
+
+def _rounded(values: Array, dtype: type[np.inexact[Any]], kind: str, where: str) -> Array:
+    """Return the values in a type of floating-point numbers. Digits may be lost, as in every calculation.
+
+    Raises:
+        ModelInvalid: A finite value is too large for the type, and would become infinite.
+    """
+    wide = np.asarray(values, dtype=values.dtype if values.dtype.kind in "fc" else np.complex128 if kind in COMPLEX else np.float64)
+    with np.errstate(over="ignore"):
+        rounded = wide.astype(dtype)
+    too_large = wide[np.isfinite(wide) & ~np.isfinite(rounded)]
+    if too_large.size:
+        largest = f"{np.finfo(np.dtype(dtype).name).max:g}"
+        raise ModelInvalid(
+            f"{where} has the value {too_large.ravel()[0]:g}, but the input is of type {kind}, whose largest number is {largest}"
+        )
+    return rounded
 
 
 def _some(values: Array) -> Any:

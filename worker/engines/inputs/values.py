@@ -16,6 +16,7 @@ from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, A
 # Small enough for the vocabulary of any tokenizer, and for the tables of small test models.
 VOCABULARY = 100
 _SOME_TEXT = "text"
+_LARGEST = 2**63 - 1  # numbers are made as int64
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -40,7 +41,7 @@ def made_values(spec: InputSpec, shape: tuple[int, ...], limits: Limits, length:
         return np.full(shape, FLOAT8_ONE[kind], dtype=np.uint8), "all 1"
     if kind in INTEGERS:
         integers, said = _integers(spec, shape, limits, length, random)
-        return integers.astype(INTEGERS[kind]), said
+        return _fitting(integers, kind), said
     if kind == "bool":
         return _booleans(spec.name, shape, random)
     values = random.random(shape) + 1j * random.random(shape)
@@ -52,16 +53,21 @@ def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
     return spec.element_type == "bool" and int(np.prod(shape)) == 1 and not _is_mask(spec.name)
 
 
+def _fitting(values: Array, kind: str) -> Array:
+    """Whole numbers as an integer type; what lies beyond the type becomes its end, and does not wrap around to a negative number."""
+    info = np.iinfo(INTEGERS[kind])
+    return np.clip(values, info.min, min(info.max, _LARGEST)).astype(INTEGERS[kind])
+
+
 def _by_rule(kind: str, shape: tuple[int, ...], limits: Limits) -> tuple[Array, str]:
     rule = limits.rule
     filled = np.resize(np.array(rule), shape) if isinstance(rule, tuple) else np.full(shape, rule)
     if isinstance(rule, bool) and kind != "bool":
         rule = int(rule)
-    shown = f"{list(rule)}" if isinstance(rule, tuple) else str(rule).lower() if isinstance(rule, bool) else f"{rule:g}"
+    shown = f"{list(rule)}" if isinstance(rule, tuple) else f"{rule:g}" if isinstance(rule, float) else str(rule).lower()
     said = f"{shown} by rule, since it {limits.steers or limits.because.removeprefix('it ')}"
     if kind in INTEGERS:
-        info = np.iinfo(INTEGERS[kind])
-        return np.clip(filled, info.min, info.max).astype(INTEGERS[kind]), said
+        return _fitting(filled, kind), said
     if kind == "bool":
         return filled.astype(np.bool_), said
     if kind == "bfloat16":
@@ -147,7 +153,7 @@ def _drawn(spec: InputSpec, shape: tuple[int, ...], limits: Limits, random: np.r
     least = max(0, low or 0)
     if high is not None and high < least:  # only negative numbers are inside the table, or it has no rows
         least = min(high, low or high)
-    most = max(least, most if high is None else high)
+    most = max(least, most if high is None else min(high, int(np.iinfo(INTEGERS.get(spec.element_type, np.int64)).max)))
     return np.asarray(random.integers(least, most, shape, dtype=np.int64, endpoint=True)), f"drawn from {least} to {most}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.engines.onnx_graph.model import MAX_DEPTH, MAX_NODES, Graph, Model, Node, Shape, TooLarge, Value
-from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, fold, infer
+from worker.engines.onnx_graph.shapes import MaybeInts, MaybeShape, axis_size, fold, infer
 from worker.engines.onnx_graph.traces import Origin, Trace, by_column, joined, of_input
 from worker.engines.onnx_graph.uses import Call, Use, uses_of
+from worker.engines.onnx_graph.wire import NotProtobuf
 
 _UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "OptionalGetElement", "StringNormalizer", "Abs"})
 _RESHAPED = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"})
@@ -39,10 +40,16 @@ class Scope:
 
 
 class Flow:
-    """Walks once over a model whose inputs have known shapes. `run` yields each use together with the trace of the value that is used."""
+    """Walks once over a model whose inputs have known shapes. `run` yields each use together with the trace of the value that is used.
 
-    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._model, self._bound = model, shapes
+    A node that cannot be analysed is left out, and its outputs are unknown: the runtime may run it nevertheless.
+
+    Args:
+        not_followed: Called with each such node and the error.
+    """
+
+    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]], not_followed: Callable[[Node, Exception], None]) -> None:
+        self._model, self._bound, self._not_followed = model, shapes, not_followed
         self._sizes = {
             part: size
             for value in model.graph.inputs
@@ -79,7 +86,12 @@ class Flow:
             self._left -= 1
             if self._left < 0 or depth > MAX_DEPTH:
                 raise TooLarge
-            yield from self._node(node, scope, depth)
+            try:
+                yield from self._node(node, scope, depth)
+            except (NotProtobuf, TooLarge):
+                raise
+            except Exception as error:  # noqa: BLE001 - a defect of ours, or a strange node, must not fail a job that the runtime can run
+                self._not_followed(node, error)
 
     def _node(self, node: Node, scope: Scope, depth: int) -> Iterator[tuple[Use, Trace]]:
         shapes = [scope.shapes.get(name) for name in node.inputs]
@@ -100,9 +112,18 @@ class Flow:
             body = node.graph(name)
             if body is not None:
                 inner = self._enter(*_formals(node, body), scope.inner(), scope)
+                carried = _carried(node, body)
+                if node.op == "Scan":
+                    _take_slices(node, [value.name for value in body.inputs[carried:]], inner)
                 yield from self._graph(body, inner, depth + 1)
-                outputs = [value.name for value in body.outputs]
-                self._leave(outputs[1:] if node.op == "Loop" else outputs, node.outputs, inner, scope)
+                outputs = [value.name for value in body.outputs[1 if node.op == "Loop" else 0 :]]
+                self._leave(outputs[:carried], node.outputs[:carried], inner, scope)
+                for given, name in zip(outputs[carried:], node.outputs[carried:], strict=False):  # the slices of all turns, stacked
+                    if given in inner.traces and name not in scope.traces:
+                        scope.traces[name] = inner.traces[given].mixed()
+                    slice_shape = inner.shapes.get(given)
+                    if slice_shape is not None and scope.shapes.get(name) is None and not any(node.numbers("scan_output_axes")):
+                        scope.shapes[name] = (_turns(node, carried, scope), *slice_shape)
         self._put_out(node, scope, shapes, ints, traces)
 
     def _put_out(self, node: Node, scope: Scope, shapes: list[MaybeShape], ints: list[MaybeInts], traces: Sequence[Trace | None]) -> None:
@@ -139,6 +160,31 @@ class Flow:
         shape = source.shapes.get(old)
         if shape is not None:
             target.shapes[new] = shape
+
+
+def _carried(node: Node, body: Graph) -> int:
+    """How many values a body hands on from turn to turn, as they are; all of those of an If."""
+    if node.op == "Loop":
+        return len(body.inputs) - 2
+    return len(body.inputs) - node.number("num_scan_inputs", 0) if node.op == "Scan" else len(body.outputs)
+
+
+def _turns(node: Node, carried: int, scope: Scope) -> int | None:
+    """How often the body of a Scan runs; None where it is not known, as of a Loop."""
+    scanned = node.inputs[carried] if node.op == "Scan" and carried < len(node.inputs) else ""
+    return axis_size(scope.shapes.get(scanned), (node.numbers("scan_input_axes") or [0])[0])
+
+
+def _take_slices(node: Node, names: Sequence[str], inner: Scope) -> None:
+    """The body of a Scan is given one slice of each of these values in a turn, without the axis that is scanned."""
+    axes = node.numbers("scan_input_axes") or [0] * len(names)
+    for name, axis in zip(names, axes, strict=False):
+        shape = inner.shapes.get(name)
+        if shape and -len(shape) <= axis < len(shape):
+            inner.shapes[name] = (*shape[: axis % len(shape)], *shape[axis % len(shape) + 1 :])
+        if name in inner.traces:
+            inner.traces[name] = inner.traces[name].mixed()
+        inner.ints.maps[0].pop(name, None)
 
 
 def _formals(node: Node, body: Graph) -> tuple[list[str], list[str]]:

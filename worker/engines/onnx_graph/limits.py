@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from worker.engines.base import Limits
 from worker.engines.onnx_graph.flow import Flow
-from worker.engines.onnx_graph.model import Shape, TooLarge, open_model
+from worker.engines.onnx_graph.model import Node, Shape, TooLarge, open_model
 from worker.engines.onnx_graph.traces import Origin, Trace
 from worker.engines.onnx_graph.uses import Use
 from worker.engines.onnx_graph.wire import NotProtobuf
 
+Warn = Callable[[str], None]
+MOST_NAMED = 5  # nodes that could not be analysed and are named one by one; a defect may concern each of 10 000 nodes
 
-def input_shapes(path: Path) -> dict[str, Shape | None]:
+
+def input_shapes(path: Path, warn: Warn) -> dict[str, Shape | None]:
     """Return the shape of each input as the file states it, None for an unknown rank. Empty if the file cannot be read."""
     try:
         with open_model(path) as model:
             return {} if model is None else {value.name: value.shape for value in model.graph.inputs}
     except (NotProtobuf, TooLarge):
         return {}
+    except Exception as error:  # noqa: BLE001 - the runtime has opened this file, so the job can go on without our reading of it
+        warn(f"the shapes in the model's file could not be read ({_shown(error)})")
+        return {}
 
 
-def input_limits(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Limits]:
-    """Return what the graph allows for each input. Empty if the graph is too large to follow or cannot be read."""
-    found: dict[str, dict[int | None, Limits]] = defaultdict(dict)
+def input_limits(path: Path, shapes: Mapping[str, tuple[int, ...]], warn: Warn) -> dict[str, Limits]:
+    """Return what the graph allows for each input. Empty if the graph is too large to follow or cannot be read.
+
+    Args:
+        warn: Called with a sentence about each part of the graph whose analysis failed. Nothing is known of that part then.
+    """
     try:
-        with open_model(path) as model:
-            if model is None:
-                return {}
-            for use, trace in Flow(model, shapes).run():
-                for origin, limits in _limits(use, trace):
-                    known = found[origin.input].get(origin.column)
-                    found[origin.input][origin.column] = limits if known is None else _both(known, limits)
+        return _limits_of_inputs(path, shapes, warn)
     except (NotProtobuf, TooLarge):
         return {}
+    except Exception as error:  # noqa: BLE001 - the runtime has opened this file, so the job can go on without the limits
+        warn(f"what the model accepts could not be found out ({_shown(error)}): inputs without stated values were filled by rule")
+        return {}
+
+
+def _limits_of_inputs(path: Path, shapes: Mapping[str, tuple[int, ...]], warn: Warn) -> dict[str, Limits]:
+    found: dict[str, dict[int | None, Limits]] = defaultdict(dict)
+    failed: list[str] = []
+
+    def not_followed(node: Node, error: Exception) -> None:
+        failed.append(f"{node.op} {node.name!r} ({_shown(error)})" if node.name else f"a {node.op} ({_shown(error)})")
+
+    with open_model(path) as model:
+        if model is None:
+            return {}
+        for use, trace in Flow(model, shapes, not_followed).run():
+            for origin, limits in _limits(use, trace):
+                known = found[origin.input].get(origin.column)
+                found[origin.input][origin.column] = limits if known is None else _both(known, limits)
+    if failed:
+        more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+        warn(
+            f"what the model accepts could not be followed through {', '.join(failed[:MOST_NAMED])}{more}: "
+            "values that depend on it were filled by rule; state them in options.values if they do not fit"
+        )
     return {name: _of_input(by_column) for name, by_column in found.items()}
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _of_input(by_column: Mapping[int | None, Limits]) -> Limits:

@@ -47,7 +47,8 @@ def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
             return _broadcast(shapes)
         rule = _RULES.get(node.op)
         return rule(node, shapes, ints) if rule is not None else None
-    except (IndexError, ValueError):  # too few inputs, or an axis that does not exist: the runtime will report it
+    except (IndexError, ValueError, ZeroDivisionError):
+        # Too few inputs, or an axis that does not exist (a single value has none): the runtime will report it.
         return None
 
 
@@ -84,6 +85,15 @@ def axis_size(shape: MaybeShape, axis: int) -> int | None:
     return shape[axis]
 
 
+def _place(axis: int, rank: int) -> int:
+    """Return the axis counted from the front.
+
+    Raises:
+        IndexError: A value of this rank has no such axis. A scalar has none at all.
+    """
+    return range(rank)[axis]
+
+
 def _broadcast(shapes: Inputs) -> MaybeShape:
     if not shapes or any(shape is None for shape in shapes):
         return None
@@ -108,7 +118,7 @@ def _gather(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     data, indices = shapes[0], shapes[1]
     if data is None or indices is None:
         return None
-    axis = node.number("axis", 0) % len(data)
+    axis = _place(node.number("axis", 0), len(data))
     return (*data[:axis], *indices, *data[axis + 1 :])
 
 
@@ -118,7 +128,7 @@ def _unsqueeze(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
         return None
     rank = len(shapes[0]) + len(axes)
     result: list[int | None] = list(shapes[0])
-    for axis in sorted(axis % rank for axis in axes):
+    for axis in sorted(_place(axis, rank) for axis in axes):
         result.insert(axis, 1)
     return tuple(result)
 
@@ -129,7 +139,7 @@ def _squeeze(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
         return None
     axes = node.numbers("axes") or (ints[1] if len(ints) > 1 else None)
     if axes:
-        gone = {axis % len(shape) for axis in axes}
+        gone = {_place(axis, len(shape)) for axis in axes}
         return tuple(size for axis, size in enumerate(shape) if axis not in gone)
     return tuple(size for size in shape if size != 1) if None not in shape else None
 
@@ -160,7 +170,7 @@ def _concat(node: Node, shapes: Inputs, _: Constants) -> MaybeShape:
     known = [shape for shape in shapes if shape is not None]
     if not known:
         return None
-    axis = node.number("axis", 0) % len(known[0])
+    axis = _place(node.number("axis", 0), len(known[0]))
     sizes = [shape[axis] if shape is not None else None for shape in shapes]
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
     return tuple(total if place == axis else size for place, size in enumerate(known[0]))
@@ -173,7 +183,7 @@ def _reduce(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
     axes = node.numbers("axes") or (ints[1] if len(ints) > 1 else None)
     if axes is None and len(shapes) > 1:
         return None
-    gone = {axis % len(shape) for axis in axes} if axes else set(range(len(shape)))
+    gone = {_place(axis, len(shape)) for axis in axes} if axes else set(range(len(shape)))
     if node.number("keepdims", 1):
         return tuple(1 if axis in gone else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in gone)
@@ -183,7 +193,7 @@ def _top_k(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
     shape, kept = shapes[0], ints[1] if len(ints) > 1 else tuple(node.numbers("k"))
     if shape is None:
         return None
-    axis = node.number("axis", -1) % len(shape)
+    axis = _place(node.number("axis", -1), len(shape))
     return (*shape[:axis], kept[0] if kept else None, *shape[axis + 1 :])
 
 

@@ -220,6 +220,36 @@ def _axis(call: Call) -> Iterator[Use]:
     yield Use(1, steers=f"is the axis of a {call.node.op}", rule=0)
 
 
+def _regions(call: Call) -> Iterator[Use]:
+    """Yield the limits of an operator that cuts regions out of a batch of images: which image each region lies in."""
+    images = call.size(0, 0)
+    if call.node.op == "MaxRoiPool":  # each region is the number of its image and four corners
+        yield Use(1, columns=(images, None, None, None, None))
+        return
+    yield _table(2, images)
+    if call.node.op == "CropAndResize":
+        yield Use(3, steers="is the size that a CropAndResize makes", rule=1)
+
+
+def _sequence_place(call: Call) -> Iterator[Use]:
+    yield Use(2 if call.node.op == "SequenceInsert" else 1, steers="is a place in a sequence", rule=0)
+
+
+def _crop_or_pad(call: Call) -> Iterator[Use]:
+    shape, axes = call.shape(0), call.node.numbers("axes")
+    whole = shape is not None and None not in shape and not axes
+    rule: Rule = tuple(size for size in shape if size is not None) if whole and shape is not None else 1
+    yield Use(1, steers="is the shape that a CenterCropPad makes", rule=rule, partial_rule=1)
+
+
+def _frames(call: Call) -> Iterator[Use]:
+    signal = call.size(0, 1)
+    yield Use(1, steers="is the step between the frames of an STFT", rule=1 if signal is None else max(1, signal // 4))
+    yield Use(
+        3, most=signal, because="it is the length of a frame of an STFT", steers="is the length of a frame of an STFT", rule=signal or 1
+    )
+
+
 def _write_indices(_: Call) -> Iterator[Use]:
     yield Use(2, because="it is where a TensorScatter writes", rule=0)
 
@@ -310,6 +340,10 @@ _RULES: dict[str, Callable[[Call], Iterator[Use]]] = {
     "AffineGrid": _affine_grid,
     "Attention": _attention,
     "DFT": _dft,
+    "STFT": _frames,
+    "CenterCropPad": _crop_or_pad,
+    **dict.fromkeys(("RoiAlign", "MaxRoiPool", "CropAndResize"), _regions),
+    **dict.fromkeys(("SequenceAt", "SequenceErase", "SequenceInsert"), _sequence_place),
     "TensorScatter": _write_indices,
     **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow"), _window),
     "OneHot": _one_hot,

@@ -48,11 +48,29 @@ def test_a_value_equal_to_its_default_is_shown_though_the_stored_job_leaves_it_o
         ("models.1.options.threads", {"threads": 3}, "threads=3"),
         ("options.shapes.input.1", {"shapes": {"input.1": [1, 3]}}, "shapes.input.1=1x3"),
         ("options", {"batch_size": 4, "threads": 1}, "batch_size=4; threads=1"),
+        ("options.dims.sequence", {"dims": {"sequence": 128}}, "dims.sequence=128"),
+        ("options.values.ids", {"values": {"ids": [0, 30521]}}, "values.ids=[0, 30521]"),
+        ("options.values", {"values": {"input.1": [False, True], "branch": True}}, "values.input.1=[false, true]; values.branch=true"),
+        ("options.values.mask", {"values": {"mask": "mask.npz"}}, "values.mask=mask.npz"),
+        ("options.values.text", {"values": {"text": "a; threads=3"}}, 'values.text="a; threads=3"'),
     ],
 )
 def test_a_value_of_any_shape_is_one_readable_text(path: str, value: dict[str, Any], expected: str | None) -> None:
     text = written(job_parameters(work(options=value), varied_paths({path: [None]}, None, None)))
     assert text == (expected or "providers=TensorrtExecutionProvider+CUDAExecutionProvider")
+
+
+def test_a_long_array_fits_into_a_spreadsheet_s_cell_and_is_told_apart_from_another_one() -> None:
+    paths = varied_paths({"options.values.ids": [None]}, None, None)
+    one, other = (written(job_parameters(work(options={"values": {"ids": {"array": [0] * 65_535 + [last]}}}), paths)) for last in (1, 2))
+    assert len(one) < 300
+    assert one != other
+
+
+def test_models_that_are_called_differently_often_say_so() -> None:
+    paths = varied_paths(None, [{"model": "m.onnx"}, {"model": "m.onnx", "inferences": 20}], None)
+    assert [job_parameters(work(inferences=inferences), paths) for inferences in (10, 20)] == [{"inferences": "10"}, {"inferences": "20"}]
+    assert varied_paths(None, [{"model": "a", "inferences": 20}, {"model": "b", "inferences": 20}], None) == ()
 
 
 @pytest.mark.parametrize("path", ["on", "devices", "priority", "requires.min_memory_mb", "model", "retries.max_attempts"])

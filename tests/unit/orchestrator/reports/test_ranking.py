@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +88,7 @@ def test_what_else_the_recipe_swept_is_told_apart() -> None:
 
     (ranking,) = ranked(with_inferences(job(1, 5.0), 10), with_inferences(job(2, 5.5), 20), varied=("inferences",))
     assert [place.rpartition(" · ")[2] for place in ranking.places] == ["inferences 10", "inferences 20"]
+    assert ranking.verdict == "only pi-5 · CPU (ONNX) measured it"
 
 
 def test_the_figures_are_those_of_the_summary_and_not_of_the_csv_s_cells() -> None:
@@ -106,3 +108,29 @@ def test_a_precision_that_was_missed_is_known() -> None:
     assert figure(record(1, spent, workload=one.workload)).missed_precision
     reached = one.result.summary.model_copy(update={"stopped_because": "precision reached: ±0.01% after 9 repeats"})
     assert not figure(record(1, one.result.model_copy(update={"summary": reached}), workload=one.workload)).missed_precision
+
+
+def test_a_device_that_was_measured_twice_does_not_win_by_its_luckier_job() -> None:
+    (ranking,) = ranked(job(1, 1.0), job(2, 3.0), job(3, 2.0, worker="worker-bbbb", device="nuc"))
+    assert "fastest" not in ranking.verdict
+    assert "cannot be told apart from nuc" in ranking.verdict
+    (ranking,) = ranked(job(1, 1.0), job(2, 1.1), job(3, 2.0, worker="worker-bbbb", device="nuc"))
+    assert ranking.verdict.startswith("pi-5 · CPU (ONNX) is the fastest, 2.00× as fast as nuc")
+
+
+def test_one_device_that_ran_the_same_bytes_under_two_names_is_not_faster_than_itself() -> None:
+    (ranking,) = ranked(job(1, 1.0, name="A"), job(2, 1.5, name="B"))
+    assert ranking.verdict == "only pi-5 · CPU (ONNX) measured it"
+
+
+def test_ten_thousand_jobs_of_one_work_and_a_thousand_models_of_one_name_take_a_moment() -> None:
+    """With each compared to each other, the files of a large campaign would take the reporter half an hour."""
+    one = figure(job(1, 1.0))
+    same = [replace(one, job_id=f"job-{number}") for number in range(10_000)]
+    models = [
+        replace(one, work=replace(one.work, content=f"{number:064x}", inputs=(replace(one.work.inputs[0], name=f"x{number}"),)))
+        for number in range(1_000)
+    ]
+    begin = time.process_time()
+    assert len(rank([*same, *models])) == 1_001
+    assert time.process_time() - begin < 3

@@ -107,6 +107,40 @@ def test_beyond_the_loopback_it_wants_the_token_of_the_worker(hardware: Hardware
         opened.close()
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_it_listens_on_the_loopback_of_ipv6_too(hardware: Hardware, tmp_path: Path, host: str) -> None:
+    settings = load_settings(worker_host=host, worker_port=free_port(), worker_cache_dir=tmp_path)
+    opened = open_info_server(settings, hardware, lambda: WORKING, "1.2.3")
+    assert opened is not None
+    try:
+        assert opened.address == f"http://[::1]:{settings.worker_port}"
+        assert httpx.get(f"{opened.address}/health").json()["agent_id"] == "worker-1"
+    finally:
+        opened.close()
+
+
+def test_every_address_means_those_of_ipv4_too(hardware: Hardware, tmp_path: Path) -> None:
+    settings = load_settings(worker_host="::", worker_port=free_port(), worker_cache_dir=tmp_path, token="t0ken")
+    opened = open_info_server(settings, hardware, lambda: WORKING, "1.2.3")
+    assert opened is not None
+    try:
+        for name in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{name}:{settings.worker_port}/health").json() == {"status": "healthy"}
+    finally:
+        opened.close()
+
+
+def test_an_empty_address_is_the_default_and_not_every_address() -> None:
+    assert load_settings(worker_host="").worker_host == "127.0.0.1"
+
+
+def test_a_model_that_is_evicted_while_the_cache_is_listed_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / ("a" * 64)).write_bytes(b"12345")
+    (tmp_path / "blobs" / ("b" * 64)).symlink_to(tmp_path / "gone")  # its name is there, and nothing behind it
+    assert cached_models(tmp_path) == [{"sha256": "a" * 64, "size": 5}]
+
+
 def test_a_crowd_takes_no_more_threads_than_there_are_places(server: InfoServer) -> None:
     port = int(server.address.rpartition(":")[2])
     crowd = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(MAX_CONNECTIONS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests import onnx_models, onnx_people
 from tests.measuring import LIGHT_MODELS
 from worker.engines.base import InputSpec, Limits, Options
 from worker.engines.inputs import make_inputs
-from worker.engines.onnx import OnnxEngine
+from worker.engines.onnx import GRAPH_LEVELS, OnnxEngine
 from worker.engines.onnx_call_errors import Called
 from worker.engines.onnx_errors import explain
 
@@ -102,6 +103,12 @@ def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Pa
     assert runtime["version"] == onnxruntime.__version__
     assert runtime["inputs"] == [{"name": "x", "type": "tensor(float)", "shape": ["n", 4]}]
     assert run(path)[0].facts().runtime["graph_level"] == "all"
+
+
+def test_where_layout_and_all_are_one_level_it_is_reported_as_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in onnxruntime 1.20 and 1.21."""
+    monkeypatch.setitem(GRAPH_LEVELS, "layout", GRAPH_LEVELS["all"])
+    assert run(onnx_models.linear(tmp_path / "linear.onnx"))[0].facts().runtime["graph_level"] == "all"
 
 
 @pytest.mark.parametrize("graph", ["disabled", "basic", "extended", "layout", "all"])
@@ -201,8 +208,37 @@ def test_a_category_that_a_pipeline_refuses_is_told_with_those_it_knows(tmp_path
 def test_a_locale_that_the_device_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         EngineUnavailable, match=r"t\.onnx normalises texts by the rules of the locale xx_XX\.UTF-8, which this device does not"
-    ):
+    ) as caught:
         run(onnx_people.normalised_text(tmp_path / "t.onnx"))
+    assert "export the model with the locale C.UTF-8" in caught.value.detail  # without any locale, the runtime takes en_US.UTF-8
+
+
+def test_the_words_about_channels_ask_for_the_free_dimensions() -> None:
+    """An encoder whose 80 features are a free dimension fails in its first convolution."""
+    words = NODE.format("FusedConv", "Input channels C is not equal to kernel channels * group. C: 1 kernel channels: 80 group: 1")
+    detail = explain(RuntimeError(words), Path("m.onnx"), "1.31", called("mel", "float", ("batch", "features", "frames"))).detail
+    assert "give what its free dimensions need, options.dims: {batch: …, features: …, frames: …}" in detail
+
+
+def test_a_condition_that_is_all_the_runtime_says_is_kept() -> None:
+    words = NODE.format(
+        "MaxRoiPool",
+        "/onnxruntime_src/roi_pool.cc:43 Status RoiPool<T>::Compute(OpKernelContext*) const [with T = float] a < b was false. ",
+    )
+    assert explain(RuntimeError(words), Path("m.onnx"), "1.31").detail.endswith("Status Message: a < b was false")
+
+
+def test_a_model_in_the_runtimes_own_format_runs_under_any_name(tmp_path: Path) -> None:
+    """The worker's cache keeps models without their suffix, and the runtime goes by it."""
+    chosen = onnxruntime.SessionOptions()
+    chosen.optimized_model_filepath = str(tmp_path / "model.ort")
+    chosen.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(onnx_models.linear(tmp_path / "linear.onnx")), chosen, providers=["CPUExecutionProvider"])
+    for name in ("kept", "kept.onnx"):
+        shutil.copy(tmp_path / "model.ort", tmp_path / name)
+        assert run(tmp_path / name)[1]
+    shutil.copy(tmp_path / "linear.onnx", tmp_path / "really-onnx.ort")
+    assert run(tmp_path / "really-onnx.ort")[1]
 
 
 def test_numbers_that_may_decide_over_shapes_are_asked_for(tmp_path: Path) -> None:
@@ -267,6 +303,17 @@ NODE = "Non-zero status code returned while running {} node. Name:'n7' Status Me
             NODE.format("ReverseSequence", "Invalid sequence length: 50. Value must be in range [0,4]"),
             called("lens", "int64", (1,)),
             "is given a length beyond its sequence of 4 steps; give options.values: {lens: [1, 4]}",
+        ),
+        (
+            NODE.format("RoiAlign", "batch_indices value 85 at index 0 is out of range [0, 2)"),
+            called("which", "int64", ("regions",)),
+            "asks for image 85 of a batch whose last one is 1; give options.values: {which: [0, 1]}, "
+            "or larger sizes: options.dims: {regions: …}",
+        ),
+        (
+            NODE.format("SequenceAt", "Invalid sequence index (9) specified for sequence of size (2)"),
+            called("place", "int64", ()),
+            "asks for place 9 of a sequence of 2; give options.values: {place: [0, 1]}",
         ),
     ],
 )

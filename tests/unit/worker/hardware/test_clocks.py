@@ -14,14 +14,24 @@ def policy(cpus: Path, number: int, related: str, **files: str) -> None:
 
 def test_the_fastest_of_the_cpus_that_the_process_may_use_tells_the_clock(tmp_path: Path) -> None:
     """The board has four small and two big cores."""
-    policy(tmp_path, 0, "0 1 2 3", scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand")
-    policy(tmp_path, 4, "4 5", scaling_cur_freq="1008000", cpuinfo_max_freq="1800000", scaling_governor="performance")
+    both = {"scaling_driver": "cpufreq-dt"}
+    policy(tmp_path, 0, "0 1 2 3", **both, scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand")
+    policy(tmp_path, 4, "4 5", **both, scaling_cur_freq="1008000", cpuinfo_max_freq="1800000", scaling_governor="performance")
     assert read_mhz(None, tmp_path) == 1416
     assert read_mhz({4, 5}, tmp_path) == 1008
     assert read_limits({4, 5}, tmp_path) == ClockLimits(1800, 1800)  # without turbo, the processor can hold its highest clock
     assert read_limits({0}, tmp_path) == ClockLimits(1416, 1416)
     assert read_governor(tmp_path) == "ondemand and performance"
+    assert read_turbo(tmp_path) is False
+
+
+def test_where_nothing_tells_of_turbo_the_clock_that_all_cores_can_hold_is_unknown(tmp_path: Path) -> None:
+    """Kernels before 6.9 have no file for the boost of amd-pstate: 4 500 MHz is one core alone, and 3 400 under load is no fault."""
+    policy(tmp_path, 0, "0", scaling_driver="amd-pstate-epp", scaling_cur_freq="3400000", cpuinfo_max_freq="4500000")
     assert read_turbo(tmp_path) is None
+    assert read_limits(None, tmp_path) == ClockLimits(4500, None)
+    (tmp_path / "cpufreq" / "boost").write_text("0\n")
+    assert read_limits(None, tmp_path) == ClockLimits(4500, 4500)
 
 
 def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path) -> None:
@@ -34,6 +44,21 @@ def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path
     assert read_limits(None, tmp_path) == ClockLimits(
         5000, None
     )  # AMD reports a boost but no base clock, so the clock that it can hold is unknown
+
+
+def test_a_boost_that_nothing_tells_of_is_not_taken_for_a_clock_that_all_cores_can_hold(tmp_path: Path) -> None:
+    """amd_pstate before Linux 6.11, as in Ubuntu 24.04: no `boost`, no `base_frequency`, and the boost's own clock as the highest."""
+    policy(tmp_path, 0, "0", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
+    policy(tmp_path, 1, "1", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
+    (tmp_path / "amd_pstate").mkdir()
+    (tmp_path / "amd_pstate" / "status").write_text("active\n")
+    assert read_limits(None, tmp_path) == ClockLimits(5759, None)
+    for number, nominal in ((0, "0"), (1, "3801")):
+        folder = tmp_path / f"cpu{number}" / "acpi_cppc"
+        folder.mkdir(parents=True)
+        (folder / "nominal_freq").write_text(f"{nominal}\n")
+    assert read_limits(None, tmp_path) == ClockLimits(5759, 3801)
+    assert read_limits({0}, tmp_path) == ClockLimits(5759, None)  # a firmware that writes 0 says nothing
 
 
 def test_a_virtual_machine_tells_only_what_cpuinfo_says(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,15 @@ def test_a_second_worker_with_the_same_folder_is_refused_with_the_way_out(tmp_pa
     assert lock_holder(tmp_path / LOCK_FILE) != ""
     first.close()
     assert lock_holder(tmp_path / LOCK_FILE) == ""
+
+
+def test_a_worker_that_starts_while_another_process_looks_is_not_refused(tmp_path: Path) -> None:
+    """As `fleetmark worker validate` does, which takes a shared lock for a moment."""
+    (tmp_path / LOCK_FILE).touch()
+    look = os.open(tmp_path / LOCK_FILE, os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [look]).start()
+    Identity.claim(tmp_path, "one").close()
 
 
 @pytest.mark.parametrize("content", ["{torn", "[]", '{"format": 99, "udid": "x"}'])

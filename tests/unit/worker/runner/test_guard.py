@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.measuring import is_gone, schedule
-from worker.runner.command import runner_command
+from tests.measuring import Stages, assignment, is_gone, schedule, supervisor
+from worker.runner.command import ROOT, runner_command
+from worker.runner.guard import Reporter, Running
 from worker.runner.request import RunRequest, read_record
+from worker.runner.spawning import SpawningGuard
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 
 
@@ -96,6 +101,66 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
         assert exits(inbox, 1)[1]["signal"] == 9
     finally:
         process.close()
+
+
+NO_ROOM_FOR_ONE = """
+import os, subprocess, sys
+from errno import EAGAIN
+fork, popen = os.fork, subprocess.Popen
+failures = [OSError(EAGAIN, "Resource temporarily unavailable")]
+def once(real):
+    def start(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **options)
+    return start
+os.fork, subprocess.Popen = once(fork), once(popen)
+from worker.runner.__main__ import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("spawn", [False, True], ids=["forked", "spawned"])
+def test_a_fork_that_fails_costs_its_job_and_not_the_guard(spawn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{NO_ROOM_FOR_ONE}"]
+    monkeypatch.setattr("worker.supervisor.guard_process.runner_command", lambda *arguments: [*command, *arguments])
+    with supervisor(tmp_path, spawn=spawn) as made:
+        guard = made._living_guard()
+        begin = time.monotonic()
+        outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
+        assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
+        assert "no process for repeat 1 of 1 could be started: [Errno 11]" in outcome.error
+        assert time.monotonic() - begin < 10, "it waits for the end of no process"
+        assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+        assert made._living_guard() is guard
+
+
+def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end() -> None:
+    """The reader's wait and `poll` exclude each other; a job that began in that moment was sent to a dead guard, and failed."""
+    process = GuardProcess(SimpleQueue())
+    process.ready.wait(60)
+    with process._process._waitpid_lock:  # type: ignore[attr-defined]  # as held by the reader
+        process._process.send_signal(signal.SIGKILL)
+        until = time.monotonic() + 10
+        while process.alive and time.monotonic() < until:
+            time.sleep(0.01)
+        alive = process.alive
+    process.close()
+    assert not alive
+
+
+def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be that of another group by then."""
+    killed: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, _number: killed.append(pid))
+    guard = SpawningGuard(0, Reporter(1))
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        nothing_to_read = threading.Thread(target=lambda: None)
+        nothing_to_read.start()
+        guard._follow(Running(1, process.pid), process, nothing_to_read)
+        assert (process.returncode, killed) == (0, [process.pid])
+        guard._kill(process)
+        assert killed == [process.pid]
 
 
 @pytest.mark.parametrize("mode", ["forked", "spawned"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -13,14 +14,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
 from shared.clock import SystemClock
+from shared.workers import WAITING_FOR_HOST
+from tests.file_server import file_server
 from tests.measuring import Stages, assignment, descendants, is_gone, schedule, supervisor
+from worker.job_log import JobLog
 from worker.supervisor import Outcome
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.host_turn import HostTurn
 
 # A worker's process, as far as measuring goes: one attempt at a job that hangs.
 WORKER = """
@@ -131,6 +138,91 @@ def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
         give_back()
         # and the turn that was given up is not kept: the next attempt has the lock
         assert waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+
+
+def test_an_attempt_that_waits_twice_for_the_same_worker_says_so_twice(tmp_path: Path) -> None:
+    """Before it hashes its model and before it measures. The orchestrator postpones the deadline of a job by this stage alone."""
+    neighbour, stages = HostLock(tmp_path / "lock"), Stages()
+    turn = HostTurn(HostLock(tmp_path / "lock"), 60, SystemClock(), stages, JobLog(("campaign-job-1", 1), SystemClock()))
+    inbox: SimpleQueue[Any] = SimpleQueue()
+
+    def told(*, shared: bool) -> list[str]:
+        give_back = neighbour.take(lambda _: None)
+        looks = 0
+        stages.seen.clear()
+
+        def next_event(timeout_s: float) -> Any:
+            nonlocal looks
+            looks += 1
+            if looks == 2:  # the attempt has looked once
+                give_back()
+            try:
+                return inbox.get(timeout=timeout_s)
+            except Empty:
+                return None
+
+        turn.take(inbox, next_event, shared=shared)()
+        return stages.names()
+
+    assert told(shared=True) == [WAITING_FOR_HOST]
+    assert told(shared=False) == [WAITING_FOR_HOST]
+
+
+def test_what_another_worker_measured_meanwhile_is_no_load_just_before(tmp_path: Path) -> None:
+    give_back = HostLock(tmp_path / "lock").take(lambda _: None)
+    with supervisor(tmp_path / "a", lock=tmp_path / "lock") as waiter:
+        windows: list[float] = []
+        before = waiter._probe.before
+
+        def watched(*arguments: Any) -> None:
+            look = waiter._probe._window_start()
+            windows.append(time.monotonic() - look.at if look else 0.0)
+            before(*arguments)
+
+        waiter._probe.before = watched  # type: ignore[method-assign, assignment]  # how far back it looks is seen nowhere else
+
+        def end_neighbour(stage: str, _: float | None) -> None:
+            if stage == WAITING_FOR_HOST:
+                threading.Timer(2, give_back).start()
+
+        outcome = waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), end_neighbour)
+    assert outcome.status == "complete"
+    assert 0 < windows[0] < 1, windows
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_whoever_takes_over_a_place_in_the_queue_gets_what_it_wants(tmp_path: Path, at: int) -> None:
+    """A download gives up its place at any moment while the lock becomes free, and a measurement takes it over."""
+    lock, mine = HostLock(tmp_path / "lock"), threading.Event()
+    neighbour = HostLock(tmp_path / "lock").take(lambda _: None)
+    lock.take(lambda _: None, shared=True)()  # waits, and gives up: its thread stays in the queue
+    entered = 0
+
+    class Watched:
+        """The lock's state. Before the waiting thread enters it for a certain time, the measurement asks."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __enter__(self) -> None:
+            nonlocal entered
+            if threading.current_thread().name == "fleetmark-host-lock":
+                entered += 1
+                if entered == at:
+                    lock.take(lambda _: mine.set())
+            self._inner.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._inner.release()
+
+    lock._state = Watched(lock._state)  # type: ignore[assignment]
+    neighbour()
+    if not mine.wait(1):  # the thread did not enter so often
+        lock.take(lambda _: mine.set())
+    assert mine.wait(10)
+    with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no download beside a measurement
+    lock._give_back()
 
 
 def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
@@ -338,6 +430,35 @@ for _ in range(3):
     print(begin, time.monotonic(), flush=True)
     give_back()
 """
+
+
+def test_a_neighbour_measures_while_a_fetch_waits_for_a_stalled_server(tmp_path: Path) -> None:
+    lock, stages = tmp_path / "lock", Stages()
+    stall, ours, fetched = threading.Event(), threading.Event(), threading.Event()
+    content = json.dumps({"calls_s": [0.001]}).encode()
+    outcomes: list[Outcome] = []
+    with file_server(schedule__json=content) as server, supervisor(tmp_path / "a", lock=lock) as made:
+        server.stall = stall
+
+        def run() -> None:
+            outcomes.append(made.run(assignment(f"{server.url}/schedule.json"), stages))
+            fetched.set()
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        try:
+            until = time.monotonic() + 10
+            while not list((tmp_path / "a").glob("cache/partial/*.json")) and time.monotonic() < until:
+                time.sleep(0.01)  # until the first half of the body has arrived
+            give_back = HostLock(lock).take(lambda _: ours.set())
+            assert ours.wait(5), "the server stalls for 20 s"
+            stall.set()
+            assert not fetched.wait(0.5), "the second half waits until the neighbour has measured"
+            give_back()
+        finally:
+            stall.set()
+            worker.join(30)
+    assert outcomes[0].status == "complete", outcomes[0].error
 
 
 def test_a_fetch_waits_for_a_neighbour_that_measures(tmp_path: Path) -> None:

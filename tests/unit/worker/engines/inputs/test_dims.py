@@ -69,6 +69,13 @@ def test_a_hyphen_in_a_name_is_no_subtraction() -> None:
     assert sized(Options(dims={"width": 9}), x=("n", "width"), y=("n", "width-2")).shapes["y"] == (1, 7)
 
 
+def test_a_dimension_that_is_named_by_a_number_is_free() -> None:
+    """`dim_param: "0"` was taken for a size of 0: the model was called with no elements at all, and that was measured."""
+    assumed = sized(Options(), x=("0", 3), y=("0", "1"))
+    assert (assumed.shapes, assumed.assumed) == ({"x": (1, 3), "y": (1, 1)}, {"0": 1, "1": 1})
+    assert sized(Options(dims={"0": 5}), x=("0", 3)).shapes["x"] == (5, 3)
+
+
 def test_a_calculation_that_comes_out_below_nothing_is_refused() -> None:
     assert "'width - 2', which no size fits with width: 1: change options.dims" in refusal(Options(), x=("width",), y=("width - 2",))
     assert "which no size fits with a: 1, b: 0" in refusal(Options(dims={"b": 0}), x=("a", "b"), y=("a / b",))
@@ -90,6 +97,8 @@ def test_a_calculation_that_comes_out_below_nothing_is_refused() -> None:
         ({"x": ("batch", 3), "size": (1, 2)}, {"x": (8, 3), "size": (1, 2)}),
         ({"x": ("batch * heads", 4), "y": ("batch", "heads")}, {"x": (8, 4), "y": (8, 1)}),
         ({"x": ("s0", 3), "flag": ()}, {"x": (8, 3), "flag": ()}),
+        ({"x": ("0", 3), "y": ("0", "1")}, {"x": (8, 3), "y": (8, 1)}),
+        ({"x": ("batch", 3, 9, 9), "boxes": ("n", 4)}, {"x": (8, 3, 9, 9), "boxes": (1, 4)}),
     ],
 )
 def test_the_batch_size_goes_to_the_batch(shapes: dict[str, Shape], bound: dict[str, tuple[int, ...]]) -> None:
@@ -102,16 +111,18 @@ def test_the_batch_size_goes_to_the_batch(shapes: dict[str, Shape], bound: dict[
     ("shapes", "example"),
     [
         ({"x": ("time", "s1", 3)}, "options.dims: {s1: 8}"),
-        ({"x": ("unk__6", 3), "y": ("unk__7", 3)}, "options.dims: {unk__6: 8}"),
-        ({"x": ("encoder_batch", 3), "y": ("decoder_batch", 3)}, "options.dims: {encoder_batch: 8}"),
+        ({"x": ("unk__6", 3), "y": ("unk__7", 3)}, "options.dims: {unk__6: 8, unk__7: 8}"),
+        ({"x": ("encoder_batch", 3), "y": ("decoder_batch", 3)}, "options.dims: {encoder_batch: 8, decoder_batch: 8}"),
         ({"x": ("sequence_length", 3)}, "options.dims: {sequence_length: 8}"),
+        ({"ids": ("batch", 77), "pixels": ("N", 3, 64, 64)}, "options.dims: {batch: 8, N: 8}"),
+        ({"ids": ("text_batch", 77), "pixels": ("batch", 3, 64, 64)}, "options.dims: {text_batch: 8, batch: 8}"),
     ],
 )
 def test_a_batch_size_that_could_go_to_several_dimensions_is_refused_with_the_way_to_name_one(
     shapes: dict[str, Shape], example: str
 ) -> None:
     said = refusal(Options(batch_size=8), **shapes)
-    assert "it is not clear which dimension is the batch: x is [" in said
+    assert f"it is not clear which dimension is the batch: {next(iter(shapes))} is [" in said
     assert said.endswith(f"for example {example}")
 
 
@@ -212,3 +223,42 @@ def test_a_batch_of_one_is_nothing_to_warn_of(shapes: dict[str, Shape]) -> None:
 
 def test_a_symbol_is_warned_of_once() -> None:
     assert len(sized(Options(), ids=("batch", "sequence"), mask=("batch", "sequence")).warnings) == 1
+
+
+def test_a_batch_that_many_inputs_have_without_a_name_is_assumed_once() -> None:
+    columns: dict[str, Shape] = {"age": (None, 1), "income": (None, 1), "image": (None, 3, None)}
+    assert sized(Options(), **columns).assumed == {"batch_size": 1, "image[2]": 1}
+    assert sized(Options(shapes={"age": (4, 1)}), **columns).assumed == {"income[0]": 1, "image[0]": 1, "image[2]": 1}
+    assert sized(Options(), age=(None, 1)).assumed == {"age[0]": 1}
+
+
+def test_unknown_ranks_are_asked_for_all_at_once_and_before_the_batch() -> None:
+    assert refusal(Options(batch_size=3), x=None) == "input 'x' does not say its shape: give options.shapes: {x: […]}"
+    assert refusal(Options(), x=None, y=None).endswith("give options.shapes: {x: […], y: […]}")
+
+
+def test_a_batch_size_goes_with_the_shape_that_is_given_to_an_input_of_unknown_rank() -> None:
+    made = sized(Options(batch_size=3, shapes={"x": (3, 2)}), x=None)
+    assert (made.shapes, made.batch_size) == ({"x": (3, 2)}, 3)
+    said = refusal(Options(batch_size=3, shapes={"x": (4, 2)}), x=None)
+    assert said.endswith("options.shapes.x begins with 4: leave batch_size out, or begin the shape with 3")
+
+
+@pytest.mark.parametrize("shape", [(3, "height", "width"), (5, 1, 3)])
+def test_a_batch_size_that_happens_to_be_the_channels_or_steps_is_no_batch(shape: Shape) -> None:
+    size = shape[0]
+    assert isinstance(size, int)
+    said = refusal(Options(batch_size=size), image=shape)
+    assert "may as well be its channels or its steps. Leave batch_size out" in said
+    assert sized(Options(batch_size=1), x=(1, "T", 8)).batch_size == 1
+    assert sized(Options(batch_size=4), x=(4, "T", 8), mask=(4, "T")).batch_size == 4
+
+
+def test_an_image_without_a_batch_is_warned_of_as_an_image() -> None:
+    (said,) = sized(Options(), image=(3, "height", "width")).warnings
+    assert "height = 1 and width = 1, dimensions that nobody sized, so this is no image" in said
+
+
+def test_a_symbol_that_an_input_has_twice_is_warned_of_once() -> None:
+    (said,) = sized(Options(), x=("batch", "seq", "seq")).warnings
+    assert "was measured with seq = 1, a dimension that nobody sized" in said
