@@ -56,7 +56,7 @@ def ctx(settings: Settings, clock: FakeClock) -> Iterator[Context]:
 
 @pytest.fixture
 def register(ctx: Context) -> Callable[..., str]:
-    """Enter a worker; its id."""
+    """Register a worker, and return its id."""
 
     def enter(name: str = "device", capabilities: tuple[str, ...] = ("cpu.onnx",), **more: object) -> str:
         registration = Registration.model_validate(

@@ -33,7 +33,7 @@ class FakeEngineQueue(CeleryQueue):
 
 @contextmanager
 def control_plane(redis_url: str, folder: Path, database_url: str | None = None, **settings: Any) -> Iterator[Context]:
-    """API calls apart, everything that `orchestrator.cli serve` runs."""
+    """Runs everything that `orchestrator.cli serve` runs, except for the API."""
     plane = ControlPlane(
         Settings(
             database_url=database_url or f"sqlite:///{folder / 'fleetmark.db'}",
@@ -71,7 +71,7 @@ def job(ctx: Context, name: str) -> Job:
 
 
 def until(ctx: Context, name: str, status: str, attempt: int | None = None) -> Job:
-    """The job, once it is in this state (and this attempt)."""
+    """Wait until the job is in this state (and this attempt), and return it."""
 
     def look() -> Job | None:
         found = job(ctx, name)

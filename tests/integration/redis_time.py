@@ -32,5 +32,5 @@ end
 
 
 def pass_time(client: redis.Redis, seconds: float) -> None:
-    """As if so much time had passed in Redis, without anyone's beat."""
+    """Change Redis as if this much time had passed without a heartbeat."""
     client.eval(_AGE, 0, int(seconds * 1000))

@@ -35,7 +35,7 @@ class Message:
 
 
 class Broken(Exception):
-    """The network of this device is down."""
+    """Is raised when the network of this device is down."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Process:
 
 
 class SimulatedDevice:
-    """A device with a disk and a network, on which workers start, work, crash and leave."""
+    """Simulates a device with a disk and a network, on which workers start, work, crash and leave."""
 
     def __init__(self, name: str, capabilities: tuple[str, ...], client: redis.Redis, url: str, timeout_s: float, clock: Clock) -> None:
         self.name, self.capabilities = name, capabilities
@@ -160,7 +160,7 @@ class SimulatedDevice:
         return verdict
 
     def held(self) -> AttemptKey:
-        """The attempt that was claimed."""
+        """Return the attempt that was claimed."""
         assert self.process is not None
         assert self.process.runs is not None
         return self.process.runs

@@ -88,12 +88,12 @@ def _submit(client: httpx.Client, folder: Path, jobs: int = 1, inferences: int =
 
 
 def _submit_long(client: httpx.Client, folder: Path, repeats: int = 30) -> str:
-    """A job that takes some seconds; its id."""
+    """Submit a job that takes some seconds, and return its id."""
     return str(_submit(client, folder, inferences=100_000, repeats=repeats)["jobs"][0]["job_id"])
 
 
 def _run_campaign(orchestrator: Orchestrator, folder: Path, jobs: int = 1) -> str:
-    """A campaign to its end; its id."""
+    """Run a campaign to its end, and return its id."""
     with orchestrator.client() as client:
         campaign_id = str(_submit(client, folder, jobs)["campaign_id"])
 
@@ -144,7 +144,7 @@ def test_each_part_does_all_of_its_work_and_is_refused_nothing(
 
 @pytest.fixture
 def login(orchestrator: Orchestrator, server: RedisServer) -> Iterator[redis.Redis]:
-    """A client with the login that a device is given, which then does as it likes."""
+    """Yield a client with the login of a device, which may then send any command."""
     with redis.Redis.from_url(_enrol(orchestrator)["broker_url"], decode_responses=True) as client:
         yield client
 

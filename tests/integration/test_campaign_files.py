@@ -41,7 +41,7 @@ MODEL = "https://models.example/squeezenet.onnx"
 
 
 def ran(name: str, worker: str, *, device: str = "lab", sha256: str = "ab" * 32, batch: int = 1, **changes: Any) -> Result:
-    """The result of a job that ran, with what its runtime says it did."""
+    """Return the result of a job that ran, with the report of its runtime."""
     bound = {"name": "x", "type": "tensor(float)", "shape": ["n", 4], "bound_shape": [batch, 4], "values_sha256": f"{batch:064x}"}
     runtime = {"inputs": [bound], "batch_size": batch, "provider": "CPUExecutionProvider", "threads": {"intra_op": 2, "inter_op": 1}}
     said = {"device": Device(name=device), "model_sha256": sha256, "runtime": runtime}

@@ -147,7 +147,7 @@ def test_a_registration_is_read_again_when_it_changes_and_only_then(ctx: Context
 
 
 def _reads(ctx: Context) -> int:
-    """How often a client has read registrations."""
+    """Return how often a client has read registrations."""
     stats = ctx.registry.redis.info("commandstats")
     # Within a script `HMGET` reads states: those calls are counted with the scripts' own.
     return int(stats.get("cmdstat_hmget", {}).get("calls", 0)) - int(stats.get("cmdstat_evalsha", {}).get("calls", 0))

@@ -39,7 +39,7 @@ CAMPAIGN = {"model_url": "https://models.example/m.onnx", "jobs": [{"compute_uni
 
 @dataclasses.dataclass
 class Device:
-    """A worker whose cache and spool are small disks of their own."""
+    """Runs a worker whose cache and spool are on two small disks."""
 
     fleet: Fleet
     worker_id: str

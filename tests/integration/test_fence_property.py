@@ -57,7 +57,7 @@ SETTLED_AFTER = 200  # rounds of a beat each
 
 
 class Row(NamedTuple):
-    """What is compared of a job's row."""
+    """Holds the part of a job's row that is compared."""
 
     id: str
     campaign_id: str
@@ -172,7 +172,7 @@ class Fleet(RuleBasedStateMachine):
     # What goes wrong
 
     def _device(self, which: int, able: Callable[[SimulatedDevice], bool]) -> SimulatedDevice | None:
-        """One of the devices that can do this now."""
+        """Return one of the devices that can do this now."""
         found = [device for device in self.devices if able(device)]
         return found[which % len(found)] if found else None
 
@@ -198,7 +198,7 @@ class Fleet(RuleBasedStateMachine):
             device.crash()
 
     def _come_back(self, which: int, coin: bool) -> None:
-        """A worker crashes, and is there again within two seconds."""
+        """A worker crashes, and starts again within two seconds."""
         if device := self._device(which, _works):
             device.crash()
             device.start()
@@ -249,7 +249,7 @@ class Fleet(RuleBasedStateMachine):
         self.inbox = Inbox(self.ctx.settings.redis_url)
 
     def _forget(self, which: int, coin: bool) -> None:
-        """Redis loses its memory."""
+        """Redis loses all its data."""
         self.ctx.registry.redis.flushall()
         self.memory += 1
 

@@ -87,7 +87,7 @@ def mallory(client: httpx.Client) -> Iterator[Device]:
 
 
 def submitted(client: httpx.Client, model: str = "https://models.example/m.onnx", **more: Any) -> str:
-    """A job; its id."""
+    """Submit a job, and return its id."""
     body = {"model_url": model, "jobs": [{"compute_unit": "cpu.onnx", **more}]}
     return str(client.post("/campaigns", json=body).raise_for_status().json()["jobs"][0]["job_id"])
 

@@ -32,7 +32,7 @@ def _lines(worker: Worker, words: str) -> int:
 
 
 def test_a_job_that_is_taken_from_a_full_redis_is_not_lost(fleet: Fleet, tmp_path: Path) -> None:
-    """A full Redis gives messages out, and refuses to have them booked."""
+    """A full Redis delivers messages, but refuses to record that they were delivered."""
     worker = fleet.start()
     fleet.registered(worker)
     first, second = tiny_job(tmp_path, 1), tiny_job(tmp_path, 2)

@@ -68,7 +68,7 @@ def test_half_a_model_of_a_killed_process_goes_after_two_days(ctx: Context, cloc
 
 
 def uploaded(ctx: Context, clock: FakeClock, job: str, attempt: int = 1, *, whole: bool = False) -> Upload:
-    """A piece of a job's samples, that came in long ago."""
+    """Make a piece of a job's samples that arrived long ago."""
     upload = Upload(ctx, job, attempt, "samples.npz")
     upload.add(b"a piece", 0, 7 if whole else 14)
     if whole:
@@ -137,7 +137,7 @@ def test_a_running_orchestrator_sweeps_when_it_starts(tmp_path: Path, redis_url:
 
 
 class Enough(Unavailable):
-    """The download is called off."""
+    """The download is cancelled."""
 
 
 def test_an_interrupted_download_goes_after_a_week_unless_somebody_goes_on_with_it(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def upgrade():
 
 @pytest.fixture
 def old(database_url: str) -> Iterator[Store]:
-    """The database as the first revision left it."""
+    """Yield the database in the state in which the first revision left it."""
     store = Store(database_url)
     migrate(store, FIRST)
 
@@ -80,7 +80,7 @@ def _moment(stored: str) -> datetime:
 
 
 def rows_of(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Every row that the first revision had, in the columns that it had."""
+    """Return every row and column that the first revision had."""
     with store.read() as session:
         tables = MetaData()
         tables.reflect(session.connection())

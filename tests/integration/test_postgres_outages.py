@@ -44,7 +44,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A PostgreSQL that a test may stop, on a disk that a test may fill."""
+    """Yield a PostgreSQL that a test may stop, on a disk that a test may fill."""
     with ExitStack() as stack:
         folder = stack.enter_context(server_folder())
         disk = stack.enter_context(small_disk(folder / "disk", 128))

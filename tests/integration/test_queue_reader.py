@@ -23,7 +23,7 @@ WAIT_S = 30.0  # a bound against hanging, not a measure
 
 
 class Reader:
-    """A consumer, and what it did with each message."""
+    """Holds a consumer, and records what it did with each message."""
 
     def __init__(self, url: str) -> None:
         self.handled: list[str] = []

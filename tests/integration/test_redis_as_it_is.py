@@ -42,7 +42,7 @@ def server(*options: str, append_only: bool = False) -> Iterator[RedisServer]:
 
 
 def fill(url: str) -> None:
-    """Write until the server takes no more."""
+    """Write until the server accepts no more data."""
     with redis.Redis.from_url(url) as client:
         for number in range(10_000):
             try:
@@ -77,7 +77,7 @@ def fleetmark(folder: Path, *arguments: str, **variables: str) -> subprocess.Com
 
 
 def doctor(folder: Path, redis_url: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The exit code, and what was found, by name."""
+    """Return the exit code, and the findings by name."""
     done = fleetmark(folder, "cli.main", "doctor", "--json", FLEETMARK_REDIS_URL=redis_url, FLEETMARK_PORT=str(free_port()))
     assert done.stdout, done.stderr
     return done.returncode, {finding["what"]: finding for finding in json.loads(done.stdout)}

@@ -29,7 +29,7 @@ Register = Callable[..., str]
 
 
 def uploaded(ctx: Context, report: Result, content: bytes) -> Result:
-    """The same result with its samples sent by HTTP."""
+    """Return the same result with its samples sent by HTTP."""
     path = Upload(ctx, report.job_id, report.attempt, "samples.npz").whole
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -43,7 +43,7 @@ def api(ctx: Context) -> Iterator[httpx.Client]:
 
 
 def announced(report: Result, name: str, content: bytes) -> Result:
-    """The same result with a file that is to be sent by HTTP."""
+    """Return the same result with a file that must be sent by HTTP."""
     beside = Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     return report.model_copy(update={"artifacts": report.artifacts | {name: beside}})
 
@@ -61,7 +61,7 @@ def samples_of(ctx: Context, name: str) -> Path:
 
 
 def put(api: httpx.Client, address: str, first: int, content: bytes) -> httpx.Response:
-    """The file from `first` on."""
+    """Return the content of the file from `first` on."""
     digest = "sha-256=" + base64.b64encode(hashlib.sha256(content).digest()).decode()
     span = f"bytes {first}-{len(content) - 1}/{len(content)}"
     return api.put(address, content=content[first:], headers={"Digest": digest, "Content-Range": span})

@@ -12,7 +12,7 @@ from shared.protocol import keys
 
 
 def takes(ctx: Context, consumer: str) -> None:
-    """A consumer looks for messages now."""
+    """Let a consumer look for messages now."""
     seconds, micros = ctx.registry.redis.time()
     ctx.registry.redis.zadd(keys.CONSUMERS, {consumer: seconds * 1000 + micros / 1000})
 

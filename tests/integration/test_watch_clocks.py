@@ -57,7 +57,7 @@ class Days:
         self.beats: list[Callable[[], None]] = []
 
     def nobody_is_there(self, seconds: float) -> None:
-        """The control plane is away, and starts anew."""
+        """The control plane is away, and starts again."""
         self._clock.advance(seconds)
         pass_time(self._ctx.registry.redis, seconds)
         self.watch = Watch(self._ctx)
@@ -312,7 +312,7 @@ def test_a_job_whose_host_is_taken_by_nobody_the_table_knows_is_ended_after_a_wh
 
 
 def test_a_job_waits_for_its_host_for_a_week_at_most(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
-    """However busy its neighbours are."""
+    """This holds even if its neighbours are very busy."""
     made, _, _ = _two_on_a_host(ctx, submit, register)
     end = clock.monotonic() + HOST_WAIT_S
     week = job(ctx, made.campaign, 1)

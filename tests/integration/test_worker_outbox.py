@@ -72,7 +72,7 @@ def leave(folder: Path, number: int, samples: bytes | None = None) -> Result:
 
 
 class Sent:
-    """What has come into the results queue."""
+    """Reads the messages that have arrived in the results queue."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis: redis.Redis = redis.Redis.from_url(redis_url)

@@ -34,7 +34,7 @@ PATIENCE_S = 60.0  # a bound against hanging, not a measure: the machine may be 
 
 
 def eventually(look: Callable[[], T | None], what: str) -> T:
-    """The first true answer of `look`, which may fail while a server is away."""
+    """Return the first true answer of `look`, which may fail while a server is away."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         try:
@@ -79,7 +79,7 @@ class Worker:
         return self.wait()
 
     def family(self) -> list[psutil.Process]:
-        """The guard and whatever it runs."""
+        """Return the guard and all processes that it runs."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def spooled(self) -> list[str]:
@@ -87,7 +87,7 @@ class Worker:
 
 
 class Fleet:
-    """Redis as the orchestrator uses it."""
+    """Uses Redis as the orchestrator does."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
@@ -105,7 +105,7 @@ class Fleet:
         return worker
 
     def registered(self, worker: Worker) -> str:
-        """The id of this worker, once its heart beats."""
+        """Wait for the worker's first heartbeat, and return its id."""
 
         def look() -> str | None:
             if worker.process.poll() is not None:
@@ -119,7 +119,7 @@ class Fleet:
         return cast("dict[str, str]", self.redis.hgetall(keys.worker(worker_id)))
 
     def send(self, assignment: Assignment, queue: str = "cpu.onnx") -> None:
-        """Publish as the dispatcher does."""
+        """Publish an assignment as the dispatcher does."""
         self.app.send_task(
             TASK_NAME,
             args=[json.loads(assignment.model_dump_json())],
@@ -139,7 +139,7 @@ class Fleet:
         return found[after] if len(found) > after else None
 
     def report(self, kind: str, job_id: str, after: int = 0) -> Any:
-        """The same, waited for."""
+        """Wait for this report, and return it."""
         look = partial(self.reported, kind, job_id, after)
         return eventually(look, f"{kind} of {job_id}; there are {[(report.kind, report.job_id) for report in self.reports]}")
 
@@ -147,7 +147,7 @@ class Fleet:
         self.redis.hset(keys.answers(result.worker_id), f"{result.job_id}/{result.attempt}", verdict)
 
     def letters(self) -> list[DeadLetter]:
-        """The dead letters, newest first."""
+        """Return the dead letters, newest first."""
         return [DeadLetter.read(text) for text in cast("list[str]", self.redis.lrange(keys.DEAD_LETTERS, 0, -1))]
 
     def unacknowledged(self) -> int:
@@ -172,7 +172,7 @@ def fleet_at(url: str, folder: Path) -> Iterator[Fleet]:
 
 
 def tiny_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
-    """A real ONNX graph of two operators, through the real engine."""
+    """Return a job with a real ONNX graph of two operators, for the real engine."""
     model = folder / "tiny.onnx"
     model.write_bytes(PROBE_MODEL)
     return _job(model, number, attempt, "cpu.onnx", inferences=20)

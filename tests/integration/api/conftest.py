@@ -28,7 +28,7 @@ START_S = 10.0
 
 @contextlib.contextmanager
 def serving(ctx: Context) -> Iterator[httpx.Client]:
-    """A client of a server that runs in a thread of this process."""
+    """Yield a client of a server that runs in a thread of this process."""
     # asyncio turns Nagle's algorithm off only on sockets that say they are TCP; with it every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -56,7 +56,7 @@ def api(ctx: Context) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def ctx_of(redis_url: str, clock: FakeClock, tmp_path: Path) -> Iterator[Callable[[str], Context]]:
-    """A control plane on a database of the test's own."""
+    """Yield a control plane with a database for this test alone."""
     made: list[Context] = []
 
     def build(database_url: str) -> Context:

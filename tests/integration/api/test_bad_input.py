@@ -316,7 +316,7 @@ def test_two_living_processes_of_one_device_are_a_conflict(api: httpx.Client) ->
 
 
 def raw_status(api: httpx.Client, path: str) -> int:
-    """The status of a GET whose path no client has tidied up."""
+    """Return the status of a GET whose path was not normalised by a client."""
     address = urlsplit(str(api.base_url))
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode())

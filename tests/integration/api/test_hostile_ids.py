@@ -56,7 +56,7 @@ def ask(api: httpx.Client, method: str, path: str) -> tuple[int, bytes]:
 
 
 def state(ctx: Context, folder: Path) -> tuple[dict[str, bytes], list[str], list[Any]]:
-    """All that a call could touch: files, keys of Redis, rows."""
+    """Return everything that a call could change: files, keys of Redis, and rows."""
     files = {
         str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "fleetmark.db" not in path.name
     }
@@ -70,7 +70,7 @@ def state(ctx: Context, folder: Path) -> tuple[dict[str, bytes], list[str], list
 
 
 def routes(api: httpx.Client) -> list[tuple[str, str]]:
-    """Method and path of every call whose path has a parameter, as the API describes itself."""
+    """Return method and path of every call whose path has a parameter, according to the API's description."""
     paths: dict[str, dict[str, Any]] = api.get("/openapi.json").json()["paths"]
     found = [(method.upper(), path) for path, methods in paths.items() if "{" in path for method in methods]
     assert len(found) >= 14

@@ -111,7 +111,7 @@ def is_unavailable(answer: httpx.Response, who: str) -> bool:
 
 
 def eventually(api: httpx.Client, path: str, within_s: float = 15.0) -> httpx.Response:
-    """The first answer that is no 503."""
+    """Return the first answer that is not a 503."""
     deadline = time.monotonic() + within_s
     while (answer := api.get(path)).status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -106,7 +106,7 @@ def test_a_body_that_comes_steadily_may_take_longer(ctx: Context) -> None:
 
 
 def test_a_body_nobody_wants_is_not_read_for_ever(ctx: Context) -> None:
-    """The answer is sent at once; what still comes is dropped, and then the line."""
+    """The answer is sent at once. The rest of the body is dropped, and then the connection is closed."""
     with impatient(ctx) as client, connect(client) as connection:
         start = b"POST /api/nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert trickle(connection, start, b"1\r\na\r\n").startswith(b"HTTP/1.1 404")

@@ -230,7 +230,7 @@ def test_wrong_tokens_are_counted_by_address_and_then_not_looked_at(proxied: Ask
 
 
 def test_a_neighbour_s_failures_lock_out_nobody_who_was_at_work(proxied: Ask, ctx: Context, clock: FakeClock) -> None:
-    """Behind one address there may be a whole laboratory."""
+    """A whole laboratory may share one address."""
     worker = create_token(ctx, "at work", Role.VIEWER)[1]
     assert proxied("192.0.2.1", worker).status_code == 200
     wrong = wrong_tokens()

@@ -22,7 +22,7 @@ from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Warmu
 
 MODEL = ModelRef(source="https://models.example/a.onnx", name="a.onnx")
 
-# As the first version wrote it: what equalled its default was left out.
+# The first version wrote it in this form. It left out values that equalled their defaults.
 OLD: dict[str, Any] = {"model": {"source": "https://models.example/a.onnx", "name": "a.onnx"}}
 OLD_PARTS: dict[str, Any] = OLD | {"warmup": {"min_calls": 3}, "stop": {"precision": 0.05}, "options": {"threads": 2}, "timeout_s": 60}
 
@@ -46,7 +46,7 @@ def test_a_job_of_the_first_format_keeps_the_defaults_it_was_submitted_with() ->
 
 
 def test_what_is_written_names_its_format_and_every_field() -> None:
-    """So that a default which changes later changes nothing that was submitted."""
+    """So a later change of a default does not change a submitted job."""
     plain = written(Workload(model=MODEL))
     assert plain["format"] == FORMAT == 2
     assert plain.keys() == {"format", *Workload.model_fields}

@@ -28,7 +28,7 @@ def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """`start` sets logging up for its process, which here is the tests'."""
+    """Restore the logging, because `start` configures it for its process, which here is the process of the tests."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

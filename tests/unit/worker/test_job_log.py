@@ -21,7 +21,7 @@ def lines(content: bytes) -> list[dict[str, Any]]:
 
 def test_a_line_says_when_what_and_whose_it_is() -> None:
     job_log = JobLog(KEY, CLOCK, WORKER)
-    job_log.add("warning", "system", "hot, \udcff and\nmore")  # an undecodable byte of a name, as Python carries it
+    job_log.add("warning", "system", "hot, \udcff and\nmore")  # Python represents an undecodable byte of a name in this way
     assert lines(job_log.to_jsonl()) == [
         {
             "time": "2026-01-01T00:00:00.000+00:00",

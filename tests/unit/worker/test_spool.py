@@ -28,7 +28,7 @@ def test_a_result_outlives_the_process_with_its_attachments(tmp_path: Path) -> N
     attached = entry.attachments["samples.npz"]
     assert isinstance(attached, Path)
     assert attached.read_bytes() == b"samples"
-    assert entry.due == 0  # sent again at once
+    assert entry.due == 0  # it is sent again at once
 
 
 def test_a_folder_that_cannot_be_synced_leaves_no_message_without_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_an_answered_result_leaves_no_file(tmp_path: Path) -> None:
     spool.answered((JOB, 1))
     assert list(tmp_path.iterdir()) == []
     assert (JOB, 1) not in spool
-    spool.answered((JOB, 1))  # a second answer is nothing to it
+    spool.answered((JOB, 1))  # a second answer changes nothing
 
 
 def test_attempts_of_one_job_are_kept_apart(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_is_set_aside_keeps_its_samples_for_a_version_that_can_read_it(tmp_
 
 
 def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_starting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / f"{JOB}.1.json").mkdir()  # whoever runs as root may read any file
+    (tmp_path / f"{JOB}.1.json").mkdir()  # root may read any file
     (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"samples")
     Spool(tmp_path).write(result(2), {})
     assert Spool(tmp_path).keys() == [(f"{CAMPAIGN}-job-2", 1)]

@@ -28,7 +28,7 @@ from worker.tasks import CLAIM_WITHIN_S, INLINE_BYTES, QUARANTINED, UNCLAIMED, J
 
 @dataclass
 class FixedSupervisor:
-    """Answers with what it was given, after looking at what the worker says of itself meanwhile."""
+    """Returns the given answer, after it has recorded what the worker reports about itself."""
 
     outcome: Outcome | Exception
     activity: Activity
@@ -234,12 +234,12 @@ def test_a_worker_that_is_leaving_hands_the_job_back_unbegun(tmp_path: Path) -> 
     at.activity.stop()
     assert at.run(assignment()) == "handed back"
     assert [(message.kind, message.job_id, message.attempt) for message in at.outbox.told] == [("hand_back", assignment().job_id, 1)]
-    assert (at.supervisor.seen, at.broker.released) == ([], [])  # never claimed: there is nothing to release
+    assert (at.supervisor.seen, at.broker.released) == ([], [])  # the job was never claimed, so there is nothing to release
 
 
 def test_a_worker_that_leaves_while_it_waits_for_redis_hands_the_job_back_unbegun(tmp_path: Path) -> None:
     at = house(tmp_path, COMPLETE, [Unavailable("away")])
-    at.activity.listen(at.activity.stop)  # the end comes when the job has begun
+    at.activity.listen(at.activity.stop)  # the signal to end comes when the job has begun
     assert at.run(assignment()) == "handed back"
     assert [message.kind for message in at.outbox.told] == ["hand_back"]
     assert at.activity.snapshot().job is None

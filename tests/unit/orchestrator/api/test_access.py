@@ -27,7 +27,7 @@ def scope(path: str, *headers: tuple[bytes, bytes]) -> Scope:
 
 
 def call(status: int, request: Scope, counts: Counts) -> list[Message]:
-    """One request through the middleware to an application that takes 1.5 s."""
+    """Send one request through the middleware to an application that takes 1.5 s."""
     clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
     sent: list[Message] = []
 

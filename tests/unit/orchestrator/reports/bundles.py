@@ -22,7 +22,7 @@ ENDED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 def result_of(number: int = 1, median_ms: float = 5.0, repeats: int = 5, inferences: int = 100, **changes: Any) -> Result:
-    """A complete result whose inferences lie around `median_ms`; `changes` replace fields of the message."""
+    """Return a complete result whose inferences are around `median_ms`; `changes` replace fields of the message."""
     generator = random.Random(number)
     raw = [
         RawRepeat(
@@ -74,7 +74,7 @@ def ended_job(number: int = 1, status: JobStatus = JobStatus.COMPLETE, **changes
 
 
 def record(number: int = 1, result: Result | None = None, **changes: Any) -> JobRecord:
-    """A job that ended: complete with its result, or, with `status` given, as that."""
+    """Return a job that has ended. It is complete with its result, or has the given `status`."""
     status = changes.pop("status", JobStatus.COMPLETE)
     model = ModelRef(source="file:///models/squeezenet.onnx", name=result.model_name if result else "squeezenet.onnx")
     content: dict[str, Any] = {

@@ -26,7 +26,7 @@ from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, re
 
 
 def mixed() -> CampaignBundle:
-    """Two devices far apart, one job that failed and one that was cancelled."""
+    """Return a campaign with two very different devices, one failed job and one cancelled job."""
     return bundle(
         [
             record(1, result_of(1, 5.0)),
@@ -205,12 +205,12 @@ def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
             return image.height
 
     assert height(1) < height(40)
-    assert height(60) - height(40) < 60  # only the note's line is added
+    assert height(60) - height(40) < 60  # the note adds only its own line
 
 
 @pytest.mark.parametrize(
     "login", ["user:pa'SECRET", 'user:pa"SECRET', "user:p/SECRET", "ghp_SECRET"]
-)  # an old row may hold what is refused now
+)  # an old row may contain values that are refused now
 def test_no_file_of_a_campaign_shows_a_login_and_each_can_be_read(tmp_path: Path, login: str) -> None:
     address, shown = f"https://{login}@models.example/m.onnx", "https://***@models.example/m.onnx"
     workload = Workload(model=ModelRef(source=address, name="m.onnx"))
@@ -279,7 +279,7 @@ def test_run_json_holds_what_is_known_and_says_null_of_the_rest(tmp_path: Path) 
 
 
 def test_run_json_and_the_csv_name_the_same_attempt(tmp_path: Path) -> None:
-    """The result of the first attempt came when the second had been issued."""
+    """The result of the first attempt arrived after the second attempt had been issued."""
     late = record(1, result_of(1, attempt=1), attempt=2)
     (csv_file,) = [path for path in write_campaign(tmp_path, bundle([late])) if path.name == "results.csv"]
     assert read(tmp_path, "run.json")["jobs"][0]["attempt"] == 1

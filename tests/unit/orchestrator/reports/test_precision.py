@@ -9,7 +9,7 @@ ASKED = StopRule(precision=0.02, max_repeats=20)
 
 
 def summary(low: float | None, high: float | None, because: str) -> Summary:
-    """A summary whose median is exactly 10 ms."""
+    """Return a summary whose median is exactly 10 ms."""
     made = result_of().summary
     assert made is not None
     interval = Interval(low=low, high=high, level=0.95, method="typed by hand", n=20) if low is not None and high is not None else None

@@ -38,7 +38,7 @@ def job(
         job(options={"inter_threads": 2}),
         job(options={"graph": "basic"}, graph_level="basic"),
         job(options={"providers": ("CUDAExecutionProvider",)}, provider="CUDAExecutionProvider"),
-        job(options={"batch_size": 1}),  # asked for what was bound anyway
+        job(options={"batch_size": 1}),  # the recipe asked for the size that would be bound anyway
         job(options={"shapes": {"x": (1, 3, 224, 224)}}),
     ],
     ids=["the same again", "threads", "threads between operators", "graph level", "provider", "batch as asked", "shape as asked"],

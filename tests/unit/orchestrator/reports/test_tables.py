@@ -18,7 +18,7 @@ from shared.protocol.messages import Device
 from shared.workloads import StopRule
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, ended_job, result_of
 
-# Typed from the contract, not from the code.
+# This list was typed from the contract and not copied from the code.
 HEADER = (
     "Status,JobId,FileName,FileSize,ComputeUnits,DeviceName,Soc,Ram,DeviceOs,LoadMsMedian,LoadMsAverage,LoadMsStdDev,PeakLoadRamUsage,"
     "InferenceMsMedian,InferenceMsAverage,InferenceMsStdDev,PeakInferenceRamUsage,InferenceMsMin,InferenceMsMax,InferenceMsP90,"

@@ -16,15 +16,15 @@ _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 @dataclass
 class Orchestrator:
-    """What it answers next, and what it has received."""
+    """Holds the next answers of the server, and the requests that it has received."""
 
     url: str = ""
-    register: tuple[int, Any] = (200, {})  # a text is sent as it is, anything else as JSON
+    register: tuple[int, Any] = (200, {})  # a text is sent unchanged, anything else as JSON
     registrations: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     files: dict[str, bytearray] = field(default_factory=dict)
     pieces: list[tuple[int, int]] = field(default_factory=list)
-    head_status: int | None = None  # instead of the true answer
+    head_status: int | None = None  # these are sent instead of the real answer
     put_status: int | None = None
     die_after_pieces: int | None = None
 

@@ -7,7 +7,7 @@ from worker.agent.envelope import reading
 
 
 def test_an_answer_that_does_not_come_is_the_connections_fault_and_no_letter() -> None:
-    """A socket that was closed under the reader raises what a number that is none raises, too."""
+    """A socket that is closed while it is read raises the same error as an invalid number."""
     letters: list[str] = []
 
     def take(_connection: object, _command: str) -> bytes:

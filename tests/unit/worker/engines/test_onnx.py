@@ -27,7 +27,7 @@ def run(path: Path, options: Options | None = None, capability: str = "cpu.onnx"
 
 
 def why(path: Path, options: Options | None = None) -> str:
-    """What a person is told of a call that fails, without the runtime's own words."""
+    """Return what a person is told about a call that fails, without the message of the runtime."""
     engine, options = OnnxEngine(), options or Options()
     engine.load(path, options, "cpu.onnx")
     try:
@@ -358,7 +358,7 @@ def test_a_shape_that_only_fails_when_called_is_explained(tmp_path: Path) -> Non
 
 
 def test_words_of_older_runtimes_are_understood() -> None:
-    """Messages as onnxruntime 1.20 wrote them."""
+    """These are messages in the form of onnxruntime 1.20."""
     old = "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Trilu(14) node with name 'n1'"
     assert "the operator Trilu of opset 14" in explain(RuntimeError(old), Path("m.onnx"), "1.20").detail
     assert "does not fit into the memory" in explain(RuntimeError("std::bad_alloc"), Path("m.onnx"), "1.20").detail

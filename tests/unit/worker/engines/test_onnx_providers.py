@@ -68,7 +68,7 @@ def test_another_provider_of_the_cpu_has_its_own_share() -> None:
 
 
 def test_a_real_session_says_where_its_nodes_run(tmp_path: Path) -> None:
-    """The CPU's build has a second provider, Azure's, which takes no node of this graph."""
+    """The build for the CPU has a second provider, for Azure, which takes no node of this graph."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

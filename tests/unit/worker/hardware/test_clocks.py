@@ -13,13 +13,13 @@ def policy(cpus: Path, number: int, related: str, **files: str) -> None:
 
 
 def test_the_fastest_of_the_cpus_that_the_process_may_use_tells_the_clock(tmp_path: Path) -> None:
-    """A board with four small and two big cores."""
+    """The board has four small and two big cores."""
     both = {"scaling_driver": "cpufreq-dt"}
     policy(tmp_path, 0, "0 1 2 3", **both, scaling_cur_freq="1416000", cpuinfo_max_freq="1416000", scaling_governor="ondemand")
     policy(tmp_path, 4, "4 5", **both, scaling_cur_freq="1008000", cpuinfo_max_freq="1800000", scaling_governor="performance")
     assert read_mhz(None, tmp_path) == 1416
     assert read_mhz({4, 5}, tmp_path) == 1008
-    assert read_limits({4, 5}, tmp_path) == ClockLimits(1800, 1800)  # without turbo, the highest clock is one that it can hold
+    assert read_limits({4, 5}, tmp_path) == ClockLimits(1800, 1800)  # without turbo, the processor can hold its highest clock
     assert read_limits({0}, tmp_path) == ClockLimits(1416, 1416)
     assert read_governor(tmp_path) == "ondemand and performance"
     assert read_turbo(tmp_path) is False
@@ -41,7 +41,9 @@ def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path
     assert read_turbo(tmp_path) is True
     assert read_limits(None, tmp_path) == ClockLimits(5000, 3600)
     (tmp_path / "cpufreq" / "policy0" / "base_frequency").unlink()
-    assert read_limits(None, tmp_path) == ClockLimits(5000, None)  # AMD's boost without a base: nobody says what it can hold
+    assert read_limits(None, tmp_path) == ClockLimits(
+        5000, None
+    )  # AMD reports a boost but no base clock, so the clock that it can hold is unknown
 
 
 def test_a_boost_that_nothing_tells_of_is_not_taken_for_a_clock_that_all_cores_can_hold(tmp_path: Path) -> None:

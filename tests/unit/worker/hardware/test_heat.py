@@ -17,7 +17,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 
 
 INTEL = {
-    "class/hwmon/hwmon0/name": "nvme\n", "class/hwmon/hwmon0/temp1_input": "99000\n",  # a disk slows no processor down
+    "class/hwmon/hwmon0/name": "nvme\n", "class/hwmon/hwmon0/temp1_input": "99000\n",  # the heat of a disk does not slow the processor down
     "class/hwmon/hwmon1/name": "coretemp\n",
     "class/hwmon/hwmon1/temp1_input": "71000\n", "class/hwmon/hwmon1/temp1_crit": "100000\n",
     "class/hwmon/hwmon1/temp2_input": "74000\n", "class/hwmon/hwmon1/temp2_crit": "100000\n",
@@ -30,7 +30,7 @@ INTEL = {
 }  # fmt: skip
 AMD = {
     "class/hwmon/hwmon0/name": "k10temp\n",
-    "class/hwmon/hwmon0/temp1_input": "93500\n", "class/hwmon/hwmon0/temp1_max": "70000\n",  # a constant of the driver, no limit
+    "class/hwmon/hwmon0/temp1_input": "93500\n", "class/hwmon/hwmon0/temp1_max": "70000\n",  # a constant of the driver, and not a limit
 }  # fmt: skip
 RASPBERRY_PI = {
     "class/thermal/thermal_zone0/type": "cpu-thermal\n", "class/thermal/thermal_zone0/temp": "81200\n",
@@ -43,7 +43,7 @@ ARM_BOARD = {
     "class/thermal/thermal_zone0/trip_point_1_type": "passive\n", "class/thermal/thermal_zone0/trip_point_1_temp": "85000\n",
     "class/thermal/thermal_zone1/type": "battery\n", "class/thermal/thermal_zone1/temp": "99000\n",
     "class/thermal/cooling_device0/type": "cpufreq-cpu4\n", "class/thermal/cooling_device0/cur_state": "3\n",
-    "class/thermal/cooling_device1/type": "pwm-fan\n", "class/thermal/cooling_device1/cur_state": "2\n",  # a fan slows nothing down
+    "class/thermal/cooling_device1/type": "pwm-fan\n", "class/thermal/cooling_device1/cur_state": "2\n",  # a fan slows down nothing
 }  # fmt: skip
 
 

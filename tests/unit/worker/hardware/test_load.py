@@ -78,7 +78,7 @@ def test_a_process_that_is_named_as_ours_is_no_other_work(burner: psutil.Process
 
 
 def test_children_that_have_ended_count_as_ours() -> None:
-    """Like the guard's imports and the probes of the execution providers, when a worker starts."""
+    """The guard's imports and the probes of the execution providers cause such load when a worker starts."""
     clock = SystemClock()
     before = load.look(clock, None, {os.getpid()}, ())
     subprocess.run(
@@ -93,7 +93,7 @@ def test_a_worker_that_was_started_alone_has_no_relatives() -> None:
 
 
 def test_the_parts_that_one_start_brought_up_are_relatives(tmp_path: object) -> None:
-    """As `fleetmark up` does it: a starter, and each part on a tether."""
+    """`fleetmark up` does this: it starts each part on a tether."""
     from cli.parts import TETHER
 
     nap = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -28,7 +28,7 @@ def test_a_core_that_somebody_else_keeps_busy_is_seen() -> None:
         facts = probe.after(Measured()).facts
         elapsed_s = time.monotonic() - began
         process.kill()
-    assert facts["other_cores"] > 0.8 * spent_s / elapsed_s  # and whatever else runs on this machine
+    assert facts["other_cores"] > 0.8 * spent_s / elapsed_s  # other programs on this machine add to this
 
 
 def test_what_a_worker_does_when_it_starts_is_no_noise_of_its_first_job() -> None:
@@ -49,7 +49,7 @@ def test_what_a_worker_does_when_it_starts_is_no_noise_of_its_first_job() -> Non
 
 
 def _burnt(pid: int, wanted_s: float) -> float:
-    """The CPU time of a process, when it has used so much."""
+    """Wait until a process has used this much CPU time, and return its CPU time."""
     until = time.monotonic() + 60
     while (spent_s := sum(psutil.Process(pid).cpu_times()[:2])) < wanted_s and time.monotonic() < until:
         time.sleep(0.02)

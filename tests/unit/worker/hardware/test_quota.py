@@ -68,7 +68,7 @@ def test_no_quota_is_no_quota(tmp_path: Path) -> None:
     root = machine(tmp_path, "0::/\n", MOUNT_2, {"sys/fs/cgroup/cpu.stat": "usage_usec 5\n"})
     assert read_quotas(7, root) == ()
     assert cores_allowed(()) is None
-    assert read_quotas(7, tmp_path / "nothing") == ()  # no /proc, as on other systems
+    assert read_quotas(7, tmp_path / "nothing") == ()  # there is no /proc, as on other systems
     assert throttling_between((), ()) is None
 
 
@@ -102,7 +102,7 @@ def test_a_process_under_a_tenth_of_a_core_is_seen_to_be_stopped() -> None:
         process.stdin.write(b"\n")
         process.stdin.flush()
         process.wait()
-        group.add(os.getpid())  # to look at the group through a process that lives
+        group.add(os.getpid())  # the group is read through a process that runs
         step = throttling_between(before, read_quotas(os.getpid()))
         Path(group.folder.parent / "cgroup.procs").write_text(str(os.getpid()))
         assert step is not None

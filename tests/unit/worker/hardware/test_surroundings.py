@@ -16,10 +16,10 @@ DISK = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
         ({".dockerenv": "", "proc/self/mountinfo": OVERLAY}, True),
         ({"run/.containerenv": "", "proc/self/mountinfo": OVERLAY}, True),
         ({"proc/1/cgroup": "0::/kubepods/besteffort/pod1\n", "proc/self/mountinfo": OVERLAY}, True),
-        ({"proc/1/cgroup": "0::/\n", "proc/1/comm": "python\n", "proc/self/mountinfo": OVERLAY}, True),  # Kubernetes on containerd
-        ({"proc/1/cgroup": "0::/init.scope\n", "proc/1/comm": "systemd\n", "proc/self/mountinfo": OVERLAY}, False),  # a live system
+        ({"proc/1/cgroup": "0::/\n", "proc/1/comm": "python\n", "proc/self/mountinfo": OVERLAY}, True),  # this is Kubernetes on containerd
+        ({"proc/1/cgroup": "0::/init.scope\n", "proc/1/comm": "systemd\n", "proc/self/mountinfo": OVERLAY}, False),  # this is a live system
         ({"proc/1/cgroup": "0::/init.scope\n", "proc/1/comm": "systemd\n", "proc/self/mountinfo": DISK}, False),
-        ({".dockerenv": "", "proc/self/mountinfo": DISK}, False),  # a virtual machine that was made from an image
+        ({".dockerenv": "", "proc/self/mountinfo": DISK}, False),  # this is a virtual machine that was made from an image
         ({}, False),
     ],
 )

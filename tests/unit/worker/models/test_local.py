@@ -96,7 +96,7 @@ def test_weights_behind_a_link_out_of_the_folder_are_refused(tmp_path: Path) -> 
 
 
 def test_a_cache_that_links_model_and_weights_into_one_folder_is_read(tmp_path: Path) -> None:
-    """As the Hugging Face cache does: snapshots link to blobs."""
+    """The Hugging Face cache does this: its snapshots link to its blobs."""
     model = onnx_models.external(tmp_path / "blobs", location="w.bin")
     snapshot = tmp_path / "snapshot"
     snapshot.mkdir()

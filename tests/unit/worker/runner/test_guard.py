@@ -68,7 +68,7 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
     process.run(2, ask(schedule(tmp_path, load_s=0.3, calls_s=[0.001]), tmp_path / "2.record"))
     process.kill(1)
-    process.kill(99)  # no such run: nothing happens
+    process.kill(99)  # there is no such run, so nothing happens
     ended = exits(inbox, 2)
     assert (ended[1]["signal"], ended[1]["killed_by_us"]) == (9, True)
     assert (ended[2]["code"], ended[2]["signal"]) == (0, None)
@@ -91,7 +91,7 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
         process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
         started = inbox.get(timeout=60)
         assert started.event == "started"
-        measured = inbox.get(timeout=60)  # its first phase: it is up
+        measured = inbox.get(timeout=60)  # the first phase shows that it runs
         assert measured.event == "phase"
         for pid in (process.pid, started.facts["pid"]):
             environment = psutil.Process(pid).environ()
@@ -165,7 +165,7 @@ def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("mode", ["forked", "spawned"])
 def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(mode: str, tmp_path: Path) -> None:
-    """As after a `kill -9` of the worker, at the moment at which the guard has something to say."""
+    """This is the state after a `kill -9` of the worker, at a moment when the guard wants to send a message."""
     family = tmp_path / "family"
     kind = "spawn:family" if mode == "forked" else "spawn"  # only a forking guard finds children in sessions of their own
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
@@ -184,7 +184,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
         while len(family.read_text().split() if family.exists() else []) < (2 if mode == "forked" else 1):
             assert time.monotonic() < until
             time.sleep(0.01)
-        guard.stdout.close()  # the next event, which is the runner's end, finds nobody
+        guard.stdout.close()  # nobody reads the next event, the end of the runner
         assert guard.wait(60) == 0
         left = [int(pid) for file in (family, tmp_path / "runner") for pid in file.read_text().split()]
         assert len(left) == (3 if mode == "forked" else 2)

@@ -78,7 +78,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
-    """As a list of Python integers they took about 40 MB: 8 bytes for the place and 32 for the number."""
+    """A list of Python integers would take about 40 MB: 8 bytes for each place and 32 for each number."""
     path = tmp_path / "1.record"
     write_record(path, {}, inference_ns=array("q", range(2**40, 2**40 + 1_000_000)))
     tracemalloc.start()
@@ -91,7 +91,7 @@ def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
 
 
 def garbage() -> object:
-    """A cycle: only the collector can free it, and enough of them make the collector run."""
+    """Is part of a reference cycle, which only the garbage collector can free. Enough cycles make the collector run."""
     cycles: list[list[object]] = [[] for _ in range(50)]
     for cycle in cycles:
         cycle.append(cycle)

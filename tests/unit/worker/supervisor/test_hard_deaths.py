@@ -28,7 +28,7 @@ def measurer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def guard_of(measurer: Supervisor, folder: Path) -> psutil.Process:
-    """The guard's process, found through a runner that it has started."""
+    """Return the process of the guard. It is found through a runner that the guard has started."""
     pids = folder / "guard-pids"
     parents: set[int] = set()
 
@@ -82,7 +82,7 @@ def test_more_threads_than_cores_are_slow_and_no_failure(measurer: Supervisor) -
 
 
 def test_memory_that_the_system_refuses_fails_the_job_by_name(measurer: Supervisor, tmp_path: Path) -> None:
-    """An address space that ends stands for a device without overcommit."""
+    """A limited address space stands for a device without overcommit."""
     guard = guard_of(measurer, tmp_path)
     room = guard.memory_info().vms + 256 * 2**20
     resource.prlimit(guard.pid, resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))

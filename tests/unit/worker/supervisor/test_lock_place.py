@@ -44,7 +44,7 @@ def test_the_first_folder_that_is_there_for_everybody_is_taken(tmp_path: Path, f
 
 
 def test_a_folder_that_only_root_may_write_into_is_passed_over_by_root_too(tmp_path: Path) -> None:
-    """As on Fedora; else root's worker and everybody else's would take two locks."""
+    """Fedora does this. Otherwise the worker of root and the workers of other users would take two different locks."""
     root = host(tmp_path, "run/lock", mode=0o755)
     host(tmp_path / "rest", "tmp")
     (root / "tmp").mkdir(mode=0o777)

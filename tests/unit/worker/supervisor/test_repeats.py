@@ -22,7 +22,7 @@ def ran(medians_ms: list[float]) -> list[RawRepeat]:
 
 
 def run_to_the_end(rule: StopRule, medians_ms: list[float], seconds_each: float = 1.0) -> tuple[int, str]:
-    """How many repeats the rule lets run, and its last word."""
+    """Return how many repeats the rule lets run, and its final decision."""
     for n in range(1, len(medians_ms) + 1):
         said = reason_to_stop(workload(rule), ran(medians_ms[:n]), n * seconds_each)
         if said is not None:

@@ -39,7 +39,7 @@ def stopped_once(
     threads: list[threading.Thread] = []
 
     def stand_still(runner: int) -> None:
-        sleep(0.1)  # into the measurement
+        sleep(0.1)  # the process is now within the measurement
         stop(runner)
         sleep(STILL_S)
         go_on(runner)
@@ -177,7 +177,7 @@ def test_a_frozen_container_is_noticed_when_it_thaws(tmp_path: Path) -> None:
     if worker == 0:
         code = 1
         try:
-            os.read(go, 1)  # it is in the group now, and so will be its guard
+            os.read(go, 1)  # the worker is in the group now, and its guard will be in it, too
             with supervisor(tmp_path) as made:
                 job = assignment(schedule(tmp_path, note_pid_in=str(pids), sleeps_s=[CALL_S]), inferences=50, warmup=NO_WARMUP, timeout_s=3)
 

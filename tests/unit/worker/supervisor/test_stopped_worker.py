@@ -32,7 +32,7 @@ with supervisor(folder, spawn=sys.argv[2] == "spawned") as made:
 
 
 def stopped_for_the_whole_of(timeout_s: float, folder: Path, mode: str, **behaviour: object) -> list[str]:
-    """Status, kind and text of an attempt whose worker stands still from its first measurement until its time is over."""
+    """Return status, kind and text of an attempt whose worker is stopped from its first measurement until after its deadline."""
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", WORKER, str(folder), mode, json.dumps(behaviour), str(timeout_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as worker:

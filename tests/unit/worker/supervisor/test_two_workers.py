@@ -70,7 +70,7 @@ def test_a_worker_killed_with_9_leaves_no_process(tmp_path: Path, mode: str, pha
         assert worker.stdout is not None
         assert any(phase in line for line in iter(worker.stdout.readline, ""))
         family = descendants(worker.pid)
-        assert len(family) == 2  # the guard and its runner
+        assert len(family) == 2  # these are the guard and its runner
         assert set(family) >= noted(tmp_path / "pids")  # a runner that loads may not have come to note itself
         os.kill(worker.pid, signal.SIGKILL)
     assert all(is_gone(pid) for pid in family)
@@ -112,7 +112,7 @@ def test_two_supervisors_take_turns(tmp_path: Path) -> None:
         assert measuring.wait(30)
         threads[1].start()
         assert waiting.wait(30)
-        assert not noted.exists()  # nothing of the second has started
+        assert not noted.exists()  # no process of the second worker has started
         first.stop(first_work.job_id, 1, "cancelled")
         for thread in threads:
             thread.join()
@@ -229,7 +229,7 @@ def test_the_lock_is_one_for_every_user_of_the_host(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     HostLock(path).take(lambda _: None)()
     assert path.stat().st_mode & 0o777 == 0o666
-    path.chmod(0o444)  # another user's file may be opened for reading alone
+    path.chmod(0o444)  # the file of another user may be opened only for reading
     taken: list[str] = []
     give_back = HostLock(path).take(lambda _: taken.append("first"))
     assert taken == ["first"]
@@ -300,7 +300,7 @@ def test_with_a_neighbour_that_was_stopped_the_patience_is_short(tmp_path: Path,
 
 
 def test_a_lock_that_anybody_holds_is_waited_for_no_longer(tmp_path: Path) -> None:
-    """Whoever may open the file may lock it, knowing nothing of workers."""
+    """Anyone who may open the file may lock it, also a program that knows nothing about workers."""
     lock = tmp_path / "lock"
     lock.touch(0o666)
     work = assignment(schedule(tmp_path, calls_s=[0.001]))
@@ -323,7 +323,7 @@ def test_a_lock_that_cannot_be_opened_is_the_devices_failure_with_what_to_do(tmp
 
 
 def test_a_wait_that_comes_to_an_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network's file system may have no more locks to give."""
+    """A network file system may have no locks left."""
 
     def lock(_descriptor: int, *, shared: bool = False, wait: bool) -> bool:
         if wait:

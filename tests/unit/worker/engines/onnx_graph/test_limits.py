@@ -211,7 +211,7 @@ def test_published_networks_limit_nothing(name: str) -> None:
 
 
 def test_external_data_is_never_opened(tmp_path: Path) -> None:
-    """The table's rows are known although the file that holds them is gone."""
+    """The number of the table's rows is known, although the file that contains them is missing."""
     model = onnx.load(people.table(tmp_path / "t.onnx", "n", rows=300))
     path = tmp_path / "external.onnx"
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
