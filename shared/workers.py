@@ -90,6 +90,11 @@ class Registration(BaseModel):
     agent_type: OneLine = Field(default="white_box", max_length=64)
     version: OneLine = Field(default="", max_length=64)
     clock: float | None = Field(
-        default=None, ge=0, le=YEAR_9999, allow_inf_nan=False, description="the device's clock when it sent this, seconds since 1970"
+        default=None,
+        ge=0,
+        le=YEAR_9999,
+        strict=True,
+        allow_inf_nan=False,
+        description="the device's clock when it sent this, seconds since 1970",
     )
     hardware: dict[str, Any] = Field(default_factory=dict, description="memory_mb, gpu_memory_mb and whatever else placement reads")

@@ -114,6 +114,7 @@ def left_as_it_must_be(system: System, client: Client, campaign_id: str) -> None
     assert client.problems == []
 
 
+@pytest.mark.long
 def test_a_worker_killed_at_any_step_loses_no_job(system: System, client: Client) -> None:
     worker = system.parts["worker-1"]
     worker.kill()
@@ -127,6 +128,7 @@ def test_a_worker_killed_at_any_step_loses_no_job(system: System, client: Client
     assert {job["id"]: job["error"] for job in read_books(system, campaign).jobs if job["status"] != "complete"} == {}
 
 
+@pytest.mark.long
 def test_a_consumer_killed_at_any_step_loses_no_result(system: System, client: Client) -> None:
     consumer = system.parts["consumer"]
     consumer.terminate(60)

@@ -98,6 +98,7 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     assert machine.ask("/api/tokens") == 401  # no token is left, but access is still refused
 
 
+@pytest.mark.long
 def test_the_worker_of_the_compose_file_is_given_a_workers_token_once(machine: Machine) -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     file = machine.folder / "worker.token"

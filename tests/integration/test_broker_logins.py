@@ -351,6 +351,7 @@ def test_a_worker_that_garbles_its_own_state_harms_nobody_else(fleet: Fleet, orc
     assert steady.end() == 0
 
 
+@pytest.mark.long
 def test_a_worker_holds_up_jobs_by_its_claims_until_it_is_removed_and_no_longer(
     fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path
 ) -> None:
@@ -378,6 +379,7 @@ def test_a_worker_holds_up_jobs_by_its_claims_until_it_is_removed_and_no_longer(
     assert steady.end() == 0
 
 
+@pytest.mark.long
 def test_workers_come_back_to_a_redis_that_forgot_its_users(tmp_path: Path) -> None:
     with server_folder() as folder:
         server = RedisServer(folder, append_only=False, password=ADMIN)

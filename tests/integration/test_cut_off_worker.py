@@ -93,6 +93,7 @@ def test_a_worker_that_is_cut_off_measures_on_and_its_late_result_is_not_wanted(
     assert until(ctx, after, "complete").worker_id == first
 
 
+@pytest.mark.long
 def test_a_worker_that_is_cut_off_and_back_first_has_its_result_recorded_and_the_other_stops(
     fleet: Fleet, ctx: Context, line: Forwarder, model: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_worker_that_is_cut_off_and_back_first_has_its_result_recorded_and_the
     eventually(lambda: once_only(ctx, name), "what the other says of it is not wanted")
 
 
+@pytest.mark.long
 def test_a_worker_that_stood_still_learns_that_its_job_is_done_and_takes_the_next(
     fleet: Fleet, ctx: Context, model: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_worker_that_stood_still_learns_that_its_job_is_done_and_takes_the_nex
     assert until(ctx, after, "complete").worker_id == first
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_redis_that_stands_still_condemns_nobody(fleet: Fleet, ctx: Context, server: RedisServer, model: Path) -> None:
     """Twice the silence that makes a worker faulty; as long as Redis, everybody is silent."""

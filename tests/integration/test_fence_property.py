@@ -39,8 +39,6 @@ from shared.protocol.messages import REPORT
 from tests.integration.redis_time import pass_time
 from tests.integration.simulated import SimulatedDevice
 
-pytestmark = pytest.mark.both_databases
-
 BEAT_S = 5.0
 WORK = [("cpu.onnx", None), ("GPU (ONNX)", None), ("cpu.onnx", "pi-0"), ("cpu.onnx", "absent")]
 DEVICES = [("pi-0", ("cpu.onnx",)), ("pi-1", ("cpu.onnx",)), ("big-2", ("cpu.onnx", "gpu.rocm.onnx"))]

@@ -284,6 +284,7 @@ def _one_beat(client: redis.Redis, worker: str, name: str) -> None:
     client.eval(scripts.HEARTBEAT, 0, worker, INCARNATION, "busy", name, f'[["{name}", 1]]', "", "", "")
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp_path: Path) -> None:
     """Shorter than the watch's own patience with Redis, longer than a worker may be silent: no call fails, all beats are late."""

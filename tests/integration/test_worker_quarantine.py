@@ -70,6 +70,7 @@ def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_ba
     assert worker.end() == 0
 
 
+@pytest.mark.long
 def test_a_worker_that_fails_by_itself_rests_and_takes_jobs_again(fleet: Fleet, tmp_path: Path) -> None:
     lock = tmp_path / "missing" / "lock"
     worker = fleet.start(FLEETMARK_WORKER_LOCK_FILE=str(lock))

@@ -9,11 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 
 from orchestrator.operations.context import Context
-
-pytestmark = pytest.mark.both_databases
 
 JOB = {"compute_unit": "cpu.onnx"}
 URL = "https://models.example/m.onnx"

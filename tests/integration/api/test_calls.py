@@ -23,8 +23,6 @@ from shared.ids import CAMPAIGN_ID
 from shared.protocol import keys
 from tests.integration.reports import WORKER, result, started
 
-pytestmark = pytest.mark.both_databases
-
 DEVICE = {
     "device_name": "pi-5",
     "ip_address": "192.0.2.7",

@@ -41,7 +41,7 @@ def _windows_like(*arguments: str, folder: Path, **variables: str) -> subprocess
     return subprocess.run(command, check=False, cwd=folder, env=kept | variables, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", CLIENT_COMMANDS)
+@pytest.mark.parametrize("command", [CLIENT_COMMANDS[0], *(pytest.param(name, marks=pytest.mark.long) for name in CLIENT_COMMANDS[1:])])
 def test_every_command_is_there(tmp_path: Path, command: str) -> None:
     done = _windows_like(*command.split(), "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
