@@ -4,8 +4,8 @@
 
 The jobs have one repeat with one inference that does nothing. Each passes through all steps of the worker: take, claim, its own process,
 noise, spool, result. The time per job is compared with the start of a bare Python process. Both are measured in turn on the same machine,
-because both consist mostly of forks, files and thread switches. The limit is 3.6 bare starts per job. A bare start was seen to take 11.2 ms
-on a quiet machine with 2 cores, so this is the required 40 ms.
+because both consist mostly of forks, files and thread switches. The limit is 3 bare starts per job. The required 40 ms
+are between 3 and 4 bare starts, depending on the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.integration.worker_process import Fleet, Worker, fleet_at, sleeping_j
 from tests.servers import RedisServer, server_folder
 
 JOBS, ROUNDS, BARE_STARTS = 100, 5, 10
-LIMIT = 3.6
+LIMIT = 3.0
 
 
 def bare_start_ms() -> float:
