@@ -24,7 +24,7 @@ from shared.protocol import keys
 from shared.protocol.letters import DeadLetter
 from shared.protocol.messages import REPORT, TASK_NAME, Assignment, Report, Result
 from shared.workloads import ModelRef, Warmup, Workload
-from worker.hardware.identity import known_udid
+from worker.hardware.identity import IDENTITY_FILE, known_udid
 from worker.hardware.probe import PROBE_MODEL
 
 T = TypeVar("T")
@@ -46,11 +46,18 @@ def eventually(look: Callable[[], T | None], what: str) -> T:
     raise AssertionError(f"not within {PATIENCE_S:g} s: {what}")
 
 
+def known_incarnation(state: Path) -> str | None:
+    """Return the incarnation of the worker that last used this state folder. None before the first one."""
+    file = state / IDENTITY_FILE
+    return json.loads(file.read_text()).get("incarnation") if file.is_file() else None
+
+
 class Worker:
     """One worker process; its log goes to a file beside its state."""
 
     def __init__(self, folder: Path, environment: dict[str, str], *options: str, log: Path | None = None) -> None:
         self.state = folder / "state"
+        self.incarnation_before = known_incarnation(self.state)
         self._log = log or folder / f"worker-{time.monotonic_ns()}.log"
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
@@ -105,13 +112,17 @@ class Fleet:
         return worker
 
     def registered(self, worker: Worker) -> str:
-        """Wait for the worker's first heartbeat, and return its id."""
+        """Wait for the first heartbeat of this very process, and return the worker's id. From then on SIGTERM ends the worker in order.
+
+        The record of an earlier process of the same device does not count: if that one was killed, its record still says `active`.
+        """
 
         def look() -> str | None:
             if worker.process.poll() is not None:
                 raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.log()}")
             worker_id = worker_id_of(known_udid(worker.state))
-            return worker_id if self.redis.hget(keys.worker(worker_id), "status") not in (None, "gone") else None
+            status, incarnation = self.redis.hmget(keys.worker(worker_id), "status", "incarnation")
+            return worker_id if status not in (None, "gone") and incarnation not in (None, worker.incarnation_before) else None
 
         return eventually(look, "the worker registers")
 
