@@ -91,7 +91,7 @@ def _problem(job: JobRecord, kind: FigureKind, values: Sequence[float], *, measu
         return "has no result that this version can read"
     if not values:
         return f"has no {kind.name}"
-    return "" if min(values) > 0 else f"has a {kind.name} of 0, which has no ratio"
+    return "" if min(values) > 0 else f"has a repeat with {kind.name} 0, which has no ratio"
 
 
 _ENDED = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "was cancelled"}
