@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
-from orchestrator.api.ids import CampaignId
+from orchestrator.api.ids import CampaignId, campaign_id_of
 from orchestrator.api.times import text
 from orchestrator.operations.comparison import compare_campaigns, matrix_of
 from orchestrator.store.tables import Campaign
@@ -126,6 +126,7 @@ METHOD = (
     "the Mann-Whitney test, corrected for the number of pairs by Hochberg's procedure, is below the level. PASS: the interval of the ratio "
     "(the inverse of the same test) ends within the threshold. Anything else is INCONCLUSIVE."
 )
+_ID: dict[str, Any] = {"pattern": f"^{CAMPAIGN_ID.pattern}$"}
 _FACTS = "|".join(fact.name for fact in MUST_BE_EQUAL)
 _AXES = "|".join(AXES)
 
@@ -133,8 +134,8 @@ _AXES = "|".join(AXES)
 @router.get("/compare", response_model=Comparison, responses=documented(404, 409, 413, 422))
 def get_comparison(
     ctx: Ctx,
-    baseline: Annotated[str, Query(pattern=f"^{CAMPAIGN_ID.pattern}$", description="the campaign to compare with")],
-    current: Annotated[str, Query(pattern=f"^{CAMPAIGN_ID.pattern}$", description="the campaign that may have got worse")],
+    baseline: Annotated[str, Query(json_schema_extra=_ID, description="the campaign to compare with")],
+    current: Annotated[str, Query(json_schema_extra=_ID, description="the campaign that may have got worse")],
     max_regression: Annotated[
         str,
         Query(
@@ -161,7 +162,7 @@ def get_comparison(
         allowed=allowed_facts(allow or []),
         allow_noisy=allow_noisy,
     )
-    found = compare_campaigns(ctx, baseline, current, terms)
+    found = compare_campaigns(ctx, campaign_id_of(baseline), campaign_id_of(current), terms)
     judged, only_current = found.comparison.judged, found.comparison.only_current
     return JSONResponse(
         {

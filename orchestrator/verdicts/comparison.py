@@ -124,8 +124,9 @@ def _prepared(pair: Pair, terms: Terms) -> tuple[Judged, list[str]]:
     base, new = pair.baseline, pair.current
     assert base is not None
     if new is None:
-        reason = "NEW has no job of this work on this device: nothing shows that it did not get worse"
-        return Judged(pair, Verdict.INCONCLUSIVE, reason), [reason]
+        missing = [f"BASE {base.problem:.{LONGEST_ERROR}}"] if base.problem else []
+        missing.append("NEW has no job of this work on this device, so nothing shows that it did not get worse")
+        return Judged(pair, Verdict.INCONCLUSIVE, "; ".join(missing)), missing
     found = differences(base.facts, new.facts) if base.values and new.values else ()
     evidence = _evidence(base.values, new.values, terms) if base.values and new.values else None
     obstacles = [
