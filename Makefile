@@ -81,7 +81,7 @@ format: setup ## format the code, and fix what ruff can fix
 docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
 
-bench: setup ## measure the targets of docs/benchmarks.md on this machine
+bench: setup ## measure the targets of docs/why/benchmarks.md on this machine
 	@failed=0; for what in $(BENCHMARKS); do \
 		echo "== benchmarks.$$what"; $(BIN)/python -m benchmarks.$$what || failed=1; \
 	done; exit $$failed
