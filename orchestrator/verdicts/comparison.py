@@ -99,7 +99,7 @@ class Comparison:
 
 def compare(baseline: Sequence[Side], current: Sequence[Side], terms: Terms) -> Comparison:
     """Return whether `current` got worse than `baseline`."""
-    pairs = pair_up(baseline, current)
+    pairs = pair_up(baseline, current, other_models="model" in terms.allowed)
     judged = [_prepared(pair, terms) for pair in pairs if pair.baseline is not None]
     open_ones = [index for index, (_, obstacles) in enumerate(judged) if not obstacles]
     adjusted = hochberg([_evidence_of(judged[index][0]).p for index in open_ones])
