@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.verdicts.figures import FIGURES
 from orchestrator.verdicts.pairing import pair_up
+from orchestrator.verdicts.sides import side_of
 from tests.unit.orchestrator.verdicts.jobs import B, failed, job, runtime, sides
 
 
@@ -74,3 +76,9 @@ def test_a_model_of_another_name_is_a_counterpart_only_if_that_is_allowed_and_cl
     assert numbers(base, two, other_models=True) == [("1", ""), ("", "1"), ("", "2")], "nothing says which of them replaced v1"
     same_device = [job(number=1, name="v2.onnx", sha256=B, device="shed"), job(number=2, name="v2.onnx", sha256=B)]
     assert numbers(base, same_device, other_models=True) == [("1", "2"), ("", "1")]
+
+
+def test_a_side_names_its_device_by_the_label_that_tells_two_of_one_name_apart() -> None:
+    labels = {"worker-lab": "lab (worker-lab)"}
+    assert side_of(job(), FIGURES["inference_ms"], labels=labels).device == "lab (worker-lab)"
+    assert side_of(job(device="shed"), FIGURES["inference_ms"], labels=labels).device == "shed"
