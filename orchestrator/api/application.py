@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from orchestrator.api import (
     artifacts,
@@ -39,6 +40,11 @@ from orchestrator.operations.context import Context
 ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
 
 
+def _operation_id(route: APIRoute) -> str:
+    """Return a call's name in the OpenAPI document, from which generators of clients name their functions: `submit_campaign`."""
+    return route.name
+
+
 def make_api(ctx: Context) -> FastAPI:
     """Build the application on `ctx`. This opens no connection. While Redis or the database is away, calls answer 503.
 
@@ -56,6 +62,7 @@ def make_api(ctx: Context) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=_operation_id,
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)

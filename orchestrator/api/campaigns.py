@@ -115,6 +115,7 @@ class Cancelled(BaseModel):
 
 @router.post(
     "/campaigns",
+    name="submit_campaign",
     status_code=201,
     response_model=CampaignBody,
     responses=documented(400, 409, 413, 422),
@@ -210,7 +211,7 @@ def _job_brief(head: JobHead, waiting: str | None) -> dict[str, Any]:
     return content
 
 
-@router.post("/campaigns/{campaign_id}/cancel", response_model=Cancelled, responses=documented(404, 409))
+@router.post("/campaigns/{campaign_id}/cancel", name="cancel_campaign", response_model=Cancelled, responses=documented(404, 409))
 def cancel(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
     """Cancel every unfinished job of a campaign. It is no error if the campaign is cancelled already."""
     ended, cancelled = cancel_campaign(ctx, campaign_id)

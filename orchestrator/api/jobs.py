@@ -185,7 +185,7 @@ def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
     return (worker.stage or None, worker.progress) if worker.current_job == job["job_id"] else (None, None)
 
 
-@router.post("/jobs/{job_id}/cancel", response_model=CancelledJob, responses=documented(404, 409))
+@router.post("/jobs/{job_id}/cancel", name="cancel_job", response_model=CancelledJob, responses=documented(404, 409))
 def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
     """Cancel a job. It is no error if it is cancelled already. If it is complete or failed, the answer is 409."""
     job = cancel_job(ctx, job_id)
@@ -194,6 +194,7 @@ def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
 
 @router.post(
     "/jobs/{job_id}/retry",
+    name="retry_job",
     status_code=201,
     response_model=RetriedJob,
     responses=documented(404, 409) | {200: {"model": RetriedJob, "description": "An earlier retry of it has not ended yet: that one."}},

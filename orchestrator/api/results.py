@@ -54,7 +54,11 @@ class ResultFiles(BaseModel):
     files: list[ResultFile]
 
 
-@router.get("/campaigns/{campaign_id}/results", response_class=StreamingResponse, responses=documented(404, 422) | {200: _TABLE})
+@router.get(
+    "/campaigns/{campaign_id}/results",
+    response_class=StreamingResponse,
+    responses=documented(404, 422) | {200: _TABLE},
+)
 def get_results(
     ctx: Ctx,
     campaign_id: CampaignId,
@@ -106,7 +110,7 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
         yield from ((kept, made.get(number)) for number, kept in page)
 
 
-@router.get("/results/files", response_model=ResultFiles)
+@router.get("/results/files", name="list_result_files", response_model=ResultFiles)
 def list_files(ctx: Ctx) -> JSONResponse:
     """List the files directly in `outputs/`, newest first."""
     folder = ctx.settings.outputs_dir
@@ -125,7 +129,12 @@ def list_files(ctx: Ctx) -> JSONResponse:
     return JSONResponse({"count": len(files), "files": files})
 
 
-@router.get("/results/download/{filename:path}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+@router.get(
+    "/results/download/{filename:path}",
+    name="download_result_file",
+    response_class=SentFile,
+    responses=documented(404, 416) | {200: _FILE} | PART,
+)
 def download(ctx: Ctx, filename: str) -> SentFile:
     """Download a file directly in `outputs/` by its name."""
     return SentFile(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)

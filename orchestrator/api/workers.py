@@ -113,6 +113,7 @@ EXAMPLE = {
 
 @router.post(
     "/register",
+    name="register_worker",
     response_model=Registered,
     responses=documented(400, 403, 409, 413, 422),
     openapi_extra=described(Registration, example=EXAMPLE),
@@ -223,6 +224,7 @@ def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
 
 @router.put(
     "/workers/{worker_id}/status",
+    name="set_worker_status",
     response_model=WorkerState,
     responses=documented(400, 404, 409, 413, 422),
     openapi_extra=described(StatusChange, example={"status": "busy"}),
@@ -236,6 +238,7 @@ def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
 
 @router.post(
     "/workers/{worker_id}/heartbeat",
+    name="send_heartbeat",
     response_model=BeatAnswer,
     responses=documented(400, 404, 409, 413, 422),
     openapi_extra=described(Beat, example={"status": "active", "metrics": {"cpu_percent": 3.5}}, required=False),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.capabilities import known_names, resolve
 from shared.errors import InvalidInput
@@ -85,18 +84,8 @@ class Retries(Strict):
     )
 
 
-_ONE_OR_THE_OTHER: JsonDict = {
-    "oneOf": [
-        {"required": ["model"], "properties": {"model": {"type": "string"}, "models": {"type": "null"}}},
-        {"required": ["models"], "properties": {"models": {"type": "array"}, "model": {"type": "null"}}},
-    ]
-}
-
-
 class Recipe(Strict):
     """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job."""
-
-    model_config = ConfigDict(json_schema_extra=_ONE_OR_THE_OTHER)
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
     notes: str = Field(default="", max_length=10_000, description="free text that is kept with the results")
