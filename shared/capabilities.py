@@ -6,7 +6,10 @@ A label may stand for several capabilities. The orchestrator chooses one of them
 
 from __future__ import annotations
 
+import re
 from functools import cache
+
+from pydantic.config import JsonDict
 
 from shared.errors import InvalidInput, nearest
 
@@ -47,6 +50,16 @@ def label_of(capability: str) -> str:
 def known_names() -> list[str]:
     """Return every accepted name: first the capabilities, then the labels that differ from them."""
     return list(LABELS) + sorted({label for label in LABELS.values() if label not in LABELS})
+
+
+def names_schema() -> JsonDict:
+    """Return the JSON schema of these names. Generators of clients take the constants' names from `x-enum-varnames`.
+
+    Their own names would be the same for `cpu.onnx` and `CPU (ONNX)`, and they would drop one of the two.
+    """
+    names = known_names()
+    constants = [re.sub(r"\W+", "_", name).strip("_").upper() + ("" if name in LABELS else "_LABEL") for name in names]
+    return {"enum": list(names), "x-enum-varnames": list(constants)}
 
 
 @cache

@@ -9,12 +9,14 @@ from fastapi.routing import APIRoute
 
 from orchestrator.api import (
     artifacts,
+    batches,
     campaigns,
     health,
     jobs,
     metrics,
     models,
     monitoring,
+    outputs,
     queues,
     recipes,
     reset,
@@ -37,7 +39,7 @@ from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (health, workers, campaigns, batches, jobs, results, outputs, queues, monitoring, models, artifacts, recipes, reset, tokens)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -59,7 +59,7 @@ def _schema_of(names: list[str], schemas: dict[str, Any]) -> dict[str, Any]:
     for name in names:
         schema = BODIES[name].model_json_schema(ref_template=_REF)
         schemas |= schema.pop("$defs", {})
-        forms = {form: _form(schema, *keys) | {"title": form} for form, keys in ALTERNATIVES[name].items()} if name in ALTERNATIVES else {name: schema}
+        forms = {form: _form(schema, *keys) | {"title": form} for form, keys in ALTERNATIVES.get(name, {}).items()} or {name: schema}
         schemas |= forms
         references += [{"$ref": _REF.format(model=form)} for form in forms]
     return references[0] if len(references) == 1 else {"anyOf": references}

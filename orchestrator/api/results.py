@@ -98,9 +98,13 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
     """Yield for each ended job its stored column and None, or None and a new row if the job has no result or its row is damaged.
 
     Each page has its own session, so a slow reader holds no connection to the database.
+
+    Raises:
+        NotFound: the campaign was deleted meanwhile. This breaks the answer off, as a part of the rows must not look like all of them.
     """
     for after in range(0, total, results.PAGE):
         with ctx.store.read() as session:
+            campaigns.get(session, campaign_id)
             page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
             unanswered = [number for number, kept in page if kept is None or isinstance(kept, NotJson)]
             made = {}

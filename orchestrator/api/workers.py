@@ -19,7 +19,7 @@ from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
-from shared.capabilities import known_names, resolve
+from shared.capabilities import names_schema, resolve
 from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus, clock_warning
@@ -80,6 +80,19 @@ class Workers(BaseModel):
 
 class StatusChange(Strict):
     status: SettableStatus
+
+
+class WorkerChange(Strict):
+    """Says what is changed of a worker. What is left out stays."""
+
+    labels: dict[str, str] | None = Field(
+        default=None,
+        max_length=64,
+        description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
+    )
+    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema())]] = Field(
+        default=[], min_length=1, max_length=64, description="only for a device that is driven by REST alone"
+    )
 
 
 class WorkerState(BaseModel):
@@ -172,7 +185,7 @@ def _resolved(names: list[str]) -> list[str]:
 def list_workers(
     ctx: Ctx,
     capability: Annotated[
-        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra={"enum": known_names()})
+        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra=names_schema())
     ] = None,
     status: WorkerStatus | None = None,
 ) -> JSONResponse:
@@ -213,6 +226,29 @@ def _body(worker: WorkerRecord) -> dict[str, Any]:
 def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
     """Show one worker."""
     return JSONResponse(_body(ctx.registry.get(worker_id)))
+
+
+@router.patch(
+    "/workers/{worker_id}",
+    name="update_worker",
+    response_model=WorkerBody,
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra=described(WorkerChange, example={"labels": {"site": "lab"}}),
+)
+def patch_worker(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
+    """Change a worker's labels, by which recipes find it (`requires.labels`), or the capabilities of a device that is driven by REST.
+
+    A worker process advertises itself what it can do, so its capabilities cannot be changed here (409).
+    """
+    wanted = parse(WorkerChange, body)
+    _refuse_too_much("labels", wanted.model_dump_json(include={"labels"}))
+    if "capabilities" in wanted.model_fields_set:
+        ctx.registry.changes.set_capabilities(worker_id, _resolved(wanted.capabilities))
+    if "labels" in wanted.model_fields_set:
+        ctx.registry.changes.set_labels(worker_id, wanted.labels)
+    changed = ctx.registry.get(worker_id)
+    fill_queues(ctx, f"{worker_id} is changed")  # jobs may have waited for a device with these labels
+    return JSONResponse(_body(changed))
 
 
 @router.delete("/workers/{worker_id}", response_model=WorkerState, responses=documented(404))

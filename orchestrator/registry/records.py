@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from sys import float_info
 from typing import Any, NamedTuple, TypeVar
 
@@ -84,9 +85,10 @@ RECORD_FIELDS = (
     "quarantined_until",
     "quarantine_reason",
     "clock_offset_ms",
+    "labels",
 )
 LISTED_FIELDS = tuple(name for name in RECORD_FIELDS if name not in ("incarnation", "held", "beats"))  # the fields that people see
-SIGHT_FIELDS = ("status", "last_seen", "quarantined_until")
+SIGHT_FIELDS = ("status", "last_seen", "quarantined_until", "labels")
 
 
 def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
@@ -119,8 +121,9 @@ def sight_of(known: KnownWorker, state: dict[str, str], now: float) -> Sight:
     Raises:
         UNREADABLE: its state cannot be read.
     """
+    labels = _labels(state["labels"]) if state.get("labels") else None
     return Sight(
-        known=known,
+        known=known if labels is None else replace(known, labels=labels),
         status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
         silent_s=max(0.0, now - _between(0, float(state.get("last_seen", "0")) / 1000, now)),
         quarantined=_between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S) > now,
@@ -151,6 +154,9 @@ def record_of(
             return absent
 
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
+    labels = read("labels", _labels, None)
+    if labels is not None:
+        registration = registration.model_copy(update={"labels": labels})
     until = read("quarantined_until", lambda text: _between(0, float(text) / 1000, now + LONGEST_S), 0.0)
     return WorkerRecord(
         id=worker_id,
@@ -195,6 +201,15 @@ def registration_of(text: str) -> Registration:
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text != "[]" else ()
+
+
+def _labels(text: str) -> dict[str, str] | None:
+    """Return the labels that a worker was given after it registered, in place of its own."""
+    labels = json.loads(text)
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise TypeError("labels are an object of texts")
+    _check_answerable(labels)
+    return labels
 
 
 def _share(text: str) -> float | None:
