@@ -19,10 +19,10 @@ from orchestrator.api.present import device_names, waits
 from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text
-from orchestrator.operations import deletion
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.changes import change_campaign
 from orchestrator.operations.context import Context
+from orchestrator.operations.removal import remove_campaign
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.store import campaigns, jobs
@@ -131,7 +131,8 @@ class DeletedCampaign(BaseModel):
     campaign_id: str
     status: Literal["deleted"]
     deleted_jobs: int
-    deleted_files: int
+    freed_bytes: int = Field(description="what its files held")
+    left: str | None = Field(description="why some of its files could not be removed; they are tried again within the hour")
 
 
 class Cancelled(BaseModel):
@@ -261,10 +262,16 @@ def patch_campaign(ctx: Ctx, campaign_id: CampaignId, body: RawBody) -> JSONResp
 def delete_campaign(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
     """Delete a campaign that has ended: its jobs, results, histories and files. Uploaded models stay. This cannot be undone.
 
-    While it is running, the answer is 409: cancel it first. If only its files are left (after a reset), they are deleted.
+    While it is running, the answer is 409: cancel it first.
     """
-    deleted = deletion.delete_campaign(ctx, campaign_id)
-    content = {"campaign_id": campaign_id, "status": "deleted", "deleted_jobs": deleted.jobs, "deleted_files": deleted.files}
+    gone = remove_campaign(ctx, campaign_id)
+    content = {
+        "campaign_id": campaign_id,
+        "status": "deleted",
+        "deleted_jobs": gone.jobs,
+        "freed_bytes": gone.size,
+        "left": gone.left or None,
+    }
     return JSONResponse(content)
 
 

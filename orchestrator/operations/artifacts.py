@@ -99,11 +99,6 @@ def drop_uploads(ctx: Context, report: Result) -> None:
             Upload(ctx, report.job_id, report.attempt, name).drop()
 
 
-def places(ctx: Context, report: Result) -> list[Path]:
-    """Return where the artifacts of a result are stored."""
-    return [_place(ctx, report.job_id, name) for name in ACCEPTED if name in report.artifacts]
-
-
 def _place(ctx: Context, job_id: str, name: str) -> Path:
     folder = ctx.settings.outputs_dir / campaign_of(job_id)
     return folder / "samples" / f"{job_id}.npz" if name == SAMPLES else folder / "logs" / f"{job_id}.log"

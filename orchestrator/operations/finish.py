@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 
 from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
 from orchestrator.operations.context import Context
-from orchestrator.operations.deletion import take_back
+from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
@@ -49,8 +49,6 @@ def finish_ended(ctx: Context) -> int:
             finish(ctx, campaign_id)
         except Unavailable:
             raise
-        except NotFound:
-            continue  # it was deleted since it was listed
         except OSError as error:
             log.warning("the files of %s cannot be written, and are tried again: %s", campaign_id, error)
         except Exception:
@@ -74,14 +72,16 @@ def _waiting(ctx: Context) -> Iterator[str]:
 def finish(ctx: Context, campaign_id: str) -> list[Path]:
     """Write the files of one campaign and note in the table that they are written. Return their paths.
 
-    The list is empty if the campaign runs again, because one of its jobs was retried, or if it was deleted meanwhile.
+    The list is empty if the campaign runs again, because one of its jobs was retried, or if the campaign was removed.
 
     Raises:
-        NotFound: there is no such campaign.
         OSError: the outputs folder cannot be written.
     """
     with ctx.store.read() as session:
-        campaign = campaigns.get(session, campaign_id, recipe=True)
+        try:
+            campaign = campaigns.get(session, campaign_id, recipe=True)
+        except NotFound:  # it has just been removed
+            return []
         ended_at = campaign.ended_at
         if ended_at is None:
             return []  # one of its jobs was retried
@@ -90,15 +90,12 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
     # No transaction is open while the files are written. If a job is retried meanwhile, they are written again when it has ended.
     paths = write_campaign(ctx.settings.outputs_dir, bundle)
 
-    def write(session: Session) -> bool:
+    def write(session: Session) -> None:
         same = (col(Campaign.id) == campaign_id, col(Campaign.ended_at) == ended_at)  # no row matches if a job was retried in the meantime
         session.execute(update(Campaign).where(*same).values(reported_at=ctx.clock.now()))
-        return campaign_id in campaigns.existing(session, [campaign_id])
 
-    if not ctx.store.transact(write):
-        take_back(ctx, paths)
-        log.info("%s was deleted while its files were written; they are deleted too", campaign_id)
-        return []
+    ctx.store.transact(write)
+    remove_files_of_unknown(ctx, [campaign_id])
     log.info("%s: %s", campaign_id, paths[-1])
     return paths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.store.jobs import UNDISPATCHED
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import NotFound
+from shared.ids import first_campaign_id
 from shared.jobs import CampaignStatus
 
 PAGE = 20  # ended campaigns per query; the files of each take about a second to write
@@ -83,11 +84,6 @@ def _has_label(session: Session, name: str, value: str) -> ColumnElement[bool]:
     return select(literal(1)).select_from(each).where(each.c.key == name, each.c.value == value).exists()
 
 
-def existing(session: Session, campaign_ids: Collection[str]) -> set[str]:
-    """Return those of these ids that belong to a campaign."""
-    return set(session.scalars(select(col(Campaign.id)).where(col(Campaign.id).in_(sorted(campaign_ids))))) if campaign_ids else set()
-
-
 def change(session: Session, campaign_id: str, *, name: str | None, labels: Mapping[str, str] | None) -> None:
     """Give a campaign another name or other labels. What is None stays.
 
@@ -115,18 +111,6 @@ def set_priority(session: Session, campaign_id: str, priority: int) -> int:
     done: CursorResult[Any] = session.connection().execute(
         update(Job.__table__).where(*waiting).values(priority=priority)  # type: ignore[attr-defined]  # untyped in SQLModel
     )
-    return done.rowcount
-
-
-def delete_one(session: Session, campaign_id: str) -> int:
-    """Delete a campaign whose jobs are locked and have ended: its jobs, results and histories. Return how many jobs there were."""
-    jobs = select(col(Job.id)).where(col(Job.campaign_id) == campaign_id)
-    session.execute(delete(Event).where(col(Event.job_id).in_(jobs)))
-    session.execute(delete(ResultRow).where(col(ResultRow.campaign_id) == campaign_id))
-    connection = session.connection()
-    done: CursorResult[Any] = connection.execute(delete(Job.__table__).where(col(Job.campaign_id) == campaign_id))  # type: ignore[attr-defined]  # as above
-    session.execute(delete(Lane).where(col(Lane.campaign_id) == campaign_id))
-    session.execute(delete(Campaign).where(col(Campaign.id) == campaign_id))
     return done.rowcount
 
 
@@ -169,6 +153,40 @@ def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
     names = ("pending", "running", "complete", "failed", "cancelled")
     sums = session.execute(select(*(func.coalesce(func.sum(getattr(Campaign, f"{name}_jobs")), 0) for name in names))).one()
     return campaigns, {name: int(value) for name, value in zip(names, sums, strict=True)}
+
+
+def ended_before(session: Session, moment: datetime, *, limit: int) -> list[Campaign]:
+    """Return the campaigns that ended before this moment, without their recipes, oldest first.
+
+    A campaign that ended before it was also created before it, so only the oldest ids are read.
+    """
+    statement = (
+        select(Campaign)
+        .options(_WITHOUT_RECIPE)
+        .where(col(Campaign.id) < first_campaign_id(moment), col(Campaign.status) != CampaignStatus.RUNNING)
+        .where(col(Campaign.ended_at) < moment)
+        .order_by(col(Campaign.id))
+        .limit(limit)
+    )
+    return list(session.scalars(statement))
+
+
+def delete_ended(session: Session, campaign_id: str) -> bool:
+    """Delete a campaign with its jobs, results and history, unless it is running. Return whether it was deleted.
+
+    The order is that of all transactions, jobs before their campaign, so a retry of one of its jobs does not deadlock with this.
+    """
+    first = select(col(Campaign.status)).where(col(Campaign.id) == campaign_id)
+    list(session.execute(select(col(Job.id)).where(col(Job.campaign_id) == campaign_id).order_by(col(Job.id)).with_for_update()))
+    status = session.scalars(first.with_for_update()).first()
+    if status is None or status == CampaignStatus.RUNNING:
+        return False
+    of_jobs = select(col(Job.id)).where(col(Job.campaign_id) == campaign_id)
+    session.execute(delete(Event).where(col(Event.job_id).in_(of_jobs)))
+    for table in (ResultRow, Job, Lane):
+        session.execute(delete(table).where(col(table.campaign_id) == campaign_id))
+    session.execute(delete(Campaign).where(col(Campaign.id) == campaign_id))
+    return True
 
 
 def delete_all(session: Session) -> tuple[int, int, int]:

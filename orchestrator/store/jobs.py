@@ -301,11 +301,6 @@ def unfinished_of(session: Session, campaign_id: str) -> list[str]:
     return list(session.scalars(statement))
 
 
-def lock_all_of(session: Session, campaign_id: str) -> None:
-    """Lock every job of a campaign, in the order of their ids, as all transactions do."""
-    session.execute(select(col(Job.id)).where(col(Job.campaign_id) == campaign_id).order_by(col(Job.id)).with_for_update()).all()
-
-
 def statuses(session: Session, job_ids: Iterable[str]) -> dict[str, JobStatus]:
     """Return the status of each of these jobs. Ids that the table does not know are left out."""
     ids, found = list(job_ids), {}

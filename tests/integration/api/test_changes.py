@@ -11,16 +11,12 @@ import httpx
 import pytest
 
 from orchestrator.api.results import _ended
-from orchestrator.operations import artifacts
-from orchestrator.operations import finish as finishing
-from orchestrator.operations import record as recording
 from orchestrator.operations.context import Context
-from orchestrator.operations.deletion import delete_campaign
 from orchestrator.operations.dispatching import top_up
-from orchestrator.operations.finish import finish, finish_ended
+from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
+from orchestrator.operations.removal import remove_campaign
 from orchestrator.operations.submit import Submitted
-from orchestrator.reports import outputs
 from orchestrator.store import jobs, results
 from orchestrator.store.tables import ResultRow
 from orchestrator.watch import Watch
@@ -94,15 +90,15 @@ def test_a_campaign_gets_another_name_and_its_waiting_jobs_another_priority(
 def test_an_ended_campaign_is_deleted_with_its_files_and_no_other(api: httpx.Client, ctx: Context, submit: Submit) -> None:
     gone, kept = submit(jobs=2).campaign.id, submit(jobs=1).campaign.id
     refused = api.delete(f"/api/campaigns/{gone}")
-    assert (refused.status_code, refused.json()["error"]) == (409, "Conflict")
+    assert (refused.status_code, refused.json()["error"]) == (409, "IllegalTransition")
     assert f"POST /api/campaigns/{gone}/cancel" in refused.json()["detail"]
     record(ctx, [result(f"{gone}-job-1"), result(f"{gone}-job-2", status="failed", error="x"), result(f"{kept}-job-1")])
     finish_ended(ctx)
     assert left_of(ctx, gone)
     before = sorted(left_of(ctx, kept))
     body = api.delete(f"/api/campaigns/{gone}").raise_for_status().json()
-    assert (body["campaign_id"], body["status"], body["deleted_jobs"]) == (gone, "deleted", 2)
-    assert body["deleted_files"] > 5
+    assert (body["campaign_id"], body["status"], body["deleted_jobs"], body["left"]) == (gone, "deleted", 2, None)
+    assert body["freed_bytes"] > 1_000
     assert left_of(ctx, gone) == []
     for path in (f"campaigns/{gone}", f"campaigns/{gone}/results", f"campaigns/{gone}/report", f"jobs/{gone}-job-1"):
         assert api.get(f"/api/{path}").status_code == 404, path
@@ -123,44 +119,6 @@ def test_a_result_of_a_deleted_campaign_is_unwanted_and_leaves_nothing(api: http
     assert left_of(ctx, campaign) == []
     Watch(ctx).once()
     assert finish_ended(ctx) == 0
-
-
-def test_files_that_are_written_during_a_deletion_go_too(ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reporter, and the consumer with the samples of the last result, both have read the campaign before it is deleted."""
-    campaign = submit(jobs=1).campaign.id
-    write = outputs.write_campaign
-
-    def deleted_meanwhile(*arguments: Any) -> list[Path]:
-        delete_campaign(ctx, campaign)
-        return write(*arguments)
-
-    record(ctx, [result(f"{campaign}-job-1")])
-    monkeypatch.setattr(finishing, "write_campaign", deleted_meanwhile)
-    assert finish(ctx, campaign) == []
-    assert left_of(ctx, campaign) == []
-    monkeypatch.undo()
-
-    other = submit(jobs=1).campaign.id
-    keep = artifacts.keep_artifacts
-
-    def kept_after(ctx: Context, report: Any) -> Any:
-        delete_campaign(ctx, other)
-        return keep(ctx, report)
-
-    monkeypatch.setattr(recording, "keep_artifacts", kept_after)
-    record(ctx, [result(f"{other}-job-1")])
-    assert left_of(ctx, other) == []
-
-
-def test_files_that_a_reset_left_can_be_deleted(api: httpx.Client, ctx: Context, submit: Submit) -> None:
-    campaign = submit(jobs=1).campaign.id
-    record(ctx, [result(f"{campaign}-job-1")])
-    finish(ctx, campaign)
-    api.post("/api/reset").raise_for_status()
-    assert left_of(ctx, campaign)
-    body = api.delete(f"/api/campaigns/{campaign}").raise_for_status().json()
-    assert (body["deleted_jobs"], body["deleted_files"] > 5) == (0, True)
-    assert left_of(ctx, campaign) == []
 
 
 @pytest.mark.both_databases
@@ -190,7 +148,7 @@ def test_a_download_does_not_end_as_if_it_were_whole(ctx: Context, submit: Submi
     record(ctx, [result(f"{campaign}-job-{number}") for number in (1, 2, 3)])
     rows = _ended(ctx, campaign, ResultRow.line, 3)  # what the answer is made from
     next(rows)
-    delete_campaign(ctx, campaign)
+    remove_campaign(ctx, campaign)
     with pytest.raises(NotFound):
         list(rows)
 
