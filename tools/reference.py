@@ -89,16 +89,18 @@ def commands() -> str:
 def _command(name: str, command: Any) -> list[str]:
     if hasattr(command, "commands"):  # a group of them
         inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
-        return [f"## `{name}`\n\n{command.help}\n", *inner]
+        return [f"## `{name}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n", *_options(command), *inner]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     usage = " ".join([name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
     parts = [f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n"]
+    return parts + _options(command)
+
+
+def _options(command: Any) -> list[str]:
     options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
-    if options:
-        rows = ["| option | meaning |", "| --- | --- |"]
-        rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
-        parts.append("\n".join(rows) + "\n")
-    return parts
+    rows = ["| option | meaning |", "| --- | --- |"]
+    rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
+    return ["\n".join(rows) + "\n"] if options else []
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -61,8 +62,22 @@ def _schema_of(names: list[str], schemas: dict[str, Any]) -> dict[str, Any]:
         schemas |= schema.pop("$defs", {})
         forms = {form: _form(schema, *keys) | {"title": form} for form, keys in ALTERNATIVES.get(name, {}).items()} or {name: schema}
         schemas |= forms
+        for union in _unions(schema):
+            for form in (schemas[reference.rpartition("/")[2]] for reference in union["mapping"].values()):
+                form["required"] = sorted({*form["required"], union["propertyName"]})
         references += [{"$ref": _REF.format(model=form)} for form in forms]
     return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _unions(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield the discriminators in a schema. The key that chooses a form is required in each form, even if it has a default there."""
+    if isinstance(node, dict):
+        if "mapping" in node.get("discriminator", {}):
+            yield node["discriminator"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _unions(inner)
 
 
 def _form(schema: dict[str, Any], required: str, absent: str) -> dict[str, Any]:
