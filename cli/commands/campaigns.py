@@ -20,6 +20,7 @@ from cli.tables import campaign_outcome, local_time, next_page, results_table, s
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput, nearest
+from shared.installation import how_to_call, shown_recipe
 from shared.jobs import CampaignStatus
 from shared.recipes.cells import cells_of
 
@@ -104,7 +105,7 @@ def run(
                 show_json(accepted)
                 return
             out.print(f"{campaign_id}: {accepted['total_jobs']} jobs")
-            say(f"Follow it:  fleetmark watch {campaign_id}")
+            say(f"Follow it:  {how_to_call('watch', campaign_id)}")
             return
         say(f"{campaign_id}: {accepted['total_jobs']} jobs")
         _follow(client, campaign_id, as_json, timeout, conditions)
@@ -184,10 +185,10 @@ def list_campaigns(
         show_json(found.items)
     else:
         out.print(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS))
-    if more := next_page("fleetmark list", found, {"status": status, "label": label, "limit": limit}):
+    if more := next_page(how_to_call("list"), found, {"status": status, "label": label, "limit": limit}):
         say(more)
     if not found.items and not as_json and not (status or label or cursor):
-        say("No campaign yet. Submit one:  fleetmark run recipes/quickstart.yaml --watch")
+        say(f"No campaign yet. Submit one:  {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}")
 
 
 def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
@@ -210,7 +211,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
     out.print(table(jobs, JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
-        every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
+        every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")
 
 
@@ -260,8 +261,8 @@ def _follow(client: Client, campaign_id: str, as_json: bool, timeout_s: float | 
     else:
         show_rows(rows)
         say(f"{campaign_id}: {campaign_outcome(campaign)}")
-        say(f"As a file:   fleetmark results {campaign_id} -o results.csv")
-        say(f"The report:  fleetmark report {campaign_id} --open   ({client.host}/api/campaigns/{campaign_id}/report)")
+        say(f"As a file:   {how_to_call('results', campaign_id, '-o results.csv')}")
+        say(f"The report:  {how_to_call('report', campaign_id, '--open')}   ({client.host}/api/campaigns/{campaign_id}/report)")
     for reason in (found := _failures(campaign, rows, fail_on)):
         say(f"exit code {EXIT_FAILED}: {reason}")
     if found:
@@ -269,8 +270,8 @@ def _follow(client: Client, campaign_id: str, as_json: bool, timeout_s: float | 
 
 
 def _say_it_goes_on(campaign_id: str) -> None:
-    say(f"The campaign goes on. Follow it again:  fleetmark watch {campaign_id}")
-    say(f"Cancel it:                              fleetmark stop {campaign_id}")
+    say(f"The campaign goes on. Follow it again:  {how_to_call('watch', campaign_id)}")
+    say(f"Cancel it:                              {how_to_call('stop', campaign_id)}")
 
 
 def _failures(campaign: dict[str, Any], rows: list[dict[str, Any]], fail_on: set[str]) -> list[str]:

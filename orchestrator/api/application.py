@@ -11,6 +11,7 @@ from orchestrator.api import (
     artifacts,
     batches,
     campaigns,
+    compare,
     health,
     jobs,
     metrics,
@@ -39,7 +40,23 @@ from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, batches, jobs, results, outputs, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (
+    health,
+    workers,
+    campaigns,
+    batches,
+    jobs,
+    results,
+    outputs,
+    compare,
+    queues,
+    monitoring,
+    models,
+    artifacts,
+    recipes,
+    reset,
+    tokens,
+)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -44,6 +44,8 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/campaigns/{campaign_id}/report.md": READERS,
     "GET /api/campaigns/{campaign_id}/report.json": READERS,
     "GET /api/campaigns/{campaign_id}/summary": READERS,
+    "GET /api/campaigns/{campaign_id}/comparison": READERS,
+    "GET /api/compare": READERS,
     "GET /api/jobs": READERS,
     "GET /api/jobs/{job_id}": READERS,
     "POST /api/jobs/{job_id}/cancel": SUBMITTERS,

@@ -19,7 +19,7 @@ from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
-from shared.capabilities import names_schema, resolve
+from shared.capabilities import known_names, names_schema, resolve
 from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus, clock_warning
@@ -90,7 +90,7 @@ class WorkerChange(Strict):
         max_length=64,
         description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
     )
-    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema())]] = Field(
+    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(
         default=[], min_length=1, max_length=64, description="only for a device that is driven by REST alone"
     )
 
@@ -185,7 +185,7 @@ def _resolved(names: list[str]) -> list[str]:
 def list_workers(
     ctx: Ctx,
     capability: Annotated[
-        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra=names_schema())
+        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra=names_schema(known_names()))
     ] = None,
     status: WorkerStatus | None = None,
 ) -> JSONResponse:

@@ -15,6 +15,7 @@ from cli.commands import campaigns as commands
 from cli.main import app
 from cli.pages import html_page
 from shared.errors import InvalidInput
+from shared.installation import how_to_call
 from shared.jobs import outcome
 from tests.unit.cli.scripted_server import ScriptedServer
 from tests.unit.cli.test_commands import CAMPAIGN, ROW
@@ -68,7 +69,7 @@ def test_the_exit_code_says_whether_a_campaign_went_well(
     code, _, said = run("watch", "campaign-1", *(["--fail-on", fail_on] if fail_on else []))
     assert code == bool(reasons)
     assert [line for line in said.splitlines() if "exit code" in line] == [f"exit code 1: {reason}" for reason in reasons]
-    assert f"fleetmark report campaign-1 --open   ({server.url}/api/campaigns/campaign-1/report)" in said
+    assert f"{how_to_call('report', 'campaign-1', '--open')}   ({server.url}/api/campaigns/campaign-1/report)" in said
 
 
 def test_conditions_are_given_several_times_or_as_a_list(run: Run, server: ScriptedServer) -> None:
@@ -100,7 +101,7 @@ def test_ctrl_c_says_that_the_campaign_goes_on(run: Run, server: ScriptedServer,
     monkeypatch.setattr(commands, "follow", interrupted)
     code, _, said = run("watch", "campaign-1")
     assert code == 130
-    assert "The campaign goes on. Follow it again:  fleetmark watch campaign-1" in said
+    assert f"The campaign goes on. Follow it again:  {how_to_call('watch', 'campaign-1')}" in said
     assert "fleetmark stop campaign-1" in said
 
 
@@ -109,12 +110,12 @@ def test_lists_say_how_much_they_show_and_how_to_go_on(run: Run, server: Scripte
     server.on("GET /api/jobs", page)
     code, shown, said = run("jobs", "--limit", "1", "--status", "complete")
     assert (code, "campaign-1-job-1" in shown) == (0, True)
-    assert said == "1 of 230. The next:  fleetmark jobs --status complete --limit 1 --cursor campaign-1-job-1\n"
+    assert said == f"1 of 230. The next:  {how_to_call('jobs')} --status complete --limit 1 --cursor campaign-1-job-1\n"
     assert server.requests[-1].query == {"limit": "1", "status": "complete"}
     server.on("GET /api/campaigns", {"count": 1, "total": 2, "campaigns": [counted(failed=3)], "next_cursor": "campaign-1"})
     _, shown, said = run("list", "-n", "1", "--label", "branch=a b", "--cursor", "campaign-2")
     assert "completed, 3 of 3 failed" in shown
-    assert said == "1 of 2. The next:  fleetmark list --label 'branch=a b' --limit 1 --cursor campaign-1\n"
+    assert said == f"1 of 2. The next:  {how_to_call('list')} --label 'branch=a b' --limit 1 --cursor campaign-1\n"
     assert server.requests[-1].query == {"label": "branch=a b", "limit": "1", "cursor": "campaign-2"}
     with pytest.raises(InvalidInput, match="name=value"):
         run("list", "--label", "branch")
