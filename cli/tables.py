@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.terminal import shown
 from shared.device_labels import device_labels
-from shared.measurements import PERCENTILE_FLOORS
+from shared.percentiles import PERCENTILE_FLOORS
 
 STATE_STYLES = {
     "complete": "green",

@@ -20,7 +20,6 @@ from cli.tables import local_time, results_table, state, table, told_apart, work
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
-from shared.recipes.cells import cells_of
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
@@ -99,6 +98,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
       fleetmark validate recipes/quickstart.yaml
       fleetmark validate sweep.yaml --json
     """
+    from shared.recipes.cells import cells_of  # imported here, because only recipes need pydantic, which is slow to import
+
     try:
         content = read_recipe(recipe)
         cells = sum(1 for _ in cells_of(content))

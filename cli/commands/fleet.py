@@ -9,8 +9,8 @@ import typer
 from cli.options import Host, Json, Limit, Token, connect
 from cli.tables import local_time, table, told_apart
 from cli.terminal import out, say, show_json
+from shared.clock import clock_warning
 from shared.device_labels import device_labels
-from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
     ("Worker", "worker_id"),
