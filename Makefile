@@ -18,10 +18,10 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-spreadsheet chaos fuzz check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements upgrade clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
 
 python:
 	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer runs here. Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
@@ -50,13 +50,19 @@ test-all: ## run the tests on the oldest and on the newest supported Python that
 	@tools/each_python.sh $(MAKE) --no-print-directory test
 
 test-celery-versions: setup ## run the tests of the queue reader with the lowest and the highest Celery, kombu and redis-py that pyproject.toml allows
-	@$(BIN)/python -m tools.celery_versions
+	@$(BIN)/python -m tools.package_versions celery
+
+test-onnxruntime-versions: setup ## run the tests of the ONNX engine with the lowest ONNX Runtime that pyproject.toml allows
+	@$(BIN)/python -m tools.package_versions onnxruntime
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)
 
 test-spreadsheet: setup ## open the results in a German LibreOffice; this needs libreoffice-calc
 	@$(BIN)/python -m tools.spreadsheet
+
+test-dist: setup ## build the wheel and the sdist, install them in new environments, and use them there
+	@$(BIN)/python -m pytest tests/e2e/test_distribution.py -m "" $(PYTEST_ARGS)
 
 fuzz: setup ## run tests/fuzz for long on SQLite and PostgreSQL: EXAMPLES=200 sets the examples per call, SEED=… repeats an earlier run
 	@seed="$(SEED)"; [ -n "$$seed" ] || seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
@@ -78,7 +84,16 @@ format: setup ## format the code, and fix what ruff can fix
 docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
 
-bench: setup ## measure the targets of docs/benchmarks.md on this machine
+docs-site: python ## build the documentation as a site in build/site, and check every link in it
+	@$(PYTHON) tools/environment.py docs --venv .venv-docs
+	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html -c docs -d build/doctrees . build/site
+	@echo "The site is build/site/docs/index.html"
+
+dist: setup ## build the wheel and the sdist in dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+bench: setup ## measure the targets of docs/why/benchmarks.md on this machine
 	@failed=0; for what in $(BENCHMARKS); do \
 		echo "== benchmarks.$$what"; $(BIN)/python -m benchmarks.$$what || failed=1; \
 	done; exit $$failed

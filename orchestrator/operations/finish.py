@@ -16,6 +16,7 @@ from sqlmodel import Session, col
 
 from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
 from orchestrator.operations.context import Context
+from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
@@ -23,7 +24,7 @@ from orchestrator.reports.rows import Row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.device_labels import device_labels
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.jobs import CampaignStatus, JobStatus
 from shared.protocol.letters import problems
 from shared.protocol.messages import Result
@@ -71,13 +72,16 @@ def _waiting(ctx: Context) -> Iterator[str]:
 def finish(ctx: Context, campaign_id: str) -> list[Path]:
     """Write the files of one campaign and note in the table that they are written. Return their paths.
 
-    The list is empty if the campaign runs again, because one of its jobs was retried.
+    The list is empty if the campaign runs again, because one of its jobs was retried, or if the campaign was removed.
 
     Raises:
         OSError: the outputs folder cannot be written.
     """
     with ctx.store.read() as session:
-        campaign = campaigns.get(session, campaign_id, recipe=True)
+        try:
+            campaign = campaigns.get(session, campaign_id, recipe=True)
+        except NotFound:  # it has just been removed
+            return []
         ended_at = campaign.ended_at
         if ended_at is None:
             return []  # one of its jobs was retried
@@ -91,6 +95,7 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         session.execute(update(Campaign).where(*same).values(reported_at=ctx.clock.now()))
 
     ctx.store.transact(write)
+    remove_files_of_unknown(ctx, [campaign_id])
     log.info("%s: %s", campaign_id, paths[-1])
     return paths
 
@@ -104,7 +109,7 @@ def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(ctx, campaign, varied),
+        jobs=job_records(ctx, campaign, varied),
         recipe_hash=campaign.recipe_hash,
         devices=_devices(ctx, session, campaign),
         varied=varied,
@@ -128,8 +133,8 @@ def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, De
     return {worker_id: DeviceEntry(labels[worker_id], known[worker_id].hardware if worker_id in known else None) for worker_id, _ in named}
 
 
-def _records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
-    """Yield the record of each job. Each page is read in a transaction of its own, which ends before the page is written."""
+def job_records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+    """Yield the record of each ended job. Each page is read in a transaction of its own, which ends before the page is used."""
     for after in range(0, campaign.total_jobs, results.PAGE):
         with ctx.store.read() as session:
             page = results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after)
@@ -155,6 +160,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         capability=job.capability,
         worker_id=job.worker_id,
         error=job.error or "",
+        retry_of=job.retry_of,
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,

@@ -14,6 +14,9 @@ from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.rows import COLUMNS
 from orchestrator.settings import Settings
+from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
+from orchestrator.verdicts.figures import COMPARED, FIGURES
+from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from worker.settings import WorkerSettings
 
@@ -87,18 +90,18 @@ def test_the_recipe_of_the_readme_is_valid() -> None:
 
 
 def test_every_column_of_the_csv_is_explained() -> None:
-    page = (ROOT / "docs" / "results.md").read_text().partition("## Columns")[2]
+    page = (ROOT / "docs" / "reference" / "results.md").read_text().partition("## Columns")[2]
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
 
 
 def test_what_the_watch_counts_is_explained() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     for name, said in COUNTERS.items():
         assert f"| `{name}` | {said} |" in page
 
 
 def test_the_tests_that_the_promises_name_are_there() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     files, functions = re.findall(r"\btest_\w+\.py", page), re.findall(r"::(test_\w+)", page)
     assert len(files) > 20
@@ -111,8 +114,18 @@ def test_the_tests_that_the_promises_name_are_there() -> None:
 
 def test_every_module_is_in_the_house() -> None:
     """The rooms that the architecture page names are the rooms there are."""
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = (ROOT / "docs" / "why" / "architecture.md").read_text()
     for package in ("orchestrator", "worker"):
         for room in (ROOT / package).iterdir():
             if room.is_dir() and (room / "__init__.py").exists():
                 assert re.search(rf"\b{room.name}/", page), room
+
+
+def test_every_fact_that_a_comparison_needs_is_explained() -> None:
+    page = " ".join((ROOT / "docs" / "how-to" / "compare.md").read_text().split())
+    for fact in MUST_BE_EQUAL:
+        assert f"| `{fact.name}` | {fact.meaning} |" in page
+    for fact in WORTH_A_WARNING:
+        assert fact.meaning in page, fact.name
+    for name in (*COMPARED, *FIGURES, *AXES):
+        assert f"`{name}`" in page or f"metric={name}" in page, name
