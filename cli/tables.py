@@ -44,7 +44,7 @@ def state(words: str) -> Text:
 
 def campaign_outcome(campaign: Mapping[str, Any]) -> str:
     """Return a campaign's state with what went wrong: `completed, 3 of 3 failed`."""
-    cancelled = campaign["job_breakdown"]["cancelled"]
+    cancelled = campaign["job_breakdown"].get("cancelled", 0)
     return outcome(campaign["status"], campaign["total_jobs"], campaign["failed_jobs"], cancelled)
 
 
