@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.reports.bundle import CampaignBundle
+from orchestrator.reports.figures import Figure, figure
 from orchestrator.reports.page import PLOT, report, report_md
-from orchestrator.reports.ranking import Figure, figure, rank
+from orchestrator.reports.ranking import rank
 from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.same_work import Work

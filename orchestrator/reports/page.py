@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.caveats import caveats
-from orchestrator.reports.ranking import Figure, Ranking
+from orchestrator.reports.figures import Figure
+from orchestrator.reports.ranking import Ranking
 from orchestrator.reports.rows import utc_text
 from shared.controls import visible
 from shared.jobs import JobStatus

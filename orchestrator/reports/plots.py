@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from orchestrator.reports.ranking import Figure, Ranking
+from orchestrator.reports.figures import Figure
+from orchestrator.reports.ranking import Ranking
 from shared.controls import visible
 
 MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
