@@ -102,7 +102,7 @@ def noise_said(involved: Sequence[Figure]) -> str:
     if not noisy:
         return ""
     of = "this result is noisy" if len(jobs) == 1 else f"{noisy} of these {len(jobs)} results {'is' if noisy == 1 else 'are'} noisy"
-    return f"; {of}, so measure again on a quiet machine before you rely on it"
+    return f"; {of}" + (", so do not rely on this verdict before you have measured again on a quiet machine" if len(jobs) > 1 else "")
 
 
 def verdict_of(ordered: Sequence[Figure], places: Sequence[str], every: Sequence[Figure]) -> tuple[str, list[Figure]]:
