@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.reports.page import MAX_LISTED
-from shared.controls import visible
+from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # questions that are answered in the first section
 MAX_ROWS = 16  # rows of one table there
@@ -174,12 +174,3 @@ def _figure(value: float | None) -> str:
 
 def _interval(ends: list[float] | None) -> str:
     return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"
-
-
-def _cell(text: str, longest: int = 200) -> str:
-    """Return untrusted text as one line of Markdown. It is escaped, so that it cannot make a table, HTML or a link."""
-    flat = visible(" ".join(text.split()))
-    flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
-    for character in "\\|<>[]*_`#!":
-        flat = flat.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
-    return flat
