@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.reports.page import MAX_LISTED
+from shared.jobs import outcome
 from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # questions that are answered in the first section
@@ -30,11 +31,16 @@ def _head(content: dict[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"
     lines = [
         f"# {_cell(content['name'])}",
-        f"Campaign `{content['benchmark_id']}`, {content['status']}: {states}. From {content['created_at']} to {content['ended_at']}.",
+        f"Campaign `{content['benchmark_id']}`, {_outcome(content)}: {states}. From {content['created_at']} to {content['ended_at']}.",
     ]
     if content["notes"]:
         lines.append("\n".join(f"> {_cell(line)}" for line in content["notes"].splitlines()))
     return "\n\n".join(lines)
+
+
+def _outcome(content: dict[str, Any]) -> str:
+    states = content["jobs_by_status"]
+    return outcome(content["status"], content["jobs"], states["failed"], states["cancelled"])
 
 
 def _answer(content: dict[str, Any]) -> str:
