@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, doctor, fleet, start, tokens
+from cli.commands import broker, campaigns, compare, doctor, fleet, report, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -44,9 +44,10 @@ app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(report.report)
 app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
-app.command(rich_help_panel=FLEET)(fleet.workers)
+app.add_typer(fleet.workers_app, name="workers", rich_help_panel=FLEET)
 app.command(rich_help_panel=FLEET)(fleet.queues)
 app.command(rich_help_panel=FLEET)(fleet.jobs)
 app.add_typer(tokens.app, name="token", rich_help_panel=FLEET)

@@ -36,6 +36,7 @@ Token = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on behind this item, as the end of the page before says.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this number of items.")]
 
 

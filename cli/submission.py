@@ -186,13 +186,18 @@ def companion_files(file: Path, recipe: Recipe, index: int, entry: ModelEntry, r
     return value_files(recipe, index, entry, [recipe_folder, file.parent]) | weights
 
 
-def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_device: bool = False) -> dict[str, Any]:
     """Upload the files that the orchestrator does not have yet, then submit the recipe.
+
+    Args:
+        wait_for_device: whether a device that the recipe names may register later, whatever the recipe says.
 
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
     """
     body = recipe.model_dump(mode="json", exclude_unset=True)
+    if wait_for_device:
+        body["wait_for_device"] = True
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)

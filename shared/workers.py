@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from shared.capabilities import known_names
+from shared.capabilities import known_names, names_schema
 from shared.names import OneLine
 
 
@@ -80,7 +80,7 @@ class Registration(BaseModel):
 
     device_name: OneLine = Field(min_length=1, max_length=200)
     ip_address: OneLine = Field(default="", max_length=64)
-    capabilities: list[Annotated[str, Field(json_schema_extra={"enum": known_names()})]] = Field(min_length=1, max_length=64)
+    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(min_length=1, max_length=64)
     device_info: DeviceInfo = Field(default_factory=DeviceInfo)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
     incarnation: str = Field(default="", max_length=64, description="one id a process start; empty for a device driven by REST alone")
