@@ -21,9 +21,10 @@ from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, names_schema, resolve
+from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
-from shared.workers import DeviceInfo, Registration, WorkerStatus, clock_warning
+from shared.workers import DeviceInfo, Registration, WorkerStatus
 from shared.workloads import Strict
 
 log = logging.getLogger(__name__)
