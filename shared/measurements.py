@@ -86,6 +86,9 @@ class RepeatFacts(Frozen):
     inference_peak_mb: float | None = None
     baseline_mb: float | None = None
     cpu_percent: float | None = None
+    throughput_per_s: float | None = Field(
+        default=None, description="inferences a second over the timed phase; null where the clock saw no time pass, and in old results"
+    )
 
 
 class Noise(Frozen):
