@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.api import make_api
 from orchestrator.api.access import RequestIds
-from orchestrator.api.connections import open_sockets, server_config
+from orchestrator.api.connections import open_sockets, require_listenable, server_config
 from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.app import ControlPlane
+from orchestrator.needs import log_what_is_missing
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
 from orchestrator.reports.rows import utc_text
@@ -109,8 +110,13 @@ def serve(
     """
     settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
     _log(settings)
+    try:
+        require_listenable(settings.host, settings.port)
+    except OSError as error:
+        raise typer.BadParameter(f"--host {settings.host} --port {settings.port} cannot be listened on: {error}") from error
     plane = ControlPlane(settings)
     try:
+        log_what_is_missing(plane.context, files=True)
         plane.prepare(migrating=not only_api)
         check_bind(settings, lambda: has_table(plane.context.store, Token.__tablename__) and is_administered(plane.context))
         if not only_api:
@@ -139,6 +145,7 @@ def consumer() -> None:
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
+    log_what_is_missing(plane.context, files=True)
     plane.prepare(migrating=False)
     plane.start_consumer()
     _run_until_stopped(plane)
@@ -150,6 +157,7 @@ def watch() -> None:
     settings = _settings()
     _log(settings)
     plane = ControlPlane(settings)
+    log_what_is_missing(plane.context, files=False)
     plane.prepare(migrating=False)
     plane.start_watch()
     _run_until_stopped(plane)

@@ -57,6 +57,7 @@ def up(
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
     If FLEETMARK_REDIS_URL or FLEETMARK_DATABASE_URL is set, your Redis or database is used and none is started.
+    Before anything starts, this command checks ports, folders, Redis and the database, and says within 3 s what is missing.
     With a token, all parts ask for a login and only you can read the files. Without one, every user of this machine has access.
 
     Examples:
@@ -86,8 +87,6 @@ def up(
         ca_file=settings.ca_file,
         with_worker=not no_worker,
     )
-    if settings.redis_url is not None:
-        require_redis(settings.redis_url, settings.ca_file)
     clock = SystemClock()
     with _stopped_by_signals(), running_stack(plan, clock) as stack:
         try:
@@ -103,7 +102,9 @@ def up(
 
 
 def _start(stack: Stack, plan: Plan) -> None:
-    with err.status("Starting Redis" if plan.redis_url is None else "Starting") as status:
+    with err.status("Looking at what is needed") as status:
+        stack.check_needs()
+        status.update("Starting Redis" if plan.redis_url is None else "Starting")
         stack.start_redis()
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
@@ -164,6 +165,7 @@ def demo(
 
 def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
     """Run the recipe on a new stack and show the results. Return the number of failed jobs."""
+    stack.check_needs()
     stack.forget()
     with err.status("Starting Redis") as status:
         stack.start_redis()
