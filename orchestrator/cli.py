@@ -61,6 +61,8 @@ def _log(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for sentence in settings.old_names:
+        log.warning("%s", sentence)
 
 
 def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
