@@ -52,6 +52,7 @@ class Plan:
     with_worker: bool = True
     inherit: bool = True  # True if the parts inherit the FLEETMARK_* variables of the environment
     heartbeat_s: float | None = None  # None uses the configured interval
+    log_format: str | None = None  # None uses the configured format
 
 
 class Stack:
@@ -282,6 +283,8 @@ class Stack:
         }
         if self.plan.heartbeat_s is not None:
             values["HEARTBEAT_S"] = str(self.plan.heartbeat_s)
+        if self.plan.log_format is not None:
+            values["LOG_FORMAT"] = self.plan.log_format
         if self.plan.token:
             values["TOKEN"] = self.plan.token
         if self._gives_logins:

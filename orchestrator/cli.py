@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ from orchestrator.store.tables import Token
 from shared.addresses import shown_address
 from shared.controls import visible
 from shared.errors import FleetmarkError, Unavailable
-from shared.log import Masked
+from shared.log import JsonLines, Masked, writes_json
 from shared.masking import masked
 from shared.names import OneLine
 from shared.streams import settle_streams
@@ -40,6 +41,11 @@ log = logging.getLogger(__name__)
 SHORT_TOKEN = 16  # characters; a token made as we recommend has 64
 
 app = typer.Typer(help="Run the control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+LogFormatOption = Annotated[
+    str | None, typer.Option("--log-format", help="How log lines are written: auto, text or json.", envvar="FLEETMARK_LOG_FORMAT")
+]
 
 
 def _settings(**given: Any) -> Settings:
@@ -57,7 +63,10 @@ def _settings(**given: Any) -> Settings:
 def _log(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(RequestIds())
-    handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"))
+    if writes_json(settings.log_format, sys.stderr):
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -105,12 +114,13 @@ def serve(
     only_api: Annotated[
         bool, typer.Option("--only-api", help="Run only the API. Consumer and watch then run in separate processes.")
     ] = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Serve the API, with the results consumer and the watch beside it.
 
     Example: python -m orchestrator.cli serve --port 5000
     """
-    settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_format=log_format)
     _log(settings)
     try:
         require_listenable(settings.host, settings.port)
@@ -142,9 +152,12 @@ def _run_until_stopped(plane: ControlPlane) -> None:
 
 
 @app.command()
-def consumer() -> None:
-    """Run the consumer: record results, and write the files of campaigns that end."""
-    settings = _settings()
+def consumer(log_format: LogFormatOption = None) -> None:
+    """Run the consumer: record results, and write the files of campaigns that end.
+
+    Example: python -m orchestrator.cli consumer --log-format json
+    """
+    settings = _settings(log_format=log_format)
     _log(settings)
     plane = ControlPlane(settings)
     log_what_is_missing(plane.context, files=True)
@@ -154,9 +167,12 @@ def consumer() -> None:
 
 
 @app.command()
-def watch() -> None:
-    """Run the watch: check for silent workers, overdue jobs and lost messages."""
-    settings = _settings()
+def watch(log_format: LogFormatOption = None) -> None:
+    """Run the watch: check for silent workers, overdue jobs and lost messages.
+
+    Example: python -m orchestrator.cli watch --log-format json
+    """
+    settings = _settings(log_format=log_format)
     _log(settings)
     plane = ControlPlane(settings)
     log_what_is_missing(plane.context, files=False)

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.addresses import require_readable
 from shared.brokers import require_broker
 from shared.hosts import without_brackets
+from shared.log import FORMAT_HELP, LogFormat
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
@@ -98,6 +99,8 @@ class Settings(BaseSettings):
         "body may take beyond 16 kB/s",
     )
     log_level: str = Field(default="info", description="the least level of messages that are logged: debug, info, warning or error")
+
+    log_format: LogFormat = Field(default="auto", description=FORMAT_HELP)
 
     @model_validator(mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, Unavailable
 from shared.ids import AttemptKey
+from shared.log import about
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.activity import Activity
@@ -108,6 +109,10 @@ class JobTask:
         if self.rests:
             self._on_pause()
             return self._decline(key, RESTING)
+        with about(job_id=key[0]):
+            return self._take_in_turn(key, run)
+
+    def _take_in_turn(self, key: AttemptKey, run: Callable[[], str]) -> str:
         self._activity.begin(key)
         try:
             verdict = self._claim(*key)

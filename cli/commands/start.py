@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,11 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 FLOWER_PORT = 5555
 
 
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
 def up(
     port: Annotated[int | None, typer.Option(help="The port of the API. [dim]\\[env: FLEETMARK_PORT; default: 5000][/]")] = None,
     bind: Annotated[
@@ -53,6 +59,10 @@ def up(
     token: Token = None,
     redis_port: Annotated[int, typer.Option(help="The port of the Redis that is started. 0 takes any free port.")] = 0,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Do not start a worker on this machine.")] = False,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="How the parts write their logs. [dim]\\[env: FLEETMARK_LOG_FORMAT; default: json][/]"),
+    ] = None,
 ) -> None:
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
@@ -65,6 +75,7 @@ def up(
       fleetmark up
       fleetmark up --port 5050 --no-worker
       FLEETMARK_TOKEN=… fleetmark up --bind 0.0.0.0 --redis-port 6380
+      fleetmark up --log-format text
     """
     settings = load_settings()
     listen = without_brackets(bind or (LOOPBACK if "://" in settings.host else settings.host))
@@ -86,6 +97,7 @@ def up(
         tls=settings.tls_cert is not None,
         ca_file=settings.ca_file,
         with_worker=not no_worker,
+        log_format=log_format.value if log_format is not None else None,
     )
     clock = SystemClock()
     with _stopped_by_signals(), running_stack(plan, clock) as stack:

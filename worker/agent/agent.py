@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from shared.clock import Clock
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
+from shared.log import of_this_process
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration, clock_warning
@@ -106,6 +107,7 @@ class Agent:
         while (registered := self._register(registration)) is not None:
             self._renamed.clear()
             worker_id = registered.worker_id
+            of_this_process(worker_id=worker_id)
             serving = Serving(
                 settings,
                 registered,
