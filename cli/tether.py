@@ -43,24 +43,37 @@ class Log:
     def __init__(self, file: str, max_bytes: int, kept: int) -> None:
         self._name, self._max_bytes, self._kept = file, max_bytes, kept
         self._lost = 0
+        self._in_a_line = False
 
     def add(self, piece: bytes) -> None:
         try:
             if self._lost:
                 piece = f"({self._lost} bytes of output are missing here: the log could not be written)\n".encode() + piece
-            size = os.stat(self._name).st_size if os.path.exists(self._name) else 0  # noqa: PTH110, PTH116 (pathlib takes long to import)
-            if size and size + len(piece) > self._max_bytes:
-                end_of_line = piece.find(b"\n") + 1
-                self._write(piece[:end_of_line])
-                piece = piece[end_of_line:]
-                self._turn()
-            self._write(piece)
+            while piece:
+                piece = self._add_a_part(piece)
         except OSError:
             self._lost += len(piece)
         else:
             self._lost = 0
 
+    def _add_a_part(self, piece: bytes) -> bytes:
+        """Write whole lines as far as the file has room, and turn it over when it is full. Return what is left."""
+        size = os.stat(self._name).st_size if os.path.exists(self._name) else 0  # noqa: PTH110, PTH116 (pathlib takes long to import)
+        room = self._max_bytes - size
+        if len(piece) <= room:
+            self._write(piece)
+            return b""
+        end = piece.rfind(b"\n", 0, max(room, 0)) + 1
+        if end == 0 and (size == 0 or self._in_a_line):  # this line does not fit, but is not cut
+            end = piece.find(b"\n") + 1 or len(piece)
+        self._write(piece[:end])
+        if not self._in_a_line:
+            self._turn()
+        return piece[end:]
+
     def _write(self, piece: bytes) -> None:
+        if piece:
+            self._in_a_line = not piece.endswith(b"\n")
         with open(self._name, "ab", buffering=0) as file:  # noqa: PTH123 (as above)
             while piece:
                 piece = piece[file.write(piece) :]

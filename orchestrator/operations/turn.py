@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from orchestrator.domain.windows import Route, Windows, deal
 from orchestrator.operations.unreadable import UnreadableJob
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job, Lane
+from shared.recipes import Requirements
 from shared.workloads import Workload
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
@@ -93,6 +95,7 @@ class _Routes:
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
+        self._requires: dict[str, Requirements] = {}  # by their stored JSON, which thousands of lanes may have in common
         self._found: dict[tuple[int, str, str | None, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane) -> tuple[Route | None, str]:
@@ -101,8 +104,11 @@ class _Routes:
         Raises:
             Unreadable: this version cannot read the lane's requirements.
         """
-        requires = read_requirements(lane.requires)
-        key = (lane.priority, lane.compute_unit, lane.device, requires.model_dump_json())
+        needs = json.dumps(lane.requires, sort_keys=True)
+        if needs not in self._requires:
+            self._requires[needs] = read_requirements(lane.requires)
+        requires = self._requires[needs]
+        key = (lane.priority, lane.compute_unit, lane.device, needs)
         if key not in self._found:
             places, reason = places_for(lane.compute_unit, lane.device, requires, self._living, self._quarantined)
             self._found[key] = (Route(places, lane.priority, self._windows) if places else None, reason)

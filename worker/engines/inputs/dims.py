@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from shared.errors import ModelInvalid, nearest
 from worker.engines.base import InputSpec, Options
 from worker.engines.inputs import batch
-from worker.engines.inputs.expressions import Expression, parse
-
-MAX_ELEMENTS = 2**29  # 2 GB of 32-bit elements: a larger input is most likely a mistake in the shape
+from worker.engines.inputs.assumed import warnings
+from worker.engines.inputs.sums import MAX_ELEMENTS, find_sums, work_out
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class _Resolution:
     def __init__(self, specs: Sequence[InputSpec], options: Options) -> None:
         self._specs, self._options = specs, options
         self._shapes = options.shapes or {}
-        self._sums = _expressions(specs)
+        self._sums = find_sums(specs)
         self._symbols = list(
             dict.fromkeys(
                 name
@@ -71,7 +70,9 @@ class _Resolution:
         self._assume_the_rest()
         shapes = {spec.name: self._shape(spec) for spec in self._specs}
         self._name_the_assumed_batch()
-        return Dims(shapes, self._sizes, self._assumed, self._batch, self._bound_batch(shapes), self._warnings())
+        return Dims(
+            shapes, self._sizes, self._assumed, self._batch, self._bound_batch(shapes), warnings(self._specs, self._assumed, self._batch)
+        )
 
     def _ask_for_ranks(self) -> None:
         """Refuse inputs of unknown rank that have no shape yet, all of them in one sentence."""
@@ -165,7 +166,7 @@ class _Resolution:
         if isinstance(part, int) and part >= 0:
             return part
         if isinstance(part, str) and part in self._sums:
-            size = _worked_out(spec, self._sums[part], self._sizes)
+            size = work_out(spec, self._sums[part], self._sizes)
             if wanted is not None and wanted[axis] != size:
                 parts = ", ".join(f"{name} is {self._sizes[name]}" for name in self._sums[part].names)
                 raise ModelInvalid(
@@ -195,79 +196,10 @@ class _Resolution:
         led = {shapes[spec.name][0] for spec in self._specs if spec.shape and batch.is_unnamed(spec.shape[0])}
         return led.pop() if len(led) == 1 else None
 
-    def _warnings(self) -> list[str]:
-        found: list[str] = []
-        told: set[object] = set()  # a symbol gets one warning, at the first input that has it
-        for spec in self._specs:
-            shape = spec.shape or ()
-            ones = [(axis, part) for axis, part in enumerate(shape) if part not in told and self._is_assumed(spec, axis, part)]
-            ones = [(axis, part) for place, (axis, part) in enumerate(ones) if not part or part not in [one for _, one in ones[:place]]]
-            told.update(part for _, part in ones if part)
-            steps = [part for _, part in ones if isinstance(part, str) and batch.is_sequence(part)]
-            pixels = [(axis, part) for axis, part in ones if axis > 0 and (not part or part != self._batch)]
-            if steps:
-                found.append(
-                    _warning(spec, "sequence", [f"{part} = 1" for part in steps], f"options.dims: {{{batch.yaml_key(steps[0])}: 128}}")
-                )
-            elif pixels and (len(shape) in (4, 5) or (len(shape) == 3 and any(_is_side(part) for _, part in pixels))):
-                names = [f"{part} = 1" if part else f"{spec.name}[{axis}] = 1" for axis, part in pixels]
-                named = [part for _, part in pixels if isinstance(part, str) and part]
-                mend = (
-                    f"options.dims: {{{', '.join(f'{batch.yaml_key(part)}: 224' for part in named)}}}"
-                    if named
-                    else f"options.shapes: {{{batch.yaml_key(spec.name)}: […]}}"
-                )
-                found.append(_warning(spec, "image", names, mend))
-            elif pixels and (len(shape) == 3 or (len(shape) == 2 and "int" in spec.element_type)):
-                axis, part = pixels[0]
-                name = str(part) if part else f"{spec.name}[{axis}]"
-                mend = (
-                    f"options.dims: {{{batch.yaml_key(str(part))}: 128}}"
-                    if part
-                    else f"options.shapes: {{{batch.yaml_key(spec.name)}: […]}}"
-                )
-                found.append(_warning(spec, "sequence", [f"{name} = 1"], mend))
-        return found
-
-    def _is_assumed(self, spec: InputSpec, axis: int, part: int | str | None) -> bool:
-        if isinstance(part, str) and part:
-            return part in self._assumed
-        return f"{spec.name}[{axis}]" in self._assumed
-
-
-def _expressions(specs: Sequence[InputSpec]) -> dict[str, Expression]:
-    """Return the dimensions that are calculations.
-
-    `a-b` counts as one only if one of its names is also a dimension by itself. A text without any name, such as `0`, is a symbol: an
-    exporter numbered its free dimensions, and none of them has that number as its size.
-    """
-    parts = dict.fromkeys(part for spec in specs for part in spec.shape or () if isinstance(part, str))
-    found = {part: made for part in parts if (made := parse(part)) is not None and made.names}
-    plain = {part for part in parts if part not in found}
-    return {part: made for part, made in found.items() if "-" not in part or " " in part or plain.intersection(made.names)}
-
-
-def _worked_out(spec: InputSpec, expression: Expression, sizes: Mapping[str, int]) -> int:
-    given = ", ".join(f"{name}: {sizes[name]}" for name in expression.names)
-    try:
-        size = expression.value(sizes)
-    except ZeroDivisionError:
-        size = -1
-    if not 0 <= size <= MAX_ELEMENTS:
-        raise ModelInvalid(
-            f"input {spec.name!r} has the dimension {expression.text!r}, which no size fits with {given}: change options.dims"
-        )
-    return size
-
 
 def _is_total(symbol: str) -> bool:
     found = batch.words(symbol)
     return "total" in found and batch.is_sequence(symbol)
-
-
-def _is_side(part: int | str | None) -> bool:
-    """Return whether the name of a dimension says that it is a side of an image."""
-    return isinstance(part, str) and bool(batch.words(part) & {"height", "width", "h", "w"})
 
 
 def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:
@@ -275,11 +207,6 @@ def _parts_of_total(symbol: str, symbols: Sequence[str]) -> list[str]:
     past = [name for name in symbols if "past" in batch.words(name) and batch.is_sequence(name)]
     now = [name for name in symbols if name in ("sequence_length", "seq_length", "seq_len", "sequence", "seq")]
     return [past[0], now[0]] if len(past) == 1 and len(now) == 1 and symbol not in (past[0], now[0]) else []
-
-
-def _warning(spec: InputSpec, what: str, ones: Sequence[str], mend: str) -> str:
-    sized = "dimensions that nobody sized" if len(ones) > 1 else "a dimension that nobody sized"
-    return f"input {spec.name!r} was measured with {' and '.join(ones)}, {sized}, so this is no {what} of a real size; give {mend}"
 
 
 def _check_shape(spec: InputSpec, wanted: Sequence[int]) -> None:
