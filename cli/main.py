@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, doctor, fleet, start, tokens
+from cli.commands import broker, campaigns, doctor, fleet, logs, prune, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -43,7 +43,9 @@ app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(logs.logs)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
+app.command(rich_help_panel=CAMPAIGNS)(prune.prune)
 app.command(rich_help_panel=FLEET)(fleet.workers)
 app.command(rich_help_panel=FLEET)(fleet.queues)
 app.command(rich_help_panel=FLEET)(fleet.jobs)

@@ -11,9 +11,11 @@ from orchestrator.api import (
     campaigns,
     health,
     jobs,
+    logs,
     metrics,
     models,
     monitoring,
+    prune,
     queues,
     recipes,
     reset,
@@ -36,7 +38,7 @@ from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens, logs, prune)
 
 
 def make_api(ctx: Context) -> FastAPI:

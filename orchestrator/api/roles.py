@@ -36,6 +36,8 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/campaigns/{campaign_id}": READERS,
     "POST /api/campaigns/{campaign_id}/cancel": SUBMITTERS,
     "GET /api/campaigns/{campaign_id}/results": READERS,
+    "GET /api/campaigns/{campaign_id}/logs": READERS,
+    "GET /api/campaigns/{campaign_id}/logs.tar.gz": READERS,
     "GET /api/jobs": READERS,
     "GET /api/jobs/{job_id}": READERS,
     "POST /api/jobs/{job_id}/cancel": SUBMITTERS,
@@ -63,6 +65,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/models/{sha256}": SUBMITTERS | WORKERS,  # viewers may read results, but not the weights of models
     "HEAD /api/models/{sha256}": SUBMITTERS | WORKERS,
     "POST /api/reset": ADMINS,
+    "POST /api/prune": ADMINS,
 }
 
 _CALLER = "fleetmark.caller"
