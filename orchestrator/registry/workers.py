@@ -11,6 +11,7 @@ from redis.commands.core import Script
 
 from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.registry.faults import Faults
+from orchestrator.registry.histograms import Histograms
 from orchestrator.registry.letters import DeadLetters
 from orchestrator.registry.link import Link
 from orchestrator.registry.logins import Logins
@@ -57,6 +58,7 @@ class Registry:
         self.redis = self._link.redis
         self.marks, self.monitor, self.letters = Marks(self._link, timeout_s), Monitor(self._link), DeadLetters(self._link)
         self.faults = Faults(self._link)
+        self.histograms = Histograms(self._link)
         self.logins = Logins(self._link)
         self._register = self.redis.register_script(scripts.REGISTER)
         self._may_register = self.redis.register_script(scripts.MAY_REGISTER)

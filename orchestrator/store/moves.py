@@ -47,8 +47,10 @@ class LockedJob:
     losses: int
     deaths: int
     workload: dict[str, Any]
+    created_at: datetime
     dispatched_at: datetime | None
     queue: str | None
+    capability: str | None
     worker_id: str | None
     incarnation: str | None
     started_at: datetime | None
