@@ -28,6 +28,7 @@ from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
 from cli.watching import watch as follow
+from shared.addresses import login_of
 from shared.brokers import host_and_port
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
@@ -40,6 +41,7 @@ FILES_WAIT_S = 60.0
 DEMO_HEARTBEAT_S = 1.0  # short, because each heartbeat updates the progress bars
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 FLOWER_PORT = 5555
+FLOWER_USER = "fleetmark"
 
 
 class LogFormat(StrEnum):
@@ -281,6 +283,9 @@ def flower(
 ) -> None:
     """Start Flower, the monitor for Celery, for Fleetmark's queues, workers and tasks. Set its other options by FLOWER_* variables.
 
+    Flower shows, and changes nothing: its buttons to stop a worker or to revoke a task are refused. Use `fleetmark stop` instead.
+    On a system with tokens it asks for a login: FLOWER_BASIC_AUTH, or else the user `fleetmark` with the token as the password.
+
     Examples:
 
       fleetmark flower
@@ -297,10 +302,28 @@ def flower(
         )
     if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
+    login = _flower_login(settings, url)
     require_free(bind, port, "--port")
     with contextlib.suppress(Unreachable):  # Flower waits for an unreachable broker itself
         require_redis(url, settings.ca_file)
     from cli.flower import run_flower  # imported here because Celery takes half a second to import
 
     say(f"Flower: http://{in_url(reached_at(bind))}:{port}")
-    run_flower(broker_trusting(url, settings.ca_file), bind, port, reads_settings_file=settings.flower_conf is not None)
+    run_flower(broker_trusting(url, settings.ca_file), bind, port, login=login, reads_settings_file=settings.flower_conf is not None)
+
+
+def _flower_login(settings: CliSettings, broker: str) -> str | None:
+    """Return the login that Flower must ask for, or None if it is configured elsewhere or the system has no tokens.
+
+    Raises:
+        InvalidInput: the system asks for logins, and none is known for Flower.
+    """
+    if settings.flower_basic_auth or settings.flower_conf is not None:
+        return None
+    secret = settings.secret
+    if secret is not None and "," not in secret:  # Flower takes a comma for the end of a login
+        say(f"Flower asks for a login: user {FLOWER_USER}, and the token (FLEETMARK_TOKEN) as the password")
+        return f"{FLOWER_USER}:{secret}"
+    if secret is not None or login_of(broker):
+        raise InvalidInput("this system asks for logins, so Flower must ask for one too: set FLOWER_BASIC_AUTH=user:password")
+    return None
