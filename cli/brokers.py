@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.errors import Unreachable
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
-from shared.protocol.condition import Trouble, troubles
 from shared.readiness import CONNECT_S
 from shared.tls import MEND, broker_trusting, refusal
+
+if TYPE_CHECKING:
+    from shared.protocol.condition import Trouble
 
 
 def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
@@ -22,6 +25,8 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
     import redis  # imported here because it is slow to import and few commands need it
     from redis.backoff import NoBackoff
     from redis.retry import Retry
+
+    from shared.protocol.condition import troubles
 
     place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -37,6 +36,8 @@ def _require_sqlite(file: Path) -> None:
         return
     if not os.access(file, os.W_OK):
         raise InvalidInput(f"{file} cannot be written; make it writable, or correct {VARIABLE}")
+    import sqlite3  # imported here, as few commands need it
+
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()

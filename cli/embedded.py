@@ -28,7 +28,6 @@ from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput, Unavailable
 from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
 from shared.readiness import failed_checks, require_writable
-from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
 DEGRADED_S = 5.0  # how long a starting orchestrator may say that Redis or the database does not answer it
@@ -380,6 +379,8 @@ def _require_redis_server() -> Path:
 
 
 def _has_worker(client: Client, since: float) -> bool:
+    from shared.workers import WorkerStatus  # imported here, because other commands do not need pydantic, which is slow to import
+
     try:
         workers = list(client.pages("workers", "workers", status=WorkerStatus.ACTIVE.value))
     except Unreachable:

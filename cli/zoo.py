@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shared.errors import FleetmarkError, InvalidInput
+from shared.installation import how_to_install
 
 # Maps the name of a network to a file in the test data of the onnx package.
 LIGHT_GRAPHS = {
@@ -26,6 +27,7 @@ LIGHT_GRAPHS = {
     "vgg19": "light_vgg19",
     "zfnet512": "light_zfnet512",
 }
+SMALL_BYTES = 2**20  # no network of these holds its weights in so few bytes
 TINY_YOLO = "tiny-yolov2"
 NAMES = sorted([*LIGHT_GRAPHS, TINY_YOLO])
 
@@ -36,6 +38,12 @@ class ZooUnavailable(FleetmarkError):
 
 def is_known(name: str) -> bool:
     return name in NAMES
+
+
+def remark(file: Path) -> str:
+    """Return why the file of a light graph is so small, as a part of a sentence; empty for every other file."""
+    is_light = file.stem in LIGHT_GRAPHS and file.stat().st_size < SMALL_BYTES
+    return "the published graph, which makes its weights when it is loaded" if is_light else ""
 
 
 def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
@@ -55,7 +63,7 @@ def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
         return file
     package = find_spec("onnx")
     if package is None or package.origin is None:
-        raise ZooUnavailable(f"the network {name!r} comes with the extra 'onnx': pip install 'fleetmark[onnx]'")
+        raise ZooUnavailable(f"the network {name!r} comes with the extra 'onnx': {how_to_install('onnx')}")
     folder.mkdir(parents=True, exist_ok=True)
     say(f"Making {file.name} (once)")
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:

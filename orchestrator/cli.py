@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.api import make_api
-from orchestrator.api.access import RequestIds
-from orchestrator.api.connections import open_sockets, require_listenable, server_config
-from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.app import ControlPlane
 from orchestrator.needs import log_what_is_missing
 from orchestrator.operations.context import Context
@@ -60,13 +55,14 @@ def _settings(**given: Any) -> Settings:
         raise typer.BadParameter(f"FLEETMARK_{name}: {why}{shown}") from None
 
 
-def _log(settings: Settings) -> None:
+def _log(settings: Settings, *filters: logging.Filter) -> None:
     handler = logging.StreamHandler()
-    handler.addFilter(RequestIds())
+    for one in filters:
+        handler.addFilter(one)
     if writes_json(settings.log_format, sys.stderr):
         handler.setFormatter(JsonLines())
     else:
-        handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"))
+        handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s", defaults={"request_id": "-"}))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -83,6 +79,8 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
     Raises:
         BadParameter: the host is no address of this machine, or the API would be open to everyone on the network.
     """
+    from orchestrator.api.hosts import resolves_to_loopback
+
     host, token = settings.host, settings.token
     try:
         if resolves_to_loopback(host):
@@ -120,8 +118,15 @@ def serve(
 
     Example: python -m orchestrator.cli serve --port 5000
     """
+    # Imported here, because FastAPI takes half a second to import, and the other commands serve nothing.
+    import uvicorn
+
+    from orchestrator.api import make_api
+    from orchestrator.api.access import RequestIds
+    from orchestrator.api.connections import open_sockets, require_listenable, server_config
+
     settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_format=log_format)
-    _log(settings)
+    _log(settings, RequestIds())
     try:
         require_listenable(settings.host, settings.port)
     except OSError as error:

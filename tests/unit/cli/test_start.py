@@ -39,16 +39,15 @@ def test_a_file_that_never_comes_is_the_orchestrators_failure(
 
 
 def _settings(**values: str) -> CliSettings:
-    return CliSettings(**values)  # type: ignore[arg-type]  # as the environment has them
+    return CliSettings(**values)  # type: ignore[arg-type]  # some are no texts
 
 
-def test_flower_asks_for_a_login_where_the_system_has_tokens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
+def test_flower_asks_for_a_login_where_the_system_has_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     assert start._flower_login(_settings(), "redis://lab:6379/0") is None
     assert start._flower_login(_settings(token="s3cret"), "redis://lab:6379/0") == "fleetmark:s3cret"
     assert "s3cret" not in "".join(capsys.readouterr())
     for settings, broker in ((_settings(), "redis://:pw@lab:6379/0"), (_settings(token="a,b"), "redis://lab:6379/0")):
         with pytest.raises(InvalidInput, match="FLOWER_BASIC_AUTH"):
             start._flower_login(settings, broker)
-    monkeypatch.setenv("FLOWER_BASIC_AUTH", "me:mine")
-    assert start._flower_login(_settings(token="s3cret"), "redis://:pw@lab:6379/0") is None, "the user's own login counts"
+    own = _settings(token="s3cret", flower_basic_auth="me:mine")
+    assert start._flower_login(own, "redis://:pw@lab:6379/0") is None, "the user's own login counts"
