@@ -45,6 +45,7 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
     own = {
         "id": literal(new),
         "number": literal(number),
+        "position": literal(number),  # behind all jobs of its campaign
         "retry_of": literal(old.id),
         "status": literal(str(JobStatus.PENDING)),
         "attempt": literal(1),
