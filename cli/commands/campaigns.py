@@ -20,7 +20,8 @@ from cli.tables import local_time, results_table, state, table, told_apart, work
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
-from shared.recipes.cells import cells_of
+from shared.recipes import Recipe
+from shared.recipes.cells import cells_of, default_devices
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
@@ -115,9 +116,22 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
     out.print(f"{recipe} is valid: {content.name}")
     if content.sweep:
         out.print(f"  {cells} cells of models and swept values, a job each on every compute unit and device")
+    out.print(f"  devices: {_devices(content, cells)}")
     for entry, file in models:
         where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
         out.print(f"  {entry.model}: {where}")
+
+
+def _devices(recipe: Recipe, cells: int) -> str:
+    """Return where the jobs of a recipe go, in words."""
+    if isinstance(recipe.devices, tuple):
+        return f"{', '.join(recipe.devices)}; each of them measures every cell"
+    meaning = recipe.devices or default_devices(cells)
+    return {
+        "one": "one, the first that is free takes all jobs" + ("" if recipe.devices else " (`devices: any` would spread them)"),
+        "any": "any that is free, for each job anew",
+        "every": "every one that can run the jobs; each of them measures every cell",
+    }[meaning]
 
 
 validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES))
