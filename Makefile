@@ -18,10 +18,10 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-spreadsheet chaos fuzz check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet chaos fuzz check format docs bench requirements upgrade clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
 
 python:
 	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer runs here. Install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
@@ -50,7 +50,10 @@ test-all: ## run the tests on the oldest and on the newest supported Python that
 	@tools/each_python.sh $(MAKE) --no-print-directory test
 
 test-celery-versions: setup ## run the tests of the queue reader with the lowest and the highest Celery, kombu and redis-py that pyproject.toml allows
-	@$(BIN)/python -m tools.celery_versions
+	@$(BIN)/python -m tools.package_versions celery
+
+test-onnxruntime-versions: setup ## run the tests of the ONNX engine with the lowest ONNX Runtime that pyproject.toml allows
+	@$(BIN)/python -m tools.package_versions onnxruntime
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)
@@ -78,7 +81,7 @@ format: setup ## format the code, and fix what ruff can fix
 docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
 
-bench: setup ## measure the targets of docs/benchmarks.md on this machine
+bench: setup ## measure the targets of docs/why/benchmarks.md on this machine
 	@failed=0; for what in $(BENCHMARKS); do \
 		echo "== benchmarks.$$what"; $(BIN)/python -m benchmarks.$$what || failed=1; \
 	done; exit $$failed

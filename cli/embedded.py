@@ -242,7 +242,7 @@ class Stack:
             values["BROKER_LOGINS"] = "true"
         named = {PREFIX + name: value for name, value in (values | more).items()} | self._without_proxy()
         # If the API listens only on the loopback, only users of this machine can submit jobs. They can reach private addresses anyway, so
-        # the worker may fetch models from these (docs/untrusted-input.md).
+        # the worker may fetch models from these (docs/why/untrusted-input.md).
         local = {PREFIX + "WORKER_ALLOW_PRIVATE_URLS": "true"} if is_loopback(self.plan.bind) else {}
         return child_environment(without=None if self.plan.inherit else PREFIX, defaults=local, **named)
 

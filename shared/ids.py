@@ -31,14 +31,22 @@ def new_campaign_id(now: datetime) -> str:
     return f"campaign-{_sortable(now)}"
 
 
+def first_campaign_id(moment: datetime) -> str:
+    """Return the smallest id that a campaign of this moment can have. Ids of earlier campaigns are smaller, those of later ones greater."""
+    return f"campaign-{_base32(_milliseconds(moment), 10)}{'0' * 8}"
+
+
 def new_token_id(now: datetime) -> str:
     """Return a new id for a bearer token, built like a campaign id. It names the token and reveals nothing of its secret."""
     return f"token-{_sortable(now)}"
 
 
 def _sortable(now: datetime) -> str:
-    milliseconds = int(now.astimezone(UTC).timestamp() * 1000)
-    return f"{_base32(milliseconds, 10)}{_base32(secrets.randbits(40), 8)}"
+    return f"{_base32(_milliseconds(now), 10)}{_base32(secrets.randbits(40), 8)}"
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
 def job_id(campaign_id: str, number: int) -> str:

@@ -50,7 +50,7 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
 
 
 def configuration() -> str:
-    """Return docs/configuration.md: a table for each settings class."""
+    """Return docs/reference/configuration.md: a table for each settings class."""
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
@@ -77,7 +77,7 @@ def _setting(variable: str, field: FieldInfo) -> str:
 
 
 def commands() -> str:
-    """Return docs/cli.md: each command with its arguments, options and examples."""
+    """Return docs/reference/cli.md: each command with its arguments, options and examples."""
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
@@ -163,7 +163,7 @@ rule decides them.
 
 **Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
 five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is
-spent. The result then says how near the job came to the precision ([why two stages](decisions/0016-two-stages-for-a-precision.md)).
+spent. The result then says how near the job came to the precision ([why two stages](../decisions/0016-two-stages-for-a-precision.md)).
 
 **Content.** A model is its file together with the files that hold its weights. `run.json`, the report and the CSV show one SHA-256 for all
 of them. For a model of one file it is the SHA-256 of that file. Otherwise it is the SHA-256 of this text: the line `fleetmark-model 1`, a
@@ -248,7 +248,7 @@ together with a model of this machine. For `file://` and URLs the file must lie 
 
 
 def recipes() -> str:
-    """Return docs/recipes.md: every key of a recipe."""
+    """Return docs/reference/recipes.md: every key of a recipe."""
     parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
     for title, model in RECIPE_PARTS:
         rows = ["| key | default | meaning |", "| --- | --- | --- |"]
@@ -275,10 +275,10 @@ def _key(name: str, field: FieldInfo) -> str:
 
 
 def roles() -> str:
-    """Return docs/roles.md: each call of the API, and the roles that may make it."""
+    """Return docs/reference/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
     parts.append(
-        "This table says which role may make which call, once there is a token. [SECURITY.md](../SECURITY.md) explains the roles.\n"
+        "This table says which role may make which call, once there is a token. [SECURITY.md](../../SECURITY.md) explains the roles.\n"
     )
     rows = [f"| call | {' | '.join(Role)} |", f"| --- |{' :-: |' * len(Role)}"]
     for call, allowed in MAY_CALL.items():
@@ -296,10 +296,10 @@ def users() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "docs/configuration.md": configuration,
-    "docs/cli.md": commands,
-    "docs/recipes.md": recipes,
-    "docs/roles.md": roles,
+    "docs/reference/configuration.md": configuration,
+    "docs/reference/cli.md": commands,
+    "docs/reference/recipes.md": recipes,
+    "docs/reference/roles.md": roles,
     "deploy/redis/users.acl": users,
 }
 

@@ -16,6 +16,7 @@ from sqlmodel import Session, col
 
 from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
 from orchestrator.operations.context import Context
+from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.outputs import write_campaign
@@ -23,7 +24,7 @@ from orchestrator.reports.rows import Row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.device_labels import device_labels
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.jobs import CampaignStatus, JobStatus
 from shared.protocol.letters import problems
 from shared.protocol.messages import Result
@@ -71,13 +72,16 @@ def _waiting(ctx: Context) -> Iterator[str]:
 def finish(ctx: Context, campaign_id: str) -> list[Path]:
     """Write the files of one campaign and note in the table that they are written. Return their paths.
 
-    The list is empty if the campaign runs again, because one of its jobs was retried.
+    The list is empty if the campaign runs again, because one of its jobs was retried, or if the campaign was removed.
 
     Raises:
         OSError: the outputs folder cannot be written.
     """
     with ctx.store.read() as session:
-        campaign = campaigns.get(session, campaign_id, recipe=True)
+        try:
+            campaign = campaigns.get(session, campaign_id, recipe=True)
+        except NotFound:  # it has just been removed
+            return []
         ended_at = campaign.ended_at
         if ended_at is None:
             return []  # one of its jobs was retried
@@ -91,6 +95,7 @@ def finish(ctx: Context, campaign_id: str) -> list[Path]:
         session.execute(update(Campaign).where(*same).values(reported_at=ctx.clock.now()))
 
     ctx.store.transact(write)
+    remove_files_of_unknown(ctx, [campaign_id])
     log.info("%s: %s", campaign_id, paths[-1])
     return paths
 

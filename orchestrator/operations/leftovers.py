@@ -1,4 +1,6 @@
-"""Deletes abandoned uploads: partial models of processes that were killed, and files of workers that never came back."""
+"""Deletes abandoned uploads: partial models of processes that were killed, and files of workers that never came back.
+
+It also finishes removals of campaigns that were cut short."""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from pathlib import Path
 from orchestrator.operations.artifacts import ACCEPTED, is_lacking
 from orchestrator.operations.context import Context
 from orchestrator.operations.models import unfinished_models
+from orchestrator.operations.removal import finish_removals
 from orchestrator.operations.uploads import all_uploads
 from orchestrator.store import jobs, results
 from shared.ids import JOB_ID
@@ -27,6 +30,7 @@ def sweep_leftovers(ctx: Context) -> int:
     Raises:
         Unavailable: the database does not answer.
     """
+    finish_removals(ctx)
     before = ctx.clock.now().timestamp() - ABANDONED_S
     try:
         found = [*_older(unfinished_models(ctx), before), *_unwanted(ctx, _older(all_uploads(ctx), before))]

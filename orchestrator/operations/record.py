@@ -22,6 +22,7 @@ from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
+from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
 from orchestrator.reports.tables import csv_line
@@ -69,8 +70,17 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         ctx.registry.letters.bury(report.model_dump_json(), reason)
     if outcome.ended_campaigns:
         ctx.wake_reporter()
+        _quietly_forget(ctx, outcome.ended_campaigns)
     fill_queues(ctx, f"{len(batch)} reports are recorded and answered")
     return outcome
+
+
+def _quietly_forget(ctx: Context, campaign_ids: list[str]) -> None:
+    """Remove the files that were just kept for campaigns that a user removed between our transaction and the writing of the files."""
+    try:
+        remove_files_of_unknown(ctx, campaign_ids)
+    except OSError as error:
+        log.warning("files of a removed campaign stay: %s", error)
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:

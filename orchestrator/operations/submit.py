@@ -20,12 +20,13 @@ from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.known_workers import known_workers
 from orchestrator.operations.model_sources import resolve_models
 from orchestrator.operations.short_form import ShortCampaign
-from orchestrator.store import campaigns
+from orchestrator.store import campaigns, models
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Job, Lane
-from shared.errors import Conflict
+from shared.errors import Conflict, InvalidInput
 from shared.ids import job_id, new_campaign_id
 from shared.recipes import Recipe
+from shared.sources import UPLOAD
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
     replay = _replay(ctx, idempotency_key, request_hash, request)
     if replay is not None:
         return replay
-    models = resolve_models(ctx, request.entries)
-    return _accept(ctx, request, plan(request, models, known_workers(ctx)), request_hash, idempotency_key, user)
+    refs = resolve_models(ctx, request.entries)
+    return _accept(ctx, request, plan(request, refs, known_workers(ctx)), request_hash, idempotency_key, user)
 
 
 def _hash(content: Mapping[str, Any]) -> str:
@@ -95,7 +96,11 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
     now = ctx.clock.now()
     campaign_id = new_campaign_id(now)
 
+    uploads = _uploads(planned)
+
     def write(session: Session) -> Campaign:
+        if gone := uploads - models.lock_for_use(session, uploads):
+            raise InvalidInput(f"the uploaded model {min(gone)} has just been removed; POST /api/models takes it again")
         campaign = Campaign(
             id=campaign_id,
             name=request.name,
@@ -137,6 +142,12 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         return replay
     fill_queues(ctx, f"{campaign_id} is accepted")
     return Submitted(campaign, replayed=False)
+
+
+def _uploads(planned: Plan) -> set[str]:
+    """Return the SHA-256 of every uploaded file that the jobs need."""
+    refs = {id(job.model): job.model for job in planned.jobs if job.model.source.startswith(UPLOAD)}
+    return {sha256 for ref in refs.values() for sha256 in (ref.sha256, *(one.sha256 for one in ref.companions)) if sha256 is not None}
 
 
 def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) -> dict[int, int]:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import NotFound
+from shared.ids import first_campaign_id
 from shared.jobs import CampaignStatus
 
 PAGE = 20  # ended campaigns per query; the files of each take about a second to write
@@ -87,6 +88,40 @@ def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
     names = ("pending", "running", "complete", "failed", "cancelled")
     sums = session.execute(select(*(func.coalesce(func.sum(getattr(Campaign, f"{name}_jobs")), 0) for name in names))).one()
     return campaigns, {name: int(value) for name, value in zip(names, sums, strict=True)}
+
+
+def ended_before(session: Session, moment: datetime, *, limit: int) -> list[Campaign]:
+    """Return the campaigns that ended before this moment, without their recipes, oldest first.
+
+    A campaign that ended before it was also created before it, so only the oldest ids are read.
+    """
+    statement = (
+        select(Campaign)
+        .options(_WITHOUT_RECIPE)
+        .where(col(Campaign.id) < first_campaign_id(moment), col(Campaign.status) != CampaignStatus.RUNNING)
+        .where(col(Campaign.ended_at) < moment)
+        .order_by(col(Campaign.id))
+        .limit(limit)
+    )
+    return list(session.scalars(statement))
+
+
+def delete_ended(session: Session, campaign_id: str) -> bool:
+    """Delete a campaign with its jobs, results and history, unless it is running. Return whether it was deleted.
+
+    The order is that of all transactions, jobs before their campaign, so a retry of one of its jobs does not deadlock with this.
+    """
+    first = select(col(Campaign.status)).where(col(Campaign.id) == campaign_id)
+    list(session.execute(select(col(Job.id)).where(col(Job.campaign_id) == campaign_id).order_by(col(Job.id)).with_for_update()))
+    status = session.scalars(first.with_for_update()).first()
+    if status is None or status == CampaignStatus.RUNNING:
+        return False
+    of_jobs = select(col(Job.id)).where(col(Job.campaign_id) == campaign_id)
+    session.execute(delete(Event).where(col(Event.job_id).in_(of_jobs)))
+    for table in (ResultRow, Job, Lane):
+        session.execute(delete(table).where(col(table.campaign_id) == campaign_id))
+    session.execute(delete(Campaign).where(col(Campaign.id) == campaign_id))
+    return True
 
 
 def delete_all(session: Session) -> tuple[int, int, int]:

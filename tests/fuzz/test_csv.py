@@ -26,7 +26,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 )
 NUMBERS = st.none() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
 ROWS: st.SearchStrategy[Row] = st.fixed_dictionaries({name: st.none() | WORDS if name in TEXT_COLUMNS else NUMBERS for name in COLUMNS})
-# As docs/untrusted-input.md says it: begins, after spaces, with one of these and is no number, or with a tab or an end of line.
+# As docs/why/untrusted-input.md says it: begins, after spaces, with one of these and is no number, or with a tab or an end of line.
 SIGNS, BREAKS = ("=", "+", "-", "@"), ("\t", "\r", "\n")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

@@ -86,18 +86,18 @@ def test_the_recipe_of_the_readme_is_valid() -> None:
 
 
 def test_every_column_of_the_csv_is_explained() -> None:
-    page = (ROOT / "docs" / "results.md").read_text().partition("## Columns")[2]
+    page = (ROOT / "docs" / "reference" / "results.md").read_text().partition("## Columns")[2]
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
 
 
 def test_what_the_watch_counts_is_explained() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     for name, said in COUNTERS.items():
         assert f"| `{name}` | {said} |" in page
 
 
 def test_the_tests_that_the_promises_name_are_there() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     files, functions = re.findall(r"\btest_\w+\.py", page), re.findall(r"::(test_\w+)", page)
     assert len(files) > 20
@@ -110,7 +110,7 @@ def test_the_tests_that_the_promises_name_are_there() -> None:
 
 def test_every_module_is_in_the_house() -> None:
     """The rooms that the architecture page names are the rooms there are."""
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = (ROOT / "docs" / "why" / "architecture.md").read_text()
     for package in ("orchestrator", "worker"):
         for room in (ROOT / package).iterdir():
             if room.is_dir() and (room / "__init__.py").exists():

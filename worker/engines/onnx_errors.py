@@ -30,7 +30,9 @@ _OPSET = re.compile(
 _NEWEST_OPSET = re.compile(r"support for domain (?P<domain>\S+) is till opset (?P<most>\d+)")
 _IR_VERSION = re.compile(r"Unsupported model IR version: (?P<ir>\d+), max supported IR version: (?P<most>\d+)")
 _MISSING_FILE = re.compile(
-    r"(?:External data path does not exist: |GetFileLength for |open file )\"?(?P<path>[^\"]+?)\"?(?: fail\w*:.*)?$", re.IGNORECASE
+    r"(?:External data path does not exist: |GetFileLength for |open file |cannot get file size: No such file or directory \[)"
+    r"\"?(?P<path>[^\"\]]+?)\"?(?:\]| fail\w*:.*)?$",
+    re.IGNORECASE,
 )
 _EXTERNAL = re.compile(r"(?:External data path|external data|External initializer).*", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """Creates the inputs of a model from its signature: the type, shape and values of each input.
 
-The recipe decides first, then the model's graph, then a documented rule (docs/recipes.md). What was used is recorded.
+The recipe decides first, then the model's graph, then a documented rule (docs/reference/recipes.md). What was used is recorded.
 """
 
 from __future__ import annotations

@@ -6,12 +6,14 @@ from importlib.metadata import version
 
 import pytest
 
-from tools.celery_versions import BOUNDS, PACKAGES, allowed, version_at
+from tools.package_versions import SUITES, version_at
+
+CELERY = SUITES["celery"]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", CELERY.packages)
 def test_the_installed_version_is_one_that_was_tested(package: str) -> None:
-    requirement, installed = allowed()[package], version(package)
+    requirement, installed = CELERY.allowed()[package], version(package)
     assert requirement.specifier.contains(installed), (
         f"{package} {installed} is installed, and the queue reader (worker/agent) was tested with {requirement.specifier} only: it changes "
         f"parts of {package} that may be different there. Install a tested version, or widen the range in pyproject.toml and run "
@@ -19,7 +21,7 @@ def test_the_installed_version_is_one_that_was_tested(package: str) -> None:
     )
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", CELERY.packages)
 def test_the_range_has_two_ends_that_can_be_installed(package: str) -> None:
-    ends = [version_at(end, allowed()[package]) for end in BOUNDS]
+    ends = [version_at(end, CELERY.allowed()[package]) for end in CELERY.ends]
     assert ends == sorted(ends, key=lambda text: [int(part) for part in text.split(".")])

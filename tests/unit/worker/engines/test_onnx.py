@@ -113,7 +113,9 @@ def test_where_layout_and_all_are_one_level_it_is_reported_as_all(tmp_path: Path
 
 @pytest.mark.parametrize("graph", ["disabled", "basic", "extended", "layout", "all"])
 def test_each_graph_level_is_reported_by_its_name(graph: str, tmp_path: Path) -> None:
-    assert run(onnx_models.linear(tmp_path / "linear.onnx"), Options(graph=graph))[0].facts().runtime["graph_level"] == graph
+    one_level = GRAPH_LEVELS["layout"] == GRAPH_LEVELS["all"]  # before onnxruntime 1.22
+    known = "all" if graph == "layout" and one_level else graph
+    assert run(onnx_models.linear(tmp_path / "linear.onnx"), Options(graph=graph))[0].facts().runtime["graph_level"] == known
 
 
 def test_a_gpu_that_is_not_there_is_named_and_never_replaced_by_the_cpu(tmp_path: Path) -> None:
@@ -143,9 +145,9 @@ def test_an_operator_of_another_library_is_named_with_its_domain(tmp_path: Path)
 
 
 def test_an_operator_that_is_missing_for_a_type_is_told_with_the_types_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelInvalid, match=r"k\.onnx needs the operator Det of opset 22 for bfloat16, and ONNX Runtime \S+ has it for float only: export"
-    ):
+    needed = r"k\.onnx needs the operator Det of opset 22 for bfloat16, and ONNX Runtime \S+ has it for float only: export"
+    too_new = r"k\.onnx uses opset 22, newer than ONNX Runtime 1\.20"
+    with pytest.raises(ModelInvalid, match=too_new if onnxruntime.__version__.startswith("1.20.") else needed):
         run(onnx_models.missing_kernel(tmp_path / "k.onnx"))
     with pytest.raises(
         ModelInvalid, match=r"c\.onnx needs the operator Conv of opset \d+ for double, and ONNX Runtime \S+ has it for float"
@@ -184,7 +186,8 @@ def test_a_shape_that_a_free_dimension_makes_impossible_says_what_to_give(tmp_pa
 def test_the_runtimes_words_are_kept_without_its_source_files(tmp_path: Path) -> None:
     engine = OnnxEngine()
     engine.load(onnx_models.reshaped(tmp_path / "r.onnx"), Options(), "cpu.onnx")
-    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail) as caught:
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    with pytest.raises((state.Fail, state.RuntimeException)) as caught:  # the second is what onnxruntime 1.20 raises
         engine.bind(make_inputs(engine, Options(), tmp_path).arrays)()
     reason = engine.explain(caught.value)
     assert reason is not None

@@ -75,6 +75,9 @@ def test_a_real_session_says_where_its_nodes_run(tmp_path: Path) -> None:
     path = LIGHT_MODELS / "light_squeezenet.onnx"
     session = onnxruntime.InferenceSession(path, options, providers=["AzureExecutionProvider", CPU])
     nodes = nodes_by_provider(session)
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before onnxruntime 1.24
+        assert nodes is None
+        return
     assert nodes is not None
     assert set(nodes) == {CPU}
     assert nodes[CPU] == len(onnx.load(path).graph.node)
