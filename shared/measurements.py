@@ -45,6 +45,7 @@ class RawRepeat:
     memory_method: str = ""
     cpu_percent: float | None = None  # during the timed inferences, in percent of one core; 200 means two busy cores
     runtime: dict[str, Any] = field(default_factory=dict)  # facts that the runtime reports about itself
+    started_at: float | None = None  # when its process was started, by the device's clock, in seconds since 1970
 
 
 class Frozen(BaseModel):
@@ -98,6 +99,9 @@ class RepeatFacts(Frozen):
     inference_peak_mb: float | None = None
     baseline_mb: float | None = None
     cpu_percent: float | None = None
+    started_at: float | None = Field(
+        default=None, description="when its process was started, by the device's clock, in seconds since 1970; null from an older worker"
+    )
 
 
 class Noise(Frozen):

@@ -138,7 +138,8 @@ others. Otherwise a difference between two rows could come from their devices. T
 those of all compute units in `on`, if a device has them all. If none has, as few devices as possible share them, and a warning says so. The
 choice is made once and stays: while the device is away, the jobs wait for it until the queue timeout, and say so. To use another device,
 stop the campaign and run its recipe again with `devices: any` or a name. The jobs of such a recipe are sent in a random order, so that a
-device that becomes slower meanwhile does not favour one end of a sweep. `run.json` holds the order and its seed.
+device that becomes slower meanwhile does not favour one end of a sweep ([why](../decisions/0029-one-device.md)). `run.json` holds the order
+and its seed.
 
 ```yaml
 model: squeezenet
