@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ class _Routes:
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
+        self._requires: dict[str, Requirements] = {}  # by their stored JSON, which thousands of lanes may have in common
         self._found: dict[tuple[int, str, str | None, bool, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane, chosen: KnownWorker | None) -> tuple[Route | None, str]:
@@ -113,9 +115,12 @@ class _Routes:
         Raises:
             Unreadable: this version cannot read the lane's requirements.
         """
-        requires = read_requirements(lane.requires)
+        needs = json.dumps(lane.requires, sort_keys=True)
+        if needs not in self._requires:
+            self._requires[needs] = read_requirements(lane.requires)
+        requires = self._requires[needs]
         device = chosen.id if chosen is not None else lane.device
-        key = (lane.priority, lane.compute_unit, device, lane.one_device, requires.model_dump_json())
+        key = (lane.priority, lane.compute_unit, device, lane.one_device, needs)
         if key not in self._found:
             places, reason = self._places(lane, device, requires)
             self._found[key] = (Route(places, lane.priority, self._windows) if places else None, reason)

@@ -100,6 +100,17 @@ def test_purging_drops_what_waits_and_says_how_much(queue: DispatchQueue) -> Non
     assert queue.depths(["cpu.onnx", "gpu.cuda.onnx"]) == {"cpu.onnx": 0, "gpu.cuda.onnx": 1}
 
 
+def test_a_batch_goes_to_each_list_with_one_command(redis_url: str) -> None:
+    """After each command, Redis looks at every client that waits for the list, so a command for each message is slow for a large fleet."""
+    queue = CeleryQueue(redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_resetstat()
+        queue.publish([dispatch(number, name) for number in range(1, 61) for name in ("cpu.onnx", "gpu.coreml")])
+        assert client.info("commandstats")["cmdstat_lpush"]["calls"] == 2
+    assert queue.depths(["cpu.onnx", "gpu.coreml"]) == {"cpu.onnx": 60, "gpu.coreml": 60}
+    queue.close()
+
+
 def test_a_batch_message_is_what_celery_itself_would_send(redis_url: str) -> None:
     ours, theirs = CeleryQueue(redis_url), make_celery_app(redis_url)
     item = dispatch(1)
