@@ -15,6 +15,7 @@ import httpx
 from cli.errors import ApiError, Away, Unreachable
 from shared.errors import FieldError
 from shared.hosts import is_this_machine
+from shared.installation import how_to_call
 from shared.names import as_one_line
 from shared.sources import short_name
 from shared.tls import MEND, refusal
@@ -182,7 +183,11 @@ class Client:
             what = "cannot be reached"
         else:
             what = f"broke off ({type(error).__name__})"
-        mend = f"If no proxy leads there, list {self._http.base_url.host} in NO_PROXY" if self._way else "Start one with `fleetmark up`"
+        mend = (
+            f"If no proxy leads there, list {self._http.base_url.host} in NO_PROXY"
+            if self._way
+            else f"Start one with `{how_to_call('up')}`"
+        )
         return Unreachable(f"the orchestrator at {self.host} {what}{self._way}. {mend}, or name another with --host or FLEETMARK_HOST")
 
     def _api_error(self, response: httpx.Response) -> ApiError:

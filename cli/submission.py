@@ -16,6 +16,7 @@ from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.content import Content
 from shared.errors import FieldError, InvalidInput
+from shared.installation import SHIPPED, in_clone
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
 from shared.names import as_one_line
 from shared.recipes import ModelEntry, Recipe, load_recipe
@@ -52,10 +53,12 @@ def read_recipe(path: Path) -> Recipe:
 def models_folder(beside: Path) -> Path:
     """Return the folder of models known by name.
 
-    In a checkout of this project this is `recipes/models`. Otherwise it is the subfolder `models` of the folder `beside`.
+    In a clone of this project this is `recipes/models`. Otherwise it is the subfolder `models` of the folder `beside`, or of the current
+    folder for a recipe that came with an installed package, because the user may not be able to write there.
     """
-    checkout = Path(__file__).resolve().parent.parent / "recipes"
-    return (checkout if checkout.is_dir() else beside) / "models"
+    if in_clone():
+        return SHIPPED / "models"
+    return (Path() if beside.resolve() == SHIPPED else beside) / "models"
 
 
 def find_model(source: str, recipe_folder: Path) -> Path | None:

@@ -12,6 +12,7 @@ import httpx
 
 from shared.addresses import shown_address
 from shared.errors import InvalidInput
+from shared.installation import how_to_install_library
 from shared.proxies import Proxy, proxy_for
 from shared.tls import verification
 
@@ -73,7 +74,9 @@ def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:
     if made is None or not made.url.host or made.url.scheme not in SCHEMES + SOCKS:
         raise InvalidInput(f"{proxy} cannot be used: write it as http://name:port, or list {host} in NO_PROXY")
     if made.url.scheme in SOCKS and find_spec("socksio") is None:
-        raise InvalidInput(f"{proxy} cannot be used without the package socksio: pip install socksio, or list {host} in NO_PROXY")
+        raise InvalidInput(
+            f"{proxy} cannot be used without the package socksio: {how_to_install_library('socksio')}, or list {host} in NO_PROXY"
+        )
     return made
 
 

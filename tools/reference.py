@@ -27,7 +27,7 @@ from cli.main import app
 from cli.settings import CliSettings
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
-from shared.capabilities import LABELS
+from shared.capabilities import RUNNABLE
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
@@ -257,8 +257,9 @@ def recipes() -> str:
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
-    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
-    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
+    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job. "
+    about += "These are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)

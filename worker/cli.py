@@ -47,7 +47,7 @@ RedisUrl = Annotated[
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """Return a console that does not interpret brackets as markup, because our texts contain them (`pip install 'fleetmark[onnx]'`)."""
+    """Return a console that does not interpret brackets as markup, because our texts contain them (`pip install -e '.[onnx]'`)."""
     return Console(stderr=stderr, markup=False, highlight=False)
 
 

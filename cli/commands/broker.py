@@ -20,6 +20,7 @@ from cli.terminal import say
 from shared.addresses import with_login
 from shared.brokers import database_of, shown_place
 from shared.errors import InvalidInput
+from shared.installation import how_to_call
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, password_rule, setuser
 from shared.tls import MEND, broker_trusting, refusal
 
@@ -63,7 +64,7 @@ def redis_acl(
     url = settings.redis_url or (Stack.announced_redis_url(settings.data_dir) if apply else None)
     if apply and url is None:
         raise InvalidInput(
-            "name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL; or run `fleetmark up` here"
+            f"name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL; or run `{how_to_call('up')}` here"
         )
     users = list(_users(settings, url or SOMEWHERE))
     if apply:

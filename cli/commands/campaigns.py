@@ -20,6 +20,7 @@ from cli.tables import local_time, results_table, state, table, told_apart, work
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput
+from shared.installation import how_to_call, shown_recipe
 from shared.recipes import Recipe
 from shared.recipes.cells import cells_of, default_devices
 
@@ -84,7 +85,7 @@ def run(
                 show_json(accepted)
                 return
             out.print(f"{campaign_id}: {accepted['total_jobs']} jobs")
-            say(f"Follow it:  fleetmark watch {campaign_id}")
+            say(f"Follow it:  {how_to_call('watch', campaign_id)}")
             return
         say(f"{campaign_id}: {accepted['total_jobs']} jobs")
         _follow(client, campaign_id, as_json)
@@ -158,7 +159,7 @@ def list_campaigns(
         return
     out.print(table(found, CAMPAIGN_COLUMNS))
     if not found:
-        say("No campaign yet. Submit one:  fleetmark run recipes/quickstart.yaml --watch")
+        say(f"No campaign yet. Submit one:  {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}")
 
 
 def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
@@ -179,7 +180,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
     out.print(table(jobs, JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
-        every = f"fleetmark jobs --campaign {campaign_id} -n {campaign['total_jobs']}"
+        every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")
 
 
@@ -204,7 +205,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
         show_json({"campaign": campaign, "results": read_results(client, campaign_id)})
     else:
         show_results(client, campaign_id)
-        say(f"As a file:  fleetmark results {campaign_id} -o results.csv")
+        say(f"As a file:  {how_to_call('results', campaign_id, '-o results.csv')}")
     if campaign["failed_jobs"]:
         raise typer.Exit(EXIT_FAILED)
 

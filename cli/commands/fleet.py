@@ -10,6 +10,7 @@ from cli.options import Host, Json, Limit, Token, connect
 from cli.tables import local_time, table, told_apart
 from cli.terminal import out, say, show_json
 from shared.device_labels import device_labels
+from shared.installation import how_to_call
 from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
@@ -101,7 +102,7 @@ def queues(
         rows.append({"queue": "dead letters", "waiting": found["dead_letters"]})
     out.print(table(rows, [("Queue", "queue"), ("Waiting", "waiting")]))
     if found.get("dead_letters"):
-        say("Why nobody could read the dead letters:  fleetmark queues --dead")
+        say(f"Why nobody could read the dead letters:  {how_to_call('queues --dead')}")
 
 
 def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool) -> None:

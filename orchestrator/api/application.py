@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from orchestrator.api import (
     artifacts,
     campaigns,
+    compare,
     health,
     jobs,
     metrics,
@@ -36,7 +37,7 @@ from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (health, workers, campaigns, jobs, results, compare, queues, monitoring, models, artifacts, recipes, reset, tokens)
 
 
 def make_api(ctx: Context) -> FastAPI:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from shared.capabilities import known_names, resolve
+from shared.capabilities import require_runnable, runnable_names
 from shared.errors import InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
@@ -15,9 +15,9 @@ from shared.sources import MAX_NAME
 from shared.workloads import Companions, EngineOptions, StopRule, Strict, Warmup, check_samples
 
 
-def _known_compute_unit(name: str) -> str:
+def _runnable_compute_unit(name: str) -> str:
     try:
-        resolve(name)
+        require_runnable(name)
     except InvalidInput as error:
         raise ValueError(error.detail) from error
     return name
@@ -30,7 +30,7 @@ MODEL = (
     "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (from the recipe's folder; uploaded by `fleetmark run`), "
     "`sha256:…` of an upload, or a network known by name"
 )
-ComputeUnit = Annotated[str, AfterValidator(_known_compute_unit), Field(json_schema_extra={"enum": known_names()})]
+ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra={"enum": runnable_names()})]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 
