@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from orchestrator.api import (
     artifacts,
+    batches,
     campaigns,
     compare,
     health,
@@ -15,6 +17,7 @@ from orchestrator.api import (
     metrics,
     models,
     monitoring,
+    outputs,
     queues,
     recipes,
     reset,
@@ -35,9 +38,31 @@ from orchestrator.api.query import refuse_unknown
 from orchestrator.api.recipe_bodies import RecipeThreads
 from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
+from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, compare, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (
+    health,
+    workers,
+    campaigns,
+    batches,
+    jobs,
+    results,
+    outputs,
+    compare,
+    queues,
+    monitoring,
+    models,
+    artifacts,
+    recipes,
+    reset,
+    tokens,
+)
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return a call's name in the OpenAPI document, from which generators of clients name their functions: `submit_campaign`."""
+    return route.name
 
 
 def make_api(ctx: Context) -> FastAPI:
@@ -57,11 +82,13 @@ def make_api(ctx: Context) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=_operation_id,
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
     app.state.credentials = Credentials(ctx, always=not resolves_to_loopback(ctx.settings.host))
     app.state.recipe_threads = RecipeThreads()
+    app.state.worker_texts = WorkerTexts()
     every_call = [Depends(require_role), Depends(refuse_unknown)]
     for module in ROUTERS:
         app.include_router(module.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))

@@ -131,7 +131,7 @@ _FACTS = "|".join(fact.name for fact in MUST_BE_EQUAL)
 _AXES = "|".join(AXES)
 
 
-@router.get("/compare", response_model=Comparison, responses=documented(404, 409, 413, 422))
+@router.get("/compare", name="compare_campaigns", response_model=Comparison, responses=documented(404, 409, 413, 422))
 def get_comparison(
     ctx: Ctx,
     baseline: Annotated[str, Query(json_schema_extra=_ID, description="the campaign to compare with")],
@@ -143,7 +143,9 @@ def get_comparison(
             description="how much worse is accepted: `5%` (in a URL `5%25`) or `0.05`",
         ),
     ] = MAX_REGRESSION,
-    level: Annotated[float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a false FAIL")] = LEVEL,
+    level: Annotated[
+        float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a FAIL although nothing changed")
+    ] = LEVEL,
     metric: Annotated[str, Query(json_schema_extra={"enum": list(COMPARED)})] = INFERENCE,
     allow: Annotated[
         list[str] | None,
@@ -188,7 +190,7 @@ def get_comparison(
     )
 
 
-@router.get("/campaigns/{campaign_id}/comparison", response_model=Matrix, responses=documented(404, 413, 422))
+@router.get("/campaigns/{campaign_id}/comparison", name="get_comparison", response_model=Matrix, responses=documented(404, 413, 422))
 def get_matrix(
     ctx: Ctx,
     campaign_id: CampaignId,

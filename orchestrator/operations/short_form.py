@@ -68,6 +68,7 @@ class ShortCampaign(Strict):
         description="where the jobs go that name no device: `any` means a free device for each job, `one` means that the first free device "
         "takes all of them, and `every` means one job for each device",
     )
+    wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
@@ -79,4 +80,5 @@ class ShortCampaign(Strict):
             cells=cells,
             document=self.model_dump(mode="json", exclude_defaults=True),
             notes=self.notes,
+            wait_for_device=self.wait_for_device,
         )

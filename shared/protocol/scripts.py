@@ -100,18 +100,17 @@ return answer
 """
 )
 
-# Reads the state of all workers.
-# ARGV: which hash (`WORKERS` or `DEPARTED`), then the wanted fields of a worker's state.
-# Returns {now ms, {worker id, ...}, {values of the first worker}, ...}.
-# One answer holds every worker, because a thousand separate commands would cost the caller much time. It leaves out the registrations.
-# They are large and rarely change, so the caller reads each once.
-FLEET = (
+# Reads the state of workers.
+# ARGV: how many fields, the wanted fields of a worker's state, then worker ids.
+# Returns {now ms, {values of the first worker}, ...}.
+# One answer holds many workers, because a thousand separate commands would cost the caller much time.
+STATES = (
     _NOW
     + _KEYS
     + """
-local ids = redis.call('HKEYS', ARGV[1])
-local answer = {now, ids}
-for i, id in ipairs(ids) do answer[i + 2] = redis.call('HMGET', WORKER .. id, unpack(ARGV, 2)) end
+local answer, first = {now}, tonumber(ARGV[1]) + 2
+local fields = {unpack(ARGV, 2, first - 1)}
+for i = first, #ARGV do answer[i - first + 2] = redis.call('HMGET', WORKER .. ARGV[i], unpack(fields)) end
 return answer
 """
 )
@@ -299,6 +298,28 @@ end
 redis.call('HDEL', key, 'quarantined_until', 'quarantine_reason')
 redis.call('DEL', FAULTS .. ARGV[1], QUARANTINES .. ARGV[1])
 return 1
+"""
+)
+
+# Changes what is known of a worker: its labels, which stay when it registers again, or its whole registration.
+# ARGV: worker id, labels JSON ('null' gives the worker its own labels back, '' changes nothing), new registration JSON or '', the
+#       registration JSON that the caller has read
+# Returns 'done' | 'unknown' (not registered, or gone) | 'process' (a worker process registered it, which says itself what it can do)
+#       | 'changed' (it registered again since the caller has read it).
+CHANGE = (
+    _KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 'unknown' end
+if ARGV[3] ~= '' then
+  local mine = redis.call('HGET', key, 'incarnation')
+  if mine and mine ~= '' then return 'process' end
+  if redis.call('HGET', WORKERS, ARGV[1]) ~= ARGV[4] then return 'changed' end
+  redis.call('HSET', WORKERS, ARGV[1], ARGV[3])
+  redis.call('HSET', key, 'said', redis.sha1hex(ARGV[3]))
+end
+if ARGV[2] == 'null' then redis.call('HDEL', key, 'labels') elseif ARGV[2] ~= '' then redis.call('HSET', key, 'labels', ARGV[2]) end
+return 'done'
 """
 )
 
