@@ -87,6 +87,9 @@ class RepeatFacts(Frozen):
     inference_peak_mb: float | None = None
     baseline_mb: float | None = None
     cpu_percent: float | None = None
+    throughput_per_s: float | None = Field(
+        default=None, description="inferences a second over the timed phase; null where the clock saw no time pass, and in old results"
+    )
     started_at: float | None = Field(
         default=None, description="when its process was started, by the device's clock, in seconds since 1970; null from an older worker"
     )

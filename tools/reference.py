@@ -136,7 +136,7 @@ model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
 devices: every                   # each device measures every combination
 inferences: 200
-repeats: 5                       # or stop: {precision: 0.02}
+repeats: 6                       # or stop: {precision: 0.02}
 sweep:
   options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```

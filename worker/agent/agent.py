@@ -103,6 +103,7 @@ class Agent:
             os=hardware.system.os,
             udid=identity.udid,
             labels=settings.worker_labels,
+            price_per_hour=settings.worker_price_per_hour,
         )
         while (registered := self._register(registration)) is not None:
             self._renamed.clear()
