@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli.errors import ApiError, Away, Unreachable
+from shared.controls import as_one_line
 from shared.errors import FieldError
 from shared.hosts import is_this_machine
 from shared.installation import how_to_call
-from shared.names import as_one_line
 from shared.sources import short_name
 from shared.tls import MEND, refusal
 from shared.web import FAILURES, by_way_of, web_client

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from shared.markdown import cell
 
 STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 PASS, FAIL = "PASS", "FAIL"
+TABLE_WIDTH = 140  # in a narrower terminal the reasons would be columns of single words
 
 
 def verdict_line(found: Mapping[str, Any]) -> Text:
@@ -21,15 +23,19 @@ def verdict_line(found: Mapping[str, Any]) -> Text:
     return Text.assemble((found["verdict"], f"bold {STYLES.get(found['verdict'], '')}"), f": {shown(found['summary'])}")
 
 
-def pairs_table(found: Mapping[str, Any]) -> Table:
-    """Return the pairs as a table, the worst first."""
+def pairs(found: Mapping[str, Any], width: int) -> RenderableType:
+    """Return the pairs, the worst first: as a table if it fits into `width` columns, else as a few lines for each pair."""
+    return _table(found) if width >= TABLE_WIDTH else Group(*(_block(pair, found["unit"]) for pair in found["pairs"]))
+
+
+def _table(found: Mapping[str, Any]) -> Table:
     unit = found["unit"]
     made = Table(header_style="bold", title_justify="left")
     for heading in ("Verdict", "Job", "Device", "Where"):
         made.add_column(heading)
     for heading in (f"Baseline {unit}", f"Current {unit}", "Delta", "Interval", "p"):
         made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("Reason")
+    made.add_column("Reason", min_width=30)
     for pair in found["pairs"]:
         made.add_row(
             Text(pair["verdict"], style=STYLES.get(pair["verdict"], "")),
@@ -38,6 +44,15 @@ def pairs_table(found: Mapping[str, Any]) -> Table:
             Text(shown(pair["reason"])),
         )
     return made
+
+
+def _block(pair: Mapping[str, Any], unit: str) -> RenderableType:
+    base, current, delta, interval, p = _figures(pair)
+    names = " · ".join(shown(part) for part in (pair["title"], pair["device"], pair["compute_unit"]) if part)
+    lines = [Text.assemble((pair["verdict"], f"bold {STYLES.get(pair['verdict'], '')}"), f"  {names}")]
+    if pair["effect"] is not None:
+        lines.append(Text(f"  {base} → {current} {unit}, {delta} ({interval}), p {p}"))
+    return Group(*lines, Text(f"  {shown(pair['reason'])}"))
 
 
 def notes(found: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -56,6 +55,8 @@ app.command(rich_help_panel=FLEET)(broker.redis_acl)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # imported here, because it is slow to import
+
         typer.echo(version("fleetmark"))
         raise typer.Exit
 

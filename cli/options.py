@@ -43,4 +43,4 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most t
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
     """Make a client of the orchestrator. Address and token come from the command line, or else from the environment."""
     settings = settings or load_settings()
-    return Client(settings.address(host), token or settings.secret, settings.ca_file)
+    return Client(settings.address(host), token or settings.token, settings.ca_file)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -15,13 +15,14 @@ from cli.client import Client, sha256_of
 from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.content import Content
+from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput
 from shared.installation import SHIPPED, in_clone
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
-from shared.names import as_one_line
-from shared.recipes import ModelEntry, Recipe, load_recipe
-from shared.recipes.parse import MAX_RECIPE_BYTES
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
+
+if TYPE_CHECKING:
+    from shared.recipes import ModelEntry, Recipe
 
 REMOTE = ("http", "https", "hf", "sha256")  # sources that the worker fetches, or that the orchestrator has already
 Sent = Callable[[int], None]
@@ -40,6 +41,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InvalidInput: the file cannot be read, or is not a valid recipe.
     """
+    # Imported here, because only recipes need pydantic, which is slow to import.
+    from shared.recipes import load_recipe
+    from shared.recipes.parse import MAX_RECIPE_BYTES
+
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InvalidInput(f"{path} is larger than {MAX_RECIPE_BYTES // 2**20} MB; is it a recipe?")

@@ -16,7 +16,7 @@ from cli.client import Listed
 from cli.terminal import shown
 from shared.device_labels import device_labels
 from shared.jobs import outcome
-from shared.measurements import PERCENTILE_FLOORS
+from shared.percentiles import PERCENTILE_FLOORS
 
 STATE_STYLES = {
     "complete": "green",

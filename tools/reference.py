@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings
 from rich.text import Text
 
 from cli.main import app
-from cli.settings import CliSettings
+from cli.settings import variables
 from orchestrator.api import metrics
 from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
@@ -48,7 +48,6 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
         Settings,
     ),
     ("A worker", "`fleetmark worker start` reads these variables. Options of the command line win over them.", WorkerSettings),
-    ("The command line", "`fleetmark …` reads these variables. Options of the command line win over them.", CliSettings),
 ]
 
 
@@ -57,12 +56,19 @@ def configuration() -> str:
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
-        parts.append(f"## {title}\n\n{about}\n")
-        rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
         prefix = str(settings.model_config.get("env_prefix", ""))
-        rows += [_setting(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
-        parts.append("\n".join(rows) + "\n")
+        found = [(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
+        parts += _settings(title, about, [_setting(variable, _default(field), field.description or "") for variable, field in found])
+    about = "`fleetmark …` reads these variables. Options of the command line win over them."
+    own = [(setting, variable) for setting, variable in variables() if setting.metadata["description"]]
+    parts += _settings(
+        "The command line", about, [_setting(variable, setting.default, setting.metadata["description"]) for setting, variable in own]
+    )
     return "\n".join(parts)
+
+
+def _settings(title: str, about: str, rows: list[str]) -> list[str]:
+    return [f"## {title}\n\n{about}\n", "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"]
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
@@ -70,13 +76,14 @@ def _variable(prefix: str, name: str, field: FieldInfo) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
-def _setting(variable: str, field: FieldInfo) -> str:
+def _default(field: FieldInfo) -> Any:
     default = field.get_default(call_default_factory=True, validated_data={})
-    if default is PydanticUndefined or default is None or default in ("", {}) or isinstance(default, SecretStr):
-        shown = "unset"
-    else:
-        shown = f"`{default}`"
-    return f"| `{variable}` | {shown} | {field.description or ''} |".replace("  ", " ")
+    return None if default is PydanticUndefined or isinstance(default, SecretStr) else default
+
+
+def _setting(variable: str, default: Any, description: str) -> str:
+    shown = "unset" if default is None or default in ("", {}) else f"`{default}`"
+    return f"| `{variable}` | {shown} | {description} |".replace("  ", " ")
 
 
 def commands() -> str:

@@ -22,7 +22,6 @@ from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput, nearest
 from shared.installation import how_to_call, shown_recipe
 from shared.jobs import CampaignStatus
-from shared.recipes.cells import cells_of
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
@@ -133,6 +132,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
       fleetmark validate recipes/quickstart.yaml
       fleetmark validate sweep.yaml --json
     """
+    from shared.recipes.cells import cells_of  # imported here, because only recipes need pydantic, which is slow to import
+
     try:
         content = read_recipe(recipe)
         cells = sum(1 for _ in cells_of(content))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.comparisons import FAIL, PASS, markdown, notes, pairs_table, verdict_line
+from cli.comparisons import FAIL, PASS, markdown, notes, pairs, verdict_line
 from cli.errors import EXIT_FAILED, EXIT_INCONCLUSIVE
 from cli.options import Host, Json, Token, connect
 from cli.terminal import out, show_json
@@ -17,7 +17,7 @@ def compare(
     baseline: Annotated[str, typer.Argument(metavar="BASE", help="The id of the campaign to compare with.")],
     current: Annotated[str, typer.Argument(metavar="NEW", help="The id of the campaign that may have got worse.")],
     max_regression: Annotated[str, typer.Option(help="How much worse is still accepted: 5% or 0.05.")] = "5%",
-    level: Annotated[float, typer.Option(help="The accepted probability of a false FAIL, from 0.001 to 0.2.")] = 0.05,
+    level: Annotated[float, typer.Option(help="The accepted probability of a FAIL although nothing changed, from 0.001 to 0.2.")] = 0.05,
     metric: Annotated[
         str, typer.Option(help="The figure to compare: inference_ms, load_ms, inference_peak_mb or load_peak_mb.")
     ] = "inference_ms",
@@ -62,7 +62,7 @@ def compare(
         out.print(markdown(found), end="", soft_wrap=True)
     else:
         out.print(verdict_line(found), soft_wrap=True)
-        out.print(pairs_table(found))
+        out.print(pairs(found, out.width))
         for note in notes(found):
             out.print(note, style="dim")
     if found["verdict"] != PASS:

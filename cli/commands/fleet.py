@@ -9,9 +9,9 @@ import typer
 from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.tables import local_time, next_page, state, table, told_apart
 from cli.terminal import out, say, show_json
+from shared.clock import clock_warning
 from shared.device_labels import device_labels
 from shared.installation import how_to_call
-from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
     ("Worker", "worker_id"),

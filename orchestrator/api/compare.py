@@ -143,7 +143,9 @@ def get_comparison(
             description="how much worse is accepted: `5%` (in a URL `5%25`) or `0.05`",
         ),
     ] = MAX_REGRESSION,
-    level: Annotated[float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a false FAIL")] = LEVEL,
+    level: Annotated[
+        float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a FAIL although nothing changed")
+    ] = LEVEL,
     metric: Annotated[str, Query(json_schema_extra={"enum": list(COMPARED)})] = INFERENCE,
     allow: Annotated[
         list[str] | None,

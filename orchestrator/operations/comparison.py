@@ -47,7 +47,13 @@ def compare_campaigns(ctx: Context, baseline_id: str, current_id: str, terms: Te
     if baseline_id == current_id:
         message = f"{current_id} is also the baseline; compare two different campaigns"
         raise InvalidInput(f"current: {message}", fields=[FieldError("query.current", message)])
-    return Compared(baseline, current, compare(_sides(ctx, baseline, terms), _sides(ctx, current, terms), terms))
+    with ctx.store.read() as session:
+        labels = device_labels([*results.devices(session, baseline_id), *results.devices(session, current_id)])
+
+    def made(job: JobRecord, varied: Sequence[str]) -> Side:
+        return side_of(job, terms.figure, varied, labels)
+
+    return Compared(baseline, current, compare(_each(ctx, baseline, made), _each(ctx, current, made), terms))
 
 
 def matrix_of(ctx: Context, campaign_id: str, by: tuple[str, ...], kind: FigureKind) -> tuple[Campaign, list[Cell]]:
@@ -84,10 +90,6 @@ def _ended(ctx: Context, campaign_id: str) -> Campaign:
             f"{campaign_id} is still running ({done} of {campaign.total_jobs} jobs have ended); wait for it:  fleetmark watch {campaign_id}"
         )
     return campaign
-
-
-def _sides(ctx: Context, campaign: Campaign, terms: Terms) -> list[Side]:
-    return _each(ctx, campaign, lambda job, varied: side_of(job, terms.figure, varied))
 
 
 def _each(ctx: Context, campaign: Campaign, made: Callable[[JobRecord, Sequence[str]], T]) -> list[T]:

@@ -15,7 +15,7 @@ from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
 from shared.jobs import JobStatus, outcome
 from shared.markdown import cell as _cell
-from shared.measurements import PERCENTILE_FLOORS
+from shared.percentiles import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 1
 # 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.

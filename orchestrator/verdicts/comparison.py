@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-import numpy as np
+from statistics import median
 
 from orchestrator.verdicts.facts import Difference, differences, said
 from orchestrator.verdicts.pairing import Pair, pair_up
@@ -99,7 +98,7 @@ class Comparison:
 
 def compare(baseline: Sequence[Side], current: Sequence[Side], terms: Terms) -> Comparison:
     """Return whether `current` got worse than `baseline`."""
-    pairs = pair_up(baseline, current)
+    pairs = pair_up(baseline, current, other_models="model" in terms.allowed)
     judged = [_prepared(pair, terms) for pair in pairs if pair.baseline is not None]
     open_ones = [index for index, (_, obstacles) in enumerate(judged) if not obstacles]
     adjusted = hochberg([_evidence_of(judged[index][0]).p for index in open_ones])
@@ -167,8 +166,8 @@ def _too_few(evidence: Evidence | None, base: Side, new: Side, terms: Terms) -> 
 def _evidence(base: Sequence[float], new: Sequence[float], terms: Terms) -> Evidence:
     tails = rank_sum_tails(base, new)
     return Evidence(
-        baseline=float(np.median(base)),
-        current=float(np.median(new)),
+        baseline=median(base),
+        current=median(new),
         interval=ratio_interval(base, new, terms.level),
         p=tails.two_sided,
         worse=tails.larger < tails.smaller,

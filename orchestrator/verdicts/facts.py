@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.rows import provider_of, threads_of
-from orchestrator.reports.same_work import Work, work_of
+from orchestrator.reports.same_work import Work
 
 LONGEST = 200  # characters of a fact; a language model has hundreds of inputs
 SHORT_HASH = 8
@@ -40,9 +40,8 @@ class Difference:
     current: str | None
 
 
-def facts_of(job: JobRecord, facts: tuple[Fact, ...]) -> dict[str, str | None]:
-    """Return these facts of a job."""
-    work = work_of(job)
+def facts_of(job: JobRecord, work: Work, facts: tuple[Fact, ...]) -> dict[str, str | None]:
+    """Return these facts of a job that did this work."""
     return {fact.name: _short(fact.read(job, work)) for fact in facts}
 
 

@@ -7,7 +7,7 @@ their numbers.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -24,23 +24,32 @@ class Pair:
     current: Side | None
 
 
-def pair_up(baseline: Sequence[Side], current: Sequence[Side]) -> list[Pair]:
-    """Return every job of both campaigns in exactly one pair, in the order of the baseline. Jobs of `current` alone come last."""
+def pair_up(baseline: Sequence[Side], current: Sequence[Side], *, other_models: bool = False) -> list[Pair]:
+    """Return every job of both campaigns in exactly one pair, in the order of the baseline. Jobs of `current` alone come last.
+
+    Args:
+        other_models: True to pair also models with different names, where only one job on each side is left for it.
+    """
     partners: dict[str, Side] = {}
     left, right = list(baseline), list(current)
-    for key in _ROUNDS:
-        waiting: dict[Hashable, deque[Side]] = defaultdict(deque)
-        for side in right:
-            if (value := key(side)) is not None:
-                waiting[value].append(side)
-        for side in left:
-            value = key(side)
-            if value is not None and waiting.get(value):
-                partners[side.job_id] = waiting[value].popleft()
+    for key in (*_ROUNDS, *(_OTHER_MODELS if other_models else ())):
+        mine, theirs = _by(key, left), _by(key, right)
+        for value, sides in mine.items():
+            if key in _OTHER_MODELS and (len(sides) > 1 or len(theirs[value]) > 1):
+                continue  # nothing says which model replaced which
+            partners |= {side.job_id: other for side, other in zip(sides, theirs[value], strict=False)}
         taken = {side.job_id for side in partners.values()}
         left = [side for side in left if side.job_id not in partners]
         right = [side for side in right if side.job_id not in taken]
     return [Pair(side, partners.get(side.job_id)) for side in baseline] + [Pair(None, side) for side in right]
+
+
+def _by(key: Key, sides: Sequence[Side]) -> defaultdict[Hashable, list[Side]]:
+    found: defaultdict[Hashable, list[Side]] = defaultdict(list)
+    for side in sides:
+        if (value := key(side)) is not None:
+            found[value].append(side)
+    return found
 
 
 def _measured(*names: str) -> Key:
@@ -62,3 +71,5 @@ _ROUNDS: tuple[Key, ...] = (
     _measured(),
     lambda side: side.asked,
 )
+# Without the model's name.
+_OTHER_MODELS: tuple[Key, ...] = (lambda side: (side.asked[1:], side.device_id), lambda side: side.asked[1:])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -59,16 +59,17 @@ def rank_sum_tails(first: Sequence[float], second: Sequence[float]) -> Tails:
         raise ValueError("an empty sample has no ranks")
     doubled = np.rint(2 * ranks(np.asarray([*first, *second], dtype=np.float64))).astype(np.int64)  # ties have half ranks
     observed = int(doubled[len(first) :].sum())
-    if doubled.size <= EXACT_UP_TO:
-        counts = _subsets_by_sum(doubled, len(second))
-        total = float(counts.sum())
-        return Tails(larger=float(counts[observed:].sum()) / total, smaller=float(counts[: observed + 1].sum()) / total)
-    return _normal_tails(doubled / 2, len(first), observed / 2)
+    if doubled.size > EXACT_UP_TO:
+        return _normal_tails(doubled / 2, len(first), observed / 2)
+    counts = _subsets_by_sum(tuple(np.sort(doubled).tolist()), len(second))
+    total = float(counts.sum())
+    return Tails(larger=float(counts[observed:].sum()) / total, smaller=float(counts[: observed + 1].sum()) / total)
 
 
-def _subsets_by_sum(numbers: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+@lru_cache(maxsize=64)  # without ties, all pairs with the same numbers of repeats have the same ranks
+def _subsets_by_sum(numbers: tuple[int, ...], size: int) -> NDArray[np.float64]:
     """Return how many subsets of `size` of these numbers have each sum. Counts are floats; all are exact below 2^53, and then rounded."""
-    counts = np.zeros((size + 1, int(numbers.sum()) + 1))
+    counts = np.zeros((size + 1, sum(numbers) + 1))
     counts[0, 0] = 1
     for number in numbers:
         counts[1:, number:] += counts[:-1, : counts.shape[1] - number]
@@ -115,7 +116,7 @@ def _cut(n: int, m: int, level: float) -> tuple[int, float]:
     if n + m > EXACT_UP_TO:
         score = NormalDist().inv_cdf(1 - level / 2)
         return max(0, math.floor(n * m / 2 - score * math.sqrt(n * m * (n + m + 1) / 12))), level / 2
-    counts = _subsets_by_sum(np.arange(1, n + m + 1), m)[m * (m + 1) // 2 :]
+    counts = _subsets_by_sum(tuple(range(1, n + m + 1)), m)[m * (m + 1) // 2 :]
     below = np.cumsum(counts) / counts.sum()
     cut = int(np.count_nonzero(below <= level / 2 + 1e-12))
     return cut, float(below[cut - 1]) if cut else 0.0

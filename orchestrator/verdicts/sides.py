@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.reports.bundle import JobRecord
@@ -24,7 +24,7 @@ class Side:
     Attributes:
         title: the model's name, with the values that the recipe varied.
         device_id: the id of the worker that ran it; empty if none did.
-        device: the device's name; empty if no device measured it.
+        device: the device's label; empty if no device measured it.
         unit: the label of the compute unit.
         work: what it measured, as far as it is known.
         asked: what it was asked for: model name, compute unit and options.
@@ -52,13 +52,14 @@ class Side:
     steadiness: str = ""
 
 
-def side_of(job: JobRecord, kind: FigureKind, varied: Sequence[str] = ()) -> Side:
+def side_of(job: JobRecord, kind: FigureKind, varied: Sequence[str] = (), labels: Mapping[str, str] | None = None) -> Side:
     """Return the side that a job is.
 
     Args:
+        labels: the name of each device, by its worker's id. A device that is not listed keeps its own name.
         varied: the paths into a job at which the jobs of its recipe differ (see `reports.parameters`).
     """
-    result = job.result
+    result, work = job.result, work_of(job)
     options = job.workload.options.model_dump(mode="json", exclude_none=True)
     parameters = written(job_parameters(job.workload.model_dump(mode="json"), varied)) if varied and not job.unreadable else ""
     capability = result.capability if result is not None else job.compute_unit
@@ -69,12 +70,12 @@ def side_of(job: JobRecord, kind: FigureKind, varied: Sequence[str] = ()) -> Sid
         status=job.status,
         title=", ".join(filter(None, (job.workload.model.name, parameters))),
         device_id=(result.worker_id if result is not None else job.worker_id) or "",
-        device=result.device.name if result is not None else "",
+        device=(labels or {}).get(result.worker_id, result.device.name) if result is not None else "",
         unit=LABELS.get(capability, capability),
-        work=work_of(job),
+        work=work,
         asked=(job.workload.model.name, LABELS.get(job.compute_unit, job.compute_unit), json.dumps(options, sort_keys=True)),
-        facts=facts_of(job, MUST_BE_EQUAL),
-        more_facts=facts_of(job, WORTH_A_WARNING),
+        facts=facts_of(job, work, MUST_BE_EQUAL),
+        more_facts=facts_of(job, work, WORTH_A_WARNING),
         values=values if values and min(values) > 0 else (),
         problem=_problem(job, kind, values, measured=summary is not None),
         noise=result.noise.grade if result is not None and result.noise else "",

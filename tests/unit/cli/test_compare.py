@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from cli.comparisons import markdown
+from cli.comparisons import markdown, pairs
 from cli.errors import ApiError, exit_code
 from cli.main import app
 from shared.errors import InvalidInput
@@ -100,6 +102,18 @@ def test_the_text_has_the_verdict_first_then_the_evidence(orchestrator: Scripted
     assert undecided.count("—") == 5
     assert "differs: fleetmark (0.1.0 in BASE, 0.2.0 in NEW) (in 1 of 2 pairs)" in lines
     assert "only in NEW, so without a verdict: new.onnx" in lines
+
+
+def test_a_narrow_terminal_shows_lines_for_each_pair_instead_of_a_table() -> None:
+    screen = Console(width=80, file=io.StringIO(), color_system=None)
+    screen.print(pairs(comparison("FAIL", PAIR, UNDECIDED), screen.width))
+    assert screen.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "FAIL  squeezenet.onnx, threads=2 · lab · CPU (ONNX)",
+        "  5.012 → 5.524 ms, +10.2 % (+8.1 % to +11.9 %), p 0.0022",
+        "  10.2 % slower, above the threshold of 5 %; p = 0.0022",
+        "INCONCLUSIVE  squeezenet.onnx, threads=2 · lab · CPU (ONNX)",
+        "  NEW failed: no such operator",
+    ]
 
 
 def test_json_is_the_answer_of_the_api(orchestrator: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:

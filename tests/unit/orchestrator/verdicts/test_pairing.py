@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.verdicts.figures import FIGURES
 from orchestrator.verdicts.pairing import pair_up
+from orchestrator.verdicts.sides import side_of
 from tests.unit.orchestrator.verdicts.jobs import B, failed, job, runtime, sides
 
 
-def numbers(baseline: Sequence[JobRecord], current: Sequence[JobRecord]) -> list[tuple[str, str]]:
+def numbers(baseline: Sequence[JobRecord], current: Sequence[JobRecord], *, other_models: bool = False) -> list[tuple[str, str]]:
     """Return the numbers of the jobs of each pair; an empty text stands for a job that is not there."""
     return [
         tuple(side.job_id.rpartition("-")[2] if side else "" for side in (pair.baseline, pair.current))  # type: ignore[misc]
-        for pair in pair_up(sides(*baseline), sides(*current))
+        for pair in pair_up(sides(*baseline), sides(*current), other_models=other_models)
     ]
 
 
@@ -64,3 +66,19 @@ def test_another_question_has_no_counterpart() -> None:
     base = job(options={"batch_size": 1})
     other = job(said=runtime(batch_size=8), options={"batch_size": 8})
     assert numbers([base], [other]) == [("1", ""), ("", "1")]
+
+
+def test_a_model_of_another_name_is_a_counterpart_only_if_that_is_allowed_and_clear() -> None:
+    base, new = [job(name="v1.onnx")], [job(name="v2.onnx", sha256=B)]
+    assert numbers(base, new) == [("1", ""), ("", "1")]
+    assert numbers(base, new, other_models=True) == [("1", "1")]
+    two = [*new, job(number=2, name="v3.onnx", sha256="cc" * 32)]
+    assert numbers(base, two, other_models=True) == [("1", ""), ("", "1"), ("", "2")], "nothing says which of them replaced v1"
+    same_device = [job(number=1, name="v2.onnx", sha256=B, device="shed"), job(number=2, name="v2.onnx", sha256=B)]
+    assert numbers(base, same_device, other_models=True) == [("1", "2"), ("", "1")]
+
+
+def test_a_side_names_its_device_by_the_label_that_tells_two_of_one_name_apart() -> None:
+    labels = {"worker-lab": "lab (worker-lab)"}
+    assert side_of(job(), FIGURES["inference_ms"], labels=labels).device == "lab (worker-lab)"
+    assert side_of(job(device="shed"), FIGURES["inference_ms"], labels=labels).device == "shed"
