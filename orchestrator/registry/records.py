@@ -63,7 +63,7 @@ class Sight(NamedTuple):
 
 
 class Vitals(NamedTuple):
-    """Holds what a worker's state says about whether it can get work. Times are as the worker wrote them, in seconds since 1970."""
+    """Holds what a worker's state says about whether it can get work. Times are in seconds since 1970."""
 
     status: WorkerStatus
     last_seen: float
@@ -129,18 +129,14 @@ def vitals_of(state: Mapping[str, str]) -> Vitals:
     Raises:
         UNREADABLE: its state cannot be read.
     """
-    status = WorkerStatus(state.get("status", WorkerStatus.ACTIVE))
-    return Vitals(status, *(_no_nan(float(state.get(name, "0"))) / 1000 for name in ("last_seen", "quarantined_until")))
+    last_seen, until = (max(0.0, _no_nan(float(state.get(name, "0")))) / 1000 for name in ("last_seen", "quarantined_until"))
+    return Vitals(WorkerStatus(state.get("status", WorkerStatus.ACTIVE)), last_seen, until)
 
 
 def sight_of(known: KnownWorker, vitals: Vitals, now: float) -> Sight:
-    """Return the sight of a worker at this moment of Redis' clock."""
-    return Sight(
-        known=known,
-        status=vitals.status,
-        silent_s=now - min(max(0.0, vitals.last_seen), now),
-        quarantined=min(vitals.quarantined_until, now + LONGEST_S) > now,
-    )
+    """Return the sight of a worker at this moment of Redis' clock. A heartbeat of the future counts as one of now."""
+    status, last_seen, quarantined_until = vitals
+    return Sight(known, status, now - last_seen if last_seen < now else 0.0, quarantined_until > now)
 
 
 def record_of(
