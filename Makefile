@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet chaos fuzz check format docs bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=
 test-spreadsheet: setup ## open the results in a German LibreOffice; this needs libreoffice-calc
 	@$(BIN)/python -m tools.spreadsheet
 
+test-dist: setup ## build the wheel and the sdist, install them in new environments, and use them there
+	@$(BIN)/python -m pytest tests/e2e/test_distribution.py -m "" $(PYTEST_ARGS)
+
 fuzz: setup ## run tests/fuzz for long on SQLite and PostgreSQL: EXAMPLES=200 sets the examples per call, SEED=… repeats an earlier run
 	@seed="$(SEED)"; [ -n "$$seed" ] || seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
 	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
@@ -80,6 +83,15 @@ format: setup ## format the code, and fix what ruff can fix
 
 docs: setup ## write the generated parts of docs/
 	@$(BIN)/python -m tools.reference
+
+docs-site: python ## build the documentation as a site in build/site, and check every link in it
+	@$(PYTHON) tools/environment.py docs --venv .venv-docs
+	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html -c docs -d build/doctrees . build/site
+	@echo "The site is build/site/docs/index.html"
+
+dist: setup ## build the wheel and the sdist in dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 bench: setup ## measure the targets of docs/why/benchmarks.md on this machine
 	@failed=0; for what in $(BENCHMARKS); do \

@@ -32,7 +32,7 @@ import numpy as np
 import psutil
 
 from benchmarks.control_plane_processes import Processes, control_plane, used_s
-from shared.measurements import PERCENTILE_FLOORS
+from shared.percentiles import PERCENTILE_FLOORS
 from shared.protocol import keys
 from shared.web import web_client
 

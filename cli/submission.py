@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -15,12 +15,14 @@ from cli.client import Client, sha256_of
 from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.content import Content
+from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput
+from shared.installation import SHIPPED, in_clone
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
-from shared.names import as_one_line
-from shared.recipes import ModelEntry, Recipe, load_recipe
-from shared.recipes.parse import MAX_RECIPE_BYTES
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
+
+if TYPE_CHECKING:
+    from shared.recipes import ModelEntry, Recipe
 
 REMOTE = ("http", "https", "hf", "sha256")  # sources that the worker fetches, or that the orchestrator has already
 Sent = Callable[[int], None]
@@ -39,6 +41,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InvalidInput: the file cannot be read, or is not a valid recipe.
     """
+    # Imported here, because only recipes need pydantic, which is slow to import.
+    from shared.recipes import load_recipe
+    from shared.recipes.parse import MAX_RECIPE_BYTES
+
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InvalidInput(f"{path} is larger than {MAX_RECIPE_BYTES // 2**20} MB; is it a recipe?")
@@ -52,10 +58,12 @@ def read_recipe(path: Path) -> Recipe:
 def models_folder(beside: Path) -> Path:
     """Return the folder of models known by name.
 
-    In a checkout of this project this is `recipes/models`. Otherwise it is the subfolder `models` of the folder `beside`.
+    In a clone of this project this is `recipes/models`. Otherwise it is the subfolder `models` of the folder `beside`, or of the current
+    folder for a recipe that came with an installed package, because the user may not be able to write there.
     """
-    checkout = Path(__file__).resolve().parent.parent / "recipes"
-    return (checkout if checkout.is_dir() else beside) / "models"
+    if in_clone():
+        return SHIPPED / "models"
+    return (Path() if beside.resolve() == SHIPPED else beside) / "models"
 
 
 def find_model(source: str, recipe_folder: Path) -> Path | None:
@@ -183,13 +191,18 @@ def companion_files(file: Path, recipe: Recipe, index: int, entry: ModelEntry, r
     return value_files(recipe, index, entry, [recipe_folder, file.parent]) | weights
 
 
-def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_device: bool = False) -> dict[str, Any]:
     """Upload the files that the orchestrator does not have yet, then submit the recipe.
+
+    Args:
+        wait_for_device: whether a device that the recipe names may register later, whatever the recipe says.
 
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
     """
     body = recipe.model_dump(mode="json", exclude_unset=True)
+    if wait_for_device:
+        body["wait_for_device"] = True
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)

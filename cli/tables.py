@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,9 +12,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.client import Listed
 from cli.terminal import shown
 from shared.device_labels import device_labels
-from shared.measurements import PERCENTILE_FLOORS
+from shared.jobs import outcome
+from shared.percentiles import PERCENTILE_FLOORS
 
 STATE_STYLES = {
     "complete": "green",
@@ -33,8 +36,30 @@ MISSING = "—"
 SHORT_HASH = 8  # characters of a hash in a table
 
 
-def state(word: str) -> Text:
-    return Text(shown(word), style=STATE_STYLES.get(word.lower(), ""))
+def state(words: str) -> Text:
+    """Return a state in its colour. The words may say more, as in `completed, 3 of 3 failed`."""
+    style = STATE_STYLES["failed"] if " failed" in words else STATE_STYLES.get(words.partition(",")[0].lower(), "")
+    return Text(shown(words), style=style)
+
+
+def campaign_outcome(campaign: Mapping[str, Any]) -> str:
+    """Return a campaign's state with what went wrong: `completed, 3 of 3 failed`."""
+    cancelled = campaign["job_breakdown"].get("cancelled", 0)
+    return outcome(campaign["status"], campaign["total_jobs"], campaign["failed_jobs"], cancelled)
+
+
+def next_page(command: str, listed: Listed, given: Mapping[str, Any]) -> str:
+    """Return which part of a list was shown and the command that shows the next one. Empty if the list ends there.
+
+    Args:
+        given: the options of the command, by name; those that are None were not given.
+    """
+    if listed.more is None:
+        return ""
+    options = {name: value if isinstance(value, list) else [value] for name, value in given.items() if value is not None}
+    said = [f"--{name} {shlex.quote(str(value))}" for name, values in options.items() for value in values]
+    of = f" of {listed.total}" if listed.total is not None else ""
+    return f"{len(listed.items)}{of}. The next:  {' '.join([command, *said, '--cursor', listed.more])}"
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str | None = None) -> Table:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shared.errors import FleetmarkError, InvalidInput
+from shared.installation import how_to_install
 
 # Maps the name of a network to a file in the test data of the onnx package.
 LIGHT_GRAPHS = {
@@ -55,7 +56,7 @@ def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:
         return file
     package = find_spec("onnx")
     if package is None or package.origin is None:
-        raise ZooUnavailable(f"the network {name!r} comes with the extra 'onnx': pip install 'fleetmark[onnx]'")
+        raise ZooUnavailable(f"the network {name!r} comes with the extra 'onnx': {how_to_install('onnx')}")
     folder.mkdir(parents=True, exist_ok=True)
     say(f"Making {file.name} (once)")
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:

@@ -6,18 +6,29 @@ A label may stand for several capabilities. The orchestrator chooses one of them
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput, nearest
 
-SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
 
-# Maps each capability to its label on the REST API. A capability without a label maps to itself.
-LABELS: dict[str, str] = {
+# Maps each capability that this version can run to its label on the REST API. A new engine adds its capabilities here and in
+# `worker/engines/registry.py`; a test checks that both name the same.
+RUNNABLE: dict[str, str] = {
     "cpu.onnx": "CPU (ONNX)",
     "gpu.cuda.onnx": "GPU (ONNX)",
     "gpu.rocm.onnx": "GPU (ONNX)",
     "gpu.directml.onnx": "GPU (ONNX)",
+}
+
+SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
+
+# The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
+# they are still read. New work for them is refused. A capability without a label of its own maps to itself.
+WITHOUT_ENGINE: dict[str, str] = {
     "gpu.coreml": "GPU (CoreML)",
     "ane.coreml": "Neural Engine (CoreML)",
     "cpu.coreml": "CPU (CoreML)",
@@ -32,6 +43,9 @@ LABELS: dict[str, str] = {
     "hardware.cuda": "hardware.cuda",
 }
 
+# Maps each known capability to its label.
+LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
+
 RESULTS_QUEUE = "results"
 
 
@@ -45,20 +59,58 @@ def label_of(capability: str) -> str:
 
 
 def known_names() -> list[str]:
-    """Return every accepted name: first the capabilities, then the labels that differ from them."""
-    return list(LABELS) + sorted({label for label in LABELS.values() if label not in LABELS})
+    """Return every name that a worker may register with: first the capabilities, then the labels that differ from them."""
+    return _names(LABELS)
+
+
+def runnable_names() -> list[str]:
+    """Return every name that a recipe may ask for: first the capabilities that this version can run, then their labels."""
+    return _names(RUNNABLE)
+
+
+def _names(labels: dict[str, str]) -> list[str]:
+    return list(labels) + sorted({label for label in labels.values() if label not in labels})
+
+
+def names_schema(names: list[str]) -> JsonDict:
+    """Return the JSON schema of one of these names. Generators of clients take the constants' names from `x-enum-varnames`.
+
+    Their own names would be the same for `cpu.onnx` and `CPU (ONNX)`, and they would drop one of the two.
+    """
+    constants = [re.sub(r"\W+", "_", name).strip("_").upper() + ("" if name in LABELS else "_LABEL") for name in names]
+    return {"enum": list(names), "x-enum-varnames": list(constants)}
 
 
 @cache
 def resolve(name: str) -> tuple[str, ...]:
     """Return the capabilities that a name stands for, in the order of `LABELS`. The name is a capability or a label.
 
+    A capability without an engine in this version counts too, because stored jobs and registered workers may name it.
+
     Raises:
         InvalidInput: the name is unknown. The message suggests the nearest known one.
     """
-    if name in LABELS:
-        return (name,)
-    found = tuple(capability for capability, label in LABELS.items() if label == name)
+    found = _found(name)
     if not found:
         raise InvalidInput(f"unknown compute unit {name!r}: {nearest(name, known_names())}")
     return found
+
+
+@cache
+def require_runnable(name: str) -> None:
+    """Check that this version can run at least one capability that a name stands for.
+
+    Raises:
+        InvalidInput: the name is unknown, or this version has no engine for it. The message lists what there is.
+    """
+    found = _found(name)
+    if not found:
+        raise InvalidInput(f"unknown compute unit {name!r}: {nearest(name, runnable_names())}")
+    if RUNNABLE.keys().isdisjoint(found):
+        raise InvalidInput(f"this version has no engine for {name}; it has: {', '.join(RUNNABLE)}")
+
+
+def _found(name: str) -> tuple[str, ...]:
+    if name in LABELS:
+        return (name,)
+    return tuple(capability for capability, label in LABELS.items() if label == name)

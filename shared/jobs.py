@@ -38,3 +38,9 @@ class CampaignStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"  # every job has ended; some may have failed
     CANCELLED = "cancelled"
+
+
+def outcome(status: str, total: int, failed: int, cancelled: int) -> str:
+    """Return a campaign's state with what went wrong, for people: `completed, 3 of 3 failed`."""
+    counts = ((failed, "failed"), (0 if status == CampaignStatus.CANCELLED else cancelled, "cancelled"))
+    return ", ".join([str(status), *(f"{count} of {total} {word}" for count, word in counts if count)])

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measurements import PERCENTILE_FLOORS, Distribution, Interval, RawRepeat, RepeatFacts, Summary
+from shared.measurements import Distribution, Interval, RawRepeat, RepeatFacts, Summary
+from shared.percentiles import PERCENTILE_FLOORS
 from shared.two_stage import METHOD, two_stage_interval
 
 Floats = NDArray[np.float64]

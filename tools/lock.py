@@ -30,6 +30,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "worker-cpu": ("worker", "onnx"),
     "worker-cuda": ("worker", "onnx-cuda"),
     "worker-apple": ("worker", "onnx", "coreml"),
+    "docs": ("docs",),
     "demo": ("orchestrator", "worker", "onnx", "embedded"),
 }
 

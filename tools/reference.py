@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -24,10 +25,12 @@ from pydantic_settings import BaseSettings
 from rich.text import Text
 
 from cli.main import app
-from cli.settings import CliSettings
+from cli.settings import variables
+from orchestrator.api import metrics
+from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
-from shared.capabilities import LABELS
+from shared.capabilities import RUNNABLE
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
@@ -45,7 +48,6 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
         Settings,
     ),
     ("A worker", "`fleetmark worker start` reads these variables. Options of the command line win over them.", WorkerSettings),
-    ("The command line", "`fleetmark …` reads these variables. Options of the command line win over them.", CliSettings),
 ]
 
 
@@ -54,12 +56,19 @@ def configuration() -> str:
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
-        parts.append(f"## {title}\n\n{about}\n")
-        rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
         prefix = str(settings.model_config.get("env_prefix", ""))
-        rows += [_setting(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
-        parts.append("\n".join(rows) + "\n")
+        found = [(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
+        parts += _settings(title, about, [_setting(variable, _default(field), field.description or "") for variable, field in found])
+    about = "`fleetmark …` reads these variables. Options of the command line win over them."
+    own = [(setting, variable) for setting, variable in variables() if setting.metadata["description"]]
+    parts += _settings(
+        "The command line", about, [_setting(variable, setting.default, setting.metadata["description"]) for setting, variable in own]
+    )
     return "\n".join(parts)
+
+
+def _settings(title: str, about: str, rows: list[str]) -> list[str]:
+    return [f"## {title}\n\n{about}\n", "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"]
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
@@ -67,13 +76,14 @@ def _variable(prefix: str, name: str, field: FieldInfo) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
-def _setting(variable: str, field: FieldInfo) -> str:
+def _default(field: FieldInfo) -> Any:
     default = field.get_default(call_default_factory=True, validated_data={})
-    if default is PydanticUndefined or default is None or default in ("", {}) or isinstance(default, SecretStr):
-        shown = "unset"
-    else:
-        shown = f"`{default}`"
-    return f"| `{variable}` | {shown} | {field.description or ''} |".replace("  ", " ")
+    return None if default is PydanticUndefined or isinstance(default, SecretStr) else default
+
+
+def _setting(variable: str, default: Any, description: str) -> str:
+    shown = "unset" if default is None or default in ("", {}) else f"`{default}`"
+    return f"| `{variable}` | {shown} | {description} |".replace("  ", " ")
 
 
 def commands() -> str:
@@ -89,16 +99,18 @@ def commands() -> str:
 def _command(name: str, command: Any) -> list[str]:
     if hasattr(command, "commands"):  # a group of them
         inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
-        return [f"## `{name}`\n\n{command.help}\n", *inner]
+        return [f"## `{name}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n", *_options(command), *inner]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     usage = " ".join([name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
     parts = [f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n"]
+    return parts + _options(command)
+
+
+def _options(command: Any) -> list[str]:
     options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
-    if options:
-        rows = ["| option | meaning |", "| --- | --- |"]
-        rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
-        parts.append("\n".join(rows) + "\n")
-    return parts
+    rows = ["| option | meaning |", "| --- | --- |"]
+    rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
+    return ["\n".join(rows) + "\n"] if options else []
 
 
 def _plain(text: str) -> str:
@@ -136,8 +148,9 @@ write `?` as `%3F` and `#` as `%23`.
 **Devices.** This holds for each compute unit in `on`. `any` makes one job, and any worker that can run it takes it. `every` makes one job
 for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
 the recipe is refused. While Redis does not answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes
-one job for each of its entries. An entry is the id of a worker or the name of a device. A device that has not registered yet is accepted
-with a warning, and the job waits for it. A name that several workers have is refused, and the error lists their ids.
+one job for each of its entries. An entry is the id of a worker or the name of a device. A name that no registered device has is refused
+with the nearest name, unless the recipe says `wait_for_device: true` (or `fleetmark run --wait-for-device`): then the job waits for the
+device. A name that several workers have is refused, and the error lists their ids.
 
 **Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
 to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
@@ -243,8 +256,9 @@ def recipes() -> str:
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
-    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
-    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
+    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job. "
+    about += "These are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -259,6 +273,31 @@ def _key(name: str, field: FieldInfo) -> str:
     else:
         shown = f"`{default}`"
     return f"| `{name}` | {shown} | {field.description or ''} |"
+
+
+API_ABOUT = """The base of every path is the orchestrator's address, such as `http://localhost:5000`. Bodies, answers and errors are at
+`/docs`, and as OpenAPI at `/openapi.json`. Generators make a whole client of that file, with the names of this table:
+
+```sh
+openapi-python-client generate --url http://localhost:5000/openapi.json
+npx openapi-typescript http://localhost:5000/openapi.json -o fleetmark.ts
+```
+
+Lists are pages: `limit` and `cursor` in, `next_cursor` out, and `total` where a list says how long it is. An error has one shape: `error`,
+`detail` (what happened, and what to do) and, for a body that is not valid, `fields`. [Roles](roles.md) says who may make which call.
+"""
+
+
+def calls() -> str:
+    """Return docs/reference/api.md: each call of the API with its name and what it does."""
+    rows = ["| call | name | what it does |", "| --- | --- | --- |"]
+    for router in (*ROUTERS, metrics):
+        for route in router.router.routes:
+            if isinstance(route, APIRoute):
+                said = inspect.cleandoc(route.endpoint.__doc__ or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+                path = route.path.replace(":path}", "}")
+                rows += [f"| `{method} {path}` | `{route.name}` | {said} |" for method in sorted(route.methods or ())]
+    return "\n".join([MADE_BY, "# REST calls\n", API_ABOUT, *rows]) + "\n"
 
 
 def roles() -> str:
@@ -287,6 +326,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": commands,
     "docs/reference/recipes.md": recipes,
     "docs/reference/roles.md": roles,
+    "docs/reference/api.md": calls,
     "deploy/redis/users.acl": users,
 }
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
-from pydantic import SecretStr
 
 from cli.brokers import require_redis
 from cli.embedded import Stack
@@ -20,6 +19,7 @@ from cli.terminal import say
 from shared.addresses import with_login
 from shared.brokers import database_of, shown_place
 from shared.errors import InvalidInput
+from shared.installation import how_to_call
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, password_rule, setuser
 from shared.tls import MEND, broker_trusting, refusal
 
@@ -63,7 +63,7 @@ def redis_acl(
     url = settings.redis_url or (Stack.announced_redis_url(settings.data_dir) if apply else None)
     if apply and url is None:
         raise InvalidInput(
-            "name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL; or run `fleetmark up` here"
+            f"name the broker, with the login of an administrator: --redis-url or FLEETMARK_REDIS_URL; or run `{how_to_call('up')}` here"
         )
     users = list(_users(settings, url or SOMEWHERE))
     if apply:
@@ -79,7 +79,7 @@ def redis_acl(
 
 def _users(settings: CliSettings, url: str) -> Iterator[User]:
     database = database_of(url)
-    fixed: list[tuple[str, str, SecretStr | None, list[str]]] = [
+    fixed: list[tuple[str, str, str | None, list[str]]] = [
         (
             "the orchestrator: API, consumer and watch",
             ORCHESTRATOR,
@@ -89,7 +89,7 @@ def _users(settings: CliSettings, url: str) -> Iterator[User]:
         ("Flower", FLOWER, settings.flower_redis_password, flower_rules(database)),
     ]
     for what, name, given, rules in fixed:
-        password = given.get_secret_value() if given is not None else secrets.token_urlsafe(32)
+        password = given if given is not None else secrets.token_urlsafe(32)
         address = with_login(url, f"{name}:{quote(password, safe='')}")
         yield User(what, setuser(name, password_rule(password), rules), address if given is None else None)
 

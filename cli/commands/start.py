@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -31,13 +31,16 @@ from shared.brokers import host_and_port
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at, without_brackets
-from shared.recipes import Recipe
+from shared.installation import ROOT, SHIPPED, how_to_call, how_to_install, in_clone, shown_recipe
 from shared.tls import broker_trusting
+
+if TYPE_CHECKING:
+    from shared.recipes import Recipe
 
 CHECK_S = 0.5
 FILES_WAIT_S = 60.0
 DEMO_HEARTBEAT_S = 1.0  # short, because each heartbeat updates the progress bars
-QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
+QUICKSTART = SHIPPED / "quickstart.yaml"
 FLOWER_PORT = 5555
 
 
@@ -67,7 +70,7 @@ def up(
     """
     settings = load_settings()
     listen = without_brackets(bind or (LOOPBACK if "://" in settings.host else settings.host))
-    secret = token or settings.secret
+    secret = token or settings.token
     if not is_loopback(listen) and not secret:
         raise InvalidInput(
             f"listening on {listen} without a token would let anyone in: "
@@ -124,7 +127,7 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
         out.print(
             f"             FLEETMARK_TOKEN=… fleetmark worker start --host {'https' if stack.plan.tls else 'http'}://{socket.gethostname()}:{stack.port}"
         )
-    out.print("  try        fleetmark run recipes/quickstart.yaml --watch")
+    out.print(f"  try        {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}", soft_wrap=True)
     out.print("Ctrl-C stops it.")
 
 
@@ -141,8 +144,6 @@ def demo(
       fleetmark demo
     """
     settings = load_settings()
-    if not recipe.exists() and recipe == QUICKSTART:
-        raise InvalidInput(f"{recipe} is not there (Fleetmark was installed without its recipes): name a recipe, fleetmark demo RECIPE")
     content = read_recipe(recipe)
     plan = Plan(data_dir=settings.data_dir / "demo", outputs_dir=settings.outputs_dir, inherit=False, heartbeat_s=DEMO_HEARTBEAT_S)
     with _stopped_by_signals(), running_stack(plan) as stack:
@@ -186,7 +187,10 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
     out.print()
     out.print(f"CSV         {csv}", soft_wrap=True)
     out.print(f"Run folder  {folder}   (report.md, plots, raw samples, run.json)", soft_wrap=True)
-    out.print("Next        make up, then in another terminal:  fleetmark run recipes/sweep.yaml --watch")
+    start = "make up" if in_clone() and Path.cwd() == ROOT else how_to_call("up")
+    out.print(
+        f"Next        {start}, then in another terminal:  {how_to_call('run', shown_recipe('sweep.yaml'), '--watch')}", soft_wrap=True
+    )
     return int(campaign["failed_jobs"])
 
 
@@ -274,12 +278,12 @@ def flower(
     """
     settings = load_settings(redis_url)
     if find_spec("flower") is None:
-        raise PartFailed("Flower is not installed: pip install 'fleetmark[orchestrator]'")
+        raise PartFailed(f"Flower is not installed: {how_to_install('orchestrator')}")
     url = settings.redis_url or Stack.announced_redis_url(settings.data_dir)
     if url is None:
         raise InvalidInput(
             f"no broker is known: nothing is up in {settings.data_dir.resolve()}. "
-            "Run `fleetmark up` here, or name the broker with --redis-url or FLEETMARK_REDIS_URL"
+            f"Run `{how_to_call('up')}` here, or name the broker with --redis-url or FLEETMARK_REDIS_URL"
         )
     if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")

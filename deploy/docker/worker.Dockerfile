@@ -1,15 +1,18 @@
 # The image of a worker that measures on the CPU. It contains no libraries of the control plane.
 FROM python:3.13.1-slim-bookworm AS build
+# The file of requirements to install: worker-cpu, or worker-cuda for an NVIDIA GPU.
+ARG ROLE=worker-cpu
 WORKDIR /src
-COPY requirements/worker-cpu.txt .
+COPY requirements/${ROLE}.txt requirements.txt
 RUN python -m venv /opt/fleetmark \
- && /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --require-hashes -r worker-cpu.txt
+ && /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY orchestrator orchestrator
 COPY worker worker
 COPY cli cli
-RUN /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN /opt/fleetmark/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && echo worker.Dockerfile > /opt/fleetmark/.fleetmark-image
 
 FROM python:3.13.1-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /var/lib/fleetmark --create-home fleetmark

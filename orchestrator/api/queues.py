@@ -13,7 +13,7 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
-from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
+from shared.capabilities import LABELS, RESULTS_QUEUE, RUNNABLE, worker_queue
 from shared.protocol.letters import DeadLetter
 from shared.workers import WorkerStatus
 
@@ -72,7 +72,7 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
     return JSONResponse(content)
 
 
-@router.get("/queue/dead-letters", response_model=Letters, responses=documented(422))
+@router.get("/queue/dead-letters", name="list_dead_letters", response_model=Letters, responses=documented(422))
 def get_dead_letters(
     ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")] = 20
 ) -> JSONResponse:
@@ -88,13 +88,18 @@ def _head(letter: DeadLetter) -> dict[str, Any]:
 
 
 def by_label(depths: dict[str, int]) -> dict[str, int]:
-    """Return the queue sizes by label. Queues that share a label are added up."""
+    """Return the queue sizes by label. Queues that share a label are added up.
+
+    A capability that this version cannot run is left out, unless messages of an earlier version wait in its queue.
+    """
     sizes: Counter[str] = Counter()
     for capability, label in LABELS.items():
-        sizes[label] += depths[capability]
+        if capability in RUNNABLE or depths[capability]:
+            sizes[label] += depths[capability]
     return dict(sizes)
 
 
 def capability_depths(ctx: Context) -> dict[str, int]:
-    """Return the queue sizes by capability, and the size of the results queue."""
-    return ctx.queue.depths([*LABELS, RESULTS_QUEUE])
+    """Return the queue sizes by capability, and the size of the results queue. Capabilities are left out as in `by_label`."""
+    depths = ctx.queue.depths([*LABELS, RESULTS_QUEUE])
+    return {queue: depth for queue, depth in depths.items() if depth or queue in RUNNABLE or queue == RESULTS_QUEUE}

@@ -57,6 +57,7 @@ class ShortCampaign(Strict):
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
+    wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
@@ -68,4 +69,5 @@ class ShortCampaign(Strict):
             cells=cells,
             document=self.model_dump(mode="json", exclude_defaults=True),
             notes=self.notes,
+            wait_for_device=self.wait_for_device,
         )

@@ -13,9 +13,9 @@ from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.caveats import caveats
 from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
-from shared.controls import visible
-from shared.jobs import JobStatus
-from shared.measurements import PERCENTILE_FLOORS
+from shared.jobs import JobStatus, outcome
+from shared.markdown import cell as _cell
+from shared.percentiles import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 1
 # 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.
@@ -139,11 +139,16 @@ def _head(content: dict[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"
     lines = [
         f"# {_cell(content['name'])}",
-        f"Campaign `{content['benchmark_id']}`, {content['status']}: {states}. From {content['created_at']} to {content['ended_at']}.",
+        f"Campaign `{content['benchmark_id']}`, {_outcome(content)}: {states}. From {content['created_at']} to {content['ended_at']}.",
     ]
     if content["notes"]:
         lines.append("\n".join(f"> {_cell(line)}" for line in content["notes"].splitlines()))
     return "\n\n".join(lines)
+
+
+def _outcome(content: dict[str, Any]) -> str:
+    states = content["jobs_by_status"]
+    return outcome(content["status"], content["jobs"], states["failed"], states["cancelled"])
 
 
 def _fastest(content: dict[str, Any]) -> str:
@@ -244,12 +249,3 @@ def _figure(value: float | None) -> str:
 
 def _interval(ends: list[float] | None) -> str:
     return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"
-
-
-def _cell(text: str, longest: int = 200) -> str:
-    """Return untrusted text as one line of Markdown. It is escaped, so that it cannot make a table, HTML or a link."""
-    flat = visible(" ".join(text.split()))
-    flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
-    for character in "\\|<>[]*_`#!":
-        flat = flat.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
-    return flat

@@ -170,7 +170,11 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     if deserted:
         ctx.queue.purge(deserted)
     served = {queue: number for queue, number in sent.items() if queue not in deserted}
-    again, memory.missing = send_lost(ctx, served, workers.values(), memory.midef _served(workers: Iterable[WorkerRecord]) -> set[str]:
+    again, memory.missing = send_lost(ctx, served, workers.values(), memory.missing)
+    found.jobs_sent_again += again
+
+
+def _served(workers: Iterable[WorkerRecord]) -> set[str]:
     """Return the queues from which a worker takes. A silent worker counts until it is condemned."""
     return {
         queue

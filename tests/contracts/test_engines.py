@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import EngineUnavailable, ModelInvalid
+from shared.installation import how_to_install
 from shared.workloads import EngineOptions
 from tests import onnx_models, onnx_people
 from tests.measuring import schedule
@@ -168,7 +169,7 @@ def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize(("capability", "extra"), [("cpu.onnx", "onnx"), ("gpu.cuda.onnx", "onnx-cuda")])
 def test_a_missing_library_is_a_sentence(capability: str, extra: str) -> None:
-    assert missing_extra(capability) == f"{capability} needs the extra '{extra}': pip install 'fleetmark[{extra}]'"
+    assert missing_extra(capability) == f"{capability} needs the extra '{extra}': {how_to_install(extra)}"
 
 
 @pytest.mark.parametrize("capability", list(ENGINES))

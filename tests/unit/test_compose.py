@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from orchestrator.settings import Settings
+from shared.installation import IMAGE
 from shared.proxies import is_listed
 from worker.settings import WorkerSettings
 
@@ -102,8 +103,10 @@ def test_images_are_built_in_stages_from_hashed_requirements(services: dict[str,
     for name, text in dockerfiles.items():
         assert text.count("\nFROM ") + text.startswith("FROM ") == 2, name
         assert "--require-hashes" in text
+        (role,) = re.findall(r"^ARG ROLE=(\S+)$", text, re.MULTILINE)
         copied = re.findall(r"^COPY (requirements/\S+)", text, re.MULTILINE)
-        assert [(ROOT / file).exists() for file in copied] == [True]
+        assert [(ROOT / file.replace("${ROLE}", role)).exists() for file in copied] == [True]
+        assert f"echo {name}.Dockerfile > /opt/fleetmark/{IMAGE}" in text
     for name in OURS:
         assert (ROOT / services[name]["build"]["dockerfile"]).exists()
 

@@ -10,10 +10,13 @@ import pytest
 import typer
 
 from cli.main import app
-from cli.settings import CliSettings
+from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.rows import COLUMNS
 from orchestrator.settings import Settings
+from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
+from orchestrator.verdicts.figures import COMPARED, FIGURES
+from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from worker.settings import WorkerSettings
 
@@ -52,7 +55,8 @@ def test_every_command_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_variable_is_read_by_something(page: Path) -> None:
-    known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings, CliSettings) for name in settings.model_fields}
+    known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields}
+    known |= {variable for _, variable in variables()}
     assert set(VARIABLE.findall(page.read_text())) <= known
 
 
@@ -115,3 +119,13 @@ def test_every_module_is_in_the_house() -> None:
         for room in (ROOT / package).iterdir():
             if room.is_dir() and (room / "__init__.py").exists():
                 assert re.search(rf"\b{room.name}/", page), room
+
+
+def test_every_fact_that_a_comparison_needs_is_explained() -> None:
+    page = " ".join((ROOT / "docs" / "how-to" / "compare.md").read_text().split())
+    for fact in MUST_BE_EQUAL:
+        assert f"| `{fact.name}` | {fact.meaning} |" in page
+    for fact in WORTH_A_WARNING:
+        assert fact.meaning in page, fact.name
+    for name in (*COMPARED, *FIGURES, *AXES):
+        assert f"`{name}`" in page or f"metric={name}" in page, name

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-ROLES = ("demo", "dev", "orchestrator", "worker-apple", "worker-cpu", "worker-cuda")
+ROLES = ("demo", "dev", "docs", "orchestrator", "worker-apple", "worker-cpu", "worker-cuda")
 
 
 def _pins(role: str) -> dict[str, list[str]]:
@@ -59,6 +59,7 @@ def test_the_wheel_carries_every_file_of_the_packages(tmp_path: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", "--cached", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     packages = ("shared/", "orchestrator/", "worker/", "cli/")
     wanted = [name for name in tracked if name.startswith(packages) and (ROOT / name).is_file()]
+    wanted += [name for name in tracked if re.fullmatch(r"recipes/[^/]+\.yaml", name)]
     for name in [*wanted, "pyproject.toml", "README.md", "LICENSE"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
@@ -88,7 +89,7 @@ def test_the_generated_documents_are_current() -> None:
 
 def test_make_help_lists_every_target_of_the_house() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("help", "setup", "demo", "up", "test", "test-all", "check", "bench", "requirements"):
+    for target in ("help", "setup", "demo", "up", "test", "test-all", "check", "bench", "requirements", "dist", "docs-site"):
         assert re.search(rf"^  make {target} ", shown, re.MULTILINE), target
 
 

@@ -15,12 +15,13 @@ from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from urllib.parse import urlsplit
 
-from shared.clock import Clock
+from shared.clock import Clock, clock_warning
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
+from shared.installation import how_to_call
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
-from shared.workers import Registration, clock_warning
+from shared.workers import Registration
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered
 from worker.agent.info import InfoServer, Vitals, open_info_server
@@ -145,7 +146,7 @@ class Agent:
         capabilities = offered(hardware)
         if not capabilities:
             reason = hardware.onnxruntime.note or "no engine found"
-            raise InvalidInput(f"this device can run nothing: {reason} (to see more: python -m worker.cli validate)")
+            raise InvalidInput(f"this device can run nothing: {reason} (to see more: {how_to_call('worker validate')})")
         address = settings.host or settings.redis_url or ""
         return Registration(
             device_name=settings.device_name,

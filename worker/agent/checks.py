@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shared.errors import EngineUnavailable, FleetmarkError, InvalidInput
 from shared.hosts import in_url
+from shared.installation import how_to_install
 from worker.agent.capabilities import offered
 from worker.agent.info import required_token
 from worker.engines.registry import resolve
@@ -60,9 +61,10 @@ def _python() -> Check:
 def _engines(hardware: Hardware) -> Check:
     capabilities = offered(hardware)
     if not capabilities:
-        return Check(
-            "engines", False, hardware.onnxruntime.note or "none", "pip install 'fleetmark[onnx]' (or [onnx-cuda] with an NVIDIA GPU)"
-        )
+        mend = how_to_install("onnx")
+        if platform.system() in ("Linux", "Windows"):
+            mend += f", or with an NVIDIA GPU: {how_to_install('onnx-cuda')}"
+        return Check("engines", False, hardware.onnxruntime.note or "none", mend)
     broken: list[str] = []
     for capability in capabilities:
         try:

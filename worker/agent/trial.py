@@ -13,6 +13,7 @@ import redis
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
 from shared.hosts import in_url
+from shared.installation import how_to_call
 from shared.protocol.condition import troubles
 from shared.protocol.messages import Assignment
 from shared.tls import MEND, broker_trusting, refusal
@@ -143,7 +144,7 @@ def _broker(url: str) -> Step:
 def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
     capabilities = offered(detect())
     if not capabilities:
-        yield Step("measurement", "no engine on this device: python -m worker.cli validate", FAILED)
+        yield Step("measurement", f"no engine on this device: {how_to_call('worker validate')}", FAILED)
         return
     supervisor.start()
     try:

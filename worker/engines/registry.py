@@ -64,8 +64,11 @@ def model_suffixes(capability: str) -> tuple[str, ...]:
 
 
 def missing_extra(capability: str) -> str:
+    """Return a sentence for a capability whose library is missing: which extra it needs, and the command that installs it here."""
+    from shared.installation import how_to_install  # imported here because the guard imports this module, and its memory is the baseline
+
     extra = ENGINES[capability].extra
-    return f"{capability} needs the extra {extra!r}: pip install 'fleetmark[{extra}]'"
+    return f"{capability} needs the extra {extra!r}: {how_to_install(extra)}"
 
 
 def preloadable() -> list[str]:

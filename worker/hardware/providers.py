@@ -11,6 +11,7 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
 
+from shared.installation import how_to_install
 from worker.hardware.steering import NO_TELEMETRY
 from worker.interpreter import python_command
 
@@ -45,7 +46,7 @@ class OnnxRuntime:
 def read_onnxruntime() -> OnnxRuntime:
     """Try the CPU provider first, then every other listed provider that belongs to a capability."""
     if find_spec("onnxruntime") is None:
-        return OnnxRuntime(note="onnxruntime is not installed: pip install 'fleetmark[onnx]'")
+        return OnnxRuntime(note=f"onnxruntime is not installed: {how_to_install('onnx')}")
     first = _try("CPUExecutionProvider")
     if "version" not in first:
         return OnnxRuntime(note=f"onnxruntime does not import: {first['error']}")

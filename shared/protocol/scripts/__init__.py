@@ -13,12 +13,13 @@ from __future__ import annotations
 from shared.protocol.scripts.claims import CLAIM, CLAIMS, DOUBT_CLAIM, RELEASE, TOMBSTONE
 from shared.protocol.scripts.faults import FAULT
 from shared.protocol.scripts.mail import ANSWER, BURY
-from shared.protocol.scripts.registrations import DEPART, DEREGISTER, FORGET, MAY_REGISTER, REGISTER
+from shared.protocol.scripts.registrations import CHANGE, DEPART, DEREGISTER, FORGET, MAY_REGISTER, REGISTER
 from shared.protocol.scripts.states import CONDEMN, HEARTBEAT, RESET, STATES, STEP
 
 __all__ = [
     "ANSWER",
     "BURY",
+    "CHANGE",
     "CLAIM",
     "CLAIMS",
     "CONDEMN",

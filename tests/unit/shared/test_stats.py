@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats as scipy_stats
 
 from shared import stats
-from shared.measurements import PERCENTILE_FLOORS, RawRepeat
+from shared.measurements import RawRepeat
+from shared.percentiles import PERCENTILE_FLOORS
 from shared.stats import Floats
 
 TIMINGS = arrays(np.float64, st.integers(2, 60), elements=st.floats(0.001, 1e6))

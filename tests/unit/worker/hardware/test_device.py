@@ -7,6 +7,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from shared.installation import how_to_install
 from worker.agent.capabilities import offered, offers
 from worker.hardware import Hardware, detect
 from worker.hardware.cpu import parse_cpuinfo
@@ -85,9 +86,9 @@ def test_a_provider_that_opens_is_offered(here: Hardware) -> None:
 
 
 def test_without_a_runtime_nothing_of_it_is_offered_and_the_extra_is_named(here: Hardware) -> None:
-    bare = replace(here, onnxruntime=OnnxRuntime(note="onnxruntime is not installed: pip install 'fleetmark[onnx]'"))
+    bare = replace(here, onnxruntime=OnnxRuntime(note=f"onnxruntime is not installed: {how_to_install('onnx')}"))
     assert not [name for name in offered(bare) if name.endswith(".onnx")]
-    assert "fleetmark[onnx]" in next(offer.why for offer in offers(bare) if offer.capability == "cpu.onnx")
+    assert "[onnx]" in next(offer.why for offer in offers(bare) if offer.capability == "cpu.onnx")
 
 
 def test_what_has_no_engine_yet_is_said_and_not_offered(here: Hardware) -> None:
