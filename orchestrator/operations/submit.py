@@ -148,6 +148,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         if replay is None:
             raise
         return replay
+    log.info("%s is accepted: %d jobs%s", campaign_id, len(planned.jobs), f", from {user}" if user else "")
     fill_queues(ctx, f"{campaign_id} is accepted")
     return Submitted(campaign, replayed=False)
 

@@ -156,6 +156,18 @@ def noted(session: Session, job_ids: Collection[str], kinds: Collection[str]) ->
     return list(session.scalars(select(Event).where(*mine).order_by(col(Event.id))))
 
 
+def events_of(session: Session, campaign_id: str, *, after: int, limit: int) -> list[Event]:
+    """Return the histories of the jobs of a campaign whose numbers are behind `after`, up to `limit` numbers, job by job."""
+    number = col(Job.number)
+    statement = (
+        select(Event)
+        .join(Job, col(Job.id) == col(Event.job_id))
+        .where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit)
+        .order_by(number, col(Event.id))
+    )
+    return list(session.scalars(statement))
+
+
 def lane_of(session: Session, job: Job) -> Lane:
     lane = session.get(Lane, job.lane_id)
     assert lane is not None, "a foreign key holds it"

@@ -415,7 +415,7 @@ def _works(device: SimulatedDevice) -> bool:
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """As in production, but quicker to put a device into quarantine."""
-    return settings.model_copy(update={"sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
+    return settings.model_copy(update={"watch_sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_every_job_ends(ctx: Context, clock: FakeClock) -> None:
