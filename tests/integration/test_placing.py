@@ -35,7 +35,7 @@ Register = Callable[..., str]
 def test_many_lanes_that_nobody_can_serve_do_not_hold_up_the_next(ctx: Context, submit: Submit, register: Register) -> None:
     register()
     absent = [{"compute_unit": "cpu.onnx", "device": f"absent-{number}"} for number in range(turn.LANES_AT_ONCE + 1)]
-    body = {"model_url": "https://models.example/a.onnx", "jobs": absent}
+    body = {"model_url": "https://models.example/a.onnx", "jobs": absent, "wait_for_device": True}
     submit_short(ctx, ShortCampaign.model_validate(body, strict=False))
     later = submit(jobs=1, priority=0).campaign
     assert job(ctx, later).dispatched_at is not None
