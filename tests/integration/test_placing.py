@@ -81,7 +81,7 @@ def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, regist
     able = {register(f"udid-{number}", hardware={"memory_mb": 2_000}) for number in range(20)}
     register("small", capabilities=("cpu.onnx",), hardware={"memory_mb": 500})
     recipe = {"model": "https://models.example/a.onnx", "on": ["cpu.onnx"], "sweep": {"inferences": list(range(1, 51))}}
-    campaign = submit_recipe(ctx, parse_recipe(recipe | {"requires": {"min_memory_mb": 1_000}})).campaign
+    campaign = submit_recipe(ctx, parse_recipe(recipe | {"devices": "any", "requires": {"min_memory_mb": 1_000}})).campaign
     with ctx.store.read() as session:
         sent: Counter[str] = Counter()
         for item in jobs.waiting(session):
