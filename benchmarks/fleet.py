@@ -149,7 +149,7 @@ class Asking:
 def run(workers: int, jobs: int) -> Run:
     """Run one campaign with `jobs` jobs on a new control plane with `workers` workers, and return its measurements."""
     made = Run(workers, jobs)
-    settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "sweep_s": str(SWEEP_S)}
+    settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "watch_sweep_s": str(SWEEP_S)}
     with control_plane(**settings) as plane, simulated(plane, workers) as fleet:
         time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # a new leader marks no worker as faulty before this time
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
