@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
+from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
 from shared.recipes.keys import is_by_name, known_keys, section
@@ -62,6 +63,13 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
         raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, places)) from error
 
 
+_LISTS = ("list_type", "tuple_type")
+_SHAPES = dict.fromkeys(_LISTS, "must be a list") | dict.fromkeys(
+    ("dict_type", "model_type", "model_attributes_type"), "must be a mapping of keys"
+)
+LONGEST_ADVICE = 80  # characters of a value that is shown as it should be written
+
+
 def field_error(item: Any, places: Places | None) -> FieldError:
     """Convert one of pydantic's errors to the dotted key and a message for the sender."""
     location = list(_keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden"))
@@ -69,8 +77,10 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         message = unknown_key(location[-1], known_keys(Recipe, location[:-1]))
+    elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
+        message = f"must be a list: write [{without_logins(str(item['input'])):.{LONGEST_ADVICE}}]"
     elif item["type"] not in ("missing", "value_error"):
-        message = with_value(message, item["input"])
+        message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
 
 

@@ -92,3 +92,19 @@ def test_what_is_said_of_a_long_key_is_short() -> None:
 )
 def test_a_path_has_the_keys_of_the_recipe_and_no_names_of_types(more: dict[str, Any], paths: set[str]) -> None:
     assert {field.path for field in refused(GOOD | more).fields} == paths
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "said"),
+    [
+        ("on: cpu.onnx", "on", "line 1: must be a list: write [cpu.onnx]"),
+        ("sweep: {options.threads: 2}", "sweep.options.threads", "line 1: must be a list: write [2]"),
+        ("models: https://me:secret@host/m.onnx", "models", "line 1: must be a list: write [https://***@host/m.onnx]"),
+        ("on: {a: b}", "on", "line 1: must be a list, not {'a': 'b'}"),
+        ("warmup: 3", "warmup", "line 1: must be a mapping of keys, not 3"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_says_how_to_write_it(line: str, path: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(line)
+    assert said in [field.message for field in caught.value.fields if field.path == path]
