@@ -1,13 +1,13 @@
 """Tests `fleetmark compare` on real campaigns: equal ones must raise no alarm (A/A), and 10 % more work must be found (A/B).
 
-    python -m benchmarks.regression_gate [--pairs 20] [--repeats 6] [--inferences 30] [--allow-noisy]
+    python -m benchmarks.regression_gate [--pairs 20] [--repeats 6] [--inferences 30]
 
 It starts Redis, an orchestrator and a worker. Each round measures three campaigns of one job, in an order that rotates: a chain of 40 equal
 matrix products (A), the same chain (A again), and one of 44 (B). `fleetmark compare A AGAIN` and `fleetmark compare A B` then run as a CI
 job would run them, with `--allow-different model` for B, and their exit codes are counted.
 
 The exit code is 1 if an equal pair fails, or if B is found in fewer than 95 % of the pairs. On a busy machine the noise of the jobs makes
-most pairs INCONCLUSIVE, which is no alarm, but B is then not found either. `--allow-noisy` judges these pairs nevertheless.
+most pairs INCONCLUSIVE, which is no alarm, but B is then not found either.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="comparisons of each kind")
     parser.add_argument("--repeats", type=int, default=6, help="fresh processes in a campaign; at least 4")
     parser.add_argument("--inferences", type=int, default=30, help="inferences in each repeat")
-    parser.add_argument("--allow-noisy", action="store_true", help="judge pairs of which a side was noisy")
     given = parser.parse_args()
-    terms = ("--allow-noisy",) if given.allow_noisy else ()
     verdicts: dict[str, list[str]] = {"A again": [], "B": []}
     effects: dict[str, list[float]] = {"A again": [], "B": []}
     reasons: Counter[str] = Counter()
@@ -91,7 +89,7 @@ def main() -> None:
             campaigns = {kind: measured(client, models[kind], given.repeats, given.inferences) for kind in order}
             for kind, found in verdicts.items():
                 allowed = ("--allow-different", "model") if kind == "B" else ()
-                verdict, pair = compared(str(client.base_url), campaigns["A"], campaigns[kind], *terms, *allowed)
+                verdict, pair = compared(str(client.base_url), campaigns["A"], campaigns[kind], *allowed)
                 found.append(verdict)
                 if isinstance(pair["effect"], float):
                     effects[kind].append(pair["effect"])

@@ -25,7 +25,6 @@ def compare(
         list[str] | None,
         typer.Option(metavar="FACT", help="A fact that may differ, such as runtime, model or device. Several times, or with commas."),
     ] = None,
-    allow_noisy: Annotated[bool, typer.Option("--allow-noisy", help="Judge pairs of which a side was noisy.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a change.")] = False,
     host: Host = None,
     token: Token = None,
@@ -54,7 +53,6 @@ def compare(
             level=level,
             metric=metric,
             allow=allow_different or None,
-            allow_noisy=allow_noisy or None,
         )
     if as_json:
         show_json(found)

@@ -89,7 +89,6 @@ class Comparison(BaseModel):
     max_regression: float = Field(description="the threshold, as a fraction of the baseline")
     level: float
     allowed: list[str] = Field(description="facts that were allowed to differ")
-    allow_noisy: bool
     method: str
     counts: dict[str, int] = Field(description="pairs by verdict")
     pairs_total: int
@@ -154,7 +153,6 @@ def get_comparison(
             description="facts that may differ, such as `runtime`; several times, or with commas",
         ),
     ] = None,
-    allow_noisy: Annotated[bool, Query(description="judge pairs of which a side was noisy")] = False,
 ) -> JSONResponse:
     """Say whether a campaign got worse than another: PASS, FAIL or INCONCLUSIVE, for each pair of jobs and for all of them."""
     terms = Terms(
@@ -162,7 +160,6 @@ def get_comparison(
         max_regression=share_of(max_regression),
         level=level,
         allowed=allowed_facts(allow or []),
-        allow_noisy=allow_noisy,
     )
     found = compare_campaigns(ctx, campaign_id_of(baseline), campaign_id_of(current), terms)
     judged, only_current = found.comparison.judged, found.comparison.only_current
@@ -179,7 +176,6 @@ def get_comparison(
             "max_regression": terms.max_regression,
             "level": terms.level,
             "allowed": sorted(terms.allowed),
-            "allow_noisy": terms.allow_noisy,
             "method": METHOD,
             "counts": found.comparison.counts(),
             "pairs_total": len(judged),

@@ -131,7 +131,7 @@ def _prepared(pair: Pair, terms: Terms) -> tuple[Judged, list[str]]:
     obstacles = [
         *_without_values(base, new),
         *_incomparable(found, terms),
-        *_noisy(base, new, terms),
+        *_noisy(base, new),
         *_too_few(evidence, base, new, terms),
     ]
     warnings = (*_warnings(base, new), *(f"allowed to differ: {said(one)}" for one in found if one.fact in terms.allowed))
@@ -147,9 +147,7 @@ def _incomparable(found: Iterable[Difference], terms: Terms) -> list[str]:
     return [f"not comparable: {', '.join(named)}"] if named else []
 
 
-def _noisy(base: Side, new: Side, terms: Terms) -> list[str]:
-    if terms.allow_noisy:
-        return []
+def _noisy(base: Side, new: Side) -> list[str]:
     named = [(name, side) for name, side in (("BASE", base), ("NEW", new)) if side.noise == NOISY]
     return [f"{name} was noisy: {side.noise_reasons[0] if side.noise_reasons else 'no reason is recorded'}" for name, side in named]
 
@@ -218,8 +216,6 @@ def _warnings(base: Side, new: Side) -> list[str]:
     for name, side in (("BASE", base), ("NEW", new)):
         if side.values and not side.noise:
             found.append(f"nobody graded the noise of {name}")
-        if side.noise == NOISY:
-            found.append(f"{name} was noisy")
         if side.steadiness == "not steady":
             found.append(f"the inferences of {name} were not steady")
     known = differences(base.more_facts, new.more_facts)

@@ -24,14 +24,12 @@ class Terms:
         max_regression: how much worse is still accepted, as a fraction of the baseline.
         level: the probability of an error that is accepted, such as 0.05.
         allowed: the names of facts that may differ.
-        allow_noisy: True to judge pairs of which a side was noisy.
     """
 
     figure: FigureKind = FIGURES[INFERENCE]
     max_regression: float = 0.05
     level: float = LEVEL
     allowed: frozenset[str] = frozenset()
-    allow_noisy: bool = False
 
 
 def share_of(text: str, name: str = "max_regression") -> float:

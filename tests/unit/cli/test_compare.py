@@ -60,7 +60,6 @@ def comparison(verdict: str, *pairs: dict[str, Any], **changes: Any) -> dict[str
         "max_regression": 0.05,
         "level": 0.05,
         "allowed": [],
-        "allow_noisy": False,
         "method": "how it was decided",
         "counts": {},
         "pairs_total": len(pairs),
@@ -147,10 +146,10 @@ def test_the_terms_reach_the_api_as_they_were_given(orchestrator: ScriptedServer
         "level": "0.05",
         "metric": "inference_ms",
     }
-    run("--max-regression", "3%", "--level", "0.01", "--metric", "load_ms", "--allow-different", "runtime,model", "--allow-noisy")
+    run("--max-regression", "3%", "--level", "0.01", "--metric", "load_ms", "--allow-different", "runtime,model")
     asked = orchestrator.requests[-1].query
     assert (asked["max_regression"], asked["level"], asked["metric"]) == ("3%", "0.01", "load_ms")
-    assert (asked["allow"], asked["allow_noisy"]) == ("runtime,model", "true")
+    assert asked["allow"] == "runtime,model"
 
 
 @pytest.mark.parametrize("status", [404, 409, 413, 422])
