@@ -54,6 +54,7 @@ class Run:
     seconds: float = 0.0
     notice_s: float = 0.0
     processor_ms: dict[str, float] = field(default_factory=dict)  # processor time per job, by process
+    at_rest: dict[str, float] = field(default_factory=dict)  # share of a core before there were jobs: heartbeats and sweeps, by process
     latency_ms: dict[str, list[float]] = field(default_factory=dict)
     resident_mb: dict[str, float] = field(default_factory=dict)
 
@@ -151,7 +152,10 @@ def run(workers: int, jobs: int) -> Run:
     made = Run(workers, jobs)
     settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "watch_sweep_s": str(SWEEP_S)}
     with control_plane(**settings) as plane, simulated(plane, workers) as fleet:
+        rest, start = plane.processor_s(), time.perf_counter()
         time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # a new leader marks no worker as faulty before this time
+        seconds = time.perf_counter() - start
+        made.at_rest = {name: (until - rest[name]) / seconds for name, until in plane.processor_s().items()}
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
         used = plane.processor_s() | {WORKERS: fleet.processor_s()}
         start = time.perf_counter()
@@ -229,6 +233,7 @@ def show(one: Run) -> None:
     print(f"  API under it: p50 {np.median(every):.1f} ms, {tail} over {len(every)} calls", end="")
     print(f" ({', '.join(f'{name} {np.median(taken):.1f}' for name, taken in one.latency_ms.items())})")
     parts = ", ".join(f"{name} {used:.2f}" for name, used in one.processor_ms.items())
+    print(f"  % of a core before there were jobs: {', '.join(f'{name} {100 * share:.1f}' for name, share in one.at_rest.items())}")
     print(f"  processor ms per job: control plane without API {one.control_plane_ms:.2f}; {parts}")
     print(f"  resident MB: {', '.join(f'{name} {size:.0f}' for name, size in one.resident_mb.items())}")
     print(f"  {max(1, one.workers // 10)} workers killed at once are all faulty after {one.notice_s:.1f} s", flush=True)

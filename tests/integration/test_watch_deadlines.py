@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from sqlmodel import select
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
+from orchestrator.store import queue_waits
+from orchestrator.store.tables import Lane
 from orchestrator.watch import Watch
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
@@ -189,3 +193,13 @@ def test_a_result_of_a_job_past_its_queue_timeout_is_unwanted_and_the_failure_st
     record(ctx, [result(job_id(campaign.id, 1))])
     assert counters(ctx, campaign) == {"failed": 1}
     assert events(ctx, campaign) == ["queue_timeout", "unwanted"]
+
+
+def test_a_campaign_that_is_committed_while_the_watch_adds_lost_time_has_not_waited(
+    ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(jobs=1)
+    monkeypatch.setattr(queue_waits, "_running", lambda _: [])  # the campaigns are read before this one is committed, its lane after
+    ctx.store.transact(lambda session: queue_waits.stand_still(session, timedelta(minutes=1), ctx.clock.now()))
+    with ctx.store.read() as session:
+        assert [lane.served_at for lane in session.scalars(select(Lane))] == [None]
