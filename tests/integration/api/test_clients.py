@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -38,7 +39,9 @@ def generated(document: dict[str, Any], tmp_path: Path) -> Iterator[str]:
     settings = ConfigFile(post_hooks=[])
     config = Config.from_sources(settings, MetaType.NONE, source, "utf-8", overwrite=False, output_path=target)
     said = [f"{error.header} {error.detail}" for error in generate(config=config)]
-    assert all("Unsupported content type application/yaml" in one for one in said), "only the second form of a recipe's body is left out"
+    # It knows no YAML, no lines of JSON and no archives: these calls take JSON too, or hand their answers over as bytes.
+    unknown = re.compile(r"Unsupported content.type application/(yaml|x-ndjson|gzip)")
+    assert [one for one in said if not unknown.search(one)] == []
     sys.path.insert(0, str(target.parent))
     try:
         yield PACKAGE
