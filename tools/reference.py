@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -25,6 +26,7 @@ from rich.text import Text
 
 from cli.main import app
 from cli.settings import CliSettings
+from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
@@ -245,7 +247,7 @@ def recipes() -> str:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
     about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job. "
-    about += "These are the compute units that this version can run; a recipe that asks for another is refused."
+    about += "\nThese are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -276,6 +278,34 @@ def roles() -> str:
     return "\n".join(parts)
 
 
+def api() -> str:
+    """Return docs/reference/api.md: every call of the API, by subject, with the first sentence of its documentation."""
+    parts = [MADE_BY, "# API\n"]
+    parts.append(
+        "The base address is `http://localhost:5000`. A running orchestrator describes each call with its fields at `/docs`, and as\n"
+        "`/openapi.json`. [Roles](roles.md) says who may make which call. Errors have one shape: `error`, `detail` and, for a body that is not\n"
+        "valid, `fields`. Lists are pages: `limit` and `cursor` in, `next_cursor` out. JSON bodies are accepted whatever their Content-Type.\n"
+    )
+    for module in ROUTERS:
+        routes = [route for route in module.router.routes if isinstance(route, APIRoute) and route.include_in_schema]
+        if not routes:
+            continue
+        rows = ["| call | what it does |", "| --- | --- |"]
+        for route in routes:
+            about = " ".join(inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")[0].split())
+            rows += [f"| `{method} {route.path}` | {about} |" for method in sorted(route.methods - {"HEAD"})]
+        parts.append(f"## {module.__name__.rpartition('.')[2].replace('_', ' ').capitalize()}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def decisions() -> str:
+    """Return docs/decisions/README.md: the title of each decision, as a link."""
+    parts = [MADE_BY, "# Decisions\n", "Each page says what was decided, and why. A number that is missing was not used.\n"]
+    files = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    rows = [f"- [{file.read_text().splitlines()[0].lstrip('# ')}]({file.name})" for file in files]
+    return "\n".join([*parts, *rows]) + "\n"
+
+
 def users() -> str:
     """Return deploy/redis/users.acl: the fixed logins, with placeholders for the passwords, which compose.yaml replaces."""
     fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
@@ -288,6 +318,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": commands,
     "docs/reference/recipes.md": recipes,
     "docs/reference/roles.md": roles,
+    "docs/reference/api.md": api,
+    "docs/decisions/README.md": decisions,
     "deploy/redis/users.acl": users,
 }
 

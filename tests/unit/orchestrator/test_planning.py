@@ -70,8 +70,8 @@ def test_every_looks_at_the_requirements_too() -> None:
 
 
 def test_every_with_no_device_to_mean_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"no registered worker has gpu\.coreml"):
-        plan("model: a\non: [gpu.coreml]\ndevices: every\n")
+    with pytest.raises(InvalidInput, match=r"no registered worker has gpu\.directml\.onnx"):
+        plan("model: a\non: [gpu.directml.onnx]\ndevices: every\n")
 
 
 def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:

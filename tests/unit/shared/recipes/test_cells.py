@@ -152,7 +152,7 @@ def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, 
     """Each cell against a recipe without a sweep, in which the values stand where the paths lead."""
     by_hand = []
     for values in itertools.product(*sweep.values()):
-        content: dict[str, Any] = {**GOOD, "on": ["cpu.coreml"], "options": {"graph": "all"}}
+        content: dict[str, Any] = {**GOOD, "on": ["gpu.directml.onnx"], "options": {"graph": "all"}}
         for path, value in zip(sweep, values, strict=True):
             match path:
                 case "options.threads":
@@ -168,7 +168,7 @@ def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, 
                 case _:
                     content[path] = value
         by_hand += list(cells_of(parse_recipe(content)))
-    assert cells(on=["cpu.coreml"], options={"graph": "all"}, sweep=sweep) == by_hand
+    assert cells(on=["gpu.directml.onnx"], options={"graph": "all"}, sweep=sweep) == by_hand
 
 
 def test_a_swept_key_is_validated_once_for_each_of_its_values_however_many_models_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
