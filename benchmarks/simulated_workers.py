@@ -20,7 +20,7 @@ from typing import Any
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from orchestrator.dispatch.celery_queue import SEPARATOR
+from orchestrator.dispatch.depths import SEPARATOR
 from shared.capabilities import RESULTS_QUEUE, worker_queue
 from shared.celery_app import PRIORITY_STEPS
 from shared.ids import new_incarnation, worker_id_of

@@ -1,7 +1,7 @@
 """Defines the errors of the command line, and the exit codes for scripts.
 
-0: success. 1: jobs failed, or a part of `fleetmark up` ended. 2: wrong usage, an invalid recipe, or another request that the API refuses.
-3: the orchestrator cannot be reached. 130: stopped by Ctrl-C.
+0: success. 1: jobs failed, a comparison says FAIL, or a part of `fleetmark up` ended. 2: wrong usage, an invalid recipe, or another
+request that the API refuses. 3: the orchestrator cannot be reached. 4: a comparison is INCONCLUSIVE. 130: stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from shared.errors import FieldError, FleetmarkError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+EXIT_INCONCLUSIVE = 4
 EXIT_INTERRUPTED = 130
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, doctor, fleet, start, tokens
+from cli.commands import broker, campaigns, compare, doctor, fleet, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -18,7 +18,8 @@ from shared.streams import settle_streams
 app = typer.Typer(
     name="fleetmark",
     help="Benchmark ML models on every machine that you own.",
-    epilog="Exit codes: 0 means success, 1 that jobs failed, 2 wrong usage or an invalid recipe, and 3 that no orchestrator answers.",
+    epilog="Exit codes: 0 means success, 1 that jobs failed or that a comparison says FAIL, 2 wrong usage or an invalid recipe, 3 that no "
+    "orchestrator answers, and 4 that a comparison is INCONCLUSIVE.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -43,6 +44,7 @@ app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
 app.command(rich_help_panel=FLEET)(fleet.workers)
 app.command(rich_help_panel=FLEET)(fleet.queues)

@@ -246,7 +246,7 @@ def recipes() -> str:
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
-    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job. "
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
     about += "\nThese are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from orchestrator.api import (
     artifacts,
     campaigns,
+    compare,
     health,
     jobs,
     metrics,
@@ -34,9 +35,10 @@ from orchestrator.api.query import refuse_unknown
 from orchestrator.api.recipe_bodies import RecipeThreads
 from orchestrator.api.roles import require_role
 from orchestrator.api.security import Guard
+from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (health, workers, campaigns, jobs, results, compare, queues, monitoring, models, artifacts, recipes, reset, tokens)
 
 
 def make_api(ctx: Context) -> FastAPI:
@@ -61,6 +63,7 @@ def make_api(ctx: Context) -> FastAPI:
     app.state.metrics = Metrics(ctx)
     app.state.credentials = Credentials(ctx, always=not resolves_to_loopback(ctx.settings.host))
     app.state.recipe_threads = RecipeThreads()
+    app.state.worker_texts = WorkerTexts()
     every_call = [Depends(require_role), Depends(refuse_unknown)]
     for module in ROUTERS:
         app.include_router(module.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))

@@ -1,4 +1,4 @@
-"""Checks ids in paths. A malformed id gets a 404 like an unknown one, before any query uses it."""
+"""Checks ids in paths and queries. A malformed id gets a 404 like an unknown one, before any query uses it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from shared.errors import NotFound
 from shared.ids import CAMPAIGN_ID, JOB_ID, SHA256, TOKEN_ID, WORKER_ID
 
 
+def campaign_id_of(text: str) -> str:
+    """Return a campaign's id from a query parameter.
+
+    Raises:
+        NotFound: the text cannot be one.
+    """
+    if CAMPAIGN_ID.fullmatch(text) is None:
+        raise NotFound(f"no campaign has the id {text!r:.200}; GET /api/campaigns lists them")
+    return text
+
+
 def _campaign_id(campaign_id: Annotated[str, Path(examples=["campaign-0123456789abcdefgh"])]) -> str:
-    if CAMPAIGN_ID.fullmatch(campaign_id) is None:
-        raise NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
-    return campaign_id
+    return campaign_id_of(campaign_id)
 
 
 def _job_id(job_id: Annotated[str, Path(examples=["campaign-0123456789abcdefgh-job-1"])]) -> str:

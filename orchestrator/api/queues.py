@@ -57,14 +57,15 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
     """Show how many messages wait in Redis. Only a part of each campaign is there; its other jobs wait in the table (`job_breakdown`)."""
     workers = [worker.known for worker in ctx.registry.sights() if worker.status is not WorkerStatus.GONE]
     depths = ctx.queue.depths([*LABELS, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE])
+    letters, latest = ctx.registry.letters.counted(LATEST)
     content = {
         "worker_queues": {
             worker.id: {"device_name": worker.device_name, "queue_size": depths[worker_queue(worker.id)]} for worker in workers
         },
         "capability_queues": by_label(depths),
         "results_queue_size": depths[RESULTS_QUEUE],
-        "dead_letters": ctx.registry.letters.count(),
-        "latest_dead_letters": [_head(letter) for letter in ctx.registry.letters.newest(LATEST)],
+        "dead_letters": letters,
+        "latest_dead_letters": [_head(letter) for letter in latest],
     }
     return JSONResponse(content)
 
@@ -74,8 +75,9 @@ def get_dead_letters(
     ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")] = 20
 ) -> JSONResponse:
     """List messages that could not be read or were refused, newest first, each with the reason. The last thousand are kept."""
-    letters = [_head(letter) | {"message": letter.message} for letter in ctx.registry.letters.newest(limit)]
-    return JSONResponse({"count": len(letters), "total": ctx.registry.letters.count(), "dead_letters": letters})
+    total, newest = ctx.registry.letters.counted(limit)
+    letters = [_head(letter) | {"message": letter.message} for letter in newest]
+    return JSONResponse({"count": len(letters), "total": total, "dead_letters": letters})
 
 
 def _head(letter: DeadLetter) -> dict[str, Any]:

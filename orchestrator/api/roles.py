@@ -36,6 +36,8 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/campaigns/{campaign_id}": READERS,
     "POST /api/campaigns/{campaign_id}/cancel": SUBMITTERS,
     "GET /api/campaigns/{campaign_id}/results": READERS,
+    "GET /api/campaigns/{campaign_id}/comparison": READERS,
+    "GET /api/compare": READERS,
     "GET /api/jobs": READERS,
     "GET /api/jobs/{job_id}": READERS,
     "POST /api/jobs/{job_id}/cancel": SUBMITTERS,

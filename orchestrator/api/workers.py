@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from orchestrator.api.bodies import RawBody, described, parse, parse_optional
 from orchestrator.api.context import Ctx
@@ -16,6 +16,7 @@ from orchestrator.api.health import WorkerHealth, worker_health
 from orchestrator.api.ids import WorkerId
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text_of_epoch
+from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
@@ -169,20 +170,22 @@ def _resolved(names: list[str]) -> list[str]:
 
 @router.get("/workers", response_model=Workers, responses=documented(422))
 def list_workers(
+    request: Request,
     ctx: Ctx,
     capability: Annotated[
         str | None, Query(max_length=64, description="a capability or its label", json_schema_extra={"enum": known_names()})
     ] = None,
     status: WorkerStatus | None = None,
-) -> JSONResponse:
+) -> Response:
     """List every worker, in the order of registration. A worker that left is listed for another day."""
     wanted = set(resolve(capability)) if capability is not None else None
+    texts: WorkerTexts = request.app.state.worker_texts
     found = [
-        _body(worker)
-        for worker in ctx.registry.everyone()
+        text
+        for worker, text in texts.of(ctx.registry.everyone(), _body)
         if (status is None or worker.status is status) and (wanted is None or wanted & set(worker.registration.capabilities))
     ]
-    return JSONResponse({"count": len(found), "workers": found})
+    return Response(f'{{"count":{len(found)},"workers":[{",".join(found)}]}}', media_type="application/json")
 
 
 def _body(worker: WorkerRecord) -> dict[str, Any]:

@@ -13,18 +13,17 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any
 
 import redis
 
 from orchestrator.dispatch.base import Dispatch
+from orchestrator.dispatch.depths import SEPARATOR, Depths
 from shared.celery_app import PRIORITY_STEPS, broker_priority, make_celery_app
 from shared.protocol.messages import TASK_NAME, Assignment
 from shared.protocol.outage import answering, once_more
 
 PIPELINE = 1_000
-DEPTHS_AT_ONCE = 2_000  # queues per script call; each call blocks Redis for a few milliseconds
-SEPARATOR = "\x06\x16"  # kombu puts this between a queue's name and its priority step
 # KEYS: a list of messages. Returns the ids of our messages in it. For 2 000 jobs, the ids are 80 kB, but the messages are 5 MB.
 _IDS = """
 local ids = {}
@@ -34,21 +33,6 @@ for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
 end
 return ids
 """
-_SUFFIXES = [f"{SEPARATOR}{step}" if step else "" for step in PRIORITY_STEPS]
-
-# ARGV: the suffixes of the names of a queue's lists, separated by commas, then the queues. Returns how many messages wait in each queue.
-# A thousand private queues have four thousand lists. Separate commands for them would take 100 ms.
-_DEPTHS = """
-local suffixes, depths = {}, {}
-for suffix in string.gmatch(ARGV[1] .. ',', '(.-),') do table.insert(suffixes, suffix) end
-for i = 2, #ARGV do
-  local depth = 0
-  for _, suffix in ipairs(suffixes) do depth = depth + redis.call('LLEN', ARGV[i] .. suffix) end
-  depths[i - 1] = depth
-end
-return depths
-"""
-
 _BODY_END = ', {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
@@ -61,7 +45,7 @@ class CeleryQueue:
             broker_url, socket_timeout=10, socket_connect_timeout=2, retry=once_more(), health_check_interval=15
         )
         self._ids = self._redis.register_script(_IDS)
-        self._depths = self._redis.register_script(_DEPTHS)
+        self._depths = Depths(broker_url)
         self._origin = f"orchestrator@{socket.gethostname()}"
 
     def publish(self, batch: Sequence[Dispatch]) -> None:
@@ -127,14 +111,8 @@ class CeleryQueue:
         return json.dumps(envelope)
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        names = list(queues)
-        depths: dict[str, int] = {}
-        for start in range(0, len(names), DEPTHS_AT_ONCE):
-            some = names[start : start + DEPTHS_AT_ONCE]
-            with _answering():
-                found = cast("list[int]", self._depths(args=[",".join(_SUFFIXES), *some]))
-            depths |= dict(zip(some, found, strict=True))
-        return depths
+        with _answering():
+            return self._depths.of(queues)
 
     def waiting(self, queues: Iterable[str]) -> set[tuple[str, int]]:
         with _answering():
@@ -155,6 +133,7 @@ class CeleryQueue:
         return dropped
 
     def close(self) -> None:
+        self._depths.close()
         self._redis.close()
         self.app.close()
 

@@ -109,7 +109,7 @@ def _bundle(ctx: Context, session: Session, campaign: Campaign, now: datetime) -
         created_at=campaign.created_at,
         ended_at=campaign.ended_at or now,
         recipe=campaign.recipe,
-        jobs=_records(ctx, campaign, varied),
+        jobs=job_records(ctx, campaign, varied),
         recipe_hash=campaign.recipe_hash,
         devices=_devices(ctx, session, campaign),
         varied=varied,
@@ -133,8 +133,8 @@ def _devices(ctx: Context, session: Session, campaign: Campaign) -> dict[str, De
     return {worker_id: DeviceEntry(labels[worker_id], known[worker_id].hardware if worker_id in known else None) for worker_id, _ in named}
 
 
-def _records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
-    """Yield the record of each job. Each page is read in a transaction of its own, which ends before the page is written."""
+def job_records(ctx: Context, campaign: Campaign, varied: Sequence[str]) -> Iterator[JobRecord]:
+    """Yield the record of each ended job. Each page is read in a transaction of its own, which ends before the page is used."""
     for after in range(0, campaign.total_jobs, results.PAGE):
         with ctx.store.read() as session:
             page = results.ended_page(session, campaign.id, Job, ResultRow.row, ResultRow.result, after=after)
@@ -160,6 +160,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         capability=job.capability,
         worker_id=job.worker_id,
         error=job.error or "",
+        retry_of=job.retry_of,
         created_at=job.created_at,
         started_at=job.started_at,
         ended_at=job.ended_at,

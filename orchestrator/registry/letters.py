@@ -23,8 +23,16 @@ class DeadLetters:
             return self._link.redis.llen(keys.DEAD_LETTERS)
 
     def newest(self, limit: int) -> list[DeadLetter]:
+        return self.counted(limit)[1]
+
+    def counted(self, limit: int) -> tuple[int, list[DeadLetter]]:
+        """Return how many are kept, and the newest of them."""
         with self._link.answering():
-            return [DeadLetter.read(text) for text in cast("list[str]", self._link.redis.lrange(keys.DEAD_LETTERS, 0, limit - 1))]
+            pipeline = self._link.redis.pipeline(transaction=False)
+            pipeline.llen(keys.DEAD_LETTERS)
+            pipeline.lrange(keys.DEAD_LETTERS, 0, limit - 1)
+            count, texts = cast("tuple[int, list[str]]", pipeline.execute())
+        return count, [DeadLetter.read(text) for text in texts]
 
     def bury(self, text: str, reason: str) -> None:
         """Keep a message of the results queue as a dead letter, with the reason."""

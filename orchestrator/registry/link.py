@@ -13,6 +13,7 @@ class Link:
     """Holds a client with short timeouts and one retry, so that API calls answer 503 instead of hanging while Redis is away."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.redis: redis.Redis = redis.Redis.from_url(
             url,
             decode_responses=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from sys import float_info
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,6 +62,14 @@ class Sight(NamedTuple):
     quarantined: bool
 
 
+class Vitals(NamedTuple):
+    """Holds what a worker's state says about whether it can get work. Times are as the worker wrote them, in seconds since 1970."""
+
+    status: WorkerStatus
+    last_seen: float
+    quarantined_until: float
+
+
 class Pulse(NamedTuple):
     """Holds what is left of a worker's record if nothing else in it can be read."""
 
@@ -69,7 +77,7 @@ class Pulse(NamedTuple):
     ended: bool  # it is gone or faulty
 
 
-# The fields of a worker's state that `WorkerRecord` and `Sight` are made from.
+# The fields of a worker's state that `WorkerRecord` is made from.
 RECORD_FIELDS = (
     "status",
     "incarnation",
@@ -85,8 +93,6 @@ RECORD_FIELDS = (
     "quarantine_reason",
     "clock_offset_ms",
 )
-LISTED_FIELDS = tuple(name for name in RECORD_FIELDS if name not in ("incarnation", "held", "beats"))  # the fields that people see
-SIGHT_FIELDS = ("status", "last_seen", "quarantined_until")
 
 
 def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
@@ -108,27 +114,37 @@ def _number(value: Any) -> float:
 
 def _between(least: float, value: float, most: float) -> float:
     """Return the value, limited to the bounds. Raise ValueError for NaN."""
+    return min(max(least, _no_nan(value)), most)
+
+
+def _no_nan(value: float) -> float:
     if value != value:
         raise ValueError("nan is no number")
-    return min(max(least, value), most)
+    return value
 
 
-def sight_of(known: KnownWorker, state: dict[str, str], now: float) -> Sight:
-    """Return the sight of a worker.
+def vitals_of(state: Mapping[str, str]) -> Vitals:
+    """Return what a worker's state says about whether it can get work.
 
     Raises:
         UNREADABLE: its state cannot be read.
     """
+    status = WorkerStatus(state.get("status", WorkerStatus.ACTIVE))
+    return Vitals(status, *(_no_nan(float(state.get(name, "0"))) / 1000 for name in ("last_seen", "quarantined_until")))
+
+
+def sight_of(known: KnownWorker, vitals: Vitals, now: float) -> Sight:
+    """Return the sight of a worker at this moment of Redis' clock."""
     return Sight(
         known=known,
-        status=WorkerStatus(state.get("status", WorkerStatus.ACTIVE)),
-        silent_s=max(0.0, now - _between(0, float(state.get("last_seen", "0")) / 1000, now)),
-        quarantined=_between(0, float(state.get("quarantined_until", "0")) / 1000, now + LONGEST_S) > now,
+        status=vitals.status,
+        silent_s=now - min(max(0.0, vitals.last_seen), now),
+        quarantined=min(vitals.quarantined_until, now + LONGEST_S) > now,
     )
 
 
 def record_of(
-    worker_id: str, registration: Registration, state: dict[str, str], now: float, device_info: dict[str, Any] | None = None
+    worker_id: str, registration: Registration, state: Mapping[str, str], now: float, device_info: dict[str, Any] | None = None
 ) -> WorkerRecord:
     """Return the record of a worker. The worker itself writes its state to Redis, so it may hold anything.
 

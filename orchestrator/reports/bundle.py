@@ -20,6 +20,7 @@ class JobRecord:
     Attributes:
         row: its CSV row; None while it has not ended.
         result: the message of the attempt that counted; None if there is no result.
+        retry_of: the id of the job that this one was made in place of; None if it was made by the recipe.
         unreadable: why its stored workload cannot be read, or empty. If it is set, `workload` holds only the model's name.
     """
 
@@ -31,6 +32,7 @@ class JobRecord:
     capability: str | None = None
     worker_id: str | None = None
     error: str = ""
+    retry_of: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -13,8 +13,8 @@ from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.caveats import caveats
 from orchestrator.reports.ranking import Figure, Ranking
 from orchestrator.reports.rows import utc_text
-from shared.controls import visible
 from shared.jobs import JobStatus
+from shared.markdown import cell as _cell
 from shared.measurements import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 1
@@ -244,12 +244,3 @@ def _figure(value: float | None) -> str:
 
 def _interval(ends: list[float] | None) -> str:
     return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"
-
-
-def _cell(text: str, longest: int = 200) -> str:
-    """Return untrusted text as one line of Markdown. It is escaped, so that it cannot make a table, HTML or a link."""
-    flat = visible(" ".join(text.split()))
-    flat = flat if len(flat) <= longest else flat[: longest - 1] + "…"
-    for character in "\\|<>[]*_`#!":
-        flat = flat.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
-    return flat

@@ -66,10 +66,12 @@ def worker_rules(worker_id: str, capabilities: Iterable[str], database: int) -> 
 def orchestrator_rules(database: int) -> list[str]:
     """Return the ACL rules of API, consumer and watch. They may use all of Fleetmark's keys and create the logins of workers.
 
+    Client tracking lets them read only those workers again that have changed (see `orchestrator.tracking`).
+
     The limit to Fleetmark's keys prevents mistakes, not attacks: a login that can create logins can create one with all rights.
     """
     return [
-        *("+@read", "+@write", *_connection(database), *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
+        *("+@read", "+@write", *_connection(database), "+client|tracking", *_TOGETHER, "+info", "+acl|setuser", "+acl|deluser"),
         *_keys([f"{keys.PREFIX}*", *_booked("*"), *_lists(RESULTS_QUEUE, worker_queue("*"), *LABELS)]),
     ]
 
@@ -105,7 +107,7 @@ def _connection(database: int) -> list[str]:
     """Return the rules for commands that every client needs on its connection, limited to its own database.
 
     They allow the category `connection` without two parts: the dangerous commands, which affect other clients' connections, and client
-    tracking, which makes Redis send the name of every changed key. The allowed commands are not listed one by one, because older servers
+    tracking, which can make Redis send the name of every changed key. The allowed commands are not listed one by one, because older servers
     reject a rule that names a command they do not know.
     """
     return ["+@connection", "-@dangerous", "-client|tracking", "-client|caching", "-select", f"+select|{database}"]

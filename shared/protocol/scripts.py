@@ -100,18 +100,17 @@ return answer
 """
 )
 
-# Reads the state of all workers.
-# ARGV: which hash (`WORKERS` or `DEPARTED`), then the wanted fields of a worker's state.
-# Returns {now ms, {worker id, ...}, {values of the first worker}, ...}.
-# One answer holds every worker, because a thousand separate commands would cost the caller much time. It leaves out the registrations.
-# They are large and rarely change, so the caller reads each once.
-FLEET = (
+# Reads the state of workers.
+# ARGV: how many fields, the wanted fields of a worker's state, then worker ids.
+# Returns {now ms, {values of the first worker}, ...}.
+# One answer holds many workers, because a thousand separate commands would cost the caller much time.
+STATES = (
     _NOW
     + _KEYS
     + """
-local ids = redis.call('HKEYS', ARGV[1])
-local answer = {now, ids}
-for i, id in ipairs(ids) do answer[i + 2] = redis.call('HMGET', WORKER .. id, unpack(ARGV, 2)) end
+local answer, first = {now}, tonumber(ARGV[1]) + 2
+local fields = {unpack(ARGV, 2, first - 1)}
+for i = first, #ARGV do answer[i - first + 2] = redis.call('HMGET', WORKER .. ARGV[i], unpack(fields)) end
 return answer
 """
 )

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
-from orchestrator.registry.workers import FAULTY_KEPT_S, FORMER_KEPT_S, GONE_KEPT_S
+from orchestrator.registry.departures import FAULTY_KEPT_S, FORMER_KEPT_S, GONE_KEPT_S
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
 from shared.ids import job_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,18 +98,17 @@ def test_a_field_that_cannot_be_read_counts_as_absent(ctx: Context, register: Re
     assert ctx.registry.fleets()[0].workers == (), "nobody knows whether a worker with an unknown status takes work"
 
 
-def test_a_worker_is_seen_whatever_another_thread_does_to_the_cache_meanwhile(
-    ctx: Context, register: Register, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_is_seen_whatever_other_threads_do_meanwhile(ctx: Context, register: Register) -> None:
+    """All threads of a process share what it keeps of the fleet, and its connection to Redis."""
     worker = register()
     registry = Registry(ctx.settings.redis_url, 10.0)
-    roster, read = registry._roster, registry.redis.hmget
 
-    def slow(*arguments: Any) -> Any:
-        texts = read(*arguments)
-        roster._remembered[keys.WORKERS] = {}  # as a second thread does that removes what it does not need from the cache
-        return texts
+    def look(number: int) -> set[str]:
+        ctx.registry.redis.hset(keys.worker(worker), "beats", number)
+        if number % 4 == 0:
+            ctx.registry.redis.hset(keys.WORKERS, f"odd-{number}", "nonsense")
+        return {one.id for one in (registry.registered() if number % 2 else registry.everyone())} | {s.known.id for s in registry.sights()}
 
-    monkeypatch.setattr(registry.redis, "hmget", slow)
-    assert [one.id for one in registry.registered()] == [worker]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(look, range(100))) == [{worker}] * 100
     registry.close()

@@ -14,6 +14,9 @@ from cli.settings import CliSettings
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.rows import COLUMNS
 from orchestrator.settings import Settings
+from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
+from orchestrator.verdicts.figures import COMPARED, FIGURES
+from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from worker.settings import WorkerSettings
 
@@ -115,3 +118,13 @@ def test_every_module_is_in_the_house() -> None:
         for room in (ROOT / package).iterdir():
             if room.is_dir() and (room / "__init__.py").exists():
                 assert re.search(rf"\b{room.name}/", page), room
+
+
+def test_every_fact_that_a_comparison_needs_is_explained() -> None:
+    page = " ".join((ROOT / "docs" / "how-to" / "compare.md").read_text().split())
+    for fact in MUST_BE_EQUAL:
+        assert f"| `{fact.name}` | {fact.meaning} |" in page
+    for fact in WORTH_A_WARNING:
+        assert fact.meaning in page, fact.name
+    for name in (*COMPARED, *FIGURES, *AXES):
+        assert f"`{name}`" in page or f"metric={name}" in page, name

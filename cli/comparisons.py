@@ -1,0 +1,124 @@
+"""Shows a comparison of two campaigns, as text for a terminal and as Markdown for a comment on a change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.tables import MISSING
+from cli.terminal import shown
+from shared.markdown import cell
+
+STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+PASS, FAIL = "PASS", "FAIL"
+TABLE_WIDTH = 140  # in a narrower terminal the reasons would be columns of single words
+
+
+def verdict_line(found: Mapping[str, Any]) -> Text:
+    """Return the overall verdict in one line."""
+    return Text.assemble((found["verdict"], f"bold {STYLES.get(found['verdict'], '')}"), f": {shown(found['summary'])}")
+
+
+def pairs(found: Mapping[str, Any], width: int) -> RenderableType:
+    """Return the pairs, the worst first: as a table if it fits into `width` columns, else as a few lines for each pair."""
+    return _table(found) if width >= TABLE_WIDTH else Group(*(_block(pair, found["unit"]) for pair in found["pairs"]))
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    unit = found["unit"]
+    made = Table(header_style="bold", title_justify="left")
+    for heading in ("Verdict", "Job", "Device", "Where"):
+        made.add_column(heading)
+    for heading in (f"Baseline {unit}", f"Current {unit}", "Delta", "Interval", "p"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    made.add_column("Reason", min_width=30)
+    for pair in found["pairs"]:
+        made.add_row(
+            Text(pair["verdict"], style=STYLES.get(pair["verdict"], "")),
+            *(Text(shown(part) or MISSING) for part in (pair["title"], pair["device"], pair["compute_unit"])),
+            *_figures(pair),
+            Text(shown(pair["reason"])),
+        )
+    return made
+
+
+def _block(pair: Mapping[str, Any], unit: str) -> RenderableType:
+    base, current, delta, interval, p = _figures(pair)
+    names = " · ".join(shown(part) for part in (pair["title"], pair["device"], pair["compute_unit"]) if part)
+    lines = [Text.assemble((pair["verdict"], f"bold {STYLES.get(pair['verdict'], '')}"), f"  {names}")]
+    if pair["effect"] is not None:
+        lines.append(Text(f"  {base} → {current} {unit}, {delta} ({interval}), p {p}"))
+    return Group(*lines, Text(f"  {shown(pair['reason'])}"))
+
+
+def notes(found: Mapping[str, Any]) -> list[str]:
+    """Return what stands below the table: warnings, jobs without a counterpart, and what was left out."""
+    warned: dict[str, int] = {}
+    for pair in found["pairs"]:
+        for warning in pair["warnings"]:
+            warned[warning] = warned.get(warning, 0) + 1
+    total = len(found["pairs"])
+    lines = [f"{warning} (in {count} of {total} pairs)" if total > 1 else warning for warning, count in warned.items()]
+    if found["only_current_total"]:
+        names = ", ".join(one["title"] for one in found["only_current"][:5])
+        more = f" and {found['only_current_total'] - 5} more" if found["only_current_total"] > 5 else ""
+        lines.append(f"only in NEW, so without a verdict: {names}{more}")
+    if found["pairs_total"] > total:
+        lines.append(f"the first {total} of {found['pairs_total']} pairs")
+    return lines
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Return the comparison as Markdown. Text from outside is escaped."""
+    base, new, unit = found["baseline"], found["current"], found["unit"]
+    lines = [
+        f"**{found['verdict']}**: {cell(found['summary'], 500)}",
+        "",
+        f"{cell(found['metric'])} of `{new['campaign_id']}` ({cell(new['name'])}) against the baseline `{base['campaign_id']}` "
+        f"({cell(base['name'])}, {base['created_at'][:10]}); threshold {_percent(found['max_regression'])}, level {found['level']:g}.",
+        "",
+        f"| verdict | job | device | where | baseline {unit} | current {unit} | delta | interval | p | reason |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for pair in found["pairs"]:
+        parts = [cell(pair[name]) or MISSING for name in ("title", "device", "compute_unit")]
+        lines.append(f"| {' | '.join([pair['verdict'], *parts, *_figures(pair), cell(pair['reason'], 500)])} |")
+    said = notes(found)
+    if said:
+        lines += ["", *(f"- {cell(note, 500)}" for note in said)]
+    return "\n".join([*lines, "", f"<details><summary>Method</summary>\n\n{cell(found['method'], 2_000)}\n\n</details>"]) + "\n"
+
+
+def _figures(pair: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        _number(pair["baseline"]),
+        _number(pair["current"]),
+        _signed(pair["effect"]),
+        MISSING if pair["effect_low"] is None else f"{_signed(pair['effect_low'])} to {_signed(pair['effect_high'])}",
+        _p(pair["p"] if pair["p_adjusted"] is None else pair["p_adjusted"]),
+    )
+
+
+def _number(value: float | None) -> str:
+    """Return a figure with four significant digits: a difference of 1 % is then visible."""
+    if value is None:
+        return MISSING
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
+
+
+def _signed(share: float | None) -> str:
+    return MISSING if share is None else f"{share * 100:+.1f} %"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return MISSING
+    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"

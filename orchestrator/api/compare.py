@@ -1,0 +1,286 @@
+"""Serves comparisons: whether a campaign got worse than another, and the jobs of one campaign as a matrix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from orchestrator.api.context import Ctx
+from orchestrator.api.errors import documented
+from orchestrator.api.ids import CampaignId, campaign_id_of
+from orchestrator.api.times import text
+from orchestrator.operations.comparison import compare_campaigns, matrix_of
+from orchestrator.store.tables import Campaign
+from orchestrator.verdicts.comparison import Evidence, Judged
+from orchestrator.verdicts.facts import MUST_BE_EQUAL
+from orchestrator.verdicts.figures import COMPARED, FIGURES, INFERENCE, compared_figure, figure_kind
+from orchestrator.verdicts.matrix import AXES, DEFAULT_AXES, Cell, axes_of
+from orchestrator.verdicts.sides import Side
+from orchestrator.verdicts.terms import LEAST_LEVEL, LEVEL, MAX_REGRESSION, MOST_LEVEL, SHARE, Terms, allowed_facts, share_of
+from shared.ids import CAMPAIGN_ID
+
+router = APIRouter(prefix="/api", tags=["comparisons"])
+
+COMPARISON_FORMAT = 1
+# 1: the first format.
+MATRIX_FORMAT = 1
+# 1: the first format.
+MAX_LISTED = 1_000  # pairs in one answer, the worst first; `pairs_total` and `counts` have all of them
+
+
+class Compared(BaseModel):
+    campaign_id: str
+    name: str
+    status: str
+    created_at: str
+    ended_at: str | None
+    total_jobs: int
+
+
+class DifferenceBody(BaseModel):
+    fact: str
+    baseline: str | None = Field(description="null if it is not recorded")
+    current: str | None
+    allowed: bool
+
+
+class PairBody(BaseModel):
+    title: str = Field(description="the model, with the values that the recipe varied")
+    device: str
+    compute_unit: str
+    baseline_job: str
+    current_job: str | None
+    verdict: str
+    reason: str
+    baseline: float | None = Field(description="median of the per-repeat values")
+    current: float | None
+    delta: float | None = Field(description="current - baseline, in `unit`")
+    effect: float | None = Field(description="current / baseline - 1; 0.1 is 10 % worse")
+    effect_low: float | None = Field(description="the lower end of the interval of the effect; null with too few repeats")
+    effect_high: float | None
+    confidence: float | None = Field(description="what the interval really covers")
+    p: float | None = Field(description="two-sided, exact up to 60 repeats on both sides together")
+    p_adjusted: float | None = Field(description="corrected for the number of pairs that were judged (Hochberg); null if it was not judged")
+    baseline_repeats: int
+    current_repeats: int
+    differences: list[DifferenceBody]
+    warnings: list[str]
+
+
+class OnlyCurrent(BaseModel):
+    job_id: str
+    title: str
+    device: str
+    compute_unit: str
+
+
+class Comparison(BaseModel):
+    format: int
+    verdict: str = Field(description="PASS, FAIL or INCONCLUSIVE")
+    summary: str = Field(description="the verdict in one sentence")
+    baseline: Compared
+    current: Compared
+    metric: str
+    unit: str
+    better: str
+    max_regression: float = Field(description="the threshold, as a fraction of the baseline")
+    level: float
+    allowed: list[str] = Field(description="facts that were allowed to differ")
+    allow_noisy: bool
+    method: str
+    counts: dict[str, int] = Field(description="pairs by verdict")
+    pairs_total: int
+    pairs: list[PairBody] = Field(description=f"the worst first; at most {MAX_LISTED}")
+    only_current_total: int
+    only_current: list[OnlyCurrent] = Field(description="jobs without a counterpart in the baseline; they have no verdict")
+
+
+class CellBody(BaseModel):
+    at: dict[str, str] = Field(description="its value on each axis of `by`")
+    jobs: list[str]
+    value: float | None
+    low: float | None = Field(description="the lower end of the 95 % interval, where the figure has one")
+    high: float | None
+    missing: str | None = Field(description="why there is no value")
+    of_best: float | None = Field(description="the value divided by the best value of the same work; null if its work is not known")
+    noise: str | None = Field(description="the worst grade of its jobs")
+
+
+class Matrix(BaseModel):
+    format: int
+    campaign_id: str
+    status: str
+    by: list[str]
+    metric: str
+    unit: str
+    better: str
+    axes: dict[str, list[str]] = Field(description="the values on each axis, in the order of the jobs")
+    cells: list[CellBody]
+
+
+METHOD = (
+    "The median of each repeat (a fresh process) is one value. FAIL: the ratio of the medians of these values is above the threshold, and "
+    "the Mann-Whitney test, corrected for the number of pairs by Hochberg's procedure, is below the level. PASS: the interval of the ratio "
+    "(the inverse of the same test) ends within the threshold. Anything else is INCONCLUSIVE."
+)
+_ID: dict[str, Any] = {"pattern": f"^{CAMPAIGN_ID.pattern}$"}
+_FACTS = "|".join(fact.name for fact in MUST_BE_EQUAL)
+_AXES = "|".join(AXES)
+
+
+@router.get("/compare", response_model=Comparison, responses=documented(404, 409, 413, 422))
+def get_comparison(
+    ctx: Ctx,
+    baseline: Annotated[str, Query(json_schema_extra=_ID, description="the campaign to compare with")],
+    current: Annotated[str, Query(json_schema_extra=_ID, description="the campaign that may have got worse")],
+    max_regression: Annotated[
+        str,
+        Query(
+            json_schema_extra={"pattern": f"^({SHARE.pattern})$"},
+            description="how much worse is accepted: `5%` (in a URL `5%25`) or `0.05`",
+        ),
+    ] = MAX_REGRESSION,
+    level: Annotated[
+        float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a FAIL although nothing changed")
+    ] = LEVEL,
+    metric: Annotated[str, Query(json_schema_extra={"enum": list(COMPARED)})] = INFERENCE,
+    allow: Annotated[
+        list[str] | None,
+        Query(
+            json_schema_extra={"items": {"type": "string", "pattern": f"^({_FACTS})(,({_FACTS}))*$"}},
+            description="facts that may differ, such as `runtime`; several times, or with commas",
+        ),
+    ] = None,
+    allow_noisy: Annotated[bool, Query(description="judge pairs of which a side was noisy")] = False,
+) -> JSONResponse:
+    """Say whether a campaign got worse than another: PASS, FAIL or INCONCLUSIVE, for each pair of jobs and for all of them."""
+    terms = Terms(
+        figure=compared_figure(metric),
+        max_regression=share_of(max_regression),
+        level=level,
+        allowed=allowed_facts(allow or []),
+        allow_noisy=allow_noisy,
+    )
+    found = compare_campaigns(ctx, campaign_id_of(baseline), campaign_id_of(current), terms)
+    judged, only_current = found.comparison.judged, found.comparison.only_current
+    return JSONResponse(
+        {
+            "format": COMPARISON_FORMAT,
+            "verdict": found.comparison.verdict.value,
+            "summary": found.comparison.summary,
+            "baseline": _campaign(found.baseline),
+            "current": _campaign(found.current),
+            "metric": terms.figure.name,
+            "unit": terms.figure.unit,
+            "better": terms.figure.better,
+            "max_regression": terms.max_regression,
+            "level": terms.level,
+            "allowed": sorted(terms.allowed),
+            "allow_noisy": terms.allow_noisy,
+            "method": METHOD,
+            "counts": found.comparison.counts(),
+            "pairs_total": len(judged),
+            "pairs": [_pair(one, terms) for one in judged[:MAX_LISTED]],
+            "only_current_total": len(only_current),
+            "only_current": [_identity(side) | {"job_id": side.job_id} for side in only_current[:MAX_LISTED]],
+        }
+    )
+
+
+@router.get("/campaigns/{campaign_id}/comparison", response_model=Matrix, responses=documented(404, 413, 422))
+def get_matrix(
+    ctx: Ctx,
+    campaign_id: CampaignId,
+    by: Annotated[
+        str,
+        Query(
+            json_schema_extra={"pattern": f"^({_AXES})(,({_AXES}))*$"}, description=f"the axes, with commas between them: {', '.join(AXES)}"
+        ),
+    ] = ",".join(DEFAULT_AXES),
+    metric: Annotated[str, Query(json_schema_extra={"enum": list(FIGURES)})] = INFERENCE,
+) -> JSONResponse:
+    """Show one figure of a campaign's jobs as a matrix. While the campaign is running, these are the jobs that have ended."""
+    axes, kind = axes_of(by), figure_kind(metric)
+    campaign, cells = matrix_of(ctx, campaign_id, axes, kind)
+    return JSONResponse(
+        {
+            "format": MATRIX_FORMAT,
+            "campaign_id": campaign.id,
+            "status": campaign.status,
+            "by": list(axes),
+            "metric": kind.name,
+            "unit": kind.unit,
+            "better": kind.better,
+            "axes": {name: list(dict.fromkeys(cell.at[name] for cell in cells)) for name in axes},
+            "cells": [_cell(cell) for cell in cells],
+        }
+    )
+
+
+def _campaign(one: Campaign) -> dict[str, Any]:
+    return {
+        "campaign_id": one.id,
+        "name": one.name,
+        "status": one.status,
+        "created_at": text(one.created_at),
+        "ended_at": text(one.ended_at),
+        "total_jobs": one.total_jobs,
+    }
+
+
+def _identity(side: Side) -> dict[str, Any]:
+    return {"title": side.title, "device": side.device, "compute_unit": side.unit}
+
+
+def _pair(one: Judged, terms: Terms) -> dict[str, Any]:
+    base, new = one.pair.baseline, one.pair.current
+    assert base is not None, "a job of the current campaign alone has no verdict"
+    return {
+        **_identity(new if new is not None and new.device else base),
+        "baseline_job": base.job_id,
+        "current_job": new.job_id if new is not None else None,
+        "verdict": one.verdict.value,
+        "reason": one.reason,
+        **_figures(one.evidence),
+        "baseline_repeats": len(base.values),
+        "current_repeats": len(new.values) if new is not None else 0,
+        "differences": [
+            {"fact": item.fact, "baseline": item.baseline, "current": item.current, "allowed": item.fact in terms.allowed}
+            for item in one.differing
+        ],
+        "warnings": list(one.warnings),
+    }
+
+
+def _figures(evidence: Evidence | None) -> dict[str, float | None]:
+    if evidence is None:
+        names = ("baseline", "current", "delta", "effect", "effect_low", "effect_high", "confidence", "p", "p_adjusted")
+        return dict.fromkeys(names)
+    interval = evidence.interval
+    return {
+        "baseline": evidence.baseline,
+        "current": evidence.current,
+        "delta": evidence.current - evidence.baseline,
+        "effect": evidence.effect,
+        "effect_low": interval.low - 1 if interval else None,
+        "effect_high": interval.high - 1 if interval else None,
+        "confidence": interval.confidence if interval else None,
+        "p": evidence.p,
+        "p_adjusted": evidence.p_adjusted,
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        "at": cell.at,
+        "jobs": list(cell.job_ids),
+        "value": cell.value,
+        "low": cell.low,
+        "high": cell.high,
+        "missing": cell.missing or None,
+        "of_best": cell.of_best,
+        "noise": cell.noise or None,
+    }
