@@ -35,6 +35,7 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
 from shared.tokens import Role
 from shared.workloads import EngineOptions, StopRule, Warmup
+from tools.recipe_examples import shown_example
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,8 +241,8 @@ def recipes() -> str:
     """Return docs/reference/recipes.md: every key of a recipe."""
     parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
     for title, model in RECIPE_PARTS:
-        rows = ["| key | default | meaning |", "| --- | --- | --- |"]
-        rows += [_key(name, field) for name, field in model.model_fields.items()]
+        rows = ["| key | default | meaning | example |", "| --- | --- | --- | --- |"]
+        rows += [_key(model, name, field) for name, field in model.model_fields.items()]
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
@@ -253,7 +254,7 @@ def recipes() -> str:
     return "\n".join(parts)
 
 
-def _key(name: str, field: FieldInfo) -> str:
+def _key(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if field.is_required():
         shown = "required"
@@ -261,7 +262,7 @@ def _key(name: str, field: FieldInfo) -> str:
         shown = ""
     else:
         shown = f"`{default}`"
-    return f"| `{name}` | {shown} | {field.description or ''} |"
+    return f"| `{name}` | {shown} | {field.description or ''} | `{shown_example(model, name)}` |"
 
 
 def roles() -> str:
