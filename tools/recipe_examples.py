@@ -15,7 +15,7 @@ _HASH = "a" * 64
 
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     Recipe: {
-        "name": "squeezenet by batch",
+        "name": "tiny-yolov2 by batch",
         "notes": "before the driver was updated",
         "model": "./mine.onnx",
         "models": ["squeezenet", {"model": "./mine.onnx", "inferences": 50}],

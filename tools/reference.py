@@ -122,8 +122,8 @@ RECIPE_ABOUT = """A recipe is YAML, or JSON of the same shape. Submit it with `f
 nearest known key. Examples are in `recipes/`.
 
 ```yaml
-name: squeezenet by batch
-model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
+name: tiny-yolov2 by batch
+model: tiny-yolov2               # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
 devices: every                   # one job for each device
 inferences: 200
@@ -294,7 +294,7 @@ def api() -> str:
         rows = ["| call | what it does |", "| --- | --- |"]
         for route in routes:
             about = " ".join(inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")[0].split())
-            rows += [f"| `{method} {route.path}` | {about} |" for method in sorted(route.methods - {"HEAD"})]
+            rows += [f"| `{method} {route.path}` | {about} |" for method in sorted((route.methods or set()) - {"HEAD"})]
         parts.append(f"## {module.__name__.rpartition('.')[2].replace('_', ' ').capitalize()}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
