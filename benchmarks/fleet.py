@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.control_plane_processes import Processes, control_plane
-from shared.measurements import PERCENTILE_FLOORS
+from shared.percentiles import PERCENTILE_FLOORS
 from shared.protocol import keys
 from shared.web import web_client
 

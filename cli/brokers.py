@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.errors import Unreachable
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
-from shared.protocol.condition import Trouble, troubles
 from shared.tls import MEND, broker_trusting, refusal
+
+if TYPE_CHECKING:
+    from shared.protocol.condition import Trouble
 
 PATIENCE_S = 5
 
@@ -21,6 +24,8 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
         Unreachable: Redis does not answer, or its certificate is not trusted.
     """
     import redis  # imported here because it is slow to import and few commands need it
+
+    from shared.protocol.condition import troubles
 
     place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(

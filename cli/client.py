@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,18 +14,33 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli.errors import ApiError, Away, Unreachable
+from shared.controls import as_one_line
 from shared.errors import FieldError
 from shared.hosts import is_this_machine
 from shared.installation import how_to_call
-from shared.names import as_one_line
 from shared.sources import short_name
 from shared.tls import MEND, refusal
 from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 2**20
+PAGE = 1_000  # the most items in one answer
 TIMEOUT = httpx.Timeout(30, connect=5)
 UPLOAD_TIMEOUT = httpx.Timeout(600, connect=5)  # for each chunk, and for the answer, before which the server hashes the file
 AWAY = (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Holds a part of a list.
+
+    Attributes:
+        total: how many items the whole list has; None if the orchestrator does not say.
+        more: the cursor of the next page; None if the list ends here.
+    """
+
+    items: list[dict[str, Any]]
+    total: int | None
+    more: str | None
 
 
 class Client:
@@ -60,6 +76,9 @@ class Client:
 
     def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         return self._call("POST", path, json=body, headers=headers).json()
+
+    def put(self, path: str, body: Any = None) -> Any:
+        return self._call("PUT", path, json=body).json()
 
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path).json()
@@ -108,6 +127,18 @@ class Client:
             if not page.get("next_cursor"):
                 return
             given["cursor"] = page["next_cursor"]
+
+    def listed(self, path: str, key: str, limit: int, **parameters: Any) -> Listed:
+        """Return up to `limit` items of a list, and where it goes on. `parameters` may hold the `cursor` of an earlier part."""
+        given = _given(parameters)
+        items: list[dict[str, Any]] = []
+        while True:
+            page = self._call("GET", path, params=given | {"limit": min(limit - len(items), PAGE)}).json()
+            items += page[key]
+            more = page.get("next_cursor")
+            if more is None or len(items) >= limit:
+                return Listed(items, page.get("total"), more)
+            given["cursor"] = more
 
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """Yield the body of an answer in pieces, so that it may be larger than memory."""

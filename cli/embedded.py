@@ -24,7 +24,6 @@ from shared.addresses import with_login
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput
 from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
-from shared.workers import WorkerStatus
 
 DATABASE = "fleetmark.db"
 PYTHON = (sys.executable, "-P", "-m")  # -P stops Python from importing modules such as `worker.py` from the user's current folder
@@ -324,6 +323,8 @@ def _is_healthy(client: Client) -> bool:
 
 
 def _has_worker(client: Client, since: float) -> bool:
+    from shared.workers import WorkerStatus  # imported here, because other commands do not need pydantic, which is slow to import
+
     try:
         workers = list(client.pages("workers", "workers", status=WorkerStatus.ACTIVE.value))
     except Unreachable:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, InvalidInput, ModelInvalid
 from shared.external_data import VALUE_FILES, external_locations, is_inside
-from shared.recipes import ModelEntry, Recipe
-from shared.recipes.axes import read_axes, replaced
+
+if TYPE_CHECKING:
+    from shared.recipes import ModelEntry, Recipe
 
 
 def external_files(model: Path) -> list[Path]:
@@ -61,6 +62,8 @@ def value_files(recipe: Recipe, index: int, entry: ModelEntry, folders: Sequence
 
 
 def _names(recipe: Recipe, index: int, entry: ModelEntry) -> Iterable[str]:
+    from shared.recipes.axes import read_axes, replaced  # imported here, because only recipes need pydantic, which is slow to import
+
     for options in (recipe.options, entry.options):
         yield from _files_in((options.values if options else None) or {})
     for axis in read_axes(recipe):

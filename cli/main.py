@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, doctor, fleet, start, tokens
+from cli.commands import broker, campaigns, compare, doctor, fleet, report, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -44,9 +43,10 @@ app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(report.report)
 app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
-app.command(rich_help_panel=FLEET)(fleet.workers)
+app.add_typer(fleet.workers_app, name="workers", rich_help_panel=FLEET)
 app.command(rich_help_panel=FLEET)(fleet.queues)
 app.command(rich_help_panel=FLEET)(fleet.jobs)
 app.add_typer(tokens.app, name="token", rich_help_panel=FLEET)
@@ -55,6 +55,8 @@ app.command(rich_help_panel=FLEET)(broker.redis_acl)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # imported here, because it is slow to import
+
         typer.echo(version("fleetmark"))
         raise typer.Exit
 

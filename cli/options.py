@@ -36,10 +36,11 @@ Token = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on behind this item, as the end of the page before says.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this number of items.")]
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
     """Make a client of the orchestrator. Address and token come from the command line, or else from the environment."""
     settings = settings or load_settings()
-    return Client(settings.address(host), token or settings.secret, settings.ca_file)
+    return Client(settings.address(host), token or settings.token, settings.ca_file)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -15,13 +15,14 @@ from cli.client import Client, sha256_of
 from cli.external_data import external_files, value_files
 from cli.terminal import err, say
 from shared.content import Content
+from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput
 from shared.installation import SHIPPED, in_clone
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
-from shared.names import as_one_line
-from shared.recipes import ModelEntry, Recipe, load_recipe
-from shared.recipes.parse import MAX_RECIPE_BYTES
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
+
+if TYPE_CHECKING:
+    from shared.recipes import ModelEntry, Recipe
 
 REMOTE = ("http", "https", "hf", "sha256")  # sources that the worker fetches, or that the orchestrator has already
 Sent = Callable[[int], None]
@@ -40,6 +41,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InvalidInput: the file cannot be read, or is not a valid recipe.
     """
+    # Imported here, because only recipes need pydantic, which is slow to import.
+    from shared.recipes import load_recipe
+    from shared.recipes.parse import MAX_RECIPE_BYTES
+
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InvalidInput(f"{path} is larger than {MAX_RECIPE_BYTES // 2**20} MB; is it a recipe?")
@@ -186,13 +191,18 @@ def companion_files(file: Path, recipe: Recipe, index: int, entry: ModelEntry, r
     return value_files(recipe, index, entry, [recipe_folder, file.parent]) | weights
 
 
-def submit(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
+def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_device: bool = False) -> dict[str, Any]:
     """Upload the files that the orchestrator does not have yet, then submit the recipe.
+
+    Args:
+        wait_for_device: whether a device that the recipe names may register later, whatever the recipe says.
 
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
     """
     body = recipe.model_dump(mode="json", exclude_unset=True)
+    if wait_for_device:
+        body["wait_for_device"] = True
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
@@ -272,10 +282,15 @@ def upload(uploads: Uploads, file: Path, sha256: str) -> None:
             uploads.upload_model(file, sha256, sent)
 
 
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{max(1, round(count / 2**10))} kB"
+
+
 @contextmanager
 def _bar(file: Path) -> Iterator[Sent]:
     if not err.is_terminal:
-        say(f"Uploading {file.name} ({file.stat().st_size / 2**20:.1f} MB)")
+        remark = zoo.remark(file)
+        say(f"Uploading {file.name} ({_size(file.stat().st_size)}{f': {remark}' if remark else ''})")
         yield lambda _: None
         return
     columns = (
@@ -285,5 +300,6 @@ def _bar(file: Path) -> Iterator[Sent]:
         TransferSpeedColumn(),
     )
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(file.name, total=file.stat().st_size)
+        remark = zoo.remark(file)
+        task = progress.add_task(f"{file.name} ({remark})" if remark else file.name, total=file.stat().st_size)
         yield lambda count: progress.advance(task, count)

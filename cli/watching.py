@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,16 +41,24 @@ class JobView:
         return f"{self.status}: {self.stage}" if self.stage and self.status == JobStatus.PENDING else self.status
 
 
-def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_round: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def watch(
+    client: Client,
+    campaign_id: str,
+    clock: Clock | None = None,
+    each_round: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
+) -> dict[str, Any]:
     """Follow a campaign until it has ended. Return the API's last description of it.
 
     Args:
         each_round: is called before every request. It may raise an exception to stop.
+        timeout_s: return after this time even if the campaign is still running.
 
     Raises:
-        Unreachable: the orchestrator has been away for `PATIENCE_S`.
+        Unreachable: the orchestrator has been away for `PATIENCE_S`, or does not answer when the time is over.
     """
     clock = clock or SystemClock()
+    end = clock.monotonic() + timeout_s if timeout_s is not None else math.inf
     screen: _Bars | _Lines = _Bars() if err.is_terminal else _Lines()
     lost_at: float | None = None
     with screen:
@@ -60,14 +69,14 @@ def watch(client: Client, campaign_id: str, clock: Clock | None = None, each_rou
                 screen.show(campaign, _jobs(client, campaign))
             except Unreachable as error:
                 lost_at = lost_at if lost_at is not None else clock.monotonic()
-                if clock.monotonic() - lost_at > PATIENCE_S:
+                if clock.monotonic() - lost_at > PATIENCE_S or clock.monotonic() >= end:
                     raise
                 screen.lost(error.detail if isinstance(error, Away) else f"{client.host} does not answer")
             else:
                 lost_at = None
-                if campaign["status"] != CampaignStatus.RUNNING:
+                if campaign["status"] != CampaignStatus.RUNNING or clock.monotonic() >= end:
                     return campaign
-            clock.sleep(POLL_S)
+            clock.sleep(max(0.0, min(POLL_S, end - clock.monotonic())))
 
 
 def _jobs(client: Client, campaign: dict[str, Any]) -> list[JobView]:

@@ -26,12 +26,16 @@ echo "# Is it up?"
 echo
 
 echo "# Enter a device by hand. (Real workers do this by themselves; the same UDID is the same worker.)"
-"${CURL[@]}" "$HOST/api/register" -d '{
+DEVICE=$("${CURL[@]}" "$HOST/api/register" -d '{
     "device_name": "a-device-of-mine",
     "capabilities": ["CPU (CoreML)"],
     "device_info": {"Soc": "M4", "Ram": 16, "DeviceOs": "macOS", "UDID": "first-campaign-example"}
-}'
-echo
+}')
+echo "$DEVICE"
+DEVICE=$(value worker_id <<< "$DEVICE")
+# It does not exist, so it is removed, however this script ends. (Removing a worker takes the role admin.)
+remove_device() { "${CURL[@]}" --request DELETE "$HOST/api/workers/$DEVICE" || echo "Remove it: fleetmark workers remove $DEVICE" >&2; }
+trap remove_device EXIT
 
 echo "# Who can run a model on its CPU with ONNX Runtime?"
 "${CURL[@]}" --get "$HOST/api/workers" --data-urlencode "capability=CPU (ONNX)"

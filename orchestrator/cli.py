@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.api import make_api
-from orchestrator.api.access import RequestIds
-from orchestrator.api.connections import open_sockets, server_config
-from orchestrator.api.hosts import resolves_to_loopback
 from orchestrator.app import ControlPlane
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
@@ -53,10 +48,11 @@ def _settings(**given: Any) -> Settings:
         raise typer.BadParameter(f"FLEETMARK_{name}: {why}{shown}") from None
 
 
-def _log(settings: Settings) -> None:
+def _log(settings: Settings, *filters: logging.Filter) -> None:
     handler = logging.StreamHandler()
-    handler.addFilter(RequestIds())
-    handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s"))
+    for one in filters:
+        handler.addFilter(one)
+    handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s", defaults={"request_id": "-"}))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -71,6 +67,8 @@ def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
     Raises:
         BadParameter: the host is no address of this machine, or the API would be open to everyone on the network.
     """
+    from orchestrator.api.hosts import resolves_to_loopback
+
     host, token = settings.host, settings.token
     try:
         if resolves_to_loopback(host):
@@ -107,8 +105,15 @@ def serve(
 
     Example: python -m orchestrator.cli serve --port 5000
     """
+    # Imported here, because FastAPI takes half a second to import, and the other commands serve nothing.
+    import uvicorn
+
+    from orchestrator.api import make_api
+    from orchestrator.api.access import RequestIds
+    from orchestrator.api.connections import open_sockets, server_config
+
     settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
-    _log(settings)
+    _log(settings, RequestIds())
     plane = ControlPlane(settings)
     try:
         plane.prepare(migrating=not only_api)

@@ -6,9 +6,14 @@ A label may stand for several capabilities. The orchestrator chooses one of them
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput, nearest
+
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
 
 # Maps each capability that this version can run to its label on the REST API. A new engine adds its capabilities here and in
 # `worker/engines/registry.py`; a test checks that both name the same.
@@ -65,6 +70,15 @@ def runnable_names() -> list[str]:
 
 def _names(labels: dict[str, str]) -> list[str]:
     return list(labels) + sorted({label for label in labels.values() if label not in labels})
+
+
+def names_schema(names: list[str]) -> JsonDict:
+    """Return the JSON schema of one of these names. Generators of clients take the constants' names from `x-enum-varnames`.
+
+    Their own names would be the same for `cpu.onnx` and `CPU (ONNX)`, and they would drop one of the two.
+    """
+    constants = [re.sub(r"\W+", "_", name).strip("_").upper() + ("" if name in LABELS else "_LABEL") for name in names]
+    return {"enum": list(names), "x-enum-varnames": list(constants)}
 
 
 @cache

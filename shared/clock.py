@@ -49,3 +49,21 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self._elapsed += seconds
+
+
+CLOCK_TOLERANCE_S = 5.0  # clocks synchronised by NTP differ by far less, but a registration may take a second or two to arrive
+
+
+def clock_warning(offset_s: float | None) -> str:
+    """Return a warning about a device's clock, with what to do, or an empty text.
+
+    Args:
+        offset_s: the seconds by which it is ahead of the orchestrator's clock; negative if it is behind, None if unknown.
+    """
+    if offset_s is None or abs(offset_s) <= CLOCK_TOLERANCE_S:
+        return ""
+    where = "ahead of" if offset_s > 0 else "behind"
+    return (
+        f"the clock of this device is {abs(offset_s):.0f} s {where} the orchestrator's, and times in its logs and results are wrong "
+        "by that: have both machines set their clocks by NTP"
+    )

@@ -18,18 +18,6 @@ SAMPLES_FORMAT = 1
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
 
 
-# For each percentile: its rank and the smallest sample for which it is reported. The sizes are the query counts for 90 % confidence in
-# the MLPerf Inference rules.
-PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
-    "p75": (75.0, 24),
-    "p90": (90.0, 64),
-    "p95": (95.0, 130),
-    "p97": (97.0, 219),
-    "p99": (99.0, 662),
-    "p999": (99.9, 6_636),
-}
-
-
 @dataclass(frozen=True)
 class RawRepeat:
     """Holds the raw samples of one fresh process: its load time, its warm-ups and its timed inferences, in order of time."""
@@ -98,6 +86,9 @@ class RepeatFacts(Frozen):
     inference_peak_mb: float | None = None
     baseline_mb: float | None = None
     cpu_percent: float | None = None
+    throughput_per_s: float | None = Field(
+        default=None, description="inferences a second over the timed phase; null where the clock saw no time pass, and in old results"
+    )
 
 
 class Noise(Frozen):

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field
 # Accepts texts without control characters (which can move a terminal's cursor) and without characters that end a line.
 PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _one_line(text: str) -> str:
@@ -18,15 +17,6 @@ def _one_line(text: str) -> str:
     if found is not None:
         raise ValueError(f"holds the control character {found.group()!r}; a name is one line of text without any")
     return text
-
-
-def as_one_line(text: str) -> str:
-    """Return a file name in a form that can be displayed and sent.
-
-    File systems allow control characters in a name, and bytes that are not valid text (Python reads these as lone surrogates). Each of
-    them is replaced by U+FFFD, the replacement character.
-    """
-    return _UNSENDABLE.sub("\ufffd", text)
 
 
 OneLine = Annotated[str, AfterValidator(_one_line), Field(json_schema_extra={"pattern": PATTERN})]

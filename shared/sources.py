@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from shared.addresses import shown_address
+from shared.controls import as_one_line
 from shared.ids import SHA256
-from shared.names import as_one_line
 
 MAX_NAME = 255  # characters; file systems allow names of at most 255 bytes, so every file name fits
 UPLOAD = "sha256:"

@@ -40,7 +40,7 @@ def web_client(
     Raises:
         InvalidInput: `address`, its proxy, or a file of certificates cannot be used.
     """
-    verify = verification(ca_file)
+    verify = verification(ca_file) if ca_file is not None or _speaks_tls(address, direct) else _trusting_nobody()
     try:
         # With `trust_env`, httpx would read the proxy variables itself. It would use the proxy for loopback too, and fail on
         # `NO_PROXY=::1/128`.
@@ -54,6 +54,17 @@ def web_client(
         )
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidInput(f"{shown_address(address)!r} cannot be used as an address: {error}; write it as http://name:port") from error
+
+
+def _speaks_tls(address: str, direct: bool) -> bool:
+    """Return whether the way to `address` has TLS in it: to the server itself, or to the proxy before it."""
+    proxy = None if direct else proxy_for(address)
+    return any(url.lower().startswith("https:") for url in (address, proxy.address if proxy is not None else ""))
+
+
+def _trusting_nobody() -> ssl.SSLContext:
+    """Return a context for a client that needs none, because reading the system's authorities takes 20 ms. With it, any TLS would fail."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def usable_proxy(address: str, verify: ssl.SSLContext) -> httpx.Proxy | None:

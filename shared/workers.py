@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from shared.capabilities import known_names
+from shared.capabilities import known_names, names_schema
 from shared.names import OneLine
 
 
@@ -44,23 +44,7 @@ def following(seen: WorkerStatus) -> list[WorkerStatus]:
     return sorted(TRANSITIONS[seen] - {WorkerStatus.GONE})
 
 
-CLOCK_TOLERANCE_S = 5.0  # clocks synchronised by NTP differ by far less, but a registration may take a second or two to arrive
 YEAR_9999 = 253_402_300_799
-
-
-def clock_warning(offset_s: float | None) -> str:
-    """Return a warning about a device's clock, with what to do, or an empty text.
-
-    Args:
-        offset_s: the seconds by which it is ahead of the orchestrator's clock; negative if it is behind, None if unknown.
-    """
-    if offset_s is None or abs(offset_s) <= CLOCK_TOLERANCE_S:
-        return ""
-    where = "ahead of" if offset_s > 0 else "behind"
-    return (
-        f"the clock of this device is {abs(offset_s):.0f} s {where} the orchestrator's, and times in its logs and results are wrong "
-        "by that: have both machines set their clocks by NTP"
-    )
 
 
 class DeviceInfo(BaseModel):
@@ -80,7 +64,7 @@ class Registration(BaseModel):
 
     device_name: OneLine = Field(min_length=1, max_length=200)
     ip_address: OneLine = Field(default="", max_length=64)
-    capabilities: list[Annotated[str, Field(json_schema_extra={"enum": known_names()})]] = Field(min_length=1, max_length=64)
+    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(min_length=1, max_length=64)
     device_info: DeviceInfo = Field(default_factory=DeviceInfo)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
     incarnation: str = Field(default="", max_length=64, description="one id a process start; empty for a device driven by REST alone")

@@ -24,7 +24,10 @@ for _name in VARIABLES:
     os.environ.pop(_name.lower(), None)
 
 _numbers = itertools.count(1)
-hypothesis.settings.register_profile("long", print_blob=True)  # --hypothesis-profile=long: more runs, another seed each time
+# No test may fail because the machine is busy, so neither an example nor the making of examples has a time limit.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("suite"), print_blob=True)  # --hypothesis-profile=long
+hypothesis.settings.load_profile("suite")
 _room = pytest.StashKey[Room]()
 
 

@@ -21,6 +21,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "models": ["squeezenet", {"model": "./mine.onnx", "inferences": 50}],
         "on": ["cpu.onnx", "gpu.cuda.onnx"],
         "devices": "every",
+        "wait_for_device": True,
         "inferences": 200,
         "repeats": 6,
         "loads": 4,

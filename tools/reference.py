@@ -25,7 +25,8 @@ from pydantic_settings import BaseSettings
 from rich.text import Text
 
 from cli.main import app
-from cli.settings import CliSettings
+from cli.settings import variables
+from orchestrator.api import metrics
 from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
@@ -48,7 +49,6 @@ CLASSES: list[tuple[str, str, type[BaseSettings]]] = [
         Settings,
     ),
     ("A worker", "`fleetmark worker start` reads these variables. Options of the command line win over them.", WorkerSettings),
-    ("The command line", "`fleetmark …` reads these variables. Options of the command line win over them.", CliSettings),
 ]
 
 
@@ -57,12 +57,19 @@ def configuration() -> str:
     parts = [MADE_BY, "# Configuration\n"]
     parts.append("Every setting is an environment variable. A process reads them once, when it starts. There is no configuration file.\n")
     for title, about, settings in CLASSES:
-        parts.append(f"## {title}\n\n{about}\n")
-        rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
         prefix = str(settings.model_config.get("env_prefix", ""))
-        rows += [_setting(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
-        parts.append("\n".join(rows) + "\n")
+        found = [(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
+        parts += _settings(title, about, [_setting(variable, _default(field), field.description or "") for variable, field in found])
+    about = "`fleetmark …` reads these variables. Options of the command line win over them."
+    own = [(setting, variable) for setting, variable in variables() if setting.metadata["description"]]
+    parts += _settings(
+        "The command line", about, [_setting(variable, setting.default, setting.metadata["description"]) for setting, variable in own]
+    )
     return "\n".join(parts)
+
+
+def _settings(title: str, about: str, rows: list[str]) -> list[str]:
+    return [f"## {title}\n\n{about}\n", "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"]
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
@@ -70,13 +77,14 @@ def _variable(prefix: str, name: str, field: FieldInfo) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else prefix + name.upper()
 
 
-def _setting(variable: str, field: FieldInfo) -> str:
+def _default(field: FieldInfo) -> Any:
     default = field.get_default(call_default_factory=True, validated_data={})
-    if default is PydanticUndefined or default is None or default in ("", {}) or isinstance(default, SecretStr):
-        shown = "unset"
-    else:
-        shown = f"`{default}`"
-    return f"| `{variable}` | {shown} | {field.description or ''} |".replace("  ", " ")
+    return None if default is PydanticUndefined or isinstance(default, SecretStr) else default
+
+
+def _setting(variable: str, default: Any, description: str) -> str:
+    shown = "unset" if default is None or default in ("", {}) else f"`{default}`"
+    return f"| `{variable}` | {shown} | {description} |".replace("  ", " ")
 
 
 def commands() -> str:
@@ -92,16 +100,18 @@ def commands() -> str:
 def _command(name: str, command: Any) -> list[str]:
     if hasattr(command, "commands"):  # a group of them
         inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
-        return [f"## `{name}`\n\n{command.help}\n", *inner]
+        return [f"## `{name}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n", *_options(command), *inner]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     usage = " ".join([name, *(str(argument.metavar or argument.name.upper()) for argument in arguments)])
     parts = [f"## `{usage}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n"]
+    return parts + _options(command)
+
+
+def _options(command: Any) -> list[str]:
     options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
-    if options:
-        rows = ["| option | meaning |", "| --- | --- |"]
-        rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
-        parts.append("\n".join(rows) + "\n")
-    return parts
+    rows = ["| option | meaning |", "| --- | --- |"]
+    rows += [f"| {', '.join(f'`{name}`' for name in option.opts)} | {_plain(option.help or '')} |" for option in options]
+    return ["\n".join(rows) + "\n"] if options else []
 
 
 def _plain(text: str) -> str:
@@ -127,7 +137,7 @@ model: tiny-yolov2               # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
 devices: every                   # one job for each device
 inferences: 200
-repeats: 5                       # or stop: {precision: 0.02}
+repeats: 6                       # or stop: {precision: 0.02}
 sweep:
   options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```
@@ -139,8 +149,9 @@ write `?` as `%3F` and `#` as `%23`.
 **Devices.** This holds for each compute unit in `on`. `any` makes one job, and any worker that can run it takes it. `every` makes one job
 for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
 the recipe is refused. While Redis does not answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes
-one job for each of its entries. An entry is the id of a worker or the name of a device. A device that has not registered yet is accepted
-with a warning, and the job waits for it. A name that several workers have is refused, and the error lists their ids.
+one job for each of its entries. An entry is the id of a worker or the name of a device. A name that no registered device has is refused
+with the nearest name, unless the recipe says `wait_for_device: true` (or `fleetmark run --wait-for-device`): then the job waits for the
+device. A name that several workers have is refused, and the error lists their ids.
 
 **Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
 to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
@@ -265,6 +276,31 @@ def _key(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     return f"| `{name}` | {shown} | {field.description or ''} | `{shown_example(model, name)}` |"
 
 
+API_ABOUT = """The base of every path is the orchestrator's address, such as `http://localhost:5000`. Bodies, answers and errors are at
+`/docs`, and as OpenAPI at `/openapi.json`. Generators make a whole client of that file, with the names of this table:
+
+```sh
+openapi-python-client generate --url http://localhost:5000/openapi.json
+npx openapi-typescript http://localhost:5000/openapi.json -o fleetmark.ts
+```
+
+Lists are pages: `limit` and `cursor` in, `next_cursor` out, and `total` where a list says how long it is. An error has one shape: `error`,
+`detail` (what happened, and what to do) and, for a body that is not valid, `fields`. [Roles](roles.md) says who may make which call.
+"""
+
+
+def calls() -> str:
+    """Return docs/reference/api.md: each call of the API with its name and what it does."""
+    rows = ["| call | name | what it does |", "| --- | --- | --- |"]
+    for router in (*ROUTERS, metrics):
+        for route in router.router.routes:
+            if isinstance(route, APIRoute):
+                said = inspect.cleandoc(route.endpoint.__doc__ or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+                path = route.path.replace(":path}", "}")
+                rows += [f"| `{method} {path}` | `{route.name}` | {said} |" for method in sorted(route.methods or ())]
+    return "\n".join([MADE_BY, "# REST calls\n", API_ABOUT, *rows]) + "\n"
+
+
 def roles() -> str:
     """Return docs/reference/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
@@ -276,26 +312,6 @@ def roles() -> str:
         marks = ["anyone" if call.split()[1] in OPEN else "yes" if role in allowed else "" for role in Role]
         rows.append(f"| `{call}` | {' | '.join(marks)} |".replace("  ", " "))
     parts.append("\n".join(rows) + "\n")
-    return "\n".join(parts)
-
-
-def api() -> str:
-    """Return docs/reference/api.md: every call of the API, by subject, with the first sentence of its documentation."""
-    parts = [MADE_BY, "# API\n"]
-    parts.append(
-        "The base address is `http://localhost:5000`. A running orchestrator describes each call with its fields at `/docs`, and as\n"
-        "`/openapi.json`. [Roles](roles.md) says who may make which call. Errors have one shape: `error`, `detail` and, for a body that is not\n"
-        "valid, `fields`. Lists are pages: `limit` and `cursor` in, `next_cursor` out. JSON bodies are accepted whatever their Content-Type.\n"
-    )
-    for module in ROUTERS:
-        routes = [route for route in module.router.routes if isinstance(route, APIRoute) and route.include_in_schema]
-        if not routes:
-            continue
-        rows = ["| call | what it does |", "| --- | --- |"]
-        for route in routes:
-            about = " ".join(inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")[0].split())
-            rows += [f"| `{method} {route.path}` | {about} |" for method in sorted((route.methods or set()) - {"HEAD"})]
-        parts.append(f"## {module.__name__.rpartition('.')[2].replace('_', ' ').capitalize()}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
@@ -319,7 +335,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": commands,
     "docs/reference/recipes.md": recipes,
     "docs/reference/roles.md": roles,
-    "docs/reference/api.md": api,
+    "docs/reference/api.md": calls,
     "docs/decisions/README.md": decisions,
     "deploy/redis/users.acl": users,
 }

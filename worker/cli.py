@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,12 +18,13 @@ from rich.text import Text
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
+from shared.masking import masked
 from shared.streams import settle_streams, takes_unicode
 from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
-from worker.agent import Agent
-from worker.agent.log import let_go, masked, set_up
-from worker.agent.serving import SupervisorLife
 from worker.settings import WorkerSettings, load_settings, parse_labels
+
+if TYPE_CHECKING:
+    from worker.agent.serving import SupervisorLife
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -101,6 +102,10 @@ def start(
 
         python -m worker.cli start --host http://orchestrator:5000 --name lab-pi --label site=lab --drain
     """
+    # Imported here, because Celery and Redis are slow to import, and `--help` and a wrong setting do not need them.
+    from worker.agent import Agent
+    from worker.agent.log import let_go, set_up
+
     settings = _settings(
         host=host,
         redis_url=redis_url,

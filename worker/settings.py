@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import platform
 import socket
 from pathlib import Path
@@ -12,15 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.addresses import require_readable, shown_address
+from shared.addresses import require_readable
 from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
-from shared.hosts import in_url, reached_at, without_brackets
+from shared.hosts import without_brackets
 from shared.hub import HUB
 from shared.masking import masked
+from shared.orchestrators import orchestrator_address
 from shared.tokens import usable_token, with_token_of_file
 
-DEFAULT_PORT = 5000
 PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
     *("host", "redis_url", "token", "token_file", "ca_file"),
@@ -198,39 +197,6 @@ class WorkerSettings(BaseSettings):
         return home / (mac if platform.system() == "Darwin" else linux) / "fleetmark"
 
 
-def orchestrator_address(value: str, default_port: int = DEFAULT_PORT) -> str:
-    """Return `http://name:port` for what people type: a bare name or address, name:port, a trailing slash or `/api`.
-
-    If the address means every address of a machine (`0.0.0.0`, `::`), the loopback address is returned in its place.
-
-    Raises:
-        ValueError: It is not an address of an HTTP server, or it has a login in it. The message does not repeat the login.
-    """
-    typed = value.strip()
-    if _is_address(bare := without_brackets(typed)):
-        typed = in_url(bare)
-    whole = typed if "://" in typed else f"http://{typed}"
-    try:
-        parts = urlsplit(whole)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-        raise ValueError(
-            f"{shown_address(typed) if '@' in typed else typed!r} is no address of an orchestrator; write it as http://name:{DEFAULT_PORT}"
-        )
-    if "@" in parts.netloc:
-        raise ValueError(
-            f"{shown_address(whole)!r} has a login in it, which is not sent to an orchestrator: leave it out, and set FLEETMARK_TOKEN "
-            "(or give --token-file) to a token of the orchestrator. A server in front of it must not ask for a login of its own"
-        )
-    name = in_url(reached_at(parts.hostname))
-    if port is None and parts.scheme == "http" and "://" not in typed:
-        port = default_port
-    path = parts.path.rstrip("/").removesuffix("/api")
-    return f"{parts.scheme}://{name}{'' if port is None else f':{port}'}{path}"
-
-
 def parse_labels(pairs: list[str]) -> dict[str, str]:
     """Return `["site=lab", "rack=3"]` as a mapping.
 
@@ -271,11 +237,3 @@ def _field_error(problem: dict[str, Any], given: dict[str, Any]) -> FieldError:
     secret = name in ("token", "redis_url", "HF_TOKEN") or (name == "host" and "@" in str(problem["input"]))  # a login without a scheme
     shown = "" if secret else masked(f"={problem['input']!r}")
     return FieldError(f"{source}{shown}", str(problem["msg"]).removeprefix("Value error, "))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
-from pydantic import SecretStr
 
 from cli.brokers import require_redis
 from cli.embedded import Stack
@@ -80,7 +79,7 @@ def redis_acl(
 
 def _users(settings: CliSettings, url: str) -> Iterator[User]:
     database = database_of(url)
-    fixed: list[tuple[str, str, SecretStr | None, list[str]]] = [
+    fixed: list[tuple[str, str, str | None, list[str]]] = [
         (
             "the orchestrator: API, consumer and watch",
             ORCHESTRATOR,
@@ -90,7 +89,7 @@ def _users(settings: CliSettings, url: str) -> Iterator[User]:
         ("Flower", FLOWER, settings.flower_redis_password, flower_rules(database)),
     ]
     for what, name, given, rules in fixed:
-        password = given.get_secret_value() if given is not None else secrets.token_urlsafe(32)
+        password = given if given is not None else secrets.token_urlsafe(32)
         address = with_login(url, f"{name}:{quote(password, safe='')}")
         yield User(what, setuser(name, password_rule(password), rules), address if given is None else None)
 

@@ -13,23 +13,33 @@ from rich.text import Text
 
 from cli import zoo
 from cli.client import Client
-from cli.errors import EXIT_FAILED, EXIT_USAGE
-from cli.options import Host, Json, Limit, Token, connect
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.submission import prepare, read_recipe, submit
-from cli.tables import local_time, results_table, state, table, told_apart, work_name
+from cli.tables import campaign_outcome, local_time, next_page, results_table, state, table, told_apart, work_name
 from cli.terminal import err, out, say, show_error, show_json
 from cli.watching import watch as follow
-from shared.errors import FleetmarkError, InvalidInput
+from shared.errors import FleetmarkError, InvalidInput, nearest
 from shared.installation import how_to_call, shown_recipe
-from shared.recipes.cells import cells_of
+from shared.jobs import CampaignStatus
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
 
+CONDITIONS = ("failed", "cancelled", "noisy")
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        metavar="CONDITION",
+        help="Exit with 1 also in this case: `cancelled` (a single job was cancelled) or `noisy` (a result is graded noisy). `failed` "
+        "always counts. May be given several times, or as a list with commas.",
+    ),
+]
 CAMPAIGN_COLUMNS = [
     ("Campaign", "campaign_id"),
     ("Name", "name"),
-    ("Status", "status"),
+    ("Status", "outcome.status"),
     ("Jobs", "total_jobs"),
     ("Complete", "completed_jobs"),
     ("Failed", "failed_jobs"),
@@ -60,26 +70,36 @@ ENDINGS = (Format.CSV, Format.JSON, Format.JSONL, Format.PARQUET)  # a file with
 def run(
     recipe: RecipeFile,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the campaign, and show the results when it has ended.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop following after this number of seconds, with exit code 1. The campaign goes on. Implies --watch."),
+    ] = None,
+    fail_on: FailOn = None,
+    wait_for_device: Annotated[
+        bool, typer.Option("--wait-for-device", help="Accept a device name that nobody has yet. Its jobs wait until the device registers.")
+    ] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
     """Submit a recipe. Models on this machine, and networks known by name, are uploaded first.
 
-    With --watch, the exit code is 1 if a job failed.
+    With --watch, the exit code is 1 if a job failed, no job is complete, or the campaign was cancelled.
 
     Examples:
 
       fleetmark run recipes/quickstart.yaml --watch
+      fleetmark run gate.yaml --watch --timeout 1800 --fail-on noisy,cancelled
       fleetmark run sweep.yaml --host http://lab:5000 --json | jq -r .campaign_id
     """
+    conditions = _conditions(fail_on)
     content = read_recipe(recipe)
     with connect(host, token) as client:
-        accepted = submit(client, content, recipe.parent)
+        accepted = submit(client, content, recipe.parent, wait_for_device=wait_for_device)
         for warning in accepted.get("warnings", []):
             err.print("warning:", warning, style="yellow")
         campaign_id = accepted["campaign_id"]
-        if not watch:
+        if not watch and timeout is None and not conditions:
             if as_json:
                 show_json(accepted)
                 return
@@ -87,7 +107,19 @@ def run(
             say(f"Follow it:  {how_to_call('watch', campaign_id)}")
             return
         say(f"{campaign_id}: {accepted['total_jobs']} jobs")
-        _follow(client, campaign_id, as_json)
+        _follow(client, campaign_id, as_json, timeout, conditions)
+
+
+def _conditions(fail_on: list[str] | None) -> set[str]:
+    """Return the conditions that were given, each alone or several in one list with commas.
+
+    Raises:
+        InvalidInput: one of them is unknown.
+    """
+    words = {word.strip() for given in fail_on or () for word in given.split(",")}
+    for word in sorted(words - set(CONDITIONS)):
+        raise InvalidInput(f"--fail-on {word!r}: {nearest(word, list(CONDITIONS))}")
+    return words
 
 
 def validate(recipe: RecipeFile, as_json: Json = False) -> None:
@@ -100,6 +132,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
       fleetmark validate recipes/quickstart.yaml
       fleetmark validate sweep.yaml --json
     """
+    from shared.recipes.cells import cells_of  # imported here, because only recipes need pydantic, which is slow to import
+
     try:
         content = read_recipe(recipe)
         cells = sum(1 for _ in cells_of(content))
@@ -126,7 +160,11 @@ validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES
 
 def list_campaigns(
     status: Annotated[str | None, typer.Option(help="Show only campaigns with this status: running, completed or cancelled.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Show only campaigns with this label, as name=value. May be given several times.")
+    ] = None,
     limit: Limit = 20,
+    cursor: Cursor = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -137,14 +175,20 @@ def list_campaigns(
 
       fleetmark list
       fleetmark list --status running --json
+      fleetmark list --label branch=main
     """
+    for one in label or ():
+        if "=" not in one:
+            raise InvalidInput(f"--label {one!r}: a label is name=value")
     with connect(host, token) as client:
-        found = list(client.pages("campaigns", "campaigns", limit=limit, status=status))
+        found = client.listed("campaigns", "campaigns", limit, status=status, label=label or None, cursor=cursor)
     if as_json:
-        show_json(found)
-        return
-    out.print(table(found, CAMPAIGN_COLUMNS))
-    if not found:
+        show_json(found.items)
+    else:
+        out.print(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS))
+    if more := next_page(how_to_call("list"), found, {"status": status, "label": label, "limit": limit}):
+        say(more)
+    if not found.items and not as_json and not (status or label or cursor):
         say(f"No campaign yet. Submit one:  {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}")
 
 
@@ -162,7 +206,9 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
         show_json(campaign)
         return
     out.print(Text(campaign["name"], style="bold"), f" {campaign['campaign_id']}  created {local_time(campaign['created_at'])}")
-    out.print(state(campaign["status"]), _counts(campaign))
+    out.print(state(campaign_outcome(campaign)), f"({_counts(campaign)})")
+    if campaign.get("labels"):
+        out.print("labels", ", ".join(f"{name}={value}" for name, value in campaign["labels"].items()))
     jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
     out.print(table(jobs, JOB_COLUMNS))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
@@ -174,26 +220,72 @@ def _counts(campaign: dict[str, Any]) -> str:
     return ", ".join(f"{count} {status}" for status, count in campaign["job_breakdown"].items() if count)
 
 
-def watch(campaign_id: CampaignId, host: Host = None, token: Token = None, as_json: Json = False) -> None:
-    """Follow a campaign until it has ended, then show its results. The exit code is 1 if a job failed.
+def watch(
+    campaign_id: CampaignId,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Stop following after this number of seconds, with exit code 1. The campaign goes on.")
+    ] = None,
+    fail_on: FailOn = None,
+    host: Host = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a campaign until it has ended, then show its results. The exit code is that of `run --watch`.
 
     Example:
 
       fleetmark watch campaign-01jd9…
     """
+    conditions = _conditions(fail_on)
     with connect(host, token) as client:
-        _follow(client, campaign_id, as_json)
+        _follow(client, campaign_id, as_json, timeout, conditions)
 
 
-def _follow(client: Client, campaign_id: str, as_json: bool) -> None:
-    campaign = follow(client, campaign_id)
-    if as_json:
-        show_json({"campaign": campaign, "results": read_results(client, campaign_id)})
-    else:
-        show_results(client, campaign_id)
-        say(f"As a file:  {how_to_call('results', campaign_id, '-o results.csv')}")
-    if campaign["failed_jobs"]:
+def _follow(client: Client, campaign_id: str, as_json: bool, timeout_s: float | None, fail_on: set[str]) -> None:
+    """Follow a campaign and show its results.
+
+    Raises:
+        typer.Exit: the campaign did not go well, it has not ended in time, or Ctrl-C was pressed.
+    """
+    try:
+        campaign = follow(client, campaign_id, timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        _say_it_goes_on(campaign_id)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if campaign["status"] == CampaignStatus.RUNNING:
+        say(f"{timeout_s:g} s are over (--timeout)")
+        _say_it_goes_on(campaign_id)
         raise typer.Exit(EXIT_FAILED)
+    rows = read_results(client, campaign_id)
+    if as_json:
+        show_json({"campaign": campaign, "results": rows})
+    else:
+        show_rows(rows)
+        say(f"{campaign_id}: {campaign_outcome(campaign)}")
+        say(f"As a file:   {how_to_call('results', campaign_id, '-o results.csv')}")
+        say(f"The report:  {how_to_call('report', campaign_id, '--open')}   ({client.host}/api/campaigns/{campaign_id}/report)")
+    for reason in (found := _failures(campaign, rows, fail_on)):
+        say(f"exit code {EXIT_FAILED}: {reason}")
+    if found:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _say_it_goes_on(campaign_id: str) -> None:
+    say(f"The campaign goes on. Follow it again:  {how_to_call('watch', campaign_id)}")
+    say(f"Cancel it:                              {how_to_call('stop', campaign_id)}")
+
+
+def _failures(campaign: dict[str, Any], rows: list[dict[str, Any]], fail_on: set[str]) -> list[str]:
+    """Return why a campaign that has ended did not go well. Some conditions count only if they are in `fail_on`."""
+    counts, noisy = campaign["job_breakdown"], sum(row.get("NoiseGrade") == "noisy" for row in rows)
+    found = {
+        "the campaign was cancelled": campaign["status"] == CampaignStatus.CANCELLED,
+        f"{campaign['failed_jobs']} jobs failed": campaign["failed_jobs"],
+        "no job is complete": not counts["complete"],
+        f"{counts['cancelled']} jobs were cancelled (--fail-on cancelled)": "cancelled" in fail_on and counts["cancelled"],
+        f"{noisy} results are noisy (--fail-on noisy)": "noisy" in fail_on and noisy,
+    }
+    return [reason for reason, holds in found.items() if holds]
 
 
 def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
@@ -203,7 +295,11 @@ def read_results(client: Client, campaign_id: str) -> list[dict[str, Any]]:
 
 
 def show_results(client: Client, campaign_id: str) -> None:
-    made, notes = results_table(read_results(client, campaign_id))
+    show_rows(read_results(client, campaign_id))
+
+
+def show_rows(rows: list[dict[str, Any]]) -> None:
+    made, notes = results_table(rows)
     out.print(made)
     for note in notes:
         out.print(note, style="dim")

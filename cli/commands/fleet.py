@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.options import Host, Json, Limit, Token, connect
-from cli.tables import local_time, table, told_apart
+from cli.options import Cursor, Host, Json, Limit, Token, connect
+from cli.tables import local_time, next_page, state, table, told_apart
 from cli.terminal import out, say, show_json
+from shared.clock import clock_warning
 from shared.device_labels import device_labels
 from shared.installation import how_to_call
-from shared.workers import clock_warning
 
 WORKER_COLUMNS = [
     ("Worker", "worker_id"),
@@ -33,7 +33,18 @@ JOB_COLUMNS = [
 ]
 
 
-def workers(
+workers_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="[COMMAND]",
+)
+WorkerIds = Annotated[list[str], typer.Argument(metavar="ID…", help="The ids of workers, as `fleetmark workers` shows them.")]
+
+
+@workers_app.callback()
+def workers_or_command(
+    context: typer.Context,
     capability: Annotated[
         str | None, typer.Option(help="Show only workers with this capability, such as cpu.onnx or gpu.cuda.onnx.")
     ] = None,
@@ -42,13 +53,20 @@ def workers(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices with their capabilities and their status.
+    """List the devices with their capabilities and their status. `remove` and `reset` change them.
 
     Examples:
 
       fleetmark workers
       fleetmark workers --capability gpu.cuda.onnx --json
     """
+    if context.invoked_subcommand is None:
+        workers(capability, status, host, token, as_json)
+
+
+def workers(
+    capability: str | None = None, status: str | None = None, host: str | None = None, token: str | None = None, as_json: bool = False
+) -> None:
     with connect(host, token) as client:
         found = list(client.pages("workers", "workers", capability=capability, status=status))
     if as_json:
@@ -64,6 +82,40 @@ def workers(
             say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
+
+
+@workers_app.command()
+def remove(worker_ids: WorkerIds, host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """Remove workers, such as a device that does not exist any more. Their jobs go to other workers.
+
+    A worker process that still runs registers again. To keep it out, stop it, or revoke its token first.
+
+    Example:
+
+      fleetmark workers remove worker-01jd9…
+    """
+    with connect(host, token) as client:
+        _show_states([client.delete(f"workers/{worker_id}") for worker_id in worker_ids], as_json)
+
+
+@workers_app.command()
+def reset(worker_ids: WorkerIds, host: Host = None, token: Token = None, as_json: Json = False) -> None:
+    """Make workers active again and end their quarantine, for example after a faulty device was mended.
+
+    Example:
+
+      fleetmark workers reset worker-01jd9…
+    """
+    with connect(host, token) as client:
+        _show_states([client.put(f"workers/{worker_id}/reset") for worker_id in worker_ids], as_json)
+
+
+def _show_states(changed: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        show_json(changed)
+        return
+    for worker in changed:
+        out.print(f"{worker['worker_id']}:", state(worker["status"]))
 
 
 LETTER_COLUMNS = [("Found", "found_at"), ("By", "by"), ("Queue", "queue"), ("Reason", "reason"), ("Message", "message")]
@@ -125,11 +177,12 @@ def jobs(
     worker: Annotated[str | None, typer.Option(help="Show only jobs that this worker has or had.")] = None,
     since: Annotated[str | None, typer.Option(help="Show only jobs that were created at or after this time (ISO 8601).")] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the jobs of all campaigns or of one campaign.
+    """List the jobs of all campaigns, the newest first, or those of one campaign in the order of their numbers.
 
     Examples:
 
@@ -137,8 +190,11 @@ def jobs(
       fleetmark jobs --campaign campaign-01jd9… --json
     """
     with connect(host, token) as client:
-        found = list(client.pages("jobs", "jobs", limit=limit, campaign=campaign, status=status, worker=worker, since=since))
+        found = client.listed("jobs", "jobs", limit, campaign=campaign, status=status, worker=worker, since=since, cursor=cursor)
     if as_json:
-        show_json(found)
-        return
-    out.print(table(told_apart(found), JOB_COLUMNS))
+        show_json(found.items)
+    else:
+        out.print(table(told_apart(found.items), JOB_COLUMNS))
+    given = {"campaign": campaign, "status": status, "worker": worker, "since": since, "limit": limit}
+    if more := next_page(how_to_call("jobs"), found, given):
+        say(more)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -32,8 +32,10 @@ from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hosts import ANYWHERE, in_url, is_loopback, reached_at, without_brackets
 from shared.installation import ROOT, SHIPPED, how_to_call, how_to_install, in_clone, shown_recipe
-from shared.recipes import Recipe
 from shared.tls import broker_trusting
+
+if TYPE_CHECKING:
+    from shared.recipes import Recipe
 
 CHECK_S = 0.5
 FILES_WAIT_S = 60.0
@@ -68,7 +70,7 @@ def up(
     """
     settings = load_settings()
     listen = without_brackets(bind or (LOOPBACK if "://" in settings.host else settings.host))
-    secret = token or settings.secret
+    secret = token or settings.token
     if not is_loopback(listen) and not secret:
         raise InvalidInput(
             f"listening on {listen} without a token would let anyone in: "

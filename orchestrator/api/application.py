@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from orchestrator.api import (
     artifacts,
+    batches,
     campaigns,
     compare,
     health,
@@ -15,6 +17,7 @@ from orchestrator.api import (
     metrics,
     models,
     monitoring,
+    outputs,
     queues,
     recipes,
     reset,
@@ -38,7 +41,28 @@ from orchestrator.api.security import Guard
 from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.context import Context
 
-ROUTERS = (health, workers, campaigns, jobs, results, compare, queues, monitoring, models, artifacts, recipes, reset, tokens)
+ROUTERS = (
+    health,
+    workers,
+    campaigns,
+    batches,
+    jobs,
+    results,
+    outputs,
+    compare,
+    queues,
+    monitoring,
+    models,
+    artifacts,
+    recipes,
+    reset,
+    tokens,
+)
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return a call's name in the OpenAPI document, from which generators of clients name their functions: `submit_campaign`."""
+    return route.name
 
 
 def make_api(ctx: Context) -> FastAPI:
@@ -58,6 +82,7 @@ def make_api(ctx: Context) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=_operation_id,
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)

@@ -38,7 +38,7 @@ class Received(BaseModel):
     complete: bool
 
 
-@router.head("/jobs/{job_id}/attempts/{attempt}/artifacts/{name}", responses=documented(404, 409, 422))
+@router.head("/jobs/{job_id}/attempts/{attempt}/artifacts/{name}", name="get_upload_offset", responses=documented(404, 409, 422))
 def get_offset(ctx: Ctx, job_id: JobId, attempt: Attempt, name: Name) -> Response:
     """Say in `Upload-Offset` how many bytes have arrived."""
     return Response(headers={"Upload-Offset": str(_upload(ctx, job_id, attempt, name).received())})
@@ -46,6 +46,7 @@ def get_offset(ctx: Ctx, job_id: JobId, attempt: Attempt, name: Name) -> Respons
 
 @router.put(
     "/jobs/{job_id}/attempts/{attempt}/artifacts/{name}",
+    name="upload_artifact",
     response_model=Received,
     responses=documented(400, 404, 409, 413, 422),
     openapi_extra=_BYTES,

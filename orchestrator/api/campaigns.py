@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
@@ -20,7 +20,9 @@ from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
+from orchestrator.operations.changes import change_campaign
 from orchestrator.operations.context import Context
+from orchestrator.operations.removal import remove_campaign
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.store import campaigns, jobs
@@ -29,14 +31,17 @@ from orchestrator.store.tables import Campaign
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
 from shared.masking import without_logins
+from shared.names import OneLine
 from shared.recipes import Recipe, parse_recipe
+from shared.workloads import Strict
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
+MAX_LABELS = 64
 FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
-    "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
+    "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 6}],
 }
 RECIPE_EXAMPLE = {
     "name": "squeezenet-everywhere",
@@ -45,6 +50,10 @@ RECIPE_EXAMPLE = {
     "inferences": 200,
 }
 
+Labels = Annotated[
+    list[Annotated[str, Field(max_length=1_000, pattern=r"^[^=\x00]+=[^\x00]*$")]] | None,
+    Query(max_length=MAX_LABELS, description="only campaigns with this label, as `name=value`; may be given several times"),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -92,19 +101,38 @@ class CampaignBrief(BaseModel):
     reported_at: str | None = Field(description="when all of its files under `outputs/` were written")
     job_breakdown: Breakdown
     warnings: list[str]
+    labels: dict[str, str]
 
 
 class CampaignBody(CampaignBrief):
     notes: str
-    labels: dict[str, str]
     jobs: list[JobBrief] | None = None
     jobs_cursor: str | None = None
 
 
 class Campaigns(BaseModel):
     count: int
+    total: int = Field(description="how many campaigns all pages together list")
     campaigns: list[CampaignBrief]
     next_cursor: str | None
+
+
+class CampaignChange(Strict):
+    """Says what is changed of a campaign. What is left out, or null, stays."""
+
+    name: OneLine | None = Field(default=None, min_length=1, max_length=200)
+    labels: dict[str, str] | None = Field(default=None, max_length=MAX_LABELS, description="all labels, in place of those before")
+    priority: int | None = Field(
+        default=None, ge=0, le=9, description="the priority of its jobs that are in no queue yet; 9 goes first, 0 goes last"
+    )
+
+
+class DeletedCampaign(BaseModel):
+    campaign_id: str
+    status: Literal["deleted"]
+    deleted_jobs: int
+    freed_bytes: int = Field(description="what its files held")
+    left: str | None = Field(description="why some of its files could not be removed; they are tried again within the hour")
 
 
 class Cancelled(BaseModel):
@@ -115,6 +143,7 @@ class Cancelled(BaseModel):
 
 @router.post(
     "/campaigns",
+    name="submit_campaign",
     status_code=201,
     response_model=CampaignBody,
     responses=documented(400, 409, 413, 422),
@@ -147,14 +176,18 @@ def _submit_json(ctx: Context, body: bytes, key: str | None, user: str) -> Submi
 
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))
-def list_campaigns(ctx: Ctx, status: CampaignStatus | None = None, limit: Limit = 100, cursor: CampaignCursor = None) -> JSONResponse:
-    """List campaigns, newest first."""
+def list_campaigns(
+    ctx: Ctx, status: CampaignStatus | None = None, label: Labels = None, limit: Limit = 100, cursor: CampaignCursor = None
+) -> JSONResponse:
+    """List campaigns, newest first. With several labels, a campaign must have all of them."""
     before = campaign_of(cursor)
+    labels = [(name, value) for name, _, value in (one.partition("=") for one in label or ())]
     with ctx.store.read() as session:
-        found = campaigns.page(session, status=status, before=before, limit=limit + 1)
+        found = campaigns.page(session, status=status, labels=labels, before=before, limit=limit + 1)
+        total = campaigns.count(session, status=status, labels=labels)
         shown = [_brief(one) for one in found[:limit]]
     more = found[limit - 1].id if len(found) > limit else None
-    return JSONResponse({"count": len(shown), "campaigns": shown, "next_cursor": more})
+    return JSONResponse({"count": len(shown), "total": total, "campaigns": shown, "next_cursor": more})
 
 
 @router.get("/campaigns/{campaign_id}", response_model=CampaignBody, responses=documented(404, 422))
@@ -168,7 +201,7 @@ def get_campaign(
 def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> dict[str, Any]:
     with ctx.store.read() as session:
         found = campaigns.get(session, campaign_id)
-        content = _brief(found) | {"notes": found.notes, "labels": found.labels}
+        content = _brief(found) | {"notes": found.notes}
         if first is not None:
             heads = jobs.heads(session, campaign_id, limit=first + 1)
             waiting = waits(ctx, session, heads[:first])
@@ -200,6 +233,7 @@ def _brief(one: Campaign) -> dict[str, Any]:
             "cancelled": one.cancelled_jobs,
         },
         "warnings": one.warnings,
+        "labels": one.labels if isinstance(one.labels, dict) else {},  # one damaged row must not fail the whole list
     }
 
 
@@ -210,7 +244,38 @@ def _job_brief(head: JobHead, waiting: str | None) -> dict[str, Any]:
     return content
 
 
-@router.post("/campaigns/{campaign_id}/cancel", response_model=Cancelled, responses=documented(404, 409))
+@router.patch(
+    "/campaigns/{campaign_id}",
+    name="update_campaign",
+    response_model=CampaignBody,
+    responses=documented(400, 404, 413, 422),
+    openapi_extra=described(CampaignChange, example={"name": "nightly", "labels": {"branch": "main"}, "priority": 7}),
+)
+def patch_campaign(ctx: Ctx, campaign_id: CampaignId, body: RawBody) -> JSONResponse:
+    """Change a campaign's name, its labels, or the priority of its jobs that still wait. Files that are written already are not changed."""
+    wanted = parse(CampaignChange, body)
+    change_campaign(ctx, campaign_id, name=wanted.name, labels=wanted.labels, priority=wanted.priority)
+    return JSONResponse(_with_jobs(ctx, campaign_id, None))
+
+
+@router.delete("/campaigns/{campaign_id}", response_model=DeletedCampaign, responses=documented(404, 409))
+def delete_campaign(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
+    """Delete a campaign that has ended: its jobs, results, histories and files. Uploaded models stay. This cannot be undone.
+
+    While it is running, the answer is 409: cancel it first.
+    """
+    gone = remove_campaign(ctx, campaign_id)
+    content = {
+        "campaign_id": campaign_id,
+        "status": "deleted",
+        "deleted_jobs": gone.jobs,
+        "freed_bytes": gone.size,
+        "left": gone.left or None,
+    }
+    return JSONResponse(content)
+
+
+@router.post("/campaigns/{campaign_id}/cancel", name="cancel_campaign", response_model=Cancelled, responses=documented(404, 409))
 def cancel(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
     """Cancel every unfinished job of a campaign. It is no error if the campaign is cancelled already."""
     ended, cancelled = cancel_campaign(ctx, campaign_id)

@@ -131,7 +131,7 @@ _FACTS = "|".join(fact.name for fact in MUST_BE_EQUAL)
 _AXES = "|".join(AXES)
 
 
-@router.get("/compare", response_model=Comparison, responses=documented(404, 409, 413, 422))
+@router.get("/compare", name="compare_campaigns", response_model=Comparison, responses=documented(404, 409, 413, 422))
 def get_comparison(
     ctx: Ctx,
     baseline: Annotated[str, Query(json_schema_extra=_ID, description="the campaign to compare with")],
@@ -190,7 +190,7 @@ def get_comparison(
     )
 
 
-@router.get("/campaigns/{campaign_id}/comparison", response_model=Matrix, responses=documented(404, 413, 422))
+@router.get("/campaigns/{campaign_id}/comparison", name="get_comparison", response_model=Matrix, responses=documented(404, 413, 422))
 def get_matrix(
     ctx: Ctx,
     campaign_id: CampaignId,

@@ -69,7 +69,7 @@ _DEGRADED: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/health", response_model=Health, responses=_DEGRADED)
-@router.head("/health", response_model=Health, responses=_DEGRADED)
+@router.head("/health", name="check_health", response_model=Health, responses=_DEGRADED)
 def get_health(ctx: Ctx) -> JSONResponse:
     """Say whether Redis and the database answer and take writes, and what is wrong with the setup of Redis. This needs no token."""
     host, port = host_and_port(ctx.settings.redis_url)

@@ -20,6 +20,7 @@ from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.rows import Row, whole_row
 from orchestrator.store import jobs, results
+from orchestrator.store.jobs import MOST_COUNTED
 from orchestrator.store.tables import Event, Job
 from shared.addresses import shown_address
 from shared.errors import NotFound, Unavailable
@@ -72,6 +73,9 @@ class JobAnswer(BaseModel):
 
 class Jobs(BaseModel):
     count: int
+    total: int | None = Field(
+        description=f"how many jobs all pages together list; null if they are more than {MOST_COUNTED} and would have to be counted"
+    )
     jobs: list[JobBody]
     next_cursor: str | None
 
@@ -98,24 +102,18 @@ def list_jobs(
     limit: Limit = 100,
     cursor: JobCursor = None,
 ) -> JSONResponse:
-    """List jobs, ordered by campaign and then by number."""
+    """List jobs, the newest first. The jobs of one campaign (`campaign`) are listed in the order of their numbers."""
     after = job_of(cursor)
+    wanted: dict[str, Any] = {"campaign_id": campaign, "status": status, "worker_id": worker, "since": since}
     with ctx.store.read() as session:
-        found = jobs.page(
-            session,
-            campaign_id=campaign,
-            status=status,
-            worker_id=worker,
-            since=since,
-            after=after,
-            limit=limit + 1,
-        )
+        found = jobs.page(session, **wanted, after=after, limit=limit + 1)
+        total = jobs.count(session, **wanted)
         waiting = waits(ctx, session, found[:limit])
         shown = [_body(job, reason) for job, reason in zip(found[:limit], waiting, strict=True)]
         more = found[limit - 1].id if len(found) > limit else None
     names = device_names(ctx, (one["worker_id"] for one in shown))
     shown = [one | {"device": names.get(one["worker_id"])} for one in shown]
-    return JSONResponse({"count": len(shown), "jobs": shown, "next_cursor": more})
+    return JSONResponse({"count": len(shown), "total": total, "jobs": shown, "next_cursor": more})
 
 
 @router.get("/jobs/{job_id}", response_model=JobAnswer, responses=documented(404))
@@ -185,7 +183,7 @@ def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
     return (worker.stage or None, worker.progress) if worker.current_job == job["job_id"] else (None, None)
 
 
-@router.post("/jobs/{job_id}/cancel", response_model=CancelledJob, responses=documented(404, 409))
+@router.post("/jobs/{job_id}/cancel", name="cancel_job", response_model=CancelledJob, responses=documented(404, 409))
 def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
     """Cancel a job. It is no error if it is cancelled already. If it is complete or failed, the answer is 409."""
     job = cancel_job(ctx, job_id)
@@ -194,6 +192,7 @@ def cancel(ctx: Ctx, job_id: JobId) -> JSONResponse:
 
 @router.post(
     "/jobs/{job_id}/retry",
+    name="retry_job",
     status_code=201,
     response_model=RetriedJob,
     responses=documented(404, 409) | {200: {"model": RetriedJob, "description": "An earlier retry of it has not ended yet: that one."}},

@@ -38,7 +38,14 @@ class Uploaded(BaseModel):
     source: str
 
 
-@router.post("/models", status_code=201, response_model=Uploaded, responses=documented(400, 413, 422), openapi_extra=_UPLOAD)
+@router.post(
+    "/models",
+    name="upload_model",
+    status_code=201,
+    response_model=Uploaded,
+    responses=documented(400, 413, 422),
+    openapi_extra=_UPLOAD,
+)
 async def upload(
     ctx: Ctx,
     request: Request,
@@ -73,8 +80,8 @@ async def _taken_in(ctx: Context, stream: AsyncIterator[bytes], name: str, promi
         return await to_thread.run_sync(incoming.store, name, promised)
 
 
-@router.get("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
-@router.head("/models/{sha256}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+@router.get("/models/{sha256}", name="download_model", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+@router.head("/models/{sha256}", name="check_model", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
 def get_model(ctx: Ctx, sha256: Sha256) -> SentFile:
     """Download an uploaded model. `HEAD` says whether it exists."""
     with ctx.store.read() as session:

@@ -40,7 +40,7 @@ class MonitoringStats(BaseModel):
     timeout_handler: TimeoutHandler  # type: ignore[valid-type]  # as above
 
 
-@router.get("/monitoring/stats", response_model=MonitoringStats)
+@router.get("/monitoring/stats", name="get_monitoring_stats", response_model=MonitoringStats)
 def get_stats(ctx: Ctx) -> JSONResponse:
     """Show the counters of all watches since the last reset."""
     seen = ctx.registry.monitor.counters()

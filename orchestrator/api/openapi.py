@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +12,9 @@ from orchestrator.api.bodies import BODIES, SCHEMA_KEY
 from orchestrator.api.roles import ADMINS, MAY_CALL, OPEN
 
 _REF = "#/components/schemas/{model}"
+# Bodies that have one of two keys: name of the form -> (the key that it has, the key that it has not). Two schemas say so in a way that
+# generators of clients can read; they drop a schema that has `oneOf` beside its properties, and every call that takes it.
+ALTERNATIVES = {"Recipe": {"Recipe": ("model", "models"), "RecipeOfModels": ("models", "model")}}
 
 
 def describe(app: FastAPI) -> None:
@@ -56,6 +60,30 @@ def _schema_of(names: list[str], schemas: dict[str, Any]) -> dict[str, Any]:
     for name in names:
         schema = BODIES[name].model_json_schema(ref_template=_REF)
         schemas |= schema.pop("$defs", {})
-        schemas[name] = schema
-        references.append({"$ref": _REF.format(model=name)})
+        forms = {form: _form(schema, *keys) | {"title": form} for form, keys in ALTERNATIVES.get(name, {}).items()} or {name: schema}
+        schemas |= forms
+        for union in _unions(schema):
+            for form in (schemas[reference.rpartition("/")[2]] for reference in union["mapping"].values()):
+                form["required"] = sorted({*form["required"], union["propertyName"]})
+        references += [{"$ref": _REF.format(model=form)} for form in forms]
     return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _unions(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield the discriminators in a schema. The key that chooses a form is required in each form, even if it has a default there."""
+    if isinstance(node, dict):
+        if "mapping" in node.get("discriminator", {}):
+            yield node["discriminator"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _unions(inner)
+
+
+def _form(schema: dict[str, Any], required: str, absent: str) -> dict[str, Any]:
+    """Return a schema in the form that has the key `required`, and in which the key `absent` is null or left out."""
+    properties = dict(schema["properties"])
+    (present,) = [one for one in properties[required]["anyOf"] if one != {"type": "null"}]
+    properties[required] = {key: value for key, value in properties[required].items() if key not in ("anyOf", "default")} | present
+    properties[absent] = {"type": "null", "title": properties[absent]["title"], "description": f"not used together with `{required}`"}
+    return {**schema, "properties": properties, "required": [*schema.get("required", []), required]}

@@ -70,7 +70,7 @@ def get_queue_status(ctx: Ctx) -> JSONResponse:
     return JSONResponse(content)
 
 
-@router.get("/queue/dead-letters", response_model=Letters, responses=documented(422))
+@router.get("/queue/dead-letters", name="list_dead_letters", response_model=Letters, responses=documented(422))
 def get_dead_letters(
     ctx: Ctx, limit: Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")] = 20
 ) -> JSONResponse:

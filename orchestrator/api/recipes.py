@@ -68,6 +68,7 @@ def _list(ctx: Context) -> JSONResponse:
 
 @router.post(
     "/recipes/validate",
+    name="validate_recipe",
     response_model=Valid,
     responses=documented(400, 413, 422),
     openapi_extra=described(Recipe, example=RECIPE_EXAMPLE, yaml=RECIPE_EXAMPLE),

@@ -34,6 +34,7 @@ class Cleared(BaseModel):
 
 @router.post(
     "/reset",
+    name="reset",
     response_model=Cleared,
     responses=documented(400, 413, 422),
     openapi_extra=described(Confirmation, example={"confirm": True}, required=False),

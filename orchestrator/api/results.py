@@ -54,7 +54,11 @@ class ResultFiles(BaseModel):
     files: list[ResultFile]
 
 
-@router.get("/campaigns/{campaign_id}/results", response_class=StreamingResponse, responses=documented(404, 422) | {200: _TABLE})
+@router.get(
+    "/campaigns/{campaign_id}/results",
+    response_class=StreamingResponse,
+    responses=documented(404, 422) | {200: _TABLE},
+)
 def get_results(
     ctx: Ctx,
     campaign_id: CampaignId,
@@ -94,9 +98,13 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
     """Yield for each ended job its stored column and None, or None and a new row if the job has no result or its row is damaged.
 
     Each page has its own session, so a slow reader holds no connection to the database.
+
+    Raises:
+        NotFound: the campaign was deleted meanwhile. This breaks the answer off, as a part of the rows must not look like all of them.
     """
     for after in range(0, total, results.PAGE):
         with ctx.store.read() as session:
+            campaigns.get(session, campaign_id)
             page = results.ended_page(session, campaign_id, col(Job.number), column, after=after)
             unanswered = [number for number, kept in page if kept is None or isinstance(kept, NotJson)]
             made = {}
@@ -106,7 +114,7 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
         yield from ((kept, made.get(number)) for number, kept in page)
 
 
-@router.get("/results/files", response_model=ResultFiles)
+@router.get("/results/files", name="list_result_files", response_model=ResultFiles)
 def list_files(ctx: Ctx) -> JSONResponse:
     """List the files directly in `outputs/`, newest first."""
     folder = ctx.settings.outputs_dir
@@ -125,7 +133,12 @@ def list_files(ctx: Ctx) -> JSONResponse:
     return JSONResponse({"count": len(files), "files": files})
 
 
-@router.get("/results/download/{filename:path}", response_class=SentFile, responses=documented(404, 416) | {200: _FILE} | PART)
+@router.get(
+    "/results/download/{filename:path}",
+    name="download_result_file",
+    response_class=SentFile,
+    responses=documented(404, 416) | {200: _FILE} | PART,
+)
 def download(ctx: Ctx, filename: str) -> SentFile:
     """Download a file directly in `outputs/` by its name."""
     return SentFile(_plain_file(ctx.settings.outputs_dir, filename), filename=filename)

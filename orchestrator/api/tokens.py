@@ -73,6 +73,7 @@ class CurrentToken(BaseModel):
 
 @router.post(
     "/tokens",
+    name="create_token",
     status_code=201,
     response_model=CreatedToken,
     responses=documented(400, 409, 413, 422),
@@ -103,7 +104,7 @@ def list_tokens(
     return JSONResponse({"count": len(found[:limit]), "tokens": [_body(one) for one in found[:limit]], "next_cursor": more})
 
 
-@router.get("/tokens/current", response_model=CurrentToken)
+@router.get("/tokens/current", name="get_current_token", response_model=CurrentToken)
 def get_current(request: Request) -> JSONResponse:
     """Describe the token of this call. A device uses this to check that its token is valid."""
     caller = caller_of(request.scope)
@@ -119,7 +120,7 @@ def get_token(ctx: Ctx, token_id: TokenId) -> JSONResponse:
         return JSONResponse(_body(tokens.get(session, token_id)))
 
 
-@router.delete("/tokens/{token_id}", response_model=TokenBody, responses=documented(404))
+@router.delete("/tokens/{token_id}", name="revoke_token", response_model=TokenBody, responses=documented(404))
 def delete_token(ctx: Ctx, token_id: TokenId, request: Request) -> JSONResponse:
     """Revoke a token. This takes effect at once in this process and within seconds in others. The token stays listed as revoked."""
     revoked = revoke_token(ctx, token_id)

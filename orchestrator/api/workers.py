@@ -20,10 +20,11 @@ from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
 from orchestrator.registry import WorkerRecord
-from shared.capabilities import known_names, resolve
+from shared.capabilities import known_names, names_schema, resolve
+from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
 from shared.tokens import Role
-from shared.workers import DeviceInfo, Registration, WorkerStatus, clock_warning
+from shared.workers import DeviceInfo, Registration, WorkerStatus
 from shared.workloads import Strict
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,19 @@ class StatusChange(Strict):
     status: SettableStatus
 
 
+class WorkerChange(Strict):
+    """Says what is changed of a worker. What is left out stays."""
+
+    labels: dict[str, str] | None = Field(
+        default=None,
+        max_length=64,
+        description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
+    )
+    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(
+        default=[], min_length=1, max_length=64, description="only for a device that is driven by REST alone"
+    )
+
+
 class WorkerState(BaseModel):
     worker_id: str
     status: str
@@ -114,6 +128,7 @@ EXAMPLE = {
 
 @router.post(
     "/register",
+    name="register_worker",
     response_model=Registered,
     responses=documented(400, 403, 409, 413, 422),
     openapi_extra=described(Registration, example=EXAMPLE),
@@ -173,7 +188,7 @@ def list_workers(
     request: Request,
     ctx: Ctx,
     capability: Annotated[
-        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra={"enum": known_names()})
+        str | None, Query(max_length=64, description="a capability or its label", json_schema_extra=names_schema(known_names()))
     ] = None,
     status: WorkerStatus | None = None,
 ) -> Response:
@@ -217,6 +232,29 @@ def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
     return JSONResponse(_body(ctx.registry.get(worker_id)))
 
 
+@router.patch(
+    "/workers/{worker_id}",
+    name="update_worker",
+    response_model=WorkerBody,
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra=described(WorkerChange, example={"labels": {"site": "lab"}}),
+)
+def patch_worker(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
+    """Change a worker's labels, by which recipes find it (`requires.labels`), or the capabilities of a device that is driven by REST.
+
+    A worker process advertises itself what it can do, so its capabilities cannot be changed here (409).
+    """
+    wanted = parse(WorkerChange, body)
+    _refuse_too_much("labels", wanted.model_dump_json(include={"labels"}))
+    if "capabilities" in wanted.model_fields_set:
+        ctx.registry.changes.set_capabilities(worker_id, _resolved(wanted.capabilities))
+    if "labels" in wanted.model_fields_set:
+        ctx.registry.changes.set_labels(worker_id, wanted.labels)
+    changed = ctx.registry.get(worker_id)
+    fill_queues(ctx, f"{worker_id} is changed")  # jobs may have waited for a device with these labels
+    return JSONResponse(_body(changed))
+
+
 @router.delete("/workers/{worker_id}", response_model=WorkerState, responses=documented(404))
 def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
     """Remove a worker: its jobs go back, and its login at the broker ends. To keep it out, revoke its token first."""
@@ -226,6 +264,7 @@ def delete_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
 
 @router.put(
     "/workers/{worker_id}/status",
+    name="set_worker_status",
     response_model=WorkerState,
     responses=documented(400, 404, 409, 413, 422),
     openapi_extra=described(StatusChange, example={"status": "busy"}),
@@ -239,6 +278,7 @@ def put_status(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
 
 @router.post(
     "/workers/{worker_id}/heartbeat",
+    name="send_heartbeat",
     response_model=BeatAnswer,
     responses=documented(400, 404, 409, 413, 422),
     openapi_extra=described(Beat, example={"status": "active", "metrics": {"cpu_percent": 3.5}}, required=False),

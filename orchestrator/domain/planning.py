@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from orchestrator.domain.placement import Fleet, KnownWorker
@@ -15,6 +16,7 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
 from shared.workloads import ModelRef, Workload
 
+MAX_NAMED = 20  # devices that an error lists
 NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
 
 
@@ -27,6 +29,7 @@ class Request:
         cells: what to measure. Each cell names an entry by its index. An object that is listed twice is planned once, and its jobs are
             made twice.
         document: the submission in a form that can be submitted again.
+        wait_for_device: whether a named device may register later.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Request:
     notes: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     queue_timeout_s: float = DEFAULT_QUEUE_TIMEOUT_S
+    wait_for_device: bool = False
 
 
 class PlannedJob(NamedTuple):
@@ -84,6 +88,7 @@ def of_recipe(recipe: Recipe) -> Request:
         notes=recipe.notes,
         labels=recipe.labels,
         queue_timeout_s=recipe.queue_timeout_s,
+        wait_for_device=recipe.wait_for_device,
     )
 
 
@@ -95,11 +100,11 @@ def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWo
         workers: the registered workers, or None if they are not known because Redis does not answer.
 
     Raises:
-        InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, or several workers have the named device's
-            name.
+        InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, no worker has a named device's name and the
+            submission does not say that it waits for it, or several workers have that name.
         Unavailable: the jobs depend on the registered workers, and these are not known.
     """
-    devices = _Devices(workers)
+    devices = _Devices(workers, request.wait_for_device)
     planned: dict[int, list[PlannedJob]] = {}
     jobs: list[PlannedJob] = []
     for cell in request.cells:
@@ -122,8 +127,9 @@ def _jobs(cell: Cell, model: ModelRef, devices: _Devices) -> list[PlannedJob]:
 class _Devices:
     """Finds the devices that the jobs of a cell go to."""
 
-    def __init__(self, workers: Sequence[KnownWorker] | None) -> None:
+    def __init__(self, workers: Sequence[KnownWorker] | None, may_join: bool) -> None:
         self._known = workers is not None
+        self._may_join = may_join
         self.fleet = Fleet(workers or ())
         self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # keeps `requires`, so its id stays unique
         self._checked: set[str] = set()
@@ -154,10 +160,11 @@ class _Devices:
         return found
 
     def _check(self, name: str) -> None:
-        """Check that a device name is not ambiguous.
+        """Check that a device name means one device.
 
         Raises:
-            InvalidInput: several workers have this device name, and it is not a worker's id.
+            InvalidInput: several workers have this device name, and it is not a worker's id. Or no worker has it, and nobody said that the
+                device joins later.
         """
         if name in self._checked:
             return
@@ -166,6 +173,23 @@ class _Devices:
         if len(ids) > 1 and name not in ids:
             message = f"{len(ids)} workers are called {name!r}; name the one that is meant by its id: {', '.join(ids)}"
             raise InvalidInput(message, fields=[FieldError("devices", message)])
+        if not ids and self._known and not self._may_join:
+            message = (
+                f"no registered device is called {name!r}{_meant(name, self.fleet.workers)}. If it joins later, say so: "
+                "`wait_for_device: true`, or `fleetmark run --wait-for-device`"
+            )
+            raise InvalidInput(message, fields=[FieldError("devices", message)])
+
+
+def _meant(name: str, workers: Sequence[KnownWorker]) -> str:
+    """Return the nearest name of a device and a list of some, or that there are none."""
+    known = sorted({worker.device_name for worker in workers})
+    if not known:
+        return ", and none has registered yet"
+    close = get_close_matches(name, [*known, *(worker.id for worker in workers)], n=1, cutoff=0.5)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    return f"{hint} Known: {', '.join(known[:MAX_NAMED])}{more}"
 
 
 def _unmeetable(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:

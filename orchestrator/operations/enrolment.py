@@ -50,6 +50,20 @@ def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
             _check_token(ctx, session, worker_keys.get(session, worker_id_of(udid)), token_id)
 
 
+def require_its_worker(ctx: Context, worker_id: str, token_id: str | None) -> None:
+    """Check that a call speaks for the worker that enrolled with its token.
+
+    Args:
+        token_id: as in `require_its_token`.
+
+    Raises:
+        Forbidden: the worker enrolled with another token, which is still valid.
+    """
+    if ctx.settings.broker_logins:
+        with ctx.store.read() as session:
+            _check_token(ctx, session, worker_keys.get(session, worker_id), token_id)
+
+
 def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | None:
     """Return the key that this worker signs its reports with, or None if workers have no logins of their own.
 

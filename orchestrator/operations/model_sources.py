@@ -13,10 +13,10 @@ from orchestrator.store import results
 from orchestrator.store.tables import ModelFile
 from shared.addresses import login_of, require_readable, shown_address
 from shared.content import beside
+from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput, ModelInvalid, nearest
 from shared.external_data import external_locations
 from shared.hub import HubFile
-from shared.names import as_one_line
 from shared.recipes import ModelEntry
 from shared.sources import file_path, model_name, upload_of
 from shared.workloads import Companion, ModelRef

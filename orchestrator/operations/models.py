@@ -14,9 +14,9 @@ from sqlmodel import Session
 
 from orchestrator.operations.context import Context
 from orchestrator.store.tables import ModelFile
+from shared.controls import as_one_line
 from shared.errors import InvalidInput, TooLarge
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
-from shared.names import as_one_line
 from shared.sources import short_name, upload_source
 
 CHUNK = 2**20

@@ -53,6 +53,7 @@ class Recorded:
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts without a recorded result
     varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
     refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason
+    objections: list[str] = field(default_factory=list)  # for each report of the batch, why it changed nothing; empty if it counted
 
 
 def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
@@ -136,26 +137,36 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     outcome = Recorded(varied=ctx.varied.of(session, {job.campaign_id for job in locked.values()}))
     for report in batch:
         job = locked.get(report.job_id)
-        if job is None:  # the job was deleted by a reset
-            if isinstance(report, Result):
-                outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
-                outcome.dropped.append(report)
-        elif ctx.settings.broker_logins and (owner := other_speaker(session, moves, job, report)):
-            _of_another(moves, job, report, owner, outcome)
-        elif isinstance(report, Started):
-            _started(ctx, moves, job, report)
-        elif isinstance(report, HandBack):
-            _handed_back(session, moves, job, report, outcome)
-        elif isinstance(report, AttemptLog):
-            outcome.logs += [report] if report.attempt <= job.attempt else []
-        else:
-            verdict = _result(session, ctx, moves, job, report, outcome)
-            outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
-            (outcome.kept if verdict == RECORDED else outcome.dropped).append(report)
-            outcome.logs += [report] if verdict == UNWANTED and report.attempt <= job.attempt else []
+        seen = f"the job is {job.status}, at attempt {job.attempt}" if job is not None else "no job has this id"
+        outcome.objections.append("" if _takes(session, ctx, moves, job, report, outcome) else seen)
     insert_many(session, ResultRow, list(outcome.rows.values()))
     outcome.ended_campaigns = moves.flush()
     return outcome
+
+
+def _takes(session: Session, ctx: Context, moves: Moves, job: LockedJob | None, report: Report, outcome: Recorded) -> bool:
+    """Write what one report says. Return whether it counts."""
+    if job is None:  # the job was deleted, alone with its campaign or by a reset
+        if isinstance(report, Result):
+            log.info("a result of %s, which is deleted, is dropped: attempt %d, by %s", report.job_id, report.attempt, report.worker_id)
+            outcome.answers.append((report.worker_id, report.job_id, report.attempt, UNWANTED))
+            outcome.dropped.append(report)
+        return False
+    if ctx.settings.broker_logins and (owner := other_speaker(session, moves, job, report)):
+        _of_another(moves, job, report, owner, outcome)
+        return False
+    if isinstance(report, Started):
+        return _started(ctx, moves, job, report)
+    if isinstance(report, HandBack):
+        return _handed_back(session, moves, job, report, outcome)
+    if isinstance(report, AttemptLog):
+        outcome.logs += [report] if report.attempt <= job.attempt else []
+        return report.attempt <= job.attempt
+    verdict = _result(session, ctx, moves, job, report, outcome)
+    outcome.answers.append((report.worker_id, report.job_id, report.attempt, verdict))
+    (outcome.kept if verdict == RECORDED else outcome.dropped).append(report)
+    outcome.logs += [report] if verdict == UNWANTED and report.attempt <= job.attempt else []
+    return verdict == RECORDED
 
 
 def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcome: Recorded) -> None:
@@ -175,26 +186,28 @@ def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcom
     outcome.refused.append((report, f"{what}, which is an attempt of {owner}"))
 
 
-def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> None:
+def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> bool:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
         until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
         moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
         moves.note(job, EventKind.STARTED, worker_id=report.worker_id)
-    elif not (job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation):
-        moves.note(job, EventKind.UNWANTED, f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+        return True
+    if job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation:
+        return True
+    moves.note(job, EventKind.UNWANTED, f"a start, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+    return False
 
 
-def _handed_back(session: Session, moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> None:
+def _handed_back(session: Session, moves: Moves, job: LockedJob, report: HandBack, outcome: Recorded) -> bool:
     # A pending job is accepted: the report of its start may be lost. A job that runs in another process is not: that one took it over.
     theirs = job.status == JobStatus.PENDING or (job.status == JobStatus.RUNNING and job.incarnation == report.incarnation)
     if theirs and job.attempt == report.attempt:
         _goes_back(session, moves, job, report, report.reason, outcome)
-    else:
-        moves.note(
-            job, EventKind.UNWANTED, f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
-        )
+        return True
+    moves.note(job, EventKind.UNWANTED, f"handed back, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id)
+    return False
 
 
 def _goes_back(session: Session, moves: Moves, job: LockedJob, report: HandBack | Result, reason: str, outcome: Recorded) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
-from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.cells import Cell
@@ -20,7 +20,7 @@ class ShortJob(Strict):
 
     compute_unit: ComputeUnit = Field(description="a capability or its label")
     num_inference_runs: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat")
-    runs_per_job: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
+    runs_per_job: int = Field(default=DEFAULT_REPEATS, ge=1, le=MAX_REPEATS, description="fresh processes")
     num_load_runs: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
     device: OneLine | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
@@ -57,6 +57,7 @@ class ShortCampaign(Strict):
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
+    wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
@@ -66,6 +67,7 @@ class ShortCampaign(Strict):
             name=self.name,
             entries=[ModelEntry(model=self.model_url)],
             cells=cells,
-            document=self.model_dump(mode="json", exclude_defaults=True),
+            document=self.model_dump(mode="json", exclude_unset=True),
             notes=self.notes,
+            wait_for_device=self.wait_for_device,
         )

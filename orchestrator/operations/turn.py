@@ -120,7 +120,8 @@ class _OpenLane:
 
     def __init__(self, session: Session, lane: Lane, route: Route, now: datetime, taken: Taken) -> None:
         assert lane.id is not None
-        self._session, self._lane_id, self._route, self._now, self._taken = session, lane.id, route, now, taken
+        self._session, self._lane_id, self._priority = session, lane.id, lane.priority
+        self._route, self._now, self._taken = route, now, taken
         self._page: deque[Job] = deque()
         self._size = FIRST_JOBS
         self._last = 0
@@ -139,6 +140,8 @@ class _OpenLane:
                 self._taken.unreadable.append(UnreadableJob(job.id, job.attempt, str(error)))
             else:
                 self._route.add(place)
+                if job.priority != self._priority:  # it was changed while the job was in a queue, and the job has come back
+                    job.priority = self._priority
                 return Chosen(job, workload, place)
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from sys import float_info
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,6 +69,7 @@ class Vitals(NamedTuple):
     status: WorkerStatus
     last_seen: float
     quarantined_until: float
+    labels: dict[str, str] | None  # the labels that it was given after it registered, in place of its own
 
 
 class Pulse(NamedTuple):
@@ -92,6 +94,7 @@ RECORD_FIELDS = (
     "quarantined_until",
     "quarantine_reason",
     "clock_offset_ms",
+    "labels",
 )
 
 
@@ -130,13 +133,14 @@ def vitals_of(state: Mapping[str, str]) -> Vitals:
         UNREADABLE: its state cannot be read.
     """
     status = WorkerStatus(state.get("status", WorkerStatus.ACTIVE))
-    return Vitals(status, *(_no_nan(float(state.get(name, "0"))) / 1000 for name in ("last_seen", "quarantined_until")))
+    last_seen, until = (_no_nan(float(state.get(name, "0"))) / 1000 for name in ("last_seen", "quarantined_until"))
+    return Vitals(status, last_seen, until, _labels(state["labels"]) if state.get("labels") else None)
 
 
 def sight_of(known: KnownWorker, vitals: Vitals, now: float) -> Sight:
     """Return the sight of a worker at this moment of Redis' clock."""
     return Sight(
-        known=known,
+        known=known if vitals.labels is None else replace(known, labels=vitals.labels),
         status=vitals.status,
         silent_s=now - min(max(0.0, vitals.last_seen), now),
         quarantined=min(vitals.quarantined_until, now + LONGEST_S) > now,
@@ -167,6 +171,9 @@ def record_of(
             return absent
 
     last_seen = _between(0, float(state.get("last_seen", "0")) / 1000, now)
+    labels = read("labels", _labels, None)
+    if labels is not None:
+        registration = registration.model_copy(update={"labels": labels})
     until = read("quarantined_until", lambda text: _between(0, float(text) / 1000, now + LONGEST_S), 0.0)
     return WorkerRecord(
         id=worker_id,
@@ -211,6 +218,15 @@ def registration_of(text: str) -> Registration:
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text != "[]" else ()
+
+
+def _labels(text: str) -> dict[str, str] | None:
+    """Return the labels that a worker was given after it registered, in place of its own."""
+    labels = json.loads(text)
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise TypeError("labels are an object of texts")
+    _check_answerable(labels)
+    return labels
 
 
 def _share(text: str) -> float | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import ColumnElement, CursorResult, Text, case, delete, func, literal, select, text, type_coerce, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
+from orchestrator.store.jobs import UNDISPATCHED
 from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import NotFound
@@ -31,22 +33,85 @@ def get(session: Session, campaign_id: str, *, recipe: bool = False) -> Campaign
     statement = select(Campaign).where(col(Campaign.id) == campaign_id)
     found = session.scalars(statement if recipe else statement.options(_WITHOUT_RECIPE)).one_or_none()
     if found is None:
-        raise NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
+        raise no_campaign(campaign_id)
     return found
+
+
+def no_campaign(campaign_id: str) -> NotFound:
+    return NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
 
 
 def by_idempotency_key(session: Session, key: str) -> Campaign | None:
     return session.scalars(select(Campaign).where(col(Campaign.idempotency_key) == key)).one_or_none()
 
 
-def page(session: Session, *, status: str | None = None, before: str | None = None, limit: int = 100) -> list[Campaign]:
-    """Return campaigns older than `before`, without their recipes, newest first (ids sort by time)."""
+def page(
+    session: Session,
+    *,
+    status: str | None = None,
+    labels: Iterable[tuple[str, str]] = (),
+    before: str | None = None,
+    limit: int = 100,
+) -> list[Campaign]:
+    """Return campaigns older than `before`, without their recipes, newest first (ids sort by time).
+
+    Args:
+        labels: names and values of labels that the campaigns must have, all of them.
+    """
     statement = select(Campaign).options(_WITHOUT_RECIPE).order_by(col(Campaign.id).desc()).limit(limit)
-    if status is not None:
-        statement = statement.where(col(Campaign.status) == status)
+    statement = statement.where(*_wanted(session, status, labels))
     if before is not None:
         statement = statement.where(col(Campaign.id) < before)
     return list(session.scalars(statement))
+
+
+def count(session: Session, *, status: str | None = None, labels: Iterable[tuple[str, str]] = ()) -> int:
+    """Return how many campaigns `page` lists on all pages together."""
+    return session.scalar(select(func.count()).select_from(Campaign).where(*_wanted(session, status, labels))) or 0
+
+
+def _wanted(session: Session, status: str | None, labels: Iterable[tuple[str, str]]) -> list[ColumnElement[bool]]:
+    wanted = [] if status is None else [col(Campaign.status) == status]
+    return wanted + [_has_label(session, name, value) for name, value in labels]
+
+
+def _has_label(session: Session, name: str, value: str) -> ColumnElement[bool]:
+    """Return the condition that a campaign has this label. The name may hold any character, so it is no part of a path in the statement."""
+    if session.connection().dialect.name == "postgresql":
+        return type_coerce(col(Campaign.labels), JSONB).contains({name: value})
+    readable = case((func.json_valid(col(Campaign.labels)) == 1, col(Campaign.labels)), else_="{}")
+    each = func.json_each(type_coerce(readable, Text)).table_valued("key", "value", name="label")
+    return select(literal(1)).select_from(each).where(each.c.key == name, each.c.value == value).exists()
+
+
+def change(session: Session, campaign_id: str, *, name: str | None, labels: Mapping[str, str] | None) -> None:
+    """Give a campaign another name or other labels. What is None stays.
+
+    Raises:
+        NotFound: there is no such campaign.
+    """
+    values: dict[str, Any] = {"id": campaign_id}
+    values |= {} if name is None else {"name": name}
+    values |= {} if labels is None else {"labels": dict(labels)}
+    done: CursorResult[Any] = session.connection().execute(
+        update(Campaign.__table__).where(col(Campaign.id) == campaign_id).values(values)  # type: ignore[attr-defined]  # untyped in SQLModel
+    )
+    if not done.rowcount:
+        raise no_campaign(campaign_id)
+
+
+def set_priority(session: Session, campaign_id: str, priority: int) -> int:
+    """Give the jobs of a campaign that are not in a queue yet another priority. Return how many these are.
+
+    A job that comes back from its queue, or is retried, takes the priority of its lane when it is sent.
+    """
+    waiting = (col(Job.campaign_id) == campaign_id, *UNDISPATCHED)
+    session.execute(select(col(Job.id)).where(*waiting).order_by(col(Job.id)).with_for_update())  # locked in the order of all transactions
+    session.execute(update(Lane).where(col(Lane.campaign_id) == campaign_id).values(priority=priority))
+    done: CursorResult[Any] = session.connection().execute(
+        update(Job.__table__).where(*waiting).values(priority=priority)  # type: ignore[attr-defined]  # untyped in SQLModel
+    )
+    return done.rowcount
 
 
 def unreported(session: Session, *, before: str | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.domain.stored import shown_options
@@ -18,6 +18,8 @@ from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
 
 _WINDOWS_LOCK = 7_218_002  # any number that no other lock has (see `schema`)
+
+MOST_COUNTED = 10_000  # jobs that are counted row by row; beyond this, a count would cost much more than the page that it belongs to
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
@@ -74,21 +76,53 @@ def page(
     after: tuple[str, int] | None = None,
     limit: int = 100,
 ) -> list[Job]:
-    """Return the jobs behind `after`, ordered by campaign and number. With this key, page 1 000 costs as much as page 1."""
-    statement = select(Job).order_by(col(Job.campaign_id), col(Job.number)).limit(limit)
-    if campaign_id is not None:
-        statement = statement.where(col(Job.campaign_id) == campaign_id)
-    if status is not None:
-        statement = statement.where(col(Job.status) == status)
-    if worker_id is not None:
-        statement = statement.where(col(Job.worker_id) == worker_id)
-    if since is not None:
-        statement = statement.where(col(Job.created_at) >= since)
+    """Return the jobs behind `after`. With this key, page 1 000 costs as much as page 1.
+
+    The jobs of one campaign come in the order of their numbers, the jobs of all campaigns the newest first. Both orders are those of an
+    index, read forwards or backwards.
+    """
+    key = (col(Job.campaign_id), col(Job.number))
+    order = key if campaign_id is not None else tuple(column.desc() for column in key)
+    statement = select(Job).where(*_wanted(campaign_id, status, worker_id, since)).order_by(*order).limit(limit)
     if after is not None and after[0] == campaign_id:
         statement = statement.where(col(Job.number) > after[1])  # with a pair, SQLite would scan the campaign from number 1
+    elif after is not None and campaign_id is not None:
+        statement = statement.where(tuple_(*key) > tuple_(*after))
     elif after is not None:
-        statement = statement.where(tuple_(col(Job.campaign_id), col(Job.number)) > tuple_(*after))
+        statement = statement.where(tuple_(*key) < tuple_(*after))
     return list(session.scalars(statement))
+
+
+def count(
+    session: Session,
+    *,
+    campaign_id: str | None = None,
+    status: str | None = None,
+    worker_id: str | None = None,
+    since: datetime | None = None,
+) -> int | None:
+    """Return how many jobs `page` lists on all pages together, or None if they are more than `MOST_COUNTED` and no counter knows them."""
+    if worker_id is None and since is None:
+        names = (status,) if status is not None else tuple(JobStatus)
+        counters = [func.coalesce(func.sum(getattr(Campaign, f"{name}_jobs")), 0) for name in names]
+        whose = () if campaign_id is None else (col(Campaign.id) == campaign_id,)
+        return sum(int(number) for number in session.execute(select(*counters).where(*whose)).one())
+    some = select(col(Job.id)).where(*_wanted(campaign_id, status, worker_id, since)).limit(MOST_COUNTED + 1)
+    found = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    return found if found <= MOST_COUNTED else None
+
+
+def _wanted(campaign_id: str | None, status: str | None, worker_id: str | None, since: datetime | None) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = []
+    if campaign_id is not None:
+        wanted.append(col(Job.campaign_id) == campaign_id)
+    if status is not None:
+        wanted.append(col(Job.status) == status)
+    if worker_id is not None:
+        wanted.append(col(Job.worker_id) == worker_id)
+    if since is not None:
+        wanted.append(col(Job.created_at) >= since)
+    return wanted
 
 
 def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 100) -> list[JobHead]:

@@ -9,11 +9,11 @@ from sqlalchemy import bindparam, insert, literal, select, update
 from sqlmodel import Session, col
 
 from orchestrator.store.moves import LockedJob
-from orchestrator.store.tables import Campaign, Job
+from orchestrator.store.tables import Campaign, Job, Lane
 from shared.ids import job_id
 from shared.jobs import CampaignStatus, JobStatus
 
-_SAME = ("campaign_id", "lane_id", "compute_unit", "priority", "max_attempts", "workload", "model_name")
+_SAME = ("campaign_id", "lane_id", "compute_unit", "max_attempts", "workload", "model_name")
 
 
 def unfinished_retry(session: Session, old: LockedJob) -> Job | None:
@@ -45,6 +45,7 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
     own = {
         "id": literal(new),
         "number": literal(number),
+        "priority": select(col(Lane.priority)).where(col(Lane.id) == col(Job.lane_id)).scalar_subquery(),  # it may have been changed since
         "retry_of": literal(old.id),
         "status": literal(str(JobStatus.PENDING)),
         "attempt": literal(1),

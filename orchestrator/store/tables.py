@@ -114,6 +114,8 @@ class Job(SQLModel, table=True):
             sqlite_where=text("status = 'pending' AND dispatched_at IS NOT NULL"),
         ),
         Index("ix_jobs_running", "worker_id", postgresql_where=text("status = 'running'"), sqlite_where=text("status = 'running'")),
+        # The foreign key. Without this index, the jobs of all campaigns would be read for each lane that is deleted.
+        Index("ix_jobs_lane_id", "lane_id"),
         Index("ix_jobs_status_campaign_id_number", "status", "campaign_id", "number"),
         Index(
             "ix_jobs_worker_id_campaign_id_number",

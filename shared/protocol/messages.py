@@ -84,6 +84,9 @@ class Device(BaseModel):
     os: str = ""
     udid: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
+    price_per_hour: float | None = Field(
+        default=None, ge=0, description="what an hour of it costs, in any one currency; null in results of earlier workers"
+    )
 
 
 class Result(JobMessage):

@@ -301,6 +301,28 @@ return 1
 """
 )
 
+# Changes what is known of a worker: its labels, which stay when it registers again, or its whole registration.
+# ARGV: worker id, labels JSON ('null' gives the worker its own labels back, '' changes nothing), new registration JSON or '', the
+#       registration JSON that the caller has read
+# Returns 'done' | 'unknown' (not registered, or gone) | 'process' (a worker process registered it, which says itself what it can do)
+#       | 'changed' (it registered again since the caller has read it).
+CHANGE = (
+    _KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 'unknown' end
+if ARGV[3] ~= '' then
+  local mine = redis.call('HGET', key, 'incarnation')
+  if mine and mine ~= '' then return 'process' end
+  if redis.call('HGET', WORKERS, ARGV[1]) ~= ARGV[4] then return 'changed' end
+  redis.call('HSET', WORKERS, ARGV[1], ARGV[3])
+  redis.call('HSET', key, 'said', redis.sha1hex(ARGV[3]))
+end
+if ARGV[2] == 'null' then redis.call('HDEL', key, 'labels') elseif ARGV[2] ~= '' then redis.call('HSET', key, 'labels', ARGV[2]) end
+return 'done'
+"""
+)
+
 # Sets the status of a worker without heartbeats to `faulty`. ARGV: worker id, heartbeat timeout ms.
 # Returns 1, or 0 if the worker has sent a heartbeat since, has left, or is faulty already.
 CONDEMN = (

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, Field, model_validator
 
-from shared.capabilities import require_runnable, runnable_names
+from shared.capabilities import names_schema, require_runnable, runnable_names
 from shared.errors import InvalidInput
-from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.jobs import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE_TIMEOUT_S,
+    DEFAULT_REPEATS,
+    DEFAULT_TIMEOUT_S,
+    MAX_INFERENCES,
+    MAX_REPEATS,
+    MAX_TIMEOUT_S,
+)
 from shared.names import OneLine
 from shared.sources import MAX_NAME
 from shared.workloads import Companions, EngineOptions, StopRule, Strict, Warmup, check_samples
@@ -30,7 +37,7 @@ MODEL = (
     "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (from the recipe's folder; uploaded by `fleetmark run`), "
     "`sha256:…` of an upload, or a network known by name"
 )
-ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra={"enum": runnable_names()})]
+ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra=names_schema(runnable_names()))]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 
@@ -85,18 +92,8 @@ class Retries(Strict):
     )
 
 
-_ONE_OR_THE_OTHER: JsonDict = {
-    "oneOf": [
-        {"required": ["model"], "properties": {"model": {"type": "string"}, "models": {"type": "null"}}},
-        {"required": ["models"], "properties": {"models": {"type": "array"}, "model": {"type": "null"}}},
-    ]
-}
-
-
 class Recipe(Strict):
     """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job."""
-
-    model_config = ConfigDict(json_schema_extra=_ONE_OR_THE_OTHER)
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
     notes: str = Field(default="", max_length=10_000, description="free text that is kept with the results")
@@ -115,9 +112,16 @@ class Recipe(Strict):
         description="`any` means a device that is free, `every` means one job for each device, and a list of names or "
         "ids means one job for each of them",
     )
+    wait_for_device: bool = Field(
+        default=False,
+        description="whether a device in the list may register later; otherwise a name that no registered device has is refused",
+    )
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
     repeats: int = Field(
-        default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure; from 6 on, the interval assumes no distribution"
+        default=DEFAULT_REPEATS,
+        ge=1,
+        le=MAX_REPEATS,
+        description="how many fresh processes measure; from 6 on, the interval assumes no distribution",
     )
     loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     warmup: Warmup = Field(default=Warmup(), description="calls before the timed ones; they enter no figure")

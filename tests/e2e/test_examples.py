@@ -97,6 +97,8 @@ def test_the_first_campaign_by_curl_ends_in_a_csv(host: str, tmp_path: Path) -> 
     assert (rows["InferenceMsMedian"] > 0).all()
     assert (rows["InferenceMsMedianCiLow"] <= rows["InferenceMsMedianCiHigh"]).all()
     campaign = file.name.removesuffix("_results.csv")
+    states = {one["device_name"]: one["status"] for one in httpx.get(f"{host}/api/workers", trust_env=False).json()["workers"]}
+    assert states["a-device-of-mine"] == "gone", "the device that the example makes up does not stay"
     wait_for(host, f"/api/campaigns/{campaign}?jobs=false", '"reported_at":"', tmp_path / "serve.log")
     listed = httpx.get(f"{host}/api/results/files", trust_env=False).json()["files"][0]["filename"]
     assert re.fullmatch(rf"{campaign}_\d{{8}}_\d{{6}}_results\.csv", listed)

@@ -72,7 +72,8 @@ def submit(ctx: Context) -> Callable[..., Submitted]:
     """Submit the short form with `jobs` jobs on one compute unit."""
 
     def send(jobs: int = 1, unit: str = "cpu.onnx", key: str | None = None, **more: object) -> Submitted:
-        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": unit, **more} for _ in range(jobs)]}
+        jobs_asked = [{"compute_unit": unit, **more} for _ in range(jobs)]
+        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": jobs_asked, "wait_for_device": True}
         return submit_short(ctx, ShortCampaign.model_validate(body, strict=False), key)
 
     return send

@@ -10,10 +10,10 @@ import pytest
 
 from cli.commands.fleet import workers
 from orchestrator.operations.context import Context
-from shared.clock import FakeClock
+from shared.clock import CLOCK_TOLERANCE_S, FakeClock, clock_warning
 from shared.ids import new_incarnation
 from shared.protocol import keys
-from shared.workers import CLOCK_TOLERANCE_S, DeviceInfo, Registration, clock_warning
+from shared.workers import DeviceInfo, Registration
 from tests.integration.api.conftest import serving
 from tests.integration.conftest import NOON
 from worker.agent.broker import Broker

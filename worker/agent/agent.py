@@ -15,13 +15,13 @@ from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from urllib.parse import urlsplit
 
-from shared.clock import Clock
+from shared.clock import Clock, clock_warning
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
 from shared.installation import how_to_call
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
-from shared.workers import Registration, clock_warning
+from shared.workers import Registration
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered
 from worker.agent.info import InfoServer, Vitals, open_info_server
@@ -103,6 +103,7 @@ class Agent:
             os=hardware.system.os,
             udid=identity.udid,
             labels=settings.worker_labels,
+            price_per_hour=settings.worker_price_per_hour,
         )
         while (registered := self._register(registration)) is not None:
             self._renamed.clear()

@@ -12,12 +12,12 @@ import httpx
 
 from shared.addresses import login_of, with_login
 from shared.brokers import shown_place
-from shared.clock import Clock, SystemClock
+from shared.clock import CLOCK_TOLERANCE_S, Clock, SystemClock
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, Unauthorized, Unavailable
 from shared.hosts import in_url, is_this_machine
 from shared.tls import MEND, Untrusted, refusal
 from shared.web import FAILURES, by_way_of, web_client
-from shared.workers import CLOCK_TOLERANCE_S, Registration
+from shared.workers import Registration
 from worker.agent.broker import Broker
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shared.capabilities import worker_queue
-from shared.clock import Clock
+from shared.clock import Clock, clock_warning
 from shared.errors import InvalidInput, Unavailable
 from shared.ids import AttemptKey
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
-from shared.workers import Registration, clock_warning
+from shared.workers import Registration
 from worker.activity import Activity
 from worker.agent.broker import Broker
 from worker.agent.consumer import CeleryConsumer

@@ -31,7 +31,7 @@ def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: 
     from shared.stats import interval_for_precision, precision_of  # needs numpy: 15 MB of memory that an idle worker does not need
     from shared.two_stage import repeats_wanted
 
-    n, medians = len(repeats), [median(repeat.inference_ns) for repeat in repeats]
+    n, medians = len(repeats), [median(repeat.inference_ns) / 1e6 for repeat in repeats]
     wanted = repeats_wanted(medians, rule.precision)
     reached = precision_of(interval_for_precision(medians))
     if wanted is not None and n >= wanted:

@@ -71,7 +71,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_POST = do_HEAD = do_DELETE = _serve
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _serve
 
         def log_message(self, *arguments: Any) -> None: ...
 

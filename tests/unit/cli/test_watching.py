@@ -60,6 +60,16 @@ def test_a_pending_job_says_what_it_waits_for_and_a_running_one_on_which_device(
     assert "m.onnx on cpu.onnx: pending: waiting for a worker with gpu.cuda.onnx" in said
 
 
+def test_following_ends_when_its_time_is_over(server: ScriptedServer) -> None:
+    server.on("GET /api/campaigns/campaign-1", DONE | {"status": "running"})
+    server.on("GET /api/jobs", {"count": 0, "jobs": [], "next_cursor": None})
+    clock = FakeClock(datetime(2026, 11, 25, tzinfo=UTC))
+    began = clock.monotonic()
+    with Client(server.url) as client:
+        assert watch(client, "campaign-1", clock, timeout_s=10.1)["status"] == "running"
+    assert clock.monotonic() - began == pytest.approx(10.1)
+
+
 def test_a_large_campaign_is_followed_on_a_terminal_while_its_running_jobs_change(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,8 +70,8 @@ def test_every_looks_at_the_requirements_too() -> None:
 
 
 def test_every_with_no_device_to_mean_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"no registered worker has gpu\.directml\.onnx"):
-        plan("model: a\non: [gpu.directml.onnx]\ndevices: every\n")
+    with pytest.raises(InvalidInput, match=r"no registered worker has gpu\.rocm\.onnx"):
+        plan("model: a\non: [gpu.rocm.onnx]\ndevices: every\n")
 
 
 def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:
@@ -109,6 +109,28 @@ def test_a_device_is_named_by_its_id_where_two_have_its_name() -> None:
         plan("model: a\non: [cpu.onnx]\ndevices: [laptop]\n", (LAPTOP, SERVER, twin))
     made = plan("model: a\non: [cpu.onnx]\ndevices: [worker-twin, server]\n", (LAPTOP, SERVER, twin))
     assert [job.device for job in made.jobs] == ["worker-twin", "server"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("laptob", r"no registered device is called 'laptob': did you mean 'laptop'\? Known: laptop, server\. If it joins later, say so"),
+        ("worker-sever", r"did you mean 'worker-server'\?"),
+        ("h200", r"is called 'h200'\. Known: laptop, server\. If"),
+    ],
+)
+def test_a_device_that_nobody_is_called_is_refused_with_the_nearest_name(name: str, message: str) -> None:
+    recipe = f"model: a\non: [cpu.onnx]\ndevices: [laptop, {name}]\n"
+    with pytest.raises(InvalidInput, match=message) as caught:
+        plan(recipe)
+    assert caught.value.fields[0].path == "devices"
+    with pytest.raises(InvalidInput, match="and none has registered yet"):
+        plan(recipe, ())
+    assert len(plan(recipe + "wait_for_device: true\n").jobs) == 2
+    assert len(plan(recipe, None).jobs) == 2, "nobody knows, as Redis is away"
+    many = tuple(KnownWorker(f"worker-{number}", f"pi-{number:02}", ("cpu.onnx",)) for number in range(30))
+    with pytest.raises(InvalidInput, match=r"pi-19 and 10 more\."):
+        plan(recipe, many)
 
 
 def test_every_while_nobody_knows_the_workers_says_so_and_is_no_mistake_of_the_recipe() -> None:

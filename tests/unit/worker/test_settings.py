@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidInput
-from worker.settings import WorkerSettings, load_settings, orchestrator_address
+from shared.orchestrators import orchestrator_address
+from worker.settings import WorkerSettings, load_settings
 
 
 @pytest.fixture(autouse=True)
