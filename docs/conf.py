@@ -28,7 +28,7 @@ html_copy_source = False
 # The tree at the side. The Markdown files do not contain it, because GitHub would show it as text. A page that no entry names is an error.
 NAVIGATION: dict[str, list[str]] = {
     "Start": ["README", "docs/start/first-campaign", "docs/start/own-model"],
-    "How to": ["docs/how-to/*"],
+    "How to": ["docs/how-to/*", *sorted(f"docs/{page.stem}" for page in (ROOT / "docs").glob("*.md") if page.stem != "index")],
     "Reference": [
         *(f"docs/reference/{name}" for name in ("recipes", "results", "cli", "api", "roles", "configuration")),
         "CHANGELOG",

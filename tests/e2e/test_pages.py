@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def in_a_network(folder: Path) -> list[str]:
     return []
 
 
-def run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "script.sh").write_text(script)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_") and not name.lower().endswith("_proxy")}
     with (folder / "output.txt").open("w+") as output:
@@ -98,7 +99,7 @@ def run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
             [*in_a_network(folder), "bash", "script.sh"],
             cwd=folder,
             # Its own lock: what other tests measure on this host does not matter to commands that only have to work.
-            env=kept | {"MPLCONFIGDIR": str(folder), "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock")},
+            env=kept | {"MPLCONFIGDIR": str(folder), "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock")} | variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -131,8 +132,11 @@ def test_the_commands_of_a_page_work_as_they_stand(session: str, page: Path) -> 
 
 
 def test_the_page_of_several_devices_works_as_it_stands(tmp_path: Path) -> None:
-    page = DOCS / "how-to" / "several-devices.md"
-    done = run_script(clone(tmp_path), BEGIN + script_of(page))
+    """The packages of the device are fetched before, because its network leads nowhere else."""
+    page, wheels = DOCS / "how-to" / "several-devices.md", tmp_path / "wheels"
+    locked = ("--no-deps", "--require-hashes", "-r", str(ROOT / "requirements" / "worker-cpu.txt"))
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels, *locked], check=True, capture_output=True)
+    done = run_script(clone(tmp_path / "clone"), BEGIN + script_of(page), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
     assert done.returncode == 0, done.stdout[-5000:]
     shown = done.stdout.rpartition("every_device")[2] or done.stdout
     assert "bench-1" in shown, done.stdout[-5000:]
