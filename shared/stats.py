@@ -290,6 +290,7 @@ def _repeat_facts(repeat: RawRepeat, values_ms: Floats) -> RepeatFacts:
         inference_peak_mb=repeat.inference_peak_mb,
         baseline_mb=repeat.baseline_mb,
         cpu_percent=repeat.cpu_percent,
+        started_at=repeat.started_at,
         throughput_per_s=_per_second(repeat),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
@@ -31,12 +33,16 @@ class ShortJob(Strict):
         check_samples(self.num_inference_runs, self.runs_per_job)
         return self
 
-    def cell(self) -> Cell:
-        """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults."""
+    def cell(self, devices: Literal["one", "any", "every"]) -> Cell:
+        """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults.
+
+        Args:
+            devices: where the job goes if it names no device.
+        """
         return Cell(
             entry=0,
             on=(self.compute_unit,),
-            devices=(self.device,) if self.device is not None else "any",
+            devices=(self.device,) if self.device is not None else devices,
             inferences=self.num_inference_runs,
             repeats=self.runs_per_job,
             loads=self.num_load_runs,
@@ -57,12 +63,17 @@ class ShortCampaign(Strict):
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
+    devices: Literal["one", "any", "every"] = Field(
+        default="any",
+        description="where the jobs go that name no device: `any` means a free device for each job, `one` means that the first free device "
+        "takes all of them, and `every` means one job for each device",
+    )
     wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
         kinds: dict[ShortJob, Cell] = {}
-        cells = [kinds.get(job) or kinds.setdefault(job, job.cell()) for job in self.jobs]
+        cells = [kinds.get(job) or kinds.setdefault(job, job.cell(self.devices)) for job in self.jobs]
         return Request(
             name=self.name,
             entries=[ModelEntry(model=self.model_url)],

@@ -11,9 +11,6 @@ from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
 from shared.measurements import Noise, Summary
 from shared.workloads import Workload
 
-PROTOCOL_FORMAT = 1
-# 1: the first version.
-
 TASK_NAME = "fleetmark.run_job"
 
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]

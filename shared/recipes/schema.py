@@ -107,10 +107,11 @@ class Recipe(Strict):
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=MAX_UNITS, description="what a device must be able to do, as capabilities or their labels"
     )
-    devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] = Field(
-        default="any",
-        description="`any` means a device that is free, `every` means one job for each device, and a list of names or "
-        "ids means one job for each of them",
+    devices: Literal["one", "any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] | None = Field(
+        default=None,
+        description="`one` means that the first free device takes all jobs, `any` means a free device for each job, `every` means one job "
+        "for each device, and a list of names or ids means one job for each of them; the default is `one` in a recipe that compares (a "
+        "sweep, or several models), and `any` in any other recipe",
     )
     wait_for_device: bool = Field(
         default=False,

@@ -54,8 +54,12 @@ def _share(fraction: float | None) -> str:
     return "no precision" if fraction is None else f"±{fraction * 100:.3g}%"
 
 
-def as_repeat(record: Record, index: int) -> RawRepeat:
-    """Return the repeat of the result that a process's record describes."""
+def as_repeat(record: Record, index: int, started_at: float) -> RawRepeat:
+    """Return the repeat of the result that a process's record describes.
+
+    Args:
+        started_at: when the process was started, by the device's clock, in seconds since 1970.
+    """
     return RawRepeat(
         index=index,
         load_ns=record.load_ns,
@@ -68,4 +72,5 @@ def as_repeat(record: Record, index: int) -> RawRepeat:
         memory_method=record.memory_method,
         cpu_percent=record.cpu_percent,
         runtime=record.runtime,
+        started_at=started_at,
     )
