@@ -36,6 +36,7 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
 from shared.tokens import Role
 from shared.workloads import EngineOptions, StopRule, Warmup
+from tools.recipe_examples import shown_example
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,8 +132,8 @@ RECIPE_ABOUT = """A recipe is YAML, or JSON of the same shape. Submit it with `f
 nearest known key. Examples are in `recipes/`.
 
 ```yaml
-name: squeezenet by batch
-model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
+name: tiny-yolov2 by batch
+model: tiny-yolov2               # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
 devices: every                   # each device measures every combination
 inferences: 200
@@ -265,20 +266,20 @@ def recipes() -> str:
     """Return docs/reference/recipes.md: every key of a recipe."""
     parts = [MADE_BY, "# Recipes\n", RECIPE_ABOUT]
     for title, model in RECIPE_PARTS:
-        rows = ["| key | default | meaning |", "| --- | --- | --- |"]
-        rows += [_key(name, field) for name, field in model.model_fields.items()]
+        rows = ["| key | default | meaning | example |", "| --- | --- | --- | --- |"]
+        rows += [_key(model, name, field) for name, field in model.model_fields.items()]
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
         if model is EngineOptions:
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
-    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job. "
-    about += "These are the compute units that this version can run; a recipe that asks for another is refused."
+    about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
+    about += "\nThese are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
-def _key(name: str, field: FieldInfo) -> str:
+def _key(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if field.is_required():
         shown = "required"
@@ -286,7 +287,7 @@ def _key(name: str, field: FieldInfo) -> str:
         shown = ""
     else:
         shown = f"`{default}`"
-    return f"| `{name}` | {shown} | {field.description or ''} |"
+    return f"| `{name}` | {shown} | {field.description or ''} | `{shown_example(model, name)}` |"
 
 
 API_ABOUT = """The base of every path is the orchestrator's address, such as `http://localhost:5000`. Bodies, answers and errors are at
@@ -328,6 +329,14 @@ def roles() -> str:
     return "\n".join(parts)
 
 
+def decisions() -> str:
+    """Return docs/decisions/README.md: the title of each decision, as a link."""
+    parts = [MADE_BY, "# Decisions\n", "Each page says what was decided, and why. A number that is missing was not used.\n"]
+    files = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    rows = [f"- [{file.read_text().splitlines()[0].lstrip('# ')}]({file.name})" for file in files]
+    return "\n".join([*parts, *rows]) + "\n"
+
+
 def users() -> str:
     """Return deploy/redis/users.acl: the fixed logins, with placeholders for the passwords, which compose.yaml replaces."""
     fixed = [(ORCHESTRATOR, "REDIS_PASSWORD", orchestrator_rules(0)), (FLOWER, "FLOWER_REDIS_PASSWORD", flower_rules(0))]
@@ -341,6 +350,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/recipes.md": recipes,
     "docs/reference/roles.md": roles,
     "docs/reference/api.md": calls,
+    "docs/decisions/README.md": decisions,
     "deploy/redis/users.acl": users,
 }
 

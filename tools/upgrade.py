@@ -10,7 +10,7 @@ It stops at the first step that fails, and says so. The steps:
 4. The SQLite database is copied to `.fleetmark/backups/`. A PostgreSQL database is yours to back up: say so with `--backed-up`.
 5. The database is migrated.
 
-This script uses only the standard library, because the environment may not be there yet. Docs: docs/operating.md.
+This script uses only the standard library, because the environment may not be there yet. Docs: docs/how-to/operate.md.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def upgrade(data_dir: Path, database_url: str, venv: Path, *, backed_up: bool, r
     database = sqlite_file(database_url, data_dir)
     if database is None and not backed_up:
         sys.exit(
-            "FLEETMARK_DATABASE_URL names a PostgreSQL database. Back it up first (pg_dump --format=custom, see docs/operating.md), "
+            "FLEETMARK_DATABASE_URL names a PostgreSQL database. Back it up first (pg_dump --format=custom, see docs/how-to/operate.md), "
             "then: make upgrade BACKED_UP=1"
         )
     run(["git", "pull", "--ff-only"])
@@ -100,7 +100,7 @@ def upgrade(data_dir: Path, database_url: str, venv: Path, *, backed_up: bool, r
         print(f"The database is copied to {copy}")
     address = database_url or f"sqlite:///{database}"
     run(["env", f"FLEETMARK_DATABASE_URL={address}", venv / "bin" / "python", "-P", "-m", "orchestrator.cli", "migrate"])
-    print("Done. Start it again with `make up`, and upgrade the workers: docs/operating.md")
+    print("Done. Start it again with `make up`, and upgrade the workers: docs/how-to/operate.md")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.capabilities import RUNNABLE, WITHOUT_ENGINE
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.installation import how_to_install
 from shared.workloads import EngineOptions
@@ -160,6 +161,12 @@ def test_the_engines_options_are_those_of_a_workload() -> None:
     assert options.providers == ("CPUExecutionProvider",)
     assert options.shapes == {"x": (1, 2)}
     assert Options.from_json(given.model_dump()).dims == {"batch": 8, "past": 0}
+
+
+def test_what_recipes_may_ask_for_is_what_an_engine_runs() -> None:
+    """The orchestrator does not import the registry of engines, so the names stand in `shared` too."""
+    assert set(RUNNABLE) == set(ENGINES) - {"fake"}
+    assert RUNNABLE.keys().isdisjoint(WITHOUT_ENGINE)
 
 
 def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.placement import KnownWorker
 from orchestrator.domain.planning import PlannedJob, of_recipe, plan
 from orchestrator.reports.outputs import recipe_text
-from shared.capabilities import known_names
+from shared.capabilities import runnable_names
 from shared.errors import InvalidInput
 from shared.jobs import MAX_JOBS
 from shared.recipes import Recipe, load_recipe, parse_recipe
@@ -51,7 +51,7 @@ RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda named, rest: named | rest,
     st.fixed_dictionaries({"model": NAMES}) | st.fixed_dictionaries({"models": st.lists(ENTRIES, min_size=1, max_size=4)}),
     st.fixed_dictionaries(
-        {"on": st.lists(st.sampled_from(known_names()), min_size=1, max_size=3, unique=True)},
+        {"on": st.lists(st.sampled_from(runnable_names()), min_size=1, max_size=3, unique=True)},
         optional={
             "name": NAMES,
             "notes": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40),
@@ -86,7 +86,7 @@ LINES = st.sampled_from(
         *("!!timestamp x", "!!bool maybe", "!!int ''", "!!float ''", "x: 1e999", "%TAG !a! b"),
     ]
 )
-LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in known_names() if "." in name), memory_mb=8_000)
+LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in runnable_names() if "." in name), memory_mb=8_000)
 
 
 def load(text: str) -> Recipe | None:

@@ -8,19 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import Session
 
 from orchestrator.operations.cancel import cancel_campaign, cancel_job
 from orchestrator.operations.context import Context
+from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
 from orchestrator.store import campaigns
-from orchestrator.store.tables import Campaign
+from orchestrator.store.tables import Campaign, Job, Lane
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
-from shared.errors import IllegalTransition, NotFound
+from shared.errors import IllegalTransition, InvalidInput, NotFound
 from shared.ids import job_id
 from tests.integration.api.conftest import serving
 from tests.integration.reports import result
@@ -39,6 +42,28 @@ def _fail(ctx: Context, name: str) -> None:
 def _status(ctx: Context, campaign: Campaign) -> str:
     with ctx.store.read() as session:
         return campaigns.get(session, campaign.id).status
+
+
+def test_a_job_of_an_earlier_version_that_no_engine_runs_is_read_and_not_accepted_again(
+    ctx: Context, submit: Submit, clock: FakeClock
+) -> None:
+    campaign = submit(jobs=1).campaign
+
+    def as_it_was(session: Session) -> None:
+        session.execute(update(Job).values(compute_unit="gpu.coreml"))
+        session.execute(update(Lane).values(compute_unit="gpu.coreml"))
+
+    ctx.store.transact(as_it_was)
+    fill_queues(ctx, "the test asks")
+    clock.advance(86_401)
+    assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
+    assert job(ctx, campaign).error == "no worker with gpu.coreml"
+    assert finish_ended(ctx) == 1
+    (file,) = ctx.settings.outputs_dir.glob("*_results.csv")
+    assert "GPU (CoreML)" in file.read_text()
+    with pytest.raises(InvalidInput, match=r"this version has no engine for gpu\.coreml; it has: cpu\.onnx"):
+        retry_job(ctx, job_id(campaign.id, 1))
+    assert counters(ctx, campaign) == {"failed": 1}
 
 
 def test_a_retry_is_a_new_job_of_the_campaign_and_its_files_are_written_anew(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
+from pydantic import BaseModel
 
 from cli.main import app
 from cli.settings import variables
@@ -18,6 +20,8 @@ from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.figures import COMPARED, FIGURES
 from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
+from tools.recipe_examples import EXAMPLES, recipe_with, shown_example
+from tools.reference import RECIPE_PARTS
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +91,14 @@ def test_every_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
 def test_the_recipe_of_the_readme_is_valid() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert load_recipe(block).devices == "every"
+
+
+@pytest.mark.parametrize("model", [model for _, model in RECIPE_PARTS], ids=lambda model: model.__name__)
+def test_every_key_of_a_recipe_has_a_valid_example(model: type[BaseModel]) -> None:
+    assert set(EXAMPLES[model]) == set(model.model_fields)
+    for key in EXAMPLES[model]:
+        load_recipe(yaml.safe_dump(recipe_with(model, key)))
+        assert yaml.safe_load(shown_example(model, key))
 
 
 def test_every_column_of_the_csv_is_explained() -> None:

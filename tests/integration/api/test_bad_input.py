@@ -62,6 +62,8 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model": URL, "on": ["cpu.onnx"], "inferences": 10**6, "repeats": 1000}, "", "measure fewer, or split the job"),
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
+    ({"model": URL, "on": ["cpu.onnx", "gpu.cuda.vllm"]}, "on.1", "this version has no engine for gpu.cuda.vllm; it has: cpu.onnx, "),
+    (short(compute_unit="GPU (CoreML)"), "jobs.0.compute_unit", "this version has no engine for GPU (CoreML); it has: cpu.onnx, "),
 ]
 
 

@@ -14,13 +14,17 @@ import httpx
 import pandas as pd
 import pytest
 
+from orchestrator.dispatch.base import Dispatch
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish
 from orchestrator.operations.record import record
 from orchestrator.watch import Watch
-from shared.ids import CAMPAIGN_ID
+from shared.capabilities import RUNNABLE
+from shared.ids import CAMPAIGN_ID, job_id
 from shared.protocol import keys
+from shared.protocol.messages import Assignment
+from shared.workloads import ModelRef, Workload
 from tests.integration.reports import WORKER, result, started
 
 DEVICE = {
@@ -367,6 +371,18 @@ def test_metrics_speak_prometheus_of_requests_and_of_the_system(api: httpx.Clien
         'fleetmark_up{part="database"} 1.0',
     ):
         assert line in text
+
+
+def test_only_queues_that_this_version_serves_are_named_unless_an_earlier_one_left_messages(api: httpx.Client, ctx: Context) -> None:
+    def named() -> tuple[set[str], set[str]]:
+        queues = re.findall(r'fleetmark_queue_depth{queue="([^"]+)"}', api.get("/metrics").text)
+        return set(api.get("/api/queue/status").json()["capability_queues"]), set(queues)
+
+    assert named() == (set(RUNNABLE.values()), {*RUNNABLE, "results"})
+    name, workload = f"campaign-{0:018}", Workload(model=ModelRef(source="https://models.example/m.onnx", name="m.onnx"))
+    waiting = Assignment(job_id=job_id(name, 1), campaign_id=name, attempt=1, capability="gpu.coreml", workload=workload)
+    ctx.queue.publish([Dispatch(waiting, "gpu.coreml", 5)])
+    assert named() == ({*RUNNABLE.values(), "GPU (CoreML)"}, {*RUNNABLE, "gpu.coreml", "results"})
 
 
 def test_the_description_names_every_call_with_its_bodies(api: httpx.Client) -> None:

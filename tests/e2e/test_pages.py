@@ -1,0 +1,150 @@
+"""Runs the commands of the README and of the pages for users as they stand, against a real system.
+
+A fenced block `sh` is typed into bash. A block of another kind is written to a file if the sentence before it says so ("Save this as
+`mine.yaml`:"), and is only shown otherwise. A command that runs until Ctrl-C is left running, as in a terminal of its own. The system has a
+network of its own where that can be had, so that the ports are those of the pages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import zoo
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted((DOCS / "start").glob("*.md")), *sorted((DOCS / "how-to").glob("*.md"))]
+ALONE = {"several-devices.md"}  # starts an orchestrator of its own
+PATIENCE_S = 900
+
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SAVED = re.compile(r"[Ss]ave this as `([^`]+)`[^`\n]*:\s*\Z")
+STAYS = re.compile(r"^(?:\w+=\S+ )*\S*fleetmark (?:up|worker start)\b.*$")
+INSTALLS = re.compile(r"^make (?:demo|up)\b.*\n", re.MULTILINE)  # these would install into the environment of the tests
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S + 300)]
+
+
+def script_of(page: Path) -> str:
+    """Return what a reader of a page types, as a script of bash."""
+    lines: list[str] = []
+    text = page.read_text()
+    for block in FENCE.finditer(text):
+        kind, content = block.groups()
+        saved = SAVED.search(text[: block.start()])
+        if kind == "sh":
+            *before, last = INSTALLS.sub("", content).rstrip("\n").split("\n")
+            stays = STAYS.match(last.partition("  #")[0].rstrip())
+            lines += [*before, f"stay {last}" if stays else last]
+        elif saved is not None:
+            lines += [f"cat > {shlex.quote(saved[1])} <<'END_OF_FILE'", content.rstrip("\n"), "END_OF_FILE"]
+    return "\n".join(lines) + "\n"
+
+
+# What the reader has when a page begins: a clone in which `make demo` has been run, and `make up` runs in another terminal.
+BEGIN = r"""
+set -eu -o pipefail
+ip link set lo up 2>/dev/null || true
+stay() { env "$@" > "stay-$RANDOM.log" 2>&1 & ready; }
+ready() {
+    for _ in $(seq 600); do
+        if curl -fs -H "Authorization: Bearer ${FLEETMARK_TOKEN:-}" http://localhost:5000/api/workers | grep -q '"status": *"active"'; then
+            return 0
+        fi
+        sleep 0.2
+    done
+    cat stay-*.log
+    return 1
+}
+trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+source .venv/bin/activate
+"""
+
+
+def clone(folder: Path) -> Path:
+    """Make what a clone contains, with the environment of this one."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in tracked:
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    zoo.make("squeezenet", folder / "recipes" / "models", lambda _: None)  # as `make demo` does
+    return folder
+
+
+def in_a_network(folder: Path) -> list[str]:
+    """Return the beginning of a command that gives it a network and a table of hosts of its own, in which `lab` is this machine."""
+    hosts = folder / "hosts"
+    hosts.write_text("127.0.0.1 localhost lab\n")
+    apart = ["unshare", "--net", "--mount"]
+    if shutil.which("unshare") and subprocess.run([*apart, "true"], check=False, capture_output=True).returncode == 0:
+        return [*apart, "sh", "-c", f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec "$@"', "sh"]
+    return []
+
+
+def run_script(folder: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    (folder / "script.sh").write_text(script)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_") and not name.lower().endswith("_proxy")}
+    with (folder / "output.txt").open("w+") as output:
+        done = subprocess.run(
+            [*in_a_network(folder), "bash", "script.sh"],
+            cwd=folder,
+            # Its own lock: what other tests measure on this host does not matter to commands that only have to work.
+            env=kept | {"MPLCONFIGDIR": str(folder), "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock")} | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        output.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run all pages that need a system that is up, one after the other, on one system. Returns what was shown."""
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    script = BEGIN + "stay fleetmark up\n"
+    for page in PAGES:
+        if page.name not in ALONE:
+            script += f"echo '@@ {page.name}'\n(\nset -e\n{script_of(page)})\necho '@@ end of {page.name}'\n"
+    return run_script(folder, script).stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ALONE], ids=lambda page: page.name)
+def test_the_commands_of_a_page_work_as_they_stand(session: str, page: Path) -> None:
+    begin, end = f"@@ {page.name}\n", f"@@ end of {page.name}\n"
+    shown = session.partition(begin)[2].partition(end)[0]
+    assert begin in session, f"an earlier page failed:\n{session[-3000:]}"
+    assert end in session, f"{page.name}:\n{shown[-5000:]}"
+    assert "Traceback" not in shown
+
+
+def test_the_page_of_several_devices_works_as_it_stands(tmp_path: Path) -> None:
+    """The packages of the device are fetched before, because its network leads nowhere else."""
+    page, wheels = DOCS / "how-to" / "several-devices.md", tmp_path / "wheels"
+    locked = ("--no-deps", "--require-hashes", "-r", str(ROOT / "requirements" / "worker-cpu.txt"))
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels, *locked], check=True, capture_output=True)
+    done = run_script(clone(tmp_path / "clone"), BEGIN + script_of(page), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
+    assert done.returncode == 0, done.stdout[-5000:]
+    shown = done.stdout.rpartition("every_device")[2] or done.stdout
+    assert "bench-1" in shown, done.stdout[-5000:]
+
+
+def test_the_pages_have_what_these_tests_look_for() -> None:
+    scripts = {page.name: script_of(page) for page in PAGES}
+    for name in ("README.md", "first-campaign.md", "own-model.md", "several-devices.md", "spreadsheets.md"):
+        assert "fleetmark" in scripts[name], name
+    assert scripts["several-devices.md"].count("\nstay ") == 2
+    assert "cat > mine.yaml" in scripts["own-model.md"]
