@@ -34,9 +34,9 @@ def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any
     }
 
 
-def short_jobs(folder: Path) -> dict[str, Any]:
-    """Return a recipe of 200 jobs. One job in forty has large samples."""
-    return recipe(folder, [*range(20, 59), LARGE], seeds=5)
+def short_jobs(folder: Path, forties: int = 5) -> dict[str, Any]:
+    """Return a recipe of 40 jobs times `forties`. One job in forty has large samples."""
+    return recipe(folder, [*range(20, 59), LARGE], seeds=forties)
 
 
 class Client:
