@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cli.main import app
+from tests.command_line import fleetmark
 from tests.servers import free_port
-from tests.unit.cli.in_process import fleetmark
 from tests.unit.cli.scripted_server import ScriptedServer
 
 QUEUES = {"worker_queues": {}, "capability_queues": {"CPU (ONNX)": 2}, "results_queue_size": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.cli.in_process import fleetmark
+from tests.command_line import fleetmark
 from tests.unit.cli.scripted_server import ScriptedServer
 
 SECRET = "fleetmark_" + "s" * 43

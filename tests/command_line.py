@@ -1,4 +1,4 @@
-"""Runs commands of `fleetmark` in the process of the tests. Starting a process for each of them would take most of the time of these tests."""
+"""Runs commands of `fleetmark` in the process of the tests. To start a process for each of them would take most of the time."""
 
 from __future__ import annotations
 
