@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ demo: demo-setup ## install what is needed, measure real networks on this machin
 
 up: demo-setup ## run Redis, the orchestrator (port 5000) and one worker until Ctrl-C
 	@exec $(BIN)/fleetmark up
+
+upgrade: python ## get the newest version, install it and migrate the database of `make up`; BACKED_UP=1 says that your PostgreSQL is backed up
+	@$(PYTHON) tools/upgrade.py --venv $(VENV) $(if $(BACKED_UP),--backed-up)
 
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
@@ -101,7 +104,7 @@ bench: setup ## measure the targets of docs/why/benchmarks.md on this machine
 requirements: setup ## write requirements/*.txt from pyproject.toml, and keep the pins that still fit
 	@$(BIN)/python tools/lock.py
 
-upgrade: setup ## write requirements/*.txt with the newest versions
+lock-upgrade: setup ## write requirements/*.txt with the newest versions of all packages
 	@$(BIN)/python tools/lock.py --upgrade
 
 clean: ## remove environments, caches and the data of `make up` and `make demo` (outputs/ stays)

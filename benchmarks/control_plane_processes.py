@@ -37,6 +37,16 @@ class Processes:
             name: sum(one.memory_info().rss for one in [part, *part.children(recursive=True)]) / 2**20 for name, part in self.parts.items()
         }
 
+    def processor_s(self) -> dict[str, float]:
+        """Return the processor time that each part with its children has used until now, in seconds."""
+        return {name: used_s(part) for name, part in self.parts.items()}
+
+
+def used_s(process: psutil.Process) -> float:
+    """Return the processor time of a process and of its living children, in seconds."""
+    times = [one.cpu_times() for one in [process, *process.children(recursive=True)]]
+    return sum(each.user + each.system for each in times)
+
 
 @contextmanager
 def control_plane(**settings: str) -> Iterator[Processes]:

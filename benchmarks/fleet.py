@@ -7,6 +7,9 @@ once, and the time until this is noticed is measured. The fleet grows from 100 t
 jobs with 1 000 workers. The exponent of a log-log fit says how each figure grows (1 means in proportion; the limit is 1.1). Afterwards,
 connections and commands of real idle workers are counted.
 
+The simulated workers share the machine with the control plane. So the processor time per job is given for each process as well: it says
+what the control plane costs, whatever else runs.
+
 The exit code is 1 if an exponent or the time to notice is above its limit, if the largest fleet completes jobs at less than 0.8 of the rate
 of the smallest fleet, or if a list of all workers or all queues takes too long.
 """
@@ -26,14 +29,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 
-from benchmarks.control_plane_processes import Processes, control_plane
+from benchmarks.control_plane_processes import Processes, control_plane, used_s
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.protocol import keys
 from shared.web import web_client
 
 CAPABILITY = "gpu.cuda.onnx"  # the real workers do not have this capability, so they stay idle
 HEARTBEAT_S, TIMEOUT_S, SWEEP_S = 2.0, 10.0, 1.0
+WORKERS = "simulated workers"
 EXPONENT_LIMIT = 1.1
 RATE_SHARE = 0.8  # the smallest allowed ratio of the jobs/s of the largest fleet to those of the smallest fleet
 LISTS_MS = {"workers": 50.0, "queues": 30.0}  # limits of the median time for a list, in the largest fleet
@@ -48,6 +53,7 @@ class Run:
     jobs: int
     seconds: float = 0.0
     notice_s: float = 0.0
+    processor_ms: dict[str, float] = field(default_factory=dict)  # processor time per job, by process
     latency_ms: dict[str, list[float]] = field(default_factory=dict)
     resident_mb: dict[str, float] = field(default_factory=dict)
 
@@ -58,12 +64,21 @@ class Run:
         figures |= {f"memory of {name}": size for name, size in self.resident_mb.items()}
         return figures
 
+    @property
+    def control_plane_ms(self) -> float:
+        """The processor time of the control plane per job, without the API, which answers as many calls as it can."""
+        return sum(used for name, used in self.processor_ms.items() if name not in ("api", WORKERS))
+
 
 class Simulated:
     """Holds two processes with simulated workers. The smaller one, with a tenth of the workers, can be killed."""
 
     def __init__(self, many: subprocess.Popen[str], tenth: subprocess.Popen[str]) -> None:
         self._all, self._tenth = (many, tenth), tenth
+
+    def processor_s(self) -> float:
+        """Return the processor time that both have used until now, in seconds."""
+        return sum(used_s(psutil.Process(process.pid)) for process in self._all)
 
     def kill_a_tenth(self) -> None:
         self._tenth.kill()
@@ -134,10 +149,11 @@ class Asking:
 def run(workers: int, jobs: int) -> Run:
     """Run one campaign with `jobs` jobs on a new control plane with `workers` workers, and return its measurements."""
     made = Run(workers, jobs)
-    settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "sweep_s": str(SWEEP_S)}
+    settings = {"heartbeat_s": str(HEARTBEAT_S), "heartbeat_timeout_s": str(TIMEOUT_S), "watch_sweep_s": str(SWEEP_S)}
     with control_plane(**settings) as plane, simulated(plane, workers) as fleet:
         time.sleep(TIMEOUT_S + 2 * SWEEP_S)  # a new leader marks no worker as faulty before this time
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": CAPABILITY}] * jobs}
+        used = plane.processor_s() | {WORKERS: fleet.processor_s()}
         start = time.perf_counter()
         with web_client(plane.api, timeout=60, direct=True) as client:
             campaign_id = client.post("/campaigns", content=json.dumps(body)).raise_for_status().json()["campaign_id"]
@@ -146,6 +162,8 @@ def run(workers: int, jobs: int) -> Run:
                     fleet.check()
                     time.sleep(0.2)
         made.seconds = time.perf_counter() - start
+        until = plane.processor_s() | {WORKERS: fleet.processor_s()}
+        made.processor_ms = {name: 1000 * (until[name] - before) / jobs for name, before in used.items()}
         if campaign["completed_jobs"] != jobs:
             raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
         made.latency_ms, made.resident_mb = asking.latency_ms, plane.resident_mb()
@@ -210,6 +228,8 @@ def show(one: Run) -> None:
     print(f"{one.workers} workers, {one.jobs} jobs: {one.seconds:.1f} s to the end, {one.jobs / one.seconds:.0f} jobs/s")
     print(f"  API under it: p50 {np.median(every):.1f} ms, {tail} over {len(every)} calls", end="")
     print(f" ({', '.join(f'{name} {np.median(taken):.1f}' for name, taken in one.latency_ms.items())})")
+    parts = ", ".join(f"{name} {used:.2f}" for name, used in one.processor_ms.items())
+    print(f"  processor ms per job: control plane without API {one.control_plane_ms:.2f}; {parts}")
     print(f"  resident MB: {', '.join(f'{name} {size:.0f}' for name, size in one.resident_mb.items())}")
     print(f"  {max(1, one.workers // 10)} workers killed at once are all faulty after {one.notice_s:.1f} s", flush=True)
 
@@ -218,6 +238,8 @@ def keeps_its_rate(few: Run, many: Run) -> bool:
     """Print how the largest fleet compares with the smallest one. Return whether the rate and the lists are within their limits."""
     share = (many.jobs / many.seconds) / (few.jobs / few.seconds)
     print(f"{many.workers} workers end {share:.2f} of the jobs/s that {few.workers} do (at least {RATE_SHARE:g})")
+    print(f"  processor ms per job of the control plane without API: {few.control_plane_ms:.2f} and {many.control_plane_ms:.2f}")
+    print(f"  of the {WORKERS}, which share the machine: {few.processor_ms[WORKERS]:.2f} and {many.processor_ms[WORKERS]:.2f}")
     well = share >= RATE_SHARE
     for name, limit_ms in LISTS_MS.items():
         median = float(np.median(many.latency_ms[name]))

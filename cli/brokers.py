@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from cli.errors import Unreachable
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
+from shared.readiness import CONNECT_S
 from shared.tls import MEND, broker_trusting, refusal
 
 if TYPE_CHECKING:
     from shared.protocol.condition import Trouble
-
-PATIENCE_S = 5
 
 
 def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
@@ -24,12 +23,18 @@ def look_at(url: str, ca_file: Path | None) -> list[Trouble]:
         Unreachable: Redis does not answer, or its certificate is not trusted.
     """
     import redis  # imported here because it is slow to import and few commands need it
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     from shared.protocol.condition import troubles
 
     place = shown_place(url)
     client: redis.Redis = redis.Redis.from_url(
-        broker_trusting(url, ca_file), socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, decode_responses=True
+        broker_trusting(url, ca_file),
+        socket_timeout=CONNECT_S,
+        socket_connect_timeout=CONNECT_S,
+        retry=Retry(NoBackoff(), 0),  # redis-py would try four times, with pauses
+        decode_responses=True,
     )
     try:
         client.ping()

@@ -15,7 +15,7 @@ import httpx
 
 from cli.errors import ApiError, Away, Unreachable
 from shared.controls import as_one_line
-from shared.errors import FieldError
+from shared.errors import FieldError, InvalidInput
 from shared.hosts import is_this_machine
 from shared.installation import how_to_call
 from shared.sources import short_name
@@ -150,6 +150,35 @@ class Client:
                 yield from response.iter_bytes(CHUNK_BYTES)
         except FAILURES as error:
             raise self._unreachable(error) from error
+
+    def lines(self, path: str, **parameters: Any) -> Iterator[bytes]:
+        """Yield the body of an answer line by line, as the lines come."""
+        try:
+            with self._http.stream("GET", path, params=_given(parameters)) as response:
+                if response.is_error:
+                    response.read()
+                    raise self._api_error(response)
+                for line in response.iter_lines():
+                    yield line.encode()
+        except FAILURES as error:
+            raise self._unreachable(error) from error
+
+    def download(self, path: str, file: Path) -> None:
+        """Write the body of an answer to a file. The file is complete or is not there.
+
+        Raises:
+            InvalidInput: the file cannot be written.
+        """
+        unfinished = file.with_name(f".{file.name}.part")
+        pieces = self.stream(path)
+        try:
+            with unfinished.open("wb") as part:
+                part.writelines(pieces)
+            unfinished.replace(file)
+        except OSError as error:
+            raise InvalidInput(f"{file} cannot be written: {error.strerror}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
         """Upload a model file. `sent` is called with the size of each piece that was sent.

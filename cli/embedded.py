@@ -7,25 +7,30 @@ import json
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.request import getproxies_environment
 
+from cli.brokers import require_redis
 from cli.client import Client
+from cli.databases import require_database, shown_database
 from cli.errors import PartFailed, Unreachable
 from cli.parts import Part
 from cli.ports import free_port, require_free
 from cli.servers import EVERY_BIND, find_redis_server, has_selectors, named_exactly, pings, quoted
 from cli.settings import LOOPBACK, PREFIX, child_environment, sqlite_url
 from shared.addresses import with_login
+from shared.brokers import shown_place
 from shared.clock import Clock, SystemClock
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 from shared.hosts import in_url, is_loopback, is_this_machine, reached_at
+from shared.readiness import failed_checks, require_writable
 
 DATABASE = "fleetmark.db"
+DEGRADED_S = 5.0  # how long a starting orchestrator may say that Redis or the database does not answer it
 PYTHON = (sys.executable, "-P", "-m")  # -P stops Python from importing modules such as `worker.py` from the user's current folder
 
 
@@ -46,6 +51,7 @@ class Plan:
     with_worker: bool = True
     inherit: bool = True  # True if the parts inherit the FLEETMARK_* variables of the environment
     heartbeat_s: float | None = None  # None uses the configured interval
+    log_format: str | None = None  # None uses the configured format
 
 
 class Stack:
@@ -99,6 +105,34 @@ class Stack:
         for file in self.data_dir.glob(f"{DATABASE}*"):  # SQLite creates its -wal and -shm files with the mode of the database
             file.chmod(0o600)
 
+    def check_needs(self) -> None:
+        """Check everything that the parts need from outside: folders, ports, the user's Redis and database. This takes at most 3 s.
+
+        Raises:
+            FleetmarkError: something is missing. If several things are, the message names all of them.
+        """
+        plan = self.plan
+        checks: dict[str, Callable[[], object]] = {
+            "the data directory": lambda: require_writable(self.data_dir, "FLEETMARK_DATA_DIR"),
+            "the outputs folder": lambda: require_writable(plan.outputs_dir.resolve(), "FLEETMARK_OUTPUTS_DIR"),
+            "the port of the API": lambda: require_free(plan.bind, self.port),
+        }
+        if plan.redis_url is None:
+            checks["the Redis server program"] = _require_redis_server
+            if plan.redis_port:
+                checks["the port of Redis"] = lambda: require_free(plan.bind, plan.redis_port, "--redis-port")
+        else:
+            url = plan.redis_url
+            checks[f"the Redis at {shown_place(url)} (FLEETMARK_REDIS_URL)"] = lambda: require_redis(url, plan.ca_file)
+        if plan.database_url is not None:
+            database = plan.database_url
+            checks[f"the database {shown_database(database)} (FLEETMARK_DATABASE_URL)"] = lambda: require_database(database)
+        errors = [Unreachable(error.detail) if isinstance(error, Unavailable) else error for error in failed_checks(checks)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise type(errors[0])("; ".join(error.detail for error in errors))
+
     def start_redis(self) -> None:
         """Start a Redis, unless one is configured. It asks for a password if other users or the network must be kept out.
 
@@ -119,10 +153,7 @@ class Stack:
         configuration = folder / "redis.conf"
         configuration.touch(mode=0o600)
         configuration.write_text("\n".join(settings) + "\n")
-        try:
-            binary = find_redis_server()
-        except FileNotFoundError as error:
-            raise PartFailed(str(error)) from error
+        binary = _require_redis_server()
         # Other devices receive this address too. A worker replaces a loopback name in it by the orchestrator's name.
         self.redis_url = f"redis://{f':{password}@' if password else ''}{in_url(self._own_name)}:{port}/0"
         self._gives_logins = bool(password) and has_selectors(binary)
@@ -143,10 +174,26 @@ class Stack:
         """Return when the API is healthy.
 
         Raises:
-            PartFailed: the process ended first, or was not healthy in time. The message has the end of its log.
+            PartFailed: the process ended first, or was not healthy in time. The message says what is wrong, and has the end of its log.
         """
+        degraded_since: float | None = None
+
+        def is_healthy(client: Client) -> bool:
+            nonlocal degraded_since
+            try:
+                health = client.health()
+            except Unreachable:
+                return False
+            if health["status"] == "healthy":
+                return True
+            now = self._clock.monotonic()
+            degraded_since = now if degraded_since is None else degraded_since
+            if now - degraded_since > DEGRADED_S:
+                raise self._orchestrator.failure(f"cannot work: {problems_of(health)}")
+            return False
+
         with self.client() as client:
-            self._orchestrator.wait_until(lambda: _is_healthy(client))
+            self._orchestrator.wait_until(lambda: is_healthy(client))
 
     def client(self) -> Client:
         """Make a client of this stack's orchestrator. It uses no proxy, because the orchestrator runs on this machine."""
@@ -235,6 +282,8 @@ class Stack:
         }
         if self.plan.heartbeat_s is not None:
             values["HEARTBEAT_S"] = str(self.plan.heartbeat_s)
+        if self.plan.log_format is not None:
+            values["LOG_FORMAT"] = self.plan.log_format
         if self.plan.token:
             values["TOKEN"] = self.plan.token
         if self._gives_logins:
@@ -315,11 +364,18 @@ def _is_in_use(folder: Path) -> bool:
     return False
 
 
-def _is_healthy(client: Client) -> bool:
+def problems_of(health: Mapping[str, Any]) -> str:
+    """Return what a report on the orchestrator's health complains of, as one line of text."""
+    parts = {name: health.get(name, {}) for name in ("redis", "database")}
+    away = [f"its {name} does not answer" for name, part in parts.items() if not part.get("connected")]
+    return "; ".join([*away, *(str(problem) for part in parts.values() for problem in part.get("problems", []))])
+
+
+def _require_redis_server() -> Path:
     try:
-        return bool(client.get("health")["status"] == "healthy")
-    except Unreachable:
-        return False
+        return find_redis_server()
+    except FileNotFoundError as error:
+        raise PartFailed(str(error)) from error
 
 
 def _has_worker(client: Client, since: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, doctor, fleet, report, start, tokens
+from cli.commands import broker, campaigns, compare, doctor, fleet, logs, prune, report, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -45,7 +45,9 @@ app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
 app.command(rich_help_panel=CAMPAIGNS)(report.report)
 app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
+app.command(rich_help_panel=CAMPAIGNS)(logs.logs)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
+app.command(rich_help_panel=CAMPAIGNS)(prune.prune)
 app.add_typer(fleet.workers_app, name="workers", rich_help_panel=FLEET)
 app.command(rich_help_panel=FLEET)(fleet.queues)
 app.command(rich_help_panel=FLEET)(fleet.jobs)

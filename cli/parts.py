@@ -1,4 +1,4 @@
-"""Starts, watches and stops one process of the embedded stack. Its output goes to a log file.
+"""Starts, watches and stops one process of the embedded stack. Its output is appended to a log file of limited size.
 
 The process is started through `tether.py`, which ends it when the command line ends for any reason.
 """
@@ -6,6 +6,7 @@ The process is started through `tether.py`, which ends it when the command line 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,18 @@ GRACE_S = 5.0  # between SIGTERM and SIGKILL
 POLL_S = 0.05
 START_TIMEOUT_S = 90.0  # the very first start is slow, because Python compiles all imported modules
 TAIL_LINES = 25
+MAX_LOG_BYTES = 10 * 2**20  # of one file
+KEPT_LOGS = 2  # older files that are kept: redis.log.1 and redis.log.2
+
+
+def readable(line: str) -> str:
+    """Return a line of a log for people: one that is a JSON object as time, level, logger and message."""
+    try:
+        content = json.loads(line)
+        said = f"{content['time']} {content['level'].upper():<7} {content['logger']}: {content['message']}"
+        return "\n  ".join([said, *str(content.get("error", "")).splitlines()])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return line
 
 
 class Part:
@@ -40,16 +53,19 @@ class Part:
         self._command = command
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._begin = 0  # the size of the log when this process was started
 
     def start(self) -> None:
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.touch(mode=0o600 if self._private else 0o666)
-        with self.log.open("wb") as log:
+        self._begin = self.log.stat().st_size
+        limits = ("--log", str(self.log), str(MAX_LOG_BYTES), str(KEPT_LOGS))
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(TETHER), str(GRACE_S), *self._command],
+                [sys.executable, "-I", "-S", str(TETHER), str(GRACE_S), *limits, *self._command],
                 stdin=subprocess.PIPE,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 env=dict(self._environment),
                 umask=0o077 if self._private else -1,
                 start_new_session=True,  # so Ctrl-C in the terminal reaches only the command line, which stops the parts in order
@@ -73,9 +89,17 @@ class Part:
             self._clock.sleep(POLL_S)
 
     def failure(self, what: str) -> PartFailed:
-        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if self.log.exists() else []
-        tail = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+        tail = "\n".join(f"  {readable(line)}" for line in self._last_lines()) or "  (it said nothing)"
         return PartFailed(f"{self.name} {what}. The end of {self.log}:\n{tail}")
+
+    def _last_lines(self) -> list[str]:
+        """Return the last lines that this process wrote. Its log also has those of earlier starts."""
+        if not self.log.exists():
+            return []
+        said = self.log.read_bytes()
+        if len(said) >= self._begin:  # otherwise the log was turned over since the start
+            said = said[self._begin :]
+        return said.decode(errors="replace").splitlines()[-TAIL_LINES:]
 
     def ask_to_stop(self) -> None:
         if self._process is not None and self._process.stdin is not None:

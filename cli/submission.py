@@ -282,10 +282,15 @@ def upload(uploads: Uploads, file: Path, sha256: str) -> None:
             uploads.upload_model(file, sha256, sent)
 
 
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{max(1, round(count / 2**10))} kB"
+
+
 @contextmanager
 def _bar(file: Path) -> Iterator[Sent]:
     if not err.is_terminal:
-        say(f"Uploading {file.name} ({file.stat().st_size / 2**20:.1f} MB)")
+        remark = zoo.remark(file)
+        say(f"Uploading {file.name} ({_size(file.stat().st_size)}{f': {remark}' if remark else ''})")
         yield lambda _: None
         return
     columns = (
@@ -295,5 +300,6 @@ def _bar(file: Path) -> Iterator[Sent]:
         TransferSpeedColumn(),
     )
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(file.name, total=file.stat().st_size)
+        remark = zoo.remark(file)
+        task = progress.add_task(f"{file.name} ({remark})" if remark else file.name, total=file.stat().st_size)
         yield lambda count: progress.advance(task, count)

@@ -27,6 +27,7 @@ LIGHT_GRAPHS = {
     "vgg19": "light_vgg19",
     "zfnet512": "light_zfnet512",
 }
+SMALL_BYTES = 2**20  # no network of these holds its weights in so few bytes
 TINY_YOLO = "tiny-yolov2"
 NAMES = sorted([*LIGHT_GRAPHS, TINY_YOLO])
 
@@ -37,6 +38,12 @@ class ZooUnavailable(FleetmarkError):
 
 def is_known(name: str) -> bool:
     return name in NAMES
+
+
+def remark(file: Path) -> str:
+    """Return why the file of a light graph is so small, as a part of a sentence; empty for every other file."""
+    is_light = file.stem in LIGHT_GRAPHS and file.stat().st_size < SMALL_BYTES
+    return "the published graph, which makes its weights when it is loaded" if is_light else ""
 
 
 def make(name: str, folder: Path, say: Callable[[str], None]) -> Path:

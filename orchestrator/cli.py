@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.app import ControlPlane
+from orchestrator.needs import log_what_is_missing
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
 from orchestrator.reports.rows import utc_text
@@ -23,7 +25,7 @@ from orchestrator.store.tables import Token
 from shared.addresses import shown_address
 from shared.controls import visible
 from shared.errors import FleetmarkError, Unavailable
-from shared.log import Masked
+from shared.log import JsonLines, Masked, writes_json
 from shared.masking import masked
 from shared.names import OneLine
 from shared.streams import settle_streams
@@ -34,6 +36,11 @@ log = logging.getLogger(__name__)
 SHORT_TOKEN = 16  # characters; a token made as we recommend has 64
 
 app = typer.Typer(help="Run the control plane of Fleetmark.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+LogFormatOption = Annotated[
+    str | None, typer.Option("--log-format", help="How log lines are written: auto, text or json.", envvar="FLEETMARK_LOG_FORMAT")
+]
 
 
 def _settings(**given: Any) -> Settings:
@@ -52,10 +59,15 @@ def _log(settings: Settings, *filters: logging.Filter) -> None:
     handler = logging.StreamHandler()
     for one in filters:
         handler.addFilter(one)
-    handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s", defaults={"request_id": "-"}))
+    if writes_json(settings.log_format, sys.stderr):
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s]: %(message)s", defaults={"request_id": "-"}))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "alembic", "matplotlib", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for sentence in settings.old_names:
+        log.warning("%s", sentence)
 
 
 def check_bind(settings: Settings, is_administered: Callable[[], bool]) -> None:
@@ -100,6 +112,7 @@ def serve(
     only_api: Annotated[
         bool, typer.Option("--only-api", help="Run only the API. Consumer and watch then run in separate processes.")
     ] = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Serve the API, with the results consumer and the watch beside it.
 
@@ -110,12 +123,17 @@ def serve(
 
     from orchestrator.api import make_api
     from orchestrator.api.access import RequestIds
-    from orchestrator.api.connections import open_sockets, server_config
+    from orchestrator.api.connections import open_sockets, require_listenable, server_config
 
-    settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    settings = _settings(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_format=log_format)
     _log(settings, RequestIds())
+    try:
+        require_listenable(settings.host, settings.port)
+    except OSError as error:
+        raise typer.BadParameter(f"--host {settings.host} --port {settings.port} cannot be listened on: {error}") from error
     plane = ControlPlane(settings)
     try:
+        log_what_is_missing(plane.context, files=True)
         plane.prepare(migrating=not only_api)
         check_bind(settings, lambda: has_table(plane.context.store, Token.__tablename__) and is_administered(plane.context))
         if not only_api:
@@ -139,22 +157,30 @@ def _run_until_stopped(plane: ControlPlane) -> None:
 
 
 @app.command()
-def consumer() -> None:
-    """Run the consumer: record results, and write the files of campaigns that end."""
-    settings = _settings()
+def consumer(log_format: LogFormatOption = None) -> None:
+    """Run the consumer: record results, and write the files of campaigns that end.
+
+    Example: python -m orchestrator.cli consumer --log-format json
+    """
+    settings = _settings(log_format=log_format)
     _log(settings)
     plane = ControlPlane(settings)
+    log_what_is_missing(plane.context, files=True)
     plane.prepare(migrating=False)
     plane.start_consumer()
     _run_until_stopped(plane)
 
 
 @app.command()
-def watch() -> None:
-    """Run the watch: check for silent workers, overdue jobs and lost messages."""
-    settings = _settings()
+def watch(log_format: LogFormatOption = None) -> None:
+    """Run the watch: check for silent workers, overdue jobs and lost messages.
+
+    Example: python -m orchestrator.cli watch --log-format json
+    """
+    settings = _settings(log_format=log_format)
     _log(settings)
     plane = ControlPlane(settings)
+    log_what_is_missing(plane.context, files=False)
     plane.prepare(migrating=False)
     plane.start_watch()
     _run_until_stopped(plane)

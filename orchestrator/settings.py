@@ -12,10 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.addresses import require_readable
 from shared.brokers import require_broker
 from shared.hosts import without_brackets
+from shared.log import FORMAT_HELP, LogFormat
 from shared.tls import broker_trusting
 from shared.tokens import usable_token, with_token_of_file
 
 SQLITE_OPTIONS = frozenset({"timeout", "check_same_thread", "cached_statements", "uri", "mode", "cache", "nolock", "vfs"})
+
+
+RENAMED = {"sweep_s": "watch_sweep_s"}  # old names, which are read with a warning until version 0.2.0
 
 
 class Settings(BaseSettings):
@@ -63,7 +67,8 @@ class Settings(BaseSettings):
     ca_file: FilePath | None = Field(default=None, description="certificates (PEM) of an authority of your own, for a `rediss://` broker")
     heartbeat_s: float = Field(default=5.0, gt=0, description="the time between two heartbeats of a worker, in seconds")
     heartbeat_timeout_s: float = Field(default=30.0, gt=0, description="after how many seconds without a heartbeat a worker is faulty")
-    sweep_s: float = Field(default=2.0, gt=0, description="the time between two sweeps of the watch, in seconds")
+    watch_sweep_s: float = Field(default=2.0, gt=0, description="the time between two sweeps of the watch, in seconds")
+    sweep_s: float | None = Field(default=None, gt=0, exclude=True)  # what `watch_sweep_s` was called before; see `RENAMED`
     deadline_grace_s: float = Field(
         default=900.0, ge=0, description="seconds that are added to a job's own timeout, for fetching the model and waiting for the host"
     )
@@ -94,6 +99,8 @@ class Settings(BaseSettings):
         "body may take beyond 16 kB/s",
     )
     log_level: str = Field(default="info", description="the least level of messages that are logged: debug, info, warning or error")
+
+    log_format: LogFormat = Field(default="auto", description=FORMAT_HELP)
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +153,22 @@ class Settings(BaseSettings):
         if url is not None:
             require_broker(url)
         return url
+
+    @model_validator(mode="after")
+    def _renamed(self) -> Settings:
+        for old, new in RENAMED.items():
+            if old in self.model_fields_set and new not in self.model_fields_set:
+                setattr(self, new, getattr(self, old))
+        return self
+
+    @property
+    def old_names(self) -> list[str]:
+        """Return a sentence for each variable that is set by a name of an earlier version."""
+        return [
+            f"FLEETMARK_{old.upper()} is called FLEETMARK_{new.upper()} now; the old name is read until version 0.2.0"
+            for old, new in RENAMED.items()
+            if old in self.model_fields_set
+        ]
 
     @model_validator(mode="after")
     def _whom_to_believe(self) -> Settings:

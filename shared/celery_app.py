@@ -17,6 +17,7 @@ from redis import CredentialProvider
 from shared.brokers import for_kombu
 from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
+from shared.protocol import keys
 
 # kombu's priorities on Redis. Messages of priority 0 are taken first. Each step other than 0 has its own Redis list.
 PRIORITY_STEPS = [0, 3, 6, 9]
@@ -69,11 +70,7 @@ def make_celery_app(
         "health_check_interval": 5,
     }
     if worker_id:
-        transport |= {
-            "unacked_key": f"unacked:{worker_id}",
-            "unacked_index_key": f"unacked_index:{worker_id}",
-            "unacked_mutex_key": f"unacked_mutex:{worker_id}",
-        }
+        transport |= dict(zip(("unacked_key", "unacked_index_key", "unacked_mutex_key"), keys.unacked(worker_id), strict=True))
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

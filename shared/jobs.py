@@ -11,6 +11,7 @@ MAX_JOBS = 100_000
 DEFAULT_TIMEOUT_S = 3_600
 DEFAULT_QUEUE_TIMEOUT_S = 86_400
 DEFAULT_PRIORITY = 5
+DEFAULT_REPEATS = 6  # the fewest whose smallest and largest value are a 95 % interval, whatever the distribution (96.9 %)
 
 
 class JobStatus(StrEnum):

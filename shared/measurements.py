@@ -33,6 +33,7 @@ class RawRepeat:
     memory_method: str = ""
     cpu_percent: float | None = None  # during the timed inferences, in percent of one core; 200 means two busy cores
     runtime: dict[str, Any] = field(default_factory=dict)  # facts that the runtime reports about itself
+    started_at: float | None = None  # when its process was started, by the device's clock, in seconds since 1970
 
 
 class Frozen(BaseModel):
@@ -86,6 +87,12 @@ class RepeatFacts(Frozen):
     inference_peak_mb: float | None = None
     baseline_mb: float | None = None
     cpu_percent: float | None = None
+    throughput_per_s: float | None = Field(
+        default=None, description="inferences a second over the timed phase; null where the clock saw no time pass, and in old results"
+    )
+    started_at: float | None = Field(
+        default=None, description="when its process was started, by the device's clock, in seconds since 1970; null from an older worker"
+    )
 
 
 class Noise(Frozen):

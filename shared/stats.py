@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from shared.measurements import Distribution, Interval, RawRepeat, RepeatFacts, Summary
 from shared.percentiles import PERCENTILE_FLOORS
-from shared.two_stage import METHOD, two_stage_interval
+from shared.two_stage import METHOD, exp_within, two_stage_interval
 
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "not steady", "unknown"]
 
-# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom, which are 2 to 5 repeats. From 6 repeats on, order statistics are
-# used instead, which assume nothing about the shape of the distribution.
+ORDER_STATISTICS_FROM = 6  # repeats; the smallest and the largest of fewer values cover the median in less than 95 %
+STUDENT_METHOD = "student-t over repeats (logarithms)"
+# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom, which are 2 to 5 repeats.
 STUDENT_T_975 = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}
 STANDARD_NORMAL_975 = 1.959963985
 NORMAL_APPROXIMATION_FROM = 1_000
@@ -41,23 +42,37 @@ def percentile(sorted_values: Floats, rank: float) -> float:
 
 
 def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
-    """Return a 95 % confidence interval for the median of a typical repeat. The number of repeats must have been fixed beforehand.
+    """Return a 95 % confidence interval for the value of a typical repeat. The number of repeats must have been fixed beforehand.
 
-    From 6 values on, the interval comes from order statistics: it is the narrowest symmetric pair with a coverage of at least 95 %. This is
-    exact for every distribution. With 2 to 5 values, it is Student's t interval around their mean, which assumes that they are roughly
-    normal. If all values are positive, as times are, the interval is cut at zero, which does not change its coverage. With fewer than 2
-    values the result is None, because one process says nothing about the spread between processes.
+    The values are times or rates of fresh processes: positive numbers. From 6 values on, the interval comes from order statistics: it is
+    the narrowest symmetric pair with a coverage of at least 95 % (96.9 % for 6). This is exact for every distribution. With 2 to 5 values,
+    it is Student's t interval of their logarithms, which assumes that the logarithms are roughly normal. Its ends are positive, as times
+    are. On the times themselves, Student's t would give ends of zero and below.
+
+    The result is None for fewer than 2 values, because one process says nothing about the spread between processes. It is also None for 2
+    to 5 values of which one is zero, because zero has no logarithm. `why_no_interval` gives the reason in words.
     """
     n = len(values)
-    if n < 2:
+    if n >= ORDER_STATISTICS_FROM:
+        return _order_statistic_interval(sorted(values), "order statistics over repeats")
+    if n < 2 or min(values) <= 0:
         return None
-    if n < 6:
-        mean = math.fsum(values) / n
-        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-        half = STUDENT_T_975[n - 1] * spread / math.sqrt(n)
-        low = max(0.0, mean - half) if min(values) >= 0 else mean - half
-        return Interval(low=low, high=mean + half, level=0.95, method="student-t over repeats", n=n)
-    return _order_statistic_interval(sorted(values), "order statistics over repeats")
+    logs = [math.log(value) for value in values]
+    mean = math.fsum(logs) / n
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in logs) / (n - 1))
+    half = STUDENT_T_975[n - 1] * spread / math.sqrt(n)
+    # Rounding may move the ends of equal values past them by a millionth of a millionth.
+    low, high = min(exp_within(mean - half), max(values)), max(exp_within(mean + half), min(values))
+    return Interval(low=low, high=high, level=0.95, method=STUDENT_METHOD, n=n)
+
+
+def why_no_interval(values: Sequence[float]) -> str:
+    """Return why `median_interval_of_repeats` gives no interval for these values; empty if it gives one."""
+    if len(values) < 2:
+        return f"needs 2 repeats, has {len(values)}"
+    if len(values) < ORDER_STATISTICS_FROM and min(values) <= 0:
+        return f"needs {ORDER_STATISTICS_FROM} repeats if the clock is too coarse to see a repeat take any time, has {len(values)}"
+    return ""
 
 
 def _order_statistic_interval(ordered: Sequence[float] | Floats, method: str) -> Interval | None:
@@ -111,8 +126,8 @@ def describe(values_ms: Sequence[float] | Floats, repeat_medians_ms: Sequence[fl
         else:
             figures[name] = None
             missing[name] = f"needs {floor} samples, has {n}"
-    if len(repeat_medians_ms) < 2:
-        missing["median_ci"] = f"needs 2 repeats, has {len(repeat_medians_ms)}"
+    if reason := why_no_interval(repeat_medians_ms):
+        missing["median_ci"] = reason
     return Distribution(
         n=n,
         median=percentile(ordered, 50.0),
@@ -208,7 +223,7 @@ def interval_for_precision(medians: Sequence[float]) -> Interval | None:
 
     It is the two-stage interval if the pilot is complete. Otherwise it is the interval for a fixed number of repeats. That one is correct
     then, because the job ended due to its time or its `max_repeats`, never because an interval was narrow. It is also used if a median is
-    zero, because zero has no logarithm.
+    zero, which has no logarithm; order statistics need none.
     """
     return two_stage_interval(medians) or median_interval_of_repeats(medians)
 
@@ -220,7 +235,8 @@ def precision_of(interval: Interval | None) -> float | None:
     """
     if interval is None or interval.high <= 0:
         return None
-    centre = math.sqrt(interval.low * interval.high) if interval.method == METHOD else (interval.low + interval.high) / 2
+    on_logarithms = interval.method in (METHOD, STUDENT_METHOD) and interval.low > 0
+    centre = math.sqrt(interval.low) * math.sqrt(interval.high) if on_logarithms else interval.low / 2 + interval.high / 2
     return interval.high / centre - 1
 
 
@@ -274,7 +290,15 @@ def _repeat_facts(repeat: RawRepeat, values_ms: Floats) -> RepeatFacts:
         inference_peak_mb=repeat.inference_peak_mb,
         baseline_mb=repeat.baseline_mb,
         cpu_percent=repeat.cpu_percent,
+        started_at=repeat.started_at,
+        throughput_per_s=_per_second(repeat),
     )
+
+
+def _per_second(repeat: RawRepeat) -> float | None:
+    """Return the inferences per second of one repeat, or None if its clock saw no time pass."""
+    wall_ns = repeat.inference_wall_ns or sum(repeat.inference_ns)
+    return len(repeat.inference_ns) / wall_ns * 1e9 if wall_ns else None
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

@@ -21,6 +21,8 @@ from shared.measurements import Interval
 
 PILOT = 5
 STUDENT_T_975_OF_PILOT = 2.776445105  # two-sided 95 % quantile of Student's t for PILOT - 1 degrees of freedom
+_SMALLEST = math.ulp(0.0)
+LONGEST_MS = (2**63 - 1) / 1e6  # the largest time that a sample can hold, 292 years; two scattered repeats may give a later end
 METHOD = f"Stein's two-stage rule over repeats (pilot of {PILOT}, logarithms)"
 
 
@@ -52,7 +54,12 @@ def two_stage_interval(medians: Sequence[float]) -> Interval | None:
         return None
     centre = math.fsum(math.log(median) for median in medians) / len(medians)
     half = reach / math.sqrt(len(medians))
-    return Interval(low=math.exp(centre - half), high=math.exp(centre + half), level=0.95, method=METHOD, n=len(medians))
+    return Interval(low=exp_within(centre - half), high=exp_within(centre + half), level=0.95, method=METHOD, n=len(medians))
+
+
+def exp_within(logarithm: float) -> float:
+    """Return the exponential of an interval's end, limited to what a time in milliseconds can be: above zero, and at most `LONGEST_MS`."""
+    return LONGEST_MS if logarithm >= math.log(LONGEST_MS) else max(math.exp(logarithm), _SMALLEST)
 
 
 def _reach_of_one(medians: Sequence[float]) -> float | None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from shared.content import Content, beside, content_hash
 from shared.external_data import VALUE_FILES, is_inside
-from shared.jobs import DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.jobs import DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
 from shared.storable import LARGEST
 
@@ -201,7 +201,7 @@ class Workload(Strict):
 
     model: ModelRef
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
-    repeats: int = Field(default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure")
+    repeats: int = Field(default=DEFAULT_REPEATS, ge=1, le=MAX_REPEATS, description="how many fresh processes measure")
     loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     warmup: Warmup = Warmup()
     stop: StopRule | None = None

@@ -134,9 +134,9 @@ nearest known key. Examples are in `recipes/`.
 name: squeezenet by batch
 model: squeezenet                # or ./mine.onnx, or https://…/model.onnx
 on: [cpu.onnx, gpu.cuda.onnx]
-devices: every                   # one job for each device
+devices: every                   # each device measures every combination
 inferences: 200
-repeats: 5                       # or stop: {precision: 0.02}
+repeats: 6                       # or stop: {precision: 0.02}
 sweep:
   options.batch_size: [1, 8, 32] # one job for each value; several lists make one job for each combination
 ```
@@ -145,8 +145,22 @@ sweep:
 not take a file that is only in the current folder; the error then names the whole path, which you can write instead. In a `file://` URL
 write `?` as `%3F` and `#` as `%23`.
 
-**Devices.** This holds for each compute unit in `on`. `any` makes one job, and any worker that can run it takes it. `every` makes one job
-for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
+**Devices.** A recipe that compares (it has a sweep or several models, so more than one combination) goes to one device unless it names
+others. Otherwise a difference between two rows could come from their devices. The first device that is free takes all jobs (`one`), also
+those of all compute units in `on`, if a device has them all. If none has, as few devices as possible share them, and a warning says so. The
+choice is made once and stays: while the device is away, the jobs wait for it until the queue timeout, and say so. To use another device,
+stop the campaign and run its recipe again with `devices: any` or a name. The jobs of such a recipe are sent in a random order, so that a
+device that becomes slower meanwhile does not favour one end of a sweep ([why](../decisions/0029-one-device.md)). `run.json` holds the order
+and its seed.
+
+```yaml
+model: squeezenet
+on: [cpu.onnx]
+sweep: {options.threads: [1, 2, 4]}   # three jobs on one device; `devices: any` would spread them over all
+```
+
+`any` (the default for a single combination) makes one job for each compute unit, and any worker that can run it takes it. `every` makes one
+job for each registered worker that has the capability and meets `requires`; workers that have left are not counted. If there is no such worker,
 the recipe is refused. While Redis does not answer, nobody knows the workers, and a recipe with `every` is answered with 503. A list makes
 one job for each of its entries. An entry is the id of a worker or the name of a device. A name that no registered device has is refused
 with the nearest name, unless the recipe says `wait_for_device: true` (or `fleetmark run --wait-for-device`): then the job waits for the

@@ -93,6 +93,9 @@ def start(
         ),
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="The log level: debug, info, warning or error. [env: FLEETMARK_LOG_LEVEL]")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="How log lines are written: auto, text or json. [env: FLEETMARK_LOG_FORMAT]")
+    ] = None,
 ) -> None:
     """Register this device and run its jobs until SIGTERM or Ctrl-C.
 
@@ -117,8 +120,9 @@ def start(
         worker_port=http_port,
         worker_state_dir=state_dir,
         log_level=log_level,
+        log_format=log_format,
     )
-    set_up(settings.log_level)
+    set_up(settings.log_level, settings.log_format)
     try:
         code = Agent(settings, supervisor=_supervisor(settings), clock=SystemClock()).run()
     except FleetmarkError as error:

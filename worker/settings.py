@@ -16,6 +16,7 @@ from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
 from shared.hosts import without_brackets
 from shared.hub import HUB
+from shared.log import FORMAT_HELP, LogFormat
 from shared.masking import masked
 from shared.orchestrators import orchestrator_address
 from shared.tokens import usable_token, with_token_of_file
@@ -45,6 +46,7 @@ class WorkerSettings(BaseSettings):
     heartbeat_s: float = Field(default=5.0, ge=0.1, le=300, description="seconds between two signs of life")
     heartbeat_timeout_s: float = Field(default=30.0, ge=1, le=3600, description="seconds of silence after which a worker counts as gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
+    log_format: LogFormat = Field(default="auto", description=FORMAT_HELP)
 
     worker_host: str = Field(
         default="127.0.0.1",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, Unavailable
 from shared.ids import AttemptKey
+from shared.log import about
+from shared.masking import masked
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.activity import Activity
@@ -39,6 +41,8 @@ UNCLAIMED = "Redis took no claim of this device"
 NOT_STARTED = "the worker could not start the job"
 RESTING = "the device rests after a failure of its own"
 OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # failures of the device: another device may be able to run the same job
+FAILED = "failed"  # the beginning of what is said of a job that failed
+SAID = 500  # characters of an error that Flower shows
 REMEMBERED = 10_000  # how many finished attempts are remembered, in case one is delivered again
 
 
@@ -80,7 +84,7 @@ class JobTask:
         """Handle one message. The message is never put back into its queue: with the right to do that, a worker could give others any work.
 
         Returns:
-            What happened to the message, in a few words. Flower shows this text.
+            What happened to the message, in a few words. Flower shows this text. If the job failed, it begins with the word `failed`.
         """
         try:
             assignment = read_assignment(args, kwargs)
@@ -108,6 +112,10 @@ class JobTask:
         if self.rests:
             self._on_pause()
             return self._decline(key, RESTING)
+        with about(job_id=key[0]):
+            return self._take_in_turn(key, run)
+
+    def _take_in_turn(self, key: AttemptKey, run: Callable[[], str]) -> str:
         self._activity.begin(key)
         try:
             verdict = self._claim(*key)
@@ -135,7 +143,7 @@ class JobTask:
         result = unreadable(self.author, key, reason, self._clock.now().timestamp())
         self._send(result, {})
         self._finished.append(key)
-        return result.status
+        return _in_words(result)
 
     def _claim(self, job_id: str, attempt: int) -> str | None:
         """Claim an attempt. Keeps trying for `CLAIM_WITHIN_S` while Redis is away, because only Redis knows who has the job.
@@ -197,7 +205,7 @@ class JobTask:
         self._send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")
-        return result.status
+        return _in_words(result)
 
     def _packed(
         self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
@@ -262,3 +270,7 @@ class JobTask:
             return
         if entry is not None:
             entry.failed(self._clock.monotonic())
+
+
+def _in_words(result: Result) -> str:
+    return f"{FAILED}: {masked(result.error)[:SAID]}" if result.status == FAILED and result.error else result.status

@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -22,6 +22,9 @@ from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput, nearest
 from shared.installation import how_to_call, shown_recipe
 from shared.jobs import CampaignStatus
+
+if TYPE_CHECKING:
+    from shared.recipes import Recipe
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The id of a campaign, as `fleetmark list` shows it.")]
@@ -150,9 +153,24 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
     out.print(f"{recipe} is valid: {content.name}")
     if content.sweep:
         out.print(f"  {cells} cells of models and swept values, a job each on every compute unit and device")
+    out.print(f"  devices: {_devices(content, cells)}")
     for entry, file in models:
         where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
         out.print(f"  {entry.model}: {where}")
+
+
+def _devices(recipe: Recipe, cells: int) -> str:
+    """Return where the jobs of a recipe go, in words."""
+    from shared.recipes.cells import default_devices  # imported here, as above
+
+    if isinstance(recipe.devices, tuple):
+        return f"{', '.join(recipe.devices)}; each of them measures every cell"
+    meaning = recipe.devices or default_devices(cells)
+    return {
+        "one": "one, the first that is free takes all jobs" + ("" if recipe.devices else " (`devices: any` would spread them)"),
+        "any": "any that is free, for each job anew",
+        "every": "every one that can run the jobs; each of them measures every cell",
+    }[meaning]
 
 
 validate.__doc__ = (validate.__doc__ or "").replace("NAMES", ", ".join(zoo.NAMES))

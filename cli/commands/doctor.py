@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from cli.brokers import look_at
 from cli.client import Client, stays_here
+from cli.databases import require_database, shown_database
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
 from cli.ports import require_free
@@ -26,7 +26,7 @@ from cli.servers import find_redis_server
 from cli.settings import CliSettings, load_settings, sqlite_url
 from cli.terminal import out, show_json
 from shared.brokers import shown_place
-from shared.errors import InvalidInput
+from shared.errors import FleetmarkError, InvalidInput
 from shared.installation import how_to_call, how_to_install
 
 Verdict = Literal["ok", "missing", "wrong", "note"]
@@ -87,7 +87,7 @@ def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iter
             yield _extra(extra, packages)
     if here:
         yield from _broker(settings)
-        yield _database(settings.database_url or sqlite_url(settings.data_dir / "fleetmark.db"))
+        yield _database(settings)
         yield _folder("data directory", settings.data_dir, "FLEETMARK_DATA_DIR")
         yield _folder("outputs", settings.outputs_dir, "FLEETMARK_OUTPUTS_DIR")
     yield from _orchestrator(settings, host, token)
@@ -131,16 +131,16 @@ def _own_redis() -> Finding:
         return Finding("Redis", "missing", "no server program, and FLEETMARK_REDIS_URL is not set", mend)
 
 
-def _database(url: str) -> Finding:
-    if url.startswith("sqlite"):
-        return Finding("database", "ok", url)
-    parts = urlsplit(url)
-    host, port = parts.hostname or "localhost", parts.port or 5432
+def _database(settings: CliSettings) -> Finding:
+    if settings.database_url is None:
+        return Finding("database", "ok", sqlite_url(settings.data_dir / "fleetmark.db"))
+    url = settings.database_url
     try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError as error:
-        return Finding("database", "missing", f"nothing answers at {host}:{port} ({error})", "start it, or correct FLEETMARK_DATABASE_URL")
-    return Finding("database", "ok", f"answers at {host}:{port}")
+        require_database(url)
+    except FleetmarkError as error:
+        what, _, mend = error.detail.rpartition("; ")
+        return Finding("database", "missing", what, mend)
+    return Finding("database", "ok", url if url.startswith("sqlite") else f"answers: {shown_database(url)}")
 
 
 def _folder(what: str, folder: Path, variable: str) -> Finding:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,7 @@ from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
 from cli.watching import watch as follow
+from shared.addresses import login_of
 from shared.brokers import host_and_port
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
@@ -42,6 +44,12 @@ FILES_WAIT_S = 60.0
 DEMO_HEARTBEAT_S = 1.0  # short, because each heartbeat updates the progress bars
 QUICKSTART = SHIPPED / "quickstart.yaml"
 FLOWER_PORT = 5555
+FLOWER_USER = "fleetmark"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
 
 
 def up(
@@ -56,10 +64,15 @@ def up(
     token: Token = None,
     redis_port: Annotated[int, typer.Option(help="The port of the Redis that is started. 0 takes any free port.")] = 0,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Do not start a worker on this machine.")] = False,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="How the parts write their logs. [dim]\\[env: FLEETMARK_LOG_FORMAT; default: json][/]"),
+    ] = None,
 ) -> None:
     """Start Redis, the orchestrator and a worker on this machine, until Ctrl-C.
 
     If FLEETMARK_REDIS_URL or FLEETMARK_DATABASE_URL is set, your Redis or database is used and none is started.
+    Before anything starts, this command checks ports, folders, Redis and the database, and says within 3 s what is missing.
     With a token, all parts ask for a login and only you can read the files. Without one, every user of this machine has access.
 
     Examples:
@@ -67,6 +80,7 @@ def up(
       fleetmark up
       fleetmark up --port 5050 --no-worker
       FLEETMARK_TOKEN=… fleetmark up --bind 0.0.0.0 --redis-port 6380
+      fleetmark up --log-format text
     """
     settings = load_settings()
     listen = without_brackets(bind or (LOOPBACK if "://" in settings.host else settings.host))
@@ -88,9 +102,8 @@ def up(
         tls=settings.tls_cert is not None,
         ca_file=settings.ca_file,
         with_worker=not no_worker,
+        log_format=log_format.value if log_format is not None else None,
     )
-    if settings.redis_url is not None:
-        require_redis(settings.redis_url, settings.ca_file)
     clock = SystemClock()
     with _stopped_by_signals(), running_stack(plan, clock) as stack:
         try:
@@ -106,7 +119,9 @@ def up(
 
 
 def _start(stack: Stack, plan: Plan) -> None:
-    with err.status("Starting Redis" if plan.redis_url is None else "Starting") as status:
+    with err.status("Looking at what is needed") as status:
+        stack.check_needs()
+        status.update("Starting Redis" if plan.redis_url is None else "Starting")
         stack.start_redis()
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
@@ -165,6 +180,7 @@ def demo(
 
 def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
     """Run the recipe on a new stack and show the results. Return the number of failed jobs."""
+    stack.check_needs()
     stack.forget()
     with err.status("Starting Redis") as status:
         stack.start_redis()
@@ -271,6 +287,9 @@ def flower(
 ) -> None:
     """Start Flower, the monitor for Celery, for Fleetmark's queues, workers and tasks. Set its other options by FLOWER_* variables.
 
+    Flower shows, and changes nothing: its buttons to stop a worker or to revoke a task are refused. Use `fleetmark stop` instead.
+    On a system with tokens it asks for a login: FLOWER_BASIC_AUTH, or else the user `fleetmark` with the token as the password.
+
     Examples:
 
       fleetmark flower
@@ -287,10 +306,28 @@ def flower(
         )
     if not is_loopback(bind) and not settings.flower_basic_auth:
         raise InvalidInput(f"Flower on {bind} would let anyone in: set FLOWER_BASIC_AUTH=user:password, or stay on 127.0.0.1")
+    login = _flower_login(settings, url)
     require_free(bind, port, "--port")
     with contextlib.suppress(Unreachable):  # Flower waits for an unreachable broker itself
         require_redis(url, settings.ca_file)
     from cli.flower import run_flower  # imported here because Celery takes half a second to import
 
     say(f"Flower: http://{in_url(reached_at(bind))}:{port}")
-    run_flower(broker_trusting(url, settings.ca_file), bind, port, reads_settings_file=settings.flower_conf is not None)
+    run_flower(broker_trusting(url, settings.ca_file), bind, port, login=login, reads_settings_file=settings.flower_conf is not None)
+
+
+def _flower_login(settings: CliSettings, broker: str) -> str | None:
+    """Return the login that Flower must ask for, or None if it is configured elsewhere or the system has no tokens.
+
+    Raises:
+        InvalidInput: the system asks for logins, and none is known for Flower.
+    """
+    if settings.flower_basic_auth or settings.flower_conf is not None:
+        return None
+    secret = settings.token
+    if secret is not None and "," not in secret:  # Flower takes a comma for the end of a login
+        say(f"Flower asks for a login: user {FLOWER_USER}, and the token (FLEETMARK_TOKEN) as the password")
+        return f"{FLOWER_USER}:{secret}"
+    if secret is not None or login_of(broker):
+        raise InvalidInput("this system asks for logins, so Flower must ask for one too: set FLOWER_BASIC_AUTH=user:password")
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 from contextvars import ContextVar
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
 _FREQUENT = ("/health", "/heartbeat", "/metrics")  # machines call these every few seconds, so only failures are logged at level INFO
+REPEATED_S = 60.0
+REMEMBERED = 1_000  # reads
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The id of the current request; `-` outside of a request.
@@ -43,6 +46,7 @@ class Access:
         self._app = app
         self._clock = clock
         self._metrics = metrics
+        self._reads: dict[tuple[str, ...], float] = {}  # read -> when it was last logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,10 +70,29 @@ class Access:
         finally:
             seconds = self._clock.monotonic() - begin
             self._metrics.count(scope["method"], _template(scope), status, seconds)
-            level = logging.DEBUG if status < 400 and scope["path"].endswith(_FREQUENT) else logging.INFO
+            by_whom = _by_whom(scope)
+            level = logging.DEBUG if status < 400 and self._is_usual(scope, by_whom) else logging.INFO
             # The path is logged undecoded: decoded, it could hold a line break, and a caller could forge lines of the log.
             path = scope.get("raw_path", b"").decode("ascii", errors="replace") or scope["path"]
-            log.log(level, "%s %s %d %.1f ms%s", scope["method"], path, status, seconds * 1000, _by_whom(scope))
+            log.log(level, "%s %s %d %.1f ms%s", scope["method"], path, status, seconds * 1000, by_whom)
+
+    def _is_usual(self, scope: Scope, by_whom: str) -> bool:
+        """Return whether a request that succeeded tells nothing new: machines send it all the time, or it repeats one of the last minute.
+
+        Who follows a campaign asks the same every second. The first of these requests is logged at level INFO, then one a minute.
+        """
+        if scope["path"].endswith(_FREQUENT):
+            return True
+        if scope["method"] not in ("GET", "HEAD"):
+            return False
+        client = scope.get("client") or ("",)
+        key, now = (scope["method"], scope["path"], by_whom, client[0]), self._clock.monotonic()
+        last = self._reads.pop(key, -math.inf)
+        repeated = now - last < REPEATED_S
+        self._reads[key] = last if repeated else now  # at the end: the oldest read is forgotten first
+        if len(self._reads) > REMEMBERED:
+            del self._reads[next(iter(self._reads))]
+        return repeated
 
 
 def _by_whom(scope: Scope) -> str:

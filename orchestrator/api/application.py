@@ -14,10 +14,12 @@ from orchestrator.api import (
     compare,
     health,
     jobs,
+    logs,
     metrics,
     models,
     monitoring,
     outputs,
+    prune,
     queues,
     recipes,
     reset,
@@ -57,6 +59,8 @@ ROUTERS = (
     recipes,
     reset,
     tokens,
+    logs,
+    prune,
 )
 
 

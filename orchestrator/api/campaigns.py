@@ -41,7 +41,7 @@ MAX_LABELS = 64
 FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
-    "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 5}],
+    "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 6}],
 }
 RECIPE_EXAMPLE = {
     "name": "squeezenet-everywhere",

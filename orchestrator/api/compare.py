@@ -191,7 +191,7 @@ def get_comparison(
 
 
 @router.get("/campaigns/{campaign_id}/comparison", name="get_comparison", response_model=Matrix, responses=documented(404, 413, 422))
-def get_matrix(
+def get_campaign_matrix(
     ctx: Ctx,
     campaign_id: CampaignId,
     by: Annotated[

@@ -83,6 +83,18 @@ def open_sockets(host: str, port: int) -> list[socket.socket] | None:
     return [narrow, wide]
 
 
+def require_listenable(host: str, port: int) -> None:
+    """Check that this process can listen there, before it does anything else.
+
+    Raises:
+        OSError: the port is taken, or the host is no address of this machine.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
 def _listener(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     # The protocol is named because asyncio turns off Nagle's algorithm only then. With Nagle, every answer would take 40 ms longer.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -47,7 +47,7 @@ def get_stats(ctx: Ctx) -> JSONResponse:
     sweeps = {
         "sweeps": int(seen.get("sweeps", 0)),
         "last_sweep": text_of_epoch(seen["last_sweep"]) if "last_sweep" in seen else None,
-        "sweep_s": ctx.settings.sweep_s,
+        "sweep_s": ctx.settings.watch_sweep_s,
         "leader": ctx.registry.monitor.leader(),
     }
     health = {name: int(seen.get(name, 0)) for name in OF_HEALTH} | {"heartbeat_timeout_s": ctx.settings.heartbeat_timeout_s}

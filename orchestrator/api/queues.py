@@ -56,11 +56,13 @@ class QueueStatus(BaseModel):
 def get_queue_status(ctx: Ctx) -> JSONResponse:
     """Show how many messages wait in Redis. Only a part of each campaign is there; its other jobs wait in the table (`job_breakdown`)."""
     workers = [worker.known for worker in ctx.registry.sights() if worker.status is not WorkerStatus.GONE]
-    depths = ctx.queue.depths([*LABELS, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE])
+    private = [worker_queue(worker.id) for worker in workers]
+    depths = ctx.queue.depths([*LABELS, *private, RESULTS_QUEUE])
     letters, latest = ctx.registry.letters.counted(LATEST)
     content = {
         "worker_queues": {
-            worker.id: {"device_name": worker.device_name, "queue_size": depths[worker_queue(worker.id)]} for worker in workers
+            worker.id: {"device_name": worker.device_name, "queue_size": depths[queue]}
+            for worker, queue in zip(workers, private, strict=True)
         },
         "capability_queues": by_label(depths),
         "results_queue_size": depths[RESULTS_QUEUE],

@@ -38,6 +38,8 @@ MAY_CALL: dict[str, Roles] = {
     "DELETE /api/campaigns/{campaign_id}": ADMINS,  # it cannot be undone, and a submitter may be a machine
     "POST /api/campaigns/{campaign_id}/cancel": SUBMITTERS,
     "GET /api/campaigns/{campaign_id}/results": READERS,
+    "GET /api/campaigns/{campaign_id}/logs": READERS,
+    "GET /api/campaigns/{campaign_id}/logs.tar.gz": READERS,
     "GET /api/campaigns/{campaign_id}/artifacts": READERS,
     "GET /api/campaigns/{campaign_id}/artifacts/{name}": READERS,
     "GET /api/campaigns/{campaign_id}/report": READERS,
@@ -75,6 +77,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/models/{sha256}": SUBMITTERS | WORKERS,  # viewers may read results, but not the weights of models
     "HEAD /api/models/{sha256}": SUBMITTERS | WORKERS,
     "POST /api/reset": ADMINS,
+    "POST /api/prune": ADMINS,
 }
 
 _CALLER = "fleetmark.caller"

@@ -242,7 +242,8 @@ def get_worker(ctx: Ctx, worker_id: WorkerId) -> JSONResponse:
 def patch_worker(ctx: Ctx, worker_id: WorkerId, body: RawBody) -> JSONResponse:
     """Change a worker's labels, by which recipes find it (`requires.labels`), or the capabilities of a device that is driven by REST.
 
-    A worker process advertises itself what it can do, so its capabilities cannot be changed here (409).
+    A worker process advertises itself what it can do, so its capabilities cannot be changed here (409). Results name the labels that the
+    device itself was started with.
     """
     wanted = parse(WorkerChange, body)
     _refuse_too_much("labels", wanted.model_dump_json(include={"labels"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -43,12 +44,19 @@ class Request:
 
 
 class PlannedJob(NamedTuple):
-    """Describes a job that has no id yet. `device` is a worker's id or device name; None means any free worker."""
+    """Describes a job that has no id yet.
+
+    `device` is a worker's id or device name. None means any free worker or, if `one_device` is true, the device that takes all such jobs.
+    """
 
     compute_unit: str
     device: str | None
     cell: Cell
     model: ModelRef
+
+    @property
+    def one_device(self) -> bool:
+        return self.device is None and self.cell.devices == "one"
 
     def workload(self) -> Workload:
         """Return the workload that the worker gets."""
@@ -116,8 +124,23 @@ def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWo
     return Plan(
         model_url=", ".join(shown_address(entry.model) for entry in request.entries),
         jobs=jobs,
-        warnings=[NOT_KNOWN] if workers is None else _unmeetable(jobs, devices.fleet),
+        warnings=[NOT_KNOWN] if workers is None else [*_unmeetable(jobs, devices.fleet), *_on_several(jobs, devices.fleet)],
     )
+
+
+def sending_order(planned: Sequence[PlannedJob], seed: str) -> list[int]:
+    """Return for each job its place in the order in which the jobs are sent, counted from 1.
+
+    Jobs of different cells are compared with each other, so their order is random: otherwise a device that becomes slower, for example
+    because it becomes hot, would make the last values of a sweep look slow. Equal jobs keep the order of the submission.
+
+    Args:
+        seed: the same seed gives the same order.
+    """
+    places = list(range(1, len(planned) + 1))
+    if len({id(job.cell) for job in planned}) > 1:
+        random.Random(seed).shuffle(places)  # noqa: S311 (an order, not a secret)
+    return places
 
 
 def _jobs(cell: Cell, model: ModelRef, devices: _Devices) -> list[PlannedJob]:
@@ -135,7 +158,7 @@ class _Devices:
         self._checked: set[str] = set()
 
     def of(self, cell: Cell, unit: str) -> Sequence[str | None]:
-        if cell.devices == "any":
+        if cell.devices in ("any", "one"):
             return (None,)
         if cell.devices == "every":
             key = (unit, id(cell.requires))
@@ -203,3 +226,16 @@ def _unmeetable(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
             what = "" if requires.is_empty() else f" that meets {requires.model_dump(exclude_defaults=True)}"
             warnings[f"no registered worker{who} has {' or '.join(capabilities)}{what} yet; the job waits for one"] = None
     return list(warnings)
+
+
+def _on_several(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
+    """Return a warning if one device shall take all jobs, and no registered worker can do so although each job could run somewhere."""
+    needs = {(job.compute_unit, id(job.cell.requires)): job for job in jobs if job.one_device}
+    able = [{worker.id for worker in fleet.able(resolve(job.compute_unit), None, job.cell.requires)} for job in needs.values()]
+    if len(able) < 2 or not all(able) or set.intersection(*able):
+        return []
+    units = ", ".join(dict.fromkeys(job.compute_unit for job in needs.values()))
+    return [
+        f"no registered worker can run all jobs ({units}), so several devices share them, as few as possible; "
+        "do not compare results of different devices"
+    ]

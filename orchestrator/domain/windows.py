@@ -36,6 +36,10 @@ class Windows:
         for queue, priority, jobs in waiting:
             self._depths[queue][priority] += jobs
 
+    def depth(self, queue: str) -> int:
+        """Return how many jobs wait in this queue."""
+        return self._depths[queue].total() if queue in self._depths else 0
+
     def load(self, place: Place) -> float:
         """Return how many jobs wait for each worker that takes from this place."""
         servers = self._living.servers(place.capability) if place.queue == place.capability else 1

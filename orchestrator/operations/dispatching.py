@@ -47,6 +47,8 @@ def top_up(ctx: Context) -> int:
             continue
         if taken.chosen:
             ctx.queue.publish([_dispatch(one.job, one.workload, one.place) for one in taken.chosen])
+            for one in taken.chosen:
+                log.info("attempt %d of %s is sent to %s", one.job.attempt, one.job.id, one.place.queue)
         sent += len(taken.chosen)
         if not fail_unreadable(ctx, taken.unreadable):
             return sent  # otherwise the failed jobs left room for the jobs behind them

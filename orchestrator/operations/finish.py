@@ -156,6 +156,7 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         compute_unit=job.compute_unit,
         workload=workload,
         unreadable=unreadable,
+        position=job.position,
         attempt=job.attempt,
         capability=job.capability,
         worker_id=job.worker_id,

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from orchestrator.domain.buckets import DURATION, WAIT, Observation
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
@@ -52,6 +53,7 @@ class Recorded:
     dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
     logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts without a recorded result
     varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
+    observations: list[Observation] = field(default_factory=list)  # for the histograms
     refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason
     objections: list[str] = field(default_factory=list)  # for each report of the batch, why it changed nothing; empty if it counted
 
@@ -63,6 +65,7 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         Unavailable: the database or Redis does not answer. Record the same batch again then; that is safe.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
+    ctx.registry.histograms.add(outcome.observations)
     unkept = _keep_files(ctx, outcome)
     ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait in a queue, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
@@ -156,7 +159,7 @@ def _takes(session: Session, ctx: Context, moves: Moves, job: LockedJob | None, 
         _of_another(moves, job, report, owner, outcome)
         return False
     if isinstance(report, Started):
-        return _started(ctx, moves, job, report)
+        return _started(ctx, moves, job, report, outcome)
     if isinstance(report, HandBack):
         return _handed_back(session, moves, job, report, outcome)
     if isinstance(report, AttemptLog):
@@ -186,13 +189,15 @@ def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcom
     outcome.refused.append((report, f"{what}, which is an attempt of {owner}"))
 
 
-def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started) -> bool:
+def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started, outcome: Recorded) -> bool:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
         until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
         moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
         moves.note(job, EventKind.STARTED, worker_id=report.worker_id)
+        if job.attempt == 1:  # a later attempt waited because of what happened to the first
+            outcome.observations.append(Observation(WAIT, job.capability or "unknown", "", (now - job.created_at).total_seconds()))
         return True
     if job.status == JobStatus.RUNNING and job.attempt == report.attempt and job.incarnation == report.incarnation:
         return True
@@ -276,6 +281,8 @@ def _identity(known: ResultRow) -> Mapping[str, Any]:
 def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Recorded) -> None:
     status = JobStatus.COMPLETE if report.status == "complete" else JobStatus.FAILED
     now = ctx.clock.now()
+    took_s = max(report.ended_at - report.started_at, 0.0)  # by the worker's clock alone
+    outcome.observations.append(Observation(DURATION, job.capability or "unknown", str(status), took_s))
     moves.step(
         job,
         status,

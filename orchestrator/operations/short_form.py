@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
-from shared.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.cells import Cell
@@ -20,7 +22,7 @@ class ShortJob(Strict):
 
     compute_unit: ComputeUnit = Field(description="a capability or its label")
     num_inference_runs: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="timed calls in each repeat")
-    runs_per_job: int = Field(default=5, ge=1, le=MAX_REPEATS, description="fresh processes")
+    runs_per_job: int = Field(default=DEFAULT_REPEATS, ge=1, le=MAX_REPEATS, description="fresh processes")
     num_load_runs: int = Field(default=0, ge=0, le=MAX_REPEATS, description="further processes that only load")
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S)
     device: OneLine | None = Field(default=None, min_length=1, max_length=200, description="a worker's id or device name")
@@ -31,12 +33,16 @@ class ShortJob(Strict):
         check_samples(self.num_inference_runs, self.runs_per_job)
         return self
 
-    def cell(self) -> Cell:
-        """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults."""
+    def cell(self, devices: Literal["one", "any", "every"]) -> Cell:
+        """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults.
+
+        Args:
+            devices: where the job goes if it names no device.
+        """
         return Cell(
             entry=0,
             on=(self.compute_unit,),
-            devices=(self.device,) if self.device is not None else "any",
+            devices=(self.device,) if self.device is not None else devices,
             inferences=self.num_inference_runs,
             repeats=self.runs_per_job,
             loads=self.num_load_runs,
@@ -57,17 +63,22 @@ class ShortCampaign(Strict):
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
+    devices: Literal["one", "any", "every"] = Field(
+        default="any",
+        description="where the jobs go that name no device: `any` means a free device for each job, `one` means that the first free device "
+        "takes all of them, and `every` means one job for each device",
+    )
     wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
         kinds: dict[ShortJob, Cell] = {}
-        cells = [kinds.get(job) or kinds.setdefault(job, job.cell()) for job in self.jobs]
+        cells = [kinds.get(job) or kinds.setdefault(job, job.cell(self.devices)) for job in self.jobs]
         return Request(
             name=self.name,
             entries=[ModelEntry(model=self.model_url)],
             cells=cells,
-            document=self.model_dump(mode="json", exclude_defaults=True),
+            document=self.model_dump(mode="json", exclude_unset=True),
             notes=self.notes,
             wait_for_device=self.wait_for_device,
         )

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from orchestrator.domain.planning import Plan, PlannedJob, Request, of_recipe, plan
+from orchestrator.domain.planning import Plan, PlannedJob, Request, of_recipe, plan, sending_order
 from orchestrator.domain.stored import written
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
@@ -61,7 +61,7 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
         Conflict: the key was used for another body.
         Unavailable: the database does not answer, or the jobs depend on the known workers and Redis does not answer.
     """
-    replay = _replay(ctx, idempotency_key, request_hash)
+    replay = _replay(ctx, idempotency_key, request_hash, request)
     if replay is not None:
         return replay
     refs = resolve_models(ctx, request.entries)
@@ -80,7 +80,14 @@ def _hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _replay(ctx: Context, key: str | None, request_hash: str) -> Submitted | None:
+def _replay(ctx: Context, key: str | None, request_hash: str, request: Request) -> Submitted | None:
+    """Return the campaign that an earlier request with this key has made, or None.
+
+    The hash covers defaults, so a version with other defaults or keys has another one. Then what was submitted is compared itself.
+
+    Raises:
+        Conflict: that request was another one.
+    """
     if key is None:
         return None
     with ctx.store.read() as session:
@@ -88,7 +95,7 @@ def _replay(ctx: Context, key: str | None, request_hash: str) -> Submitted | Non
         if found is None:
             return None
         session.expunge(found)
-    if found.request_hash != request_hash:
+    if found.request_hash != request_hash and found.recipe != request.document:
         raise Conflict(f"the Idempotency-Key {key!r} was used for another body ({found.id}); use a new key for a new campaign")
     return Submitted(found, replayed=True)
 
@@ -125,7 +132,11 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         kinds = {id(job): job for job in planned.jobs}
         workloads = _workloads(kinds.values())
         alike = {key: _columns(campaign, job, lanes[key], workloads[id(job.cell)]) for key, job in kinds.items()}
-        rows = [{"id": job_id(campaign_id, number), "number": number, **alike[id(job)]} for number, job in enumerate(planned.jobs, start=1)]
+        order = sending_order(planned.jobs, campaign_id)
+        rows = [
+            {"id": job_id(campaign_id, number), "number": number, "position": position, **alike[id(job)]}
+            for number, (job, position) in enumerate(zip(planned.jobs, order, strict=True), start=1)
+        ]
         insert_many(session, Job, rows)
         return campaign
 
@@ -133,10 +144,11 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         campaign = ctx.store.transact(write)
     except IntegrityError:
         # Two requests with the same key ran at once. The answer is the campaign of the other one.
-        replay = _replay(ctx, idempotency_key, request_hash)
+        replay = _replay(ctx, idempotency_key, request_hash, request)
         if replay is None:
             raise
         return replay
+    log.info("%s is accepted: %d jobs%s", campaign_id, len(planned.jobs), f", from {user}" if user else "")
     fill_queues(ctx, f"{campaign_id} is accepted")
     return Submitted(campaign, replayed=False)
 
@@ -149,19 +161,20 @@ def _uploads(planned: Plan) -> set[str]:
 
 def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) -> dict[int, int]:
     """Write the lanes that the jobs need. Return the id of each job's lane, by `id(job)`."""
-    lanes: dict[tuple[int, str, str | None, str], Lane] = {}
+    lanes: dict[tuple[int, str, str | None, bool, str], Lane] = {}
     lane_of: dict[int, Lane] = {}
     needs: dict[int, str] = {}  # the requirements of a job as JSON, by `id(requirements)`
     for job in planned:
         if id(job.cell.requires) not in needs:
             needs[id(job.cell.requires)] = job.cell.requires.model_dump_json(exclude_defaults=True)
-        key = (job.cell.priority, job.compute_unit, job.device, needs[id(job.cell.requires)])
+        key = (job.cell.priority, job.compute_unit, job.device, job.one_device, needs[id(job.cell.requires)])
         if key not in lanes:
             lanes[key] = Lane(
                 campaign_id=campaign_id,
                 priority=job.cell.priority,
                 compute_unit=job.compute_unit,
                 device=job.device,
+                one_device=job.one_device,
                 requires=written(job.cell.requires),
             )
         lane_of[id(job)] = lanes[key]

@@ -10,11 +10,14 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from orchestrator.domain.placement import Fleet, Place, places_for
+from orchestrator.domain.one_device import Need, place_of, waits_for_chosen
+from orchestrator.domain.placement import Fleet, KnownWorker, Place, places_for
 from orchestrator.domain.stored import Unreadable, read_requirements, read_workload
 from orchestrator.domain.windows import Route, Windows, deal
+from orchestrator.operations.chosen_devices import ChosenDevices
 from orchestrator.operations.unreadable import UnreadableJob
-from orchestrator.store import jobs
+from orchestrator.store import jobs, lanes
+from orchestrator.store.lanes import LaneChange
 from orchestrator.store.tables import Job, Lane
 from shared.recipes import Requirements
 from shared.workloads import Workload
@@ -58,25 +61,30 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
     running_of: dict[str, int] = {}
     by_priority: dict[int, dict[str, deque[_OpenLane]]] = defaultdict(lambda: defaultdict(deque))
     routes = _Routes(windows, living, quarantined)
-    reasons: dict[int, str] = {}
-    for lane, running in _open_lanes(session, now):
+    opened = list(_open_lanes(session, now))
+    devices = ChosenDevices(session, windows, living, [lane for lane, _ in opened])
+    changes: dict[int, LaneChange] = {}
+    for lane, running in opened:
+        assert lane.id is not None
         running_of[lane.campaign_id] = running
         try:
-            route, reason = routes.of(lane)
+            device, reason = devices.of(lane)
+            route, reason = (None, reason) if reason else routes.of(lane, device)
         except Unreadable as error:
             taken.unreadable += _jobs_of(session, lane, now, str(error))
             continue
-        if lane.waiting_for != reason and lane.id is not None:
-            reasons[lane.id] = reason
+        if lane.waiting_for != reason:
+            changes[lane.id] = LaneChange(reason, lane.device, lane.device_name)
         if route is not None:
             by_priority[lane.priority][lane.campaign_id].append(_OpenLane(session, lane, route, now, taken))
-    jobs.set_waiting(session, reasons)
+    changes |= {lane_id: LaneChange("", worker.id, worker.device_name) for lane_id, worker in devices.made.items()}
+    lanes.change(session, changes)
     in_flight.update(running_of)
     for priority in sorted(by_priority, reverse=True):
         campaigns = by_priority[priority]
 
-        def send_one(campaign_id: str, lanes: dict[str, deque[_OpenLane]] = campaigns) -> bool:
-            mine = lanes[campaign_id]
+        def send_one(campaign_id: str, open_lanes: dict[str, deque[_OpenLane]] = campaigns) -> bool:
+            mine = open_lanes[campaign_id]
             while mine:
                 if (chosen := mine[0].next()) is not None:
                     taken.chosen.append(chosen)
@@ -96,10 +104,13 @@ class _Routes:
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
         self._requires: dict[str, Requirements] = {}  # by their stored JSON, which thousands of lanes may have in common
-        self._found: dict[tuple[int, str, str | None, str], tuple[Route | None, str]] = {}
+        self._found: dict[tuple[int, str, str | None, bool, str], tuple[Route | None, str]] = {}
 
-    def of(self, lane: Lane) -> tuple[Route | None, str]:
+    def of(self, lane: Lane, chosen: KnownWorker | None) -> tuple[Route | None, str]:
         """Return the route of a lane's jobs and an empty text, or None and what the jobs wait for.
+
+        Args:
+            chosen: the device that takes all jobs of the lane, if this turn has chosen one. Before, it is in the lane.
 
         Raises:
             Unreadable: this version cannot read the lane's requirements.
@@ -108,11 +119,22 @@ class _Routes:
         if needs not in self._requires:
             self._requires[needs] = read_requirements(lane.requires)
         requires = self._requires[needs]
-        key = (lane.priority, lane.compute_unit, lane.device, needs)
+        device = chosen.id if chosen is not None else lane.device
+        key = (lane.priority, lane.compute_unit, device, lane.one_device, needs)
         if key not in self._found:
-            places, reason = places_for(lane.compute_unit, lane.device, requires, self._living, self._quarantined)
+            places, reason = self._places(lane, device, requires)
             self._found[key] = (Route(places, lane.priority, self._windows) if places else None, reason)
         return self._found[key]
+
+    def _places(self, lane: Lane, device: str | None, requires: Requirements) -> tuple[list[Place], str]:
+        if not lane.one_device:
+            return places_for(lane.compute_unit, device, requires, self._living, self._quarantined)
+        if device is None:  # no worker can take the jobs now
+            return [], places_for(lane.compute_unit, None, requires, Fleet(), self._quarantined)[1]
+        need = Need(lane.compute_unit, requires)
+        if (place := place_of(need, device, self._living)) is not None:
+            return [place], ""
+        return [], waits_for_chosen(need, device, lane.device_name, {worker.id for worker in self._quarantined.workers})
 
 
 class _OpenLane:
@@ -149,7 +171,7 @@ class _OpenLane:
         if not self._page and not self._ended:
             self._page.extend(jobs.next_in_lane(self._session, self._lane_id, self._now, self._size, after=self._last))
             self._ended = len(self._page) < self._size
-            self._last = self._page[-1].number if self._page else self._last
+            self._last = (self._page[-1].position or 0) if self._page else self._last
             self._size = min(4 * self._size, MOST_JOBS)
         return self._page.popleft() if self._page else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from orchestrator.domain.placement import KnownWorker
@@ -65,7 +66,7 @@ class Copy:
         self.state = {name: value for name, value in zip(fields, row, strict=True) if value is not None and name != "said"}
         self.age = (_moment(self.state.get("registered_at")), worker_id)  # orders workers by their registration
         self._record: WorkerRecord | None = None
-        self._sighted: Vitals | None = None
+        self._sighted: tuple[KnownWorker, Vitals] | None = None
 
     def record(self, now: float) -> WorkerRecord | None:
         """Return the worker's record, or None if it cannot be read."""
@@ -103,11 +104,16 @@ class Copy:
         """Return the worker's sight, or None if its state cannot be read."""
         assert self.said is not None, "the roster leaves out workers whose registration cannot be read"
         try:
-            self._sighted = vitals = self._sighted or vitals_of(self.state)
+            self._sighted = known, vitals = self._sighted or _known_now(self.said.known, vitals_of(self.state))
         except UNREADABLE as error:
             absent(self.id, error)
             return None
-        return sight_of(self.said.known, vitals, now)
+        return sight_of(known, vitals, now)
+
+
+def _known_now(known: KnownWorker, vitals: Vitals) -> tuple[KnownWorker, Vitals]:
+    """Return what placement needs to know, with the labels that the worker was given after it registered."""
+    return known if vitals.labels is None else replace(known, labels=vitals.labels), vitals
 
 
 def absent(worker_id: str, error: Exception) -> None:

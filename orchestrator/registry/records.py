@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from sys import float_info
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,7 +63,7 @@ class Sight(NamedTuple):
 
 
 class Vitals(NamedTuple):
-    """Holds what a worker's state says about whether it can get work. Times are as the worker wrote them, in seconds since 1970."""
+    """Holds what a worker's state says about whether it can get work. Times are in seconds since 1970."""
 
     status: WorkerStatus
     last_seen: float
@@ -132,18 +131,15 @@ def vitals_of(state: Mapping[str, str]) -> Vitals:
     Raises:
         UNREADABLE: its state cannot be read.
     """
-    status = WorkerStatus(state.get("status", WorkerStatus.ACTIVE))
-    last_seen, until = (_no_nan(float(state.get(name, "0"))) / 1000 for name in ("last_seen", "quarantined_until"))
-    return Vitals(status, last_seen, until, _labels(state["labels"]) if state.get("labels") else None)
+    last_seen, until = (max(0.0, _no_nan(float(state.get(name, "0")))) / 1000 for name in ("last_seen", "quarantined_until"))
+    labels = _labels(state["labels"]) if state.get("labels") else None
+    return Vitals(WorkerStatus(state.get("status", WorkerStatus.ACTIVE)), last_seen, until, labels)
 
 
 def sight_of(known: KnownWorker, vitals: Vitals, now: float) -> Sight:
-    """Return the sight of a worker at this moment of Redis' clock."""
+    """Return the sight of a worker at this moment of Redis' clock. A heartbeat of the future counts as one of now."""
     return Sight(
-        known=known if vitals.labels is None else replace(known, labels=vitals.labels),
-        status=vitals.status,
-        silent_s=now - min(max(0.0, vitals.last_seen), now),
-        quarantined=min(vitals.quarantined_until, now + LONGEST_S) > now,
+        known, vitals.status, now - vitals.last_seen if vitals.last_seen < now else 0.0, quarantined=vitals.quarantined_until > now
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.registry.changes import Changes
 from orchestrator.registry.departures import Departures
 from orchestrator.registry.faults import Faults
+from orchestrator.registry.histograms import Histograms
 from orchestrator.registry.letters import DeadLetters
 from orchestrator.registry.link import Link
 from orchestrator.registry.logins import Logins
@@ -29,6 +30,7 @@ class Registry(Registrations, States, Departures):
         super().__init__(link, timeout_s)
         self.marks, self.monitor, self.letters = Marks(link, timeout_s), Monitor(link), DeadLetters(link)
         self.faults, self.logins, self.changes = Faults(link), Logins(link), Changes(link)
+        self.histograms = Histograms(link)
 
     def ping_ms(self) -> float:
         """Return how long a small write takes by Redis' clock, in milliseconds. It writes because a read-only or full Redis is unusable."""

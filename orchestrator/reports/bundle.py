@@ -39,6 +39,7 @@ class JobRecord:
     row: Row | None = None
     result: Result | None = None
     unreadable: str = ""
+    position: int | None = None  # the job's place in the order in which the jobs were sent
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ only on the campaign, so writing twice (by two consumers, or after a restart) gi
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,9 +16,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orchestrator.reports.answers import Answer, answers
 from orchestrator.reports.bundle import CampaignBundle
-from orchestrator.reports.page import PLOT, report, report_md
-from orchestrator.reports.ranking import Figure, figure, rank
+from orchestrator.reports.figures import Figure, figure
+from orchestrator.reports.page import PLOT, report
+from orchestrator.reports.page_markdown import report_md
+from orchestrator.reports.ranking import Ranking, rank
+from orchestrator.reports.raw_samples import Series, read_repeats
 from orchestrator.reports.rows import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.same_work import Work
@@ -26,6 +31,10 @@ from orchestrator.reports.tables import stream_csv
 from orchestrator.whole_files import remove_left_behind, whole_file
 from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
+
+MAX_TRADEOFFS = 4  # questions whose trade-off is drawn
+MAX_LOOKED_AT = 12  # jobs whose raw samples are looked for, to draw some of them
+SAMPLES_PLOT = "plots/samples.png"
 
 
 def csv_name(bundle: CampaignBundle) -> str:
@@ -50,18 +59,51 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     flat = outputs_dir / csv_name(bundle)  # written before the page, because the plot takes a second
     with results.open("rb") as source, whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
-    rankings = rank(figures)
-    content = report(bundle, figures, rankings)
+    rankings, answered = rank(figures), answers(figures)
+    pictures = _draw(folder, rankings, answered, f"{bundle.name} ({bundle.campaign_id})")
+    content = report(bundle, figures, rankings, answered, pictures)
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
-    from orchestrator.reports.plots import medians_png  # importing matplotlib costs a second of CPU and 60 MB, so it is done late
-
-    _replace(plot, medians_png(rankings, f"{bundle.name} ({bundle.campaign_id})"))
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(page, report_md(content).encode())
     for written in (page, plot):
         remove_left_behind(written)
-    return [*paths, flat]
+    return [*paths, *(folder / name for name, _ in pictures if name != PLOT), flat]
+
+
+def _draw(folder: Path, rankings: list[Ranking], answered: list[Answer], title: str) -> list[tuple[str, str]]:
+    """Draw the pictures of a campaign. Return the path of each in the folder, and what it shows, in the order of the page."""
+    # Importing matplotlib costs a second of CPU and 60 MB, so it is done late.
+    from orchestrator.reports.plot_samples import MAX_JOBS, samples_png
+    from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
+    from orchestrator.reports.plots import medians_png
+
+    pictures: list[tuple[str, str]] = []
+    for number, answer in enumerate([one for one in answered if is_drawn(one)][:MAX_TRADEOFFS], start=1):
+        name = "plots/tradeoff.png" if number == 1 else f"plots/tradeoff-{number}.png"
+        _replace(folder / name, tradeoff_png(answer, f"{answer.question}: {title}"))
+        pictures.append((name, f"{answer.question}: samples per second against latency, one curve for each device"))
+    _replace(folder / PLOT, medians_png(rankings, title))
+    pictures.append((PLOT, "Median inference with its 95 % interval, per job"))
+    drawn: list[tuple[Figure, str, list[Series]]] = []
+    for one, name in _spread_out(answered):
+        if len(drawn) < MAX_JOBS and (repeats := read_repeats(folder, one.job_id)):
+            drawn.append((one, name, repeats))
+    if drawn:
+        _replace(folder / SAMPLES_PLOT, samples_png(drawn, title))
+        pictures.append((SAMPLES_PLOT, "How the inferences are distributed, and in which order they came"))
+    return pictures
+
+
+def _spread_out(answered: list[Answer]) -> list[tuple[Figure, str]]:
+    """Return the jobs whose samples are worth a look, with their names: of each question in turn those on the front, then the others."""
+    queues = []
+    for answer in answered[:MAX_LOOKED_AT]:
+        pairs = list(zip(answer.figures, answer.places, strict=True))
+        named = [(one, f"{answer.question} · {place}") for one, place in pairs]
+        queues.append(sorted(named, key=lambda pair: pair[0].job_id not in answer.front)[:MAX_LOOKED_AT])
+    rounds = itertools.zip_longest(*queues)
+    return [pair for turn in rounds for pair in turn if pair is not None][:MAX_LOOKED_AT]
 
 
 def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> list[Figure]:
@@ -82,7 +124,8 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path)
                 run_tail.add(job)
                 summary_tail.add(job, entry)
                 made = figure(job, labels, bundle.varied)
-                figures.append(replace(made, work=works.setdefault(made.work, made.work)))
+                work, samples = (works.setdefault(one, one) for one in (made.work, made.samples))
+                figures.append(replace(made, work=work, samples=samples))
                 if job.row is not None:
                     yield job.row
 

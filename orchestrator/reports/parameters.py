@@ -16,8 +16,8 @@ OPTIONS = "options"
 INFERENCES = "inferences"
 VALUES = "options.values."  # an array among them may have 65 536 elements, and a spreadsheet's cell holds 32 767 characters
 MAX_TEXT = 200  # characters of one value
-# A stored job may leave out values that were not set. These are their defaults.
-_DEFAULTS = Workload(model=ModelRef(source="-", name="-")).model_dump(mode="json", exclude={"model"})
+# Jobs that were stored in format 1 left out values that were equal to their default of that time (see `domain.stored`).
+_DEFAULTS = Workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json", exclude={"model"})
 _NOWHERE = object()
 
 

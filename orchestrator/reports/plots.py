@@ -1,4 +1,4 @@
-"""Draws one picture: each job's median with its 95 % interval, fastest first within each work.
+"""Draws each job's median with its 95 % interval, fastest first within each work. It holds what all pictures have in common, too.
 
 It uses matplotlib's object interface with the Agg canvas, which needs no window system and shares no state between threads.
 """
@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from orchestrator.reports.ranking import Figure, Ranking
+from orchestrator.reports.figures import Figure
+from orchestrator.reports.ranking import Ranking
 from shared.controls import visible
 
 MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
@@ -46,8 +48,7 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     bars = [one for _, members in groups for one, _ in members]
     total = sum(len(ranking.figures) for ranking in rankings)
     rows = len(bars) + len(groups)
-    canvas = Canvas(figsize=(10, max(2.4, 1.5 + 0.32 * rows)), layout="constrained")
-    FigureCanvasAgg(canvas)
+    canvas = new_canvas(10, max(2.4, 1.5 + 0.32 * rows))
     axes = canvas.add_subplot()
     if bars:
         _draw(axes, groups, bars)
@@ -56,13 +57,25 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
         axes.set_axis_off()
     note = f"\n{len(bars)} of {total} jobs: the fastest of each work; all are in results.csv" if total > len(bars) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    return png(canvas)
+
+
+def new_canvas(width: float, height: float) -> Canvas:
+    """Return an empty figure of this size in inches."""
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(canvas)
+    return canvas
+
+
+def png(canvas: Canvas) -> bytes:
+    """Return a figure as PNG. The same figure always gives the same bytes."""
     content = io.BytesIO()
     canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
     return content.getvalue()
 
 
 def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -> None:
-    colours = _colours(bars)
+    colours = colours_of([one.kind for one in bars])
     places: list[float] = []
     labels: list[str] = []
     titles: list[int] = []
@@ -70,12 +83,12 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -
     for work, members in groups:
         titles.append(len(labels))
         places.append(place)
-        labels.append(_short(work))
+        labels.append(short(work))
         place += 1
         for one, where in members:
             _bar(axes, one, place, colours[one.kind])
             places.append(place)
-            labels.append(_short(where))
+            labels.append(short(where))
             place += 1
     axes.set_yticks(places, labels, fontsize=8.5)
     for index, tick in enumerate(axes.get_yticklabels()):
@@ -92,7 +105,7 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -
 def _bar(axes: Axes, one: Figure, place: int, colour: tuple[float, ...]) -> None:
     median = one.median or 0.0
     if one.low is not None and one.high is not None:
-        # With few, scattered repeats, Student's t may give a negative end, but a time cannot be negative.
+        # Few, scattered repeats give an end far below the median (in results of earlier versions, below zero).
         axes.plot([max(one.low, median / 1000), one.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
         for end in (one.low, one.high):
             axes.plot([max(end, median / 1000)], [place], marker="|", color=colour, markersize=10)
@@ -109,23 +122,29 @@ def _scale(axes: Axes, bars: list[Figure]) -> None:
     if min(medians) > 0 and max(medians) / min(medians) >= _LOG_FROM:
         axes.set_xscale("log")
         axes.set_xlim(min(medians) / 1.6, reach * 8)
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        number_log(axes.xaxis)
         axes.set_xlabel("median inference, ms, with 95 % interval over repeats (logarithmic)")
     else:
         axes.set_xlim(0, reach * 1.35 or 1.0)
         axes.set_xlabel("median inference, ms, with 95 % interval over repeats")
 
 
-def _colours(bars: list[Figure]) -> dict[str, tuple[float, ...]]:
-    kinds = list(dict.fromkeys(one.kind for one in bars))
+def number_log(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def colours_of(named: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return a colour for each name."""
+    kinds = list(dict.fromkeys(named))
     palette = mpl.colormaps["tab10" if len(kinds) <= 10 else "tab20"]
     return {kind: palette(index % palette.N) for index, kind in enumerate(kinds)}
 
 
-def _short(text: str) -> str:
-    """Shorten a text in the middle, so that its beginning (the device) and its end (the runtime) stay readable."""
+def short(text: str) -> str:
+    """Return a text for a label: shortened in the middle, so that its beginning (the device) and its end (the runtime) stay readable."""
     text = visible(text)  # fonts have no glyphs for control characters
     if len(text) <= _LABEL_WIDTH:
         return text

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.reports.money import price_of
 from orchestrator.reports.parameters import assumed_dimensions, written
 from orchestrator.reports.precision import precision_said
 from shared.capabilities import LABELS, label_of
 from shared.jobs import JobStatus
 from shared.measurements import Distribution, Summary
-from shared.protocol.messages import Result
+from shared.protocol.messages import Device, Result
 from shared.workloads import StopRule
 
 Cell = str | int | float | None
@@ -40,13 +41,14 @@ COLUMNS: tuple[str, ...] = (
     *("TpotMsMedian", "ItlMsP99", "DecodeTokensPerS", "PrefillTokensPerS", "PeakGpuMemoryMb", "EnergySource", "EnergyJPerToken"),
     *("CostPer1MTokens", "Rouge1", "Rouge2", "RougeLsum", "RecallAtK", "GBPerS", "Tflops", "Provider", "BatchSize", "Threads"),
     *("ModelSha256", "StoppedBecause", "Warnings"),
+    *("SamplesPerS", "CostPer1000Samples", "PricePerHour", "PriceSource"),
 )
 # The columns that can hold text. Some of it is untrusted: names of devices and files, errors.
 TEXT_COLUMNS = frozenset(
     {
         *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
         *("NoiseGrade", "WorkerId", "CampaignId", "CreatedUtc", "Error"),
-        *("Kind", "Parameters", "ClientBound", "EnergySource", "Provider", "ModelSha256", "StoppedBecause", "Warnings"),
+        *("Kind", "Parameters", "ClientBound", "EnergySource", "Provider", "ModelSha256", "StoppedBecause", "Warnings", "PriceSource"),
     }
 )
 # The columns that hold whole numbers.
@@ -58,7 +60,6 @@ COUNT_COLUMNS = frozenset(
 )
 INFERENCE = "inference"  # the only kind of work today
 STATUS_WORDS = {JobStatus.COMPLETE: "Complete", JobStatus.FAILED: "Failed", JobStatus.CANCELLED: "Cancelled"}
-PRICE_LABEL = "price_per_hour"  # the label of a worker with the price of one hour of its device, in any one currency
 _EMPTY: Row = dict.fromkeys(COLUMNS)
 
 
@@ -118,7 +119,8 @@ def csv_row(job: EndedJob, result: Result | None = None) -> Row:
         row |= _of_runtime(result.runtime)
         row["Parameters"] = written({**job.parameters, **assumed_dimensions(result.runtime)}) or None
         if result.summary is not None and job.status is JobStatus.COMPLETE:
-            row |= _of_summary(result.summary, result.device.labels.get(PRICE_LABEL))
+            row |= _of_summary(result.summary)
+            row |= _of_rates(result.summary.throughput_per_s, _count(result.runtime.get("batch_size")), result.device)
             row["StoppedBecause"] = precision_said(result.summary, job.stop) or None
     return row
 
@@ -192,7 +194,7 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
-def _of_summary(summary: Summary, price_per_hour: str | None) -> Row:
+def _of_summary(summary: Summary) -> Row:
     load, inference = summary.load, summary.inference
     interval = inference.median_ci
     return {
@@ -211,7 +213,6 @@ def _of_summary(summary: Summary, price_per_hour: str | None) -> Row:
         "Outliers": inference.outliers,
         "ThroughputPerS": _rounded(summary.throughput_per_s, 3),
         "CpuPercent": _rounded(summary.cpu_percent, 1),
-        "CostPer1000": cost_per_1000(summary.throughput_per_s, price_per_hour),
     }
 
 
@@ -229,15 +230,17 @@ def _of_inferences(inference: Distribution) -> Row:
     }
 
 
-def cost_per_1000(throughput_per_s: float | None, price_per_hour: str | None) -> float | None:
-    """Return the cost of 1 000 inferences at this throughput, in the currency of the price, or None without a usable price."""
-    try:
-        price = float(price_per_hour or "")
-    except ValueError:
-        return None
-    if not (math.isfinite(price) and price >= 0 and throughput_per_s):
-        return None
-    return _rounded(price / 3600 * 1000 / throughput_per_s, 9)
+def _of_rates(calls_per_s: float | None, batch: int | None, device: Device) -> Row:
+    """Return the samples per second (calls times batch), and what 1 000 calls and 1 000 samples cost at the device's price."""
+    samples_per_s = None if calls_per_s is None else calls_per_s * (batch or 1)
+    price = price_of(device)
+    return {
+        "SamplesPerS": _rounded(samples_per_s, 3),
+        "CostPer1000": price.of_1000(calls_per_s) if price else None,
+        "CostPer1000Samples": price.of_1000(samples_per_s) if price else None,
+        "PricePerHour": price.per_hour if price else None,
+        "PriceSource": price.source if price else None,
+    }
 
 
 def _ms(value: float | None) -> float | None:

@@ -14,7 +14,8 @@ RUN_FORMAT = 2
 # 1: the first format.
 # 2: `models` is a list of `name`, `source` and `sha256`, because two models may have the same source. `sha256` covers the model and its
 #    weights. `attempt` is the attempt of the result, as in the CSV. `workers` have a `label`, and null for unknown hardware. Keys that
-#    were always empty are gone: target, partition, account, num_clients, container_image, cluster_job_id.
+#    were always empty are gone: target, partition, account, num_clients, container_image, cluster_job_id. Later files also have
+#    `order_seed`, and `position` of each job: its place in the order in which the jobs were sent.
 
 
 def run_head(bundle: CampaignBundle) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def run_head(bundle: CampaignBundle) -> dict[str, Any]:
         "labels": bundle.labels,
         "recipe": bundle.recipe,
         "recipe_hash": bundle.recipe_hash or None,
+        "order_seed": bundle.campaign_id,
         "git_commit": bundle.git_commit or None,
         "versions": bundle.versions,
     }
@@ -55,6 +57,7 @@ def run_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = (
         "device": labels.get(result.worker_id, result.device.name) if result else None,
         "hostname": result.device.name if result else None,
         "attempt": result.attempt if result else job.attempt,
+        "position": job.position,
         "error": (result.error if result and result.error else job.error) or None,
         "error_kind": (result.error_kind if result else "") or None,
         "created_at": _utc(job.created_at),

@@ -155,6 +155,24 @@ def totals(session: Session) -> tuple[dict[str, int], dict[str, int]]:
     return campaigns, {name: int(value) for name, value in zip(names, sums, strict=True)}
 
 
+def oldest_pending_at(session: Session) -> datetime | None:
+    """Return when the oldest pending job was submitted, or None if no job is pending. Only the first entry of an index is read."""
+    pending = (col(Job.status) == "pending",)
+    statement = select(col(Job.created_at)).where(*pending).order_by(col(Job.campaign_id), col(Job.number)).limit(1)
+    return session.scalars(statement).first()
+
+
+def unplaceable(session: Session) -> dict[str, int]:
+    """Return for each compute unit how many lanes of running campaigns have jobs that no worker can take at present."""
+    statement = (
+        select(col(Lane.compute_unit), func.count())
+        .join(Campaign, col(Campaign.id) == col(Lane.campaign_id))
+        .where(col(Campaign.status) == CampaignStatus.RUNNING, col(Lane.waiting_for) != "")
+        .group_by(col(Lane.compute_unit))
+    )
+    return {str(unit): int(number) for unit, number in session.execute(statement)}
+
+
 def ended_before(session: Session, moment: datetime, *, limit: int) -> list[Campaign]:
     """Return the campaigns that ended before this moment, without their recipes, oldest first.
 

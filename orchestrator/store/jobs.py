@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -156,6 +156,18 @@ def noted(session: Session, job_ids: Collection[str], kinds: Collection[str]) ->
     return list(session.scalars(select(Event).where(*mine).order_by(col(Event.id))))
 
 
+def events_of(session: Session, campaign_id: str, *, after: int, limit: int) -> list[Event]:
+    """Return the histories of the jobs of a campaign whose numbers are behind `after`, up to `limit` numbers, job by job."""
+    number = col(Job.number)
+    statement = (
+        select(Event)
+        .join(Job, col(Job.id) == col(Event.job_id))
+        .where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit)
+        .order_by(number, col(Event.id))
+    )
+    return list(session.scalars(statement))
+
+
 def lane_of(session: Session, job: Job) -> Lane:
     lane = session.get(Lane, job.lane_id)
     assert lane is not None, "a foreign key holds it"
@@ -215,12 +227,12 @@ def lock_windows(session: Session) -> bool:
 
 
 def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, after: int = 0) -> list[Job]:
-    """Lock and return the next jobs of a lane behind number `after`. Jobs that another transaction has locked are skipped."""
+    """Lock and return the next jobs of a lane behind position `after`. Jobs that another transaction has locked are skipped."""
     statement = (
         select(Job)
-        .where(col(Job.lane_id) == lane_id, col(Job.number) > after)
+        .where(col(Job.lane_id) == lane_id, col(Job.position) > after)
         .where(*UNDISPATCHED, or_(col(Job.not_before).is_(None), col(Job.not_before) <= now))
-        .order_by(col(Job.number))
+        .order_by(col(Job.position))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -244,16 +256,9 @@ def mark_dispatched(session: Session, jobs: Sequence[tuple[Job, str, str]], now:
     session.connection().execute(statement, rows)
 
 
-def set_waiting(session: Session, reasons: Mapping[int, str]) -> None:
-    """Write what lanes wait for. Rows are written in the order of their ids, so that two orchestrators do not deadlock."""
-    if not reasons:
-        return
-    statement = (
-        update(Lane.__table__)  # type: ignore[attr-defined]  # untyped in SQLModel
-        .where(col(Lane.id) == bindparam("b_id"))
-        .values(waiting_for=bindparam("b_reason"))
-    )
-    session.connection().execute(statement, [{"b_id": lane_id, "b_reason": reason} for lane_id, reason in sorted(reasons.items())])
+def working_on(session: Session) -> list[str]:
+    """Return the id of the worker of each running job. There are at most as many as there are workers."""
+    return [str(worker_id) for worker_id in session.scalars(select(col(Job.worker_id)).where(col(Job.status) == JobStatus.RUNNING))]
 
 
 def dispatched_in(session: Session, queues: Sequence[str], limit: int = 1_000) -> list[Job]:

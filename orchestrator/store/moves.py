@@ -6,13 +6,15 @@ Every transaction locks rows in the same order, so that none of them deadlock: j
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CursorResult, bindparam, case, select, update
+from sqlalchemy.event import listen
 from sqlmodel import Session, col
 
 from orchestrator.domain.events import EventKind
@@ -22,8 +24,12 @@ from orchestrator.store.tables import Campaign, Event, Job
 from shared.errors import IllegalTransition
 from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
+log = logging.getLogger(__name__)
+
 ID_BATCH = 5_000  # ids in one statement
 MANY = 20  # from this many jobs with the same change, one statement updates them all
+
+MANY_LINES = 200  # entries of one transaction that are logged one by one
 
 
 @dataclass
@@ -41,8 +47,10 @@ class LockedJob:
     losses: int
     deaths: int
     workload: dict[str, Any]
+    created_at: datetime
     dispatched_at: datetime | None
     queue: str | None
+    capability: str | None
     worker_id: str | None
     incarnation: str | None
     started_at: datetime | None
@@ -147,6 +155,8 @@ class Moves:
             )
             _require(connection.execute(statement, rows).rowcount, len(rows))
         insert_many(self._session, Event, self._events)
+        if self._events and log.isEnabledFor(logging.INFO):
+            listen(self._session, "after_commit", lambda _: log_events(self._events), once=True)
         return [campaign_id for campaign_id in sorted(self._deltas) if self._count(campaign_id, self._deltas[campaign_id])]
 
     def _update_all(self, job_ids: Sequence[str], seen: str, changes: dict[str, Any]) -> None:
@@ -173,6 +183,19 @@ class Moves:
         assert done.rowcount == 1
         state = connection.execute(select(columns.pending_jobs + columns.running_jobs).where(columns.id == campaign_id)).scalar_one()
         return bool(state == 0)
+
+
+def log_events(events: Sequence[dict[str, Any]]) -> None:
+    """Log what was written into the histories of jobs, so that a job can be followed in the log. Many entries at once become one line."""
+    if len(events) > MANY_LINES:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in Counter(event["kind"] for event in events).items())
+        log.info("the histories of %d jobs, %s to %s, have new entries: %s", len(events), events[0]["job_id"], events[-1]["job_id"], kinds)
+        return
+    for event in events:
+        who = f" ({event['worker_id']})" if event["worker_id"] else ""
+        detail = f": {event['detail']}" if event["detail"] else ""
+        ids = {"job_id": event["job_id"], "worker_id": event["worker_id"]}
+        log.info("attempt %d of %s: %s%s%s", event["attempt"], event["job_id"], event["kind"], who, detail, extra=ids)
 
 
 def _require(done: int, wanted: int) -> None:

@@ -57,7 +57,9 @@ def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
     running = select(Lane).join(Campaign, col(Campaign.id) == col(Lane.campaign_id)).where(col(Campaign.status) == CampaignStatus.RUNNING)
     for lane in session.scalars(running.order_by(col(Lane.id))):
         since = [began.get(lane.campaign_id), lane.served_at, went_back.get(lane.id)]
-        lane.served_at = min(now, max(moment for moment in since if moment is not None) + missed)
+        # A campaign that another process has committed between these statements has none of these times, and has not waited yet.
+        if known := [moment for moment in since if moment is not None]:
+            lane.served_at = min(now, max(known) + missed)
 
 
 def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:

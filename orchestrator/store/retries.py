@@ -45,6 +45,7 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
     own = {
         "id": literal(new),
         "number": literal(number),
+        "position": literal(number),  # behind all jobs of its campaign
         "priority": select(col(Lane.priority)).where(col(Lane.id) == col(Job.lane_id)).scalar_subquery(),  # it may have been changed since
         "retry_of": literal(old.id),
         "status": literal(str(JobStatus.PENDING)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Text, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 from orchestrator.store.types import Json, UtcDateTime
@@ -72,16 +72,31 @@ class Campaign(SQLModel, table=True):
 
 
 class Lane(SQLModel, table=True):
-    """Groups the jobs of a campaign that have the same compute unit, priority, device and requirements."""
+    """Groups the jobs of a campaign that have the same compute unit, priority, device and requirements.
+
+    If `one_device` is true, one device takes all jobs of the lane. Dispatch chooses it before it sends the first of them, and writes its id
+    into `device` and its name into `device_name`. A device that was chosen is never changed.
+    """
 
     __tablename__: ClassVar[str] = "lanes"
-    __table_args__ = (Index("ix_lanes_campaign_id", "campaign_id"),)
+    __table_args__ = (
+        Index("ix_lanes_campaign_id", "campaign_id"),
+        # The lanes whose device is still to be chosen.
+        Index(
+            "ix_lanes_unchosen",
+            "campaign_id",
+            postgresql_where=text("one_device AND device IS NULL"),
+            sqlite_where=text("one_device AND device IS NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     campaign_id: str = Field(sa_column=Column(String(40), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False))
     priority: int
     compute_unit: str = Field(sa_column=Column(String(64), nullable=False))
     device: str | None = Field(default=None, sa_column=Column(String(200)))
+    one_device: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    device_name: str | None = Field(default=None, sa_column=Column(String(200)))  # of a device that dispatch chose
     requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
     waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
     # When a busy worker that could take the lane's jobs was last seen, to within a twentieth of the queue timeout. Time in which no watch
@@ -101,7 +116,7 @@ class Job(SQLModel, table=True):
         Index(
             "ix_jobs_frontier",
             "lane_id",
-            "number",
+            "position",
             postgresql_where=text("status = 'pending' AND dispatched_at IS NULL"),
             sqlite_where=text("status = 'pending' AND dispatched_at IS NULL"),
         ),
@@ -130,6 +145,7 @@ class Job(SQLModel, table=True):
     id: str = Field(sa_column=Column(String(64), primary_key=True))
     campaign_id: str = Field(sa_column=Column(String(40), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False))
     number: int
+    position: int | None = None  # the place in the order of sending; null for jobs that ended before there was such an order
     lane_id: int = Field(foreign_key="lanes.id", ondelete="CASCADE")
     compute_unit: str = Field(sa_column=Column(String(64), nullable=False))
     priority: int

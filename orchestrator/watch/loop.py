@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Sweeps every `sweep_s` seconds while it leads. Several may run safely, because every action is a conditional write."""
+    """Sweeps every `watch_sweep_s` seconds while it leads. Several may run safely, because every action is a conditional write."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._name = f"{socket.gethostname()}/{os.getpid()}/{new_incarnation()}"
-        self._lease_s = max(5.0, 3 * ctx.settings.sweep_s)  # if the leader does not renew its lease for so long, another watch leads
+        self._lease_s = max(5.0, 3 * ctx.settings.watch_sweep_s)  # if the leader does not renew its lease for so long, another watch leads
         self._leads = False
         self._memory = Memory()
         self._backlog = Backlog()
@@ -51,7 +51,7 @@ class Watch:
                 self._trusted_from = None
             except Exception:  # a restarted watch would give every worker a full timeout each time
                 log.exception("this turn of the watch failed; the next one comes all the same")
-            stop.wait(self._ctx.settings.sweep_s)
+            stop.wait(self._ctx.settings.watch_sweep_s)
 
     def once(self) -> Found | None:
         """Take one turn. Return what it found, or None if another watch leads.
@@ -98,7 +98,7 @@ class Watch:
 
     def _away_s(self) -> float:
         """Return after how many seconds without a sweep no worker may be judged, as heartbeats may have come or been impossible."""
-        return self._ctx.registry.timeout_s / 2 + 2 * self._ctx.settings.sweep_s
+        return self._ctx.registry.timeout_s / 2 + 2 * self._ctx.settings.watch_sweep_s
 
     def _stood_still(self) -> bool:
         """Note that this process runs. Return whether it stood still since the last call, alone or with its whole machine.

@@ -33,7 +33,7 @@ def send_lost(
     """
     depths = ctx.queue.depths(sent)
     short = [queue for queue, depth in depths.items() if depth < sent[queue]]
-    before = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.sweep_s)  # a job that was marked later may not be published yet
+    before = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.watch_sweep_s)  # a job that was marked later may not be published yet
     with ctx.store.read() as session:
         unheard = jobs.dispatched_before(session, short, before)
     if not unheard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
@@ -161,7 +161,8 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     with ctx.store.read() as session:
         for item in jobs.waiting(session):
             sent[item.queue] += item.jobs
-    deserted = [queue for queue in sent if not _is_served(queue, workers)]
+    served_by_some = _served(workers.values())
+    deserted = [queue for queue in sent if queue not in served_by_some]
     with ctx.store.read() as session:
         back = jobs.dispatched_in(session, deserted)
         session.expunge_all()
@@ -173,11 +174,11 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     found.jobs_sent_again += again
 
 
-def _is_served(queue: str, workers: dict[str, WorkerRecord]) -> bool:
-    """Return whether a worker takes from this queue. A silent worker counts until it is condemned."""
-    return any(
-        (worker_queue(worker.id) == queue or queue in worker.registration.capabilities)
-        and worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE)
-        and worker.quarantine is None
-        for worker in workers.values()
-    )
+def _served(workers: Iterable[WorkerRecord]) -> set[str]:
+    """Return the queues from which a worker takes. A silent worker counts until it is condemned."""
+    return {
+        queue
+        for worker in workers
+        if worker.status not in (WorkerStatus.FAULTY, WorkerStatus.GONE) and worker.quarantine is None
+        for queue in (worker_queue(worker.id), *worker.registration.capabilities)
+    }

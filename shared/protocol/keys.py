@@ -20,6 +20,7 @@ CONSUMERS = PREFIX + "consumers"  # sorted set: the consumers of the results que
 TAKEN = PREFIX + "taken:"  # followed by a consumer's name; list of the messages that it has taken and not yet recorded
 LEADER = PREFIX + "leader"  # name of the watch that leads; it expires with the lease
 MONITOR = PREFIX + "monitor"  # hash: the counters of all sweeps, and the time when the last sweep ended
+HISTOGRAMS = PREFIX + "histograms"  # hash: the histograms of jobs, one field for each bucket and each sum
 
 # These prefixes are followed by an id. The functions below describe the values.
 WORKER = PREFIX + "worker:"

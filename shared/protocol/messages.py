@@ -11,9 +11,6 @@ from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
 from shared.measurements import Noise, Summary
 from shared.workloads import Workload
 
-PROTOCOL_FORMAT = 1
-# 1: the first version.
-
 TASK_NAME = "fleetmark.run_job"
 
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
@@ -84,6 +81,9 @@ class Device(BaseModel):
     os: str = ""
     udid: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
+    price_per_hour: float | None = Field(
+        default=None, ge=0, description="what an hour of it costs, in any one currency; null in results of earlier workers"
+    )
 
 
 class Result(JobMessage):

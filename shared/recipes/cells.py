@@ -34,7 +34,7 @@ class Cell(NamedTuple):
 
     entry: int
     on: tuple[str, ...]
-    devices: Literal["any", "every"] | tuple[str, ...]
+    devices: Literal["one", "any", "every"] | tuple[str, ...]
     inferences: int
     repeats: int
     loads: int
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
     retries: Retries
 
 
-_INFERENCES, _OPTIONS = Cell._fields.index("inferences"), Cell._fields.index("options")
+_INFERENCES, _OPTIONS, _DEVICES = (Cell._fields.index(key) for key in ("inferences", "options", "devices"))
 
 
 def cells_of(recipe: Recipe) -> Iterator[Cell]:
@@ -57,12 +57,21 @@ def cells_of(recipe: Recipe) -> Iterator[Cell]:
         InvalidInput: a swept path or value is not valid, two cells of a model would measure the same, or there are more than `MAX_JOBS`.
     """
     entries, axes = recipe.entries(), read_axes(recipe)
-    if sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index in range(len(entries))) > MAX_JOBS:
+    count = sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index in range(len(entries)))
+    if count > MAX_JOBS:
         raise too_many()
     _refuse_lost_values(recipe, entries, axes)
     tables = _tables(recipe, entries, axes)
     for index, entry in enumerate(entries):
-        yield from _of_entry(recipe, index, entry, _axes_of(axes, index), tables)
+        yield from _of_entry(recipe, index, entry, _axes_of(axes, index), tables, default_devices(count))
+
+
+def default_devices(cells: int) -> Literal["one", "any"]:
+    """Return what `devices` means in a recipe of this many cells that leaves it out.
+
+    Cells are compared with each other. On different devices, a difference between two cells could come from the devices.
+    """
+    return "one" if cells > 1 else "any"
 
 
 def too_many() -> InvalidInput:
@@ -160,7 +169,9 @@ def _said(axes: Sequence[Axis], chosen: Sequence[int]) -> str:
 # Cells
 
 
-def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table]) -> Iterator[Cell]:
+def _of_entry(
+    recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table], devices: Literal["one", "any"]
+) -> Iterator[Cell]:
     base = Cell(index, *(getattr(recipe, key) for key in Cell._fields[1:]))
     places = [(place, Cell._fields.index(place[1]), numbers, tables[place]) for place, numbers in _by_place(axes).items()]
     differing = sorted({_INFERENCES, _OPTIONS, *(field for _, field, _, _ in places)})  # the fields in which this entry's cells may differ
@@ -178,6 +189,7 @@ def _of_entry(recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis
             else:
                 inferences = value
         fields[_INFERENCES] = inferences or fields[_INFERENCES]
+        fields[_DEVICES] = fields[_DEVICES] or devices
         fields[_OPTIONS] = merge(fields[_OPTIONS], options)
         cell = Cell._make(fields)
         if axes:

@@ -8,7 +8,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from shared.capabilities import names_schema, require_runnable, runnable_names
 from shared.errors import InvalidInput
-from shared.jobs import DEFAULT_PRIORITY, DEFAULT_QUEUE_TIMEOUT_S, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.jobs import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE_TIMEOUT_S,
+    DEFAULT_REPEATS,
+    DEFAULT_TIMEOUT_S,
+    MAX_INFERENCES,
+    MAX_REPEATS,
+    MAX_TIMEOUT_S,
+)
 from shared.names import OneLine
 from shared.sources import MAX_NAME
 from shared.workloads import Companions, EngineOptions, StopRule, Strict, Warmup, check_samples
@@ -99,10 +107,11 @@ class Recipe(Strict):
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=MAX_UNITS, description="what a device must be able to do, as capabilities or their labels"
     )
-    devices: Literal["any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] = Field(
-        default="any",
-        description="`any` means a device that is free, `every` means one job for each device, and a list of names or "
-        "ids means one job for each of them",
+    devices: Literal["one", "any", "every"] | Annotated[tuple[Device, ...], Field(min_length=1, max_length=MAX_DEVICES)] | None = Field(
+        default=None,
+        description="`one` means that the first free device takes all jobs, `any` means a free device for each job, `every` means one job "
+        "for each device, and a list of names or ids means one job for each of them; the default is `one` in a recipe that compares (a "
+        "sweep, or several models), and `any` in any other recipe",
     )
     wait_for_device: bool = Field(
         default=False,
@@ -110,7 +119,10 @@ class Recipe(Strict):
     )
     inferences: int = Field(default=10, ge=1, le=MAX_INFERENCES, description="how many calls are timed in each repeat, after the warm-up")
     repeats: int = Field(
-        default=5, ge=1, le=MAX_REPEATS, description="how many fresh processes measure; from 6 on, the interval assumes no distribution"
+        default=DEFAULT_REPEATS,
+        ge=1,
+        le=MAX_REPEATS,
+        description="how many fresh processes measure; from 6 on, the interval assumes no distribution",
     )
     loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     warmup: Warmup = Field(default=Warmup(), description="calls before the timed ones; they enter no figure")

@@ -27,6 +27,7 @@ def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any
         "name": "chaos",
         "model": model.as_uri(),
         "on": ["cpu.onnx"],
+        "devices": "any",  # faults of one device must not hold up the whole campaign
         "repeats": 1,
         "warmup": {"min_calls": 1, "min_s": 0.1},
         "sweep": {"options.seed": list(range(seeds)), "inferences": inferences},

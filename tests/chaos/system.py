@@ -26,7 +26,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 MARK = "TESTED_BY"  # this variable is in the environment of everything that is started, and their child processes inherit it
 PATIENCE_S = 120.0  # this only stops a test that hangs; the machine may be busy
-BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "SWEEP_S": "0.5"}
+BEATS = {"HEARTBEAT_S": "0.5", "HEARTBEAT_TIMEOUT_S": "3", "WATCH_SWEEP_S": "0.5"}
 BEATS |= {"QUARANTINE_AFTER": "1000"}  # the faults make the devices flap, so no device may be put into quarantine
 
 

@@ -86,12 +86,17 @@ def test_watching_a_campaign_that_has_ended_shows_its_results(fleet: Fleet, camp
     assert "squeezenet.onnx" in fleet.run("watch", campaign_id).stdout
 
 
-def test_the_second_submission_uploads_nothing(fleet: Fleet, campaign_id: str) -> None:
+def test_the_second_submission_uploads_nothing_and_can_be_compared_with_the_first(fleet: Fleet, campaign_id: str) -> None:
     again = fleet.run("run", "small.yaml")
     assert "Uploading" not in again.stderr
     started = again.stdout.partition(":")[0]
     assert started != campaign_id
     fleet.run("watch", started)
+    compared = fleet.run("compare", campaign_id, started, code=4)
+    assert compared.stdout.startswith("INCONCLUSIVE: 1 of 1 pair cannot be decided; the first: ")
+    assert "2 and 2 repeats are too few" in compared.stdout
+    assert "not comparable" not in compared.stdout, "two runs of one recipe have every fact in common"
+    assert "is also the baseline" in fleet.run("compare", started, started, code=2).stderr
 
 
 def test_workers_queues_and_jobs_are_shown(fleet: Fleet, campaign_id: str) -> None:

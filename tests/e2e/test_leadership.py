@@ -76,9 +76,9 @@ def test_when_the_leader_is_killed_another_watch_leads_within_ten_seconds(watche
     assert f"/{first.pid}/" in str(registry.monitor.leader())
     second = watches.start()
     _until(lambda: registry.monitor.counters().get("sweeps", 0) >= 2)
-    longest_s = registry.redis.pttl(keys.LEADER) / 1000 + Settings().sweep_s
+    longest_s = registry.redis.pttl(keys.LEADER) / 1000 + Settings().watch_sweep_s
     assert longest_s <= PROMISE_S, "what is left of the lease, and then the other one's next look"
-    time.sleep(2 * Settings().sweep_s)  # the second watch has started and has looked, too
+    time.sleep(2 * Settings().watch_sweep_s)  # the second watch has started and has looked, too
     assert f"/{first.pid}/" in str(registry.monitor.leader()), "one leads"
     first.kill()
     _until(lambda: f"/{second.pid}/" in str(registry.monitor.leader()))

@@ -55,7 +55,7 @@ RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
         optional={
             "name": NAMES,
             "notes": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40),
-            "devices": st.sampled_from(["any", "every"]) | st.lists(NAMES, min_size=1, max_size=3, unique=True),
+            "devices": st.sampled_from(["one", "any", "every"]) | st.lists(NAMES, min_size=1, max_size=3, unique=True),
             "inferences": st.integers(1, 1000),
             "repeats": st.integers(1, 1000),
             "loads": st.integers(0, 1000),
@@ -144,7 +144,7 @@ def test_a_recipe_means_the_product_of_its_lists_each_cell_once(content: dict[st
     assume(not any(isinstance(one, dict) and ("inferences" in one or "options" in one) for one in content.get("models", [])))
     assume(recipe.devices != "every" or recipe.requires.is_empty())  # else `every` may mean nobody, which is refused
     jobs = jobs_of(recipe)
-    expected = len(entries) * len(recipe.on) * (1 if isinstance(recipe.devices, str) else len(recipe.devices))
+    expected = len(entries) * len(recipe.on) * (len(recipe.devices) if isinstance(recipe.devices, tuple) else 1)
     for values in recipe.sweep.values():
         expected *= len(values)
     assert len(jobs) == expected

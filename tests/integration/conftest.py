@@ -29,7 +29,7 @@ def settings(tmp_path: Path, migrated_url: str, redis_url: str) -> Settings:
         outputs_dir=tmp_path / "outputs",
         models_dir=tmp_path / "models",
         recipes_dir=tmp_path / "recipes",
-        sweep_s=0.1,
+        watch_sweep_s=0.1,
         deadline_grace_s=10.0,
     )
 

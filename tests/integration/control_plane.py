@@ -41,7 +41,7 @@ def control_plane(redis_url: str, folder: Path, database_url: str | None = None,
             outputs_dir=folder / "outputs",
             models_dir=folder / "models",
             recipes_dir=folder / "recipes",
-            **{"heartbeat_s": 0.2, "heartbeat_timeout_s": HEARTBEAT_TIMEOUT_S, "sweep_s": 0.1} | settings,
+            **{"heartbeat_s": 0.2, "heartbeat_timeout_s": HEARTBEAT_TIMEOUT_S, "watch_sweep_s": 0.1} | settings,
         )
     )
     plane.context.queue.close()

@@ -14,17 +14,18 @@ import httpx
 from tests.integration.worker_process import ROOT, eventually
 from tests.servers import free_port
 
+LOGIN = ("me", "s3cret")
+
 
 @contextmanager
 def flower_on(redis_url: str, folder: Path, **environment: str) -> Iterator[httpx.Client]:
     """A client of Flower's pages and API, once it answers."""
     port = free_port()
     command = [sys.executable, "-m", "cli.main", "flower", "--port", str(port)]
-    # Its API asks for credentials otherwise; its pages do not.
-    settings = {**os.environ, "FLOWER_UNAUTHENTICATED_API": "true", "FLEETMARK_REDIS_URL": redis_url, **environment}
+    settings = {**os.environ, "FLOWER_BASIC_AUTH": ":".join(LOGIN), "FLEETMARK_REDIS_URL": redis_url, **environment}
     with (folder / "flower.log").open("wb") as log:
         process = subprocess.Popen(command, env=settings, cwd=ROOT, stdout=log, stderr=log)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, auth=LOGIN, verify=False) as client:
 
         def answers() -> bool:
             try:

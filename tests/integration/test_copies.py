@@ -58,7 +58,7 @@ def test_a_message_lost_from_a_busy_queue_is_sent_again_within_seconds_and_no_ot
     assert f'"{job_id(campaign.id, 1)}.1"' in message, "a worker took the first one and died before it was booked"
     memory = Memory()
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 0], "its message may be on its way"
-    clock.advance(2 * ctx.settings.sweep_s + 0.1)
+    clock.advance(2 * ctx.settings.watch_sweep_s + 0.1)
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(4)] == [0, 1, 0, 0]
     assert ctx.queue.waiting(["cpu.onnx"]) == {(job_id(campaign.id, number), 1) for number in (1, 2, 3, 4)}
     assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 4}
@@ -71,7 +71,7 @@ def test_a_job_that_a_living_worker_holds_is_not_sent_again(ctx: Context, clock:
     name = job_id(campaign.id, 1)
     ctx.registry.redis.rpop("cpu.onnx\x06\x163")
     beat(ctx, worker, INCARNATION, f'[["{name}", 1]]')
-    clock.advance(2 * ctx.settings.sweep_s + 0.1)
+    clock.advance(2 * ctx.settings.watch_sweep_s + 0.1)
     memory = Memory()
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(3)] == [0, 0, 0], "it waits for its claim, say"
     beat(ctx, worker, INCARNATION)

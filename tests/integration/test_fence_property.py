@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlmodel import Session, col
 
 from orchestrator.consumer.inbox import Inbox
@@ -40,7 +40,10 @@ from tests.integration.redis_time import pass_time
 from tests.integration.simulated import SimulatedDevice
 
 BEAT_S = 5.0
-WORK = [("cpu.onnx", None), ("GPU (ONNX)", None), ("cpu.onnx", "pi-0"), ("cpu.onnx", "absent")]
+WORK = [
+    *(("cpu.onnx", None, "one"), ("GPU (ONNX)", None, "any"), ("cpu.onnx", "pi-0", "any"), ("cpu.onnx", "absent", "any")),
+    ("cpu.onnx", None, "any"),
+]
 DEVICES = [("pi-0", ("cpu.onnx",)), ("pi-1", ("cpu.onnx",)), ("big-2", ("cpu.onnx", "gpu.rocm.onnx"))]
 SPARE = 1  # the device that is dead at the end
 LIMITS_S = (60, 100_000, 100_000)  # what is forgotten must come back by itself, not by its deadline alone
@@ -86,6 +89,7 @@ class Fleet(RuleBasedStateMachine):
         self.ended: dict[str, tuple[Row, Any]] = {}  # as each was when it was first seen so
         self.before: dict[str, Row] = {}
         self.claimed: set[tuple[str, int, str]] = set()  # job, attempt, worker
+        self.of_one: set[str] = set()  # campaigns whose jobs all go to one device
         self.newest: dict[str, tuple[int, int]] = {}  # job -> memory of Redis', attempt: the newest claim in it
 
     # What ought to happen
@@ -107,11 +111,13 @@ class Fleet(RuleBasedStateMachine):
         getattr(self, f"_{what}")(which // 10, coin)
 
     def _submit(self, which: int, coin: bool) -> None:
-        unit, device = WORK[which % len(WORK)]
+        unit, device, devices = WORK[which % len(WORK)]
         self.clock.advance(0.01)  # ids sort by it
         one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": LIMITS_S[which % 3]}
-        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [one] * (1 + which % 3)}
-        submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
+        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [one] * (1 + which % 3), "devices": devices}
+        made = submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
+        if devices == "one":
+            self.of_one.add(made.campaign.id)
 
     def _work(self, which: int, coin: bool) -> None:
         """A device goes one step further: its worker starts, takes a message, claims the job, finishes it."""
@@ -287,6 +293,10 @@ class Fleet(RuleBasedStateMachine):
             ends = dict(session.execute(select(col(Event.job_id), func.count()).where(col(Event.kind).in_(_ENDS)).group_by("job_id")).all())
             setbacks = {tuple(row) for row in session.execute(select(*_OWNED).where(col(Event.kind).in_(_SETBACKS)))}
         assert setbacks <= self.claimed, "an attempt ends with the worker that claimed it"
+        for campaign_id in self.of_one:
+            workers = {worker for job_id, _, worker in self.claimed if job_id.startswith(f"{campaign_id}-")}
+            workers |= {worker for job_id, (_, worker) in recorded.items() if job_id.startswith(f"{campaign_id}-")}
+            assert len(workers) <= 1, "all jobs of the campaign go to one device"
         for campaign in kept:
             mine = [row for row in rows.values() if row.campaign_id == campaign.id]
             for status in JobStatus:
@@ -384,8 +394,10 @@ class Fleet(RuleBasedStateMachine):
 
     def _doable(self) -> list[Row]:
         """What has not ended, and is not meant for a device that is not there."""
+        here = [device.process.worker_id for device in self.devices if device.process is not None]
+        gone = or_(col(Lane.device) == "absent", and_(col(Lane.one_device), col(Lane.device).not_in(here)))
         with self.ctx.store.read() as session:
-            absent = set(session.scalars(select(col(Lane.id)).where(col(Lane.device) == "absent")))
+            absent = set(session.scalars(select(col(Lane.id)).where(gone)))
             lanes = dict(session.execute(select(col(Job.id), col(Job.lane_id))).all())
         return [row for row in self._rows().values() if JobStatus(row.status) not in TERMINAL and lanes[row.id] not in absent]
 
@@ -403,7 +415,7 @@ def _works(device: SimulatedDevice) -> bool:
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """As in production, but quicker to put a device into quarantine."""
-    return settings.model_copy(update={"sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
+    return settings.model_copy(update={"watch_sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_every_job_ends(ctx: Context, clock: FakeClock) -> None:

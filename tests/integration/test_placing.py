@@ -35,7 +35,7 @@ Register = Callable[..., str]
 def test_many_lanes_that_nobody_can_serve_do_not_hold_up_the_next(ctx: Context, submit: Submit, register: Register) -> None:
     register()
     absent = [{"compute_unit": "cpu.onnx", "device": f"absent-{number}"} for number in range(turn.LANES_AT_ONCE + 1)]
-    body = {"model_url": "https://models.example/a.onnx", "jobs": absent}
+    body = {"model_url": "https://models.example/a.onnx", "jobs": absent, "wait_for_device": True}
     submit_short(ctx, ShortCampaign.model_validate(body, strict=False))
     later = submit(jobs=1, priority=0).campaign
     assert job(ctx, later).dispatched_at is not None
@@ -81,7 +81,7 @@ def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, regist
     able = {register(f"udid-{number}", hardware={"memory_mb": 2_000}) for number in range(20)}
     register("small", capabilities=("cpu.onnx",), hardware={"memory_mb": 500})
     recipe = {"model": "https://models.example/a.onnx", "on": ["cpu.onnx"], "sweep": {"inferences": list(range(1, 51))}}
-    campaign = submit_recipe(ctx, parse_recipe(recipe | {"requires": {"min_memory_mb": 1_000}})).campaign
+    campaign = submit_recipe(ctx, parse_recipe(recipe | {"devices": "any", "requires": {"min_memory_mb": 1_000}})).campaign
     with ctx.store.read() as session:
         sent: Counter[str] = Counter()
         for item in jobs.waiting(session):

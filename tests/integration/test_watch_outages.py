@@ -289,7 +289,11 @@ def _one_beat(client: redis.Redis, worker: str, name: str) -> None:
 def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp_path: Path) -> None:
     """Shorter than the watch's own patience with Redis, longer than a worker may be silent: no call fails, all beats are late."""
     settings = Settings(
-        database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}", redis_url=own_redis.url, heartbeat_timeout_s=3, heartbeat_s=0.1, sweep_s=0.2
+        database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}",
+        redis_url=own_redis.url,
+        heartbeat_timeout_s=3,
+        heartbeat_s=0.1,
+        watch_sweep_s=0.2,
     )
     ctx = Context(settings, Store(settings.database_url), Registry(own_redis.url, 3), CeleryQueue(own_redis.url), SystemClock())
     migrate(ctx.store)

@@ -50,3 +50,20 @@ def test_flower_shows_workers_queues_and_tasks_by_readable_names(fleet: Fleet, f
     assert task["args"] == f"({job.job_id!r}, attempt=1)"
     assert task["worker"] == nodename
     assert task["result"] == "'complete'"
+    bad = tiny_job(tmp_path).model_copy(update={"job_id": job.job_id.replace("-job-", "-job-9"), "capability": "no.such"})
+    fleet.send(bad)
+    fleet.report("result", bad.job_id)
+
+    def failed() -> dict[str, Any] | None:
+        tasks: dict[str, dict[str, Any]] = flower.get("/api/tasks").json()
+        return next((task for name, task in tasks.items() if name == f"{bad.job_id}.1" and task["state"] == "FAILURE"), None)
+
+    shown_failure = eventually(failed, "a failed job is a failed task")
+    assert "no.such" in shown_failure["exception"]
+    assert fleet.unacknowledged() == 0, "its message is acknowledged all the same"
+    assert "results" in {queue["name"] for queue in flower.get("/api/queues/length").json()["active_queues"]}
+    for call in (f"/api/worker/shutdown/{nodename}", f"/api/task/revoke/{job.job_id}.1", f"/api/worker/queue/cancel-consumer/{nodename}"):
+        answer = flower.post(call, params={"queue": "cpu.onnx"})
+        assert (answer.status_code, "read only" in f"{answer.reason_phrase} {answer.text}".lower()) == (403, True)
+    for page in ("/api/workers", "/workers", "/broker"):
+        assert httpx.get(f"{str(flower.base_url).rstrip('/')}{page}").status_code == 401, "nobody gets in without the login"

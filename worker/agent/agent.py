@@ -19,6 +19,7 @@ from shared.clock import Clock, clock_warning
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
 from shared.installation import how_to_call
+from shared.log import of_this_process
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
@@ -103,10 +104,12 @@ class Agent:
             os=hardware.system.os,
             udid=identity.udid,
             labels=settings.worker_labels,
+            price_per_hour=settings.worker_price_per_hour,
         )
         while (registered := self._register(registration)) is not None:
             self._renamed.clear()
             worker_id = registered.worker_id
+            of_this_process(worker_id=worker_id)
             serving = Serving(
                 settings,
                 registered,

@@ -169,7 +169,7 @@ class Broker:
     def unacknowledged(self, worker_id: str) -> int:
         """Return how many messages this worker has taken and not acknowledged yet."""
         with self._answering():
-            return self._redis.hlen(f"unacked:{worker_id}")
+            return self._redis.hlen(keys.unacked(worker_id)[0])
 
     def drop_unacknowledged(self, worker_id: str) -> None:
         """Forget the messages that an earlier process of this worker had taken and not acknowledged.
@@ -177,7 +177,7 @@ class Broker:
         The watch sends such jobs again as their next attempt. Otherwise kombu would bring the old messages back a week later.
         """
         with self._answering():
-            self._redis.delete(f"unacked:{worker_id}", f"unacked_index:{worker_id}", f"unacked_mutex:{worker_id}")
+            self._redis.delete(*keys.unacked(worker_id))
 
     def close(self) -> None:
         self._redis.close()

@@ -19,12 +19,17 @@ from shared.clock import Clock
 from shared.protocol.messages import TASK_NAME
 from worker.agent.login import Login
 from worker.agent.queue_reader import DeadLetter, HandBack, QueueReader
+from worker.tasks import FAILED
 
 log = logging.getLogger(__name__)
 
 EVENT_HEARTBEAT_S = 10.0  # seconds between events for Flower; each event says when the next one is due
 RESTART_AFTER_S = 1.0
 LAST_READ_S = 3.0  # seconds; Redis answers a blocking read within one second, with or without a message
+
+
+class JobFailed(Exception):
+    """Tells Celery, and so Flower, that a job failed. Its result has been sent already."""
 
 
 class CeleryConsumer:
@@ -67,10 +72,13 @@ class CeleryConsumer:
 
         def run_job(*args: Any, **kwargs: Any) -> str:
             try:
-                return handle(args, kwargs)
+                said = handle(args, kwargs)
             except Exception:
                 log.exception("a job could not be handled; the watch will find it")  # logged here, because Celery's own log is hidden
                 raise
+            if said.startswith(FAILED):
+                raise JobFailed(said.removeprefix(FAILED).removeprefix(": "))  # Celery acknowledges the message all the same
+            return said
 
         # Not shared: Celery adds a shared task to every later application of this process, in place of that application's own. After
         # a new registration under another id, jobs would run under the old id, which has stopped.

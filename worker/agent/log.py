@@ -1,41 +1,26 @@
-"""Sets up logging: colours on a terminal, one JSON object for each line elsewhere. Secrets are masked in both."""
+"""Sets up logging: text on a terminal, one JSON object for each line elsewhere. Secrets are masked in both."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.log import Masked
+from shared.log import JsonLines, LogFormat, Masked, writes_json
 from shared.masking import masked as masked
 
 # These would log a line for each retry while the broker is away. The heartbeat logs that once.
 QUIET = ("celery", "kombu", "httpx", "httpcore", "amqp", "vine")
 
 
-class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object: `time`, `level`, `source`, `logger`, `message`, and `error` for an exception."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "source": "application" if record.name.startswith(("worker", "shared")) else "infrastructure",
-            "logger": record.name,
-            "message": masked(record.getMessage()),
-        }
-        if record.exc_info:
-            line["error"] = masked(self.formatException(record.exc_info))
-        return json.dumps(line)
-
-
-def set_up(level: str) -> None:
+def set_up(level: str, form: LogFormat = "auto") -> None:
     """Send all log messages to standard error. Call it once in a process."""
     handler: logging.Handler
-    if sys.stderr.isatty():
+    if writes_json(form, sys.stderr):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
@@ -43,7 +28,7 @@ def set_up(level: str) -> None:
         handler.setFormatter(Masked("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonLines())
+        handler.setFormatter(Masked("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

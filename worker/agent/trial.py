@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
@@ -16,6 +19,7 @@ from shared.hosts import in_url
 from shared.installation import how_to_call
 from shared.protocol.condition import troubles
 from shared.protocol.messages import Assignment
+from shared.readiness import CONNECT_S
 from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
 from shared.web import FAILURES, by_way_of, web_client
@@ -28,12 +32,11 @@ from worker.hardware.probe import PROBE_MODEL
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    import httpx
-
     from worker.supervisor import Outcome
 
 FAILED, UNREACHABLE = 1, 3
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for an answer of a server that has accepted the connection
+TIMEOUT = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
 TRIAL_CAMPAIGN = f"campaign-{'0' * 18}"
 
 
@@ -66,7 +69,7 @@ def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
     """Ask for the orchestrator's health. Also returns the broker's address, without the password, which only registration gives."""
     host = settings.host or ""
     try:
-        with web_client(host, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:
+        with web_client(host, timeout=TIMEOUT, ca_file=settings.ca_file) as client:
             answer = client.get("/api/health")
         body = _object(answer)
     except InvalidInput as error:
@@ -88,7 +91,7 @@ def _orchestrator(settings: WorkerSettings) -> tuple[Step, str | None]:
 def _token(settings: WorkerSettings) -> Step:
     headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"} if settings.token else {}
     try:
-        with web_client(settings.host or "", headers=headers, timeout=TIMEOUT_S, ca_file=settings.ca_file) as client:
+        with web_client(settings.host or "", headers=headers, timeout=TIMEOUT, ca_file=settings.ca_file) as client:
             answer = client.get("/api/tokens/current")
     except FAILURES as error:
         return Step("token", f"{settings.host} does not answer: {error}", UNREACHABLE)
@@ -124,7 +127,12 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
 
 def _broker(url: str) -> Step:
     address = shown_place(url)
-    client: redis.Redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    client: redis.Redis = redis.Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=CONNECT_S,
+        retry=Retry(NoBackoff(), 0),  # redis-py would try four times, with pauses
+    )
     try:
         client.ping()
         unfit = next((trouble for trouble in troubles(client) if trouble.stops), None)

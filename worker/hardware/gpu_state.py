@@ -14,7 +14,6 @@ SLOWDOWNS = {
     0x80: "power brake",
 }
 POWER_CAP = 0x04  # usual for a GPU at full load; its clocks then depend on its power and temperature
-HOT_C = 85.0  # data center GPUs slow down in software between 85 and 90 °C
 
 
 @dataclass(frozen=True)

@@ -188,17 +188,19 @@ class Attempt:
         loads = self._workload.loads
         because = None
         while because is None:
-            record = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+            record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
             if not self._repeats:
                 self._runtime, self._software = record.runtime, record.software
-            self._repeats.append(as_repeat(record, len(self._repeats)))
+            self._repeats.append(as_repeat(record, len(self._repeats), started_at))
             because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin - self._lost_s)
         for index in range(loads):
-            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True).load_ns)
+            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True)[0].load_ns)
         return because
 
-    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Record:
-        """Return the record of one fresh process. If that process stood still, its record is discarded and a new process is run.
+    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> tuple[Record, float]:
+        """Return the record of one fresh process, and when it was started, in seconds since 1970.
+
+        If the process stood still, its record is discarded and a new process is run.
 
         Raises:
             DeviceFailed: Each of `TRIES` processes stood still.
@@ -206,10 +208,10 @@ class Attempt:
         """
         where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
         for _ in range(TRIES):
-            begin = self._clock.monotonic()
+            begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
             ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
             if not ran.still_times:
-                return ran.record
+                return ran.record, started_at
             self._voided += 1
             still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
             self._stood_still_s += still_s

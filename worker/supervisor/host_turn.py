@@ -13,7 +13,7 @@ from worker.job_log import JobLog
 from worker.supervisor.host_lock import HostLock
 
 LOOK_S = 10.0  # how often a waiting attempt checks who holds the lock
-STOPPED_PATIENCE_S = 300.0  # how long to wait for a holder that was stopped by a signal: somebody may continue it
+STOPPED_PATIENCE_S = 300.0  # how long to wait for a process of a measurement that was stopped by a signal: somebody may continue it
 
 
 class HostTurn:

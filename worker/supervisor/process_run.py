@@ -17,13 +17,13 @@ from worker.job_log import JobLog
 from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
 from worker.supervisor.deaths import how_it_died, with_output
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
+from worker.supervisor.host_turn import STOPPED_PATIENCE_S
 
 _numbers = itertools.count(1)  # numbers of the runs, so that a late event of an earlier attempt is not taken for one of this attempt
 
 REAP_PATIENCE_S = 10.0  # a killed process that has not ended by then hangs in a driver
 TICK_S = 0.5  # how often the supervisor checks while it waits. A warm-up lasts a second, so each repeat is checked under load.
 UNDER_LOAD = ("warming up", "measuring")
-STOPPED_PATIENCE_S = 300.0  # how long a measured process may be stopped by a signal: somebody may continue it
 
 
 @dataclass

@@ -31,7 +31,7 @@ def reason_to_stop(workload: Workload, repeats: Sequence[RawRepeat], elapsed_s: 
     from shared.stats import interval_for_precision, precision_of  # needs numpy: 15 MB of memory that an idle worker does not need
     from shared.two_stage import repeats_wanted
 
-    n, medians = len(repeats), [median(repeat.inference_ns) for repeat in repeats]
+    n, medians = len(repeats), [median(repeat.inference_ns) / 1e6 for repeat in repeats]
     wanted = repeats_wanted(medians, rule.precision)
     reached = precision_of(interval_for_precision(medians))
     if wanted is not None and n >= wanted:
@@ -54,8 +54,12 @@ def _share(fraction: float | None) -> str:
     return "no precision" if fraction is None else f"±{fraction * 100:.3g}%"
 
 
-def as_repeat(record: Record, index: int) -> RawRepeat:
-    """Return the repeat of the result that a process's record describes."""
+def as_repeat(record: Record, index: int, started_at: float) -> RawRepeat:
+    """Return the repeat of the result that a process's record describes.
+
+    Args:
+        started_at: when the process was started, by the device's clock, in seconds since 1970.
+    """
     return RawRepeat(
         index=index,
         load_ns=record.load_ns,
@@ -68,4 +72,5 @@ def as_repeat(record: Record, index: int) -> RawRepeat:
         memory_method=record.memory_method,
         cpu_percent=record.cpu_percent,
         runtime=record.runtime,
+        started_at=started_at,
     )

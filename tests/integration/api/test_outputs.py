@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from orchestrator.api import outputs
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import finish
 from orchestrator.operations.record import record
@@ -60,6 +61,15 @@ def test_the_files_of_a_campaign_are_listed_in_pages_and_downloaded(api: httpx.C
         assert (answer.status_code, answer.content) == (200, (folder / name).read_bytes()), name
     part = api.get(f"{url}/report.md", headers={"Range": "bytes=2-5"})
     assert (part.status_code, part.content) == (206, (folder / "report.md").read_bytes()[2:6])
+
+
+def test_a_file_that_is_deleted_at_that_moment_is_not_found(
+    api: httpx.Client, ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = submit(jobs=1).campaign.id
+    monkeypatch.setattr(outputs, "_artifact", lambda *_: ctx.settings.outputs_dir / "gone")
+    answer = api.get(f"/api/campaigns/{campaign}/artifacts/report.md")
+    assert (answer.status_code, answer.json()["error"]) == (404, "NotFound")
 
 
 @pytest.mark.parametrize(

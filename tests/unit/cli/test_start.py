@@ -9,6 +9,8 @@ import pytest
 from cli.client import Client
 from cli.commands import start
 from cli.errors import PartFailed
+from cli.settings import CliSettings
+from shared.errors import InvalidInput
 from tests.unit.cli.scripted_server import ScriptedServer
 
 OTHER, OURS = {"filename": "campaign-0_nightly.csv"}, {"filename": "campaign-1_quickstart.csv"}
@@ -34,3 +36,18 @@ def test_a_file_that_never_comes_is_the_orchestrators_failure(
     server.on("GET /api/results/files", {"files": [OTHER]})
     with Client(server.url) as client, pytest.raises(PartFailed, match="did not write the campaign's files"):
         start._wait_for_files(client, _stack(tmp_path), "campaign-1")
+
+
+def _settings(**values: str) -> CliSettings:
+    return CliSettings(**values)  # type: ignore[arg-type]  # some are no texts
+
+
+def test_flower_asks_for_a_login_where_the_system_has_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert start._flower_login(_settings(), "redis://lab:6379/0") is None
+    assert start._flower_login(_settings(token="s3cret"), "redis://lab:6379/0") == "fleetmark:s3cret"
+    assert "s3cret" not in "".join(capsys.readouterr())
+    for settings, broker in ((_settings(), "redis://:pw@lab:6379/0"), (_settings(token="a,b"), "redis://lab:6379/0")):
+        with pytest.raises(InvalidInput, match="FLOWER_BASIC_AUTH"):
+            start._flower_login(settings, broker)
+    own = _settings(token="s3cret", flower_basic_auth="me:mine")
+    assert start._flower_login(own, "redis://:pw@lab:6379/0") is None, "the user's own login counts"

@@ -34,9 +34,9 @@ def test_a_result_shows_what_the_sample_allows_and_says_what_it_does_not() -> No
     made, notes = results_table([COMPLETE])
     line = next(line for line in _text(made).splitlines() if "squeezenet" in line)
     assert [cell.strip() for cell in line.strip("│").split("│")] == [
-        *("squeezenet.onnx", "lab-pi", "CPU (ONNX)", "5.1", "4.9 – 5.3", "6.25", "—", "46", "66", "fair")
+        *("squeezenet.onnx", "lab-pi", "CPU (ONNX)", "5.1", "4.9 – 5.3", "6.25", "46", "66", "fair")
     ]
-    assert notes == ["— in p99: 300 inferences are too few; it takes 662 (inferences × repeats)"]
+    assert notes == ["no p99: 300 inferences are too few; it takes 662 (inferences × repeats)"]
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:
@@ -75,12 +75,50 @@ def _first_cells(made: Any, cells: int) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]
 
 
-def test_rows_of_a_sweep_are_told_apart_by_their_parameters() -> None:
-    rows = [COMPLETE | {"Parameters": f"batch_size={batch}; threads=2"} for batch in (1, 8)]
-    assert [model for (model,) in _first_cells(results_table(rows)[0], 1)] == [
-        "squeezenet.onnx, batch_size=1; threads=2",
-        "squeezenet.onnx, batch_size=8; threads=2",
+def _headings(made: Any) -> list[str]:
+    return [str(column.header) for column in made.columns]
+
+
+def test_the_swept_values_of_a_sweep_have_columns_and_what_is_the_same_everywhere_has_none() -> None:
+    rows = [
+        COMPLETE | {"Parameters": f"batch_size={batch}; threads={threads}; graph=all", "SamplesPerS": 12.345 * batch}
+        for batch in (1, 8)
+        for threads in (1, 2)
     ]
+    made, _ = results_table(rows)
+    assert _headings(made)[:4] == ["Model", "batch size", "threads", "Device"]
+    assert _first_cells(made, 3) == [["squeezenet.onnx", batch, threads] for batch in "18" for threads in "12"]
+    column = _headings(made).index("Samples/s")
+    assert [cells[column] for cells in _first_cells(made, column + 1)] == ["12.3", "12.3", "98.8", "98.8"]
+
+
+def test_values_that_cannot_be_told_apart_for_sure_stay_with_the_model() -> None:
+    rows = [COMPLETE | {"Parameters": f'values.text="a; b={number}"'} for number in (1, 2)]
+    assert _headings(results_table(rows)[0])[1] == "Device"
+    assert [model for (model,) in _first_cells(results_table(rows)[0], 1)] == [
+        f'squeezenet.onnx, values.text="a; b={number}"' for number in (1, 2)
+    ]
+
+
+def test_inferences_that_a_recipe_sets_for_each_model_need_no_column_and_an_assumed_size_is_said() -> None:
+    rows = [
+        COMPLETE | {"Parameters": "inferences=24", "FileName": "a.onnx"},
+        COMPLETE | {"Parameters": "inferences=11; batch=1 (assumed)", "FileName": "b.onnx"},
+    ]
+    made, _ = results_table(rows)
+    assert _headings(made)[:3] == ["Model", "batch", "Device"]
+    made, notes = results_table([COMPLETE | {"Parameters": "batch=1 (assumed)"}])
+    assert "batch" not in _headings(made)
+    assert "squeezenet.onnx: batch=1 (assumed)" in notes
+
+
+def test_a_cost_has_a_column_and_the_source_of_its_price() -> None:
+    priced = {"CostPer1000Samples": 0.00204, "PricePerHour": 0.4, "PriceSource": "FLEETMARK_WORKER_PRICE_PER_HOUR"}
+    made, notes = results_table([COMPLETE | priced, COMPLETE])
+    column = _headings(made).index("Cost/1000")
+    assert [cells[column] for cells in _first_cells(made, column + 1)] == ["0.00204", "—"]
+    assert notes[-1] == "Cost/1000 is the device's price for 1 000 samples: 0.4 an hour by FLEETMARK_WORKER_PRICE_PER_HOUR"
+    assert "Cost/1000" not in _headings(results_table([COMPLETE])[0])
 
 
 def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:

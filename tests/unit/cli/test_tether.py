@@ -118,3 +118,44 @@ def test_stopping_a_part_twice_is_harmless(tmp_path: Path) -> None:
     part.stop()
     assert not part.is_running()
     part.stop()
+
+
+def _log(file: Path, max_bytes: int, kept: int, *command: str) -> int:
+    """Run a command with its output in a log, and return its exit status."""
+    tether = _start(1, "--log", str(file), str(max_bytes), str(kept), *command)
+    code = tether.wait(timeout=20)
+    assert tether.stdin is not None
+    tether.stdin.close()
+    return code
+
+
+def test_output_is_appended_to_files_of_limited_size_and_no_line_is_cut(tmp_path: Path) -> None:
+    file = tmp_path / "part.log"
+    file.write_text("of an earlier start\n")
+    lines = "import sys\nfor i in range(600): sys.stdout.write(f'line {i:05d}\\n'); sys.stdout.flush()"
+    assert _log(file, 2_000, 2, sys.executable, "-c", lines) == 0
+    files = [tmp_path / "part.log.2", tmp_path / "part.log.1", file]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    kept = "".join(each.read_text() for each in files).splitlines()
+    assert kept == [f"line {number:05d}" for number in range(600 - len(kept), 600)]
+    assert all(0 < each.stat().st_size <= 2_000 for each in files)
+    assert len(kept) > 400
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    code = f"import sys\nfor i in range(5000): print('x' * 100)\nopen({str(said)!r}, 'w').write('went on')"
+    assert _log(tmp_path / "no folder" / "log", 1_000, 1, sys.executable, "-c", code) == 0
+    assert said.read_text() == "went on"
+
+
+def test_what_a_part_said_at_an_earlier_start_is_not_taken_for_its_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "oracle.log"
+    for words in ("the first start", '{"time": "12:00", "level": "error", "logger": "worker", "message": "the second", "error": "why"}'):
+        part = Part("oracle", [sys.executable, "-c", f"print({words!r})"], dict(os.environ), log, SystemClock())
+        part.start()
+        _wait(lambda part=part: not part.is_running())  # type: ignore[misc]  # a default binds the part
+        failure = part.failure("ended").detail
+        part.stop()
+    assert "the first start" in log.read_text()
+    assert failure.splitlines()[1:] == ["  12:00 ERROR   worker: the second", "  why"]

@@ -16,6 +16,14 @@ def test_every_light_graph_is_a_model(name: str, tmp_path: Path) -> None:
     onnx.checker.check_model(str(file))
     assert file.name == f"{name}.onnx"
     assert len(said) == 1
+    assert "makes its weights" in zoo.remark(file), "a reader wonders how a network of 100 MB fits into so few bytes"
+
+
+def test_a_file_that_holds_its_weights_needs_no_remark(tmp_path: Path) -> None:
+    own = tmp_path / "resnet50.onnx"
+    own.write_bytes(bytes(zoo.SMALL_BYTES))
+    assert zoo.remark(own) == ""
+    assert zoo.remark(zoo.make(zoo.TINY_YOLO, tmp_path, lambda _: None)) == ""
 
 
 def test_a_network_is_made_once(tmp_path: Path) -> None:

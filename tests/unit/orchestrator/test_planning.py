@@ -150,3 +150,37 @@ def test_equal_jobs_of_the_short_form_are_planned_once_and_count_each() -> None:
         ("cpu.onnx", "laptop", 9, 20),
     ]
     assert made.jobs[0] is made.jobs[2]
+
+
+SWEEP = "model: a\non: [cpu.onnx]\nsweep: {options.threads: [1, 2, 3, 4, 5, 6]}\n"
+
+
+def test_jobs_that_are_compared_are_sent_in_a_random_order_which_the_seed_determines() -> None:
+    jobs = plan(SWEEP).jobs
+    orders = [planning.sending_order(jobs, f"campaign-{number}") for number in range(20)]
+    assert all(sorted(order) == [1, 2, 3, 4, 5, 6] for order in orders)
+    assert len(set(map(tuple, orders))) > 15
+    assert orders[3] == planning.sending_order(jobs, "campaign-3") == [5, 2, 6, 1, 3, 4], "the same on every machine"
+
+
+def test_equal_jobs_are_sent_in_the_order_of_the_submission() -> None:
+    short = ShortCampaign.model_validate({"model_url": "a", "jobs": [{"compute_unit": "cpu.onnx"}] * 5}, strict=False)
+    made = planning.plan(short.request(), [ModelRef(source="a", name="a")], [LAPTOP])
+    assert planning.sending_order(made.jobs, "campaign-1") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("devices", "expected"), [("any", [False, True]), ("one", [False, True]), ("every", [False, False])])
+def test_jobs_of_the_short_form_that_name_no_device_go_where_the_campaign_says(devices: str, expected: list[bool]) -> None:
+    body = {"model_url": "a", "devices": devices, "jobs": [{"compute_unit": "cpu.onnx", "device": "laptop"}, {"compute_unit": "cpu.onnx"}]}
+    made = planning.plan(ShortCampaign.model_validate(body, strict=False).request(), [ModelRef(source="a", name="a")], [LAPTOP])
+    assert [job.device is None for job in made.jobs] == expected
+    assert [job.one_device for job in made.jobs] == [False, devices == "one"]
+
+
+def test_a_plan_for_one_device_warns_if_no_device_can_run_all_of_it() -> None:
+    text = SWEEP.replace("cpu.onnx", "cpu.onnx, gpu.cuda.onnx")
+    assert plan(text).warnings == []
+    apart = (LAPTOP, KnownWorker("worker-gpu", "gpu", ("gpu.cuda.onnx",)))
+    assert "no registered worker can run all jobs (cpu.onnx, gpu.cuda.onnx), so several devices share them" in plan(text, apart).warnings[0]
+    assert plan(f"{text}devices: any\n", apart).warnings == []
+    assert [warning[:40] for warning in plan(text, (LAPTOP,)).warnings] == ["no registered worker has gpu.cuda.onnx y"]

@@ -101,3 +101,16 @@ def test_a_question_mark_in_the_name_of_a_database_is_not_lost(url: str) -> None
 @pytest.mark.parametrize("host", ["::1", "[::1]", " [::1] "])
 def test_an_address_of_ipv6_may_stand_in_brackets(host: str) -> None:
     assert Settings(host=host).host == "::1"
+
+
+def test_a_setting_is_read_by_its_old_name_and_the_new_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().old_names == []
+    monkeypatch.setenv("FLEETMARK_SWEEP_S", "3.5")
+    settings = Settings()
+    assert settings.watch_sweep_s == 3.5
+    assert settings.old_names == ["FLEETMARK_SWEEP_S is called FLEETMARK_WATCH_SWEEP_S now; the old name is read until version 0.2.0"]
+    monkeypatch.setenv("FLEETMARK_WATCH_SWEEP_S", "4")
+    assert Settings().watch_sweep_s == 4
+    monkeypatch.setenv("FLEETMARK_SWEEP_S", "-1")
+    with pytest.raises(ValidationError, match="sweep_s"):
+        Settings()

@@ -15,6 +15,7 @@ from shared import stats
 from shared.measurements import RawRepeat
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.stats import Floats
+from shared.two_stage import LONGEST_MS
 
 TIMINGS = arrays(np.float64, st.integers(2, 60), elements=st.floats(0.001, 1e6))
 
@@ -72,17 +73,43 @@ def test_the_median_interval_has_the_exact_level_it_states(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 9])
-def test_intervals_over_repeats_cover_the_truth_as_often_as_they_say(n: int) -> None:
-    """Medians of processes that differ from process to process (3 %) around a known 10 ms."""
+@pytest.mark.parametrize("shape", ["normal, 3 %", "lognormal, 3 %", "lognormal, 40 %"])
+def test_intervals_over_repeats_cover_the_truth_as_often_as_they_say(n: int, shape: str) -> None:
+    """Processes whose medians differ by a known amount around a known 10 ms."""
     random = np.random.default_rng(n)
     trials, covered, level = 4000, 0, 0.0
-    for _ in range(trials):
-        interval = stats.median_interval_of_repeats(random.normal(10.0, 0.3, n).tolist())
+    kind, _, spread = shape.partition(", ")
+    noise = float(spread.rstrip(" %")) / 100 * random.standard_normal((trials, n))
+    for values in 10.0 * (np.exp(noise) if kind == "lognormal" else 1 + noise):
+        interval = stats.median_interval_of_repeats(values.tolist())
         assert interval is not None
         covered += interval.low <= 10.0 <= interval.high
         level = interval.level
+    assert level == pytest.approx(0.95 if n < 6 else 1 - 2 * 0.5**n * (1 if n == 6 else 1 + n))
     error = math.sqrt(level * (1 - level) / trials)
     assert abs(covered / trials - level) < 4 * error
+
+
+@pytest.mark.parametrize("n", [6, 9])
+def test_from_six_repeats_on_the_shape_of_the_distribution_does_not_matter(n: int) -> None:
+    """Four of five processes are fast, and every fifth is up to ten times as slow: no logarithm of these is normal."""
+    random = np.random.default_rng(n)
+    trials = 4000
+    values = 10.0 + random.random((trials, n)) * np.where(random.random((trials, n)) < 0.2, 90.0, 1.0)
+    truth = 10.0 + 0.5 / (0.8 + 0.2 / 90)  # half of the probability lies below: (0.8 + 0.2 / 90) x = 0.5
+    intervals = [stats.median_interval_of_repeats(row.tolist()) for row in values]
+    covered = sum(one is not None and one.low <= truth <= one.high for one in intervals) / trials
+    level = 1 - 2 * 0.5**n * (1 if n == 6 else 1 + n)
+    assert abs(covered - level) < 4 * math.sqrt(level * (1 - level) / trials)
+
+
+def test_the_interval_of_few_repeats_is_students_of_their_logarithms() -> None:
+    values = [10.0, 11.0, 9.5]
+    interval = stats.median_interval_of_repeats(values)
+    assert interval is not None
+    expected = scipy_stats.t.interval(0.95, 2, np.log(values).mean(), scipy_stats.sem(np.log(values)))
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.exp(expected)))
+    assert (interval.method, interval.n, interval.level) == ("student-t over repeats (logarithms)", 3, 0.95)
 
 
 def test_the_interval_within_the_pooled_sample_understates_the_truth_between_processes() -> None:
@@ -105,6 +132,13 @@ def test_one_repeat_gives_no_interval_and_says_why() -> None:
     inference = stats.summarise(repeats_of(2.0)).inference
     assert inference.median_ci is None
     assert inference.missing["median_ci"] == "needs 2 repeats, has 1"
+
+
+def test_few_repeats_of_which_one_took_no_time_give_no_interval_and_say_why() -> None:
+    inference = stats.summarise(repeats_of(2.0, 0.0, 2.0)).inference
+    assert inference.median_ci is None
+    assert inference.missing["median_ci"].startswith("needs 6 repeats if the clock is too coarse")
+    assert stats.summarise(repeats_of(*[2.0] * 5, 0.0)).inference.median_ci is not None
 
 
 @pytest.mark.parametrize("name", list(PERCENTILE_FLOORS))
@@ -252,11 +286,21 @@ def test_a_million_samples_are_summarised() -> None:
     assert stats.describe(values).p999 is not None
 
 
-def test_an_interval_on_times_does_not_reach_below_zero() -> None:
-    interval = stats.median_interval_of_repeats([1.0, 2.0, 40.0])
-    assert interval is not None
-    assert interval.low == 0.0
-    assert interval.high > 40.0
+@pytest.mark.parametrize("values", [[1.0, 2.0, 40.0], [42.4, 24.0, 71.0], [0.000001, 3_600_000.0], [5.0, 5.0]])
+def test_no_end_of_an_interval_is_what_a_time_cannot_be(values: list[float]) -> None:
+    """Of the times themselves, the first two gave 0 as their lower end, and loads are summarised by the same function."""
+    summary = stats.summarise([RawRepeat(index, int(ms * 1e6), [], [int(ms * 1e6)] * 3) for index, ms in enumerate(values)])
+    for interval in (summary.inference.median_ci, summary.load.median_ci):
+        assert interval is not None
+        assert 0 < interval.low <= min(values)
+        assert max(values) <= interval.high <= LONGEST_MS
+
+
+def test_each_repeat_has_the_throughput_of_its_own_timed_phase() -> None:
+    repeats = [RawRepeat(0, 1, [], [2_000_000] * 4, 10_000_000), RawRepeat(1, 1, [], [2_000_000] * 4)]
+    summary = stats.summarise(repeats)
+    assert [repeat.throughput_per_s for repeat in summary.repeats] == pytest.approx([400.0, 500.0])
+    assert summary.throughput_per_s == pytest.approx(8 / 0.018)
 
 
 def test_a_clock_that_saw_no_time_pass_gives_no_throughput() -> None:

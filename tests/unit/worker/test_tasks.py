@@ -207,7 +207,7 @@ def test_a_device_that_fails_by_itself_rests_longer_each_time_and_leaves_its_job
     rests = []
     for number in range(1, 9):
         begin = at.clock.monotonic()
-        assert at.run(assignment(number)) == "failed"
+        assert at.run(assignment(number)).startswith("failed")
         assert at.run(assignment(100 + number)) == "handed back", "what was on its way already"
         while at.task.rests:
             at.clock.advance(REST_S)
@@ -219,12 +219,12 @@ def test_a_device_that_fails_by_itself_rests_longer_each_time_and_leaves_its_job
     at.supervisor.outcome = failure
     at.run(assignment(10))
     at.clock.advance(REST_S)
-    assert at.run(assignment(11)) == "failed", "the rest was a short one again"
+    assert at.run(assignment(11)).startswith("failed"), "the rest was a short one again"
 
 
 def test_a_failure_of_the_model_is_no_reason_to_rest(tmp_path: Path) -> None:
     at = house(tmp_path, Outcome("failed", error="no such operator", error_kind="model_invalid"))
-    assert at.run(assignment()) == "failed"
+    assert at.run(assignment()).startswith("failed")
     assert not at.task.rests
     assert at.pauses == []
 
@@ -287,7 +287,7 @@ def test_a_cancelled_job_is_a_result_that_says_so(tmp_path: Path) -> None:
 
 def test_a_failing_supervisor_fails_the_job_and_not_the_worker(tmp_path: Path) -> None:
     at = house(tmp_path, RuntimeError("the guard is gone"))
-    assert at.run(assignment()) == "failed"
+    assert at.run(assignment()).startswith("failed")
     sent = at.outbox.delivered[0][0]
     assert (sent.error_kind, sent.error) == ("worker_error", "the worker itself failed: RuntimeError: the guard is gone")
     assert at.activity.snapshot().status is WorkerStatus.ACTIVE
@@ -332,7 +332,7 @@ def test_a_result_whose_first_sending_meets_a_defect_is_sent_again(tmp_path: Pat
 
 def test_an_error_that_is_no_text_is_told_as_far_as_it_is(tmp_path: Path) -> None:
     at = house(tmp_path, Outcome("failed", error="cannot open /models/\udcff.onnx", error_kind="model_unavailable"))
-    assert at.run(assignment()) == "failed"
+    assert at.run(assignment()).startswith("failed")
     sent = at.outbox.delivered[0][0]
     assert (sent.error, sent.error_kind) == ("cannot open /models/?.onnx", "model_unavailable")
 
@@ -346,7 +346,7 @@ def test_what_a_runtime_says_in_no_text_reaches_the_result_as_far_as_it_is_one(t
 @pytest.mark.parametrize("given", [{"software": {"runtime": None}}, {"timings_s": {"fetch": math.nan}}, {"model_size": -1}])
 def test_an_outcome_that_no_message_can_carry_fails_its_job_with_that_reason(tmp_path: Path, given: dict[str, Any]) -> None:
     at = house(tmp_path, dataclasses.replace(COMPLETE, **given))
-    assert at.run(assignment()) == "failed"
+    assert at.run(assignment()).startswith("failed")
     sent = at.outbox.delivered[0][0]
     assert sent.error_kind == "worker_error"
     assert (
@@ -413,7 +413,7 @@ def test_an_assignment_of_another_format_becomes_a_dead_letter_and_its_job_ends(
     """Left alone, the watch would send it again for a day."""
     body = json.loads(assignment().model_dump_json()) | {"format": 2}
     at = house(tmp_path, COMPLETE)
-    assert at.task((body,), {}) == "failed"
+    assert at.task((body,), {}).startswith("failed")
     assert "format" in at.broker.letters[0][0]
     ((sent, _),) = at.outbox.delivered
     assert (sent.job_id, sent.attempt, sent.error_kind) == (body["job_id"], body["attempt"], "unreadable_assignment")

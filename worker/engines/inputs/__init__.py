@@ -41,6 +41,7 @@ class Inputs:
         return runtime | {
             "inputs": described,
             "batch_size": self.dims.batch_size,
+            "batch_symbol": self.dims.batch_symbol,  # empty for a leading dimension without a name, null for none
             "dims": self.dims.sizes,
             "assumed_dims": self.dims.assumed,
             "warnings": [*runtime.get("warnings", []), *self.warnings],

@@ -26,8 +26,8 @@ def scope(path: str, *headers: tuple[bytes, bytes]) -> Scope:
     return {"type": "http", "method": "GET", "path": path, "headers": list(headers)}
 
 
-def call(status: int, request: Scope, counts: Counts) -> list[Message]:
-    """Send one request through the middleware to an application that takes 1.5 s."""
+def call(status: int, request: Scope, counts: Counts, *, times: int = 1, pause_s: float = 0.0) -> list[Message]:
+    """Send requests through the middleware to an application that takes 1.5 s. Return what it answered to the last one."""
     clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
     sent: list[Message] = []
 
@@ -42,7 +42,11 @@ def call(status: int, request: Scope, counts: Counts) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(Access(app, clock, counts)(request, receive, send))
+    access = Access(app, clock, counts)
+    for _ in range(times):
+        sent.clear()
+        asyncio.run(access(dict(request), receive, send))
+        clock.advance(pause_s)
     return sent
 
 
@@ -87,3 +91,25 @@ def test_a_line_names_whose_token_it_was_and_never_the_token(caplog: pytest.LogC
         call(200, request, Counts())
     assert "GET /api/jobs 200 1500.0 ms by token-0123456789abcdefgh (worker)" in caplog.messages
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "lines"),
+    [("GET", 200, 2), ("GET", 404, 61), ("POST", 201, 61)],
+)
+def test_whoever_asks_the_same_every_second_fills_no_log(method: str, status: int, lines: int, caplog: pytest.LogCaptureFixture) -> None:
+    """61 requests with 0.5 s between the end of one and the next: two minutes in all."""
+    request = {**scope("/api/campaigns/campaign-1"), "method": method}
+    with caplog.at_level(logging.INFO, logger="orchestrator.api.access"):
+        call(status, request, Counts(), times=61, pause_s=0.4)
+    assert len([record for record in caplog.records if record.name == "orchestrator.api.access"]) == lines
+
+
+def test_only_so_many_reads_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.api.access.REMEMBERED", 3)
+    access = Access(lambda *_: None, FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), Counts())  # type: ignore[arg-type]  # never called
+    for number in range(10):
+        assert not access._is_usual(scope(f"/api/jobs/{number}"), "")
+    assert len(access._reads) == 3
+    assert access._is_usual(scope("/api/jobs/9"), "")
+    assert not access._is_usual(scope("/api/jobs/1"), "")

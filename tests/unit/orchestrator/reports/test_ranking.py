@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.ranking import Ranking, figure, rank
+from orchestrator.reports.figures import figure
+from orchestrator.reports.ranking import Ranking, rank
 from orchestrator.reports.same_work import UNKNOWN_CONTENT
 from shared.device_labels import device_labels
 from shared.protocol.messages import Device

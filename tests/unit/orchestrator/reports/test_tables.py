@@ -29,7 +29,7 @@ HEADER = (
     "DispatchDelayMsP99,ClientCeilingPerS,ClientBound,BytesPerS,TpotMsMedian,ItlMsP99,DecodeTokensPerS,PrefillTokensPerS,PeakGpuMemoryMb,"
     "EnergySource,EnergyJPerToken,CostPer1MTokens,Rouge1,Rouge2,RougeLsum,RecallAtK,GBPerS,Tflops,Provider,BatchSize,Threads"
 )
-OURS = ",ModelSha256,StoppedBecause,Warnings"
+OURS = ",ModelSha256,StoppedBecause,Warnings,SamplesPerS,CostPer1000Samples,PricePerHour,PriceSource"
 # Lines that a version wrote whose last column was `Error`, as it wrote them.
 KEPT = (
     "Complete,campaign-0123456789abcdefgh-job-1,squeezenet.onnx,4956208,CPU (ONNX),pi-5,BCM2712,7.9,Linux,80.000002,80.000002,2e-06,120.5,"
@@ -86,6 +86,22 @@ def test_cost_is_price_times_time_and_empty_without_a_price() -> None:
     assert row["CostPer1000"] == pytest.approx(0.0001 * 1000 / priced.summary.throughput_per_s, rel=1e-4)
     assert csv_row(ended_job(), result_of(device=Device(name="x")))["CostPer1000"] is None
     assert csv_row(ended_job(), result_of(device=Device(name="x", labels={"price_per_hour": "cheap"})))["CostPer1000"] is None
+
+
+def test_the_cost_of_samples_counts_the_batch_and_says_where_the_price_comes_from() -> None:
+    labelled = {"price_per_hour": "99"}
+    priced = result_of(device=Device(name="x", price_per_hour=0.36, labels=labelled), runtime={"batch_size": 8})
+    assert priced.summary is not None
+    assert priced.summary.throughput_per_s is not None
+    row = csv_row(ended_job(), priced)
+    assert row["SamplesPerS"] == pytest.approx(8 * priced.summary.throughput_per_s, rel=1e-5)
+    assert row["CostPer1000"] == pytest.approx(0.1 / priced.summary.throughput_per_s, rel=1e-4)
+    assert row["CostPer1000Samples"] == pytest.approx(0.1 / 8 / priced.summary.throughput_per_s, rel=1e-4)
+    assert (row["PricePerHour"], row["PriceSource"]) == (0.36, "FLEETMARK_WORKER_PRICE_PER_HOUR"), "the setting counts before the label"
+    by_label = csv_row(ended_job(), result_of(device=Device(name="x", labels=labelled)))
+    assert (by_label["PricePerHour"], by_label["PriceSource"]) == (99, "the label price_per_hour")
+    unpriced = csv_row(ended_job(), result_of(device=Device(name="x")))
+    assert [unpriced[name] for name in ("CostPer1000", "CostPer1000Samples", "PricePerHour", "PriceSource")] == [None] * 4
 
 
 def test_a_job_that_failed_on_a_device_has_a_row_with_its_reason_and_no_figures() -> None:

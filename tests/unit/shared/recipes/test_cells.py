@@ -152,7 +152,7 @@ def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, 
     """Each cell against a recipe without a sweep, in which the values stand where the paths lead."""
     by_hand = []
     for values in itertools.product(*sweep.values()):
-        content: dict[str, Any] = {**GOOD, "on": ["cpu.coreml"], "options": {"graph": "all"}}
+        content: dict[str, Any] = {**GOOD, "on": ["gpu.rocm.onnx"], "devices": "any", "options": {"graph": "all"}}
         for path, value in zip(sweep, values, strict=True):
             match path:
                 case "options.threads":
@@ -168,7 +168,25 @@ def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, 
                 case _:
                     content[path] = value
         by_hand += list(cells_of(parse_recipe(content)))
-    assert cells(on=["cpu.coreml"], options={"graph": "all"}, sweep=sweep) == by_hand
+    assert cells(on=["gpu.rocm.onnx"], devices="any", options={"graph": "all"}, sweep=sweep) == by_hand
+
+
+@pytest.mark.parametrize(
+    ("written", "devices"),
+    [
+        ({}, ["any"]),
+        ({"sweep": {"options.threads": [1]}}, ["any"]),  # one cell, which is compared with nothing
+        ({"sweep": {"options.threads": [1, 2]}}, ["one", "one"]),
+        ({"model": None, "models": ["a", "b"]}, ["one", "one"]),
+        ({"sweep": {"options.threads": [1, 2]}, "devices": None}, ["one", "one"]),
+        ({"sweep": {"options.threads": [1, 2]}, "devices": "any"}, ["any", "any"]),
+        ({"sweep": {"options.threads": [1, 2]}, "devices": ["pi"]}, [("pi",), ("pi",)]),
+        ({"sweep": {"devices": [None, "every"]}}, ["one", "every"]),
+        ({"devices": "one"}, ["one"]),
+    ],
+)
+def test_a_recipe_that_compares_goes_to_one_device_unless_it_names_devices(written: dict[str, Any], devices: list[object]) -> None:
+    assert [cell.devices for cell in cells(**written)] == devices
 
 
 def test_a_swept_key_is_validated_once_for_each_of_its_values_however_many_models_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from shared.log import Masked
+from shared.log import JsonLines, Masked
 from shared.masking import masked
-from worker.agent.log import JsonLines
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_a_line_is_one_json_object() -> None:
     line = JsonLines().format(_record("job %s: %s", "j", "two\nlines"))
     assert "\n" not in line
     parsed = json.loads(line)
-    assert (parsed["level"], parsed["source"], parsed["message"]) == ("warning", "application", "job j: two\nlines")
+    assert (parsed["level"], parsed["source"], parsed["message"]) == ("warning", "infrastructure", "job j: two\nlines")
     assert parsed["time"].endswith("+00:00")
 
 

@@ -61,15 +61,15 @@ def test_a_budget_that_is_spent_lets_three_repeats_run_and_says_how_near_it_came
     rule = StopRule(precision=0.01, max_repeats=100, budget_s=0.5)
     n, said = run_to_the_end(rule, list(STEADY_MS))
     assert n == 3
-    # Student's t over 10.0, 10.1 and 9.9: 4.302653 × 0.1 / √3 = 0.2484 of 10.
-    assert said == "budget spent: 3 s of 0.5 s after 3 repeats; the median is known to ±2.48%, ±1% was asked"
+    # Student's t over the logarithms of 10.0, 10.1 and 9.9, whose standard deviation is 0.0100004: exp(4.302653 × 0.0100004 / √3) - 1.
+    assert said == "budget spent: 3 s of 0.5 s after 3 repeats; the median is known to ±2.52%, ±1% was asked"
     n, said = run_to_the_end(StopRule(precision=0.01, max_repeats=100, budget_s=7), [*STEADY_MS, 10.0, 10.0])
     assert n == 7
     assert said.startswith("budget spent: 7 s of 7 s after 7 repeats; the median is known to ±1.67%, ±1% was asked")
 
 
 @pytest.mark.parametrize(
-    ("precision", "word"), [(0.03, "precision reached: ±2.48%"), (0.02, "repeats spent: 3 of 3; the median is known to ±2.48%")]
+    ("precision", "word"), [(0.03, "precision reached: ±2.52%"), (0.02, "repeats spent: 3 of 3; the median is known to ±2.52%")]
 )
 def test_fewer_repeats_than_a_pilot_are_all_run_and_then_judged(precision: float, word: str) -> None:
     n, said = run_to_the_end(StopRule(precision=precision, max_repeats=3), list(STEADY_MS))

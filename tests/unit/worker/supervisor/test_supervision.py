@@ -304,3 +304,12 @@ def test_the_progress_counts_processes_that_only_load(tmp_path: Path) -> None:
         assert measurer.run(assignment(schedule(tmp_path), repeats=2, loads=2), stages).status == "complete"
     begun = [progress for stage, progress in stages.seen if stage.endswith(": starting")]
     assert begun == [0, 0.25, 0.5, 0.75]
+
+
+def test_each_repeat_says_when_its_process_was_started(measurer: Supervisor, tmp_path: Path) -> None:
+    clock = SystemClock()
+    began = clock.now().timestamp()
+    outcome = measurer.run(assignment(schedule(tmp_path, calls_s=[0.001]), repeats=3), Stages())
+    assert outcome.summary is not None, outcome.error
+    moments = [began, *(repeat.started_at for repeat in outcome.summary.repeats), clock.now().timestamp()]
+    assert moments == sorted(moment for moment in moments if moment is not None), "in the order in which they ran"

@@ -1,0 +1,37 @@
+"""Says what a measurement cost: the price of an hour of the device, and where that price comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from shared.protocol.messages import Device
+
+SETTING = "FLEETMARK_WORKER_PRICE_PER_HOUR"
+PRICE_LABEL = "price_per_hour"  # the label of a worker that may hold the price, too
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Holds the price of one hour of a device, in any one currency, and who said it."""
+
+    per_hour: float
+    source: str
+
+    def of_1000(self, per_s: float | None) -> float | None:
+        """Return the price of 1 000 pieces of work of which the device does `per_s` each second, or None if that is not known."""
+        return round(self.per_hour / 3600 * 1000 / per_s, 9) if per_s else None
+
+
+def price_of(device: Device) -> Price | None:
+    """Return the price of a device at the time of the result: by its worker's setting, else by its label, else None.
+
+    A label that is not a price, such as `cheap`, gives None.
+    """
+    if device.price_per_hour is not None:
+        return Price(device.price_per_hour, SETTING)
+    try:
+        price = float(device.labels.get(PRICE_LABEL, ""))
+    except ValueError:
+        return None
+    return Price(price, f"the label {PRICE_LABEL}") if math.isfinite(price) and price >= 0 else None

@@ -1,0 +1,182 @@
+"""Writes `report.md`: the data of `page.report` as one page of Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.reports.page import MAX_LISTED
+from shared.jobs import outcome
+from shared.markdown import cell as _cell
+
+MAX_VERDICTS = 20  # questions that are answered in the first section
+MAX_ROWS = 16  # rows of one table there
+
+
+def report_md(content: dict[str, Any]) -> str:
+    """Return the page as Markdown, made from the data of `report`."""
+    parts = [
+        _head(content),
+        _answer(content),
+        _caveats(content),
+        _method(content),
+        _jobs(content),
+        _failures(content),
+        _noise(content),
+        _again(content),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(content: dict[str, Any]) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"
+    lines = [
+        f"# {_cell(content['name'])}",
+        f"Campaign `{content['benchmark_id']}`, {_outcome(content)}: {states}. From {content['created_at']} to {content['ended_at']}.",
+    ]
+    if content["notes"]:
+        lines.append("\n".join(f"> {_cell(line)}" for line in content["notes"].splitlines()))
+    return "\n\n".join(lines)
+
+
+def _outcome(content: dict[str, Any]) -> str:
+    states = content["jobs_by_status"]
+    return outcome(content["status"], content["jobs"], states["failed"], states["cancelled"])
+
+
+def _answer(content: dict[str, Any]) -> str:
+    """Return the verdicts first, then the trade-off as a picture, then the tables behind them and the other pictures."""
+    if not content["answers"]:
+        return "## The answer\n\nNo job was measured; see *What failed*."
+    verdicts = [f"- **{_cell(one['question'])}**: {_cell(one['verdict'], 1_000)}." for one in content["answers"][:MAX_VERDICTS]]
+    if len(content["answers"]) > MAX_VERDICTS:
+        verdicts.append(f"- {len(content['answers']) - MAX_VERDICTS} more models or inputs under *All measured jobs*.")
+    parts = ["## The answer", "\n".join(verdicts)]
+    if len(content["answers"]) > 1:
+        parts.append(
+            "These lines are not ranked against each other: they differ in the model or in its inputs, so each has its own question."
+        )
+    if noisy := content["noise"]["grades"].get("noisy"):
+        why = " and ".join(_cell(one["said"]) for one in content["noise"]["main_reasons"])
+        parts.append(f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*.")
+    pictures = [(one["file"], f"![{_cell(one['shows'])}]({one['file']})") for one in content["pictures"]]
+    parts += [shown for file, shown in pictures if "tradeoff" in file]
+    parts += _tables(content["answers"][:MAX_VERDICTS])
+    parts += [shown for file, shown in pictures if "tradeoff" not in file]
+    return "\n\n".join(parts)
+
+
+def _tables(answers: list[dict[str, Any]]) -> list[str]:
+    """Return one table for all questions with a single job, and one table for each other question."""
+    alone = [one for one in answers if one["measured"] == 1]
+    parts = [_table([(_cell(one["question"]), one["ranking"][0]) for one in alone], "model")] if alone else []
+    for one in answers:
+        if one["measured"] == 1:
+            continue
+        rows = [(str(place), job) for place, job in enumerate(one["ranking"][:MAX_ROWS], start=1)]
+        marked = any(job["on_front"] for _, job in rows)
+        front = "\n\n◆ is on the front: no other row has both a lower latency and more samples per second." if marked else ""
+        left = one["measured"] - len(rows)
+        rest = f"\n\n{left} more under *All measured jobs*." if left else ""
+        parts.append(f"**{_cell(one['question'])}**, the lowest latency first:\n\n{_table(rows, '')}{front}{rest}")
+    prices = {(job["price_per_hour"], job["price_source"]) for one in answers for job in one["ranking"] if job["price_source"]}
+    if prices:
+        said = "; ".join(f"{_figure(price)} an hour by {_cell(source)}" for price, source in sorted(prices))
+        parts.append(f"Cost: the price of the device's time for 1 000 samples at the measured rate, in the currency of the price ({said}).")
+    return parts
+
+
+def _table(rows: list[tuple[str, dict[str, Any]]], first: str) -> str:
+    priced = any(job["cost_per_1000_samples"] is not None for _, job in rows)
+    cost, rule = (" cost of 1 000 |", " ---: |") if priced else ("", "")
+    table = [
+        f"| {first} | device · runtime | median ms | 95 % interval | samples/s | 95 % interval | p90 ms | load ms | peak MB |{cost}",
+        f"| {'---' if first else '---:'} | --- | ---: | --- | ---: | --- | ---: | ---: | ---: |{rule}",
+    ]
+    for name, one in rows:
+        mark = " ◆" if one["on_front"] and not first else ""
+        price = f" {_figure(one['cost_per_1000_samples'])} |" if priced else ""
+        table.append(
+            f"| {name} | {_cell(one['where'])}{mark} | {_figure(one['median_ms'])} | {_interval(one['median_ci_ms'])} | "
+            f"{_figure(one['samples_per_s'])} | {_interval(one['samples_per_s_ci'])} | {_figure(one['p90_ms'])} | "
+            f"{_figure(one['load_ms'])} | {_figure(one['peak_mb'])} |{price}"
+        )
+    return "\n".join(table)
+
+
+def _caveats(content: dict[str, Any]) -> str:
+    if not content["caveats"]:
+        return ""
+    lines = []
+    for caveat in content["caveats"]:
+        numbers = ", ".join(name.rpartition("-job-")[2] for name in caveat["jobs"][:20])
+        more = f" and {caveat['total'] - 20} more" if caveat["total"] > 20 else ""
+        said = caveat["said"]
+        lines.append(f"- {_cell(said[:1].upper() + said[1:], 500)} Job {numbers}{more}.")
+    return "## What to keep in mind\n\n" + "\n".join(lines)
+
+
+def _method(content: dict[str, Any]) -> str:
+    said = [f"- {line}" for line in content["method"]["said"]]
+    if content["method"]["interval_methods"]:
+        said.append(f"- Methods of the intervals here: {', '.join(content['method']['interval_methods'])}.")
+    if content["method"]["memory_methods"]:
+        said.append(f"- Peak memory is of the whole measured process, by: {', '.join(map(_cell, content['method']['memory_methods']))}.")
+    return "## How it was measured\n\n" + "\n".join(said)
+
+
+def _jobs(content: dict[str, Any]) -> str:
+    if not content["answers"]:
+        return ""
+    table = [
+        "| job | model | device · runtime | median ms | 95 % interval | p90 ms | p99 ms | inferences | outliers | steady | noise |",
+        "| --- | --- | --- | ---: | --- | ---: | ---: | --- | ---: | --- | --- |",
+    ]
+    listed = [(entry["question"], one) for entry in content["answers"] for one in entry["ranking"]]
+    for work, one in listed[:MAX_LISTED]:
+        table.append(
+            f"| {one['job_id'].rpartition('-job-')[2]} | {_cell(work)} | {_cell(one['where'])} | {_figure(one['median_ms'])} | "
+            f"{_interval(one['median_ci_ms'])} | {_figure(one['p90_ms'])} | {_figure(one['p99_ms'])} | "
+            f"{one['inferences']} in {one['repeats']} | {one['outliers']} | {one['steadiness'] or '–'} | {one['noise'] or '–'} |"
+        )
+    measured = sum(entry["measured"] for entry in content["answers"])
+    more = f"\n\n{MAX_LISTED} of {measured}; all are in `results.csv`." if measured > MAX_LISTED else ""
+    return "## All measured jobs\n\n" + "\n".join(table) + more
+
+
+def _failures(content: dict[str, Any]) -> str:
+    if not content["failures"]:
+        return ""
+    table = ["| job | model | device · runtime | state | reason |", "| --- | --- | --- | --- | --- |"]
+    for one in content["failures"]:
+        number, reason = one["job_id"].rpartition("-job-")[2], _cell(one["reason"], 300)
+        table.append(f"| {number} | {_cell(one['work'])} | {_cell(one['where'])} | {one['status']} | {reason} |")
+    more = content["failures_total"] - len(content["failures"])
+    return "## What failed\n\n" + "\n".join(table) + (f"\n\n{more} more in `results.csv`." if more else "")
+
+
+def _noise(content: dict[str, Any]) -> str:
+    noise = content["noise"]
+    if not noise["grades"]:
+        return ""
+    grades = ", ".join(f"{count} {grade}" for grade, count in noise["grades"].items())
+    lines = [f"Jobs by how quiet their machine was while they were measured: {grades}.\n"]
+    lines += [f"- {_cell(one['said'])}: in {one['jobs']} of {noise['jobs']} jobs" for one in noise["reasons"]]
+    if noise["not_steady"]:
+        numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])
+        lines.append(f"\nNot steady within a repeat (trend or long warm-up): job {numbers}. Their medians depend on how long one measures.")
+    return "## Noise\n\n" + "\n".join(lines)
+
+
+def _again(content: dict[str, Any]) -> str:
+    return (
+        "## How to run it again\n\nIn the folder of this page (recipe, versions and model hashes: `recipe.yaml`, `run.json`):\n\n"
+        f"    {content['run_again']}"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"

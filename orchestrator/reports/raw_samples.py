@@ -1,0 +1,49 @@
+"""Reads the timed inferences of a job from `samples/<job_id>.npz`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.measurements import SAMPLES_FORMAT
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 64 * 2**20  # of the unpacked arrays; a job with more than some million inferences is not drawn
+_SERIES = re.compile(r"repeat_(\d+)_inference_ns")
+Series = NDArray[np.float64]
+
+
+def read_repeats(folder: Path, job_id: str) -> list[Series]:
+    """Return the timed inferences of each repeat in milliseconds, in order. The list is empty if there is no file that can be drawn.
+
+    A worker sends the file apart from its result, so it may arrive after the campaign's files are written. A file that is damaged or has
+    another format is left out, and the log says why.
+    """
+    path = folder / "samples" / f"{job_id}.npz"
+    try:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                    return []
+            file.seek(0)
+            return _read(file)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s cannot be drawn: %s: %s", path, type(error).__name__, error)
+        return []
+
+
+def _read(file: BinaryIO) -> list[Series]:
+    with np.load(file, allow_pickle=False) as content:
+        if int(content["format"]) != SAMPLES_FORMAT:
+            raise ValueError(f"it has format {int(content['format'])}; this version reads format {SAMPLES_FORMAT}")
+        found = {int(match[1]): content[name] for name in content.files if (match := _SERIES.fullmatch(name))}
+        return [np.asarray(found[index], dtype=np.float64) / 1e6 for index in sorted(found) if found[index].size]

@@ -1,0 +1,95 @@
+"""Each picture is drawn when there is something to see, and bad files are left out."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.reports.answers import answers
+from orchestrator.reports.outputs import write_campaign
+from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
+from orchestrator.reports.raw_samples import read_repeats
+from shared.measurements import RawRepeat
+from shared.protocol.messages import Device
+from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle
+from tests.unit.orchestrator.reports.sweeps import VARIED, cell, figures
+from worker.supervisor.samples import pack
+
+SWEEP = [cell(1, 40.0), cell(2, 160.0, batch=8), cell(3, 25.0, threads=2), cell(4, 120.0, batch=8, threads=2)]
+
+
+def keep_samples(folder: Path, job_id: str, repeats: int = 6) -> None:
+    random = np.random.default_rng(1)
+    raw = [RawRepeat(index, 1_000_000, [1], (random.lognormal(2, 0.2, 40) * 1e6).astype(int).tolist()) for index in range(repeats)]
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    (folder / "samples" / f"{job_id}.npz").write_bytes(pack(raw, []))
+
+
+def test_a_sweep_has_its_trade_off_first_and_the_samples_of_its_jobs(tmp_path: Path) -> None:
+    folder = tmp_path / CAMPAIGN
+    for job in SWEEP[:2]:
+        keep_samples(folder, job.job_id)
+    paths = write_campaign(tmp_path, bundle(SWEEP, varied=VARIED))
+    names = [path.relative_to(folder).as_posix() for path in paths if path.suffix == ".png"]
+    assert sorted(names) == ["plots/medians.png", "plots/samples.png", "plots/tradeoff.png"]
+    for name in names:
+        with Image.open(folder / name) as image:
+            assert image.width > 800
+    page = (folder / "report.md").read_text()
+    content = json.loads((folder / "report.json").read_text())
+    assert [one["file"] for one in content["pictures"]] == ["plots/tradeoff.png", "plots/medians.png", "plots/samples.png"]
+    begin = page.index("## The answer")
+    assert page[begin:].index("for latency, ") < page[begin:].index("(plots/tradeoff.png)") < page[begin:].index("| 1 | ")
+    assert page.count(" ◆ |") == sum(one["on_front"] for one in content["answers"][0]["ranking"]) == 2
+    first = {path: path.read_bytes() for path in paths}
+    assert {path: path.read_bytes() for path in write_campaign(tmp_path, bundle(SWEEP, varied=VARIED))} == first
+
+
+def test_the_page_says_what_a_sample_costs_and_by_which_price(tmp_path: Path) -> None:
+    priced = Device(name="pi-5", price_per_hour=0.36)
+    write_campaign(tmp_path, bundle([cell(1, 40.0, device=priced), cell(2, 160.0, batch=8, device=priced)], varied=VARIED))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "| cost of 1 000 |" in page
+    assert "0.36 an hour by FLEETMARK\\_WORKER\\_PRICE\\_PER\\_HOUR" in page
+    write_campaign(tmp_path, bundle(SWEEP, varied=VARIED))
+    assert "cost of 1 000" not in (tmp_path / CAMPAIGN / "report.md").read_text()
+
+
+def test_one_batch_has_no_trade_off_to_draw() -> None:
+    assert not is_drawn(answers(figures(cell(1, 40.0), cell(2, 20.0, threads=2)))[0])
+    assert is_drawn(answers(figures(*SWEEP))[0])
+
+
+@pytest.mark.parametrize("count", [2, 60])
+def test_a_trade_off_of_many_points_and_strange_names_is_drawn(count: int) -> None:
+    jobs = [cell(n, 10.0 * n, batch=n, device=Device(name="$\\bad{ \x1b name")) for n in range(1, count + 1)]
+    (answer,) = answers(figures(*jobs))
+    with Image.open(io.BytesIO(tradeoff_png(answer, "$\\bad{ title"))) as image:
+        assert image.format == "PNG"
+
+
+def test_samples_that_cannot_be_read_are_left_out_with_a_word_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "samples").mkdir()
+    assert read_repeats(tmp_path, "job-1") == []
+    assert caplog.records == []
+    (tmp_path / "samples" / "job-1.npz").write_bytes(b"PK\x03\x04 not a whole file")
+    newer = io.BytesIO()
+    np.savez(newer, format=np.array(99))
+    (tmp_path / "samples" / "job-2.npz").write_bytes(newer.getvalue())
+    with caplog.at_level(logging.WARNING):
+        assert read_repeats(tmp_path, "job-1") == read_repeats(tmp_path, "job-2") == []
+    assert "job-1.npz cannot be drawn" in caplog.text
+    assert "format 99" in caplog.text
+
+
+def test_samples_are_read_in_the_order_of_the_repeats_and_in_milliseconds(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    raw = [RawRepeat(index, 1, [9], [index * 1_000_000 + 500_000]) for index in range(12)]
+    (tmp_path / "samples" / "job-1.npz").write_bytes(pack(raw, [5]))
+    assert [values.tolist() for values in read_repeats(tmp_path, "job-1")] == [[index + 0.5] for index in range(12)]
