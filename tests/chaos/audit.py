@@ -37,6 +37,7 @@ MAY_STAY = {
     keys.PREFIX + "leader": "of the watch, for seconds",
     keys.PREFIX + "monitor": "the counters of the watch",
     keys.PREFIX + "consumers": "when each consumer last took a batch",
+    keys.HISTOGRAMS: "the durations and the waits of jobs, for Prometheus",
     "_kombu.binding": "Celery's control exchange",
 }
 # With signed reports: Redis lost the start of an attempt, another device got the same attempt, and the first device is not believed.
