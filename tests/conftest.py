@@ -17,11 +17,16 @@ from orchestrator.store.schema import migrate
 from tests.alone import Room
 from tests.proxy_server import VARIABLES
 from tests.servers import PostgresServer, RedisServer, server_folder
+from worker.hardware.steering import NO_TELEMETRY
 
 # The suite's servers are on this machine, and its own clients would ask a proxy for them; tests of proxies name their own.
 for _name in VARIABLES:
     os.environ.pop(_name, None)
     os.environ.pop(_name.lower(), None)
+
+# ONNX Runtime connects to its maker some seconds after it is imported, and the tests import it into their own process. Such a connection
+# would reach the proxy of a test. The product turns this off by itself, so `tests.e2e.processes` does not pass the variable on.
+os.environ |= NO_TELEMETRY
 
 _numbers = itertools.count(1)
 # No test may fail because the machine is busy, so neither an example nor the making of examples has a time limit.

@@ -58,7 +58,7 @@ SUITES = {
             *("tests/unit/worker/agent/test_envelope.py", "tests/contracts/test_dispatch_queues.py"),
             *(
                 f"tests/integration/test_{name}.py"
-                for name in ("queue_reader", "full_redis", "worker_queues", "worker_outages", "worker_quarantine")
+                for name in ("queue_reader", "tracking", "full_redis", "worker_queues", "worker_outages", "worker_quarantine")
             ),
             *(f"tests/integration/test_{name}.py" for name in ("worker_outbox", "worker_flower", "worker")),
         ),

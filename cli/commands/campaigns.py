@@ -18,6 +18,7 @@ from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.submission import prepare, read_recipe, submit
 from cli.tables import campaign_outcome, local_time, next_page, results_table, state, table, told_apart, work_name
 from cli.terminal import err, out, say, show_error, show_json
+from cli.verdicts import show_verdicts
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput, nearest
 from shared.installation import how_to_call, shown_recipe
@@ -279,6 +280,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool, timeout_s: float | 
         show_json({"campaign": campaign, "results": rows})
     else:
         show_rows(rows)
+        show_verdicts(client, campaign_id)
         say(f"{campaign_id}: {campaign_outcome(campaign)}")
         say(f"As a file:   {how_to_call('results', campaign_id, '-o results.csv')}")
         say(f"The report:  {how_to_call('report', campaign_id, '--open')}   ({client.host}/api/campaigns/{campaign_id}/report)")

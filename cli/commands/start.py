@@ -27,6 +27,7 @@ from cli.ports import require_free
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import err, out, say
+from cli.verdicts import show_verdicts
 from cli.watching import watch as follow
 from shared.addresses import login_of
 from shared.brokers import host_and_port
@@ -199,6 +200,7 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
         out.print()
         show_results(client, campaign_id)
         csv = _wait_for_files(client, stack, campaign_id)
+        show_verdicts(client, campaign_id)
     folder = stack.plan.outputs_dir / campaign_id
     out.print()
     out.print(f"CSV         {csv}", soft_wrap=True)

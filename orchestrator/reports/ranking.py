@@ -101,7 +101,12 @@ def noise_said(involved: Sequence[Figure]) -> str:
     noisy = sum(one.noise == "noisy" for one in jobs)
     if not noisy:
         return ""
-    of = "this result is noisy" if len(jobs) == 1 else f"{noisy} of these {len(jobs)} results {'is' if noisy == 1 else 'are'} noisy"
+    if len(jobs) == 1:
+        of = "this result is noisy"
+    elif noisy == len(jobs):
+        of = f"these {noisy} results are noisy"
+    else:
+        of = f"{noisy} of these {len(jobs)} results {'is' if noisy == 1 else 'are'} noisy"
     return f"; {of}" + (", so do not rely on this verdict before you have measured again on a quiet machine" if len(jobs) > 1 else "")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from worker.hardware.steering import NO_TELEMETRY
+
 MARK = "TESTED_BY"
 SMALL_RECIPE = """
 name: small
@@ -37,7 +39,7 @@ class Command:
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         self.mark = secrets.token_hex(8)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_") and name not in NO_TELEMETRY}
         self.stdout, self.stderr = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(

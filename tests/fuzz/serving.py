@@ -42,6 +42,7 @@ class Served:
             "FLEETMARK_RECIPES_DIR": str(folder / "recipes"),
             "FLEETMARK_TOKEN": ADMIN,  # without this token, the first token that a test makes would end the access of all other calls
             "FLEETMARK_LOG_LEVEL": "warning",
+            "FLEETMARK_LOG_FORMAT": "text",  # `mistakes` looks for its words
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

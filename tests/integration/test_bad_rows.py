@@ -204,7 +204,7 @@ def _all_answer(api: httpx.Client, campaign_id: str) -> None:
     for path in (f"campaigns/{campaign_id}", "campaigns", "jobs", f"jobs/{first}", f"campaigns/{campaign_id}/results", "workers"):
         answer = api.get(f"/api/{path}")
         assert answer.status_code == 200, (path, answer.text)
-    assert [one["job_id"] for one in api.get("/api/jobs").json()["jobs"]] == [job_id(campaign_id, number) for number in (1, 2)]
+    assert [one["job_id"] for one in api.get("/api/jobs").json()["jobs"]] == [job_id(campaign_id, number) for number in (2, 1)]
 
 
 def test_a_campaign_with_rows_that_cannot_be_read_gets_its_files(ctx: Context, submit: Submit, register: Register) -> None:

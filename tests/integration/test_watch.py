@@ -114,11 +114,11 @@ def test_the_private_queue_of_a_dead_worker_is_drained_back(ctx: Context, submit
 
 
 def test_a_job_that_nobody_can_start_fails_with_the_reason(ctx: Context, clock: FakeClock, submit: Submit) -> None:
-    campaign = submit(jobs=1, unit="GPU (CoreML)").campaign
+    campaign = submit(jobs=1, unit="gpu.rocm.onnx").campaign
     clock.advance(86_401)
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
     assert counters(ctx, campaign) == {"failed": 1}
-    assert job(ctx, campaign).error == "no worker with gpu.coreml"
+    assert job(ctx, campaign).error == "no worker with gpu.rocm.onnx"
 
 
 def test_a_job_past_its_deadline_and_grace_has_failed(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:

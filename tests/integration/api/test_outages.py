@@ -45,6 +45,10 @@ ID, JOB = "campaign-0123456789abcdefgh", "campaign-0123456789abcdefgh-job-1"
 TOKEN = "token-000000000000000000"
 ARTIFACT = f"/api/jobs/{JOB}/attempts/1/artifacts/samples.npz"
 PIECE: dict[str, Any] = {"content": b"x", "headers": {"Digest": "sha-256=" + "A" * 43 + "=", "Content-Range": "bytes 0-0/1"}}
+BATCH: dict[str, Any] = {
+    "worker_id": "worker-a",
+    "states": [{"kind": "started", "job_id": JOB, "attempt": 1, "worker_id": "worker-a", "incarnation": "", "at": 0.0}],
+}
 STATUS: dict[str, Any] = {"json": {"status": "active"}}
 
 # Every call that there is, as one that is well formed, and the parts without which it is 503.
@@ -53,6 +57,7 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("post", "/api/register"): ("/api/register", {"json": DEVICE}, {"redis"}),
     ("get", "/api/workers"): ("/api/workers", {}, {"redis"}),
     ("get", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),
+    ("patch", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {"json": {"labels": {"site": "lab"}}}, {"redis"}),
     ("delete", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),  # the database for one that there is
     ("put", "/api/workers/{worker_id}/status"): ("/api/workers/worker-a/status", STATUS, {"redis"}),
     ("post", "/api/workers/{worker_id}/heartbeat"): ("/api/workers/worker-a/heartbeat", {}, {"redis"}),
@@ -63,6 +68,16 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("get", "/api/campaigns/{campaign_id}"): (f"/api/campaigns/{ID}", {}, {"database"}),
     ("post", "/api/campaigns/{campaign_id}/cancel"): (f"/api/campaigns/{ID}/cancel", {}, {"database"}),
     ("get", "/api/campaigns/{campaign_id}/results"): (f"/api/campaigns/{ID}/results", {}, {"database"}),
+    ("get", "/api/campaigns/{campaign_id}/comparison"): (f"/api/campaigns/{ID}/comparison", {}, {"database"}),
+    ("get", "/api/compare"): (f"/api/compare?baseline={ID}&current={ID}", {}, {"database"}),
+    ("patch", "/api/campaigns/{campaign_id}"): (f"/api/campaigns/{ID}", {"json": {"name": "x", "priority": 1}}, {"database"}),
+    ("delete", "/api/campaigns/{campaign_id}"): (f"/api/campaigns/{ID}", {}, {"database"}),
+    **{
+        ("get", f"/api/campaigns/{{campaign_id}}/{page}"): (f"/api/campaigns/{ID}/{page}", {}, {"database"})
+        for page in ("artifacts", "report", "report.md", "report.json", "summary")
+    },
+    ("get", "/api/campaigns/{campaign_id}/artifacts/{name}"): (f"/api/campaigns/{ID}/artifacts/report.md", {}, {"database"}),
+    ("post", "/api/jobs/batch"): ("/api/jobs/batch", {"json": BATCH}, {"redis"}),  # the database for a worker that there is
     ("get", "/api/jobs"): ("/api/jobs", {}, {"database"}),
     ("get", "/api/jobs/{job_id}"): (f"/api/jobs/{JOB}", {}, {"database"}),
     ("post", "/api/jobs/{job_id}/cancel"): (f"/api/jobs/{JOB}/cancel", {}, {"database"}),

@@ -73,10 +73,8 @@ def test_a_verdict_that_depends_on_noisy_results_says_so(noisy: int) -> None:
     noise: dict[str, Any] = {"noise": Noise(grade="noisy", reasons=["other work kept 1.2 cores busy while measuring"])}
     jobs = [cell(1, 40.0, **noise), cell(2, 100.0, batch=8, **(noise if noisy == 2 else {}))]
     (answer,) = answered(*jobs)
-    assert answer.verdict.endswith(
-        f"; {noisy} of these 2 results {'is' if noisy == 1 else 'are'} noisy, so do not rely on this verdict before you have measured "
-        "again on a quiet machine"
-    )
+    which = "1 of these 2 results is" if noisy == 1 else "these 2 results are"
+    assert answer.verdict.endswith(f"; {which} noisy, so do not rely on this verdict before you have measured again on a quiet machine")
     assert "noisy" not in answered(cell(1, 40.0), cell(2, 100.0, batch=8))[0].verdict
 
 

@@ -1,0 +1,36 @@
+"""Shows the answer of a campaign's report below the table of its results: what is best, and what cannot be told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cli.client import Client
+from cli.errors import ApiError
+from cli.terminal import out, shown
+from shared.clock import Clock, SystemClock
+
+WAIT_S = 15.0  # the report is written a second or two after the last job; the table does not wait longer for it
+POLL_S = 0.2
+MAX_SHOWN = 10
+_NOT_YET, _NO_REPORT = 409, 404
+
+
+def show_verdicts(client: Client, campaign_id: str, clock: Clock | None = None) -> None:
+    """Print the verdict on each question with more than one result. Nothing is printed if the report is late or was removed."""
+    for answer in _answers(client, campaign_id, clock or SystemClock())[:MAX_SHOWN]:
+        out.print(f"\n{shown(str(answer.get('question')))}: {shown(str(answer.get('verdict')))}.", markup=False, highlight=False)
+
+
+def _answers(client: Client, campaign_id: str, clock: Clock) -> list[dict[str, Any]]:
+    deadline = clock.monotonic() + WAIT_S
+    while True:
+        try:
+            content = client.get(f"campaigns/{campaign_id}/report.json")
+        except ApiError as error:
+            if error.http_status not in (_NOT_YET, _NO_REPORT):
+                raise
+            if error.http_status == _NO_REPORT or clock.monotonic() >= deadline:
+                return []
+            clock.sleep(POLL_S)
+            continue
+        return [one for one in content.get("answers", ()) if one.get("measured", 0) > 1]  # reports of format 1 have no answers
