@@ -49,11 +49,12 @@ class Verdict:
         return "\n".join([*self.problems[:50], f"logs and outputs: {self.folder}", "the plan:", written(self.plan)])
 
 
-def run(plan: Plan, folder: Path, *, locked: bool = False) -> Verdict:
+def run(plan: Plan, folder: Path, *, locked: bool = False, forties: int = 5) -> Verdict:
     """Run a plan in a new folder. Problems are returned in the verdict and not raised.
 
     Args:
         locked: True for a system with tokens, a login for each worker, and signed reports.
+        forties: how many times 40 jobs run meanwhile.
     """
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(written(plan))
@@ -64,7 +65,7 @@ def run(plan: Plan, folder: Path, *, locked: bool = False) -> Verdict:
         begin = time.monotonic()
         chaos.start()
         try:
-            campaign_id = client.submit(short_jobs(folder), key=f"chaos-{folder.name}")
+            campaign_id = client.submit(short_jobs(folder, forties), key=f"chaos-{folder.name}")
             client.look_at(campaign_id, may_go_back=any((fault.kind, fault.target) == GOES_BACK for fault in plan))
             chaos.wait()
             calm = time.monotonic()

@@ -86,7 +86,7 @@ def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_pr
         try:
             wait_until(lambda: "Fleetmark is up" in up.out(), up, timeout_s=120)
             for name in {HERE, "127.0.0.1"}:
-                assert httpx.get(f"http://{name}:{port}/api/health", trust_env=False).json()["status"] == "healthy"
+                assert httpx.get(f"http://{name}:{port}/api/health", trust_env=False, verify=False).json()["status"] == "healthy"
             run = InstalledCommand(folder, "run", "small.yaml", "--watch", "--json", "--host", BIND, **settings)
             try:
                 assert run.wait(60) == 0, run.err()
@@ -145,7 +145,7 @@ def test_flower_runs_no_module_and_no_settings_of_the_current_folder(tmp_path: P
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/healthcheck", timeout=5, trust_env=False).is_success
+            return httpx.get(f"http://127.0.0.1:{port}/healthcheck", timeout=5, trust_env=False, verify=False).is_success
         except httpx.TransportError:
             return False
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import redis
 
+from tests.command_line import Ended, fleetmark
 from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
 from tests.servers import free_port
 from tests.tls import Authority
@@ -27,13 +28,13 @@ class Fleet:
     url: str
     up: Command
 
-    def run(self, *arguments: str, code: int = 0) -> Command:
-        command = Command(self.folder, *arguments, FLEETMARK_HOST=self.url)
-        assert command.wait() == code, command.err() + command.out()
-        return command
+    def run(self, *arguments: str, code: int = 0) -> Ended:
+        ended = fleetmark(*arguments, host=self.url, folder=self.folder)
+        assert ended.returncode == code, ended.stderr + ended.stdout
+        return ended
 
     def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json").out())
+        return json.loads(self.run(*arguments, "--json").stdout)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def campaign_id(fleet: Fleet) -> str:
-    followed = json.loads(fleet.run("run", "small.yaml", "--watch", "--json").out())
+    command = Command(fleet.folder, "run", "small.yaml", "--watch", "--json", FLEETMARK_HOST=fleet.url)
+    assert command.wait() == 0, command.err() + command.out()
+    followed = json.loads(command.out())
     assert followed["campaign"]["status"] == "completed"
     assert followed["results"][0]["Status"] == "Complete"
     return str(followed["campaign"]["campaign_id"])
@@ -62,64 +65,64 @@ def campaign_id(fleet: Fleet) -> str:
 
 def test_a_campaign_is_listed_and_shown(fleet: Fleet, campaign_id: str) -> None:
     assert campaign_id in [campaign["campaign_id"] for campaign in fleet.json("list")]
-    shown = fleet.run("show", campaign_id).out()
+    shown = fleet.run("show", campaign_id).stdout
     assert f"{campaign_id}-job-1" in shown
     assert "squeezenet.onnx" in shown
 
 
 def test_its_results_are_a_table_a_file_and_json(fleet: Fleet, campaign_id: str) -> None:
-    assert "squeezenet.onnx" in fleet.run("results", campaign_id).out()
+    assert "squeezenet.onnx" in fleet.run("results", campaign_id).stdout
     fleet.run("results", campaign_id, "-o", "results.csv")
     header, row = (fleet.folder / "results.csv").read_text().splitlines()
     assert header.startswith("Status,JobId,FileName,")
     assert row.startswith("Complete,")
     fleet.run("results", campaign_id, "-o", "results.parquet")
     assert (fleet.folder / "results.parquet").read_bytes()[:4] == b"PAR1"
-    lines = fleet.run("results", campaign_id, "--format", "jsonl").out().splitlines()
+    lines = fleet.run("results", campaign_id, "--format", "jsonl").stdout.splitlines()
     assert json.loads(lines[0])["JobId"] == f"{campaign_id}-job-1"
 
 
 def test_watching_a_campaign_that_has_ended_shows_its_results(fleet: Fleet, campaign_id: str) -> None:
-    assert "squeezenet.onnx" in fleet.run("watch", campaign_id).out()
+    assert "squeezenet.onnx" in fleet.run("watch", campaign_id).stdout
 
 
 def test_the_second_submission_uploads_nothing_and_can_be_compared_with_the_first(fleet: Fleet, campaign_id: str) -> None:
     again = fleet.run("run", "small.yaml")
-    assert "Uploading" not in again.err()
-    started = again.out().partition(":")[0]
+    assert "Uploading" not in again.stderr
+    started = again.stdout.partition(":")[0]
     assert started != campaign_id
     fleet.run("watch", started)
     compared = fleet.run("compare", campaign_id, started, code=4)
-    assert compared.out().startswith("INCONCLUSIVE: 1 of 1 pair cannot be decided; the first: ")
-    assert "2 and 2 repeats are too few" in compared.out()
-    assert "not comparable" not in compared.out(), "two runs of one recipe have every fact in common"
-    assert "is also the baseline" in fleet.run("compare", started, started, code=2).err()
+    assert compared.stdout.startswith("INCONCLUSIVE: 1 of 1 pair cannot be decided; the first: ")
+    assert "2 and 2 repeats are too few" in compared.stdout
+    assert "not comparable" not in compared.stdout, "two runs of one recipe have every fact in common"
+    assert "is also the baseline" in fleet.run("compare", started, started, code=2).stderr
 
 
 def test_workers_queues_and_jobs_are_shown(fleet: Fleet, campaign_id: str) -> None:
     workers = fleet.json("workers")
     assert len(workers) == 1
     assert "cpu.onnx" in workers[0]["capabilities"]
-    assert workers[0]["device_name"] in fleet.run("workers").out()
-    assert "CPU (ONNX)" in fleet.run("queues").out()
+    assert workers[0]["device_name"] in fleet.run("workers").stdout
+    assert "CPU (ONNX)" in fleet.run("queues").stdout
     jobs = fleet.json("jobs", "--campaign", campaign_id)
     assert [job["status"] for job in jobs] == ["complete"]
-    assert jobs[0]["job_id"] in fleet.run("jobs", "--campaign", campaign_id).out()
+    assert jobs[0]["job_id"] in fleet.run("jobs", "--campaign", campaign_id).stdout
 
 
 def test_a_running_campaign_is_stopped(fleet: Fleet) -> None:
-    campaign_id = json.loads(fleet.run("run", "long.yaml", "--json").out())["campaign_id"]
+    campaign_id = json.loads(fleet.run("run", "long.yaml", "--json").stdout)["campaign_id"]
     wait_until(lambda: fleet.json("show", campaign_id)["job_breakdown"]["running"] == 1, fleet.up)
-    assert "cancelled" in fleet.run("stop", campaign_id).out()
+    assert "cancelled" in fleet.run("stop", campaign_id).stdout
     assert fleet.json("show", campaign_id)["status"] == "cancelled"
-    assert "cancelled" in fleet.run("stop", campaign_id).out()  # a second request changes nothing
+    assert "cancelled" in fleet.run("stop", campaign_id).stdout  # a second request changes nothing
     wait_until(lambda: fleet.json("workers")[0]["status"] == "active", fleet.up)
 
 
 def test_what_does_not_exist_is_exit_code_2_with_the_apis_words(fleet: Fleet) -> None:
     command = fleet.run("show", "campaign-" + "0" * 18, code=2)
-    assert "campaign-" in command.err()
-    assert "Traceback" not in command.err()
+    assert "campaign-" in command.stderr
+    assert "Traceback" not in command.stderr
 
 
 def test_the_doctor_sees_the_fleet(fleet: Fleet) -> None:
@@ -146,7 +149,7 @@ def test_flower_finds_the_broker_and_shows_the_worker(fleet: Fleet) -> None:
 
         def workers() -> dict[str, Any]:
             try:
-                return dict(httpx.get(f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, timeout=20).json())
+                return dict(httpx.get(f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, timeout=20, verify=False).json())
             except httpx.TransportError:
                 return {}
 

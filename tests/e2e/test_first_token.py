@@ -49,7 +49,7 @@ class Machine:
     def ask(self, path: str, token: str = "") -> int:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, trust_env=False, timeout=30).status_code
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, trust_env=False, timeout=30, verify=False).status_code
         except httpx.TransportError:
             return 0
 

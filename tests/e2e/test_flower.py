@@ -40,11 +40,11 @@ def test_flower_answers_and_ends_while_its_broker_is_gone(tmp_path: Path) -> Non
 
 
 def _workers(port: int, timeout_s: float) -> int:
-    return httpx.get(f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, timeout=timeout_s).status_code
+    return httpx.get(f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, timeout=timeout_s, verify=False).status_code
 
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/workers", timeout=5).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/workers", timeout=5, verify=False).status_code == 200
     except httpx.TransportError:
         return False

@@ -53,7 +53,9 @@ class Served:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=60, trust_env=False)
+        self.client = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=60, trust_env=False, verify=False
+        )
 
     def wait(self) -> None:
         deadline = time.monotonic() + START_S

@@ -25,7 +25,7 @@ def flower_on(redis_url: str, folder: Path, **environment: str) -> Iterator[http
     settings = {**os.environ, "FLOWER_BASIC_AUTH": ":".join(LOGIN), "FLEETMARK_REDIS_URL": redis_url, **environment}
     with (folder / "flower.log").open("wb") as log:
         process = subprocess.Popen(command, env=settings, cwd=ROOT, stdout=log, stderr=log)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, auth=LOGIN) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, auth=LOGIN, verify=False) as client:
 
         def answers() -> bool:
             try:

@@ -421,7 +421,7 @@ def settings(settings: Settings) -> Settings:
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_every_job_ends(ctx: Context, clock: FakeClock) -> None:
     long = hypothesis.settings.get_current_profile_name() == "long"
     profile = hypothesis.settings(
-        max_examples=300 if long else 6 if ctx.store.is_sqlite else 4,
+        max_examples=300 if long else 3 if ctx.store.is_sqlite else 2,
         stateful_step_count=200 if long else 100,
         derandomize=not long,
         database=None,

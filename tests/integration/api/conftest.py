@@ -40,7 +40,7 @@ def serving(ctx: Context) -> Iterator[httpx.Client]:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.005)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30, trust_env=False, verify=False) as client:
             yield client
     finally:
         server.should_exit = True

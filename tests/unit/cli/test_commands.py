@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cli.main import app
+from tests.command_line import fleetmark
 from tests.servers import free_port
 from tests.unit.cli.scripted_server import ScriptedServer
 
@@ -31,10 +32,9 @@ CAMPAIGN: dict[str, Any] = {
 ROW = {"Status": "Complete", "FileName": "m.onnx", "InferenceMsMedian": 1.5, "Inferences": 10}
 
 
-def fleetmark(*arguments: str, host: str = "", folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process of its own: one that replaces its process, or whose process is what is tested."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")} | variables
-    if host:
-        environment["FLEETMARK_HOST"] = host
     command = [sys.executable, "-m", "cli.main", *arguments]
     return subprocess.run(
         command, check=False, capture_output=True, text=True, env=environment, cwd=folder, timeout=60, stdin=subprocess.DEVNULL
@@ -42,7 +42,7 @@ def fleetmark(*arguments: str, host: str = "", folder: Path | None = None, **var
 
 
 def test_no_orchestrator_is_exit_code_3_and_one_sentence() -> None:
-    ended = fleetmark("list", "--host", f"http://127.0.0.1:{free_port()}")
+    ended = process("list", "--host", f"http://127.0.0.1:{free_port()}")
     assert ended.returncode == 3
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: the orchestrator at http://127.0.0.1:")
@@ -94,7 +94,8 @@ def test_an_address_that_is_none_is_exit_code_2() -> None:
 def test_an_address_whose_password_makes_it_unreadable_is_refused_without_it(
     arguments: list[str], variables: dict[str, str], tmp_path: Path
 ) -> None:
-    ended = fleetmark(*arguments, folder=tmp_path, **variables)
+    run = process if arguments[0] == "worker" else fleetmark
+    ended = run(*arguments, folder=tmp_path, **variables)
     assert ended.returncode == 2
     assert "address" in ended.stderr
     assert "SECRET" not in ended.stderr + ended.stdout
@@ -256,7 +257,7 @@ def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path) -> N
 
 
 def test_everything_after_worker_is_the_workers_own() -> None:
-    ended = fleetmark("worker", "--help")
+    ended = process("worker", "--help")
     assert ended.returncode == 0
     assert "start" in ended.stdout
     assert "info" in ended.stdout

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.command_line import fleetmark
 from tests.unit.cli.scripted_server import ScriptedServer
-from tests.unit.cli.test_commands import fleetmark
 
 SECRET = "fleetmark_" + "s" * 43
 TOKEN = {
