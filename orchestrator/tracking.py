@@ -5,7 +5,8 @@ connection. So the names of all changes that were made before a command was sent
 keeps what it has read therefore needs one short command per look, and reads nothing but the changed keys.
 https://redis.io/docs/latest/develop/reference/client-side-caching/
 
-A server or a login that refuses client tracking is used all the same: then everything counts as changed at each look.
+A server or a login that refuses client tracking is used all the same: then everything counts as changed at each look. Some proxies accept
+the command and pass no such messages on. So everything also counts as changed once a minute.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from shared.protocol.outage import is_away, once_more
 
 log = logging.getLogger(__name__)
 
+WHOLE_S = 60.0  # after so long everything counts as changed, in case something between Redis and us swallows its messages
 WAIT_S = 5.0  # how long a thread waits for another one that looks; longer only if Redis hangs, and then it would hang here too
 _PUSHED = object()  # stands for a message that the server sent by itself, between answers
 
@@ -55,6 +57,7 @@ class Tracking:
         """Prepare the connection. It is opened when it is first used."""
         self._changed: set[str] = set()
         self._all_changed = True
+        self._whole_at = 0.0  # by Redis' clock: when everything last counted as changed
         self._tracks = True  # False once the server or its rules for this login have refused
         self._connection: ConnectionInterface | None = None
         self._lock = threading.RLock()
@@ -111,7 +114,10 @@ class Tracking:
                 raise
             self._close()
             now = self._time()
-        changed = None if self._all_changed or not self._tracks else frozenset(self._changed)
+        if self._all_changed or not self._tracks or not 0 <= now - self._whole_at < WHOLE_S:
+            changed, self._whole_at = None, now
+        else:
+            changed = frozenset(self._changed)
         self._changed.clear()
         self._all_changed = False
         return Look(now, changed)

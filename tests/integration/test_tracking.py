@@ -49,6 +49,13 @@ def test_at_first_everything_may_have_changed_and_then_nothing(tracking: Trackin
     assert [changed(tracking) for _ in range(3)] == [None, set(), set()]
 
 
+def test_after_a_while_everything_may_have_changed(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy may accept client tracking and pass none of its messages on."""
+    assert [changed(tracking), changed(tracking)] == [None, set()]
+    monkeypatch.setattr("orchestrator.tracking.WHOLE_S", 0.0)
+    assert changed(tracking) is None
+
+
 def test_each_change_of_a_key_that_was_read_is_reported_once(tracking: Tracking, client: redis.Redis) -> None:
     changed(tracking)
     assert read(tracking, "a", "b") == [None, None]
