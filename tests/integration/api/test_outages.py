@@ -74,7 +74,7 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("delete", "/api/campaigns/{campaign_id}"): (f"/api/campaigns/{ID}", {}, {"database"}),
     **{
         ("get", f"/api/campaigns/{{campaign_id}}/{page}"): (f"/api/campaigns/{ID}/{page}", {}, {"database"})
-        for page in ("artifacts", "report", "report.md", "report.json", "summary")
+        for page in ("artifacts", "report", "report.md", "report.json", "summary", "logs", "logs.tar.gz")
     },
     ("get", "/api/campaigns/{campaign_id}/artifacts/{name}"): (f"/api/campaigns/{ID}/artifacts/report.md", {}, {"database"}),
     ("post", "/api/jobs/batch"): ("/api/jobs/batch", {"json": BATCH}, {"redis"}),  # the database for a worker that there is
@@ -90,6 +90,7 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("get", "/api/queue/status"): ("/api/queue/status", {}, {"redis"}),
     ("get", "/api/queue/dead-letters"): ("/api/queue/dead-letters", {}, {"redis"}),
     ("get", "/api/monitoring/stats"): ("/api/monitoring/stats", {}, {"redis"}),
+    ("post", "/api/prune"): ("/api/prune", {"json": {"older_than_s": 86_400}}, {"database"}),
     ("post", "/api/reset"): ("/api/reset", {}, {"redis", "database"}),
     # A worker's token, which there can be none of before there is an administrator's: nothing is made, and no call needs one.
     ("post", "/api/tokens"): ("/api/tokens", {"json": {"name": "pi", "role": "worker"}}, {"database"}),
