@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import assume, given
@@ -132,7 +133,7 @@ def test_a_recipe_written_out_is_read_back_the_same(content: dict[str, Any]) -> 
 
 def jobs_of(recipe: Recipe) -> Sequence[PlannedJob]:
     models = [ModelRef(source=entry.model, name=model_name(entry.model)) for entry in recipe.entries()]
-    return plan(of_recipe(recipe), models, [LAPTOP]).jobs
+    return plan(replace(of_recipe(recipe), wait_for_device=True), models, [LAPTOP]).jobs
 
 
 @tried(100)

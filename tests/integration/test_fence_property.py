@@ -115,6 +115,7 @@ class Fleet(RuleBasedStateMachine):
         self.clock.advance(0.01)  # ids sort by it
         one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": LIMITS_S[which % 3]}
         body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [one] * (1 + which % 3), "devices": devices}
+        body |= {"wait_for_device": True}  # for the device that is absent
         made = submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
         if devices == "one":
             self.of_one.add(made.campaign.id)

@@ -354,8 +354,8 @@ def test_a_job_in_hand_is_not_put_back_when_the_connection_is_lost(shared: House
 def test_the_device_answers_for_itself(fleet: Fleet) -> None:
     port = free_port()
     worker_id = fleet.registered(fleet.start("--http-port", str(port)))
-    info = httpx.get(f"http://127.0.0.1:{port}/api/v1/info", verify=False).raise_for_status().json()
-    assert info["agent_id"] == worker_id
+    about = f"http://127.0.0.1:{port}/api/v1/info"
+    eventually(lambda: httpx.get(about, verify=False).raise_for_status().json()["agent_id"] == worker_id, "it knows its id")
     health = httpx.get(f"http://127.0.0.1:{port}/health", verify=False).raise_for_status().json()
     assert (health["status"], health["worker_status"]) == ("healthy", "active")
 
