@@ -17,8 +17,11 @@ _NOT_YET, _NO_REPORT = 409, 404
 
 def show_verdicts(client: Client, campaign_id: str, clock: Clock | None = None) -> None:
     """Print the verdict on each question with more than one result. Nothing is printed if the report is late or was removed."""
-    for answer in _answers(client, campaign_id, clock or SystemClock())[:MAX_SHOWN]:
+    found = _answers(client, campaign_id, clock or SystemClock())
+    for answer in found[:MAX_SHOWN]:
         out.print(f"\n{shown(str(answer.get('question')))}: {shown(str(answer.get('verdict')))}.", markup=False, highlight=False)
+    if len(found) > MAX_SHOWN:
+        out.print(f"\n{len(found) - MAX_SHOWN} more are in the report.")
 
 
 def _answers(client: Client, campaign_id: str, clock: Clock) -> list[dict[str, Any]]:

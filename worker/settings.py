@@ -60,7 +60,9 @@ class WorkerSettings(BaseSettings):
     worker_labels: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict, max_length=64, description="what recipes may ask for, `site=lab,rack=3` or a JSON object"
     )
-    worker_price_per_hour: float | None = Field(default=None, ge=0, description="what an hour of this device costs, in any one currency")
+    worker_price_per_hour: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="what an hour of this device costs, in any one currency"
+    )
     worker_state_dir: Path | None = Field(
         default=None, description="identity and unanswered results; default: the user's state folder (`~/.local/state/fleetmark` on Linux)"
     )

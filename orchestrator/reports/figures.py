@@ -115,7 +115,7 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
     summary = result.summary if result is not None and job.status is JobStatus.COMPLETE else None
     inference = summary.inference if summary else None
     interval = inference.median_ci if inference else None
-    capability = result.capability if result is not None and result.capability else job.compute_unit
+    capability = (result.capability if result is not None else job.capability) or job.compute_unit
     parameters = job_parameters(job.workload.model_dump(mode="json"), varied)
     share = runtime.get("provider_share")
     work = work_of(job)
@@ -125,7 +125,7 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
         status=job.status,
         name=job.workload.model.name,
         work=work,
-        device=(labels or {}).get(result.worker_id, result.device.name) if result is not None else "no device",
+        device=_device(job, labels or {}),
         unit=LABELS.get(capability, capability),
         answers=_answers(job),
         settings=tuple((name, text) for name, text in parameters.items() if name.partition(".")[0] not in ANSWERS | BOUND),
@@ -160,6 +160,13 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
         rate_high=rate.high * (work.batch or 1) if rate else None,
         price=price_of(result.device) if result is not None else None,
     )
+
+
+def _device(job: JobRecord, labels: Mapping[str, str]) -> str:
+    """Return the device that had the job. A job that was lost has no result, but its worker may be known from other jobs."""
+    if job.result is not None:
+        return labels.get(job.result.worker_id, job.result.device.name)
+    return labels.get(job.worker_id or "", "no device")
 
 
 def _rate_interval(summary: Summary, *, stops: bool) -> Interval | None:

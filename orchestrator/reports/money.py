@@ -19,8 +19,9 @@ class Price:
     source: str
 
     def of_1000(self, per_s: float | None) -> float | None:
-        """Return the price of 1 000 pieces of work of which the device does `per_s` each second, or None if that is not known."""
-        return round(self.per_hour / 3600 * 1000 / per_s, 9) if per_s else None
+        """Return the price of 1 000 pieces of work of which the device does `per_s` each second, or None if that is no known number."""
+        price = self.per_hour / 3600 * 1000 / per_s if per_s else math.inf
+        return float(f"{price:.12g}") if math.isfinite(price) else None  # digits, not decimals: a fast device costs billionths
 
 
 def price_of(device: Device) -> Price | None:

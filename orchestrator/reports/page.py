@@ -83,6 +83,8 @@ def report(
             }
             for answer in answered[:MAX_LISTED]
         ],
+        "answers_total": len(answered),
+        "measured_total": sum(len(answer.figures) for answer in answered),
         "fastest": [
             {
                 "work": ranking.work,
@@ -119,6 +121,7 @@ def report(
             "main_reasons": gathered(one.noise_reasons[:1] for one in graded if one.noise == "noisy")[:MAX_MAIN_REASONS],
             "reasons": gathered(one.noise_reasons for one in graded)[:MAX_REASONS],
             "not_steady": [one.job_id for one in figures if one.steadiness == "not steady"][:MAX_LISTED],
+            "not_steady_total": sum(one.steadiness == "not steady" for one in figures),
         },
         "run_again": _command(bundle.recipe),
     }

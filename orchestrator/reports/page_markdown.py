@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.reports.page import MAX_LISTED
+from orchestrator.reports.same_work import UNKNOWN_CONTENT
 from shared.jobs import outcome
 from shared.markdown import cell as _cell
 
@@ -48,8 +49,8 @@ def _answer(content: dict[str, Any]) -> str:
     if not content["answers"]:
         return "## The answer\n\nNo job was measured; see *What failed*."
     verdicts = [f"- **{_cell(one['question'])}**: {_cell(one['verdict'], 1_000)}." for one in content["answers"][:MAX_VERDICTS]]
-    if len(content["answers"]) > MAX_VERDICTS:
-        verdicts.append(f"- {len(content['answers']) - MAX_VERDICTS} more models or inputs under *All measured jobs*.")
+    if content["answers_total"] > MAX_VERDICTS:
+        verdicts.append(f"- {content['answers_total'] - MAX_VERDICTS} more models or inputs under *All measured jobs*.")
     parts = ["## The answer", "\n".join(verdicts)]
     if len(content["answers"]) > 1:
         parts.append(
@@ -74,10 +75,12 @@ def _tables(answers: list[dict[str, Any]]) -> list[str]:
             continue
         rows = [(str(place), job) for place, job in enumerate(one["ranking"][:MAX_ROWS], start=1)]
         marked = any(job["on_front"] for _, job in rows)
-        front = "\n\n◆ is on the front: no other row has both a lower latency and more samples per second." if marked else ""
+        other = "row" if one["devices_compared"] else "row of its device and compute unit"
+        front = f"\n\n◆ is on the front: no other {other} has both a lower latency and more samples per second." if marked else ""
         left = one["measured"] - len(rows)
         rest = f"\n\n{left} more under *All measured jobs*." if left else ""
-        parts.append(f"**{_cell(one['question'])}**, the lowest latency first:\n\n{_table(rows, '')}{front}{rest}")
+        order = "in the order of the campaign" if one["verdict"] == UNKNOWN_CONTENT else "the lowest latency first"
+        parts.append(f"**{_cell(one['question'])}**, {order}:\n\n{_table(rows, '')}{front}{rest}")
     prices = {(job["price_per_hour"], job["price_source"]) for one in answers for job in one["ranking"] if job["price_source"]}
     if prices:
         said = "; ".join(f"{_figure(price)} an hour by {_cell(source)}" for price, source in sorted(prices))
@@ -138,8 +141,8 @@ def _jobs(content: dict[str, Any]) -> str:
             f"{_interval(one['median_ci_ms'])} | {_figure(one['p90_ms'])} | {_figure(one['p99_ms'])} | "
             f"{one['inferences']} in {one['repeats']} | {one['outliers']} | {one['steadiness'] or '–'} | {one['noise'] or '–'} |"
         )
-    measured = sum(entry["measured"] for entry in content["answers"])
-    more = f"\n\n{MAX_LISTED} of {measured}; all are in `results.csv`." if measured > MAX_LISTED else ""
+    shown, measured = min(len(listed), MAX_LISTED), content["measured_total"]
+    more = f"\n\n{shown} of {measured}; all are in `results.csv`." if measured > shown else ""
     return "## All measured jobs\n\n" + "\n".join(table) + more
 
 
@@ -163,7 +166,10 @@ def _noise(content: dict[str, Any]) -> str:
     lines += [f"- {_cell(one['said'])}: in {one['jobs']} of {noise['jobs']} jobs" for one in noise["reasons"]]
     if noise["not_steady"]:
         numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])
-        lines.append(f"\nNot steady within a repeat (trend or long warm-up): job {numbers}. Their medians depend on how long one measures.")
+        more = f" and {noise['not_steady_total'] - 20} more" if noise["not_steady_total"] > 20 else ""
+        lines.append(
+            f"\nNot steady within a repeat (trend or long warm-up): job {numbers}{more}. Their medians depend on how long one measures."
+        )
     return "## Noise\n\n" + "\n".join(lines)
 
 

@@ -22,8 +22,9 @@ Point = tuple[Figure, str]  # a job, and its name among the others
 
 
 def is_drawn(answer: Answer) -> bool:
-    """Return whether a question has a trade-off to show: at least two batches with samples per second."""
-    return answer.batches > 1 and sum(one.samples_per_s is not None for one in answer.figures) > 1
+    """Return whether a question has a trade-off to show: one model, and at least two batches with samples per second."""
+    one_model = all(one.work.may_be_ranked() for one in answer.figures)
+    return one_model and answer.batches > 1 and sum(one.samples_per_s is not None for one in answer.figures) > 1
 
 
 def tradeoff_png(answer: Answer, title: str) -> bytes:
@@ -32,13 +33,15 @@ def tradeoff_png(answer: Answer, title: str) -> bytes:
     colours = colours_of([one.kind for one, _ in points])
     canvas = new_canvas(13, 5.4)
     left, right = canvas.subplots(1, 2)
-    _tradeoff(left, points, answer.front, colours)
+    _tradeoff(left, points, answer, colours)
     _along(right, points, colours)
     canvas.suptitle(textwrap.shorten(visible(title), 110, placeholder="…"), fontsize=12, x=0.01, ha="left", parse_math=False)
     return png(canvas)
 
 
-def _tradeoff(axes: Axes, points: list[Point], front: frozenset[str], colours: dict[str, tuple[float, ...]]) -> None:
+def _tradeoff(axes: Axes, points: list[Point], answer: Answer, colours: dict[str, tuple[float, ...]]) -> None:
+    front = answer.front
+    label = f"on the front: nothing {'' if answer.compared else 'on its device '}is better in both"
     by_kind: dict[str, list[Figure]] = defaultdict(list)
     for one, _ in points:
         by_kind[one.kind].append(one)
@@ -64,7 +67,7 @@ def _tradeoff(axes: Axes, points: list[Point], front: frozenset[str], colours: d
         markersize=10,
         markerfacecolor="none",
         markeredgecolor="black",
-        label="on the front: nothing is better in both",
+        label=label,
         zorder=4,
     )
     labelled = points if len(points) <= MAX_LABELS else [(one, place) for one, place in points if one.job_id in front][:MAX_LABELS]

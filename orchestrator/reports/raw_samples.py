@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +19,9 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20  # of the unpacked arrays; a job with more than some million inferences is not drawn
 _SERIES = re.compile(r"repeat_(\d+)_inference_ns")
+# What a damaged archive raises: besides the zip errors, a broken stream (zlib), an unknown method or a password (RuntimeError and its child
+# NotImplementedError), and a header that states more values than memory holds.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RuntimeError, MemoryError, struct.error, zlib.error)
 Series = NDArray[np.float64]
 
 
@@ -36,7 +41,7 @@ def read_repeats(folder: Path, job_id: str) -> list[Series]:
             return _read(file)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGED, zipfile.BadZipFile) as error:
         log.warning("%s cannot be drawn: %s: %s", path, type(error).__name__, error)
         return []
 
@@ -46,4 +51,7 @@ def _read(file: BinaryIO) -> list[Series]:
         if int(content["format"]) != SAMPLES_FORMAT:
             raise ValueError(f"it has format {int(content['format'])}; this version reads format {SAMPLES_FORMAT}")
         found = {int(match[1]): content[name] for name in content.files if (match := _SERIES.fullmatch(name))}
+        for index, values in found.items():
+            if values.ndim != 1 or values.dtype.kind != "i":
+                raise ValueError(f"repeat {index} is {values.dtype} with {values.ndim} dimensions, and not a list of whole nanoseconds")
         return [np.asarray(found[index], dtype=np.float64) / 1e6 for index in sorted(found) if found[index].size]

@@ -8,6 +8,7 @@ repeats, or an interval that contains the threshold.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -190,7 +191,9 @@ def _settled(one: Judged, p_adjusted: float, tests: int, terms: Terms) -> Judged
         return replace(one, evidence=evidence, verdict=Verdict.FAIL, reason=reason)
     if effect <= terms.max_regression and interval.high - 1 <= terms.max_regression:
         # The interval misses on both sides alike, so its upper end alone is surer than the whole.
-        sure, most = percent((1 + interval.confidence) / 2), percent(max(0.0, interval.high - 1))
+        # It is rounded down, so that 99.95 % never becomes 100 %.
+        sure = percent(math.floor((1 + interval.confidence) / 2 * 1000) / 1000)
+        most = percent(max(0.0, interval.high - 1))
         reason = f"at most {most} {worse} with {sure} confidence, within the threshold of {limit}"
         return replace(one, evidence=evidence, verdict=Verdict.PASS, reason=reason)
     if effect > terms.max_regression:

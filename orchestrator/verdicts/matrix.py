@@ -18,9 +18,11 @@ from orchestrator.reports.same_work import Work, work_of
 from orchestrator.verdicts.figures import FigureKind, repeat_values
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import JobStatus
+from shared.measurements import Summary
 from shared.stats import median_interval_of_repeats
 
 UNKNOWN = "unknown"
+PEAKS = frozenset({"inference_peak_mb", "load_peak_mb"})
 Answers = tuple[str | None, ...]
 
 
@@ -30,7 +32,7 @@ class Entry:
 
     Attributes:
         at: the job's value on every axis, by the axis's name.
-        answers: what may differ between jobs of the same work: device, capability, provider and threads.
+        answers: what may differ between jobs of the same work: device, capability, provider, threads and level of optimisation.
         value: the figure of the job; None if it is missing.
         missing: why it is missing, or empty.
         repeats: the figure of each repeat; empty if a repeat has no such figure.
@@ -64,6 +66,15 @@ def _provider(job: JobRecord) -> str:
 def _threads(job: JobRecord) -> str:
     threads = threads_of(job.result.runtime) if job.result is not None else None
     return str(threads) if threads is not None else UNKNOWN
+
+
+def _more_settings(job: JobRecord) -> Answers:
+    """Return the settings that have no axis of their own, and differ along `parameters`: threads across operators, and graph level."""
+    runtime, options = job.result.runtime if job.result is not None else {}, job.workload.options
+    threads = runtime.get("threads")
+    between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
+    graph = runtime.get("graph_level") or options.graph
+    return tuple(None if value is None else str(value) for value in (between, graph))
 
 
 # The axes that need nothing but the job. `device` and `parameters` need what is known of the whole campaign.
@@ -109,14 +120,19 @@ def entry_of(job: JobRecord, kind: FigureKind, device: str, varied: Sequence[str
         job_id=job.job_id,
         at=at,
         work=work_of(job),
-        answers=(job.result.worker_id if job.result else None, at["capability"], at["provider"], at["threads"]),
+        answers=(job.result.worker_id if job.result else None, at["capability"], at["provider"], at["threads"], *_more_settings(job)),
         value=value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         missing=missing,
-        repeats=repeat_values(kind, summary) if summary is not None else (),
+        repeats=_repeats(kind, summary) if summary is not None else (),
         noise=job.result.noise.grade if job.result is not None and job.result.noise else "",
     )
+
+
+def _repeats(kind: FigureKind, summary: Summary) -> tuple[float, ...]:
+    """Return the figure of each repeat. It is empty for load times if other processes loaded the model, too: their times are not known."""
+    return () if kind.name == "load_ms" and summary.load.n != len(summary.repeats) else repeat_values(kind, summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +161,8 @@ def matrix(entries: Sequence[Entry], by: Sequence[str], kind: FigureKind) -> lis
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[tuple(entry.at[name] for name in by)].append(entry)
-    cells = [(dict(zip(by, place, strict=True)), members, _joined(members)) for place, members in groups.items()]
-    best = _best([(members[0].work, joined.value) for _, members, joined in cells], kind)
+    cells = [(dict(zip(by, place, strict=True)), members, _joined(members, kind)) for place, members in groups.items()]
+    best = _best([(_work(members), joined.value) for _, members, joined in cells], kind)
     return [
         Cell(
             at=at,
@@ -155,7 +171,7 @@ def matrix(entries: Sequence[Entry], by: Sequence[str], kind: FigureKind) -> lis
             low=joined.low,
             high=joined.high,
             missing=joined.missing,
-            of_best=joined.value / best[members[0].work] if joined.value is not None and members[0].work in best else None,
+            of_best=joined.value / best[_work(members)] if joined.value is not None and _work(members) in best else None,
             noise=max((one.noise for one in members), key=_GRADES.index),
         )
         for at, members, joined in cells
@@ -173,7 +189,12 @@ class _Joined:
     missing: str = ""
 
 
-def _joined(members: Sequence[Entry]) -> _Joined:
+def _work(members: Sequence[Entry]) -> Work:
+    """Return the work of the jobs of one cell that were measured. Of a job that failed, the work is only known in part."""
+    return next((one.work for one in members if one.value is not None), members[0].work)
+
+
+def _joined(members: Sequence[Entry], kind: FigureKind) -> _Joined:
     """Return the figure of the jobs of one cell."""
     measured = [one for one in members if one.value is not None]
     if not measured:
@@ -185,8 +206,10 @@ def _joined(members: Sequence[Entry]) -> _Joined:
     if len(questions) > 1 or len(answers) > 1:
         what = "of different work" if len(questions) > 1 else "with different settings"
         return _Joined(missing=f"{len(measured)} jobs {what} meet here; add an axis to `by`: {', '.join(AXES)}")
+    if kind.name in PEAKS:  # the peak of several jobs is the largest of theirs, as the peak of a job is the largest of its repeats
+        return _Joined(max(one.value for one in measured if one.value is not None))
     repeats = [value for one in measured for value in one.repeats]
-    if not repeats:
+    if not all(one.repeats for one in measured):
         return _Joined(missing=f"{len(measured)} jobs meet here, and this figure cannot be computed for several jobs together")
     interval = median_interval_of_repeats(repeats)
     return _Joined(float(np.median(repeats)), interval.low if interval else None, interval.high if interval else None)

@@ -32,7 +32,8 @@ def pair_up(baseline: Sequence[Side], current: Sequence[Side], *, other_models: 
     """
     partners: dict[str, Side] = {}
     left, right = list(baseline), list(current)
-    for key in (*_ROUNDS, *(_OTHER_MODELS if other_models else ())):
+    rounds = [one for key in _ROUNDS for one in (_as_long(key), key)]
+    for key in (*rounds, *(_OTHER_MODELS if other_models else ())):
         mine, theirs = _by(key, left), _by(key, right)
         for value, sides in mine.items():
             if key in _OTHER_MODELS and (len(sides) > 1 or len(theirs[value]) > 1):
@@ -60,6 +61,16 @@ def _measured(*names: str) -> Key:
             return None
         _, _, options = side.asked
         return (side.work, side.unit, options, *(side.facts[name] for name in names))
+
+    return key
+
+
+def _as_long(inner: Key) -> Key:
+    """Return a key that also holds the number of inferences and the warm-up, which a recipe may sweep and which are no options."""
+
+    def key(side: Side) -> Hashable | None:
+        value = inner(side)
+        return None if value is None else (value, side.more_facts["inferences"], side.more_facts["warm-up"])
 
     return key
 

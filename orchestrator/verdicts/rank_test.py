@@ -128,9 +128,9 @@ def least_p(n: int, m: int) -> float:
 
 
 def repeats_for(level: float) -> int:
-    """Return the smallest number of repeats, the same on both sides, with which p can be at most `level`."""
+    """Return the smallest number of repeats, the same on both sides, with which p can be below `level`."""
     n = 2
-    while least_p(n, n) > level:
+    while least_p(n, n) >= level:
         n += 1
     return n
 

@@ -114,8 +114,12 @@ class Fleet(RuleBasedStateMachine):
         unit, device, devices = WORK[which % len(WORK)]
         self.clock.advance(0.01)  # ids sort by it
         one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": LIMITS_S[which % 3]}
-        body = {"model_url": "https://models.example/squeezenet.onnx", "jobs": [one] * (1 + which % 3), "devices": devices}
-        body |= {"wait_for_device": True}  # for the device that is absent
+        body = {
+            "model_url": "https://models.example/squeezenet.onnx",
+            "jobs": [one] * (1 + which % 3),
+            "devices": devices,
+            "wait_for_device": True,  # for the device that is absent
+        }
         made = submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
         if devices == "one":
             self.of_one.add(made.campaign.id)
