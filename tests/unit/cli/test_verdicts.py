@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.client import Client
-from cli.verdicts import WAIT_S, show_verdicts
+from cli.verdicts import MAX_SHOWN, WAIT_S, show_verdicts
 from shared.clock import FakeClock
 from tests.unit.cli.scripted_server import ScriptedServer
 
@@ -26,6 +26,19 @@ def shown_by(server: ScriptedServer, capsys: pytest.CaptureFixture[str], clock: 
 def test_a_question_with_several_results_is_answered(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.on(REPORT, {"answers": [ALONE, SWEEP]})
     assert shown_by(server, capsys) == "yolo.onnx: for latency, batch 1 is best [x]."
+
+
+@pytest.mark.parametrize(
+    ("questions", "last"), [(MAX_SHOWN, "question 10: said."), (MAX_SHOWN + 2, "question 10: said. 2 more are in the report.")]
+)
+def test_answers_that_are_not_shown_are_counted(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], questions: int, last: str
+) -> None:
+    answers = [{"question": f"question {number}", "verdict": "said", "measured": 2} for number in range(1, questions + 1)]
+    server.on(REPORT, {"answers": [ALONE, *answers]})
+    text = shown_by(server, capsys)
+    assert text.startswith("question 1: said. question 2: said. ")
+    assert text.endswith(last)
 
 
 @pytest.mark.parametrize("content", [{"format": 1, "fastest": []}, {"answers": []}])

@@ -103,6 +103,14 @@ def test_every_wrong_setting_is_named_with_its_source_and_value(monkeypatch: pyt
     assert sources == ["FLEETMARK_HEARTBEAT_S='often'", "--port=70000"]
 
 
+@pytest.mark.parametrize("price", ["inf", "nan", "-0.1", "1e999"])
+def test_a_price_that_is_no_amount_of_money_is_refused(monkeypatch: pytest.MonkeyPatch, price: str) -> None:
+    monkeypatch.setenv("FLEETMARK_WORKER_PRICE_PER_HOUR", price)
+    with pytest.raises(InvalidInput) as caught:
+        load_settings()
+    assert [field.path for field in caught.value.fields] == [f"FLEETMARK_WORKER_PRICE_PER_HOUR={price!r}"]
+
+
 def test_a_wrong_secret_is_not_shown() -> None:
     with pytest.raises(InvalidInput) as caught:
         load_settings(redis_url="http://:hunter2@broker")

@@ -9,11 +9,16 @@ import pytest
 
 from orchestrator.reports.answers import Answer, answers
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.figures import Figure
+from orchestrator.reports.page import report
+from orchestrator.reports.page_markdown import report_md
+from orchestrator.reports.plot_tradeoff import is_drawn
+from orchestrator.reports.ranking import rank
 from shared.jobs import JobStatus
 from shared.measurements import Noise
 from shared.protocol.messages import Device
 from shared.workloads import EngineOptions, ModelRef, Workload
-from tests.unit.orchestrator.reports.bundles import record, result_of
+from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 from tests.unit.orchestrator.reports.sweeps import MODEL, VARIED, cell, figures
 
 NUC: dict[str, Any] = {"device": Device(name="nuc"), "worker": "worker-bbbb"}
@@ -21,6 +26,12 @@ NUC: dict[str, Any] = {"device": Device(name="nuc"), "worker": "worker-bbbb"}
 
 def answered(*jobs: JobRecord) -> list[Answer]:
     return answers(figures(*jobs))
+
+
+def content_of(jobs: list[JobRecord], found: list[Figure] | None = None) -> dict[str, Any]:
+    """Return the data of the page of these jobs; `found` are their figures."""
+    found = found or figures(*jobs)
+    return report(bundle(jobs), found, rank(found), answers(found))
 
 
 def test_a_sweep_has_one_answer_for_latency_and_for_samples_per_second() -> None:
@@ -112,6 +123,16 @@ def test_a_cell_that_failed_on_a_device_had_its_turn_there() -> None:
     assert "for latency, nuc · CPU (ONNX) · batch 1 is best" in answer.verdict
 
 
+def test_a_cell_that_was_lost_with_its_worker_had_its_turn_there() -> None:
+    """A lost job has no result, but it says which worker had it."""
+    gone: dict[str, Any] = {"result": None, "status": JobStatus.FAILED, "error": "the worker was lost", "worker_id": NUC["worker"]}
+    jobs = [cell(1, 40.0), cell(2, 160.0, batch=8), cell(3, 20.0, **NUC), replace(cell(4, 1.0, batch=8, **NUC), **gone)]
+    assert figures(*jobs)[3].device == "nuc"
+    (answer,) = answered(*jobs)
+    assert answer.compared
+    assert answer.verdict.startswith("for latency, nuc · CPU (ONNX) · batch 1 is best")
+
+
 def test_other_models_and_other_input_sizes_are_other_questions() -> None:
     small, large, other = answered(cell(1, 40.0), cell(2, 90.0, side=608), cell(3, 9.0, batch=8, model_sha256="cd" * 32))
     assert len({small.question, large.question, other.question}) == 3
@@ -154,6 +175,45 @@ def test_nothing_is_ranked_where_nobody_knows_which_bytes_were_measured() -> Non
     (answer,) = answered(cell(1, 40.0, model_sha256=None), cell(2, 160.0, batch=8, model_sha256=None))
     assert "does not say which bytes were measured" in answer.verdict
     assert answer.front == frozenset()
+
+
+def test_the_page_of_unknown_bytes_has_no_order_by_speed_and_no_trade_off() -> None:
+    jobs = [cell(1, 90.0, model_sha256=None), cell(2, 10.0, threads=2, model_sha256=None), cell(3, 50.0, batch=8, model_sha256=None)]
+    (answer,) = answered(*jobs)
+    assert answer.batches == 2
+    assert not is_drawn(answer)
+    page = report_md(content_of(jobs))
+    assert f"**{MODEL}**, in the order of the campaign:" in page
+    assert "the lowest latency first" not in page
+    assert page.index("| 1 | pi-5 · CPU (ONNX) · batch 1 · threads 1 | 9") < page.index("| 2 | pi-5 · CPU (ONNX) · batch 1 · threads 2 | ")
+
+
+def test_the_front_is_said_to_be_of_each_device_where_devices_are_not_compared() -> None:
+    jobs = [cell(1, 40.0), cell(2, 160.0, batch=8)]
+    alone = report_md(content_of(jobs))
+    assert f"**{MODEL}**, the lowest latency first:" in alone
+    assert "no other row has both" in alone
+    both = report_md(content_of([*jobs, cell(3, 20.0, threads=2, **NUC), cell(4, 100.0, batch=8, threads=2, **NUC)]))
+    assert both.count(" ◆ |") == 4, "the slower device has a front, too"
+    assert "no other row of its device and compute unit has both a lower latency and more samples per second" in both
+
+
+def test_the_page_says_how_many_questions_and_jobs_it_leaves_out_in_each_place() -> None:
+    one = cell(1, 40.0)
+    assert one.result is not None
+    jobs = [
+        replace(one, job_id=f"{CAMPAIGN}-job-{number}", result=one.result.model_copy(update={"model_sha256": f"{number:064x}"}))
+        for number in range(1, 601)
+    ]
+    content = content_of(jobs, [replace(found, steadiness="not steady") for found in figures(*jobs)])
+    assert (len(content["answers"]), content["answers_total"], content["measured_total"]) == (500, 600, 600)
+    page = report_md(content)
+    assert "- 580 more models or inputs under *All measured jobs*." in page
+    assert "\n500 of 600; all are in `results.csv`." in page
+    assert "19, 20 and 580 more. Their medians depend on how long one measures." in page
+    few = report_md(content_of(jobs[:20], [replace(found, steadiness="not steady") for found in figures(*jobs[:20])]))
+    assert " more" not in few.replace("more samples", "")
+    assert "all are in `results.csv`" not in few
 
 
 def test_a_setting_that_was_measured_twice_does_not_win_by_its_luckier_job() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from orchestrator.reports.answers import answers
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
 from orchestrator.reports.raw_samples import read_repeats
-from shared.measurements import RawRepeat
+from shared.measurements import SAMPLES_FORMAT, RawRepeat
 from shared.protocol.messages import Device
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle
 from tests.unit.orchestrator.reports.sweeps import VARIED, cell, figures
@@ -93,3 +94,35 @@ def test_samples_are_read_in_the_order_of_the_repeats_and_in_milliseconds(tmp_pa
     raw = [RawRepeat(index, 1, [9], [index * 1_000_000 + 500_000]) for index in range(12)]
     (tmp_path / "samples" / "job-1.npz").write_bytes(pack(raw, [5]))
     assert [values.tolist() for values in read_repeats(tmp_path, "job-1")] == [[index + 0.5] for index in range(12)]
+
+
+def test_an_archive_with_a_damaged_byte_is_read_as_it_was_or_not_at_all(tmp_path: Path) -> None:
+    """Damage may break the zip's directory, the compressed stream, the method of compression or the header of an array."""
+    keep_samples(tmp_path, "job-1", repeats=1)
+    path = tmp_path / "samples" / "job-1.npz"
+    whole, (values,) = path.read_bytes(), read_repeats(tmp_path, "job-1")
+    unread = 0
+    for offset in range(0, len(whole), 2):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :])
+        found = read_repeats(tmp_path, "job-1")
+        assert [one.tolist() for one in found] in ([], [values.tolist()]), offset
+        unread += not found
+    assert unread > len(whole) // 8
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (10**14,)], ids=["two dimensions", "more values than any memory holds"])
+def test_an_array_that_is_no_list_of_times_costs_the_picture_and_not_the_page(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: tuple[int, ...]
+) -> None:
+    job = cell(1, 40.0)
+    version, times = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array(version, np.array(SAMPLES_FORMAT))
+    np.lib.format.write_array_header_1_0(times, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    (tmp_path / CAMPAIGN / "samples").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / CAMPAIGN / "samples" / f"{job.job_id}.npz", "w") as archive:
+        archive.writestr("format.npy", version.getvalue())
+        archive.writestr("repeat_0_inference_ns.npy", times.getvalue() + np.ones(12, dtype="<i8").tobytes())
+    names = [path.name for path in write_campaign(tmp_path, bundle([job]))]
+    assert "report.md" in names
+    assert "samples.png" not in names
+    assert f"{job.job_id}.npz cannot be drawn" in caplog.text

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.reports.formats import FORMATS, table_format
+from orchestrator.reports.money import Price
 from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, csv_row
 from orchestrator.reports.tables import csv_line, neutral, stream_csv, stream_csv_lines
 from shared.errors import InvalidInput
@@ -102,6 +103,14 @@ def test_the_cost_of_samples_counts_the_batch_and_says_where_the_price_comes_fro
     assert (by_label["PricePerHour"], by_label["PriceSource"]) == (99, "the label price_per_hour")
     unpriced = csv_row(ended_job(), result_of(device=Device(name="x")))
     assert [unpriced[name] for name in ("CostPer1000", "CostPer1000Samples", "PricePerHour", "PriceSource")] == [None] * 4
+
+
+def test_a_cost_keeps_its_digits_however_small_it_is_and_is_never_infinite() -> None:
+    """A device that does a million samples each second for 0.01 an hour."""
+    assert Price(0.01, "a label").of_1000(1e6) == pytest.approx(0.01 / 3600 * 1000 / 1e6, rel=1e-9)
+    assert Price(1.7e308, "a label").of_1000(0.05) is None
+    row = csv_row(ended_job(), result_of(1, 5_000.0, inferences=2, device=Device(name="x", labels={"price_per_hour": "1.7e308"})))
+    assert (row["PricePerHour"], row["CostPer1000"], row["CostPer1000Samples"]) == (1.7e308, None, None)
 
 
 def test_a_job_that_failed_on_a_device_has_a_row_with_its_reason_and_no_figures() -> None:

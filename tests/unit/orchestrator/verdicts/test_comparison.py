@@ -114,6 +114,25 @@ def test_too_few_repeats_for_the_level_are_inconclusive() -> None:
     assert judged(job(SIX[:3]), job(times(2.0, SIX[:3])), level=0.2).verdict is FAIL
 
 
+def test_the_repeats_that_are_asked_for_are_enough() -> None:
+    """With 3 repeats on each side p can be 0.1, which is not below a level of 0.1."""
+    few = judged(job(SIX[:3]), job(times(2.0, SIX[:3])), level=0.1)
+    assert few.judged[0].reason == "3 and 3 repeats are too few for a level of 0.1: measure at least 4 on each side"
+    assert judged(job(SIX[:4]), job(times(2.0, SIX[:4])), level=0.1).verdict is FAIL
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01, 0.001])
+@pytest.mark.parametrize("repeats", [7, 12, 30])
+def test_no_confidence_is_said_to_be_whole(level: float, repeats: int) -> None:
+    even = tuple(np.linspace(10.0, 10.05, repeats))
+    (one,) = judged(job(even), job(even), level=level).judged
+    assert one.verdict is PASS
+    sure = one.reason.partition(" with ")[2].partition(" confidence")[0]
+    assert one.evidence is not None
+    assert one.evidence.confidence is not None
+    assert 100 * (1 - level / 2) - 0.1 <= float(sure.removesuffix(" %")) < 100
+
+
 DIFFERENT: dict[str, dict[str, Any]] = {
     "model": {"sha256": B},
     "inputs": {"said": runtime(inputs=[bound(shape=(1, 5))])},
@@ -202,6 +221,16 @@ def test_a_job_that_only_new_has_is_named_and_changes_nothing() -> None:
     found = compare(sides(job()), sides(job(), job(number=2, options={"threads": 1})), Terms())
     assert (found.verdict, len(found.judged)) == (PASS, 1)
     assert [side.job_id[-1] for side in found.only_current] == ["2"]
+
+
+def test_jobs_of_a_sweep_over_inferences_meet_those_with_as_many_even_if_one_was_retried() -> None:
+    """With 10 inferences each takes 15 % longer. In NEW that job was retried, so its number is the last."""
+    base = sides(job(times(1.15), 1, inferences=10), job(SIX, 2, inferences=1000))
+    found = compare(base, sides(job(SIX, 2, inferences=1000), job(times(1.15), 3, inferences=10)), Terms())
+    met = [(one.pair.baseline, one.pair.current) for one in found.judged]
+    assert [tuple(side.job_id[-1] for side in pair if side) for pair in met] == [("1", "3"), ("2", "2")]
+    assert [one.warnings for one in found.judged] == [(), ()]
+    assert found.verdict is PASS
 
 
 def test_nothing_to_compare_is_inconclusive() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from orchestrator.reports.bundle import JobRecord
 from orchestrator.verdicts.figures import FIGURES
 from orchestrator.verdicts.matrix import AXES, Cell, axes_of, entry_of, matrix
 from shared.errors import InvalidInput
-from shared.measurements import Noise
-from tests.unit.orchestrator.verdicts.jobs import SIX, B, bound, failed, job, runtime
+from shared.measurements import Noise, RawRepeat
+from shared.stats import summarise
+from tests.unit.orchestrator.verdicts.jobs import SIX, B, bound, failed, job, raw_of, runtime
 
 
 def cells(*jobs: JobRecord, by: str = "device,capability,model", metric: str = "inference_ms", varied: Sequence[str] = ()) -> list[Cell]:
@@ -23,6 +25,12 @@ def cells(*jobs: JobRecord, by: str = "device,capability,model", metric: str = "
 
 def times(factor: float) -> tuple[float, ...]:
     return tuple(value * factor for value in SIX)
+
+
+def measured(number: int, raw: list[RawRepeat], further_loads_ns: Sequence[int] = ()) -> JobRecord:
+    one = job(number=number)
+    assert one.result is not None
+    return replace(one, result=one.result.model_copy(update={"summary": summarise(raw, list(further_loads_ns))}))
 
 
 def test_each_device_capability_and_model_has_its_cell() -> None:
@@ -49,6 +57,45 @@ def test_jobs_of_different_work_have_no_common_value() -> None:
 def test_jobs_with_different_settings_have_no_common_value() -> None:
     (cell,) = cells(job(), job(times(2), 2, said=runtime(threads={"intra_op": 1, "inter_op": 1})))
     assert cell.missing.startswith("2 jobs with different settings meet here")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [({"graph": "disabled"}, {"graph_level": "disabled"}), ({"inter_threads": 4}, {"threads": {"intra_op": 2, "inter_op": 4}})],
+    ids=["graph", "inter_threads"],
+)
+def test_a_swept_setting_that_has_no_axis_of_its_own_is_not_merged_but_named(option: dict[str, Any], said: dict[str, Any]) -> None:
+    jobs = job(), job(times(3), 2, options=option, said=runtime(**said))
+    (cell,) = cells(*jobs)
+    assert cell.value is None
+    assert cell.missing.startswith("2 jobs with different settings meet here; add an axis to `by`: ")
+    apart = cells(*jobs, by="parameters", varied=[f"options.{name}" for name in option])
+    assert [one.value for one in apart] == pytest.approx([10.035, 30.105])
+
+
+def test_the_peak_of_two_jobs_is_the_larger_of_theirs() -> None:
+    def with_peaks(number: int, highest: float) -> JobRecord:
+        return measured(number, [replace(one, inference_peak_mb=highest if one.index == 5 else 100.0) for one in raw_of(SIX)])
+
+    (cell,) = cells(with_peaks(1, 800.0), with_peaks(2, 900.0), metric="inference_peak_mb")
+    assert (cell.value, cell.low, cell.high) == (900.0, None, None)
+
+
+def test_load_times_with_further_loads_have_no_common_value_and_say_so() -> None:
+    """The figure of one job is over all its loads. Only those of its repeats are known one by one."""
+    loads = [measured(number, [replace(one, load_ns=500_000_000) for one in raw_of(SIX[:2])], [5_000_000] * 20) for number in (1, 2)]
+    assert [one.value for one in cells(loads[0], metric="load_ms")] == [5.0]
+    (cell,) = cells(*loads, metric="load_ms")
+    assert (cell.value, cell.low) == (None, None)
+    assert cell.missing == "2 jobs meet here, and this figure cannot be computed for several jobs together"
+    assert cells(job(), job(number=2), metric="load_ms")[0].value == pytest.approx(5.0, rel=1e-5)
+
+
+def test_a_job_that_failed_first_does_not_hide_how_far_its_cell_is_from_the_best() -> None:
+    gpu: dict[str, Any] = {"capability": "gpu.cuda.onnx", "said": runtime(provider="CUDAExecutionProvider")}
+    found = cells(failed(1), job(number=2), job(times(0.5), 3, **gpu), by="capability")
+    assert [len(cell.job_ids) for cell in found] == [2, 1]
+    assert [cell.of_best for cell in found] == pytest.approx([2.0, 1.0])
 
 
 def test_the_same_job_measured_twice_is_one_value_over_all_repeats() -> None:

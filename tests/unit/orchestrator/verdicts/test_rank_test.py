@@ -95,6 +95,11 @@ def test_the_smallest_p_is_that_of_separated_samples() -> None:
     assert (repeats_for(0.05), repeats_for(0.01), repeats_for(0.001)) == (4, 5, 7)
 
 
+def test_a_level_that_the_smallest_p_only_reaches_needs_one_repeat_more() -> None:
+    assert least_p(3, 3) == pytest.approx(0.1)
+    assert repeats_for(0.1) == 4
+
+
 def test_the_correction_is_that_of_hochberg() -> None:
     assert hochberg([]) == []
     assert hochberg([0.03]) == [0.03]
