@@ -51,17 +51,20 @@ def require_its_token(ctx: Context, udid: str, token_id: str | None) -> None:
 
 
 def require_its_worker(ctx: Context, worker_id: str, token_id: str | None) -> None:
-    """Check that a call speaks for the worker that enrolled with its token.
+    """Check that a call speaks for the worker that enrolled with its token. Its reports are not signed, so only the token proves that.
 
     Args:
         token_id: as in `require_its_token`.
 
     Raises:
-        Forbidden: the worker enrolled with another token, which is still valid.
+        Forbidden: the worker enrolled last with another token, even if it was removed since, or that token is no longer valid.
     """
-    if ctx.settings.broker_logins:
-        with ctx.store.read() as session:
-            _check_token(ctx, session, worker_keys.get(session, worker_id), token_id)
+    if not ctx.settings.broker_logins or token_id is None:
+        return
+    with ctx.store.read() as session:
+        key = worker_keys.get(session, worker_id)
+    if key is not None and key.token_id not in (None, token_id):
+        raise Forbidden(f"{worker_id} enrolled with another token, and only that one may report for it; enrol it with this one first")
 
 
 def report_key_for(ctx: Context, worker_id: str, token_id: str | None) -> str | None:

@@ -9,11 +9,13 @@ import heapq
 import io
 import json
 import tarfile
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.operations.context import Context
 from orchestrator.store import campaigns, jobs
@@ -76,35 +78,38 @@ class CampaignLogs:
         with ctx.store.read() as session:
             campaigns.get(session, campaign_id)
         self._ctx, self._campaign_id, self._wanted = ctx, campaign_id, wanted
-        self._seen: dict[Path, tuple[tuple[int, int], set[int]]] = {}  # file -> its state, and the attempts that were returned
+        self._seen: dict[Path, tuple[tuple[int, int], Counter[int]]] = {}  # file -> its state, and how many lines of each attempt were read
 
     def new_lines(self) -> Iterator[bytes]:
-        """Yield the wanted lines of the attempts that were not returned before, job by job, each with its line end."""
+        """Yield the wanted lines that were not returned before, job by job, each with its line end.
+
+        A file may be read while it is being written, so the lines of each attempt are counted. An attempt's lines only grow.
+        """
         for path in log_files(self._ctx, self._campaign_id, self._wanted.job):
             yield from self._of_file(path)
 
     def _of_file(self, path: Path) -> Iterator[bytes]:
         try:
             found = path.stat()
-            state, before = (found.st_mtime_ns, found.st_size), self._seen.get(path, ((0, 0), set()))
+            state, before = (found.st_mtime_ns, found.st_size), self._seen.get(path, ((0, 0), Counter[int]()))
             if before[0] == state:
                 return
             content = path.read_bytes()
         except FileNotFoundError:  # the campaign was removed
             return
-        attempts = set(before[1])
+        attempts: Counter[int] = Counter()
         for raw in content.splitlines(keepends=True):
             line = _read(raw)
             if line is None:
                 continue
             attempt = line.get("attempt")
             if isinstance(attempt, int):
-                attempts.add(attempt)
-                if attempt in before[1]:
+                attempts[attempt] += 1
+                if attempts[attempt] <= before[1][attempt]:
                     continue
             if self._wanted.takes(line):
                 yield raw if raw.endswith(b"\n") else raw + b"\n"
-        self._seen[path] = (state, attempts)
+        self._seen[path] = (state, attempts | before[1])
 
     def tail(self, number: int) -> list[bytes]:
         """Return the newest wanted lines of all jobs, at most `number`, in the order of their times."""
@@ -154,19 +159,23 @@ def _pack(ctx: Context, campaign_id: str, total: int) -> Iterator[bytes]:
     with tarfile.open(fileobj=out, mode="w|gz") as tar:
         for path in log_files(ctx, campaign_id):
             try:
-                _add(tar, f"{campaign_id}/logs/{path.name}", path.read_bytes(), path.stat().st_mtime)
+                content = path.read_bytes()
+                _add(tar, f"{campaign_id}/logs/{path.name}", io.BytesIO(content), len(content), path.stat().st_mtime)
             except FileNotFoundError:  # the campaign was removed
                 continue
             yield from out.taken()
-        history = b"".join(_history(ctx, campaign_id, total))
-        _add(tar, f"{campaign_id}/history.jsonl", history, ctx.clock.now().timestamp())
+        with tempfile.TemporaryFile() as history:  # of 100 000 jobs it has 60 MB
+            history.writelines(_history(ctx, campaign_id, total))
+            size = history.tell()
+            history.seek(0)
+            _add(tar, f"{campaign_id}/history.jsonl", history, size, ctx.clock.now().timestamp())
     yield from out.taken()
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes, modified: float) -> None:
+def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int, modified: float) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime, entry.mode = len(content), int(modified), 0o644
-    tar.addfile(entry, io.BytesIO(content))
+    entry.size, entry.mtime, entry.mode = size, int(modified), 0o644
+    tar.addfile(entry, content)
 
 
 class _Pieces(io.RawIOBase):

@@ -104,13 +104,15 @@ class Incoming:
         self._file.close()
         target = path_of(self._ctx, sha256)
         target.parent.mkdir(exist_ok=True)
-        self._part.replace(target)
         name, size, now = short_name(as_one_line(name)), self._size, self._ctx.clock.now()
 
         def write(session: Session) -> str:
-            known = session.get(ModelFile, sha256)
+            known = session.get(ModelFile, sha256, with_for_update=True)
             if known is None:
                 session.add(ModelFile(sha256=sha256, name=name, size=size, created_at=now))
+                session.flush()
+            if self._part.exists():  # else an earlier try of this transaction has moved it
+                self._part.replace(target)  # while the row is locked: a removal deletes the file before, or keeps the row
             return known.name if known is not None else name
 
         try:

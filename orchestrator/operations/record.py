@@ -65,7 +65,6 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         Unavailable: the database or Redis does not answer. Record the same batch again then; that is safe.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
-    ctx.registry.histograms.add(outcome.observations)
     unkept = _keep_files(ctx, outcome)
     ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait in a queue, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
@@ -75,6 +74,7 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
     if outcome.ended_campaigns:
         ctx.wake_reporter()
         _quietly_forget(ctx, outcome.ended_campaigns)
+    _quietly_count(ctx, outcome.observations)
     fill_queues(ctx, f"{len(batch)} reports are recorded and answered")
     return outcome
 
@@ -85,6 +85,14 @@ def _quietly_forget(ctx: Context, campaign_ids: list[str]) -> None:
         remove_files_of_unknown(ctx, campaign_ids)
     except OSError as error:
         log.warning("files of a removed campaign stay: %s", error)
+
+
+def _quietly_count(ctx: Context, observations: Sequence[Observation]) -> None:
+    """Add to the histograms. These jobs are recorded and answered, so a failure here must not make their reports fail."""
+    try:
+        ctx.registry.histograms.add(observations)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the reports are recorded)
+        log.warning("%d jobs are missing from the histograms: %s", len(observations), error)
 
 
 def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:

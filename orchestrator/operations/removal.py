@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlmodel import Session
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 MARK = ".removed"  # an empty file in the folder of a campaign whose rows are being deleted
 MARK_AGE_S = 600.0  # a younger mark may belong to a removal that is under way
 SCAN_MARGIN = timedelta(hours=1)  # a submission may have chosen its id this long before it was committed
+RESET_MARK = ".reset"  # an empty file in the outputs folder: campaigns from before its time may have gone with a reset
+RESET_LASTS = timedelta(hours=1)  # a reset may wait so long for transactions that are under way
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,14 @@ def remove_files(ctx: Context, campaign_id: str) -> None:
     if folder.is_symlink():
         folder.unlink()
     elif folder.is_dir():
-        shutil.rmtree(folder)
+        (folder / MARK).unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except FileNotFoundError:  # another call was faster
+            return
+        except OSError:  # a file has come in the meantime; the mark tells the next sweep to go on
+            _mark(ctx, campaign_id)
+            raise
 
 
 def _remove(path: Path) -> None:
@@ -184,15 +193,35 @@ def _exists(ctx: Context, campaign_id: str) -> bool:
 
 
 def remove_files_of_unknown(ctx: Context, campaign_ids: list[str]) -> None:
-    """Remove what was just written for campaigns that were removed in the meantime.
+    """Remove what was just written for campaigns that were removed in the meantime. What a reset has forgotten keeps its files.
 
     Raises:
         OSError: a file cannot be removed.
         Unavailable: the database does not answer.
     """
     for campaign_id in campaign_ids:
-        if not _exists(ctx, campaign_id):
+        if not _exists(ctx, campaign_id) and not _may_be_reset(ctx, campaign_id):
             remove_files(ctx, campaign_id)
+
+
+def note_reset(ctx: Context, *, done: bool) -> None:
+    """Note that all campaigns are about to lose their rows, or have lost them (`done`), and that their files stay."""
+    until = (ctx.clock.now() + (timedelta() if done else RESET_LASTS)).timestamp()
+    mark = ctx.settings.outputs_dir / RESET_MARK
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.utime(mark, (until, until))
+    except OSError as error:
+        log.warning("a campaign that ends during this reset may lose its files: %s", error)
+
+
+def _may_be_reset(ctx: Context, campaign_id: str) -> bool:
+    try:
+        until = (ctx.settings.outputs_dir / RESET_MARK).stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return campaign_id < first_campaign_id(datetime.fromtimestamp(until, UTC) + timedelta(seconds=1))
 
 
 def old_campaigns(ctx: Context, before: datetime, *, limit: int) -> list[Removed]:

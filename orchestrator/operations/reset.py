@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
+from orchestrator.operations.removal import note_reset
 from orchestrator.store import campaigns, jobs, worker_keys
 from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
 
@@ -29,7 +30,9 @@ def reset(ctx: Context) -> Cleared:
     workers = ctx.registry.everyone()
     with ctx.store.read() as session:
         private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
+    note_reset(ctx, done=False)  # first, so that whoever misses a campaign sees that it may be reset
     gone = ctx.store.transact(campaigns.delete_all)
+    note_reset(ctx, done=True)
     messages = ctx.queue.purge({*LABELS, *private, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE})
     if ctx.settings.broker_logins:
         ctx.registry.logins.take_away(worker.id for worker in workers)

@@ -178,9 +178,11 @@ class _OpenLane:
 
 def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
     last: Lane | None = None
+    seen: set[int | None] = set()  # a lane whose priority has just been lowered is on two pages
     while True:
         page = jobs.open_lanes(session, now, LANES_AT_ONCE, last)
-        yield from page
+        yield from ((lane, running) for lane, running in page if lane.id not in seen)
+        seen.update(lane.id for lane, _ in page)
         if len(page) < LANES_AT_ONCE:
             return
         last = page[-1][0]

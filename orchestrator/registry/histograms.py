@@ -16,6 +16,7 @@ from shared.protocol import keys
 
 _SEPARATOR = "|"
 _SUM = "sum"
+_LONGEST_S = 365 * 86_400.0
 
 
 class Histogram(NamedTuple):
@@ -38,6 +39,8 @@ class Histograms:
         counts: dict[str, int] = defaultdict(int)
         sums: dict[str, float] = defaultdict(float)
         for name, capability, status, seconds in observations:
+            if not seconds < _LONGEST_S:  # the clock of the device was set while it ran: 55 years would spoil the sum for ever
+                continue
             key = _SEPARATOR.join((name, capability, status))
             counts[f"{key}{_SEPARATOR}{bucket_of(seconds)}"] += 1
             sums[f"{key}{_SEPARATOR}{_SUM}"] += max(seconds, 0.0)

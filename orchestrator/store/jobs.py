@@ -199,6 +199,7 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
         .where(col(Campaign.status) == CampaignStatus.RUNNING, ready)
         .order_by(col(Lane.priority).desc(), col(Lane.campaign_id), col(Lane.id))
         .limit(limit)
+        .execution_options(populate_existing=True)  # a priority may change between two pages, and the next page begins behind it
     )
     if after is not None:
         key = tuple_(-col(Lane.priority), col(Lane.campaign_id), col(Lane.id))
