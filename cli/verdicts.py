@@ -21,7 +21,7 @@ def show_verdicts(client: Client, campaign_id: str, clock: Clock | None = None) 
     for answer in found[:MAX_SHOWN]:
         out.print(f"\n{shown(str(answer.get('question')))}: {shown(str(answer.get('verdict')))}.", markup=False, highlight=False)
     if len(found) > MAX_SHOWN:
-        out.print(f"\n{len(found) - MAX_SHOWN} more are in the report.")
+        out.print(f"\nThe report has {len(found) - MAX_SHOWN} more.")
 
 
 def _answers(client: Client, campaign_id: str, clock: Clock) -> list[dict[str, Any]]:

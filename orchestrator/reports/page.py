@@ -85,6 +85,7 @@ def report(
         ],
         "answers_total": len(answered),
         "measured_total": sum(len(answer.figures) for answer in answered),
+        "fastest_total": len(rankings),
         "fastest": [
             {
                 "work": ranking.work,

@@ -29,7 +29,7 @@ def test_a_question_with_several_results_is_answered(server: ScriptedServer, cap
 
 
 @pytest.mark.parametrize(
-    ("questions", "last"), [(MAX_SHOWN, "question 10: said."), (MAX_SHOWN + 2, "question 10: said. 2 more are in the report.")]
+    ("questions", "last"), [(MAX_SHOWN, "question 10: said."), (MAX_SHOWN + 2, "question 10: said. The report has 2 more.")]
 )
 def test_answers_that_are_not_shown_are_counted(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str], questions: int, last: str
