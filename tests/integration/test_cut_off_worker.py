@@ -158,7 +158,9 @@ def test_a_redis_that_stands_still_condemns_nobody(fleet: Fleet, ctx: Context, s
     eventually(lambda: worker.spooled() == [], "every result is answered")
 
 
-@pytest.mark.parametrize("server", [True, False], indirect=True, ids=["with its file", "empty"])
+@pytest.mark.parametrize(
+    "server", [pytest.param(True, id="with its file", marks=pytest.mark.long), pytest.param(False, id="empty")], indirect=True
+)
 def test_a_redis_that_is_restarted_at_work_loses_no_job(fleet: Fleet, ctx: Context, server: RedisServer, model: Path) -> None:
     """Killed without a warning, with one job at work, others in its queue and results on their way."""
     worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S=TIMEOUT)
