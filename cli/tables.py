@@ -106,13 +106,16 @@ def work_name(model: str, options: Mapping[str, Any] | None) -> str:
 
 
 def told_apart(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return jobs for a table: devices that share a name get a label that differs, and `why` holds the error or the reason to wait."""
+    """Return jobs for a table: devices that share a name get a label that differs. `why` is the error, the reason to wait, or the stage."""
     listed = [dict(job) for job in jobs]
     labels = device_labels((job["worker_id"], job["device"]) for job in listed if job.get("worker_id") and job.get("device"))
-    return [
-        job | {"device": labels.get(str(job.get("worker_id"))) or job.get("device"), "why": job.get("error") or job.get("waiting_for")}
-        for job in listed
-    ]
+    return [job | {"device": labels.get(str(job.get("worker_id"))) or job.get("device"), "why": _why(job)} for job in listed]
+
+
+def _why(job: Mapping[str, Any]) -> str | None:
+    stage, progress = job.get("stage"), job.get("progress")
+    doing = f"{stage}, {progress:.0%}" if stage and progress is not None else stage
+    return job.get("error") or job.get("waiting_for") or doing
 
 
 @dataclass(frozen=True)

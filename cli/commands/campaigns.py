@@ -22,7 +22,7 @@ from cli.verdicts import show_verdicts
 from cli.watching import watch as follow
 from shared.errors import FleetmarkError, InvalidInput, nearest
 from shared.installation import how_to_call, shown_recipe
-from shared.jobs import CampaignStatus
+from shared.jobs import CampaignStatus, JobStatus
 
 if TYPE_CHECKING:
     from shared.recipes import Recipe
@@ -58,6 +58,9 @@ JOB_COLUMNS = [
     ("Worker", "worker_id"),
     ("Why", "why"),
 ]
+
+
+MAX_STAGES = 10
 
 
 class Format(StrEnum):
@@ -221,6 +224,8 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     """
     with connect(host, token) as client:
         campaign = client.get(f"campaigns/{campaign_id}")
+        if not as_json:
+            _add_stages(client, campaign["jobs"])
     if as_json:
         show_json(campaign)
         return
@@ -233,6 +238,13 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")
+
+
+def _add_stages(client: Client, listed: list[dict[str, Any]]) -> None:
+    """Add to running jobs what they do at the moment, such as `fetching`. Of many running jobs only the first get it: each takes a call."""
+    for job in [job for job in listed if job["status"] == JobStatus.RUNNING and "stage" not in job][:MAX_STAGES]:
+        now = client.get(f"jobs/{job['job_id']}")["job"]
+        job |= {name: now.get(name) for name in ("stage", "progress")}
 
 
 def _counts(campaign: dict[str, Any]) -> str:

@@ -124,6 +124,15 @@ def test_json_is_all_there_is_on_standard_output(
     assert shown == {"list": [CAMPAIGN], "show": CAMPAIGN, "workers": [], "queues": QUEUES, "jobs": CAMPAIGN["jobs"]}
 
 
+def test_show_says_what_a_running_job_does_at_the_moment(server: ScriptedServer) -> None:
+    job = CAMPAIGN["jobs"][0] | {"status": "running", "options": {}}
+    server.on("GET /api/campaigns/campaign-1", CAMPAIGN | {"status": "running", "jobs": [job]})
+    server.on("GET /api/jobs/campaign-1-job-1", {"job": job | {"stage": "fetching", "progress": 0.42}, "result": None})
+    ended = fleetmark("show", "campaign-1", host=server.url)
+    assert ended.returncode == 0
+    assert "fetching, 42%" in ended.stdout
+
+
 def test_dead_letters_are_shown_with_their_reasons_and_move_no_terminal(server: ScriptedServer) -> None:
     letter = {"at": "2026-03-01T12:00:00Z", "by": "worker-0", "queue": "cpu.onnx", "reason": "not JSON", "message": "\x1b[2Jcleared\r"}
     server.on("GET /api/queue/status", {**QUEUES, "dead_letters": 3})
