@@ -30,10 +30,11 @@ from benchmarks.same_or_slower import chain
 PRODUCTS = {"A": 40, "A again": 40, "B": 44}
 EXIT_CODES = {0: "PASS", 1: "FAIL", 4: "INCONCLUSIVE"}
 FOUND = 0.95
+REST_S = 3.0  # drawing a report and comparing are other work, and what ran just before a measurement makes it noisy
 
 
 def measured(client: httpx.Client, model: Path, repeats: int, inferences: int) -> str:
-    """Run a campaign of one job, and return its id when it has ended."""
+    """Run a campaign of one job, and return its id when its report is written and the machine has rested."""
     recipe = {
         "name": "regression gate",
         "model": model.as_uri(),
@@ -47,8 +48,9 @@ def measured(client: httpx.Client, model: Path, repeats: int, inferences: int) -
     if answer.is_error:
         raise SystemExit(f"the orchestrator refused the recipe: {answer.text}")
     campaign: str = answer.json()["campaign_id"]
-    while client.get(f"/api/campaigns/{campaign}", params={"jobs": "false"}).json()["status"] == "running":
-        time.sleep(0.05)
+    while client.get(f"/api/campaigns/{campaign}", params={"jobs": "false"}).json()["reported_at"] is None:
+        time.sleep(0.25)
+    time.sleep(REST_S)
     return campaign
 
 
@@ -90,6 +92,7 @@ def main() -> None:
             for kind, found in verdicts.items():
                 allowed = ("--allow-different", "model") if kind == "B" else ()
                 verdict, pair = compared(str(client.base_url), campaigns["A"], campaigns[kind], *allowed)
+                time.sleep(REST_S)
                 found.append(verdict)
                 if isinstance(pair["effect"], float):
                     effects[kind].append(pair["effect"])
