@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli.errors import ApiError, Away, Unreachable
+from cli.files import write_whole
 from shared.controls import as_one_line
-from shared.errors import FieldError, InvalidInput
+from shared.errors import FieldError
 from shared.hosts import is_this_machine
 from shared.installation import how_to_call
 from shared.sources import short_name
@@ -169,16 +170,7 @@ class Client:
         Raises:
             InvalidInput: the file cannot be written.
         """
-        unfinished = file.with_name(f".{file.name}.part")
-        pieces = self.stream(path)
-        try:
-            with unfinished.open("wb") as part:
-                part.writelines(pieces)
-            unfinished.replace(file)
-        except OSError as error:
-            raise InvalidInput(f"{file} cannot be written: {error.strerror}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(file, self.stream(path))
 
     def upload_model(self, file: Path, sha256: str, sent: Callable[[int], None]) -> None:
         """Upload a model file. `sent` is called with the size of each piece that was sent.

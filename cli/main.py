@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, doctor, fleet, logs, prune, report, start, tokens
+from cli.commands import broker, campaigns, compare, doctor, fleet, logs, prune, report, results, run, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -37,12 +37,12 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )(start.worker)
 app.command(rich_help_panel=START)(start.flower)
-app.command(rich_help_panel=CAMPAIGNS)(campaigns.run)
-app.command(rich_help_panel=CAMPAIGNS)(campaigns.validate)
+app.command(rich_help_panel=CAMPAIGNS)(run.run)
+app.command(rich_help_panel=CAMPAIGNS)(run.validate)
 app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.show)
-app.command(rich_help_panel=CAMPAIGNS)(campaigns.watch)
-app.command(rich_help_panel=CAMPAIGNS)(campaigns.results)
+app.command(rich_help_panel=CAMPAIGNS)(run.watch)
+app.command(rich_help_panel=CAMPAIGNS)(results.results)
 app.command(rich_help_panel=CAMPAIGNS)(report.report)
 app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
 app.command(rich_help_panel=CAMPAIGNS)(logs.logs)

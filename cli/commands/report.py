@@ -14,6 +14,7 @@ import typer
 from cli.client import Client
 from cli.commands.campaigns import CampaignId
 from cli.errors import ApiError
+from cli.files import write_whole
 from cli.options import Host, Json, Token, connect
 from cli.terminal import out, say, show_json
 from shared.clock import SystemClock
@@ -96,10 +97,7 @@ def _as(ending: str, client: Client, campaign_id: str) -> str:
 
 
 def _write(file: Path, content: str) -> None:
-    try:
-        file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from error
+    write_whole(file, [content.encode()])
     say(f"Wrote {file}")
 
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from cli.brokers import require_redis
 from cli.client import Client, stays_here
-from cli.commands.campaigns import show_results
+from cli.commands.results import show_results
 from cli.embedded import PYTHON, Plan, Stack, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed, Unreachable
 from cli.options import Token

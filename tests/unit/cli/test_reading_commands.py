@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.client import Client
-from cli.commands import campaigns as commands
+from cli.commands import run as commands
 from cli.main import app
 from cli.pages import html_page
 from shared.errors import InvalidInput
