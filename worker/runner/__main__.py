@@ -1,4 +1,7 @@
-"""Starts the guard: `python -m worker.runner`. With `--once` it is one measured process, with `--spawn` a guard that never forks."""
+"""Starts the guard of an engine: `python -m worker.runner CAPABILITY`.
+
+With `--spawn` it is a guard that never forks. With `--once` instead of a capability it is one measured process.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def main(arguments: list[str]) -> None:
     if "--once" in arguments:
         from worker.runner.spawning import run_once
 
-        run_once(preloadable())
+        run_once()
         return
     # Ctrl-C and service managers signal all processes of the worker. The guard ignores that: it ends after its worker.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -28,7 +31,7 @@ def main(arguments: list[str]) -> None:
         from worker.runner.forking import ForkingGuard
 
         with _without_blas_threads():
-            preloaded = preload(preloadable())
+            preloaded = preload(preloadable(arguments[0]))
         reporter.send("ready", preloaded=preloaded)
         ForkingGuard(0, reporter).serve()
     else:

@@ -17,7 +17,7 @@ from typing import Any
 from shared.errors import JobError
 from worker.engines.base import Engine, Options
 from worker.engines.inputs import Inputs, make_inputs
-from worker.engines.registry import resolve
+from worker.engines.registry import check_options, resolve
 from worker.runner.hot_loop import time_calls, warm_up
 from worker.runner.memory import MemoryMeter
 from worker.runner.request import NO_ROOM, RunRequest, Unwritten, write_record
@@ -71,6 +71,7 @@ def measure(request: RunRequest, announce: Announce) -> None:
 def _measure(request: RunRequest, announce: Announce) -> None:
     engine = resolve(request.capability)()
     options = Options.from_json(request.options)
+    check_options(request.capability, options)
     model = Path(request.model_path)
     memory = MemoryMeter()
     announce("loading")

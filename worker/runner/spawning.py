@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from shared.clock import SystemClock
+from worker.engines.registry import preloadable
 from worker.runner.child import run_here
 from worker.runner.command import runner_command
 from worker.runner.guard import Reporter, Running, preload
@@ -166,7 +167,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def run_once(modules: list[str]) -> None:
+def run_once() -> None:
     """Run in the new interpreter: read one request from stdin, measure, and end. Ends early if stdin is closed."""
     line = b""
     while not line.endswith(b"\n"):
@@ -174,9 +175,10 @@ def run_once(modules: list[str]) -> None:
         if not data:
             return
         line += data
-    preload(modules)  # before the first phase, so that imports count nowhere, as in a forked runner
+    request = RunRequest(**json.loads(line))
+    preload(preloadable(request.capability))  # before the first phase, so that imports count nowhere, as in a forked runner
     threading.Thread(target=_end_with_guard, daemon=True).start()
-    run_here(RunRequest(**json.loads(line)))
+    run_here(request)
     os._exit(0)
 
 

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.masking import without_credentials
+from worker.engines.registry import ENGINES
 from worker.hardware.steering import NO_TELEMETRY, steering_variables
 from worker.runner.command import runner_command
 from worker.runner.request import RunRequest
@@ -32,19 +33,21 @@ class GuardEvent:
 class GuardProcess:
     """Controls a running guard.
 
-    Every event of its runs is put into `inbox`. `ready` is set once the guard has imported the runtimes, or has died. `steering` holds
-    the environment variables that influence the runtimes in the measured processes.
+    It runs one engine, that of `capability`. The engine's entry in the registry says what the guard imports, whether it may fork, and the
+    environment variables of its measured processes. Every event of its runs is put into `inbox`. `ready` is set once the guard has
+    imported the runtime, or has died. `steering` holds the environment variables that influence the runtime in the measured processes.
     """
 
-    def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
+    def __init__(self, inbox: SimpleQueue[Any], capability: str, *, spawn: bool = False) -> None:
+        entry = ENGINES[capability]
         self._inbox = inbox
-        self.spawned = spawn
+        self.spawned = spawn or not entry.forks
         self.ready = threading.Event()
         self._ended = threading.Event()  # set before the reader waits for the end of the process
-        environment = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
+        environment = without_credentials(os.environ) | entry.environment  # noqa: TID251 - the models' runtimes inherit it, without the secrets
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
-            runner_command(*(["--spawn"] if spawn else [])),
+            runner_command(capability, *(["--spawn"] if self.spawned else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -13,6 +13,7 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, InvalidInput
 from shared.protocol.messages import Assignment
+from worker.engines.registry import entry_of, first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
 from worker.models import ModelStore
@@ -53,14 +54,16 @@ class Supervisor:
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
-        self._guard: GuardProcess | None = None
+        self._guards: dict[object, GuardProcess] = {}  # keyed by what the registry says of the process of an engine
         self._running = threading.Lock()
         self._state = threading.Lock()  # guards everything below
         self._stops: dict[tuple[str, int], Why] = {}
         self._closed = False
 
-    def start(self) -> None:
-        """Start the guard before the first job, so that it can import the runtimes. Returns before the imports are done.
+    def start(self, capability: str | None = None) -> None:
+        """Start the guard of an engine before the first job, so that it can import the runtime: by default of the first installed one.
+
+        Returns before the imports are done. The guards of other engines are started by the first job that needs them.
 
         Raises:
             InvalidInput: The cache folder cannot be written to.
@@ -74,7 +77,7 @@ class Supervisor:
                 "make it writable, free some space, or set FLEETMARK_WORKER_CACHE_DIR to another"
             ) from error
         self._clear_stale_runs()
-        self._probe.remember(self._living_guard().pid)
+        self._probe.remember(self._living_guard(capability or first_installed()).pid)
 
     def run(self, assignment: Assignment, on_stage: OnStage, job_log: JobLog | None = None) -> Outcome:
         """Run one attempt and return how it ended. An exception from here is a defect in our code.
@@ -91,7 +94,7 @@ class Supervisor:
             return Attempt(
                 assignment,
                 inbox=self._inbox,
-                guard=self._living_guard,
+                guard=lambda: self._living_guard(assignment.capability),
                 models=self._models,
                 lock=self._lock,
                 lock_doubt=self._place.doubt,
@@ -122,25 +125,32 @@ class Supervisor:
             self._closed = True
         self._inbox.put("stop")
         with self._running:
-            if self._guard is not None:
-                self._guard.close()
-                self._guard = None
+            while self._guards:
+                self._guards.popitem()[1].close()
             shutil.rmtree(self._runs / f"{os.getpid()}", ignore_errors=True)
 
     def _why_stopped(self, key: tuple[str, int]) -> Why | None:
         with self._state:
             return self._stops.get(key) or ("handed_back" if self._closed else None)
 
-    def _living_guard(self) -> GuardProcess:
-        if self._guard is None or not self._guard.alive:
-            if self._guard is not None:
-                self._guard.close()
-            try:
-                self._guard = GuardProcess(self._inbox, spawn=self._spawn)
-            except OSError as error:  # out of memory, or too many processes
-                self._guard = None
-                raise DeviceFailed(f"no process for the measurement could be started: {error}") from error
-        return self._guard
+    def _living_guard(self, capability: str) -> GuardProcess:
+        """Return the guard of a capability's engine. It is started if there is none, or if it has ended.
+
+        Raises:
+            EngineUnavailable: No engine runs this capability.
+            DeviceFailed: The guard could not be started.
+        """
+        key = entry_of(capability).process
+        guard = self._guards.get(key)
+        if guard is not None and guard.alive:
+            return guard
+        if guard is not None:
+            self._guards.pop(key).close()
+        try:
+            self._guards[key] = GuardProcess(self._inbox, capability, spawn=self._spawn)
+        except OSError as error:  # out of memory, or too many processes
+            raise DeviceFailed(f"no process for the measurement could be started: {error}") from error
+        return self._guards[key]
 
     def _clear_stale_runs(self) -> None:
         """Remove the run folders of workers that were killed. A living worker's folder stays, because workers may share the cache."""

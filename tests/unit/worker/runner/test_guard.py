@@ -28,7 +28,7 @@ from worker.supervisor.guard_process import GuardEvent, GuardProcess
 @pytest.fixture(params=["forked", "spawned"])
 def guard(request: pytest.FixtureRequest) -> Iterator[tuple[GuardProcess, SimpleQueue[GuardEvent]]]:
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, spawn=request.param == "spawned")
+    process = GuardProcess(inbox, "fake", spawn=request.param == "spawned")
     yield process, inbox
     process.close()
 
@@ -86,7 +86,7 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
     for name, value in (secret | needed).items():
         monkeypatch.setenv(name, value)
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, spawn=spawn)
+    process = GuardProcess(inbox, "fake", spawn=spawn)
     try:
         process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
         started = inbox.get(timeout=60)
@@ -125,19 +125,19 @@ def test_a_fork_that_fails_costs_its_job_and_not_the_guard(spawn: bool, tmp_path
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{NO_ROOM_FOR_ONE}"]
     monkeypatch.setattr("worker.supervisor.guard_process.runner_command", lambda *arguments: [*command, *arguments])
     with supervisor(tmp_path, spawn=spawn) as made:
-        guard = made._living_guard()
+        guard = made._living_guard("fake")
         begin = time.monotonic()
         outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
         assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
         assert "no process for repeat 1 of 1 could be started: [Errno 11]" in outcome.error
         assert time.monotonic() - begin < 10, "it waits for the end of no process"
         assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
-        assert made._living_guard() is guard
+        assert made._living_guard("fake") is guard
 
 
 def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end() -> None:
     """The reader's wait and `poll` exclude each other; a job that began in that moment was sent to a dead guard, and failed."""
-    process = GuardProcess(SimpleQueue())
+    process = GuardProcess(SimpleQueue(), "fake")
     process.ready.wait(60)
     with process._process._waitpid_lock:  # type: ignore[attr-defined]  # as held by the reader
         process._process.send_signal(signal.SIGKILL)
@@ -171,7 +171,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
     request = RunRequest("fake", str(model), str(tmp_path / "1.record"), {}, 40, 0, 0, 0)
     with subprocess.Popen(
-        runner_command(*(["--spawn"] if mode == "spawned" else [])),
+        runner_command("fake", *(["--spawn"] if mode == "spawned" else [])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -198,7 +198,7 @@ def test_no_variable_of_the_guards_own_steers_a_measured_process(tmp_path: Path,
     code = "import os; print({name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS')})"
     for spawn in (False, True):
         inbox: SimpleQueue[Any] = SimpleQueue()
-        process = GuardProcess(inbox, spawn=spawn)
+        process = GuardProcess(inbox, "fake", spawn=spawn)
         try:
             said = tmp_path / f"environment-{spawn}"
             model = schedule(

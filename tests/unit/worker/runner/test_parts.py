@@ -135,7 +135,7 @@ def test_the_hot_loop_fills_every_place_and_spans_them_all() -> None:
     assert stamps[-1] - stamps[0] <= wall
 
 
-@pytest.mark.parametrize("arguments", [[], ["--spawn"], ["--once"]])
+@pytest.mark.parametrize("arguments", [["cpu.onnx"], ["cpu.onnx", "--spawn"], ["--once"]])
 def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) -> None:
     finished = subprocess.run(runner_command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd="/")
     assert finished.returncode == 0
@@ -144,7 +144,7 @@ def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) 
 
 def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
-    finished = subprocess.run(runner_command(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
+    finished = subprocess.run(runner_command("cpu.onnx"), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert b'"preloaded": ["numpy", "onnxruntime"' in finished.stdout
 
