@@ -101,8 +101,16 @@ def _options(job: JobRecord, work: Work) -> str | None:
     return "; ".join(f"{name}={text}" for name, text in work.question) or "none"
 
 
+def _within(job: JobRecord, _work: Work) -> str | None:
+    """Return the threads within one operator: their number, or the words of a runtime that lets nobody choose or count them."""
+    threads = _runtime(job).get("threads")
+    return threads if isinstance(threads, str) else _text(threads_of(_runtime(job)))
+
+
 def _between(job: JobRecord, _work: Work) -> str | None:
     threads = _runtime(job).get("threads")
+    if isinstance(threads, str):
+        return threads
     return _text(threads.get("inter_op")) if isinstance(threads, Mapping) else None
 
 
@@ -148,7 +156,7 @@ MUST_BE_EQUAL: tuple[Fact, ...] = (
     Fact("capability", "what ran it, such as `cpu.onnx`", lambda job, _work: job.result.capability if job.result is not None else None),
     Fact("runtime", "the runtime and its version", _version),
     Fact("provider", "execution provider that most of the model ran on", lambda job, _work: provider_of(_runtime(job))),
-    Fact("threads", "threads within one operator, as the runtime reports them", lambda job, _work: _text(threads_of(_runtime(job)))),
+    Fact("threads", "threads within one operator, as the runtime reports them", _within),
     Fact("inter_threads", "operators that run at the same time, as the runtime reports them", _between),
     Fact("graph", "how far the runtime optimised the graph", lambda job, _work: _text(_runtime(job).get("graph_level"))),
     Fact("device", "the device, by the id of its worker", _device),

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -17,12 +18,46 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import onnx_models
 from tests.measuring import Stages, assignment, is_gone, schedule, supervisor
+from worker.engines.registry import ENGINES
 from worker.runner.command import ROOT, runner_command
 from worker.runner.guard import Reporter, Running
 from worker.runner.request import RunRequest, read_record
 from worker.runner.spawning import SpawningGuard
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
+
+
+def test_what_the_registry_says_of_an_engine_is_done_for_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = replace(ENGINES["fake"], forks=False, environment={"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"})
+    monkeypatch.setitem(ENGINES, "fake", entry)
+    said = tmp_path / "environment"
+    code = f"import os; print(os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD'), os.getppid(), file=open({str(said)!r}, 'w'))"
+    model = schedule(tmp_path, then="run", at_call=0, command=[sys.executable, "-c", code], note_pid_in=str(tmp_path / "pid"))
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    process = GuardProcess(inbox, "fake")
+    try:
+        process.run(1, ask(model, tmp_path / "1.record"))
+        assert exits(inbox, 1)[1]["code"] == 0
+    finally:
+        process.close()
+    assert process.spawned
+    assert process.steering["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1", "the noise of a result says it"
+    assert said.read_text().split() == ["1", (tmp_path / "pid").read_text().strip()]
+
+
+def test_each_engine_has_a_guard_of_its_own_that_serves_all_of_its_jobs(tmp_path: Path) -> None:
+    with supervisor(tmp_path) as made:
+        fake, onnx = made._living_guard("fake"), made._living_guard("cpu.onnx")
+        assert made._living_guard("gpu.directml.onnx") is onnx
+        assert made._living_guard("fake") is fake
+        assert fake is not onnx
+        assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
+        network = onnx_models.linear(tmp_path / "linear.onnx")
+        assert made.run(assignment(network, capability="cpu.onnx"), Stages()).status == "complete"
+        assert (made._living_guard("fake"), made._living_guard("cpu.onnx")) == (fake, onnx)
+    assert is_gone(fake.pid)
+    assert is_gone(onnx.pid)
 
 
 @pytest.fixture(params=["forked", "spawned"])
