@@ -61,7 +61,7 @@ def report(
     """
     states = Counter(one.status.value for one in figures)
     failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
-    graded = [one for one in figures if one.noise]
+    graded = [one for one in figures if one.noise and one.status is JobStatus.COMPLETE]  # a failed job has no figure to doubt
     return {
         "format": REPORT_FORMAT,
         "benchmark_id": bundle.campaign_id,

@@ -103,7 +103,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
     for command in ("start", "info", "validate", "test"):
         done = run(app, [command, "--help"])
         assert done.exit_code == 0
-        assert f"python -m worker.cli {command}" in done.stdout
+        assert f"fleetmark worker {command}" in done.stdout
 
 
 def test_trying_an_orchestrator_that_is_away_exits_3_and_measures_all_the_same() -> None:
