@@ -13,13 +13,16 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
-from shared.measurements import Noise, RawRepeat
+from shared.measurements import Noise
 from shared.protocol.messages import Assignment
+from shared.series import Record
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
+from worker.kinds.base import Measure, Repeat
+from worker.kinds.registry import resolve
+from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import Record, RunRequest
 from worker.supervisor.deaths import software_of, without_output
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
@@ -27,9 +30,10 @@ from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
-from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
+from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
+KIND = "inference"
 _numbers = itertools.count(1)  # numbers for the record files of this process
 
 OnStage = Callable[[str, float | None], None]
@@ -63,14 +67,16 @@ class Attempt:
         host_wait_s: float,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
+        self._kind: Measure = resolve(KIND)()
+        self._further_loads = self._kind.further_loads(self._workload)
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
-        self._repeats: list[RawRepeat] = []
-        self._extra_loads: list[int] = []
+        self._repeats: list[Repeat] = []
+        self._loads: list[Record] = []
         self._runtime: dict[str, Any] = {}
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
@@ -164,14 +170,10 @@ class Attempt:
             return self._summarised(because)
 
     def _summarised(self, because: str) -> dict[str, Any]:
-        from shared.stats import summarise  # needs numpy: 15 MB of memory that an idle worker does not need
-
-        rule = self._workload.stop
-        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
-        self._log.add(
-            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
-        )
-        return {"summary": summary, "samples_npz": pack(self._repeats, self._extra_loads)}
+        derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
+        self._log.add("info", "benchmark", derived.said)
+        samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -185,20 +187,20 @@ class Attempt:
     def _measure(self, folder: Path, begin: float) -> str:
         """Run all processes of the job. Returns why no further repeat was run."""
         self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
-        loads = self._workload.loads
         because = None
         while because is None:
-            record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+            repeat = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
             if not self._repeats:
-                self._runtime, self._software = record.runtime, record.software
-            self._repeats.append(as_repeat(record, len(self._repeats), started_at))
-            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin - self._lost_s)
-        for index in range(loads):
-            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True)[0].load_ns)
+                self._runtime, self._software = repeat.record.facts["runtime"], repeat.record.facts["software"]
+            self._repeats.append(repeat)
+            elapsed_s = self._clock.monotonic() - begin - self._lost_s
+            because = reason_to_stop(self._workload, self._kind, self._repeats, elapsed_s)
+        for index in range(self._further_loads):
+            self._loads.append(self._undisturbed(folder, index, self._further_loads, load_only=True).record)
         return because
 
-    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> tuple[Record, float]:
-        """Return the record of one fresh process, and when it was started, in seconds since 1970.
+    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Repeat:
+        """Return what one fresh process recorded.
 
         If the process stood still, its record is discarded and a new process is run.
 
@@ -211,7 +213,7 @@ class Attempt:
             begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
             ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
             if not ran.still_times:
-                return ran.record, started_at
+                return Repeat(ran.record, started_at)
             self._voided += 1
             still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
             self._stood_still_s += still_s
@@ -254,18 +256,16 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
+        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
-        if self._model is None:
-            raise RuntimeError("a process was asked for before its model was fetched")
         warmup = self._workload.warmup
         return RunRequest(
+            kind=KIND,
             capability=self._assignment.capability,
-            model_path=str(self._model.path),
+            spec={"inferences": self._workload.inferences, "options": self._workload.options.model_dump(mode="json")},
+            inputs={"model": str(self._model.path)} if self._model is not None else {},
             record_path=str(record_path),
-            options=self._workload.options.model_dump(),
-            inferences=self._workload.inferences,
             warmup_min_calls=warmup.min_calls,
             warmup_min_s=warmup.min_s,
             warmup_max_s=warmup.max_s,

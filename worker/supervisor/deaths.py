@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from typing import Any
 
 from worker.engines.registry import ENGINES
-from worker.runner.request import NO_ROOM
+from worker.runner.record_file import NO_ROOM
 
 OUTPUT = "; its last output:\n"
 PYTHONS_ACCOUNT = "Fatal Python error: "  # the first words that Python's faulthandler prints
