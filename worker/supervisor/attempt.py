@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -33,7 +34,6 @@ from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
-KIND = "inference"
 _numbers = itertools.count(1)  # numbers for the record files of this process
 
 OnStage = Callable[[str, float | None], None]
@@ -67,14 +67,12 @@ class Attempt:
         host_wait_s: float,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
-        self._kind: Measure = resolve(KIND)()
-        self._further_loads = self._kind.further_loads(self._workload)
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
         self._timings: dict[str, float] = {}
-        self._model: FetchedModel | None = None
+        self._inputs: dict[str, FetchedModel] = {}  # by their roles
         self._repeats: list[Repeat] = []
         self._loads: list[Record] = []
         self._runtime: dict[str, Any] = {}
@@ -88,6 +86,7 @@ class Attempt:
         begin = self._clock.monotonic()
         try:
             self._check_stop()
+            resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
             self._fetch()
             measured = self._measure_alone()
         except Stopped as stop:
@@ -98,13 +97,21 @@ class Attempt:
             return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
         return self._outcome(begin, status="complete", **measured)
 
+    @cached_property
+    def _kind(self) -> Measure:
+        return resolve(self._workload.kind)()
+
+    @property
+    def _further_loads(self) -> int:
+        return self._kind.further_loads(self._workload)
+
     def _outcome(self, begin: float, **fields: Any) -> Outcome:
-        model = self._model
+        first = next(iter(self._inputs.values()), None)  # of an inference: the model
         self._timings["total"] = self._clock.monotonic() - begin
         return Outcome(
-            model_name=model.name if model else self._workload.model.name,
-            model_size=model.size if model else None,
-            model_sha256=model.sha256 if model else None,
+            model_name=first.name if first else self._workload.title,
+            model_size=first.size if first else None,
+            model_sha256=first.sha256 if first else None,
             noise=self._noise,
             runtime=self._runtime,
             software=self._software,
@@ -127,14 +134,14 @@ class Attempt:
 
         try:
             # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
-            self._model = self._models.fetch(
-                self._workload.model, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close
-            )
+            for role, wanted in self._workload.inputs.items():
+                found = self._models.fetch(wanted, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close)
+                self._inputs[role] = found
+                size = f"{found.size} bytes, sha256 {found.sha256}"
+                self._log.add("info", "infrastructure", f"{role} {found.name} from {wanted.source}: {size}")
         finally:
             heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin
-        size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
-        self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")
 
     # Measuring
 
@@ -146,8 +153,8 @@ class Attempt:
         """
         begin = self._clock.monotonic()
         with ExitStack() as stack:
-            if self._model is not None:
-                stack.enter_context(self._models.in_use(self._model))
+            for found in self._inputs.values():
+                stack.enter_context(self._models.in_use(found))
             try:
                 stack.callback(self._turn.take(self._inbox, self._next_event))
             finally:
@@ -248,7 +255,7 @@ class Attempt:
         finally:
             self._own_cpu_s += run.cpu_s
         if ran.record.error_kind:
-            error = by_its_name(self._model, ran.record.error)
+            error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
 
@@ -261,10 +268,10 @@ class Attempt:
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
         warmup = self._workload.warmup
         return RunRequest(
-            kind=KIND,
+            kind=self._workload.kind,
             capability=self._assignment.capability,
-            spec={"inferences": self._workload.inferences, "options": self._workload.options.model_dump(mode="json")},
-            inputs={"model": str(self._model.path)} if self._model is not None else {},
+            spec=self._workload.spec.model_dump(mode="json"),
+            inputs={role: str(found.path) for role, found in self._inputs.items()},
             record_path=str(record_path),
             warmup_min_calls=warmup.min_calls,
             warmup_min_s=warmup.min_s,
@@ -292,11 +299,12 @@ class Attempt:
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
 
 
-def by_its_name(model: FetchedModel | None, error: str) -> str:
-    """Return an engine's error text with the model's own name in place of the cached file's, which is the only one the engine knows."""
-    if model is None or model.path.name == model.name:
-        return error
-    return error.replace(str(model.path), model.name).replace(model.path.name, model.name)
+def by_their_names(inputs: Iterable[FetchedModel], error: str) -> str:
+    """Return an engine's error text with the names of the inputs in place of those of the cached files, which are all the engine knows."""
+    for one in inputs:
+        if one.path.name != one.name:
+            error = error.replace(str(one.path), one.name).replace(one.path.name, one.name)
+    return error
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:

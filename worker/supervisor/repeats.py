@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.workloads import StopRule, Workload
+from shared.repetition import StopRule
+from shared.workloads import Workload
 from worker.kinds.base import Measure, Repeat
 
 MIN_REPEATS = 3  # These run even when the budget is spent: with two repeats the interval is 6.4 times as wide as their spread.

@@ -7,9 +7,11 @@ from array import array
 import numpy as np
 import pytest
 
+from shared.inputs import ModelRef
+from shared.repetition import StopRule
 from shared.series import Record, Series
 from shared.two_stage import PILOT, repeats_wanted
-from shared.workloads import ModelRef, StopRule, Workload
+from shared.workloads import Workload, inference_workload
 from worker.kinds.base import Repeat
 from worker.kinds.inference import InferenceMeasure
 from worker.supervisor.repeats import reason_to_stop
@@ -18,7 +20,7 @@ STEADY_MS = (10.0, 10.1, 9.9, 10.2, 9.8)  # standard deviation of the logarithms
 
 
 def workload(stop: StopRule | None = None, repeats: int = 5) -> Workload:
-    return Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
+    return inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
 
 
 def ran(medians_ms: list[float]) -> list[Repeat]:
