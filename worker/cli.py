@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from shared.capabilities import add_engines_of_packages
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
@@ -204,6 +205,7 @@ def _mark(ok: bool) -> Text:
 
 def _settings(**given: object) -> WorkerSettings:
     try:
+        add_engines_of_packages()
         return load_settings(**given)
     except InvalidInput as error:
         _fail(error)
