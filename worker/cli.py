@@ -109,6 +109,8 @@ def start(
 
     The first signal hands the running job back and says goodbye; a second one ends everything at once.
 
+    Examples:
+
         fleetmark worker start --host http://orchestrator:5000
 
         fleetmark worker start --host http://orchestrator:5000 --name lab-pi --label site=lab --drain
@@ -143,9 +145,11 @@ def start(
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print the answer of `GET /api/v1/info`.")] = False) -> None:
     """Say what this device is and what it can measure. Nothing is registered or written.
 
-    fleetmark worker info
+    Examples:
 
-    fleetmark worker info --json | jq .system_info.gpus
+        fleetmark worker info
+
+        fleetmark worker info --json | jq .system_info.gpus
     """
     from worker.agent.description import describe_this_device, show
 
@@ -161,7 +165,9 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print the answer 
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each check.")] = False) -> None:
     """Check everything a worker needs on this device, and say how to mend what is missing. The exit code is 1 if something is missing.
 
-    fleetmark worker validate
+    Example:
+
+        fleetmark worker validate
     """
     from worker.agent.checks import check_device
 
@@ -183,6 +189,8 @@ def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = No
     """Try the way to the orchestrator and a tiny measurement, step by step. Nothing is registered.
 
     The exit code is 0 if all is well, 1 if the measurement failed, and 3 if something cannot be reached.
+
+    Example:
 
         fleetmark worker test --host http://orchestrator:5000
     """
