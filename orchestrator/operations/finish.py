@@ -19,8 +19,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
+from orchestrator.reports.columns import Row
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.rows import Row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.device_labels import device_labels

@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.reports.bundle import EndedJob
+from orchestrator.reports.columns import Row
 from orchestrator.reports.parameters import job_parameters
-from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.reports.rows import csv_row
 from orchestrator.store.moves import LockedJob
 from orchestrator.store.tables import Job
 from shared.jobs import JobStatus

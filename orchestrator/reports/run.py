@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
+from orchestrator.reports.columns import utc_text
 from orchestrator.reports.parameters import job_parameters
-from orchestrator.reports.rows import provider_of, utc_text
+from orchestrator.reports.runtimes import provider_of
 
 RUN_FORMAT = 2
 # 1: the first format.

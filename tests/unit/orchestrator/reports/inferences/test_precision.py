@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from orchestrator.reports.precision import precision_said
+from orchestrator.reports.inferences.precision import precision_said
 from shared.measurements import Distribution, Interval, Summary
 from shared.workloads import StopRule
 from tests.unit.orchestrator.reports.bundles import result_of

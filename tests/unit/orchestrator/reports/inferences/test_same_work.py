@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.same_work import titles, work_of
+from orchestrator.reports.inferences.same_work import titles, work_of
 from shared.protocol.messages import Device
 from shared.workloads import Companion, EngineOptions, ModelRef, Workload
 from tests.unit.orchestrator.reports.bundles import record, result_of
