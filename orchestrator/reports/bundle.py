@@ -9,10 +9,11 @@ from typing import Any
 
 from orchestrator.reports.columns import Row
 from shared.jobs import CampaignStatus, JobStatus
+from shared.kinds.inference import MODEL
+from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Result
-from shared.workloads import StopRule, Workload
-
-INFERENCE = "inference"  # the kind of work of every job that names none
+from shared.repetition import StopRule
+from shared.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EndedJob:
     model_sha256: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     stop: StopRule | None = None
-    kind: str = INFERENCE
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,20 @@ class JobRecord:
     row: Row | None = None
     result: Result | None = None
     unreadable: str = ""
-    kind: str = INFERENCE
+    kind: str = DEFAULT_KIND
     title: str = ""
     position: int | None = None  # the job's place in the order in which the jobs were sent
 
     @property
     def name(self) -> str:
         """Return what lists and reports call the job: the name of its model, or what its kind of work says."""
-        return self.title or self.workload.model.name
+        return self.title or self.workload.title
 
     @property
     def content_sha256(self) -> str | None:
         """Return the hash of its model, if the orchestrator knows it before a worker fetches the model."""
-        return self.workload.model.content_sha256
+        model = self.workload.inputs.get(MODEL)
+        return model.content_sha256 if model is not None else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.reports.bundle import INFERENCE, CampaignBundle
+from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.columns import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.sheets.base import Page
@@ -23,6 +23,7 @@ from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
 from orchestrator.whole_files import remove_left_behind, whole_file
+from shared.kinds.registry import DEFAULT_KIND
 from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
 
@@ -68,7 +69,7 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path)
     labels = bundle.device_labels()
     jobs = iter(bundle.jobs)
     first = next(jobs, None)
-    sheet = sheet_of(first.kind if first is not None else INFERENCE)
+    sheet = sheet_of(first.kind if first is not None else DEFAULT_KIND)
     page = sheet.page(labels, bundle.varied)
     run_tail, summary_tail = RunTail(bundle.devices), SummaryTail(sheet)
     with ExitStack() as stack:

@@ -19,6 +19,7 @@ from orchestrator.reports.facts import (
 )
 from orchestrator.reports.inferences.same_work import Work
 from orchestrator.reports.runtimes import provider_of, threads_of
+from shared.workloads import inference_of
 
 
 def _inputs(job: JobRecord, work: Work, part: Callable[[Any], str]) -> str | None:
@@ -52,6 +53,10 @@ def _version(job: JobRecord, _work: Work) -> str | None:
     return None if version is None else " ".join(filter(None, (fact_text(runtime.get("runtime")), version)))
 
 
+def _inferences(job: JobRecord, _work: Work) -> str | None:
+    return None if job.unreadable else str(inference_of(job.workload).inferences)
+
+
 MUST_BE_EQUAL: tuple[Fact, ...] = (
     Fact("model", "SHA-256 of the model and its weights", lambda _job, work: work.content or None),
     Fact("inputs", "name and shape of each input, as it was bound", lambda job, work: _inputs(job, work, lambda one: one.shape)),
@@ -73,7 +78,7 @@ WORTH_A_WARNING: tuple[Fact, ...] = (
     Fact("build", "how the runtime was built", lambda job, _work: fact_text(runtime_of(job).get("build"))),
     Fact("share", "share of the model's nodes on the provider", lambda job, _work: fact_text(runtime_of(job).get("provider_share"))),
     *OF_MACHINE,
-    Fact("inferences", "inferences in each repeat", lambda job, _work: None if job.unreadable else str(job.workload.inferences)),
+    Fact("inferences", "inferences in each repeat", _inferences),
     WARMUP,
 )
 # The facts that distinguish jobs of the same work, without the device, and those that say how long a job measures.

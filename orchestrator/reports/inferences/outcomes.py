@@ -9,26 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from orchestrator.reports.runtimes import whole_number
-from shared.figures import Figure, FigureKind, Outcome
-from shared.measurements import Distribution, Interval, RepeatFacts, Summary
+from shared.distributions import Distribution, Interval
+from shared.figures import Figure, Outcome
+from shared.kinds.inference import Inference
+from shared.measurements import RepeatFacts, Summary
 from shared.protocol.messages import Result
 from shared.stats import interval_for_precision, median_interval_of_repeats
 
-HEADLINE = "inference_ms"
+HEADLINE = Inference.headline
 LOAD = "load_ms"
 PEAKS = ("inference_peak_mb", "load_peak_mb")
 RATES = ("throughput_per_s", "samples_per_s")
-FIGURES: dict[str, FigureKind] = {
-    HEADLINE: FigureKind("ms", "lower", "median of the timed inferences"),
-    LOAD: FigureKind("ms", "lower", "loading the model; the first load of a job may be cold"),
-    "inference_peak_mb": FigureKind("MB", "lower", "peak memory of the measured process while it infers, MB of 2^20 bytes"),
-    "load_peak_mb": FigureKind("MB", "lower", "peak memory of the measured process while it loads, MB of 2^20 bytes"),
-    "inference_p90_ms": FigureKind("ms", "lower", "90th percentile of all inferences"),
-    "inference_p99_ms": FigureKind("ms", "lower", "99th percentile of all inferences"),
-    "throughput_per_s": FigureKind("1/s", "higher", "inferences a second over the timed phase"),
-    "samples_per_s": FigureKind("1/s", "higher", "samples a second: inferences a second times the batch"),
-    "cpu_percent": FigureKind("%", "neither", "CPU time during the timed inferences, in percent of one core"),
-}
+FIGURES = Inference.figures
 # The figures that each repeat has, so that a test can compare two jobs by them.
 COMPARED = (HEADLINE, LOAD, *PEAKS, *RATES)
 _NO_TIME = "the clock is too coarse to see any time pass"
@@ -68,7 +60,7 @@ def summary_figures(summary: Summary, batch: int) -> Iterator[Figure]:
         interval = rate_interval(repeats, stops=bool(summary.stopped_because)) if repeats else None
         yield _figure(name, value, repeats, interval, n=inference.n, missing=_NO_TIME)
     yield _figure("cpu_percent", summary.cpu_percent, _each(summary, lambda one: one.cpu_percent), n=len(summary.repeats))
-    yield from getattr(summary, "figures", ())
+    yield from summary.figures
 
 
 def rate_interval(rates: tuple[float, ...], *, stops: bool) -> Interval | None:

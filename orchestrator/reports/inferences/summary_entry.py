@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.inferences.precision import precision_said
+from shared.distributions import Distribution
 from shared.jobs import JobStatus
-from shared.measurements import Distribution
 
 
 def summary_entry(job: JobRecord) -> dict[str, Any]:

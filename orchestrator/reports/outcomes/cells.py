@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from orchestrator.reports.columns import COUNT_COLUMNS, Cell, Row, ms_cell, rounded
 from orchestrator.reports.money import price_of
+from shared.distributions import Distribution
 from shared.figures import Figure, Outcome
-from shared.measurements import Distribution
 from shared.protocol.messages import Device, Result
 
 # What samplers measure beside the work, whatever its kind: figure -> column, and the digits behind the point.

@@ -46,7 +46,7 @@ class Measured:
 def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -> Measured:
     """Return what the page needs of a job; see `Page.add` for the arguments."""
     result = job.result
-    outcome = getattr(result, "outcome", None) if result is not None and job.status is JobStatus.COMPLETE else None
+    outcome = result.outcome if result is not None and job.status is JobStatus.COMPLETE else None
     capability = (result.capability if result is not None else job.capability) or job.compute_unit
     device = labels.get(result.worker_id, result.device.name) if result is not None else labels.get(job.worker_id or "", "no device")
     parameters = {} if job.unreadable else job_parameters(job.workload.model_dump(mode="json"), varied)

@@ -154,7 +154,7 @@ class OutcomeSheet:
         self.compared = tuple(name for name, one in self.figures.items() if one.better != "neither")
 
     def outcome(self, result: Result) -> Outcome | None:
-        return getattr(result, "outcome", None)
+        return result.outcome
 
     def steadiness(self, result: Result) -> str:
         del result

@@ -20,6 +20,7 @@ from orchestrator.reports.outcomes.joining import joined_figure, largest_figure,
 from orchestrator.reports.sheets.base import Page
 from shared.figures import Figure, Outcome
 from shared.protocol.messages import Result
+from shared.workloads import inference_of
 
 
 class InferenceSheet:
@@ -68,12 +69,12 @@ class InferenceSheet:
         return work_of(job)
 
     def asked(self, job: JobRecord) -> tuple[str, str]:
-        options = job.workload.options.model_dump(mode="json", exclude_none=True)
+        options = inference_of(job.workload).options.model_dump(mode="json", exclude_none=True)
         return job.name, json.dumps(options, sort_keys=True)
 
     def settings(self, job: JobRecord) -> tuple[str | None, ...]:
         """Return how many operators run at the same time, and how far the graph is optimised."""
-        runtime, options = job.result.runtime if job.result is not None else {}, job.workload.options
+        runtime, options = job.result.runtime if job.result is not None else {}, inference_of(job.workload).options
         threads = runtime.get("threads")
         between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
         graph = runtime.get("graph_level") or options.graph

@@ -22,6 +22,7 @@ class SheetEntry:
 
 SHEETS: dict[str, SheetEntry] = {
     "inference": SheetEntry("orchestrator.reports.sheets.inference:InferenceSheet"),
+    "hardware": SheetEntry("orchestrator.reports.sheets.hardware:HardwareSheet"),
     # A kind of work with known figures, which tests use. No recipe asks for it.
     "fake": SheetEntry("orchestrator.reports.sheets.fake:FakeSheet", for_tests=True),
 }
