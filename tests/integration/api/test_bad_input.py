@@ -229,6 +229,18 @@ def test_a_misspelt_parameter_is_refused_and_not_ignored(api: httpx.Client) -> N
     assert api.get("/api/campaigns").json()["count"] == 0
 
 
+def test_two_values_for_a_parameter_that_takes_one_are_refused(api: httpx.Client) -> None:
+    for path, name in (
+        ("/api/jobs?status=complete&status=failed", "status"),
+        ("/api/campaigns?limit=1&limit=2", "limit"),
+        ("/api/workers?status=active&status=active", "status"),
+    ):
+        answer = api.get(path)
+        assert answer.status_code == 422, path
+        assert answer.json()["fields"] == [{"path": f"query.{name}", "message": "is given 2 times, and this call takes one value for it"}]
+    assert api.get("/api/campaigns?label=a=1&label=b=2").status_code == 200
+
+
 def test_results_in_a_format_there_is_not_name_those_there_are(api: httpx.Client) -> None:
     campaign = api.post("/api/campaigns", json=short()).json()["campaign_id"]
     assert "did you mean 'json" in api.get(f"/api/campaigns/{campaign}/results?format=jsn").json()["detail"]
