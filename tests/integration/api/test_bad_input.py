@@ -358,3 +358,14 @@ def test_a_heartbeat_of_nonsense_changes_nothing(api: httpx.Client) -> None:
     for body in ('{"status": "gone"}', '{"metrics": [1]}', '{"current_job": 5}'):
         assert api.post(f"/api/workers/{worker}/heartbeat", content=body).status_code == 422, body
     assert json.loads(api.get(f"/api/workers/{worker}").text)["status"] == "active"
+
+
+def test_a_parameter_that_is_written_wrongly_says_how_it_is_written(api: httpx.Client) -> None:
+    for path, name, said in (
+        ("/api/jobs?campaign=foo", "campaign", "'foo' is no id of a campaign, which is `campaign-` and 18 small letters and digits"),
+        ("/api/jobs?worker=foo", "worker", "'foo' is no id of a worker, which is `worker-` and small letters, digits and hyphens"),
+        ("/api/campaigns?label=team", "label.0", "'team' is no label; write it as name=value"),
+        ("/api/jobs?since=yesterday", "since", "a moment is written 2026-03-01T12:00:00Z, not 'yesterday'"),
+        ("/api/compare", "baseline", "is required"),
+    ):
+        assert api.get(path).json()["fields"][0] == {"path": f"query.{name}", "message": said}
