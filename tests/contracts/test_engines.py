@@ -148,6 +148,8 @@ def test_the_engines_options_are_those_of_a_workload() -> None:
         "providers": ["CPUExecutionProvider"],
         "threads": 2,
         "graph": "basic",
+        "dtype": "float16",
+        "compile": "max-autotune",
         "batch_size": 4,
         "shapes": {"x": [1, 2]},
         "dims": {"batch": 8, "past": 0},
