@@ -16,6 +16,7 @@ from orchestrator.reports.parameters import job_parameters, written
 from orchestrator.reports.rows import provider_of, threads_of
 from orchestrator.reports.same_work import Work, work_of
 from orchestrator.verdicts.figures import FigureKind, repeat_values
+from shared.capabilities import LABELS
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import JobStatus
 from shared.measurements import Summary
@@ -200,13 +201,17 @@ def _joined(members: Sequence[Entry], kind: FigureKind) -> _Joined:
     measured = [one for one in members if one.value is not None]
     if not measured:
         return _Joined(missing=members[0].missing)
-    if len(measured) == 1:
-        (one,) = measured
-        return _Joined(one.value, one.low, one.high)
     questions, answers = {one.work for one in measured}, {one.answers for one in measured}
     if len(questions) > 1 or len(answers) > 1:
         what = "of different work" if len(questions) > 1 else "with different settings"
         return _Joined(missing=f"{len(measured)} jobs {what} meet here; add an axis to `by`: {', '.join(AXES)}")
+    if len({_asked(one) for one in members}) > 1:
+        # Otherwise the cell would show the only value that is there, beside that of another setting in another cell.
+        what = "that differ in what was asked for meet here, and some have no value"
+        return _Joined(missing=f"{len(members)} jobs {what}; add an axis to `by`: {', '.join(AXES)}")
+    if len(measured) == 1:
+        (one,) = measured
+        return _Joined(one.value, one.low, one.high)
     if kind.name in PEAKS:  # the peak of several jobs is the largest of theirs, as the peak of a job is the largest of its repeats
         return _Joined(max(one.value for one in measured if one.value is not None))
     repeats = [value for one in measured for value in one.repeats]
@@ -214,6 +219,12 @@ def _joined(members: Sequence[Entry], kind: FigureKind) -> _Joined:
         return _Joined(missing=f"{len(measured)} jobs meet here, and this figure cannot be computed for several jobs together")
     interval = median_interval_of_repeats(repeats)
     return _Joined(float(np.median(repeats)), interval.low if interval else None, interval.high if interval else None)
+
+
+def _asked(entry: Entry) -> tuple[str, ...]:
+    """Return what a job was asked to measure. This is known also of a job that failed, or that no device ever got."""
+    capability = entry.at["capability"]  # of a job that no device got, this is the label that the recipe may have named
+    return LABELS.get(capability, capability), entry.at["model"], entry.at["parameters"]
 
 
 def _best(values: Sequence[tuple[Work, float | None]], kind: FigureKind) -> dict[Work, float]:
