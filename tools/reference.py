@@ -267,7 +267,7 @@ input:
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
 A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
-range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+range. Numbers of less than 8 bits, sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
 in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
 together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """
