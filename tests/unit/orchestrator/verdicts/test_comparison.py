@@ -315,3 +315,9 @@ def test_a_machine_that_spreads_too_much_raises_no_more_false_alarms_than_the_le
     found = _verdicts(1_000, seed=3, cv=0.10)
     assert found.count(FAIL) / 1_000 < 0.025 + 3.3 * (0.025 * 0.975 / 1_000) ** 0.5
     assert found.count(PASS) / 1_000 < 0.2
+
+
+def test_a_runtime_that_lets_nobody_count_its_threads_is_compared_with_itself() -> None:
+    unknown = runtime(threads="chosen by CoreML", graph_level="chosen by CoreML", provider="GPU")
+    assert judged(job(said=unknown), job(said=unknown)).verdict is PASS
+    assert judged(job(), job(said=unknown)).verdict is INCONCLUSIVE
