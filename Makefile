@@ -78,13 +78,14 @@ fuzz: setup ## run tests/fuzz for long on SQLite and PostgreSQL: EXAMPLES=200 se
 	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
 	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s -o timeout=21600 $(PYTEST_ARGS)
 
-check: setup ## check lint, format, types, import contracts, locked requirements and generated docs
+check: setup ## check lint, format, types, import contracts, comparisons with plug-ins' names, locked requirements and generated docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python -m tools.reference --check
+	@$(BIN)/python -m tools.comparisons
 
 format: setup ## format the code, and fix what ruff can fix
 	@$(BIN)/ruff format .

@@ -31,12 +31,15 @@ from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
+from shared.engine_options import EngineOptions
+from shared.kinds.hardware import HardwareSection
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
-from shared.workloads import EngineOptions, StopRule, Warmup
 from tools.recipe_examples import shown_example
+from worker.cli import app as worker_app
 from worker.engines.registry import ENGINES, OF_INPUTS
 from worker.settings import WorkerSettings
 
@@ -93,8 +96,11 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
+    own: Any = typer.main.get_command(worker_app)
     for name, command in root.commands.items():
         parts += _command(f"fleetmark {name}", command)
+        if name == "worker":
+            parts += [part for inner in own.commands.values() for part in _command(f"fleetmark worker {inner.name}", inner)]
     return "\n".join(parts)
 
 
@@ -116,6 +122,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    text = re.sub(r"(?<!\\)\[env", r"\[env", text)  # the worker's help is Markdown, in which brackets stand for themselves
     return Text.from_markup(text).plain.replace("|", "\\|")
 
 
@@ -173,9 +180,12 @@ to those of the recipe, key by key: an entry's `threads` replaces the recipe's `
 `dims` and `values` are merged name by name.
 
 **Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model
-is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets
-the same key itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop
-rule decides them.
+is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused if a value
+would be lost: an entry sets the same key itself; one of two swept paths leads into the other; a swept mapping would drop a key that the
+recipe states in its place (`options: {dims: {batch: 8}}` beside `options.dims: [{sequence: 16}]`); or `repeats` is swept while a stop rule
+decides them. It is also refused if two of its jobs would be equal.
+
+**Text.** YAML or JSON, in UTF-8. A key that a mapping has twice is refused, and so are YAML's aliases (`*name`).
 
 **Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
 five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is
@@ -194,6 +204,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`stop`", StopRule),
     ("`requires`", Requirements),
     ("`retries`", Retries),
+    ("`hardware`", HardwareSection),
 ]
 
 
@@ -257,7 +268,7 @@ input:
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
 A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
-range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+range. Numbers of less than 8 bits, sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
 in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
 together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """
@@ -284,7 +295,7 @@ def recipes() -> str:
 def _options_of_engines() -> str:
     """Return which options each engine knows, as the registry of engines says it."""
     names: dict[frozenset[str], list[str]] = {}
-    for capability in RUNNABLE:
+    for capability in (name for name in RUNNABLE if name in ENGINES):
         names.setdefault(ENGINES[capability].options, []).append(f"`{capability}`")
     rows = [f"| {', '.join(capabilities)} | {', '.join(f'`{name}`' for name in sorted(known))} |" for known, capabilities in names.items()]
     inputs = ", ".join(f"`{name}`" for name in sorted(OF_INPUTS))

@@ -11,13 +11,15 @@ import json
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shared.capabilities import RUNNABLE, WITHOUT_ENGINE
+from shared.capabilities import RUNNABLE, WITHOUT_ENGINE, kinds_of
+from shared.engine_options import EngineOptions
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.installation import how_to_install
-from shared.workloads import EngineOptions
+from shared.kinds.inference import Inference
 from tests import onnx_models, onnx_people, torch_models
 from tests.measuring import schedule
 from worker.engines.base import Engine, Options
@@ -190,26 +192,27 @@ def test_the_engines_options_are_those_of_a_workload() -> None:
 
 def test_what_recipes_may_ask_for_is_what_an_engine_runs() -> None:
     """The orchestrator does not import the registry of engines, so the names stand in `shared` too."""
-    assert set(RUNNABLE) == set(ENGINES) - {"fake"}
+    assert {name for name in RUNNABLE if Inference.name in kinds_of(name)} == set(ENGINES) - {"fake"}
     assert RUNNABLE.keys().isdisjoint(WITHOUT_ENGINE)
 
 
 @pytest.mark.parametrize("capability", list(ENGINES))
 def test_an_option_that_an_engine_does_not_know_is_refused_and_not_ignored(capability: str) -> None:
     known = ENGINES[capability].options
-    examples = {"providers": ("X",), "threads": 2, "inter_threads": 2, "graph": "basic", "dtype": "float16", "compile": "default"}
+    examples: dict[str, Any] = {
+        "providers": ("X",),
+        "threads": 2,
+        "inter_threads": 2,
+        "graph": "basic",
+        "dtype": "float16",
+        "compile": "default",
+    }
     check_options(capability, Options(batch_size=2, shapes={}, dims={}, values={}, seed=3, **{name: examples[name] for name in known}))
     for name in examples.keys() - known:
         with pytest.raises(
             EngineUnavailable, match=rf"options\.{name} is .*, but {capability} has no such option: leave it out, or measure on "
         ):
             check_options(capability, Options(**{name: examples[name]}))
-
-
-def test_capabilities_share_a_guard_if_its_process_would_be_the_same() -> None:
-    assert ENGINES["cpu.onnx"].process == ENGINES["gpu.directml.onnx"].process
-    assert len({ENGINES[name].process for name in ("cpu.onnx", "cpu.torch", "cpu.coreml", "fake")}) == 4
-    assert not ENGINES["cpu.torch"].forks
 
 
 def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:

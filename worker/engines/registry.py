@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +35,7 @@ class EngineEntry:
         target: The class of the engine.
         present: A function that gets a capability and the `Hardware`. It returns why the capability cannot be used here, or an empty
             text if it really can. It is called often, so what takes long must be remembered.
-        extra: The extra of pyproject.toml that installs the engine's libraries. Without one, no worker offers the capability.
+        extra: The extra of pyproject.toml that installs the engine's libraries. An engine of another package has none.
         needs: The libraries that must be installed, the runtime last.
         preload: The modules that are imported before anything is measured: by the guard before it forks, or by each spawned process.
         forks: Whether the measured processes may be forked from a guard that has imported `preload`. Then these modules must neither
@@ -56,11 +57,6 @@ class EngineEntry:
     options: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = (".onnx",)
     trial: str = ""
-
-    @property
-    def process(self) -> object:
-        """Return everything that the guard of this engine depends on. Capabilities for which it is equal share a guard."""
-        return self.target, self.preload, self.forks, tuple(sorted(self.environment.items()))
 
 
 def _onnx(extra: str) -> EngineEntry:
@@ -126,9 +122,30 @@ def entry_of(capability: str) -> EngineEntry:
     Raises:
         EngineUnavailable: No engine runs this capability.
     """
-    entry = ENGINES.get(capability)
+    entry = find_entry(capability)
     if entry is None:
         raise EngineUnavailable(f"no engine runs {capability!r} here. Known: {', '.join(ENGINES)}")
+    return entry
+
+
+def find_entry(capability: str) -> EngineEntry | None:
+    """Return the entry of a capability: our own, or that of another installed package (see `shared.plugins`). None if there is none."""
+    return ENGINES.get(capability) or _of_package(capability)
+
+
+@cache
+def _of_package(capability: str) -> EngineEntry | None:
+    from shared.plugins import engines_of_packages  # imported here: most processes of ours never look for other packages
+
+    point = engines_of_packages().get(capability)
+    if point is None:
+        return None
+    try:
+        entry = point.load()
+    except Exception as error:
+        raise EngineUnavailable(f"the engine of {capability} cannot be imported: {point.value}: {type(error).__name__}: {error}") from error
+    if not isinstance(entry, EngineEntry):
+        raise EngineUnavailable(f"the engine of {capability} is described by no EngineEntry: {point.value} is a {type(entry).__name__}")
     return entry
 
 
@@ -141,7 +158,7 @@ def resolve(capability: str) -> type[Engine]:
     entry = entry_of(capability)
     for library in entry.needs:
         if find_spec(library) is None:
-            raise EngineUnavailable(missing_extra(capability))
+            raise EngineUnavailable(_missing(capability, library))
     engine: type[Engine] = _named(entry.target)
     return engine
 
@@ -164,7 +181,10 @@ def check_options(capability: str, options: Options) -> None:
 
 def why_not(capability: str, hardware: Hardware) -> str:
     """Return why a capability cannot be used on this device, or an empty text if it really can."""
-    entry = ENGINES.get(capability)
+    try:
+        entry = find_entry(capability)
+    except EngineUnavailable as error:
+        return error.detail
     if entry is None or not entry.present:
         return "this version has no engine for it"
     present: Presence = _named(entry.present)
@@ -180,7 +200,7 @@ def write_trial_model(capability: str, folder: Path) -> Path | None:
 
 def model_suffixes(capability: str) -> tuple[str, ...]:
     """Return the endings of a capability's model files. For a capability without an engine here, return the default endings."""
-    entry = ENGINES.get(capability)
+    entry = find_entry(capability)
     return entry.suffixes if entry is not None else EngineEntry.suffixes
 
 
@@ -188,8 +208,14 @@ def missing_extra(capability: str) -> str:
     """Return a sentence for a capability whose library is missing: which extra it needs, and the command that installs it here."""
     from shared.installation import how_to_install  # imported here because the guard imports this module, and its memory is the baseline
 
-    extra = ENGINES[capability].extra
+    extra = entry_of(capability).extra
     return f"{capability} needs the extra {extra!r}: {how_to_install(extra)}"
+
+
+def _missing(capability: str, library: str) -> str:
+    if entry_of(capability).extra:
+        return missing_extra(capability)
+    return f"{capability} needs {library}, which is not installed: install it, or install the package with this engine again"
 
 
 def first_installed() -> str:
@@ -200,7 +226,7 @@ def first_installed() -> str:
 def preloadable(capability: str) -> list[str]:
     """Return the installed modules that are imported before the engine of a capability measures."""
     entry = entry_of(capability)
-    if not entry.extra or not all(_installed(library) for library in entry.needs):
+    if not all(_installed(library) for library in entry.needs):
         return []
     return [module for module in (*entry.preload, entry.target.partition(":")[0]) if _installed(module)]
 

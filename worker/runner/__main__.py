@@ -1,6 +1,6 @@
-"""Starts the guard of an engine: `python -m worker.runner CAPABILITY`.
+"""Starts a guard: `python -m worker.runner MODULES`, where MODULES are the modules to import before anything is measured, with commas.
 
-With `--spawn` it is a guard that never forks. With `--once` instead of a capability it is one measured process.
+With `--spawn` it is a guard that never forks. With `--once` it is one measured process.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 
 def main(arguments: list[str]) -> None:
-    from worker.engines.registry import preloadable
     from worker.runner.guard import Reporter, preload
 
+    modules = [module for module in arguments[0].split(",") if module]
     if "--once" in arguments:
         from worker.runner.spawning import run_once
 
-        run_once()
+        run_once(modules)
         return
     # Ctrl-C and service managers signal all processes of the worker. The guard ignores that: it ends after its worker.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> None:
         from worker.runner.forking import ForkingGuard
 
         with _without_blas_threads():
-            preloaded = preload(preloadable(arguments[0]))
+            preloaded = preload(modules)
         reporter.send("ready", preloaded=preloaded)
         ForkingGuard(0, reporter).serve()
     else:
         from worker.runner.spawning import SpawningGuard
 
         reporter.send("ready", preloaded=[])
-        SpawningGuard(0, reporter).serve()
+        SpawningGuard(0, reporter, modules).serve()
     os._exit(0)  # does not wait for daemon threads of the runtime
 
 

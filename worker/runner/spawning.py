@@ -18,12 +18,11 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from shared.clock import SystemClock
-from worker.engines.registry import preloadable
+from worker.measured.request import RunRequest
 from worker.runner.child import run_here
 from worker.runner.command import runner_command
 from worker.runner.guard import Reporter, Running, preload
 from worker.runner.oom import oom_kills
-from worker.runner.request import RunRequest
 from worker.runner.stillness import BEAT_S, StillnessWatch
 
 ENDED = "ended"
@@ -32,8 +31,8 @@ ENDED = "ended"
 class SpawningGuard:
     """Owns the measured processes. Threads read the commands, the output and the exits, and one loop acts on them."""
 
-    def __init__(self, commands: int, reporter: Reporter) -> None:
-        self._commands = commands
+    def __init__(self, commands: int, reporter: Reporter, modules: list[str]) -> None:
+        self._commands, self._modules = commands, modules
         self._reporter = reporter
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # keyed by the number of the run
@@ -88,7 +87,7 @@ class SpawningGuard:
         process = None
         try:
             process = subprocess.Popen(
-                runner_command("--once"),
+                runner_command(",".join(self._modules), "--once"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -167,7 +166,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def run_once() -> None:
+def run_once(modules: list[str]) -> None:
     """Run in the new interpreter: read one request from stdin, measure, and end. Ends early if stdin is closed."""
     line = b""
     while not line.endswith(b"\n"):
@@ -175,10 +174,9 @@ def run_once() -> None:
         if not data:
             return
         line += data
-    request = RunRequest(**json.loads(line))
-    preload(preloadable(request.capability))  # before the first phase, so that imports count nowhere, as in a forked runner
+    preload(modules)  # before the first phase, so that imports count nowhere, as in a forked runner
     threading.Thread(target=_end_with_guard, daemon=True).start()
-    run_here(request)
+    run_here(RunRequest(**json.loads(line)))
     os._exit(0)
 
 

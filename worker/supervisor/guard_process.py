@@ -14,10 +14,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.masking import without_credentials
-from worker.engines.registry import ENGINES
 from worker.hardware.steering import NO_TELEMETRY, steering_variables
+from worker.measured.request import RunRequest
 from worker.runner.command import runner_command
-from worker.runner.request import RunRequest
+from worker.runner.plan import GuardPlan
 
 CLOSE_PATIENCE_S = 10.0
 
@@ -33,21 +33,21 @@ class GuardEvent:
 class GuardProcess:
     """Controls a running guard.
 
-    It runs one engine, that of `capability`. The engine's entry in the registry says what the guard imports, whether it may fork, and the
-    environment variables of its measured processes. Every event of its runs is put into `inbox`. `ready` is set once the guard has
-    imported the runtime, or has died. `steering` holds the environment variables that influence the runtime in the measured processes.
+    Its plan says what it imports, whether it may fork, and the environment variables of its measured processes. With `spawn` it never
+    forks. Every event of its runs is put into `inbox`. `ready` is set once the guard has imported the runtime, or has died. `steering`
+    holds the environment variables that influence the runtime in the measured processes.
     """
 
-    def __init__(self, inbox: SimpleQueue[Any], capability: str, *, spawn: bool = False) -> None:
-        entry = ENGINES[capability]
+    def __init__(self, inbox: SimpleQueue[Any], plan: GuardPlan, *, spawn: bool = False) -> None:
         self._inbox = inbox
-        self.spawned = spawn or not entry.forks
+        self.spawned = spawn or not plan.forks
         self.ready = threading.Event()
         self._ended = threading.Event()  # set before the reader waits for the end of the process
-        environment = without_credentials(os.environ) | entry.environment  # noqa: TID251 - the models' runtimes inherit it, without the secrets
+        inherited = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
+        environment = inherited | dict(plan.environment)
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
-            runner_command(capability, *(["--spawn"] if self.spawned else [])),
+            runner_command(",".join(plan.preload), *(["--spawn"] if self.spawned else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -16,9 +16,11 @@ def package(path: Path, *, dtype: type = np.float32) -> Path:
     """Save a package: an ML program of one convolution, which takes `x`, [1, 3, 8, 8]. Its weights are a file of their own."""
     from coremltools.converters.mil.mil import types
 
-    kind = {np.float32: types.fp32, np.float16: types.fp16}[dtype]
+    kind = types.fp32 if dtype is np.float32 else types.fp16
 
-    @Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 3, 8, 8), dtype=kind)], opset_version=coremltools.target.macOS13)
+    @Builder.program(  # type: ignore[untyped-decorator]  # coremltools has no types
+        input_specs=[Builder.TensorSpec(shape=(1, 3, 8, 8), dtype=kind)], opset_version=coremltools.target.macOS13
+    )
     def program(x: Any) -> Any:
         return Builder.relu(x=Builder.conv(x=x, weight=np.random.default_rng(1).random((16, 3, 3, 3)).astype(dtype)))
 

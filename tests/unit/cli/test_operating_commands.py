@@ -57,6 +57,21 @@ def test_json_lines_are_passed_on(server: ScriptedServer) -> None:
     assert (code, json.loads(said)) == (0, LINE)
 
 
+@pytest.mark.parametrize("since", ["800000d", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00+10:00"])
+def test_a_moment_outside_of_the_calendar_is_wrong_usage(server: ScriptedServer, since: str) -> None:
+    done = CliRunner().invoke(app, ["logs", CAMPAIGN, "--since", since, "--host", server.url])
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.detail == f"--since '{since}' lies outside of the years 1 to 9999"
+
+
+@pytest.mark.parametrize("token", ["a\nb", "é", "two words"])
+def test_what_cannot_be_a_token_is_refused_before_any_call_and_is_not_repeated(server: ScriptedServer, token: str) -> None:
+    done = CliRunner().invoke(app, ["logs", CAMPAIGN, "--token", token, "--host", server.url])
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.detail == "--token: a token is printable ASCII without spaces"
+    assert server.requests == []
+
+
 def test_the_archive_is_written_whole(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(f"GET /api/campaigns/{CAMPAIGN}/logs.tar.gz", {"not": "really an archive"})
     code, said = run(server, "logs", CAMPAIGN, "--download", "-o", str(tmp_path / "logs.tar.gz"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.comparison import Comparison, Verdict, compare
-from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.figures import FIGURES
 from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import Terms
@@ -318,6 +318,6 @@ def test_a_machine_that_spreads_too_much_raises_no_more_false_alarms_than_the_le
 
 
 def test_a_runtime_that_lets_nobody_count_its_threads_is_compared_with_itself() -> None:
-    unknown = {"said": runtime(threads="chosen by CoreML", graph_level="chosen by CoreML", provider="GPU")}
-    assert judged(job(**unknown), job(**unknown)).verdict is PASS
-    assert judged(job(), job(**unknown)).verdict is INCONCLUSIVE
+    unknown = runtime(threads="chosen by CoreML", graph_level="chosen by CoreML", provider="GPU")
+    assert judged(job(said=unknown), job(said=unknown)).verdict is PASS
+    assert judged(job(), job(said=unknown)).verdict is INCONCLUSIVE

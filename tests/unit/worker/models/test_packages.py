@@ -10,7 +10,7 @@ import pytest
 from shared.clock import SystemClock
 from shared.content import Content, content_hash
 from shared.errors import ModelInvalid, ModelUnavailable
-from shared.workloads import Companion, ModelRef
+from shared.inputs import Companion, ModelRef
 from tests.coreml_packages import FILES, package
 from worker.engines.registry import model_suffixes
 from worker.models import FetchedModel, ModelStore

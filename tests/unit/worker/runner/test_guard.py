@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,58 +17,29 @@ from typing import Any
 import psutil
 import pytest
 
-from tests import onnx_models
 from tests.measuring import Stages, assignment, is_gone, schedule, supervisor
-from worker.engines.registry import ENGINES
+from tests.measuring import request as run_request
+from worker.measured.request import RunRequest
 from worker.runner.command import ROOT, runner_command
 from worker.runner.guard import Reporter, Running
-from worker.runner.request import RunRequest, read_record
+from worker.runner.plan import plan_for
+from worker.runner.record_file import read_record
 from worker.runner.spawning import SpawningGuard
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 
-
-def test_what_the_registry_says_of_an_engine_is_done_for_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = replace(ENGINES["fake"], forks=False, environment={"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"})
-    monkeypatch.setitem(ENGINES, "fake", entry)
-    said = tmp_path / "environment"
-    code = f"import os; print(os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD'), os.getppid(), file=open({str(said)!r}, 'w'))"
-    model = schedule(tmp_path, then="run", at_call=0, command=[sys.executable, "-c", code], note_pid_in=str(tmp_path / "pid"))
-    inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, "fake")
-    try:
-        process.run(1, ask(model, tmp_path / "1.record"))
-        assert exits(inbox, 1)[1]["code"] == 0
-    finally:
-        process.close()
-    assert process.spawned
-    assert process.steering["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1", "the noise of a result says it"
-    assert said.read_text().split() == ["1", (tmp_path / "pid").read_text().strip()]
-
-
-def test_each_engine_has_a_guard_of_its_own_that_serves_all_of_its_jobs(tmp_path: Path) -> None:
-    with supervisor(tmp_path) as made:
-        fake, onnx = made._living_guard("fake"), made._living_guard("cpu.onnx")
-        assert made._living_guard("gpu.directml.onnx") is onnx
-        assert made._living_guard("fake") is fake
-        assert fake is not onnx
-        assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
-        network = onnx_models.linear(tmp_path / "linear.onnx")
-        assert made.run(assignment(network, capability="cpu.onnx"), Stages()).status == "complete"
-        assert (made._living_guard("fake"), made._living_guard("cpu.onnx")) == (fake, onnx)
-    assert is_gone(fake.pid)
-    assert is_gone(onnx.pid)
+FAKE = plan_for("inference", "fake")
 
 
 @pytest.fixture(params=["forked", "spawned"])
 def guard(request: pytest.FixtureRequest) -> Iterator[tuple[GuardProcess, SimpleQueue[GuardEvent]]]:
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, "fake", spawn=request.param == "spawned")
+    process = GuardProcess(inbox, FAKE, spawn=request.param == "spawned")
     yield process, inbox
     process.close()
 
 
 def ask(model: Path, record: Path) -> RunRequest:
-    return RunRequest("fake", str(model), str(record), {}, inferences=2, warmup_min_calls=0, warmup_min_s=0, warmup_max_s=0)
+    return run_request(model, record, inferences=2)
 
 
 def exits(inbox: SimpleQueue[GuardEvent], wanted: int) -> dict[int, dict[str, Any]]:
@@ -109,7 +79,7 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     assert (ended[2]["code"], ended[2]["signal"]) == (0, None)
     record = read_record(tmp_path / "2.record")
     assert record is not None
-    assert len(record.inference_ns) == 2
+    assert len(record.series["inference"].values) == 2
 
 
 @pytest.mark.parametrize("spawn", [False, True], ids=["forked", "spawned"])
@@ -121,7 +91,7 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
     for name, value in (secret | needed).items():
         monkeypatch.setenv(name, value)
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, "fake", spawn=spawn)
+    process = GuardProcess(inbox, FAKE, spawn=spawn)
     try:
         process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
         started = inbox.get(timeout=60)
@@ -160,19 +130,19 @@ def test_a_fork_that_fails_costs_its_job_and_not_the_guard(spawn: bool, tmp_path
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{NO_ROOM_FOR_ONE}"]
     monkeypatch.setattr("worker.supervisor.guard_process.runner_command", lambda *arguments: [*command, *arguments])
     with supervisor(tmp_path, spawn=spawn) as made:
-        guard = made._living_guard("fake")
+        guard = made._living_guard(FAKE)
         begin = time.monotonic()
         outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
         assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
         assert "no process for repeat 1 of 1 could be started: [Errno 11]" in outcome.error
         assert time.monotonic() - begin < 10, "it waits for the end of no process"
         assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
-        assert made._living_guard("fake") is guard
+        assert made._living_guard(FAKE) is guard
 
 
 def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end() -> None:
     """The reader's wait and `poll` exclude each other; a job that began in that moment was sent to a dead guard, and failed."""
-    process = GuardProcess(SimpleQueue(), "fake")
+    process = GuardProcess(SimpleQueue(), FAKE)
     process.ready.wait(60)
     with process._process._waitpid_lock:  # type: ignore[attr-defined]  # as held by the reader
         process._process.send_signal(signal.SIGKILL)
@@ -188,7 +158,7 @@ def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.Monk
     """Its number may be that of another group by then."""
     killed: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, _number: killed.append(pid))
-    guard = SpawningGuard(0, Reporter(1))
+    guard = SpawningGuard(0, Reporter(1), [])
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         nothing_to_read = threading.Thread(target=lambda: None)
         nothing_to_read.start()
@@ -204,16 +174,16 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     family = tmp_path / "family"
     kind = "spawn:family" if mode == "forked" else "spawn"  # only a forking guard finds children in sessions of their own
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
-    request = RunRequest("fake", str(model), str(tmp_path / "1.record"), {}, 40, 0, 0, 0)
+    asked = run_request(model, tmp_path / "1.record", inferences=40)
     with subprocess.Popen(
-        runner_command("fake", *(["--spawn"] if mode == "spawned" else [])),
+        runner_command(",".join(FAKE.preload), *(["--spawn"] if mode == "spawned" else [])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as guard:
         assert guard.stdin is not None
         assert guard.stdout is not None
-        guard.stdin.write(json.dumps({"do": "run", "id": 1, "request": request.to_json()}).encode() + b"\n")
+        guard.stdin.write(json.dumps({"do": "run", "id": 1, "request": asked.to_json()}).encode() + b"\n")
         guard.stdin.flush()
         until = time.monotonic() + 60
         while len(family.read_text().split() if family.exists() else []) < (2 if mode == "forked" else 1):
@@ -233,7 +203,7 @@ def test_no_variable_of_the_guards_own_steers_a_measured_process(tmp_path: Path,
     code = "import os; print({name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS')})"
     for spawn in (False, True):
         inbox: SimpleQueue[Any] = SimpleQueue()
-        process = GuardProcess(inbox, "fake", spawn=spawn)
+        process = GuardProcess(inbox, FAKE, spawn=spawn)
         try:
             said = tmp_path / f"environment-{spawn}"
             model = schedule(

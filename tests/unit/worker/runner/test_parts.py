@@ -13,12 +13,15 @@ from time import perf_counter_ns
 
 import pytest
 
-from worker.runner.child import time_calls_undisturbed
+from shared.series import Phase, Record, Series
+from worker.measured.hot_loop import time_calls, time_calls_undisturbed
 from worker.runner.command import ROOT, runner_command
-from worker.runner.hot_loop import time_calls
 from worker.runner.oom import oom_kills
-from worker.runner.request import read_record, write_record
+from worker.runner.plan import plan_for
+from worker.runner.record_file import read_record, write_record
 from worker.runner.tail import LIMIT, Tail
+
+MODULES = ",".join(plan_for("inference", "cpu.onnx").preload)
 
 
 def test_a_short_output_is_kept_whole() -> None:
@@ -70,23 +73,31 @@ def test_where_nothing_counts_kills_nothing_is_said(tmp_path: Path) -> None:
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "1.record"
     assert read_record(path) is None
-    write_record(path, {"load_ns": 5, "runtime": {"name": "x"}}, array("q", [1, 2]), array("q", [3, 4, 2**62]))
-    record = read_record(path)
-    assert record is not None
-    assert (record.load_ns, record.warmup_ns, record.inference_ns) == (5, array("q", [1, 2]), array("q", [3, 4, 2**62]))
+    written = Record(
+        phases={"load": Phase("load", 5, peak_mb=1.5), "inference": Phase("inference", 2**62, 7)},
+        series={
+            "warmup": Series("warmup", values=array("q", [1, 2])),
+            "nothing": Series("nothing", "count"),
+            "energy": Series("energy", "mJ", array("q", [3, -4, 2**62])),
+        },
+        facts={"runtime": {"name": "x\n"}},
+    )
+    write_record(path, written)
+    assert read_record(path) == written
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
     """A list of Python integers would take about 40 MB: 8 bytes for each place and 32 for each number."""
     path = tmp_path / "1.record"
-    write_record(path, {}, inference_ns=array("q", range(2**40, 2**40 + 1_000_000)))
+    samples = Series("inference", values=array("q", range(2**40, 2**40 + 1_000_000)))
+    write_record(path, Record(series={"inference": samples}))
     tracemalloc.start()
     record = read_record(path)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert record is not None
-    assert record.inference_ns[-1] == 2**40 + 999_999
+    assert record.series["inference"].values[-1] == 2**40 + 999_999
     assert kept < 10 * 2**20
 
 
@@ -135,7 +146,7 @@ def test_the_hot_loop_fills_every_place_and_spans_them_all() -> None:
     assert stamps[-1] - stamps[0] <= wall
 
 
-@pytest.mark.parametrize("arguments", [["cpu.onnx"], ["cpu.onnx", "--spawn"], ["--once"]])
+@pytest.mark.parametrize("arguments", [[MODULES], [MODULES, "--spawn"], [MODULES, "--once"]])
 def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) -> None:
     finished = subprocess.run(runner_command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd="/")
     assert finished.returncode == 0
@@ -144,7 +155,7 @@ def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) 
 
 def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
-    finished = subprocess.run(runner_command("cpu.onnx"), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
+    finished = subprocess.run(runner_command(MODULES), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert b'"preloaded": ["numpy", "onnxruntime"' in finished.stdout
 
