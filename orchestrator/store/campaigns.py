@@ -41,6 +41,18 @@ def no_campaign(campaign_id: str) -> NotFound:
     return NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
 
 
+def first_workload(session: Session, campaign_id: str) -> Any:
+    """Return the stored workload of a campaign's first job. All jobs of a campaign have one kind of work.
+
+    Raises:
+        NotFound: there is no such campaign.
+    """
+    found = session.scalars(select(col(Job.workload)).where(col(Job.campaign_id) == campaign_id, col(Job.number) == 1)).all()
+    if not found:
+        raise no_campaign(campaign_id)
+    return found[0]
+
+
 def by_idempotency_key(session: Session, key: str) -> Campaign | None:
     return session.scalars(select(Campaign).where(col(Campaign.idempotency_key) == key)).one_or_none()
 
