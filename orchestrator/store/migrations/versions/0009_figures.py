@@ -32,9 +32,6 @@ def upgrade() -> None:
         sa.Column("unit", sa.String(length=40), nullable=False),
         sa.Column("better", sa.String(length=16), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["campaign_id", "number"], ["jobs.campaign_id", "jobs.number"], name=op.f("fk_figures_campaign_id"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("campaign_id", "number", "name", name=op.f("pk_figures")),
     )
     op.create_index("ix_figures_name_created_at", "figures", ["name", "created_at", "campaign_id", "number"])
