@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from shared.model_packages import MANIFEST
 from shared.inputs import ModelRef
+from shared.model_packages import MANIFEST
 from tests import onnx_models
 from tests.engines.coreml import double, models
 from worker.engines.base import Options
