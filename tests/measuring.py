@@ -16,8 +16,11 @@ import psutil
 from numpy.typing import NDArray
 
 from shared.clock import SystemClock
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.protocol.messages import Assignment
-from shared.workloads import EngineOptions, ModelRef, StopRule, Warmup, Workload
+from shared.repetition import StopRule, Warmup
+from shared.workloads import inference_workload
 from worker.job_log import JobLog
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
@@ -70,7 +73,7 @@ def assignment(
     attempt: int = 1,
 ) -> Assignment:
     source = model.as_uri() if isinstance(model, Path) else model
-    workload = Workload(
+    workload = inference_workload(
         model=ModelRef(source=source, name=source.rpartition("/")[2] or "model"),
         inferences=inferences,
         repeats=repeats,

@@ -7,12 +7,15 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
+from shared.capabilities import kinds_of, resolve
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.kinds.inference import check_samples
+from shared.kinds.registry import KINDS
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.cells import Cell
 from shared.recipes.schema import ComputeUnit
-from shared.workloads import Strict, check_samples
+from shared.strict import Strict
 
 _DEFAULTS = Recipe(model="any", on=("cpu.onnx",))
 
@@ -33,6 +36,11 @@ class ShortJob(Strict):
         check_samples(self.num_inference_runs, self.runs_per_job)
         return self
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of work that the compute unit is for."""
+        return kinds_of(resolve(self.compute_unit)[0])[0]
+
     def cell(self, devices: Literal["one", "any", "every"]) -> Cell:
         """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults.
 
@@ -40,7 +48,8 @@ class ShortJob(Strict):
             devices: where the job goes if it names no device.
         """
         return Cell(
-            entry=0,
+            kind=self.kind,
+            entry=0 if KINDS[self.kind].roles else None,
             on=(self.compute_unit,),
             devices=(self.device,) if self.device is not None else devices,
             inferences=self.num_inference_runs,
@@ -59,7 +68,9 @@ class ShortJob(Strict):
 class ShortCampaign(Strict):
     """Describes a campaign in the short form of `POST /campaigns`: one model and a list of jobs."""
 
-    model_url: OneLine = Field(min_length=1, max_length=4096)
+    model_url: OneLine | None = Field(
+        default=None, min_length=1, max_length=4096, description="the model; left out where the compute units measure the device itself"
+    )
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
@@ -70,13 +81,27 @@ class ShortCampaign(Strict):
     )
     wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
+    @model_validator(mode="after")
+    def _one_kind_of_work(self) -> ShortCampaign:
+        units = {job.kind: job.compute_unit for job in self.jobs}
+        if len(units) > 1:
+            raise ValueError(f"a campaign has one kind of work; {' and '.join(units.values())} are of different kinds")
+        (kind, unit) = next(iter(units.items()))
+        if (self.model_url is None) == bool(KINDS[kind].roles):
+            raise ValueError(
+                f"{unit} runs a model; write which one as `model_url`"
+                if self.model_url is None
+                else f"{unit} measures the device itself and runs no model; leave out `model_url`"
+            )
+        return self
+
     def request(self) -> Request:
         """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
         kinds: dict[ShortJob, Cell] = {}
         cells = [kinds.get(job) or kinds.setdefault(job, job.cell(self.devices)) for job in self.jobs]
         return Request(
             name=self.name,
-            entries=[ModelEntry(model=self.model_url)],
+            entries=[] if self.model_url is None else [ModelEntry(model=self.model_url)],
             cells=cells,
             document=self.model_dump(mode="json", exclude_unset=True),
             notes=self.notes,

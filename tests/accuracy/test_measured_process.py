@@ -14,8 +14,8 @@ from statistics import median
 import pytest
 
 from shared.measurements import RawRepeat, Summary
+from shared.repetition import StopRule, Warmup
 from shared.stats import summarise
-from shared.workloads import StopRule, Warmup
 from tests.measuring import FEW_WARMUPS, NO_WARMUP, Stages, assignment, samples_of, schedule, supervisor
 from worker.runner.hot_loop import warm_up
 from worker.supervisor import Outcome, Supervisor

@@ -15,6 +15,7 @@ from shared.clock import Clock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
+from shared.workloads import inference_of
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
@@ -185,7 +186,7 @@ class Attempt:
     def _measure(self, folder: Path, begin: float) -> str:
         """Run all processes of the job. Returns why no further repeat was run."""
         self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
-        loads = self._workload.loads
+        loads = inference_of(self._workload).loads
         because = None
         while because is None:
             record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
@@ -254,7 +255,7 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
+        return (before + BEHIND.get(phase, 0.0)) / (repeats + inference_of(self._workload).loads)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
         if self._model is None:
@@ -264,8 +265,8 @@ class Attempt:
             capability=self._assignment.capability,
             model_path=str(self._model.path),
             record_path=str(record_path),
-            options=self._workload.options.model_dump(),
-            inferences=self._workload.inferences,
+            options=inference_of(self._workload).options.model_dump(),
+            inferences=inference_of(self._workload).inferences,
             warmup_min_calls=warmup.min_calls,
             warmup_min_s=warmup.min_s,
             warmup_max_s=warmup.max_s,

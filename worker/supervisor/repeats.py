@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from shared.measurements import RawRepeat
-from shared.workloads import StopRule, Workload
+from shared.repetition import StopRule
+from shared.workloads import Workload
 from worker.runner.request import Record
 
 MIN_REPEATS = 3  # These run even when the budget is spent: with two repeats the interval is 6.4 times as wide as their spread.

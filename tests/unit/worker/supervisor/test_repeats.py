@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shared.inputs import ModelRef
 from shared.measurements import RawRepeat
+from shared.repetition import StopRule
 from shared.two_stage import PILOT, repeats_wanted
-from shared.workloads import ModelRef, StopRule, Workload
+from shared.workloads import Workload, inference_workload
 from worker.supervisor.repeats import reason_to_stop
 
 STEADY_MS = (10.0, 10.1, 9.9, 10.2, 9.8)  # standard deviation of the logarithms 1.58 %, so that ±1 % takes 20 repeats
 
 
 def workload(stop: StopRule | None = None, repeats: int = 5) -> Workload:
-    return Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
+    return inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
 
 
 def ran(medians_ms: list[float]) -> list[RawRepeat]:
