@@ -76,10 +76,10 @@ def _too_little_memory(elements: int, cache: LastLevelCache) -> str:
     )
 
 
-def _measure(threads: int, elements: int, share: Share, *, fused: bool) -> dict[str, list[float]]:
+def _measure(threads: int, elements: int, share: Share, *, fused: bool, least_rounds: int = LEAST_ROUNDS) -> dict[str, list[float]]:
     """Return GB/s of each kernel in each round, without the first round."""
     each = elements // threads
-    seconds = Team(threads, lambda _number: _kernels(each, fused=fused)).run(share, LEAST_ROUNDS)
+    seconds = Team(threads, lambda _number: _kernels(each, fused=fused)).run(share, least_rounds)
     return {name: [BYTES[name] * each * threads / taken / 1e9 for taken in of[1:]] for name, of in seconds.items()}
 
 
