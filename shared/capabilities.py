@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput, nearest
+from shared.plugins import engines_of_packages
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -49,8 +50,22 @@ WITHOUT_ENGINE: dict[str, str] = {
 
 # Maps each known capability to its label.
 LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
+_ADDED: set[str] = set()  # the capabilities of other packages
 
 RESULTS_QUEUE = "results"
+
+
+def add_engines_of_packages() -> None:
+    """Make the capabilities known that other installed packages bring. Each process of ours calls this once, when it starts.
+
+    Raises:
+        InvalidInput: A package brings a capability that is taken, or whose name has not the form of one.
+    """
+    for capability in engines_of_packages(LABELS.keys() - _ADDED):
+        RUNNABLE[capability] = LABELS[capability] = capability
+        _ADDED.add(capability)
+    resolve.cache_clear()
+    require_runnable.cache_clear()
 
 
 def worker_queue(worker_id: str) -> str:

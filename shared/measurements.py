@@ -16,8 +16,11 @@ from shared.distributions import Distribution, Frozen
 from shared.facts import Count, Facts
 from shared.figures import Figure
 
-SAMPLES_FORMAT = 1
+SAMPLES_FORMAT = 2
+READABLE_SAMPLES = (1, 2)
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
+# 2: `repeat_<i>_<series>_<unit>` for any series, such as `repeat_0_tokens_count`. `extra_<series>_<unit>` holds the values of the further
+#    processes that only made the work ready, joined in order of time. An inference has the same keys as in format 1.
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from shared.protocol.messages import Assignment
 from shared.repetition import StopRule, Warmup
 from shared.workloads import inference_workload
 from worker.job_log import JobLog
+from worker.measured.request import RunRequest
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
 from worker.supervisor.supervisor import HOST_WAIT_S
@@ -85,6 +86,12 @@ def assignment(
     )
     job_id = f"{CAMPAIGN}-job-{next(_numbers)}"
     return Assignment(job_id=job_id, campaign_id=CAMPAIGN, attempt=attempt, capability=capability, workload=workload)
+
+
+def request(model: Path, record: Path, capability: str = "fake", *, inferences: int, warmups: int = 0, **options: Any) -> RunRequest:
+    """Return what one measured process is asked for: an inference, without the worker around it."""
+    spec = {"inferences": inferences, "options": options}
+    return RunRequest("inference", capability, spec, str(record), {"model": str(model)}, warmup_min_calls=warmups)
 
 
 class Stages:

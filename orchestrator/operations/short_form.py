@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
 from shared.capabilities import kinds_of, resolve
+from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.kinds.inference import check_samples
 from shared.kinds.registry import KINDS
@@ -81,22 +82,13 @@ class ShortCampaign(Strict):
     )
     wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
-    @model_validator(mode="after")
-    def _one_kind_of_work(self) -> ShortCampaign:
-        units = {job.kind: job.compute_unit for job in self.jobs}
-        if len(units) > 1:
-            raise ValueError(f"a campaign has one kind of work; {' and '.join(units.values())} are of different kinds")
-        (kind, unit) = next(iter(units.items()))
-        if (self.model_url is None) == bool(KINDS[kind].roles):
-            raise ValueError(
-                f"{unit} runs a model; write which one as `model_url`"
-                if self.model_url is None
-                else f"{unit} measures the device itself and runs no model; leave out `model_url`"
-            )
-        return self
-
     def request(self) -> Request:
-        """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
+        """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly.
+
+        Raises:
+            InvalidInput: the jobs are of several kinds of work, a model is missing, or there is one that nothing would run.
+        """
+        self._check_kind()
         kinds: dict[ShortJob, Cell] = {}
         cells = [kinds.get(job) or kinds.setdefault(job, job.cell(self.devices)) for job in self.jobs]
         return Request(
@@ -107,3 +99,17 @@ class ShortCampaign(Strict):
             notes=self.notes,
             wait_for_device=self.wait_for_device,
         )
+
+    def _check_kind(self) -> None:
+        units = {job.kind: job.compute_unit for job in self.jobs}
+        if len(units) > 1:
+            raise _refused("jobs", f"a campaign has one kind of work; {' and '.join(units.values())} are of different kinds")
+        for kind, unit in units.items():
+            if KINDS[kind].roles and self.model_url is None:
+                raise _refused("model_url", f"is required: {unit} runs a model; write which one")
+            if not KINDS[kind].roles and self.model_url is not None:
+                raise _refused("model_url", f"has no effect: {unit} measures the device itself and runs no model; leave it out")
+
+
+def _refused(key: str, why: str) -> InvalidInput:
+    return InvalidInput(f"{key}: {why}", fields=[FieldError(key, why)])
