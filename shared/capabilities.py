@@ -25,6 +25,7 @@ RUNNABLE: dict[str, str] = {
     "gpu.rocm.onnx": "GPU (ONNX)",
     "gpu.directml.onnx": "GPU (ONNX)",
     "hardware.cpu": "hardware.cpu",
+    "hardware.cuda": "hardware.cuda",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {"hardware.cpu": ("hardware",), "hardware.cuda": ("hardware",)}
@@ -45,7 +46,6 @@ WITHOUT_ENGINE: dict[str, str] = {
     "cpu.vllm": "cpu.vllm",
     "api.openai": "api.openai",
     **{f"service.{kind}": f"service.{kind}" for kind in SERVICE_KINDS},
-    "hardware.cuda": "hardware.cuda",
 }
 
 # Maps each known capability to its label.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from worker.engines.registry import ENGINES
 from worker.hardware import Hardware
+from worker.hardware_tests.registry import TESTS
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def offers(hardware: Hardware) -> list[Offer]:
     for capability, found in hardware.found().items():
         if not found.present:
             answers.append(Offer(capability, False, found.why))
-        elif capability not in ENGINES:
+        elif capability not in ENGINES and capability not in TESTS:
             answers.append(Offer(capability, False, "the device could; this version has no engine for it"))
         else:
             answers.append(Offer(capability, True))

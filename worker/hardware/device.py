@@ -82,8 +82,8 @@ class Hardware:
         for capability in ("cpu.vllm", "gpu.cuda.vllm"):
             answers[capability] = _needs_package("vllm")
         answers["api.openai"] = Found(True)
-        answers["hardware.cpu"] = Found(True)
-        answers["hardware.cuda"] = Found(True) if self.gpus.devices else Found(False, self.gpus.note or "no CUDA device")
+        answers["hardware.cpu"] = _needs_package("numpy")
+        answers["hardware.cuda"] = self._cuda_by_torch() if self.gpus.devices else Found(False, self.gpus.note or "no CUDA device")
         return answers
 
     def _apple(self) -> dict[str, Found]:
@@ -93,6 +93,12 @@ class Hardware:
         silicon = platform.machine() == "arm64"
         neural = tools if silicon else Found(False, "needs Apple silicon")
         return {"gpu.coreml": tools, "cpu.coreml": tools, "ane.coreml": neural}
+
+    def _cuda_by_torch(self) -> Found:
+        torch = next((framework for framework in self.frameworks if framework.name == "torch"), None)
+        if torch is not None and torch.gpu_support is False:
+            return Found(False, f"torch {torch.version} was built without CUDA")
+        return _needs_package("torch")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

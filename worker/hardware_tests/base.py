@@ -10,6 +10,8 @@ from time import perf_counter_ns
 from typing import Any, Literal, Protocol
 
 Better = Literal["lower", "higher"]
+TIMES_NS = {"ns": 1.0, "us": 1e3}  # nanoseconds of one unit
+RATES_PER_NS = {"GB/s": 1.0, "TFLOP/s": 1e3}  # bytes or operations in a nanosecond, of one unit
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Reading:
         unit: `GB/s` is 10^9 bytes per second; `TFLOP/s` is 10^12 operations per second.
         missing: Why `value` is None.
         calls: What the single calls gave, in order of time and in the same unit. Empty if the value is not computed from single calls.
+        per_call: How much one call did: bytes for `GB/s`, operations for `TFLOP/s`, and steps for a time.
     """
 
     name: str
@@ -28,6 +31,17 @@ class Reading:
     value: float | None
     missing: str = ""
     calls: tuple[float, ...] = ()
+    per_call: float = 1.0
+
+    def name_of_unit(self) -> str:
+        """Return the unit as the end of the figure's name has it."""
+        return {"GB/s": "gb_per_s", "TFLOP/s": "tflops", "ns": "ns", "us": "us"}[self.unit]
+
+    def durations_ns(self) -> list[int]:
+        """Return how long each call took, in nanoseconds."""
+        if self.unit in TIMES_NS:
+            return [round(value * self.per_call * TIMES_NS[self.unit]) for value in self.calls]
+        return [round(self.per_call / (value * RATES_PER_NS[self.unit])) for value in self.calls]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Chase:
     """Holds the nanoseconds of one step in each walk, with the interpreter's part subtracted, and that part itself."""
 
     steps_ns: tuple[float, ...]
+    steps_of_a_walk: int
     interpreter_ns: float
 
 
@@ -57,7 +58,7 @@ def chase(nodes: int, share: Share) -> Chase:
     finally:
         if was_enabled:
             gc.enable()
-    return Chase(tuple(value - interpreter_ns for value in taken), interpreter_ns)
+    return Chase(tuple(value - interpreter_ns for value in taken), rounds * STEPS, interpreter_ns)
 
 
 def _chain(length: int) -> list[Node]:

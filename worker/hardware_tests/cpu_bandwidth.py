@@ -58,7 +58,7 @@ class CpuBandwidth:
             for position, count in enumerate(threads):
                 best[count] = _measure(count, elements, share.part(len(threads) - position), fused=fused)
                 facts["by_threads"][str(count)] = {name: {"best": max(of), "median": median(of)} for name, of in best[count].items()}
-        return Readings(tuple(_readings(best, threads, why_not)), facts)
+        return Readings(tuple(_readings(best, threads, why_not, elements)), facts)
 
 
 def _thread_counts(most: int) -> list[int]:
@@ -114,7 +114,7 @@ def _triad_of_torch(a: Any, b: Any, c: Any) -> Kernel:
     return lambda: torch.add(one, other, alpha=SCALAR, out=to)
 
 
-def _readings(measured: Mapping[int, Mapping[str, list[float]]], threads: list[int], why_not: str) -> list[Reading]:
+def _readings(measured: Mapping[int, Mapping[str, list[float]]], threads: list[int], why_not: str, elements: int) -> list[Reading]:
     """Return for each kernel the best and the median with all threads, the best with one thread, and the peak of all."""
     most = threads[-1]
     found = []
@@ -122,13 +122,13 @@ def _readings(measured: Mapping[int, Mapping[str, list[float]]], threads: list[i
         rounds = measured[most][name] if measured else []
         alone = measured[1][name] if measured else []
         found += [
-            _reading(f"{name}_gb_per_s", max(rounds, default=None), why_not, tuple(rounds)),
+            _reading(f"{name}_gb_per_s", max(rounds, default=None), why_not, tuple(rounds), BYTES[name] * elements),
             _reading(f"{name}_median_gb_per_s", median(rounds) if rounds else None, why_not),
-            _reading(f"{name}_1_thread_gb_per_s", max(alone, default=None), why_not, tuple(alone)),
+            _reading(f"{name}_1_thread_gb_per_s", max(alone, default=None), why_not, tuple(alone), BYTES[name] * elements),
         ]
     peak = max((max(rounds) for kernels in measured.values() for rounds in kernels.values()), default=None)
     return [_reading("peak_gb_per_s", peak, why_not), *found]
 
 
-def _reading(name: str, value: float | None, why_not: str, calls: tuple[float, ...] = ()) -> Reading:
-    return Reading(name, "GB/s", "higher", value, why_not, calls)
+def _reading(name: str, value: float | None, why_not: str, calls: tuple[float, ...] = (), per_call: float = 1.0) -> Reading:
+    return Reading(name, "GB/s", "higher", value, why_not, calls, per_call)

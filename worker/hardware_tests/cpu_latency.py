@@ -37,7 +37,7 @@ class CpuLatency:
         readings = (
             _memory(walked, why_not),
             Reading("thread_wakeup_us", "us", "lower", median(waking), calls=tuple(waking)),
-            Reading("ufunc_call_us", "us", "lower", median(calls), calls=tuple(calls)),
+            Reading("ufunc_call_us", "us", "lower", median(calls), calls=tuple(calls), per_call=CALLS),
         )
         return Readings(readings, _facts(nodes, cache.size_bytes, cache.source, walked))
 
@@ -60,7 +60,7 @@ def _memory(walked: Chase | None, why_not: str) -> Reading:
     if walked is None:
         return Reading("memory_latency_ns", "ns", "lower", None, why_not)
     # The least disturbed walk is the figure, as in the bandwidth test: other programs can only make a load slower.
-    return Reading("memory_latency_ns", "ns", "lower", min(walked.steps_ns), calls=walked.steps_ns)
+    return Reading("memory_latency_ns", "ns", "lower", min(walked.steps_ns), calls=walked.steps_ns, per_call=walked.steps_of_a_walk)
 
 
 def _wake_ups() -> list[float]:

@@ -49,9 +49,9 @@ class CudaBandwidth:
         readings = [_reading("peak_gb_per_s", max((max(of) for of in rates.values()), default=None), why_not)]
         for name in BYTES:
             of = rates.get(name, [])
-            readings.append(_reading(f"{name}_gb_per_s", max(of, default=None), why_not, tuple(of)))
+            readings.append(_reading(f"{name}_gb_per_s", max(of, default=None), why_not, tuple(of), BYTES[name] * elements))
             readings.append(_reading(f"{name}_median_gb_per_s", median(of) if of else None, why_not))
-        readings += [_reading(f"{name}_gb_per_s", max(of), calls=tuple(of)) for name, of in links.items()]
+        readings += [_reading(f"{name}_gb_per_s", max(of), "", tuple(of), LINK_BYTES) for name, of in links.items()]
         return Readings(tuple(readings), facts)
 
 
@@ -94,5 +94,5 @@ def _links(device: CudaDevice, share: Share) -> dict[str, list[float]]:
     return found
 
 
-def _reading(name: str, value: float | None, why_not: str = "", calls: tuple[float, ...] = ()) -> Reading:
-    return Reading(name, "GB/s", "higher", value, why_not, calls)
+def _reading(name: str, value: float | None, why_not: str = "", calls: tuple[float, ...] = (), per_call: float = 1.0) -> Reading:
+    return Reading(name, "GB/s", "higher", value, why_not, calls, per_call)

@@ -35,7 +35,7 @@ class CudaLatency:
             device.synchronize()
             trips.append((perf_counter_ns() - begin) / 1e3)
         readings = (
-            Reading("kernel_launch_us", "us", "lower", median(launches), calls=tuple(launches)),
+            Reading("kernel_launch_us", "us", "lower", median(launches), calls=tuple(launches), per_call=CALLS),
             Reading("kernel_round_trip_us", "us", "lower", median(trips), calls=tuple(trips)),
         )
         facts = {

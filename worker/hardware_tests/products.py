@@ -13,6 +13,9 @@ from worker.hardware_tests.conditions import Conditions
 FIRST_SIZE = 256
 LONG_ENOUGH_S = 0.2  # of one call: then the cost of the call itself does not matter
 LEAST_CALLS = 3
+AT_LEAST_IN_TIME = 2  # calls of a size must fit into what is left of the share, or the size is not tried
+FIRST_CALLS = 2, 20  # of each size: at least and at most
+FIRST_CALLS_S = 0.02
 WARM_UP_SHARE = 0.5  # of the sustained calls: the first half is how the device gets hot, the second half is the figure
 
 
@@ -64,19 +67,20 @@ def measure(precision: Precision, share: Share, conditions: Conditions, most_byt
     size, ended = FIRST_SIZE, "one call takes more than 0.2 s"
     call = precision.make(size)
     call()  # the first call may choose a kernel, start threads, or load a library
-    taken = min(_seconds(call), _seconds(call))
+    rates = _first_rates(call, size)
+    taken = _seconds_at(size, max(rates))
     while taken <= LONG_ENOUGH_S:
         if _memory(precision, 2 * size) > most_bytes:
             ended = "the next size would take more memory than half of what is free"
             break
-        if share.left_s() < 8 * taken * (LEAST_CALLS + 2):
+        if share.left_s() < 8 * taken * AT_LEAST_IN_TIME:
             ended = "the next size would take more than the share of the time"
             break
         size *= 2
         call = precision.make(size)
         call()
-        taken = min(_seconds(call), _seconds(call))
-    rates = [_tflops(size, taken)]
+        rates = _first_rates(call, size)
+        taken = _seconds_at(size, max(rates))
     conditions.note()
     while len(rates) < LEAST_CALLS or not share.is_over():
         rates.append(_tflops(size, _seconds(call)))
@@ -93,7 +97,7 @@ def readings(precision: Precision, rate: Rate | None) -> tuple[Reading, Reading]
         first, second = (Reading(name, "TFLOP/s", "higher", None, precision.why_not) for name in names)
         return first, second
     return (
-        Reading(names[0], "TFLOP/s", "higher", rate.sustained, calls=rate.calls),
+        Reading(names[0], "TFLOP/s", "higher", rate.sustained, calls=rate.calls, per_call=2 * rate.size**3),
         Reading(names[1], "TFLOP/s", "higher", rate.burst),
     )
 
@@ -109,6 +113,16 @@ def facts_of(precision: Precision, rate: Rate) -> dict[str, Any]:
     }
 
 
+def _first_rates(call: Product, size: int) -> list[float]:
+    """Return the speed of the first calls of a size. Calls of a small size are repeated, because single ones are often disturbed."""
+    least, most = FIRST_CALLS
+    rates: list[float] = []
+    begin = perf_counter_ns()
+    while len(rates) < least or (perf_counter_ns() - begin < FIRST_CALLS_S * 1e9 and len(rates) < most):
+        rates.append(_tflops(size, _seconds(call)))
+    return rates
+
+
 def _seconds(call: Product) -> float:
     begin = perf_counter_ns()
     call()
@@ -118,6 +132,10 @@ def _seconds(call: Product) -> float:
 def _tflops(size: int, seconds: float) -> float:
     """Return the speed of one product: a multiplication and an addition for each of size^3 pairs."""
     return 2 * size**3 / seconds / 1e12
+
+
+def _seconds_at(size: int, tflops: float) -> float:
+    return 2 * size**3 / tflops / 1e12
 
 
 def _memory(precision: Precision, size: int) -> int:

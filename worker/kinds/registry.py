@@ -22,6 +22,7 @@ class KindEntry:
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
+    "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure"),
     # Follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure"),
 }

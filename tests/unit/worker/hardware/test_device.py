@@ -11,6 +11,8 @@ from shared.installation import how_to_install
 from worker.agent.capabilities import offered, offers
 from worker.hardware import Hardware, detect
 from worker.hardware.cpu import parse_cpuinfo
+from worker.hardware.device import Found
+from worker.hardware.frameworks import Framework
 from worker.hardware.gpus import Gpu, Gpus, read_gpus, tensor_cores
 from worker.hardware.probe import probe
 from worker.hardware.providers import OnnxRuntime, Provider
@@ -93,8 +95,15 @@ def test_without_a_runtime_nothing_of_it_is_offered_and_the_extra_is_named(here:
 
 def test_what_has_no_engine_yet_is_said_and_not_offered(here: Hardware) -> None:
     answers = {offer.capability: offer for offer in offers(here)}
-    assert not answers["hardware.cpu"].offered
-    assert "no engine" in answers["hardware.cpu"].why
+    assert not answers["api.openai"].offered
+    assert "no engine" in answers["api.openai"].why
+
+
+def test_a_device_measures_itself_where_the_libraries_are(here: Hardware) -> None:
+    answers = {offer.capability: offer for offer in offers(here)}
+    assert answers["hardware.cpu"].offered
+    assert not answers["hardware.cuda"].offered
+    assert answers["hardware.cuda"].why
 
 
 def test_the_largest_gpu_counts_for_placement(here: Hardware) -> None:
@@ -103,7 +112,9 @@ def test_the_largest_gpu_counts_for_placement(here: Hardware) -> None:
 
     two = replace(here, gpus=Gpus((gpu(0, 24_000.0), gpu(1, 80_000.0))))
     assert two.for_placement(None)["gpu_memory_mb"] == 80_000
-    assert two.found()["hardware.cuda"].present
+    assert two.found()["hardware.cuda"] == Found(False, "torch is not installed")
+    without_cuda = replace(two, frameworks=(Framework("torch", "2.13.0+cpu", False),))
+    assert without_cuda.found()["hardware.cuda"] == Found(False, "torch 2.13.0+cpu was built without CUDA")
 
 
 def test_no_gpu_is_an_answer() -> None:
