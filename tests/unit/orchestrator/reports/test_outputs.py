@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
-from orchestrator.reports.figures import figure
+from orchestrator.reports.inferences.figures import figure
+from orchestrator.reports.inferences.plots import medians_png
+from orchestrator.reports.inferences.ranking import rank
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.plots import medians_png
-from orchestrator.reports.ranking import rank
 from shared.engine_options import EngineOptions
 from shared.inputs import Companion, ModelRef
 from shared.jobs import JobStatus

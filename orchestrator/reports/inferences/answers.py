@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.reports.crossing import uncrossed
-from orchestrator.reports.figures import Figure
-from orchestrator.reports.ranking import competitor, noise_said, places_of, verdict_of
-from orchestrator.reports.same_work import UNKNOWN_CONTENT, Work, titles
+from orchestrator.reports.inferences.crossing import uncrossed
+from orchestrator.reports.inferences.figures import Figure
+from orchestrator.reports.inferences.ranking import competitor, noise_said, places_of, verdict_of
+from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT, Work, titles
 
 MAX_NAMED = 3  # the most results that a sentence lists
 Value = tuple[float, float | None, float | None]  # a figure of which less is better, and the ends of its interval
@@ -82,14 +82,14 @@ def _answer(question: str, members: list[Figure], every: Sequence[Figure]) -> An
 def _by_kind(members: Sequence[Figure]) -> list[list[Figure]]:
     kinds: dict[str, list[Figure]] = defaultdict(list)
     for one in members:
-        kinds[one.kind].append(one)
+        kinds[one.where].append(one)
     return list(kinds.values())
 
 
 def _across(reason: str, ordered: Sequence[Figure], every: Sequence[Figure]) -> str:
     """Return the verdict if the devices cannot be compared: the reason, and a verdict for each device that measured several cells."""
     groups = [members for members in _by_kind(ordered) if len({_setting(one) for one in members}) > 1]
-    alone = (f"on {members[0].kind} alone, {_verdict(members, places_of(members), every)}" for members in groups)
+    alone = (f"on {members[0].where} alone, {_verdict(members, places_of(members), every)}" for members in groups)
     return "; ".join([reason, *alone])
 
 
@@ -99,7 +99,7 @@ def _verdict(ordered: Sequence[Figure], places: Sequence[str], every: Sequence[F
         first, last = ordered[0], ordered[-1]
         times = _number(first.median) if first is last else f"{_number(first.median)} to {_number(last.median)}"
         ends = f", 95 % interval {_number(first.low)} – {_number(first.high)}" if first is last and first.low is not None else ""
-        return f"only {first.kind} measured it: {times} ms a call{ends}, {_rate(first)}" + noise_said(ordered)
+        return f"only {first.where} measured it: {times} ms a call{ends}, {_rate(first)}" + noise_said(ordered)
     if len({one.work for one in ordered}) == 1:
         said, involved = verdict_of(ordered, places, every)
         return f"{said} ({_number(ordered[0].median)} ms a call, {_rate(ordered[0])})" + noise_said(involved)
@@ -111,8 +111,8 @@ def _verdict(ordered: Sequence[Figure], places: Sequence[str], every: Sequence[F
 
 def _labels(ordered: Sequence[Figure], places: Sequence[str]) -> dict[str, str]:
     """Return how a sentence names each job: without its device and compute unit if all jobs have the same."""
-    same = len({one.kind for one in ordered}) == 1
-    return {one.job_id: (place.removeprefix(f"{one.kind} · ") if same else place) for one, place in zip(ordered, places, strict=True)}
+    same = len({one.where for one in ordered}) == 1
+    return {one.job_id: (place.removeprefix(f"{one.where} · ") if same else place) for one, place in zip(ordered, places, strict=True)}
 
 
 def _setting(one: Figure) -> object:

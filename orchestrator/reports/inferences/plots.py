@@ -1,28 +1,19 @@
-"""Draws each job's median with its 95 % interval, fastest first within each work. It holds what all pictures have in common, too.
-
-It uses matplotlib's object interface with the Agg canvas, which needs no window system and shares no state between threads.
-"""
+"""Draws each job's median with its 95 % interval, fastest first within each work."""
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from orchestrator.reports.figures import Figure
-from orchestrator.reports.ranking import Ranking
+from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.inferences.figures import Figure
+from orchestrator.reports.inferences.ranking import Ranking
 from shared.controls import visible
 
 MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
 _LOG_FROM = 10.0  # the axis is logarithmic from this ratio of the largest to the smallest median
-_LABEL_WIDTH = 54
 
 
 Bar = tuple[Figure, str]  # a job, and its name among the jobs of its work
@@ -60,22 +51,8 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     return png(canvas)
 
 
-def new_canvas(width: float, height: float) -> Canvas:
-    """Return an empty figure of this size in inches."""
-    canvas = Canvas(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(canvas)
-    return canvas
-
-
-def png(canvas: Canvas) -> bytes:
-    """Return a figure as PNG. The same figure always gives the same bytes."""
-    content = io.BytesIO()
-    canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
-    return content.getvalue()
-
-
 def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -> None:
-    colours = colours_of([one.kind for one in bars])
+    colours = colours_of([one.where for one in bars])
     places: list[float] = []
     labels: list[str] = []
     titles: list[int] = []
@@ -86,7 +63,7 @@ def _draw(axes: Axes, groups: list[tuple[str, list[Bar]]], bars: list[Figure]) -
         labels.append(short(work))
         place += 1
         for one, where in members:
-            _bar(axes, one, place, colours[one.kind])
+            _bar(axes, one, place, colours[one.where])
             places.append(place)
             labels.append(short(where))
             place += 1
@@ -127,26 +104,3 @@ def _scale(axes: Axes, bars: list[Figure]) -> None:
     else:
         axes.set_xlim(0, reach * 1.35 or 1.0)
         axes.set_xlabel("median inference, ms, with 95 % interval over repeats")
-
-
-def number_log(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def colours_of(named: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Return a colour for each name."""
-    kinds = list(dict.fromkeys(named))
-    palette = mpl.colormaps["tab10" if len(kinds) <= 10 else "tab20"]
-    return {kind: palette(index % palette.N) for index, kind in enumerate(kinds)}
-
-
-def short(text: str) -> str:
-    """Return a text for a label: shortened in the middle, so that its beginning (the device) and its end (the runtime) stay readable."""
-    text = visible(text)  # fonts have no glyphs for control characters
-    if len(text) <= _LABEL_WIDTH:
-        return text
-    half = (_LABEL_WIDTH - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.reports.answers import Answer, answers
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.figures import Figure
-from orchestrator.reports.page import report
-from orchestrator.reports.page_markdown import report_md
-from orchestrator.reports.plot_tradeoff import is_drawn
-from orchestrator.reports.ranking import rank
+from orchestrator.reports.inferences.answers import Answer, answers
+from orchestrator.reports.inferences.figures import Figure
+from orchestrator.reports.inferences.page import report
+from orchestrator.reports.inferences.page_markdown import report_md
+from orchestrator.reports.inferences.plot_tradeoff import is_drawn
+from orchestrator.reports.inferences.ranking import rank
 from shared.engine_options import EngineOptions
 from shared.inputs import ModelRef
 from shared.jobs import JobStatus

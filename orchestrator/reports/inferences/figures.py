@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.inferences.precision import REACHED, precision_said
+from orchestrator.reports.inferences.same_samples import samples_of
+from orchestrator.reports.inferences.same_work import ANSWERS, BOUND, Work, work_of
 from orchestrator.reports.money import Price, price_of
 from orchestrator.reports.parameters import assumed_dimensions, job_parameters, written
-from orchestrator.reports.precision import REACHED, precision_said
-from orchestrator.reports.rows import provider_of, threads_of, warnings_of
-from orchestrator.reports.same_samples import samples_of
-from orchestrator.reports.same_work import ANSWERS, BOUND, Work, work_of
+from orchestrator.reports.runtimes import provider_of, threads_of, warnings_of
 from shared.capabilities import LABELS
 from shared.distributions import Interval
 from shared.engine_options import EngineOptions
@@ -96,8 +96,8 @@ class Figure:
         return None if self.price is None else self.price.of_1000(self.samples_per_s)
 
     @property
-    def kind(self) -> str:
-        """Return device and compute unit. Jobs of one kind have the same colour in the picture."""
+    def where(self) -> str:
+        """Return device and compute unit. Jobs with equal ones have the same colour in the picture."""
         return f"{self.device} · {self.unit}"
 
     @property

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.reports.crossing import uncrossed
-from orchestrator.reports.figures import Figure, Pairs
-from orchestrator.reports.same_work import UNKNOWN_CONTENT, Work, titles
+from orchestrator.reports.inferences.crossing import uncrossed
+from orchestrator.reports.inferences.figures import Figure, Pairs
+from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT, Work, titles
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ def places_of(members: Sequence[Figure]) -> list[str]:
     names = {one.name for one in members}
     alike: dict[str, list[Figure]] = defaultdict(list)
     for one in members:
-        alike[one.kind].append(one)
+        alike[one.where].append(one)
     swept = frozenset({"batch"}).union(*(one.swept_answers for one in members), *({name for name, _ in one.settings} for one in members))
     of_recipe = _differing(members) & swept
     differing = {kind: _differing(same) | of_recipe for kind, same in alike.items()}
     return [
         " · ".join(
             [
-                one.kind,
+                one.where,
                 *([one.name] if len(names) > 1 else []),
-                *(f"{name} {text}" for name, text in _facts(one) if name in differing[one.kind]),
+                *(f"{name} {text}" for name, text in _facts(one) if name in differing[one.where]),
             ]
         )
         for one in members
@@ -92,7 +92,7 @@ def _facts(one: Figure) -> Pairs:
 
 def competitor(one: Figure) -> tuple[str, Pairs]:
     """Return what a job stands for in a comparison."""
-    return one.kind, one.answers
+    return one.where, one.answers
 
 
 def noise_said(involved: Sequence[Figure]) -> str:
@@ -125,7 +125,7 @@ def verdict_of(ordered: Sequence[Figure], places: Sequence[str], every: Sequence
     same = [one for one in ordered if competitor(one) == competitor(first)]
     others = [(one, where) for one, where in zip(ordered, places, strict=True) if competitor(one) != competitor(first)]
     if not others:
-        return f"only {place if set(places) == {place} else first.kind} measured it", same
+        return f"only {place if set(places) == {place} else first.where} measured it", same
     unknown = [where for one, where in zip(ordered, places, strict=True) if one.low is None or one.high is None]
     if unknown:
         return f"{place} has the lowest median, but {unknown[0]} has no interval (it needs 2 repeats): no winner is named", []

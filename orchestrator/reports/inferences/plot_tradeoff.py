@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from orchestrator.reports.answers import Answer
-from orchestrator.reports.figures import Figure, Pairs
-from orchestrator.reports.plots import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.inferences.answers import Answer
+from orchestrator.reports.inferences.figures import Figure, Pairs
 from shared.controls import visible
 
 MAX_LABELS = 24  # points with a label; more labels would cover each other
@@ -30,7 +30,7 @@ def is_drawn(answer: Answer) -> bool:
 def tradeoff_png(answer: Answer, title: str) -> bytes:
     """Return the picture as PNG. Each device has one curve: its own results that no other of its results beats."""
     points = [(one, place) for one, place in zip(answer.figures, answer.places, strict=True) if one.samples_per_s is not None]
-    colours = colours_of([one.kind for one, _ in points])
+    colours = colours_of([one.where for one, _ in points])
     canvas = new_canvas(13, 5.4)
     left, right = canvas.subplots(1, 2)
     _tradeoff(left, points, answer, colours)
@@ -44,7 +44,7 @@ def _tradeoff(axes: Axes, points: list[Point], answer: Answer, colours: dict[str
     label = f"on the front: nothing {'' if answer.compared else 'on its device '}is better in both"
     by_kind: dict[str, list[Figure]] = defaultdict(list)
     for one, _ in points:
-        by_kind[one.kind].append(one)
+        by_kind[one.where].append(one)
     for kind, members in by_kind.items():
         curve = _envelope(members)
         axes.plot(
@@ -72,7 +72,7 @@ def _tradeoff(axes: Axes, points: list[Point], answer: Answer, colours: dict[str
     )
     labelled = points if len(points) <= MAX_LABELS else [(one, place) for one, place in points if one.job_id in front][:MAX_LABELS]
     for one, place in labelled:
-        name = place.removeprefix(f"{one.kind} · ")
+        name = place.removeprefix(f"{one.where} · ")
         axes.annotate(
             short(name),
             (one.median or 0.0, one.samples_per_s or 0.0),
@@ -113,7 +113,7 @@ def _along(axes: Axes, points: list[Point], colours: dict[str, tuple[float, ...]
     """Draw samples per second against the batch, with one line for each device and combination of the other settings."""
     lines: dict[tuple[str, Pairs], list[Figure]] = defaultdict(list)
     for one, _ in points:
-        lines[one.kind, one.answers].append(one)
+        lines[one.where, one.answers].append(one)
     several = {kind: sum(key[0] == kind for key in lines) > 1 for kind in colours}
     drawn: dict[str, int] = defaultdict(int)
     for (kind, answers), members in list(lines.items())[:MAX_LINES]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from orchestrator.reports.figures import Figure, Pairs
+from orchestrator.reports.inferences.figures import Figure, Pairs
 from orchestrator.reports.parameters import written
 
 MAX_NAMED = 3  # how many missing cells are named
@@ -26,12 +26,12 @@ def uncrossed(members: Sequence[Figure], every: Sequence[Figure] = ()) -> str:
     """
     cells: dict[str, set[Pairs]] = defaultdict(set)
     for one in members:
-        cells[one.kind].add(one.cell)
+        cells[one.where].add(one.cell)
     wanted = set().union(*cells.values())
     if len(cells) < 2 or len(wanted) < 2:
         return ""
     names = {one.name for one in members}
-    tried = {(one.kind, one.cell) for one in every if one.median is None and one.name in names}
+    tried = {(one.where, one.cell) for one in every if one.median is None and one.name in names}
     for kind, measured in cells.items():
         missing = [cell for cell in sorted(wanted - measured) if (kind, cell) not in tried]
         if missing:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.reports.figures import Figure
+from orchestrator.reports.inferences.figures import Figure
 from shared.jobs import JobStatus
 
 MAX_CAVEATS = 100

@@ -5,27 +5,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from orchestrator.reports.answers import Answer
 from orchestrator.reports.bundle import CampaignBundle
-from orchestrator.reports.caveats import caveats
-from orchestrator.reports.figures import Figure
-from orchestrator.reports.noise_summary import gathered
-from orchestrator.reports.ranking import Ranking
-from orchestrator.reports.rows import utc_text
-from shared.jobs import JobStatus
+from orchestrator.reports.inferences.answers import Answer
+from orchestrator.reports.inferences.caveats import caveats
+from orchestrator.reports.inferences.figures import Figure
+from orchestrator.reports.inferences.ranking import Ranking
+from orchestrator.reports.page_parts import MAX_LISTED, head, tail
 from shared.percentiles import PERCENTILE_FLOORS
 
 REPORT_FORMAT = 2
 # 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.
 # 2: `answers` and `pictures` are new. `noise.reasons` is a list of `said` (with ranges) and `jobs`; it was a mapping of each text to its
 #    count. The entries of a ranking have `samples_per_s`, its interval, and `cost_per_1000_samples` with the price's source.
-MAX_LISTED = 500  # the most jobs in one table of the page; the CSV has all of them
-MAX_REASONS = 20
-MAX_MAIN_REASONS = 2
 PLOT = "plots/medians.png"
 
 _METHOD = (
@@ -59,19 +53,8 @@ def report(
     Args:
         pictures: the path of each picture in the campaign's folder, and what it shows.
     """
-    states = Counter(one.status.value for one in figures)
-    failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
-    graded = [one for one in figures if one.noise]
     return {
-        "format": REPORT_FORMAT,
-        "benchmark_id": bundle.campaign_id,
-        "name": bundle.name,
-        "notes": bundle.notes,
-        "status": bundle.status.value,
-        "created_at": utc_text(bundle.created_at),
-        "ended_at": utc_text(bundle.ended_at),
-        "jobs": len(figures),
-        "jobs_by_status": {state.value: states.get(state.value, 0) for state in JobStatus},
+        **head(bundle, figures, REPORT_FORMAT),
         "answers": [
             {
                 "question": answer.question,
@@ -105,34 +88,8 @@ def report(
             "percentiles": "linear interpolation between closest ranks",
             "percentile_floors": {name: floor for name, (_, floor) in PERCENTILE_FLOORS.items()},
         },
-        "failures": [
-            {
-                "job_id": one.job_id,
-                "status": one.status.value,
-                "work": " · ".join(filter(None, (one.name, one.parameters))),
-                "where": one.kind,
-                "reason": one.error or "no reason given",
-            }
-            for one in failures[:MAX_LISTED]
-        ],
-        "failures_total": len(failures),
-        "noise": {
-            "grades": dict(Counter(one.noise for one in graded)),
-            "jobs": len(graded),
-            "main_reasons": gathered(one.noise_reasons[:1] for one in graded if one.noise == "noisy")[:MAX_MAIN_REASONS],
-            "reasons": gathered(one.noise_reasons for one in graded)[:MAX_REASONS],
-            "not_steady": [one.job_id for one in figures if one.steadiness == "not steady"][:MAX_LISTED],
-            "not_steady_total": sum(one.steadiness == "not steady" for one in figures),
-        },
-        "run_again": _command(bundle.recipe),
+        **tail(bundle, figures),
     }
-
-
-def _command(recipe: dict[str, Any]) -> str:
-    """Return the command that runs the campaign again from the page's folder. The API's short form needs curl, as it is no recipe."""
-    if "model_url" in recipe:
-        return 'curl -d @recipe.yaml "${FLEETMARK_HOST:-http://localhost:5000}/api/campaigns"'
-    return "fleetmark run recipe.yaml --watch"
 
 
 def _listed(figures: Sequence[Figure], places: Sequence[str], front: Collection[str] | None = None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.same_work import titles, work_of
+from orchestrator.reports.inferences.same_work import titles, work_of
 from shared.engine_options import EngineOptions
 from shared.inputs import Companion, ModelRef
 from shared.protocol.messages import Device

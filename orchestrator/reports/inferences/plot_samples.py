@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from orchestrator.reports.figures import Figure
-from orchestrator.reports.plots import new_canvas, number_log, png, short
-from orchestrator.reports.raw_samples import Series
+from orchestrator.reports.canvas import new_canvas, number_log, png, short
+from orchestrator.reports.inferences.figures import Figure
+from orchestrator.reports.inferences.raw_samples import Series
 from shared.controls import visible
 
 MAX_JOBS = 6

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.reports.answers import answers
+from orchestrator.reports.inferences.answers import answers
+from orchestrator.reports.inferences.plot_tradeoff import is_drawn, tradeoff_png
+from orchestrator.reports.inferences.raw_samples import read_repeats
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
-from orchestrator.reports.raw_samples import read_repeats
 from shared.measurements import SAMPLES_FORMAT
 from shared.protocol.messages import Device
 from shared.series import Record, Series

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.figures import figure
-from orchestrator.reports.ranking import Ranking, rank
-from orchestrator.reports.same_work import UNKNOWN_CONTENT
+from orchestrator.reports.inferences.figures import figure
+from orchestrator.reports.inferences.ranking import Ranking, rank
+from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT
 from shared.device_labels import device_labels
 from shared.engine_options import EngineOptions
 from shared.inputs import ModelRef
@@ -61,7 +61,7 @@ def test_two_devices_of_one_name_are_two_and_are_told_apart() -> None:
     (ranking,) = ranked(job(1, 5.0, worker="worker-ab12zz"), job(2, 10.0, worker="worker-cd34zz"))
     assert ranking.places == ["pi-5 (worker-ab12) · CPU (ONNX)", "pi-5 (worker-cd34) · CPU (ONNX)"]
     assert ranking.verdict.startswith("pi-5 (worker-ab12) · CPU (ONNX) is the fastest, 2.0")
-    assert len({one.kind for one in ranking.figures}) == 2, "each has a colour of its own in the picture"
+    assert len({one.where for one in ranking.figures}) == 2, "each has a colour of its own in the picture"
 
 
 def test_threads_are_what_is_compared_even_if_nobody_swept_them() -> None:

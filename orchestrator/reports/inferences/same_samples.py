@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.same_work import BoundInput, Work
+from orchestrator.reports.inferences.same_work import BoundInput, Work
 from shared.workloads import inference_of
 
 BATCH = "batch"  # stands for the size of the batch in the shape of a sample

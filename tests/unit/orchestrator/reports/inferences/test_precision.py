@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from orchestrator.reports.precision import precision_said
+from orchestrator.reports.inferences.precision import precision_said
 from shared.distributions import Distribution, Interval
 from shared.measurements import Summary
 from shared.repetition import StopRule

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.reports.page import MAX_LISTED
-from orchestrator.reports.same_work import UNKNOWN_CONTENT
-from shared.jobs import outcome
+from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT
+from orchestrator.reports.page_parts import MAX_LISTED
+from orchestrator.reports.page_texts import again_text, failures_text, figure_text, head_text, interval_text, noise_text, noisy_text
 from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # questions that are answered in the first section
@@ -16,32 +16,16 @@ MAX_ROWS = 16  # rows of one table there
 def report_md(content: dict[str, Any]) -> str:
     """Return the page as Markdown, made from the data of `report`."""
     parts = [
-        _head(content),
+        head_text(content),
         _answer(content),
         _caveats(content),
         _method(content),
         _jobs(content),
-        _failures(content),
-        _noise(content),
-        _again(content),
+        failures_text(content, "model"),
+        noise_text(content),
+        again_text(content),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _head(content: dict[str, Any]) -> str:
-    states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"
-    lines = [
-        f"# {_cell(content['name'])}",
-        f"Campaign `{content['benchmark_id']}`, {_outcome(content)}: {states}. From {content['created_at']} to {content['ended_at']}.",
-    ]
-    if content["notes"]:
-        lines.append("\n".join(f"> {_cell(line)}" for line in content["notes"].splitlines()))
-    return "\n\n".join(lines)
-
-
-def _outcome(content: dict[str, Any]) -> str:
-    states = content["jobs_by_status"]
-    return outcome(content["status"], content["jobs"], states["failed"], states["cancelled"])
 
 
 def _answer(content: dict[str, Any]) -> str:
@@ -56,9 +40,7 @@ def _answer(content: dict[str, Any]) -> str:
         parts.append(
             "These lines are not ranked against each other: they differ in the model or in its inputs, so each has its own question."
         )
-    if noisy := content["noise"]["grades"].get("noisy"):
-        why = " and ".join(_cell(one["said"]) for one in content["noise"]["main_reasons"])
-        parts.append(f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*.")
+    parts += noisy_text(content)
     pictures = [(one["file"], f"![{_cell(one['shows'])}]({one['file']})") for one in content["pictures"]]
     parts += [shown for file, shown in pictures if "tradeoff" in file]
     parts += _tables(content["answers"][:MAX_VERDICTS])
@@ -83,7 +65,7 @@ def _tables(answers: list[dict[str, Any]]) -> list[str]:
         parts.append(f"**{_cell(one['question'])}**, {order}:\n\n{_table(rows, '')}{front}{rest}")
     prices = {(job["price_per_hour"], job["price_source"]) for one in answers for job in one["ranking"] if job["price_source"]}
     if prices:
-        said = "; ".join(f"{_figure(price)} an hour by {_cell(source)}" for price, source in sorted(prices))
+        said = "; ".join(f"{figure_text(price)} an hour by {_cell(source)}" for price, source in sorted(prices))
         parts.append(f"Cost: the price of the device's time for 1 000 samples at the measured rate, in the currency of the price ({said}).")
     return parts
 
@@ -97,11 +79,11 @@ def _table(rows: list[tuple[str, dict[str, Any]]], first: str) -> str:
     ]
     for name, one in rows:
         mark = " ◆" if one["on_front"] and not first else ""
-        price = f" {_figure(one['cost_per_1000_samples'])} |" if priced else ""
+        price = f" {figure_text(one['cost_per_1000_samples'])} |" if priced else ""
         table.append(
-            f"| {name} | {_cell(one['where'])}{mark} | {_figure(one['median_ms'])} | {_interval(one['median_ci_ms'])} | "
-            f"{_figure(one['samples_per_s'])} | {_interval(one['samples_per_s_ci'])} | {_figure(one['p90_ms'])} | "
-            f"{_figure(one['load_ms'])} | {_figure(one['peak_mb'])} |{price}"
+            f"| {name} | {_cell(one['where'])}{mark} | {figure_text(one['median_ms'])} | {interval_text(one['median_ci_ms'])} | "
+            f"{figure_text(one['samples_per_s'])} | {interval_text(one['samples_per_s_ci'])} | {figure_text(one['p90_ms'])} | "
+            f"{figure_text(one['load_ms'])} | {figure_text(one['peak_mb'])} |{price}"
         )
     return "\n".join(table)
 
@@ -137,52 +119,10 @@ def _jobs(content: dict[str, Any]) -> str:
     listed = [(entry["question"], one) for entry in content["answers"] for one in entry["ranking"]]
     for work, one in listed[:MAX_LISTED]:
         table.append(
-            f"| {one['job_id'].rpartition('-job-')[2]} | {_cell(work)} | {_cell(one['where'])} | {_figure(one['median_ms'])} | "
-            f"{_interval(one['median_ci_ms'])} | {_figure(one['p90_ms'])} | {_figure(one['p99_ms'])} | "
+            f"| {one['job_id'].rpartition('-job-')[2]} | {_cell(work)} | {_cell(one['where'])} | {figure_text(one['median_ms'])} | "
+            f"{interval_text(one['median_ci_ms'])} | {figure_text(one['p90_ms'])} | {figure_text(one['p99_ms'])} | "
             f"{one['inferences']} in {one['repeats']} | {one['outliers']} | {one['steadiness'] or '–'} | {one['noise'] or '–'} |"
         )
     shown, measured = min(len(listed), MAX_LISTED), content["measured_total"]
     more = f"\n\n{shown} of {measured}; all are in `results.csv`." if measured > shown else ""
     return "## All measured jobs\n\n" + "\n".join(table) + more
-
-
-def _failures(content: dict[str, Any]) -> str:
-    if not content["failures"]:
-        return ""
-    table = ["| job | model | device · runtime | state | reason |", "| --- | --- | --- | --- | --- |"]
-    for one in content["failures"]:
-        number, reason = one["job_id"].rpartition("-job-")[2], _cell(one["reason"], 300)
-        table.append(f"| {number} | {_cell(one['work'])} | {_cell(one['where'])} | {one['status']} | {reason} |")
-    more = content["failures_total"] - len(content["failures"])
-    return "## What failed\n\n" + "\n".join(table) + (f"\n\n{more} more in `results.csv`." if more else "")
-
-
-def _noise(content: dict[str, Any]) -> str:
-    noise = content["noise"]
-    if not noise["grades"]:
-        return ""
-    grades = ", ".join(f"{count} {grade}" for grade, count in noise["grades"].items())
-    lines = [f"Jobs by how quiet their machine was while they were measured: {grades}.\n"]
-    lines += [f"- {_cell(one['said'])}: in {one['jobs']} of {noise['jobs']} jobs" for one in noise["reasons"]]
-    if noise["not_steady"]:
-        numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])
-        more = f" and {noise['not_steady_total'] - 20} more" if noise["not_steady_total"] > 20 else ""
-        lines.append(
-            f"\nNot steady within a repeat (trend or long warm-up): job {numbers}{more}. Their medians depend on how long one measures."
-        )
-    return "## Noise\n\n" + "\n".join(lines)
-
-
-def _again(content: dict[str, Any]) -> str:
-    return (
-        "## How to run it again\n\nIn the folder of this page (recipe, versions and model hashes: `recipe.yaml`, `run.json`):\n\n"
-        f"    {content['run_again']}"
-    )
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
-
-
-def _interval(ends: list[float] | None) -> str:
-    return "–" if ends is None else f"{_figure(ends[0])} – {_figure(ends[1])}"
