@@ -124,7 +124,7 @@ def _runtime(capability: str, run: Run) -> dict[str, Any]:
         "runtime": "hardware tests",
         "capability": capability,
         **({"provider": devices[0]} if devices else {}),
-        **({"threads": threads} if isinstance(threads, int) else {}),
+        **({"threads": {"intra_op": threads}} if isinstance(threads, int) else {}),
     }
 
 

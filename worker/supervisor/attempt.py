@@ -196,6 +196,8 @@ class Attempt:
             return derived
         for line in since.in_words():
             self._log.add("warning", "benchmark", line)
+        if since.moved:  # the reports show the warnings of the runtime beside the figures
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *since.in_words()]}
         if derived.outcome is None:
             return derived
         detail = derived.outcome.detail | {"since_last_time": since.as_json()}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from orchestrator.reports.sheets.base import OutcomeSheet
+from orchestrator.reports.hardware.page import HardwarePage
+from orchestrator.reports.sheets.base import OutcomeSheet, Page
 from shared.kinds.hardware import Hardware
 
 
 class HardwareSheet(OutcomeSheet):
-    columns: Mapping[str, str] = {"triad_gb_per_s": "GBPerS"}
+    columns: Mapping[str, str] = {"peak_gb_per_s": "GBPerS", "fp32_tflops": "Tflops"}
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind, Hardware.headline, Hardware.figures)
+
+    def page(self, labels: Mapping[str, str], varied: Sequence[str]) -> Page:
+        return HardwarePage(self.service_type, self.headline, labels, varied)

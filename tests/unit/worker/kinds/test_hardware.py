@@ -98,6 +98,8 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
         kept.write_text(kept.read_text().replace("11.0", "10.0"))
         again = made.run(job(), lambda _stage, _progress: None)
         assert again.figures is not None
+        (said,) = again.runtime["warnings"]
+        assert said.startswith(f"known_gb_per_s was 10 when it was measured last ({last.measured_at}) and is 11 now: +10.0 %")
         since = json.loads(json.dumps(again.figures.detail["since_last_time"]))
         assert since["measured_at"] == last.measured_at
         assert [(one["figure"], one["before"], one["now"]) for one in since["moved"]] == [("known_gb_per_s", 10.0, 11.0)]
