@@ -8,6 +8,7 @@ from typing import Any
 from worker.hardware.gpu import Gpu
 from worker.hardware_tests.last import LastFigures
 
+HEADLINES = ("peak_gb_per_s", "fp64_tflops", "fp32_tflops", "bf16_tflops", "memory_latency_ns")
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8")
 
 
@@ -21,6 +22,20 @@ def of_gpu(gpu: Gpu, last: Iterable[LastFigures]) -> dict[str, Any]:
     found = next((kept for kept in last if kept.capability == "hardware.cuda" and kept.device and kept.device == gpu.uuid), None)
     tensor_cores = {"generation": gpu.tensor_core_generation, "supported_precisions": list(gpu.supported_precisions)}
     return {**_measured(found), "tensor_core_capabilities": tensor_cores}
+
+
+def told(last: Iterable[LastFigures]) -> dict[str, Any]:
+    """Return what the heartbeat tells the orchestrator: the main figures of each device, and when they were measured."""
+    found = [
+        {
+            "capability": kept.capability,
+            "device": kept.device,
+            "measured_at": kept.measured_at,
+            **{name: value for name in HEADLINES if (value := kept.value(name)) is not None},
+        }
+        for kept in last
+    ]
+    return {"measured": found} if found else {}
 
 
 def _measured(last: LastFigures | None) -> dict[str, Any]:
