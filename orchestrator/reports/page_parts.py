@@ -72,7 +72,7 @@ def head(bundle: CampaignBundle, jobs: Sequence[Reported], number: int) -> dict[
 def tail(bundle: CampaignBundle, jobs: Sequence[Reported]) -> dict[str, Any]:
     """Return what the file ends with: what failed, the noise, and the command that runs the campaign again."""
     failures = [one for one in jobs if one.status is not JobStatus.COMPLETE]
-    graded = [one for one in jobs if one.noise]
+    graded = [one for one in jobs if one.noise and one.status is JobStatus.COMPLETE]  # a failed job has no figure to doubt
     return {
         "failures": [
             {

@@ -12,8 +12,10 @@ from shared.errors import FieldError, InvalidInput, nearest
 MAX_REGRESSION = "5%"
 LEVEL = 0.05
 LEAST_LEVEL, MOST_LEVEL = 0.001, 0.2
-# 0% to 100%, or 0 to 1. Above 100 %, a model that takes twice as long would pass, which is always a mistake in the unit (5 for 5 %).
-SHARE = re.compile(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,6})?|1(\.0{1,6})?")
+# 0% to 100%, or a fraction below 1. Above 100 %, a model that takes twice as long would pass, which is always a mistake in the unit (5 for
+# 5 %). `1` without a unit is refused too: whoever means 1 % would accept a model that takes twice as long.
+SHARE = re.compile(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,6})?")
+_ONE = re.compile(r"1(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ def share_of(text: str, name: str = "max_regression") -> float:
     """
     if SHARE.fullmatch(text) is None:
         message = f"{text!r:.80} is no share from 0 to 100 %; write 5% or 0.05"
+        if _ONE.fullmatch(text):
+            message = f"{text!r:.80} may mean 1 % or 100 %; write 1% or 100%"
         raise InvalidInput(f"{name}: {message}", fields=[FieldError(f"query.{name}", message)])
     return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
 

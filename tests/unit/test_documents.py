@@ -106,6 +106,14 @@ def test_every_column_of_the_csv_is_explained() -> None:
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
 
 
+def test_the_commands_of_a_worker_are_listed_with_the_variables_of_their_options() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for name in ("start", "info", "validate", "test"):
+        assert f"## `fleetmark worker {name}`" in page
+    assert "| `--state-dir` |" in page
+    assert "[env: FLEETMARK_WORKER_STATE_DIR] |" in page
+
+
 def test_what_the_watch_counts_is_explained() -> None:
     page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     for name, said in COUNTERS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shared.errors import EngineUnavailable, nearest
 
 if TYPE_CHECKING:
+    from worker.hardware import Hardware
     from worker.hardware_tests.base import HardwareTest
 
 
@@ -67,6 +68,25 @@ def entries(capability: str, tests: tuple[str, ...]) -> Mapping[str, TestEntry]:
             raise EngineUnavailable(f"the test {name!r} of {capability} needs {', '.join(missing)}, which is not installed on this device")
         found[name] = known[name]
     return found
+
+
+def why_not(capability: str, hardware: Hardware) -> str:
+    """Return why this device cannot be measured under a capability, or an empty text if it can: every test has its libraries."""
+    missing = sorted({library for entry in TESTS[capability].values() for library in entry.needs if find_spec(library) is None})
+    if missing:
+        return f"{', '.join(missing)} is not installed"
+    presence = PRESENT.get(capability)
+    return presence(hardware) if presence is not None else ""
+
+
+def _cuda(hardware: Hardware) -> str:
+    from worker.engines.torch_presence import why_not as why_not_torch  # imported here: a measured process does not need it
+
+    return why_not_torch("gpu.cuda.torch", hardware) if hardware.gpus.devices else hardware.gpus.note or "no CUDA device"
+
+
+# How a worker finds out whether a device is really there that libraries alone do not make.
+PRESENT: dict[str, Callable[[Hardware], str]] = {"hardware.cuda": _cuda}
 
 
 def resolve(entry: TestEntry) -> type[HardwareTest]:

@@ -11,12 +11,11 @@ from shared.installation import how_to_install
 from worker.agent.capabilities import offered, offers
 from worker.hardware import Hardware, detect
 from worker.hardware.cpu import parse_cpuinfo
-from worker.hardware.device import Found
-from worker.hardware.frameworks import Framework
 from worker.hardware.gpus import Gpu, Gpus, read_gpus, tensor_cores
 from worker.hardware.probe import probe
 from worker.hardware.providers import OnnxRuntime, Provider
 from worker.hardware.system import own_address
+from worker.hardware_tests.registry import why_not
 
 RASPBERRY_PI = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -106,15 +105,22 @@ def test_a_device_measures_itself_where_the_libraries_are(here: Hardware) -> Non
     assert answers["hardware.cuda"].why
 
 
+def test_a_gpu_is_measured_only_where_torch_can_compute_on_it(here: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(0, "NVIDIA", "GPU-0", 24_000.0, 24_000.0, "9.0", 4, ("FP16",), None, None, None)
+    with_gpu = replace(here, gpus=Gpus((gpu,)))
+    assert why_not("hardware.cuda", with_gpu) == "torch is not installed"
+    monkeypatch.setattr("worker.hardware_tests.registry.find_spec", lambda _name: object())
+    monkeypatch.setattr("worker.engines.torch_presence.why_not", lambda capability, _: f"{capability}: torch was built without CUDA")
+    assert why_not("hardware.cuda", with_gpu) == "gpu.cuda.torch: torch was built without CUDA"
+    assert why_not("hardware.cuda", replace(here, gpus=Gpus(note="NVML: no driver"))) == "NVML: no driver"
+
+
 def test_the_largest_gpu_counts_for_placement(here: Hardware) -> None:
     def gpu(index: int, memory: float) -> Gpu:
         return Gpu(index, "NVIDIA", f"GPU-{index}", memory, memory, "9.0", 4, ("FP16",), None, None, None)
 
     two = replace(here, gpus=Gpus((gpu(0, 24_000.0), gpu(1, 80_000.0))))
     assert two.for_placement(None)["gpu_memory_mb"] == 80_000
-    assert two.found()["hardware.cuda"] == Found(False, "torch is not installed")
-    without_cuda = replace(two, frameworks=(Framework("torch", "2.13.0+cpu", False),))
-    assert without_cuda.found()["hardware.cuda"] == Found(False, "torch 2.13.0+cpu was built without CUDA")
 
 
 def test_no_gpu_is_an_answer() -> None:
