@@ -46,7 +46,7 @@ def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, h
         host_wait_s=host_wait_s,
         spawn=spawn,
     )
-    made.start()
+    made.start("fake")
     try:
         yield made
     finally:

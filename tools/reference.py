@@ -39,6 +39,7 @@ from shared.recipes.schema import Retries
 from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
+from worker.cli import app as worker_app
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,8 +95,11 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
+    own: Any = typer.main.get_command(worker_app)
     for name, command in root.commands.items():
         parts += _command(f"fleetmark {name}", command)
+        if name == "worker":
+            parts += [part for inner in own.commands.values() for part in _command(f"fleetmark worker {inner.name}", inner)]
     return "\n".join(parts)
 
 
@@ -117,6 +121,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    text = re.sub(r"(?<!\\)\[env", r"\[env", text)  # the worker's help is Markdown, in which brackets stand for themselves
     return Text.from_markup(text).plain.replace("|", "\\|")
 
 

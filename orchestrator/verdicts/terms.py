@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orchestrator.verdicts.facts import MUST_BE_EQUAL
-from orchestrator.verdicts.figures import FIGURES, INFERENCE, FigureKind
+from orchestrator.verdicts.facts import must_be_equal
+from orchestrator.verdicts.figures import FIGURES, INFERENCE, Metric
 from shared.errors import FieldError, InvalidInput, nearest
 
 MAX_REGRESSION = "5%"
@@ -28,7 +28,7 @@ class Terms:
         allowed: the names of facts that may differ.
     """
 
-    figure: FigureKind = FIGURES[INFERENCE]
+    figure: Metric = FIGURES[INFERENCE]
     max_regression: float = 0.05
     level: float = LEVEL
     allowed: frozenset[str] = frozenset()
@@ -54,7 +54,7 @@ def allowed_facts(names: list[str]) -> frozenset[str]:
     Raises:
         InvalidInput: one of them is no fact that must be equal.
     """
-    known = [fact.name for fact in MUST_BE_EQUAL]
+    known = must_be_equal()
     found = [name.strip() for part in names for name in part.split(",") if name.strip()]
     for name in found:
         if name not in known:
