@@ -23,6 +23,7 @@ WORKER_COLUMNS = [
     ("Running", "current_job"),
     ("Last seen", "last_seen"),
 ]
+SHOWN_FIGURES = {"peak_gb_per_s": "GB/s", "fp32_tflops": "TFLOP/s fp32"}
 JOB_COLUMNS = [
     ("Job", "job_id"),
     ("Model", "model"),
@@ -74,7 +75,9 @@ def workers(
     if as_json:
         show_json(found)
         return
-    out.print(Fitting(table(found, WORKER_COLUMNS)))
+    said = {worker["worker_id"]: measured_text(worker) for worker in found}
+    columns = [*WORKER_COLUMNS, ("Measured", "measured")] if any(said.values()) else WORKER_COLUMNS
+    out.print(Fitting(table([worker | {"measured": said[worker["worker_id"]]} for worker in found], columns)))
     labels = device_labels((worker["worker_id"], worker["device_name"]) for worker in found)
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
@@ -84,6 +87,19 @@ def workers(
             say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
+
+
+def measured_text(worker: Mapping[str, Any]) -> str | None:
+    """Return what was measured last of a worker's devices: `cpu 24.1 GB/s, 0.15 TFLOP/s fp32`. None if it has told nothing."""
+    metrics = worker.get("metrics")
+    listed = metrics.get("measured") if isinstance(metrics, Mapping) else None
+    said = []
+    for device in listed if isinstance(listed, list) else []:
+        if isinstance(device, Mapping):  # a worker may send anything
+            shown = [f"{device[name]:.3g} {unit}" for name, unit in SHOWN_FIGURES.items() if isinstance(device.get(name), int | float)]
+            if shown:
+                said.append(f"{str(device.get('capability', '')).removeprefix('hardware.')} {', '.join(shown)}".strip())
+    return "; ".join(said) or None
 
 
 @workers_app.command()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from orchestrator.reports.sheets.base import OutcomeSheet
+from orchestrator.reports.hardware.page import HardwarePage
+from orchestrator.reports.sheets.base import OutcomeSheet, Page
 
 
 class HardwareSheet(OutcomeSheet):
-    columns: Mapping[str, str] = {"triad_gb_per_s": "GBPerS"}
+    columns: Mapping[str, str] = {"peak_gb_per_s": "GBPerS", "fp32_tflops": "Tflops"}
+
+    def page(self, labels: Mapping[str, str], varied: Sequence[str]) -> Page:
+        return HardwarePage(self.service_type, self.headline, labels, varied)
