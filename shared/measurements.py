@@ -118,6 +118,10 @@ class Summary(Frozen):
     cpu_percent: float | None
     steadiness: Literal["steady", "not steady", "unknown"]
     stopped_because: str = Field(default="", description="with a stop rule: precision reached, budget spent or repeats spent")
+    beside: Facts = Field(
+        default_factory=dict,
+        description="figures of what was sampled beside the measurement (`shared.telemetry.Beside`); empty from an older worker",
+    )
     precision_asked: float | None = Field(default=None, description="the stop rule's half-width, as a fraction of the median")
     precision_reached: float | None = Field(
         default=None, description="half-width of `inference.median_ci` as a fraction of its centre; null without a stop rule or an interval"

@@ -28,6 +28,7 @@ from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.same_work import Work
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
+from orchestrator.reports.telemetry import Telemetry, read_telemetry, write_telemetry
 from orchestrator.whole_files import remove_left_behind, whole_file
 from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
@@ -35,6 +36,7 @@ from shared.recipes.text import write_yaml
 MAX_TRADEOFFS = 4  # questions whose trade-off is drawn
 MAX_LOOKED_AT = 12  # jobs whose raw samples are looked for, to draw some of them
 SAMPLES_PLOT = "plots/samples.png"
+TELEMETRY_PLOT = "plots/telemetry.png"
 
 
 def csv_name(bundle: CampaignBundle) -> str:
@@ -61,20 +63,25 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         shutil.copyfileobj(source, target)
     rankings, answered = rank(figures), answers(figures)
     pictures = _draw(folder, rankings, answered, f"{bundle.name} ({bundle.campaign_id})")
-    content = report(bundle, figures, rankings, answered, pictures)
+    telemetry = write_telemetry(folder, [(one.job_id, one.attempt) for one in figures])
+    content = report(bundle, figures, rankings, answered, pictures, telemetry.name if telemetry else None)
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(page, report_md(content).encode())
     for written in (page, plot):
         remove_left_behind(written)
-    return [*paths, *(folder / name for name, _ in pictures if name != PLOT), flat]
+    extra = [telemetry] if telemetry else []
+    return [*paths, *(folder / name for name, _ in pictures if name != PLOT), *extra, flat]
 
 
 def _draw(folder: Path, rankings: list[Ranking], answered: list[Answer], title: str) -> list[tuple[str, str]]:
     """Draw the pictures of a campaign. Return the path of each in the folder, and what it shows, in the order of the page."""
     # Importing matplotlib costs a second of CPU and 60 MB, so it is done late.
     from orchestrator.reports.plot_samples import MAX_JOBS, samples_png
+    from orchestrator.reports.plot_telemetry import MAX_JOBS as MAX_TELEMETRIES
+    from orchestrator.reports.plot_telemetry import is_drawn as is_telemetry_drawn
+    from orchestrator.reports.plot_telemetry import telemetry_png
     from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
     from orchestrator.reports.plots import medians_png
 
@@ -92,6 +99,13 @@ def _draw(folder: Path, rankings: list[Ranking], answered: list[Answer], title: 
     if drawn:
         _replace(folder / SAMPLES_PLOT, samples_png(drawn, title))
         pictures.append((SAMPLES_PLOT, "How the inferences are distributed, and in which order they came"))
+    watched: list[tuple[str, Telemetry]] = []
+    for one, name in _spread_out(answered):
+        if len(watched) < MAX_TELEMETRIES and (found := read_telemetry(folder, one.job_id)) is not None and is_telemetry_drawn(found):
+            watched.append((name, found))
+    if watched:
+        _replace(folder / TELEMETRY_PLOT, telemetry_png(watched, title))
+        pictures.append((TELEMETRY_PLOT, "What was sampled beside the measurement; the timed inferences are shaded"))
     return pictures
 
 

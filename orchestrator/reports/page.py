@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from orchestrator.reports.answers import Answer
+from orchestrator.reports.beside import energy_line
+from orchestrator.reports.beside import gathered as gathered_missing
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.caveats import caveats
 from orchestrator.reports.figures import Figure
@@ -22,7 +24,8 @@ from shared.percentiles import PERCENTILE_FLOORS
 REPORT_FORMAT = 2
 # 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.
 # 2: `answers` and `pictures` are new. `noise.reasons` is a list of `said` (with ranges) and `jobs`; it was a mapping of each text to its
-#    count. The entries of a ranking have `samples_per_s`, its interval, and `cost_per_1000_samples` with the price's source.
+#    count. The entries of a ranking have `samples_per_s`, its interval, and `cost_per_1000_samples` with the price's source. Later files
+#    also have `energy`, `missing` and `telemetry`; in a ranking, `energy_j` and `energy_source`.
 MAX_LISTED = 500  # the most jobs in one table of the page; the CSV has all of them
 MAX_REASONS = 20
 MAX_MAIN_REASONS = 2
@@ -53,15 +56,18 @@ def report(
     rankings: Sequence[Ranking],
     answered: Sequence[Answer],
     pictures: Sequence[tuple[str, str]] = (),
+    telemetry: str | None = None,
 ) -> dict[str, Any]:
     """Return the content of the page as data. Lists are cut at `MAX_LISTED`; their full length is given beside them.
 
     Args:
         pictures: the path of each picture in the campaign's folder, and what it shows.
+        telemetry: the name of the file with what was sampled; None if there is none.
     """
     states = Counter(one.status.value for one in figures)
     failures = [one for one in figures if one.status is not JobStatus.COMPLETE]
     graded = [one for one in figures if one.noise]
+    beside = [one.energy for one in figures if one.energy is not None]
     return {
         "format": REPORT_FORMAT,
         "benchmark_id": bundle.campaign_id,
@@ -97,6 +103,9 @@ def report(
         ],
         "plot": PLOT,
         "pictures": [{"file": name, "shows": shows} for name, shows in pictures],
+        "energy": energy_line(beside),
+        "missing": gathered_missing(beside),
+        "telemetry": telemetry,
         "caveats": caveats(figures),
         "method": {
             "said": list(_METHOD),
@@ -155,6 +164,8 @@ def _listed(figures: Sequence[Figure], places: Sequence[str], front: Collection[
             "cost_per_1000_samples": one.cost_per_1000,
             "price_per_hour": one.price.per_hour if one.price else None,
             "price_source": one.price.source if one.price else None,
+            "energy_j": one.energy.joules if one.energy else None,
+            "energy_source": (one.energy.source if one.energy else "") or None,
             "inferences": one.inferences,
             "repeats": one.repeats,
             "outliers": one.outliers,

@@ -59,6 +59,8 @@ def _answer(content: dict[str, Any]) -> str:
     if noisy := content["noise"]["grades"].get("noisy"):
         why = " and ".join(_cell(one["said"]) for one in content["noise"]["main_reasons"])
         parts.append(f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*.")
+    if content["energy"]:
+        parts.append(_cell(content["energy"], 1_000))
     pictures = [(one["file"], f"![{_cell(one['shows'])}]({one['file']})") for one in content["pictures"]]
     parts += [shown for file, shown in pictures if "tradeoff" in file]
     parts += _tables(content["answers"][:MAX_VERDICTS])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.reports import beside
 from orchestrator.reports.money import price_of
 from orchestrator.reports.parameters import assumed_dimensions, written
 from orchestrator.reports.precision import precision_said
@@ -120,6 +121,7 @@ def csv_row(job: EndedJob, result: Result | None = None) -> Row:
         row["Parameters"] = written({**job.parameters, **assumed_dimensions(result.runtime)}) or None
         if result.summary is not None and job.status is JobStatus.COMPLETE:
             row |= _of_summary(result.summary)
+            row |= beside.cells(result.summary)
             row |= _of_rates(result.summary.throughput_per_s, _count(result.runtime.get("batch_size")), result.device)
             row["StoppedBecause"] = precision_said(result.summary, job.stop) or None
     return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.reports import beside
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.parameters import assumed_dimensions, job_parameters
 from orchestrator.reports.precision import precision_said
@@ -31,7 +32,8 @@ def summary_head(bundle: CampaignBundle) -> dict[str, Any]:
 
 
 def summary_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the figures of one job. Figures that were not measured are null. `missing` says why a percentile is null.
+    """Return the figures of one job. Figures that were not measured are null. `missing` says why one is null: that of `inference_ms` for
+    percentiles, and that of the job for what was sampled beside it, by the columns of the CSV.
 
     Args:
         labels: the name of each device, by its worker's id.
@@ -64,6 +66,8 @@ def summary_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]
         "stopped_because": (precision_said(summary, job.workload.stop) if summary else "") or None,
         "warnings": warnings_of(runtime),
         "noise": job.result.noise.model_dump(mode="json") if job.result and job.result.noise else None,
+        "telemetry": summary.beside or None if summary else None,
+        "missing": beside.missing(summary) if summary else {},
     }
 
 

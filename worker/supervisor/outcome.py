@@ -18,6 +18,7 @@ class Outcome:
     """Holds the result of one attempt.
 
     Only a complete attempt has `summary` and `samples_npz`. A failed one gives the reason in `error`, and its category in `error_kind`.
+    Both have `telemetry_npz` if something was sampled beside the measurement.
     """
 
     status: Status
@@ -32,6 +33,7 @@ class Outcome:
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+    telemetry_npz: bytes | None = None
 
 
 class Stopped(JobCancelled):

@@ -21,6 +21,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
+from worker.supervisor.telemetry import Telemetry, TelemetryOptions
 
 HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
 REMEMBERED_STOPS = 256  # a stop may arrive before its job; this is more than a queue can prefetch
@@ -34,6 +35,7 @@ class Supervisor:
         lock_path: The host's lock file. By default the place that all workers of the host use.
         host_wait_s: How long an attempt waits while another worker measures on the host.
         spawn: Start each repeat in a new interpreter even where forking is possible.
+        telemetry: What is sampled beside each measurement.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Supervisor:
         lock_path: Path | None = None,
         host_wait_s: float = HOST_WAIT_S,
         spawn: bool = False,
+        telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -52,6 +55,7 @@ class Supervisor:
         self._place = lock_place(lock_path)
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
+        self._telemetry = Telemetry(clock, telemetry)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guard: GuardProcess | None = None
         self._running = threading.Lock()
@@ -102,6 +106,7 @@ class Supervisor:
                 job_log=job_log or JobLog(key, self._clock),
                 stopped=lambda: self._why_stopped(key),
                 host_wait_s=self._host_wait_s,
+                telemetry=self._telemetry,
             ).run()
         finally:
             with self._state:
