@@ -17,7 +17,7 @@ MAX_JOBS = 4
 MAX_LINES = 8  # lines of one panel
 LEAST_SAMPLES = 10  # fewer show no course of time
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("power, W", ("_power_w", "_w")),
+    ("power, W", ("_w",)),
     ("temperature, °C", ("_temperature_c",)),
     ("clock, MHz", ("_mhz",)),
     ("CPU, % of a core", ("_cpu_percent",)),
