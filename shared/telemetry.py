@@ -1,25 +1,29 @@
 """Defines the telemetry of a job: what was sampled beside the measurement, and the figures that are computed from it.
 
-The worker sends the samples as `telemetry.npz` (format `TELEMETRY_FORMAT`), and the figures as `Summary.beside`. Orchestrators of earlier
-versions ignore both. Workers of earlier versions send neither.
+The worker sends the samples as `telemetry.npz` (format `TELEMETRY_FORMAT`), the figures among those of the result, and in `runtime` how it
+found them (`Beside`). Orchestrators of earlier versions ignore all of that. Workers of earlier versions send none of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shared.columns import Column
-from shared.facts import Count, Facts
+from shared.distributions import Frozen
+from shared.facts import Count
 from shared.figures import Figure, FigureKind
-from shared.measurements import Frozen
 
 TELEMETRY_FORMAT = 1
 # 1: arrays `format`; `header`: JSON of a `Header` in UTF-8, as bytes; `t`: seconds since the first sample, on the monotonic clock;
 #    `gap`: whether samples before this one are late or missing; `values`: one row for each column of the header, NaN for null.
 BESIDE_FORMAT = 1
 # 1: the first format.
+
+RUNTIME_KEY = "telemetry"  # of the facts about the runtime, where a result says how it was sampled
+SOURCE_KEY = "energy_source"  # beside it: `counter`, `integrated` or `estimated`; missing if there is no energy
 
 GPU_PERCENT = "gpu_percent"
 GPU_TEMPERATURE = "gpu_temperature_max_c"
@@ -83,46 +87,26 @@ class Energy(Frozen):
 
 
 class Beside(Frozen):
-    """Holds what was measured beside one job. It is the content of `Summary.beside`."""
+    """Says what was sampled beside one job. A result has it in `runtime`, under the key `telemetry`."""
 
     format: Literal[1] = 1
-    figures: tuple[Figure, ...] = ()
     energy: Energy = Field(default_factory=Energy)
     devices: dict[str, str] = Field(default_factory=dict, description="the UUID of each GPU, by the beginning of its columns' names")
     samples: Count = 0
     gaps: Count = 0
     cpu_s: float | None = Field(default=None, description="CPU seconds that sampling took")
-    ended: str = Field(default="", max_length=2_000)
-
-    def figure(self, name: str) -> Figure | None:
-        return next((figure for figure in self.figures if figure.name == name), None)
-
-    def value(self, name: str) -> float | None:
-        figure = self.figure(name)
-        return figure.value if figure is not None else None
-
-    def missing(self) -> dict[str, str]:
-        """Return why each figure without a value has none."""
-        return {figure.name: figure.missing for figure in self.figures if figure.value is None}
+    ended: str = Field(default="", max_length=2_000, description="why the samples end before the measurement does")
 
 
 NOT_SENT = "the worker sampled nothing beside this measurement: its version is too old, or telemetry is turned off there"
 
 
-def read_beside(stored: Facts) -> Beside | None:
-    """Return what a worker sent as `Summary.beside`. None if it sent nothing, or something that this version cannot read."""
-    if not stored:
-        return None
-    try:
-        return Beside.model_validate(stored)
-    except ValidationError:  # a later worker: its result counts, without these figures
-        return None
+def why_missing(figures: Sequence[Figure]) -> dict[str, str]:
+    """Return why each figure of `FIGURES` has no value, for the names that have none.
 
-
-def why_missing(stored: Facts) -> dict[str, str]:
-    """Return why each figure of `FIGURES` has no value, for the names that have none."""
-    beside = read_beside(stored)
-    if beside is None:
-        why = "this version cannot read what the worker sampled" if stored else NOT_SENT
-        return dict.fromkeys(FIGURES, why)
-    return {name: NOT_SENT for name in FIGURES if beside.figure(name) is None} | beside.missing()
+    Args:
+        figures: the figures of a result.
+    """
+    known = {figure.name: figure for figure in figures}
+    missing = {name: known[name].missing if name in known else NOT_SENT for name in FIGURES}
+    return {name: why for name, why in missing.items() if name not in known or known[name].value is None}

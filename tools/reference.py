@@ -31,11 +31,13 @@ from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
+from shared.engine_options import EngineOptions
+from shared.kinds.hardware import HardwareSection
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
-from shared.workloads import EngineOptions, StopRule, Warmup
 from tools.recipe_examples import shown_example
 from worker.settings import WorkerSettings
 
@@ -172,9 +174,12 @@ to those of the recipe, key by key: an entry's `threads` replaces the recipe's `
 `dims` and `values` are merged name by name.
 
 **Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model
-is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets
-the same key itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop
-rule decides them.
+is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused if a value
+would be lost: an entry sets the same key itself; one of two swept paths leads into the other; a swept mapping would drop a key that the
+recipe states in its place (`options: {dims: {batch: 8}}` beside `options.dims: [{sequence: 16}]`); or `repeats` is swept while a stop rule
+decides them. It is also refused if two of its jobs would be equal.
+
+**Text.** YAML or JSON, in UTF-8. A key that a mapping has twice is refused, and so are YAML's aliases (`*name`).
 
 **Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
 five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is
@@ -193,6 +198,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`stop`", StopRule),
     ("`requires`", Requirements),
     ("`retries`", Retries),
+    ("`hardware`", HardwareSection),
 ]
 
 

@@ -182,7 +182,7 @@ class JobTask:
         started_at = self._clock.now().timestamp()
         self._tell(Started(job_id=assignment.job_id, attempt=assignment.attempt, at=started_at, **self.author.speaker()))
         log.info(
-            "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.model.name, assignment.capability
+            "attempt %d of %s began: %s on %s", assignment.attempt, assignment.job_id, assignment.workload.title, assignment.capability
         )
         key = (assignment.job_id, assignment.attempt)
         job_log = JobLog(key, self._clock, self.author.worker_id, self._journals.begin(key))

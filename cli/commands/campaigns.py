@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cli.client import Client
 from cli.errors import EXIT_USAGE
+from cli.fitting import Fitting
 from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.tables import campaign_outcome, local_time, next_page, state, table, told_apart, work_name
 from cli.terminal import out, say, show_error, show_json
@@ -65,7 +66,7 @@ def list_campaigns(
     if as_json:
         show_json(found.items)
     else:
-        out.print(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS))
+        out.print(Fitting(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS)))
     if more := next_page(how_to_call("list"), found, {"status": status, "label": label, "limit": limit}):
         say(more)
     if not found.items and not as_json and not (status or label or cursor):
@@ -92,7 +93,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     if campaign.get("labels"):
         out.print("labels", ", ".join(f"{name}={value}" for name, value in campaign["labels"].items()))
     jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
-    out.print(table(jobs, JOB_COLUMNS))
+    out.print(Fitting(table(jobs, JOB_COLUMNS)))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")

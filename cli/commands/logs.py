@@ -87,10 +87,13 @@ def _moment(since: str | None) -> str | None:
     if since is None:
         return None
     try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
-        moment = datetime.now(UTC) - duration(since, "--since")
-    return moment.astimezone(UTC).isoformat()
+        try:
+            moment = datetime.fromisoformat(since)
+        except ValueError:
+            moment = datetime.now(UTC) - duration(since, "--since")
+        return moment.astimezone(UTC).isoformat()
+    except OverflowError as error:
+        raise InvalidInput(f"--since {since!r} lies outside of the years 1 to 9999") from error
 
 
 def _show(lines: Iterable[bytes], as_json: bool) -> int:

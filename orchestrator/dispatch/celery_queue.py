@@ -141,7 +141,7 @@ class CeleryQueue:
 def readable(assignment: Assignment) -> str:
     """Return the text that Flower shows for a job."""
     work = assignment.workload
-    what = f"{work.model.name} on {assignment.capability}, {work.repeats} x {work.inferences}"
+    what = f"{work.title} on {assignment.capability}, {work.spec.said(work.repeats)}"
     return f"{assignment.job_id} attempt {assignment.attempt}: {what}"
 
 

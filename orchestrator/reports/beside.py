@@ -1,25 +1,17 @@
-"""Says what was sampled beside jobs: the cells of the CSV, why figures are missing, and one line about energy."""
+"""Says what was sampled beside jobs: why figures are missing, and one line about energy."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.measurements import Summary
-from shared.telemetry import ENERGY, GPU_MEMORY, GPU_PERCENT, GPU_TEMPERATURE, POWER, read_beside, why_missing
+from orchestrator.reports.sampled import ENERGY_SOURCE, SAMPLED
+from shared.figures import Figure
+from shared.protocol.messages import Result
+from shared.telemetry import ENERGY, why_missing
 
-# The columns of the CSV, with the figure that fills each, and the decimals that are kept (None for six digits).
-COLUMNS: Mapping[str, tuple[str, int | None]] = {
-    "GpuPercent": (GPU_PERCENT, 1),
-    "GpuTemperatureMaxC": (GPU_TEMPERATURE, 1),
-    "PowerWAverage": (POWER, 3),
-    "EnergyJPerInference": (ENERGY, None),
-    "PeakGpuMemoryMb": (GPU_MEMORY, 1),
-}
-SOURCE = "EnergySource"
 MAX_REASONS = 20
 
 
@@ -32,28 +24,18 @@ class EnergyOf:
     missing: tuple[tuple[str, str], ...] = ()
 
 
-def cells(summary: Summary) -> dict[str, str | float | None]:
-    """Return the cells that telemetry fills. A figure that was not measured is an empty cell."""
-    beside = read_beside(summary.beside)
-    if beside is None:
-        return dict.fromkeys((*COLUMNS, SOURCE))
-    found: dict[str, str | float | None] = {column: _rounded(beside.value(name), decimals) for column, (name, decimals) in COLUMNS.items()}
-    return found | {SOURCE: beside.energy.source or None}
+def missing(result: Result) -> dict[str, str]:
+    """Return why each column of the CSV that samplers fill is empty, for those that are."""
+    why = why_missing(_figures(result))
+    said = {column: why[name] for name, (column, _) in SAMPLED.items() if name in why}
+    return said | ({"EnergySource": why[ENERGY]} if ENERGY in why else {})
 
 
-def missing(summary: Summary) -> dict[str, str]:
-    """Return why each of these columns is empty, for those that are."""
-    why = why_missing(summary.beside)
-    said = {column: why[name] for column, (name, _) in COLUMNS.items() if name in why}
-    return said | ({SOURCE: why[ENERGY]} if ENERGY in why else {})
-
-
-def energy_of(summary: Summary) -> EnergyOf:
-    beside = read_beside(summary.beside)
-    value = beside.value(ENERGY) if beside is not None else None
+def energy_of(result: Result) -> EnergyOf:
+    value = next((figure.value for figure in _figures(result) if figure.name == ENERGY), None)
     # Many jobs have the same few reasons, so equal ones are stored once.
-    why = tuple((column, sys.intern(reason)) for column, reason in missing(summary).items())
-    return EnergyOf(value, beside.energy.source if beside is not None else "", why)
+    why = tuple((column, sys.intern(reason)) for column, reason in missing(result).items())
+    return EnergyOf(value, str(result.runtime.get(ENERGY_SOURCE, "")), why)
 
 
 def gathered(jobs: Sequence[EnergyOf]) -> list[dict[str, object]]:
@@ -82,7 +64,8 @@ def energy_line(jobs: Sequence[EnergyOf]) -> str:
     return f"Energy was not measured, in {count} of {len(jobs)} jobs because: {said}."
 
 
-def _rounded(value: float | None, decimals: int | None) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.6g}") if decimals is None else round(value, decimals)
+def _figures(result: Result) -> Sequence[Figure]:
+    """Return the figures that samplers took: they are beside those of an inference, and among those of every other kind of work."""
+    if result.summary is not None:
+        return result.summary.figures
+    return result.outcome.figures if result.outcome is not None else ()

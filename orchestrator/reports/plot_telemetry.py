@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from orchestrator.reports.plots import new_canvas, png, short
-from orchestrator.reports.telemetry import Telemetry
+from orchestrator.reports.canvas import new_canvas, png, short
+from orchestrator.reports.page_parts import Picture
+from orchestrator.reports.telemetry import Sampled, Telemetry, read_telemetry
 from shared.controls import visible
 
+PLOT = "plots/telemetry.png"
 MAX_JOBS = 4
+MAX_LOOKED_AT = 12  # jobs whose telemetry is looked at, to draw some of them
 MAX_LINES = 8  # lines of one panel
 LEAST_SAMPLES = 10  # fewer show no course of time
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -26,6 +30,18 @@ PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 Named = tuple[str, Telemetry]
 Line = tuple[str, NDArray[np.float64]]
+
+
+def telemetry_picture(folder: Path, jobs: Sequence[Sampled], title: str) -> Picture | None:
+    """Draw the first jobs whose samples show something. Return None if there are none."""
+    drawn: list[tuple[str, Telemetry]] = []
+    for job in jobs[:MAX_LOOKED_AT]:
+        found = read_telemetry(folder, job.job_id) if len(drawn) < MAX_JOBS else None
+        if found is not None and is_drawn(found):
+            drawn.append((job.name, found))
+    if not drawn:
+        return None
+    return Picture(PLOT, "What was sampled beside the measurement; the timed inferences are shaded", telemetry_png(drawn, title))
 
 
 def is_drawn(found: Telemetry) -> bool:

@@ -11,7 +11,7 @@ import logging
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from orchestrator.reports.bundle import JobRecord
 from orchestrator.whole_files import whole_file
 from shared.storable import storable_text
 from shared.telemetry import TELEMETRY_FORMAT, Header, PhaseTime
@@ -68,23 +69,37 @@ def read_header(folder: Path, job_id: str) -> Header | None:
     return _read(folder / FOLDER / f"{job_id}.npz", _header)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Names a job whose telemetry has arrived. `name` is what a picture calls it."""
+
+    job_id: str
+    attempt: int
+    name: str = ""
+
+
+def sampled_of(job: JobRecord, labels: Mapping[str, str]) -> Sampled:
+    result = job.result
+    device = labels.get(result.worker_id, result.device.name) if result is not None else ""
+    name = " · ".join(filter(None, (f"job {job.job_id.rpartition('-job-')[2]}", job.name, device)))
+    return Sampled(job.job_id, result.attempt if result is not None else job.attempt, name)
+
+
 def jobs_with_telemetry(folder: Path) -> frozenset[str]:
     """Return the ids of the jobs whose telemetry has arrived."""
     return frozenset(path.stem for path in (folder / FOLDER).glob("*.npz"))
 
 
-def write_telemetry(folder: Path, jobs: Sequence[tuple[str, int]]) -> Path | None:
+def write_telemetry(folder: Path, jobs: Sequence[Sampled]) -> Path | None:
     """Write `telemetry.parquet`, and return its path. None if no job has telemetry; a file of an earlier time is then removed.
 
     Args:
-        jobs: the id of each job, and the attempt that its result is of, in the order of the file.
+        jobs: the jobs whose telemetry has arrived, in the order of the file.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    there = jobs_with_telemetry(folder)
-    known = [(job_id, attempt) for job_id, attempt in jobs if job_id in there]
-    headers = {job_id: header for job_id, _ in known if (header := read_header(folder, job_id)) is not None}
+    headers = {job.job_id: header for job in jobs if (header := read_header(folder, job.job_id)) is not None}
     path = folder / PARQUET
     if not headers:
         path.unlink(missing_ok=True)
@@ -100,15 +115,15 @@ def write_telemetry(folder: Path, jobs: Sequence[tuple[str, int]]) -> Path | Non
         units = dict(list(units.items())[:MAX_COLUMNS])
     schema = _schema(pa, units)
     with whole_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(_tables(pa, folder, [one for one in known if one[0] in headers], schema, list(units))):
+        for group in _groups(_tables(pa, folder, [job for job in jobs if job.job_id in headers], schema, list(units))):
             writer.write_table(pa.concat_tables(group))
     return path
 
 
-def _tables(arrow: pa, folder: Path, jobs: Sequence[tuple[str, int]], schema: pa.Schema, names: Sequence[str]) -> Iterator[pa.Table]:
-    for job_id, attempt in jobs:
-        if (found := read_telemetry(folder, job_id)) is not None:
-            yield _table(arrow, job_id, attempt, found, schema, names)
+def _tables(arrow: pa, folder: Path, jobs: Sequence[Sampled], schema: pa.Schema, names: Sequence[str]) -> Iterator[pa.Table]:
+    for job in jobs:
+        if (found := read_telemetry(folder, job.job_id)) is not None:
+            yield _table(arrow, job, found, schema, names)
 
 
 def _groups(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
@@ -138,10 +153,10 @@ def _schema(arrow: pa, units: dict[str, str]) -> pa.Schema:
     return arrow.schema(fields, metadata={"fleetmark_format": str(PARQUET_FORMAT)})
 
 
-def _table(arrow: pa, job_id: str, attempt: int, found: Telemetry, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+def _table(arrow: pa, job: Sampled, found: Telemetry, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
     count = found.t.size
     repeats, phases = phases_of(found)
-    columns: list[Any] = [_same(arrow, job_id, count), arrow.array(np.full(count, attempt, dtype=np.int32))]
+    columns: list[Any] = [_same(arrow, job.job_id, count), arrow.array(np.full(count, job.attempt, dtype=np.int32))]
     columns += [arrow.array(repeats, type=arrow.int32()), arrow.array(phases, type=arrow.string()).dictionary_encode()]
     columns += [arrow.array(found.t), arrow.array(found.gap)]
     for name in names:

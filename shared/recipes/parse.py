@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
+from shared.json_text import RepeatedKey, read_json_text
+from shared.kinds.registry import KINDS
 from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
@@ -39,7 +40,9 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
         if not isinstance(error, ScannerError):
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
         try:  # JSON may write one character as two escapes (`\\ud83d\\ude80`), which libyaml does not accept
-            content, places = from_json(text), None
+            content, places = read_json_text(text), None
+        except RepeatedKey as repeated:
+            raise InvalidInput(f"{source} is not valid: {repeated}") from repeated
         except ValueError:
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
     return parse_recipe(content, source=source, places=places)
@@ -52,15 +55,22 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     if "service" in content:
         raise InvalidInput(
             f"{source} asks for a service under load (`service:`), which this version cannot measure yet; "
-            "it measures models: `model` or `models`, and `on`"
+            "it measures models (`model` or `models`, and `on`) and devices (`hardware`)"
         )
     refuse_too_much(content, source, places)
+    if "on" not in content and (units := _usual_units(content)):
+        content = {**content, "on": units}
     try:
         return Recipe.model_validate_json(json.dumps(content, default=str))
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
         raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, places)) from error
+
+
+def _usual_units(content: dict[str, Any]) -> list[str]:
+    """Return the capabilities of a recipe without `on`, if its kind of work has usual ones."""
+    return next((list(kind.default_on) for kind in KINDS.values() if any(key in content for key in kind.marks)), [])
 
 
 _LISTS = ("list_type", "tuple_type")

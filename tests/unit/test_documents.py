@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from cli.main import app
 from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
-from orchestrator.reports.rows import COLUMNS
+from orchestrator.reports.columns import COLUMNS
+from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.settings import Settings
-from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.figures import COMPARED, FIGURES
 from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe

@@ -5,21 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
-from shared.measurements import Noise, RawRepeat
+from shared.measurements import Noise
 from shared.protocol.messages import Assignment
+from shared.series import Record
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
+from worker.kinds.base import Measure, Repeat
+from worker.kinds.registry import resolve
+from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import Record, RunRequest
 from worker.supervisor.deaths import software_of, without_output
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
@@ -27,7 +31,7 @@ from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
-from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
+from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 from worker.supervisor.telemetry import Telemetry
 
@@ -70,9 +74,9 @@ class Attempt:
         self._log, self._telemetry = job_log, telemetry
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
         self._timings: dict[str, float] = {}
-        self._model: FetchedModel | None = None
-        self._repeats: list[RawRepeat] = []
-        self._extra_loads: list[int] = []
+        self._inputs: dict[str, FetchedModel] = {}  # by their roles
+        self._repeats: list[Repeat] = []
+        self._loads: list[Record] = []
         self._runtime: dict[str, Any] = {}
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
@@ -84,6 +88,7 @@ class Attempt:
         begin = self._clock.monotonic()
         try:
             self._check_stop()
+            resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
             self._fetch()
             measured = self._measure_alone()
         except Stopped as stop:
@@ -94,13 +99,21 @@ class Attempt:
             return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
         return self._outcome(begin, status="complete", **measured)
 
+    @cached_property
+    def _kind(self) -> Measure:
+        return resolve(self._workload.kind)()
+
+    @property
+    def _further_loads(self) -> int:
+        return self._kind.further_loads(self._workload)
+
     def _outcome(self, begin: float, **fields: Any) -> Outcome:
-        model = self._model
+        first = next(iter(self._inputs.values()), None)  # of an inference: the model
         self._timings["total"] = self._clock.monotonic() - begin
         return Outcome(
-            model_name=model.name if model else self._workload.model.name,
-            model_size=model.size if model else None,
-            model_sha256=model.sha256 if model else None,
+            model_name=first.name if first else self._workload.title,
+            model_size=first.size if first else None,
+            model_sha256=first.sha256 if first else None,
             noise=self._noise,
             runtime=self._runtime,
             software=self._software,
@@ -124,14 +137,14 @@ class Attempt:
 
         try:
             # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
-            self._model = self._models.fetch(
-                self._workload.model, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close
-            )
+            for role, wanted in self._workload.inputs.items():
+                found = self._models.fetch(wanted, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close)
+                self._inputs[role] = found
+                size = f"{found.size} bytes, sha256 {found.sha256}"
+                self._log.add("info", "infrastructure", f"{role} {found.name} from {wanted.source}: {size}")
         finally:
             heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin
-        size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
-        self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")
 
     # Measuring
 
@@ -143,8 +156,8 @@ class Attempt:
         """
         begin = self._clock.monotonic()
         with ExitStack() as stack:
-            if self._model is not None:
-                stack.enter_context(self._models.in_use(self._model))
+            for found in self._inputs.values():
+                stack.enter_context(self._models.in_use(found))
             try:
                 stack.callback(self._turn.take(self._inbox, self._next_event))
             finally:
@@ -169,15 +182,12 @@ class Attempt:
             return self._summarised(because)
 
     def _summarised(self, because: str) -> dict[str, Any]:
-        from shared.stats import summarise  # needs numpy: 15 MB of memory that an idle worker does not need
-
-        rule = self._workload.stop
-        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
-        summary = summary.model_copy(update={"beside": self._telemetry.beside(self._repeats)})
-        self._log.add(
-            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
-        )
-        return {"summary": summary, "samples_npz": pack(self._repeats, self._extra_loads)}
+        derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
+        self._log.add("info", "benchmark", derived.said)
+        samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
+        derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
+        self._runtime = {**self._runtime, **facts}
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -191,20 +201,20 @@ class Attempt:
     def _measure(self, folder: Path, begin: float) -> str:
         """Run all processes of the job. Returns why no further repeat was run."""
         self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
-        loads = self._workload.loads
         because = None
         while because is None:
-            record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+            repeat = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
             if not self._repeats:
-                self._runtime, self._software = record.runtime, record.software
-            self._repeats.append(as_repeat(record, len(self._repeats), started_at))
-            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin - self._lost_s)
-        for index in range(loads):
-            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True)[0].load_ns)
+                self._runtime, self._software = repeat.record.facts["runtime"], repeat.record.facts["software"]
+            self._repeats.append(repeat)
+            elapsed_s = self._clock.monotonic() - begin - self._lost_s
+            because = reason_to_stop(self._workload, self._kind, self._repeats, elapsed_s)
+        for index in range(self._further_loads):
+            self._loads.append(self._undisturbed(folder, index, self._further_loads, load_only=True).record)
         return because
 
-    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> tuple[Record, float]:
-        """Return the record of one fresh process, and when it was started, in seconds since 1970.
+    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Repeat:
+        """Return what one fresh process recorded.
 
         If the process stood still, its record is discarded and a new process is run.
 
@@ -217,7 +227,7 @@ class Attempt:
             begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
             ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
             if not ran.still_times:
-                return ran.record, started_at
+                return Repeat(ran.record, started_at)
             self._voided += 1
             still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
             self._stood_still_s += still_s
@@ -253,7 +263,7 @@ class Attempt:
             self._own_cpu_s += run.cpu_s
             self._telemetry.phase("", 0, "")
         if ran.record.error_kind:
-            error = by_its_name(self._model, ran.record.error)
+            error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
 
@@ -265,18 +275,16 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
+        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
-        if self._model is None:
-            raise RuntimeError("a process was asked for before its model was fetched")
         warmup = self._workload.warmup
         return RunRequest(
+            kind=self._workload.kind,
             capability=self._assignment.capability,
-            model_path=str(self._model.path),
+            spec=self._workload.spec.model_dump(mode="json"),
+            inputs={role: str(found.path) for role, found in self._inputs.items()},
             record_path=str(record_path),
-            options=self._workload.options.model_dump(),
-            inferences=self._workload.inferences,
             warmup_min_calls=warmup.min_calls,
             warmup_min_s=warmup.min_s,
             warmup_max_s=warmup.max_s,
@@ -303,11 +311,12 @@ class Attempt:
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
 
 
-def by_its_name(model: FetchedModel | None, error: str) -> str:
-    """Return an engine's error text with the model's own name in place of the cached file's, which is the only one the engine knows."""
-    if model is None or model.path.name == model.name:
-        return error
-    return error.replace(str(model.path), model.name).replace(model.path.name, model.name)
+def by_their_names(inputs: Iterable[FetchedModel], error: str) -> str:
+    """Return an engine's error text with the names of the inputs in place of those of the cached files, which are all the engine knows."""
+    for one in inputs:
+        if one.path.name != one.name:
+            error = error.replace(str(one.path), one.name).replace(one.path.name, one.name)
+    return error
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:

@@ -23,9 +23,11 @@ from shared.telemetry import (
 from worker.samplers.looks import Looks
 from worker.samplers.registry import SAMPLERS
 
+Found = tuple[tuple[Figure, ...], Beside]
 Series = tuple[Column, Sequence[float]]
 # What a capability's first word says about whose energy its jobs take. Other words mean the processor.
 GPU_WORDS = frozenset({"gpu", "cuda"})
+NO_UNITS = "this kind of work counts no inferences"
 NOT_ON_A_GPU = "the job did not run on a GPU"
 OF: Mapping[Feeds, str] = {"cpu": "processor", "gpu": "GPU", "board": "whole device"}
 
@@ -35,8 +37,8 @@ def belongs_to(capability: str) -> Feeds:
     return "gpu" if GPU_WORDS & set(capability.split(".")) else "cpu"
 
 
-def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | None = None, known_idle_w: float | None = None) -> Beside:
-    """Return the figures of one job.
+def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | None = None, known_idle_w: float | None = None) -> Found:
+    """Return the figures of one job, and how they were found.
 
     Args:
         windows: when the timed inferences of each repeat ran, on the clock of the samples.
@@ -54,11 +56,10 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
         _gpu_figure(looks, GPU_TEMPERATURE, "temperature", gpus, unknown, windows),
         _gpu_figure(looks, GPU_MEMORY, "memory", gpus, unknown, None),
         _figure(POWER, watts, energy.missing, n=len(looks.times)),
-        _figure(ENERGY, energy.per_inference, energy.missing, n=energy.inferences, repeats=energy.repeats),
+        _figure(ENERGY, energy.per_inference, energy.missing or NO_UNITS, n=energy.inferences, repeats=energy.repeats),
         above if idle_w is not None else _figure(ENERGY_ABOVE_IDLE, None, _why_no_idle(idle, energy)),
     ]
-    return Beside(
-        figures=tuple(figures),
+    return tuple(figures), Beside(
         energy=Energy(
             source=energy.source,
             of=", ".join(column.name for column, _ in columns) if energy.source else "",
@@ -198,6 +199,8 @@ def _above_idle(energy: Measured, idle_w: float | None) -> Figure:
 def _why_no_idle(idle: Window | None, energy: Measured) -> str:
     if energy.missing:
         return energy.missing
+    if energy.joules is not None and not energy.inferences:
+        return NO_UNITS
     return "the idle power was not measured" if idle is None else "no sample was taken while the device was idle"
 
 

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 from shared.clock import Clock
 from shared.columns import Feeds
 from shared.energy import Window
-from shared.measurements import RawRepeat
+from shared.telemetry import RUNTIME_KEY, SOURCE_KEY
 from worker.job_log import JobLog
+from worker.kinds.base import Derived, Repeat
 from worker.samplers.looks import DIED, Looks, read_looks
 from worker.samplers.loop import OPEN, OPEN_WITH_ENERGY
 from worker.samplers.registry import default_samplers
@@ -112,14 +114,26 @@ class Telemetry:
         if self._looks.ended:
             job_log.add("warning", "system", f"telemetry: {self._looks.ended}")
 
-    def beside(self, repeats: Sequence[RawRepeat]) -> dict[str, Any]:
-        """Return the figures of these repeats, as the content of `Summary.beside`."""
+    def added_to(self, derived: Derived, repeats: Sequence[Repeat], loading: str) -> tuple[Derived, dict[str, Any]]:
+        """Return what was computed of these repeats with the sampled figures, and the facts that say how those were found.
+
+        Args:
+            loading: The series of a record that holds how long making ready took.
+        """
         if self._idle is not None:
             self._idle_w.pop(self._uses, None)
-        found = beside(self._looks, self._windows(repeats), self._uses, self._idle, self._idle_w.get(self._uses))
+        figures, found = beside(self._looks, self._windows(repeats, loading), self._uses, self._idle, self._idle_w.get(self._uses))
         if found.energy.idle_w is not None:
             self._idle_w[self._uses] = found.energy.idle_w
-        return found.model_dump(mode="json")
+        facts: dict[str, Any] = {RUNTIME_KEY: found.model_dump(mode="json")}
+        if found.energy.source:
+            facts[SOURCE_KEY] = found.energy.source
+        summary, outcome = derived.summary, derived.outcome
+        if summary is not None:
+            summary = summary.model_copy(update={"figures": [*summary.figures, *figures]})
+        if outcome is not None:
+            outcome = outcome.model_copy(update={"figures": (*outcome.figures, *figures)})
+        return replace(derived, summary=summary, outcome=outcome), facts
 
     def take(self) -> bytes | None:
         """Return the samples as `telemetry.npz`, once. None if there are none, for example because nothing was measured."""
@@ -169,14 +183,25 @@ class Telemetry:
                 return event
         return None
 
-    def _windows(self, repeats: Sequence[RawRepeat]) -> list[Window]:
-        """Return when the timed inferences of each repeat ran. A repeat that was measured again ran in its last try."""
-        begins = {phase.index: phase.at for phase in self._phases if phase.where == "repeat" and phase.phase == MEASURING}
-        return [
-            Window(begins[repeat.index], repeat.inference_wall_ns / 1e9, len(repeat.inference_ns))
-            for repeat in repeats
-            if repeat.index in begins
-        ]
+    def _windows(self, repeats: Sequence[Repeat], loading: str) -> list[Window]:
+        """Return when each repeat measured. A repeat that was measured again ran in its last try.
+
+        A record whose timed phase has the name of a series says how long it took, and each sample of the series is one inference. For any
+        other record, it is the time until the process went on to something else.
+        """
+        times: dict[int, tuple[float, float]] = {}
+        for phase, following in pairwise(self._phases):
+            if phase.where == "repeat" and phase.phase == MEASURING:
+                times[phase.index] = (phase.at, following.at - phase.at)
+        return [_window(*times[index], repeat, loading) for index, repeat in enumerate(repeats) if index in times]
+
+
+def _window(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> Window:
+    record = repeat.record
+    timed = [name for name in record.phases if name in record.series and name != loading]
+    if len(timed) != 1:
+        return Window(begin_s, until_next_s, 0)
+    return Window(begin_s, record.phases[timed[0]].wall_ns / 1e9, len(record.series[timed[0]].values))
 
 
 def _how(event: GuardEvent) -> str:

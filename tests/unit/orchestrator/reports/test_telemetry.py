@@ -15,20 +15,20 @@ from PIL import Image
 
 from orchestrator.reports import telemetry
 from orchestrator.reports.beside import gathered
-from orchestrator.reports.figures import figure
+from orchestrator.reports.inferences.figures import figure
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plot_telemetry import is_drawn, telemetry_png
 from orchestrator.reports.rows import csv_row
-from orchestrator.reports.telemetry import read_telemetry, write_telemetry
+from orchestrator.reports.telemetry import Sampled, read_telemetry, write_telemetry
 from shared.columns import Column
 from shared.energy import Window
 from shared.ids import job_id
-from shared.measurements import Summary
 from shared.protocol.messages import Result
+from shared.telemetry import RUNTIME_KEY, SOURCE_KEY
 from tests.sampled import UUIDS
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, ended_job, record, result_of
 from worker.samplers.looks import Looks
-from worker.supervisor.beside import beside
+from worker.supervisor.beside import Found, beside
 from worker.supervisor.telemetry import _Phase, pack
 
 NAN = math.nan
@@ -71,9 +71,17 @@ PHASES = [
 ]
 
 
-def with_beside(result: Result, found: dict[str, Any]) -> Result:
+def with_figures(result: Result, found: Found) -> Result:
+    """Return a result as a worker sends it after it has sampled."""
+    figures, facts = found
     assert result.summary is not None
-    return result.model_copy(update={"summary": result.summary.model_copy(update={"beside": found})})
+    summary = result.summary.model_copy(update={"figures": list(figures)})
+    runtime = {**result.runtime, RUNTIME_KEY: facts.model_dump(mode="json"), SOURCE_KEY: facts.energy.source}
+    return Result.model_validate(result.model_copy(update={"summary": summary, "runtime": runtime}).model_dump(mode="json"))
+
+
+def jobs(*numbers: int) -> list[Sampled]:
+    return [Sampled(job_id(CAMPAIGN, number), 1) for number in numbers]
 
 
 def kept(outputs: Path, number: int, content: bytes) -> None:
@@ -83,8 +91,8 @@ def kept(outputs: Path, number: int, content: bytes) -> None:
 
 
 def test_the_cells_of_the_csv_are_filled() -> None:
-    found = beside(gpu_looks(), WINDOWS, "gpu").model_dump(mode="json")
-    row = csv_row(ended_job(), with_beside(result_of(), found))
+    found = beside(gpu_looks(), WINDOWS, "gpu")
+    row = csv_row(ended_job(), with_figures(result_of(), found))
     assert (row["GpuPercent"], row["GpuTemperatureMaxC"], row["PeakGpuMemoryMb"]) == (97.0, 66.0, 5_000.0)
     assert row["PowerWAverage"] == pytest.approx(400.0)
     assert row["EnergyJPerInference"] == pytest.approx(400.0 * 14.8 / 2_000, rel=1e-4)
@@ -92,10 +100,11 @@ def test_the_cells_of_the_csv_are_filled() -> None:
 
 
 def test_a_job_on_the_cpu_has_no_figures_of_a_gpu_that_stands_beside_it() -> None:
-    found = beside(gpu_looks(), WINDOWS, "cpu")
-    assert all(figure.value is None for figure in found.figures)
-    assert found.missing()["gpu_percent"] == "the job did not run on a GPU"
-    assert found.missing()["energy_j_per_inference"] == "nothing here shows the energy of the processor"
+    figures, _ = beside(gpu_looks(), WINDOWS, "cpu")
+    missing = {one.name: one.missing for one in figures if one.value is None}
+    assert len(missing) == len(figures)
+    assert missing["gpu_percent"] == "the job did not run on a GPU"
+    assert missing["energy_j_per_inference"] == "nothing here shows the energy of the processor"
 
 
 def test_an_older_worker_sends_nothing_and_its_cells_are_empty_with_the_reason(tmp_path: Path) -> None:
@@ -111,24 +120,12 @@ def test_an_older_worker_sends_nothing_and_its_cells_are_empty_with_the_reason(t
     assert not (tmp_path / CAMPAIGN / "telemetry.parquet").exists()
 
 
-def test_what_a_later_worker_sends_voids_nothing() -> None:
-    row = csv_row(ended_job(), with_beside(result_of(), {"format": 2, "figures": "other"}))
-    assert row["InferenceMsMedian"] is not None
-    assert row["EnergyJPerInference"] is None
-
-
-def test_an_earlier_version_reads_a_summary_with_the_new_field() -> None:
-    """`Summary` forbids no unknown fields, so an orchestrator of the version before ignores what it does not know."""
-
-    class Before(Summary):
-        pass
-
-    del Before.model_fields["beside"]
-    Before.model_rebuild(force=True)
-    summary = result_of().summary
-    assert summary is not None
-    sent = summary.model_copy(update={"beside": {"format": 1}}).model_dump(mode="json")
-    assert Before.model_validate(sent).inference == summary.inference
+def test_an_earlier_version_reads_a_result_with_the_new_parts() -> None:
+    """The figures are in a summary, which ignores unknown keys, and the rest is in `runtime`, which may hold anything."""
+    sent = with_figures(result_of(), beside(gpu_looks(), WINDOWS, "gpu")).model_dump(mode="json")
+    assert "outcome" not in sent
+    assert set(sent) == set(result_of().model_dump(mode="json")), "a result refuses keys that it does not know"
+    assert json.loads(json.dumps(sent, allow_nan=False)) == sent
 
 
 def test_the_parquet_file_opens_in_pandas_with_phases_gaps_and_reasons(tmp_path: Path) -> None:
@@ -142,7 +139,7 @@ def test_the_parquet_file_opens_in_pandas_with_phases_gaps_and_reasons(tmp_path:
     first.values.append(array("d", [NAN] * 200))
     kept(outputs, 1, pack(first, PHASES))
     kept(outputs, 2, pack(looks([Column("device_cpu_percent", "percent of a core", "device")], [[50.0], [NAN], [70.0]]), []))
-    path = write_telemetry(outputs / CAMPAIGN, [(job_id(CAMPAIGN, number), 1) for number in (1, 2, 3)])
+    path = write_telemetry(outputs / CAMPAIGN, jobs(1, 2, 3))
     assert path == outputs / CAMPAIGN / "telemetry.parquet"
     frame = pd.read_parquet(path)
     assert len(frame) == 203
@@ -167,8 +164,8 @@ def test_the_parquet_file_opens_in_pandas_with_phases_gaps_and_reasons(tmp_path:
 
 def test_a_campaign_has_the_file_the_picture_and_one_line_about_energy(tmp_path: Path) -> None:
     kept(tmp_path, 1, pack(gpu_looks(), PHASES))
-    found = beside(gpu_looks(), WINDOWS, "gpu").model_dump(mode="json")
-    paths = write_campaign(tmp_path, bundle([record(1, with_beside(result_of(), found)), record(2, result_of(2))]))
+    found = beside(gpu_looks(), WINDOWS, "gpu")
+    paths = write_campaign(tmp_path, bundle([record(1, with_figures(result_of(), found)), record(2, result_of(2))]))
     folder = tmp_path / CAMPAIGN
     assert folder / "telemetry.parquet" in paths
     assert len(pd.read_parquet(folder / "telemetry.parquet")) == 200
@@ -207,7 +204,7 @@ def test_damaged_foreign_and_late_files_are_left_out_and_the_others_are_written(
     kept(tmp_path, 1, good)
     for number, content in enumerate(bad, start=2):
         kept(tmp_path, number, content)
-    path = write_telemetry(tmp_path / CAMPAIGN, [(job_id(CAMPAIGN, number), 1) for number in range(1, 20)])
+    path = write_telemetry(tmp_path / CAMPAIGN, jobs(*range(1, 20)))
     assert path is not None
     assert set(pd.read_parquet(path).job_id) == {job_id(CAMPAIGN, 1)}
     assert caplog.text.count("cannot be read") >= len(bad)
@@ -218,8 +215,8 @@ def test_damaged_foreign_and_late_files_are_left_out_and_the_others_are_written(
 def test_a_file_of_an_earlier_time_goes_when_no_job_has_telemetry_any_more(tmp_path: Path) -> None:
     kept(tmp_path, 1, pack(gpu_looks(), PHASES))
     folder = tmp_path / CAMPAIGN
-    assert write_telemetry(folder, [(job_id(CAMPAIGN, 1), 1)]) is not None
-    assert write_telemetry(folder, [(job_id(CAMPAIGN, 7), 1)]) is None
+    assert write_telemetry(folder, jobs(1)) is not None
+    assert write_telemetry(folder, jobs(7)) is None
     assert not (folder / "telemetry.parquet").exists()
 
 
@@ -227,7 +224,7 @@ def test_only_some_jobs_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(telemetry, "GROUP_ROWS", 450)
     for number in range(1, 8):
         kept(tmp_path, number, pack(gpu_looks(), PHASES))
-    path = write_telemetry(tmp_path / CAMPAIGN, [(job_id(CAMPAIGN, number), 1) for number in range(1, 8)])
+    path = write_telemetry(tmp_path / CAMPAIGN, jobs(*range(1, 8)))
     assert path is not None
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(place).num_rows for place in range(file.metadata.num_row_groups)] == [600, 600, 200]
@@ -245,6 +242,6 @@ def test_a_line_breaks_at_a_gap_and_too_few_samples_are_not_drawn(tmp_path: Path
 
 
 def test_reasons_are_said_once_with_how_many_jobs_they_are_of() -> None:
-    jobs = [figure(record(number, result_of(number))).energy for number in range(1, 4)]
-    (reason,) = gathered([job for job in jobs if job is not None])
+    measured = [figure(record(number, result_of(number))).energy for number in range(1, 4)]
+    (reason,) = gathered([job for job in measured if job is not None])
     assert reason["jobs"] == 3

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from shared import energy
-from shared.telemetry import ENERGY, ENERGY_ABOVE_IDLE, POWER, TELEMETRY_FORMAT, Beside, Header, read_beside
+from shared.figures import Figure
+from shared.telemetry import ENERGY, ENERGY_ABOVE_IDLE, POWER, RUNTIME_KEY, SOURCE_KEY, TELEMETRY_FORMAT, Beside, Header
 from tests.measuring import NO_WARMUP, Stages, assignment, samples, schedule, supervisor
 from worker.supervisor import Outcome, TelemetryOptions
 from worker.supervisor import telemetry as telemetry_module
@@ -37,9 +38,18 @@ def options(folder: Path, **fake: Any) -> TelemetryOptions:
 
 def told(outcome: Outcome) -> Beside:
     assert outcome.status == "complete", outcome.error
+    return Beside.model_validate(outcome.runtime[RUNTIME_KEY])
+
+
+def figure(outcome: Outcome, name: str) -> Figure:
     assert outcome.summary is not None
-    found = read_beside(outcome.summary.beside)
-    assert found is not None
+    (found,) = [one for one in outcome.summary.figures if one.name == name]
+    return found
+
+
+def value(outcome: Outcome, name: str) -> float:
+    found = figure(outcome, name).value
+    assert found is not None, figure(outcome, name).missing
     return found
 
 
@@ -61,12 +71,11 @@ def test_a_known_power_gives_the_energy_of_an_inference(tmp_path: Path, spawn: b
         outcome = made.run(work, Stages())
     found = told(outcome)
     assert found.energy.source == "counter"
-    assert found.value(POWER) == pytest.approx(40.0, rel=0.02)
+    assert outcome.runtime[SOURCE_KEY] == "counter"
+    assert value(outcome, POWER) == pytest.approx(40.0, rel=0.02)
     assert outcome.summary is not None
-    assert found.value(ENERGY) == pytest.approx(40.0 * outcome.summary.inference.mean / 1e3, rel=0.05)
-    figure = found.figure(ENERGY)
-    assert figure is not None
-    assert len(figure.repeats) == 2
+    assert value(outcome, ENERGY) == pytest.approx(40.0 * outcome.summary.inference.mean / 1e3, rel=0.05)
+    assert len(figure(outcome, ENERGY).repeats) == 2
     assert found.ended == ""
     assert found.cpu_s is not None
 
@@ -98,8 +107,10 @@ def test_the_idle_power_is_an_extra_figure_and_measured_once_for_several_jobs(tm
         outcomes = [made.run(assignment(schedule(tmp_path, sleeps_s=[0.02]), inferences=50, warmup=NO_WARMUP), Stages()) for _ in range(2)]
     first, second = (told(outcome) for outcome in outcomes)
     assert first.energy.idle_w == pytest.approx(10.0)
-    assert first.value(ENERGY_ABOVE_IDLE) == pytest.approx(0.0, abs=1e-9)
-    assert first.value(ENERGY) == pytest.approx(0.2, rel=0.1), "the energy itself has the idle power in it"
+    assert value(outcomes[0], ENERGY_ABOVE_IDLE) == pytest.approx(0.0, abs=1e-9)
+    assert outcomes[0].summary is not None
+    with_idle = 10.0 * outcomes[0].summary.inference.mean / 1e3
+    assert value(outcomes[0], ENERGY) == pytest.approx(with_idle, rel=0.05), "the energy itself has the idle power in it"
     assert second.energy.idle_w == first.energy.idle_w
 
 
@@ -124,7 +135,7 @@ def test_a_sampling_process_that_dies_or_hangs_costs_telemetry_and_not_the_measu
         outcome = made.run(work, hurt)
         still = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
     assert said in told(outcome).ended
-    assert said in told(outcome).missing()[ENERGY]
+    assert said in figure(outcome, ENERGY).missing
     header, arrays = file_of(outcome)
     assert said in header.ended
     assert arrays["t"].size >= 20, "what had reached the disk is kept"
