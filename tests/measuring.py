@@ -54,7 +54,7 @@ def supervisor(
         spawn=spawn,
         telemetry=telemetry,
     )
-    made.start()
+    made.start("fake")
     try:
         yield made
     finally:

@@ -39,6 +39,7 @@ from shared.recipes.schema import Retries
 from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
+from worker.cli import app as worker_app
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,8 +95,11 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
+    own: Any = typer.main.get_command(worker_app)
     for name, command in root.commands.items():
         parts += _command(f"fleetmark {name}", command)
+        if name == "worker":
+            parts += [part for inner in own.commands.values() for part in _command(f"fleetmark worker {inner.name}", inner)]
     return "\n".join(parts)
 
 
@@ -117,6 +121,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    text = re.sub(r"(?<!\\)\[env", r"\[env", text)  # the worker's help is Markdown, in which brackets stand for themselves
     return Text.from_markup(text).plain.replace("|", "\\|")
 
 
@@ -262,7 +267,7 @@ input:
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
 A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
-range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+range. Numbers of less than 8 bits, sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
 in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
 together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """

@@ -36,7 +36,7 @@ class Activity:
             return self._now
 
     def begin(self, job: AttemptKey) -> None:
-        self._become(Snapshot(WorkerStatus.BUSY, job, "claim"))
+        self._become(Snapshot(WorkerStatus.BUSY, job, "starting"))
 
     def stage(self, stage: str, progress: float | None) -> None:
         """Record a step within the job. No listener is called, because the next heartbeat is early enough."""
@@ -47,7 +47,7 @@ class Activity:
         """Record that the measurement is over and that its result is being written and sent."""
         with self._changed:
             job = self._now.job
-        self._become(Snapshot(WorkerStatus.CLEANUP, job, "result"))
+        self._become(Snapshot(WorkerStatus.CLEANUP, job, "sending the result"))
 
     def end(self) -> None:
         self._become(Snapshot())

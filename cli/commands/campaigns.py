@@ -46,6 +46,7 @@ def list_campaigns(
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
+    ids: Annotated[bool, typer.Option("--ids", help="Print only the ids of the campaigns, one on each line, for scripts.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -55,6 +56,7 @@ def list_campaigns(
     Examples:
 
       fleetmark list
+      fleetmark show $(fleetmark list --ids --limit 1)
       fleetmark list --status running --json
       fleetmark list --label branch=main
     """
@@ -63,11 +65,16 @@ def list_campaigns(
             raise InvalidInput(f"--label {one!r}: a label is name=value")
     with connect(host, token) as client:
         found = client.listed("campaigns", "campaigns", limit, status=status, label=label or None, cursor=cursor)
-    if as_json:
+    if ids:
+        for campaign in found.items:
+            out.print(campaign["campaign_id"])
+        if limit == 1:
+            return  # this asks for the newest campaign, not for the first page of a list
+    elif as_json:
         show_json(found.items)
     else:
         out.print(Fitting(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS)))
-    if more := next_page(how_to_call("list"), found, {"status": status, "label": label, "limit": limit}):
+    if more := next_page(how_to_call("list", *(["--ids"] if ids else [])), found, {"status": status, "label": label, "limit": limit}):
         say(more)
     if not found.items and not as_json and not (status or label or cursor):
         say(f"No campaign yet. Submit one:  {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}")

@@ -80,7 +80,7 @@ def logs(
         lines = client.lines(f"campaigns/{campaign_id}/logs", follow=follow or None, since=_moment(since), **wanted)
         shown = _show(lines, as_json)
     if not shown and not follow:
-        say("No line. A worker sends the log of an attempt when the attempt has ended.")
+        say("There is no such line yet. A worker sends the log of an attempt when the attempt has ended.")
 
 
 def _moment(since: str | None) -> str | None:

@@ -77,7 +77,7 @@ def tail(bundle: CampaignBundle, jobs: Sequence[Reported]) -> dict[str, Any]:
     """Return what the file ends with: energy, what is missing, what failed, the noise, and the command that runs the campaign again."""
     beside = [one.energy for one in jobs if one.energy is not None]
     failures = [one for one in jobs if one.status is not JobStatus.COMPLETE]
-    graded = [one for one in jobs if one.noise]
+    graded = [one for one in jobs if one.noise and one.status is JobStatus.COMPLETE]  # a failed job has no figure to doubt
     return {
         "energy": energy_line(beside),
         "missing": gathered_missing(beside),

@@ -74,8 +74,9 @@ def noise_text(content: dict[str, Any]) -> str:
 
 def again_text(content: dict[str, Any]) -> str:
     return (
-        "## How to run it again\n\nIn the folder of this page (recipe, versions and model hashes: `recipe.yaml`, `run.json`):\n\n"
-        f"    {content['run_again']}"
+        "## How to run it again\n\n"
+        f"In the folder of this page, `{content['benchmark_id']}` in the outputs of the orchestrator (`recipe.yaml` is the recipe, and "
+        f"`run.json` has the versions and the hashes of the models):\n\n    {content['run_again']}"
     )
 
 

@@ -16,8 +16,8 @@ from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.columns import COLUMNS
 from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
+from orchestrator.reports.inferences.outcomes import FIGURES
 from orchestrator.settings import Settings
-from orchestrator.verdicts.figures import COMPARED, FIGURES
 from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from tools.recipe_examples import EXAMPLES, recipe_with, shown_example
@@ -106,6 +106,14 @@ def test_every_column_of_the_csv_is_explained() -> None:
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
 
 
+def test_the_commands_of_a_worker_are_listed_with_the_variables_of_their_options() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for name in ("start", "info", "validate", "test"):
+        assert f"## `fleetmark worker {name}`" in page
+    assert "| `--state-dir` |" in page
+    assert "[env: FLEETMARK_WORKER_STATE_DIR] |" in page
+
+
 def test_what_the_watch_counts_is_explained() -> None:
     page = (ROOT / "docs" / "why" / "reliability.md").read_text()
     for name, said in COUNTERS.items():
@@ -139,5 +147,5 @@ def test_every_fact_that_a_comparison_needs_is_explained() -> None:
         assert f"| `{fact.name}` | {fact.meaning} |" in page
     for fact in WORTH_A_WARNING:
         assert fact.meaning in page, fact.name
-    for name in (*COMPARED, *FIGURES, *AXES):
+    for name in (*FIGURES, *AXES):
         assert f"`{name}`" in page or f"metric={name}" in page, name

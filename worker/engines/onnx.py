@@ -18,7 +18,7 @@ from worker.engines.base import Facts, InputSpec, Limits, Options
 from worker.engines.inputs.types import COMPLEX, FLOATS, INTEGERS
 from worker.engines.onnx_errors import Called, explain
 from worker.engines.onnx_graph.limits import input_limits, input_shapes
-from worker.engines.onnx_providers import fell_back, judge, must_count, nodes_by_provider, wanted_providers
+from worker.engines.onnx_providers import PROVIDER_OPTIONS, PROVIDERS, fell_back, judge, must_count, nodes_by_provider, wanted_providers
 from worker.engines.onnx_threads import threads_of
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class OnnxEngine:
                 str(model),
                 _session_options(options, must_count(providers), _format_of(model)),
                 providers=providers,
+                provider_options=[PROVIDER_OPTIONS.get(capability, {}) if name == PROVIDERS[capability] else {} for name in providers],
                 enable_fallback=0,  # otherwise the CPU replaces a failing provider, with only a line on stdout
             )
         except Exception as error:  # the runtime raises a dozen unrelated exception types

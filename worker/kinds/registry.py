@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from shared.capabilities import kinds_of
 from shared.errors import EngineUnavailable
+from worker.engines import registry as engines
 
 if TYPE_CHECKING:
+    from worker.hardware import Hardware
     from worker.kinds.base import Measure
 
 
 @dataclass(frozen=True)
 class KindEntry:
-    """Says where a kind is (`module:Class`), and which modules of ours its measured part uses, so that the guard imports them once."""
+    """Says what the rest of the worker must know about a kind.
+
+    Attributes:
+        target: Where it is, as `module:Class`.
+        preload: The modules that its measured part uses, so that the guard imports them once.
+        in_engine: Whether the work runs in the engine of the job's capability. If so, a capability without an engine is refused.
+        present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
+            the work cannot be done here, or an empty text if it really can.
+    """
 
     target: str
     preload: tuple[str, ...] = ()
+    in_engine: bool = True
+    present: str = ""
 
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
+    "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
     # Follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
-    "fake": KindEntry("worker.kinds.fake:FakeMeasure"),
+    "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
 
 
-def resolve(kind: str) -> type[Measure]:
-    """Import and return the class of a kind of work.
+def entry_of(kind: str) -> KindEntry:
+    """Return the entry of a kind of work.
 
     Raises:
         EngineUnavailable: This worker does not know the kind.
@@ -38,12 +52,38 @@ def resolve(kind: str) -> type[Measure]:
         raise EngineUnavailable(
             f"this worker cannot measure work of the kind {kind!r}; it knows: {', '.join(KINDS)}. Update the worker, or choose another"
         )
-    module, _, name = entry.target.partition(":")
-    measure: type[Measure] = getattr(import_module(module), name)
+    return entry
+
+
+def resolve(kind: str) -> type[Measure]:
+    """Import and return the class of a kind of work.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    measure: type[Measure] = _named(entry_of(kind).target)
     return measure
 
 
+def why_not(capability: str, hardware: Hardware) -> str:
+    """Return why this device can do no work on a capability, or an empty text if it really can."""
+    without_engine = [entry for kind in kinds_of(capability) if (entry := KINDS.get(kind)) is not None and not entry.in_engine]
+    if not without_engine:
+        return engines.why_not(capability, hardware)
+    reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in without_engine]
+    return "" if "" in reasons else "; ".join(reasons)
+
+
 def preloads(kind: str) -> tuple[str, ...]:
-    """Return the modules of a kind that the guard imports before any job: what it needs, and its own. Empty for an unknown kind."""
-    entry = KINDS.get(kind)
-    return (*entry.preload, entry.target.partition(":")[0]) if entry is not None else ()
+    """Return the modules of a kind that the guard imports before any job: what it needs, and its own.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    entry = entry_of(kind)
+    return (*entry.preload, entry.target.partition(":")[0])
+
+
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

@@ -69,7 +69,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
     ({"model": URL, "on": ["cpu.onnx", "gpu.cuda.vllm"]}, "on.1", "this version has no engine for gpu.cuda.vllm; it has: cpu.onnx, "),
-    (short(compute_unit="GPU (CoreML)"), "jobs.0.compute_unit", "this version has no engine for GPU (CoreML); it has: cpu.onnx, "),
+    (short(compute_unit="cpu.vllm"), "jobs.0.compute_unit", "this version has no engine for cpu.vllm; it has: cpu.onnx, "),
 ]
 
 
