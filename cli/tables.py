@@ -154,7 +154,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
     identity = [_Column("Model", list(models), False)]
     identity += [_Column(name.replace("_", " "), list(values), False) for name, values in columns.items()]
     identity += [_Column("Device", list(_devices(rows)), False), _Column("Where", [_text(row, "ComputeUnits") for row in rows], False)]
-    figures = [
+    latencies = [
         _Column("Median ms", [_milliseconds(row.get("InferenceMsMedian")) for row in rows]),
         _Column("95 % interval", [_interval(row.get("InferenceMsMedianCiLow"), row.get("InferenceMsMedianCiHigh")) for row in rows]),
         _Column("p90", [_milliseconds(row.get("InferenceMsP90")) for row in rows]),
@@ -162,6 +162,14 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
         *_if_any(rows, "SamplesPerS", "Samples/s", _milliseconds),
         _Column("Load ms", [_milliseconds(row.get("LoadMsMedian")) for row in rows]),
         _Column("Peak MB", [_number(row.get("PeakInferenceRamUsage"), ".0f") for row in rows]),
+    ]
+    rates = [
+        *_if_any(rows, "GBPerS", "GB/s", lambda value: _number(value, ".4g")),
+        *_if_any(rows, "Tflops", "TFLOP/s", lambda value: _number(value, ".4g")),
+    ]
+    figures = [
+        *([] if rates and not any(row.get("InferenceMsMedian") for row in rows) else latencies),
+        *rates,
         *_if_any(rows, "CostPer1000Samples", "Cost/1000", lambda value: _number(value, ".3g")),
         _Column("Noise", [_text(row, "NoiseGrade") or MISSING for row in rows]),
     ]
@@ -267,8 +275,10 @@ def _devices(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 
 def _notes_on(row: Mapping[str, Any]) -> list[str]:
-    notes = []
-    taken = int(row.get("Inferences") or 0)
+    notes: list[str] = []
+    if row.get("Inferences") in (None, ""):  # a kind of work without inferences
+        return notes
+    taken = int(row["Inferences"])
     for name, floor in (("p90", PERCENTILE_FLOORS["p90"][1]), ("p99", PERCENTILE_FLOORS["p99"][1])):
         if row.get(f"InferenceMs{name.upper()}") in (None, ""):
             notes.append(f"no {name}: {taken} inferences are too few; it takes {floor} (inferences × repeats)")

@@ -187,6 +187,14 @@ def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool
         say(f"{found['count']} of {found['total']}; --limit shows more")
 
 
+def _figure(figure: Mapping[str, Any] | None) -> str | None:
+    """Return the figure that jobs are sorted by, with its interval if it has one."""
+    if figure is None:
+        return None
+    ends = f" [{figure['low']:.4g}, {figure['high']:.4g}]" if figure["low"] is not None else ""
+    return f"{figure['value']:.4g} {figure['unit']}{ends}"
+
+
 def jobs(
     campaign: Annotated[str | None, typer.Option(help="Show only jobs of this campaign.")] = None,
     status: Annotated[
@@ -194,6 +202,9 @@ def jobs(
     ] = None,
     worker: Annotated[str | None, typer.Option(help="Show only jobs that this worker has or had.")] = None,
     since: Annotated[str | None, typer.Option(help="Show only jobs that were created at or after this time (ISO 8601).")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="Show the jobs that have this figure, the best first, such as inference_ms.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     host: Host = None,
@@ -205,14 +216,17 @@ def jobs(
     Examples:
 
       fleetmark jobs --status failed
+      fleetmark jobs --campaign campaign-01jd9… --sort inference_ms
       fleetmark jobs --campaign campaign-01jd9… --json
     """
     with connect(host, token) as client:
-        found = client.listed("jobs", "jobs", limit, campaign=campaign, status=status, worker=worker, since=since, cursor=cursor)
+        wanted = {"campaign": campaign, "status": status, "worker": worker, "since": since, "sort": sort}
+        found = client.listed("jobs", "jobs", limit, **wanted, cursor=cursor)
     if as_json:
         show_json(found.items)
     else:
-        out.print(Fitting(table(told_apart(found.items), JOB_COLUMNS)))
-    given = {"campaign": campaign, "status": status, "worker": worker, "since": since, "limit": limit}
+        rows = [job | {"figure": _figure(job.get("figure"))} for job in told_apart(found.items)]
+        out.print(Fitting(table(rows, JOB_COLUMNS if sort is None else [*JOB_COLUMNS, (sort, "figure")])))
+    given = {**wanted, "limit": limit}
     if more := next_page(how_to_call("jobs"), found, given):
         say(more)

@@ -1,7 +1,7 @@
 """Runs models in PyTorch: exported programs (`.pt2`) and TorchScript, on the CPU, on a CUDA GPU, and on the GPU of a Mac.
 
-A pickle is never opened (see `torch_archive`). The inputs are on the device before the first inference, and each inference ends when the
-device has done its work. With `options.compile` the first call, which compiles, is made before the warm-up.
+Files that could run code are never opened (see `torch_archive`). The inputs are on the device before the first inference, and each
+inference ends when the device has done its work. With `options.compile` the first call, which compiles, is made before the warm-up.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from worker.engines.torch_types import FLOATING, tensor_of, type_of
 if TYPE_CHECKING:
     from worker.engines.base import Arrays
 
+_UNCOMPILED = {EXPORTED: "eager", SCRIPT: "TorchScript"}  # how far torch optimises a graph without torch.compile
 _CAST = {"float32": "float", "float16": "float16", "bfloat16": "bfloat16"}
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError)  # what torch raises for a model or its inputs
 
@@ -55,7 +56,7 @@ class TorchEngine:
             )
         self._device = open_device(torch, capability)
         _set_threads(options)
-        # torch tries a pickle where an archive cannot be read otherwise. This variable, which torch reads at each load, forbids that.
+        # Where torch cannot read a record of an archive otherwise, it would open it in an unsafe way. This variable forbids that.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # noqa: TID251 - no setting of ours
         torch.set_grad_enabled(False)
         self._device.start_phase()
@@ -137,6 +138,8 @@ class TorchEngine:
             "version": torch.__version__,
             "build": " ".join(str(torch.__config__.show()).split())[:1_000],
             "format": self._kind,
+            "provider": self._device.name,
+            "graph_level": self._compiled["mode"] if self._compiled["mode"] != "none" else _UNCOMPILED[self._kind],
             "dtype": self._options.dtype or (types.most_common(1)[0][0] if types else None),
             "dtypes": dict(types),  # how many tensors of weights have each type
             "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},
