@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.brokers import shown_place
+from shared.capabilities import kinds_of
 from shared.errors import InvalidInput
 from shared.hosts import in_url
 from shared.inputs import ModelRef
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 FAILED, UNREACHABLE = 1, 3
 TIMEOUT_S = 10.0  # for an answer of a server that has accepted the connection
 TIMEOUT = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
+MODELS = "inference"  # the kind of work that takes a model
 TRIAL_CAMPAIGN = f"campaign-{'0' * 18}"
 
 
@@ -160,6 +162,9 @@ def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
     try:
         with tempfile.TemporaryDirectory(prefix="fleetmark-test-") as folder:
             for number, capability in enumerate(capabilities, start=1):
+                if MODELS not in kinds_of(capability):
+                    yield Step(f"measurement on {capability}", "not tried: it takes no model; a recipe of its own kind tries it")
+                    continue
                 path = write_trial_model(capability, Path(folder))
                 if path is None:
                     yield Step(f"measurement on {capability}", "not tried: no small model for it can be made on this device")
