@@ -16,7 +16,7 @@ from shared.hosts import in_url
 from shared.installation import how_to_install
 from worker.agent.capabilities import offered
 from worker.agent.info import required_token
-from worker.engines.registry import resolve
+from worker.engines.registry import find_entry, resolve
 from worker.hardware import Hardware, detect
 from worker.hardware.identity import LOCK_FILE, IdentityError, known_udid, lock_holder
 from worker.samplers.base import Place
@@ -70,6 +70,8 @@ def _engines(hardware: Hardware) -> Check:
         return Check("engines", False, hardware.onnxruntime.note or "none", mend)
     broken: list[str] = []
     for capability in capabilities:
+        if find_entry(capability) is None:  # it measures the device itself, in no engine
+            continue
         try:
             resolve(capability)
         except EngineUnavailable as error:

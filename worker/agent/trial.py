@@ -167,7 +167,7 @@ def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
                     continue
                 path = write_trial_model(capability, Path(folder))
                 if path is None:
-                    yield Step(f"measurement on {capability}", "not tried: no small model for it can be made on this device")
+                    yield Step(f"measurement on {capability}", "not tried: there is no small model for it on this device")
                     continue
                 outcome = supervisor.run(_assignment(path, capability, number), lambda _stage, _progress: None)
                 yield _judged(capability, outcome)

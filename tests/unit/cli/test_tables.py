@@ -179,12 +179,3 @@ def test_a_list_of_jobs_says_why_one_failed_and_what_another_waits_for() -> None
         (None, "waiting for a worker with cpu.onnx"),
     ]
     assert told_apart([{"worker_id": "worker-1", "status": "running"}])[0]["device"] is None, "an orchestrator that names no device"
-
-
-def test_devices_that_were_measured_themselves_show_their_rates_and_nothing_of_inferences() -> None:
-    device = {"Status": "Complete", "Kind": "hardware", "FileName": "bandwidth+flops", "DeviceName": "pi-5", "ComputeUnits": "hardware.cpu"}
-    row = device | {"GBPerS": 24.123456, "Tflops": 0.1524, "NoiseGrade": "quiet", "WorkerId": "worker-1"}
-    made, notes = results_table([row])
-    assert [column.header for column in made.columns] == ["What", "Device", "Where", "Memory GB/s", "fp32 GFLOP/s", "Noise"]
-    assert [next(iter(column.cells)) for column in made.columns][3:5] == ["24.1", "152"]
-    assert notes == []
