@@ -22,6 +22,7 @@ from orchestrator.store import figures
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.figures import Unfigured
 from orchestrator.store.tables import FigureRow
+from shared import telemetry
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.figures import Better
 from shared.ids import job_id
@@ -32,8 +33,11 @@ from shared.storable import storable_text
 log = logging.getLogger(__name__)
 
 MOST_FIGURES = 1_000  # of one job; a result with more is no result of a person's benchmark, and would slow every query down
-# The better direction of each figure that a kind of work of this version has. A newer worker may send others, which the table knows.
-DECLARED: dict[str, Better] = {name: kind.better for sheet in known_sheets() for name, kind in sheet.figures.items()}
+# The better direction of each figure that a kind of work or a sampler of this version has. A newer worker may send others, which the table
+# knows.
+DECLARED: dict[str, Better] = {
+    name: kind.better for kinds in (*(sheet.figures for sheet in known_sheets()), telemetry.FIGURES) for name, kind in kinds.items()
+}
 PAGE = 200  # results of one step of the backfill, which takes about 0.1 s
 
 
