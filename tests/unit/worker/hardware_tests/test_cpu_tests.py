@@ -20,6 +20,12 @@ def test_a_triad_in_blocks_computes_what_a_triad_is(elements: int) -> None:
     assert np.array_equal(a, b + 3.0 * c)
 
 
+def test_an_array_begins_at_a_large_page_and_holds_its_value() -> None:
+    array = cpu_bandwidth._aligned(1_001, 2.0)
+    assert array.ctypes.data % (2 * 2**20) == 0
+    assert array.tolist() == [2.0] * 1_001
+
+
 @pytest.mark.parametrize(("most", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
 def test_threads_are_doubled_up_to_all_cores(most: int, counts: list[int]) -> None:
     assert cpu_bandwidth._thread_counts(most) == counts
