@@ -33,7 +33,7 @@ MEMORY_SHARE = 0.5  # of the free memory
 LEAST_ROUNDS = 4  # the first one is a warm-up
 BLOCK = 65_536  # doubles of a block of triad in numpy: 512 KB, in the second-level cache of most processors
 ALIGNMENT = 2 * 2**20  # bytes: a large page of x86 and of most ARM systems
-SCALAR = 3.0
+SCALAR = 0.5  # below 1, so that the values stay finite in any number of rounds
 
 
 class CpuBandwidth:
@@ -46,7 +46,7 @@ class CpuBandwidth:
         why_not = _too_little_memory(elements, cache)
         fused = find_spec("torch") is not None
         facts: dict[str, Any] = {
-            "kernels": "copy c=a, add c=a+b, triad a=b+3c, on doubles",
+            "kernels": "copy c=a, add c=a+b, triad a=b+0.5c, on doubles",
             "bytes_counted": "those that the program asks for, as STREAM counts: copy 16, add and triad 24 for each element",
             "triad_by": "torch.add" if fused else f"numpy in blocks of {BLOCK} doubles, which takes longer than one loop over memory",
             "array_bytes": 8 * elements,
