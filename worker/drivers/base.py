@@ -26,7 +26,6 @@ class Work:
         seed: What the contents of this process's requests are drawn from.
         client, clients: The index of this client process, and how many there are.
         secrets: Keys and passwords from the worker's environment. They never reach a result or a log.
-        requests: How many requests this process will send, or 0 if that is not known.
     """
 
     address: str
@@ -35,7 +34,6 @@ class Work:
     client: int = 0
     clients: int = 1
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    requests: int = 0
 
 
 class Sink(Protocol):
@@ -93,6 +91,13 @@ class Driver(Protocol):
 
         Raises:
             JobError: The service cannot be reached, or refuses.
+        """
+
+    def begin(self, weights: Mapping[str, float], seed: str) -> None:
+        """Draw the operations of the next phase, and make their bytes. It is called before the phase, while nothing is in flight.
+
+        Args:
+            weights: The weight of each operation of the phase, by its name.
         """
 
     async def open(self, sink: Sink) -> Lane:

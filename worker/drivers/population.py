@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect
-from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
 
@@ -12,26 +11,6 @@ from shared.errors import ModelInvalid
 
 ZIPF_EXPONENT = 0.99  # as YCSB has it
 DISTRIBUTIONS = ("uniform", "zipf")
-
-
-def mix_of(text: str, operations: Sequence[str]) -> tuple[int, ...]:
-    """Return the share of each operation, from `get:set=50:50`.
-
-    Raises:
-        ModelInvalid: The text names another operation, or has no share for one.
-    """
-    names, _, shares = text.partition("=")
-    told = dict(zip(names.strip().split(":"), shares.strip().split(":"), strict=False))
-    if not set(told) <= set(operations) or len(told) != len(names.split(":")) or len(told) != len(shares.split(":")):
-        example = f"{':'.join(operations)}={':'.join('50' for _ in operations)}"
-        raise ModelInvalid(f"client.settings.operation_mix is {text!r:.100}; write it as {example!r}")
-    try:
-        found = tuple(int(told.get(name, "0")) for name in operations)
-    except ValueError as error:
-        raise ModelInvalid(f"client.settings.operation_mix is {text!r:.100}, and its shares are whole numbers") from error
-    if min(found) < 0 or sum(found) == 0:
-        raise ModelInvalid(f"client.settings.operation_mix is {text!r:.100}; shares are 0 or more, and one of them is above 0")
-    return found
 
 
 def ranks(draw: Random, distribution: str, population: int, count: int) -> array[int]:

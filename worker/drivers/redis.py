@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import hiredis
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import ERROR, SUCCESS, WRONG
-from worker.drivers.population import mix_of, ranks
+from worker.drivers.population import ranks
 from worker.drivers.wire import WireLane
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ GET, SET = 0, 1
 PREFIX = b"fleetmark:"
 MOST_COMMAND_BYTES = 64 * 2**20  # of the commands that are made before the load
 DRAWS = 65_536  # as many draws of command and key are made before the load; then they start again
-DEFAULTS = {"key_size_bytes": 32, "value_size_bytes": 256, "pipeline": 1, "operation_mix": "get:set=50:50", "num_keys": 10_000}
+DEFAULTS = {"key_size_bytes": 32, "value_size_bytes": 256, "pipeline": 1, "num_keys": 10_000, "key_distribution": "uniform"}
 
 
 class RedisLane(WireLane):
@@ -38,17 +38,17 @@ class RedisLane(WireLane):
         self._driver = driver
         self.at_once = driver.pipeline
         self._reader = hiredis.Reader()
-        self._commands, self._kinds = driver.commands, driver.kinds
 
     def send(self, number: int, scheduled: int) -> None:
+        driver = self._driver
         if self.at_once == 1:
             place = number % DRAWS
-            self.waiting.append(self._kinds[place])
-            self.write(self._commands[place], scheduled)
+            self.waiting.append(driver.kinds[place])
+            self.write(driver.commands[place], scheduled)
             return
         places = [each % DRAWS for each in range(number, number + self.at_once)]
-        self.waiting.extend(self._kinds[place] for place in places)
-        self.write(b"".join([self._commands[place] for place in places]), scheduled)
+        self.waiting.extend(driver.kinds[place] for place in places)
+        self.write(b"".join([driver.commands[place] for place in places]), scheduled)
 
     def data_received(self, data: bytes) -> None:
         now = perf_counter_ns()
@@ -91,7 +91,7 @@ class RedisDriver:
         settings = DEFAULTS | {name: value for name, value in work.settings.items() if value is not None}
         parts = urlsplit(work.address if "://" in work.address else f"redis://{work.address}")
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 6379
-        self._database = parts.path.strip("/")
+        self._database = parts.path.strip("/") or str(settings.get("database") or "")
         self._user = unquote(parts.username or "")
         self._password = work.secrets.get("password") or unquote(parts.password or "")
         self._tls = parts.scheme == "rediss"
@@ -100,11 +100,9 @@ class RedisDriver:
         self._keys = int(settings["num_keys"])
         self._key_size = int(settings["key_size_bytes"])
         self._check(work.address)
-        draw = Random(f"redis/{work.seed}")
-        shares = mix_of(str(settings["operation_mix"]), self.operations)
-        self.kinds = array("B", draw.choices((GET, SET), shares, k=DRAWS))
-        drawn = ranks(draw, str(settings.get("key_distribution", "uniform")), self._keys, DRAWS)
-        self.commands = self._made(draw, drawn)
+        self._distribution = str(settings["key_distribution"])
+        self.kinds = array("B")
+        self.commands: list[bytes] = []
         self.opened = 0
         self._server: dict[str, str] = {}
 
@@ -119,6 +117,11 @@ class RedisDriver:
             raise ModelInvalid("client.settings: num_keys and pipeline are at least 1, and value_size_bytes is at least 0")
         if self._database and not self._database.isdigit():
             raise ModelInvalid(f"the path of a Redis address is the number of a database, and {address!r} has {self._database!r}")
+
+    def begin(self, weights: Mapping[str, float], seed: str) -> None:
+        draw = Random(f"redis/{seed}")
+        self.kinds = array("B", draw.choices((GET, SET), [weights.get(name, 0.0) for name in self.operations], k=DRAWS))
+        self.commands = self._made(draw, ranks(draw, self._distribution, self._keys, DRAWS))
 
     def key(self, rank: int) -> bytes:
         return PREFIX + str(rank).zfill(self._key_size - len(PREFIX)).encode()
