@@ -56,8 +56,15 @@ class Sink(Protocol):
 
 
 class Lane(Protocol):
-    """Is one connection. `sent` is when the request in flight was sent, and 0 if there is none."""
+    """Is one connection.
 
+    Attributes:
+        sink: What it reports to; set anew for each phase.
+        sent: When the request in flight was sent, and 0 if there is none.
+        at_once: How many requests `send` sends.
+    """
+
+    sink: Sink
     sent: int
     at_once: int
 
