@@ -10,13 +10,13 @@ from pydantic import Field
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
 from shared.kinds.base import Spec
+from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
 from shared.kinds.load_figures import FIGURES
-from shared.services.base import MAX_DURATION_S, MAX_IN_FLIGHT, MAX_RATE, MAX_REQUESTS, Phase
-from shared.services.registry import SERVICES
+from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
+from shared.services.registry import CLIENT_TYPES, SERVICES
 from shared.strict import Strict
+from shared.targets import Existing, Launched, Target
 
-Pattern = Literal["closed", "constant", "poisson", "gamma", "ramp", "trace", "single_stream", "multi_stream", "server", "offline"]
-DEFAULT_LOAD_REPEATS = 3
 MAX_CLIENTS = 256
 
 
@@ -33,28 +33,6 @@ class ClientOfJob(Strict):
 
     type: str = Field(max_length=64)
     settings: dict[str, Any] = Field(default_factory=dict)
-
-
-class Arrivals(Strict):
-    """Says when requests are sent.
-
-    The presets `single_stream`, `multi_stream`, `server` and `offline` are those of MLPerf.
-    """
-
-    pattern: Pattern = "closed"
-    rate: float | None = Field(default=None, gt=0, le=MAX_RATE, description="requests per second of all clients together")
-    rate_from: float | None = Field(default=None, ge=0, le=MAX_RATE, description="the rate at which a ramp begins; it ends at `rate`")
-    burstiness: float = Field(
-        default=1.0, gt=0, le=1_000, description="the shape of the gaps of `gamma`: 1 is Poisson, less comes in bursts, more is more even"
-    )
-    trace_s: tuple[float, ...] | None = Field(
-        default=None, min_length=1, max_length=65_536, description="the times at which `trace` sends, in seconds after the begin"
-    )
-    per_query: int = Field(default=8, ge=1, le=MAX_IN_FLIGHT, description="how many requests `multi_stream` sends at once")
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    ramp_up_s: float = Field(
-        default=0.0, ge=0, le=MAX_DURATION_S, description="how long requests at the begin are listed apart and enter no figure, in seconds"
-    )
 
 
 class Slo(Strict):
@@ -103,14 +81,56 @@ class Load:
     spec = LoadSpec
     roles: tuple[str, ...] = ()
     marks = ("service",)
-    keys: frozenset[str] = frozenset({"configuration", "service", "client", "benchmarks", "load", "slo", "monitoring", "stop"})
+    keys: frozenset[str] = frozenset({"configuration", "service", "client", "benchmarks", "load", "slo", "monitoring", "warmup", "stop"})
     section = ""
-    default_on: tuple[str, ...] = ()
+    default_repeats = 3
     headline = "requests_per_s"
     figures: Mapping[str, FigureKind] = {**FIGURES, **{name: one for kind in SERVICES.values() for name, one in kind.figures.items()}}
 
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        service = content.get("service")
+        named = service.get("type") if isinstance(service, Mapping) else None
+        return (f"service.{named}",) if isinstance(named, str) and named in SERVICES else ()
+
     def spec_of(self, settings: Any) -> LoadSpec:
-        raise NotImplementedError
+        """Return the specification of a job.
+
+        Raises:
+            ValueError: two keys of the recipe contradict each other.
+        """
+        service, slo = settings.service, settings.slo
+        kind = SERVICES[service.type]
+        if settings.client is not None and CLIENT_TYPES[settings.client.type] != service.type:
+            raise ValueError(f"the client {settings.client.type} is not for a service of the type {service.type}")
+        client = settings.client.settings if settings.client is not None else kind.client()
+        arrivals = arrivals_of(settings.load, client)
+        count, duration_s = amount_of(settings.load, client)
+        many = settings.benchmarks
+        return LoadSpec(
+            service=ServiceOfJob(type=service.type, name=service.name, settings=service.settings.model_dump(mode="json")),
+            client=ClientOfJob(type=service.type, settings=client.model_dump(mode="json")),
+            load=arrivals,
+            slo=slo,
+            phases=kind.phases(client, count, duration_s),
+            concurrent_clients=client.concurrent_clients,
+            num_clients=many.num_clients if many is not None else 1,
+            client_delay_s=many.client_delay if many is not None else 0.0,
+            warmup_delay_s=client.warmup_delay if service.address is None or "warmup_delay" in client.model_fields_set else 0.0,
+            request_timeout_s=client.request_timeout_s,
+        )
+
+    def target_of(self, settings: Any) -> Target | None:
+        service = settings.service
+        if service.address is not None:
+            return Existing(address=whole_address(SERVICES[service.type], service.address))
+        return Launched(
+            service=service.type,
+            launcher=service.launcher or ("container" if service.image is not None else "process"),
+            settings={} if service.image is None else {"image": service.image},
+            fresh=service.fresh,
+            restarts=service.restarts,
+            health_timeout_s=service.health_timeout_s,
+        )
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         del inputs

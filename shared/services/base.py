@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -70,6 +71,7 @@ class ServiceKind(Protocol):
         client: the class of the client's settings.
         client_types: the names that recipes use for the client, with the settings that each name stands for.
         startable: whether a worker can start such a server; otherwise a recipe must give its address.
+        schemes: what an address of such a service begins with, before `://`. The first one may be left out: `127.0.0.1:6379`.
         figures: the figures of a result, besides those of every load.
     """
 
@@ -84,6 +86,8 @@ class ServiceKind(Protocol):
     @property
     def startable(self) -> bool: ...
     @property
+    def schemes(self) -> tuple[str, ...]: ...
+    @property
     def figures(self) -> Mapping[str, FigureKind]: ...
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
@@ -93,6 +97,26 @@ class ServiceKind(Protocol):
             count: how many requests are sent, if the recipe's section `load` says so.
             duration_s: how long requests are sent, if the recipe says so. It is the time of all phases together.
         """
+
+
+def whole_address(kind: ServiceKind, address: str) -> str:
+    """Return an address of a service with its scheme: `redis://127.0.0.1:6379`.
+
+    Raises:
+        ValueError: it is no address of this type of service.
+    """
+    whole = address if "://" in address else f"{kind.schemes[0]}://{address}"
+    parts = urlsplit(whole)
+    known = " or ".join(f"`{scheme}://`" for scheme in kind.schemes)
+    if parts.scheme not in kind.schemes:
+        raise ValueError(f"an address of a service of the type {kind.name} begins with {known}, and this one with `{parts.scheme}://`")
+    try:
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise ValueError(f"an address names a host, and its port is a number from 1 to 65535: write it like {known}HOST:PORT")
+    return whole
 
 
 def mix_of(text: str, operations: tuple[str, ...]) -> dict[str, float]:

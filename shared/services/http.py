@@ -39,6 +39,7 @@ class Http:
     client = HttpClient
     client_types: Mapping[str, Mapping[str, Any]] = {"http": {}, "http_stress": {}, "http_smoke": {"num_requests": 20}}
     startable = False
+    schemes = ("http", "https")
     figures: Mapping[str, FigureKind] = {}
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:

@@ -68,6 +68,7 @@ class Postgres:
         "postgres_smoke": {"num_inserts": 100, "num_selects": 100, "num_rows": 100},
     }
     startable = True
+    schemes = ("postgresql", "postgres")
     figures: Mapping[str, FigureKind] = {
         "insert_tps": FigureKind("1/s", "higher", "inserts per second, each a transaction of its own"),
         "select_qps": FigureKind("1/s", "higher", "reads of one row by its key, per second"),

@@ -63,6 +63,7 @@ class Redis:
         "redis_smoke": {"num_requests": 100, "num_keys": 100},
     }
     startable = True
+    schemes = ("redis",)
     figures: Mapping[str, FigureKind] = {
         "ops_per_second": FigureKind("1/s", "higher", "commands per second that succeeded"),
         "bytes_per_second": FigureKind("B/s", "higher", "bytes per second that were sent and received"),
