@@ -54,7 +54,6 @@ class WireLane(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
-
     def _end(self, failure: int) -> None:
         if self._gone:
             return

@@ -122,4 +122,3 @@ def seed_text(seed: int, point: str, repeat: int, client: int | None = None) -> 
         point: What the job asks for, as text.
     """
     return "/".join(map(str, (seed, point, repeat, *(() if client is None else (client,)))))
-

@@ -44,9 +44,7 @@ class Client:
 
     def __init__(self, plan: ClientPlan) -> None:
         self._plan = plan
-        self._driver: Driver = resolve(plan.driver)(
-            Work(plan.address, plan.settings, plan.seed, plan.client, plan.clients, plan.secrets)
-        )
+        self._driver: Driver = resolve(plan.driver)(Work(plan.address, plan.settings, plan.seed, plan.client, plan.clients, plan.secrets))
         self._lanes: list[Lane] = []
         self._waiting: Dispatcher | None = None
         self._spool: Spool | None = None

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from typing import cast
 
 
-
 class _Null(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
