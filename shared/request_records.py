@@ -1,10 +1,10 @@
 """Defines the file `requests.bin`: one record of fixed size for each request that was sent to a service under load.
 
 The file is one line of JSON, which `Header` describes, and then the records, part by part. A part holds the requests of one client process
-in one repeat, in the order in which they ended. The header says how many records each part has.
+in one phase of one repeat, in the order in which they ended. The header says how many records each part has.
 
     bytes  type     what
-    0      int64    `scheduled`: when the request was due, in nanoseconds since its repeat began (may be negative: a warm-up)
+    0      int64    `scheduled`: when the request was due, in nanoseconds since its phase began (negative: it belongs to the warm-up)
     8      float32  `delay`: nanoseconds from `scheduled` to the moment when the request was sent
     12     float32  `first`: nanoseconds from sending to the first byte of the answer; NaN if there was none, or if the driver cannot see it
     16     float32  `last`: nanoseconds from sending to the last byte of the answer, or until the request had failed
@@ -61,14 +61,16 @@ class Part:
 
     Attributes:
         repeat: the index of the repeat.
+        phase: the name of the phase.
         client: the index of the client process.
         count: the number of records.
-        began_at: when the repeat began, in seconds since 1970: `scheduled` counts from there.
-        window_ns: the begin and the end of the measured window, in nanoseconds since the repeat began. What ended before is ramp-up, and
+        began_at: when the phase began, in seconds since 1970: `scheduled` counts from there.
+        window_ns: the begin and the end of the measured window, in nanoseconds since the phase began. What ended before is warm-up, and
             what ended later is drain.
     """
 
     repeat: int
+    phase: str
     client: int
     count: int
     began_at: float

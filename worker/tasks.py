@@ -215,8 +215,12 @@ class JobTask:
         If no message can carry the outcome, the result is a failure that says so.
         """
         try:
-            files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
-            artifacts, attachments = packed(files, self._inline_bytes)
+            files = {
+                "samples.npz": outcome.samples_npz if outcome else None,
+                "telemetry.npz": outcome.telemetry_npz if outcome else None,
+                "log.jsonl": job_log.to_jsonl(),
+            }
+            artifacts, attachments = packed(files | dict(outcome.files if outcome else {}), self._inline_bytes)
             return result_of(self.author, assignment, outcome, failure, times, artifacts), attachments
         except Exception as error:
             log.exception("no result could be made of %s", assignment.job_id)

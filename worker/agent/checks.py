@@ -19,6 +19,8 @@ from worker.agent.info import required_token
 from worker.engines.registry import resolve
 from worker.hardware import Hardware, detect
 from worker.hardware.identity import LOCK_FILE, IdentityError, known_udid, lock_holder
+from worker.samplers.base import Place
+from worker.samplers.registry import energy_sources
 from worker.settings import WorkerSettings
 from worker.supervisor.lock_place import LockPlace, lock_place
 
@@ -49,6 +51,7 @@ def check_device(settings: WorkerSettings) -> list[Check]:
         _memory(hardware),
         _host_lock(lock_place(settings.worker_lock_file)),
         _info_port(settings),
+        _energy(Place()),
     ]
 
 
@@ -127,6 +130,15 @@ def _host_lock(place: LockPlace) -> Check:
     parent = next(folder for folder in path.parents if folder.exists())
     ok = os.access(parent, os.W_OK)
     return Check("host-wide lock", ok, f"{path} (made at the first job){doubt}", "" if ok else f"make {parent} writable")
+
+
+def _energy(place: Place) -> Check:
+    """Say what shows the energy of this device. A device without that measures everything else, so the check always passes."""
+    sources = energy_sources(place)
+    found = [name for name, lack in sources.items() if lack is None]
+    lacks = [str(lack) for lack in sources.values() if lack is not None and (lack.mend or not found)]
+    said = [f"shown by {', '.join(found)}" if found else "not measured", *lacks]
+    return Check("energy", True, "; ".join(said))
 
 
 def _info_port(settings: WorkerSettings) -> Check:

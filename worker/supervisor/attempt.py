@@ -37,6 +37,7 @@ from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 from worker.supervisor.service import ServiceFailed, ServiceOfJob
+from worker.supervisor.telemetry import Telemetry
 
 _numbers = itertools.count(1)  # numbers for the record files of this process
 
@@ -71,11 +72,12 @@ class Attempt:
         stopped: Callable[[], Why | None],
         host_wait_s: float,
         running: RunningServices,
+        telemetry: Telemetry,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
-        self._log, self._cache_dir = job_log, cache_dir
+        self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
         self._service = ServiceOfJob(
             assignment,
@@ -132,6 +134,7 @@ class Attempt:
             runtime=self._runtime,
             software=self._software,
             timings_s=self._timings,
+            telemetry_npz=self._telemetry.take(),
             **fields,
         )
 
@@ -182,13 +185,15 @@ class Attempt:
             guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
             facts = {"steering": guard.steering, "host_lock_doubt": self._turn.doubt}
             self._probe.before(self._assignment.capability, guard.pid, facts)
-            begin = self._clock.monotonic()
             stack.callback(self._service.end)
             try:
+                self._telemetry.begin(guard, folder, self._assignment.capability, self._check_stop)
+                begin = self._clock.monotonic()
                 because = self._measure(folder, begin)
             finally:
                 self._own_cpu_s += self._service.cpu_s
                 self._timings["measure"] = self._clock.monotonic() - begin
+                self._telemetry.end(self._log)  # before the last look, so that sampling is no other program's work
                 measured = Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
                 self._noise = self._probe.after(measured)
                 self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
@@ -203,7 +208,9 @@ class Attempt:
         if derived.of_device is not None:
             derived = self._remembered(derived, derived.of_device)
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
-        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
+        derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
+        self._runtime = {**self._runtime, **facts}
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": derived.files}
 
     def _remembered(self, derived: Derived, of_device: LastFigures) -> Derived:
         """Keep what was measured of the device, and add to the result which figures have moved since they were measured last."""
@@ -304,7 +311,7 @@ class Attempt:
             clock=self._clock,
             limit=self._limit,
             where=where,
-            on_phase=lambda phase: self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only)),
+            on_phase=lambda phase: self._begins(where, index, phase, load_only=load_only),
             on_tick=self._probe.during,
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
@@ -313,10 +320,15 @@ class Attempt:
             ran = run.run(self._request(record_path, index, load_only=load_only))
         finally:
             self._own_cpu_s += run.cpu_s
+            self._telemetry.phase("", 0, "")
         if ran.record.error_kind:
             error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
+
+    def _begins(self, where: str, index: int, phase: str, *, load_only: bool) -> None:
+        self._telemetry.phase(where.partition(" ")[0], index, phase)
+        self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only))
 
     def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
         """Return which fraction of the attempt is done, counted in processes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ class Outcome:
     """Holds the result of one attempt.
 
     Only a complete attempt has `samples_npz`, and either `summary` (an inference) or `figures` (every other kind of work). A failed one
-    gives the reason in `error`, and its category in `error_kind`.
+    gives the reason in `error`, and its category in `error_kind`. Both have `telemetry_npz` if something was sampled beside them.
     """
 
     status: Status
@@ -34,7 +35,9 @@ class Outcome:
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)  # further artifacts of a complete attempt, by their names
     timings_s: dict[str, float] = field(default_factory=dict)
+    telemetry_npz: bytes | None = None
 
 
 class Stopped(JobCancelled):

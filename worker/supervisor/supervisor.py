@@ -25,9 +25,10 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
+from worker.supervisor.telemetry import Telemetry, TelemetryOptions
 
 HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
-MOST_GUARDS = 2  # each holds a runtime in memory: about 50 MB with ONNX Runtime. A comparison of two runtimes switches between two.
+MOST_GUARDS = 3  # each holds a runtime in memory, about 50 MB with ONNX Runtime; a comparison of three runtimes ends none of them
 REMEMBERED_STOPS = 256  # a stop may arrive before its job; this is more than a queue can prefetch
 
 
@@ -39,6 +40,7 @@ class Supervisor:
         lock_path: The host's lock file. By default the place that all workers of the host use.
         host_wait_s: How long an attempt waits while another worker measures on the host.
         spawn: Start each repeat in a new interpreter even where forking is possible.
+        telemetry: What is sampled beside each measurement.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Supervisor:
         lock_path: Path | None = None,
         host_wait_s: float = HOST_WAIT_S,
         spawn: bool = False,
+        telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -59,6 +62,7 @@ class Supervisor:
         self._probe = NoiseProbe(clock)
         self.services = RunningServices()
         """The services that run at the moment."""
+        self._telemetry = Telemetry(clock, telemetry)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
         self._running = threading.Lock()
@@ -113,6 +117,7 @@ class Supervisor:
                 stopped=lambda: self._why_stopped(key),
                 host_wait_s=self._host_wait_s,
                 running=self.services,
+                telemetry=self._telemetry,
             ).run()
         finally:
             with self._state:

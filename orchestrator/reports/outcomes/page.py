@@ -10,7 +10,16 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.outcomes.measured import Measured, measured
 from orchestrator.reports.outcomes.ranking import rank
 from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
-from orchestrator.reports.page_texts import again_text, failures_text, figure_text, head_text, interval_text, noise_text, noisy_text
+from orchestrator.reports.page_texts import (
+    again_text,
+    energy_text,
+    failures_text,
+    figure_text,
+    head_text,
+    interval_text,
+    noise_text,
+    noisy_text,
+)
 from shared.figures import Figure
 from shared.markdown import cell
 
@@ -116,7 +125,7 @@ def _answer_text(content: dict[str, Any]) -> str:
     verdicts = [f"- **{cell(one['question'])}**: {cell(one['verdict'], 1_000)}." for one in content["answers"][:MAX_VERDICTS]]
     if content["answers_total"] > MAX_VERDICTS:
         verdicts.append(f"- {content['answers_total'] - MAX_VERDICTS} more below.")
-    parts = ["## The answer", "\n".join(verdicts), *noisy_text(content)]
+    parts = ["## The answer", "\n".join(verdicts), *noisy_text(content), *energy_text(content)]
     parts += [f"![{cell(one['shows'])}]({one['file']})" for one in content["pictures"]]
     left = MAX_LISTED
     for answer in content["answers"]:
