@@ -68,6 +68,7 @@ class ServiceOfJob:
         self._starts_ms: list[float] = []
         self._counted: list[dict[str, Any]] = []
         self._last = ""
+        self._health: dict[str, Any] | None = None
         self.cpu_s = 0.0
         """The CPU time of the servers that have ended or were looked at, while load was sent."""
 
@@ -138,6 +139,7 @@ class ServiceOfJob:
             return
         self.cpu_s += max(0.0, self._cpu_of_tree() - self._cpu_before_s)
         self._count("after")
+        self._check_health()
         if self._launched.fresh == "repeat":
             self.end()
 
@@ -162,6 +164,7 @@ class ServiceOfJob:
             "starts_ms": self._starts_ms,
             "restarts": self._restarted,
             "counters": self._counted,
+            "health": self._health,
         }
 
     # Starting
@@ -233,6 +236,15 @@ class ServiceOfJob:
         if self._launched is not None and self._server is not None:
             found = service_named(self._launched.service).metrics(self._spec.service.settings, self._port)
             self._counted.append({"when": when, **found})
+
+    def _check_health(self) -> None:
+        assert self._launched is not None
+        said = ""
+        try:
+            service_named(self._launched.service).health(self._spec.service.settings, self._port)
+        except NotHealthy as error:
+            said = str(error)
+        self._health = {"ok": not said, "checked_at": self._clock.now().isoformat(timespec="milliseconds"), "said": said or None}
 
     def _cpu_of_tree(self) -> float:
         """Return the CPU time of the server and its children so far, in seconds. 0 if it cannot be read."""
