@@ -93,6 +93,8 @@ class Driver(Protocol):
     opened: int
     """How many connections were opened, so that a result can show that none was opened for a request."""
 
+    def __init__(self, work: Work) -> None: ...
+
     async def prepare(self) -> dict[str, Any]:
         """Make the population that the operations draw from, and return what was made. One process does this, before any load.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,9 @@ GET, SET = 0, 1
 PREFIX = b"fleetmark:"
 MOST_COMMAND_BYTES = 64 * 2**20  # of the commands that are made before the load
 DRAWS = 65_536  # as many draws of command and key are made before the load; then they start again
-DEFAULTS = {"key_size_bytes": 32, "value_size_bytes": 256, "pipeline": 1, "num_keys": 10_000, "key_distribution": "uniform"}
+DEFAULTS: dict[str, Any] = {"key_size_bytes": 32, "value_size_bytes": 256, "pipeline": 1, "num_keys": 10_000, "key_distribution": "uniform"}
+
+_pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub allows one part only
 
 
 class RedisLane(WireLane):
@@ -119,7 +121,7 @@ class RedisDriver:
             raise ModelInvalid(f"the path of a Redis address is the number of a database, and {address!r} has {self._database!r}")
 
     def begin(self, weights: Mapping[str, float], seed: str) -> None:
-        draw = Random(f"redis/{seed}")
+        draw = Random(f"redis/{seed}")  # noqa: S311 - draws what is sent, no secrets
         self.kinds = array("B", draw.choices((GET, SET), [weights.get(name, 0.0) for name in self.operations], k=DRAWS))
         self.commands = self._made(draw, ranks(draw, self._distribution, self._keys, DRAWS))
 
@@ -135,18 +137,16 @@ class RedisDriver:
         commands = []
         for kind, rank in zip(self.kinds, drawn, strict=True):
             if kind == GET:
-                command = gets.get(rank) or gets.setdefault(rank, hiredis.pack_command((b"GET", self.key(rank))))
+                command = gets.get(rank) or gets.setdefault(rank, _pack((b"GET", self.key(rank))))
             else:
                 rank %= most_sets
-                command = sets.get(rank) or sets.setdefault(
-                    rank, hiredis.pack_command((b"SET", self.key(rank), values[rank % len(values)]))
-                )
+                command = sets.get(rank) or sets.setdefault(rank, _pack((b"SET", self.key(rank), values[rank % len(values)])))
             commands.append(command)
         return commands
 
     async def prepare(self) -> dict[str, Any]:
         """Write every key of the population, so that each GET finds a value."""
-        value = Random("redis/population").randbytes(self.value_size)
+        value = Random("redis/population").randbytes(self.value_size)  # noqa: S311 - draws what is sent, no secrets
         step = max(1, min(1_000, MOST_COMMAND_BYTES // (self.value_size + 100)))
         async with _Talk(self) as talk:
             for begin in range(0, self._keys, step):
@@ -218,7 +218,7 @@ class _Talk(asyncio.Protocol):
     async def ask(self, *command: bytes) -> Any:
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(hiredis.pack_command(command))
+        self._transport.write(_pack(command))
         reply = await self._answer
         if isinstance(reply, hiredis.ReplyError):
             raise EngineUnavailable(f"Redis at {self._driver.place} refuses {command[0].decode()}: {reply}")

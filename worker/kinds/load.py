@@ -165,9 +165,8 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
     point = json.dumps({name: value for name, value in spec.items() if name != "slo"}, sort_keys=True)
     closed = load["pattern"] in CLOSED_PATTERNS
     if not closed and int(settings.get("pipeline") or 1) > 1:
-        raise ModelInvalid(
-            f"client.settings.pipeline is {settings['pipeline']}, which needs a closed loop, and load.pattern is {load['pattern']}"
-        )
+        asked = f"client.settings.pipeline is {settings['pipeline']} and load.pattern is {load['pattern']}"
+        raise ModelInvalid(f"{asked}: requests with a schedule are sent one by one; write a pipeline of 1, or a closed loop")
     schedule = seed_text(load["seed"], point, request.repeat)
     # A ramp and a trace say what is sent from the first moment on, so nothing is sent before.
     lead_s = 0.0 if load["pattern"] in ("ramp", "trace") else request.warmup_min_s + load["ramp_up_s"]

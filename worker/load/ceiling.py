@@ -89,8 +89,6 @@ def is_client_bound(
     if ceiling is not None and rate > SHARE * ceiling:
         return True, f"{rate:.0f} requests/s are {rate / ceiling:.0%} of what these clients reach on this device without a service"
     if dispatch_delay_p99_ms is not None and latency_p50_ms is not None and dispatch_delay_p99_ms > DELAY_SHARE * latency_p50_ms:
-        return (
-            True,
-            f"1 % of the requests were sent {dispatch_delay_p99_ms:.3g} ms late or more, and half of the answers took less than {latency_p50_ms:.3g} ms",
-        )
+        late = f"1 % of the requests were sent {dispatch_delay_p99_ms:.3g} ms late or more"
+        return True, f"{late}, and half of the answers took less than {latency_p50_ms:.3g} ms"
     return False, ""

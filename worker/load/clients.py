@@ -6,6 +6,7 @@ the others go on, and what is returned says which one died and why.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -134,11 +135,9 @@ class Clients:
     def _tell(self, client: int, command: dict[str, Any]) -> None:
         pipe = self._processes[client].stdin
         assert pipe is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has died; `_answers` says so
             pipe.write(json.dumps(command) + "\n")
             pipe.flush()
-        except BrokenPipeError:
-            pass  # it has died; `_answers` says so
 
     def _answers(self, clients: Sequence[int] | None = None) -> dict[int, dict[str, Any]]:
         """Read one line from each process.
@@ -176,7 +175,5 @@ class Clients:
 
 
 def _close(pipe: IO[str]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # there was something left to write, and nobody reads it any more
         pipe.close()
-    except BrokenPipeError:
-        pass  # there was something left to write, and nobody reads it any more

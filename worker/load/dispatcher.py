@@ -96,10 +96,10 @@ class Dispatcher:
             self.free(lane)
 
     def _begin_count(self) -> None:
-        """Begin the window now, and begin to count: what was sent before is warm-up. So exactly as many requests count as were asked for."""
+        """Begin the window now, and begin to count: what was sent before is warm-up. So exactly as many count as were asked for."""
         if self._phase.count is not None and self._limit == ENDLESS:
             self._limit = self._next + share_of_count(self._phase.count, self._plan.client, self._plan.clients)
-            self._spool.begin(perf_counter_ns())
+            self._spool.begin_later(perf_counter_ns())
             self._settle()
 
     # The sink of the lanes

@@ -136,24 +136,23 @@ class _Figures:
         found = describe(values, medians)
         for part in parts:
             name = f"{stem}_{part}"
-            if part == "avg":
-                value, compute = found.mean, np.mean
-            else:
-                value, compute = (found.median if part == "p50" else getattr(found, part)), _percentile(part)
+            value: float | None = {"avg": found.mean, "p50": found.median}[part] if part in ("avg", "p50") else getattr(found, part)
             if value is None:
                 self.one(name, None, found.n, found.missing.get(part, ""))
                 continue
             floor = PERCENTILE_FLOORS[part][1] if part in PERCENTILE_FLOORS else 1
-            each = tuple(float(compute(one)) for one in of_repeats if len(one) >= floor)
+            each = tuple(_value(part, one) for one in of_repeats if len(one) >= floor)
             each = each if len(each) == len(self._repeats) else ()
             interval = median_interval_of_repeats(each)
             self.figures.append(Figure.of(name, _kind(name), value, interval=interval, n=found.n, repeats=each))
         return found
 
 
-def _percentile(part: str) -> Callable[[NDArray[np.float64]], float]:
-    rank = PERCENTILE_FLOORS[part][0] if part in PERCENTILE_FLOORS else 50.0
-    return lambda values: percentile(np.sort(values), rank)
+def _value(part: str, values: NDArray[np.float64]) -> float:
+    """Return the mean, the median or another percentile of a sample."""
+    if part == "avg":
+        return float(values.mean())
+    return percentile(np.sort(values), PERCENTILE_FLOORS[part][0] if part in PERCENTILE_FLOORS else 50.0)
 
 
 def _kind(name: str) -> FigureKind:
