@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from worker.drivers.base import Sink
 
 
-class WireLane(asyncio.Protocol):
+class WireLane(asyncio.Protocol, ABC):
     """Is a lane whose driver writes and reads bytes itself. A subclass sends, and turns received bytes into answers.
 
     Attributes:
@@ -31,6 +32,10 @@ class WireLane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+
+    @abstractmethod
+    def send(self, number: int, scheduled: int) -> None:
+        """Send the next request; see `worker.drivers.base.Lane`."""
 
     def write(self, data: bytes, scheduled: int) -> None:
         """Stamp and send the bytes of a request."""

@@ -73,6 +73,7 @@ class NullPostgres(_Null):
         self._data = b""
         self._greeted = False
         self._returns: dict[bytes, bool] = {}  # whether a prepared statement returns a row
+        self._now = False  # whether the one that was bound last does
         self._row = _message(b"D", b"\0\1" + size.to_bytes(4, "big") + b"v" * size)
         # One column, named `value`, of the type text (25).
         self._columns = _message(b"T", b"\0\1value\0" + bytes(4) + b"\0\0" + (25).to_bytes(4, "big") + b"\xff\xff\xff\xff\xff\xff\0\0")
@@ -112,12 +113,10 @@ class NullPostgres(_Null):
         if kind == b"P":
             name, _, rest = body.partition(b"\0")
             self._returns[name] = not rest.upper().startswith(b"INSERT")
-            self._parameters = rest.partition(b"\0")[0].count(b"$")
             return _message(b"1", b"")
         if kind == b"D":
             returns = self._returns.get(body[1:].rstrip(b"\0"), True)
-            types = b"".join([(20).to_bytes(4, "big"), (25).to_bytes(4, "big")][: self._parameters])
-            told = _message(b"t", self._parameters.to_bytes(2, "big") + types)
+            told = _message(b"t", b"\0\1" + (20 if returns else 25).to_bytes(4, "big"))  # one parameter: a bigint, or text
             return told + (self._columns if returns else _message(b"n", b""))
         if kind == b"B":
             self._now = self._returns.get(body.split(b"\0", 2)[1], True)

@@ -39,7 +39,7 @@ class Measured:
         mask = due >= 0
         if self.duration_s is not None:
             mask &= due < self.duration_s * NS
-        return mask  # type: ignore[no-any-return]
+        return mask
 
     def window_s(self) -> float:
         """Return the length of the window in which answers are counted for the rate.
