@@ -18,8 +18,8 @@ CURVE = "plots/load.png"
 ECDF = "plots/latency.png"
 _SECTION = "## The answer"
 _METHOD = (
-    "**Throughput** is the number of requests that succeeded within the measured window, divided by the window. Warm-up, ramp and drain are "
-    "listed apart.",
+    "**Throughput** is the number of requests that succeeded within the measured window, divided by the window. What was sent before and "
+    "after it is listed apart.",
     "**Latency** is the time from sending a request to the last byte of its answer. With a rate, the latency from the *scheduled* moment "
     "is given, too: it is what a user waits.",
     "The **ceiling** is what the same clients reach on this device against a server that does nothing. A point above 60 % of it, or whose "
@@ -114,7 +114,10 @@ def _sentences(curve: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(curve: dict[str, Any]) -> str:
-    lines = [f"| {curve['level']} | requests/s | p50 ms | p95 ms | p99 ms | succeeded | |", "| ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines = [
+        f"| {curve['level']} | requests/s | p50 ms | p95 ms | p99 ms | succeeded | |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
     for point in curve["points"]:
         times = " | ".join("–" if value is None else figure_text(value) for value in point["latency_ms"].values())
         succeeded = "–" if point["success_rate"] is None else f"{point['success_rate']:.4g} %"
