@@ -86,6 +86,7 @@ class HttpTruth:
     accepted: int = 0
     port: int = 0
     first: int = 0
+    listening: list[asyncio.Server] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -127,18 +128,16 @@ def http_truth(truth: HttpTruth) -> Iterator[HttpTruth]:
     loop = asyncio.new_event_loop()
     started = threading.Event()
 
-    servers: list[asyncio.Server] = []
-
     async def run() -> None:
         server = await asyncio.start_server(truth.serve, "127.0.0.1", 0)
         truth.port = server.sockets[0].getsockname()[1]
-        servers.append(server)
+        truth.listening.append(server)
         started.set()
 
     def serve() -> None:
         loop.run_until_complete(run())
         loop.run_forever()
-        servers[0].close()
+        truth.listening[0].close()
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))

@@ -53,7 +53,7 @@ class Clients:
     def __init__(self, plans: Sequence[ClientPlan], clock: Clock | None = None) -> None:
         self._plans = plans
         self._clock = clock or SystemClock()
-        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self.processes: dict[int, subprocess.Popen[str]] = {}
         self._errors: dict[int, IO[str]] = {}
         self.died: dict[int, str] = {}
         self.facts: dict[str, Any] = {}
@@ -63,9 +63,7 @@ class Clients:
             errors = (Path(plan.folder) / f"client-{plan.client}.stderr").open("w+")
             self._errors[plan.client] = errors
             command = python_command("worker.load.client")
-            self._processes[plan.client] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
+            self.processes[plan.client] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
         for plan in self._plans:
             self._tell(plan.client, {"do": "plan", "plan": plan.to_json()})
         answers = self._answers()
@@ -73,9 +71,9 @@ class Clients:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        for process in self._processes.values():
+        for process in self.processes.values():
             process.kill()
-        for process in self._processes.values():
+        for process in self.processes.values():
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -95,8 +93,8 @@ class Clients:
 
     def clean(self) -> None:
         """Remove what `prepare` made, by a process that still lives."""
-        if self._processes:
-            first = min(self._processes)
+        if self.processes:
+            first = min(self.processes)
             self._tell(first, {"do": "clean"})
             self._answers([first])
 
@@ -106,7 +104,7 @@ class Clients:
         Raises:
             JobError: One of the processes cannot.
         """
-        for client in list(self._processes):
+        for client in list(self.processes):
             self._tell(client, {"do": "ready", "phase": phase})
         self._answers()
 
@@ -119,7 +117,7 @@ class Clients:
         plan = self._plans[0].phases[phase]
         begin_ns = perf_counter_ns() + AHEAD_NS + round(plan.lead_s * NS)
         began_at = self._clock.now().timestamp() + (begin_ns - perf_counter_ns()) / NS
-        for client in list(self._processes):
+        for client in list(self.processes):
             self._tell(client, {"do": "run", "phase": phase, "begin_ns": begin_ns})
         answers = self._answers()
         run = PhaseRun(plan.name, began_at, died=dict(self.died))
@@ -133,7 +131,7 @@ class Clients:
         return run
 
     def _tell(self, client: int, command: dict[str, Any]) -> None:
-        pipe = self._processes[client].stdin
+        pipe = self.processes[client].stdin
         assert pipe is not None
         with contextlib.suppress(BrokenPipeError):  # it has died; `_answers` says so
             pipe.write(json.dumps(command) + "\n")
@@ -146,8 +144,8 @@ class Clients:
             JobError: A process says why it cannot go on, or all have died.
         """
         found: dict[int, dict[str, Any]] = {}
-        for client in list(self._processes) if clients is None else clients:
-            process = self._processes[client]
+        for client in list(self.processes) if clients is None else clients:
+            process = self.processes[client]
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line.endswith("\n"):
@@ -162,7 +160,7 @@ class Clients:
         return found
 
     def _bury(self, client: int) -> None:
-        process = self._processes.pop(client)
+        process = self.processes.pop(client)
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:

@@ -86,7 +86,8 @@ def rate_asked(phases: Sequence[Measured]) -> float | None:
     if not all(phase.open_loop for phase in phases):
         return None
     windows = sum(phase.window_s() for phase in phases)
-    return sum(int(phase.counted().sum()) for phase in phases) / windows if windows > 0 else None
+    due = sum(int((phase.counted() & (phase.records["scheduled"] < phase.window_s() * NS)).sum()) for phase in phases)
+    return due / windows if windows > 0 else None
 
 
 def rate_achieved(phases: Sequence[Measured]) -> float:
@@ -98,7 +99,7 @@ def rate_achieved(phases: Sequence[Measured]) -> float:
     for phase in phases:
         sent = phase.sent()
         never = (phase.records["failure"] == OPEN) & (phase.records["last"] != phase.records["last"])
-        total += int(((sent >= 0) & (sent <= phase.window_s() * NS) & ~never).sum())
+        total += int(((sent >= 0) & (sent < phase.window_s() * NS) & ~never).sum())
     return total / windows if windows > 0 else 0.0
 
 

@@ -219,10 +219,9 @@ class Attempt:
         except OSError as error:
             self._log.add("warning", "system", f"the figures of this device could not be kept in the worker's cache folder: {error}")
             return derived
-        for line in since.in_words():
-            self._log.add("warning", "benchmark", line)
-        if since.moved:  # the reports show the warnings of the runtime beside the figures
-            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *since.in_words()]}
+        if said := since.in_words():  # the reports show the warnings of the runtime beside the figures
+            self._log.add("warning", "benchmark", said)
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), said]}
         if derived.outcome is None:
             return derived
         detail = derived.outcome.detail | {"since_last_time": since.as_json()}

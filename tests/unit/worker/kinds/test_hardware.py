@@ -99,7 +99,7 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
         again = made.run(job(), lambda _stage, _progress: None)
         assert again.figures is not None
         (said,) = again.runtime["warnings"]
-        assert said.startswith(f"known_gb_per_s was 10 when it was measured last ({last.measured_at}) and is 11 now: +10.0 %")
+        assert said == f"figures that have moved by more than 5 % since {last.measured_at}: known_gb_per_s 10 → 11 (+10.0 %)"
         since = json.loads(json.dumps(again.figures.detail["since_last_time"]))
         assert since["measured_at"] == last.measured_at
         assert [(one["figure"], one["before"], one["now"]) for one in since["moved"]] == [("known_gb_per_s", 10.0, 11.0)]
@@ -114,8 +114,11 @@ def test_a_figure_that_moved_by_more_than_five_percent_is_a_finding() -> None:
     before = figures(add_gb_per_s=100.0, copy_gb_per_s=100.0, fp32_burst_tflops=1.0, fp64_tflops=None, peak_gb_per_s=100.0)
     now = figures(add_gb_per_s=94.0, copy_gb_per_s=104.9, fp32_burst_tflops=2.0, fp64_tflops=5.0, memory_latency_ns=9.0)
     since = compare(before, now)
-    assert since.in_words() == ["add_gb_per_s was 100 when it was measured last (2026-11-30T06:00:00+00:00) and is 94 now: -6.0 %"]
+    assert since.in_words() == "figures that have moved by more than 5 % since 2026-11-30T06:00:00+00:00: add_gb_per_s 100 → 94 (-6.0 %)"
     assert compare(None, now).moved == ()
+    assert compare(None, now).in_words() == ""
+    many = compare(figures(**{f"{n}_tflops": 1.0 for n in range(10)}), figures(**{f"{n}_tflops": 2.0 for n in range(10)}))
+    assert many.in_words().endswith("7_tflops 1 → 2 (+100.0 %) and 2 more")
 
 
 def test_every_figure_of_every_test_has_a_meaning() -> None:
