@@ -33,6 +33,8 @@ MEASURING = "measuring"
 OFF = "telemetry is turned off on this worker (FLEETMARK_WORKER_TELEMETRY_HZ=0)"
 HUNG = "the process that samples did not end when it was told to, and was killed: it was stopped, or a device's driver hangs"
 END_PATIENCE_S = 5.0  # the samples are written already; a process that takes longer hangs in a driver
+TOO_SHORT = "the measurement was over before the first sample could be taken"
+ENDS = ("exited", "not_started", "lost")
 OPEN_PATIENCE_S = 20.0  # NVML may take seconds to load a driver that is not kept loaded
 IDLE_S = 3.0  # how long the idle device is sampled before a measurement, where something shows its energy
 IDLE_LASTS_S = 600.0  # how long an idle power counts for the measurements that follow
@@ -66,6 +68,7 @@ class Telemetry:
         self._guard: GuardProcess | None = None
         self._events: SimpleQueue[GuardEvent] = SimpleQueue()
         self._number = 0
+        self._opened = False  # whether the process has said that its samplers are open, or has ended
         self._path = Path()
         self._uses: Feeds = ""
         self._phases: list[_Phase] = []
@@ -85,7 +88,7 @@ class Telemetry:
         self._uses = belongs_to(capability)
         if not self._options.hz:
             return
-        self._number, self._events, self._guard = -next(_numbers), SimpleQueue(), guard
+        self._number, self._events, self._guard, self._opened = -next(_numbers), SimpleQueue(), guard, False
         self._path = folder / f"telemetry-{-self._number}"
         guard.sample(self._number, self._request(guard), self._events)
         if self._shows_energy is not False and self._clock.monotonic() >= self._idle_until.get(self._uses, -math.inf):
@@ -102,6 +105,13 @@ class Telemetry:
             return
         self.phase("", 0, "")
         guard, self._guard = self._guard, None
+        if not self._is_open():  # waiting for it would take longer than a job of no work
+            guard.kill(self._number)
+            self._await("exited", "lost", patience_s=END_PATIENCE_S)
+            guard.forget(self._number)
+            read_looks(self._path)  # which removes its files
+            self._looks = Looks(ended=TOO_SHORT)
+            return
         guard.end(self._number)
         event = self._await("exited", "not_started", "lost", patience_s=END_PATIENCE_S)
         if event is None:
@@ -157,6 +167,7 @@ class Telemetry:
     def _sample_idle(self, check_stop: Callable[[], None]) -> None:
         opened = self._await("phase", "exited", "not_started", "lost", patience_s=OPEN_PATIENCE_S, check_stop=check_stop)
         said = opened.facts.get("phase") if opened is not None else None
+        self._opened = opened is not None
         if said not in (OPEN, OPEN_WITH_ENERGY):
             if opened is not None:
                 self._events.put(opened)  # it has ended; `end` says so
@@ -170,6 +181,21 @@ class Telemetry:
             self._clock.sleep(min(SLICE_S, left))
         self._idle = Window(begin, self._clock.monotonic() - begin, 0)
         self._idle_until[self._uses] = self._clock.monotonic() + IDLE_LASTS_S
+
+    def _is_open(self) -> bool:
+        """Return whether the process has come to its first sample, or has already ended."""
+        ended = []
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                break
+            if event.event in ENDS:
+                ended.append(event)
+            self._opened = self._opened or event.event != "started"
+        for event in ended:
+            self._events.put(event)
+        return self._opened
 
     def _await(self, *names: str, patience_s: float, check_stop: Callable[[], None] = lambda: None) -> GuardEvent | None:
         until = self._clock.monotonic() + patience_s

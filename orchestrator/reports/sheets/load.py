@@ -94,10 +94,11 @@ def _in_short(outcome: Outcome | None, service: str | None) -> dict[str, Any]:
         found = outcome.figure(name) if outcome is not None else None
         return found.value if found is not None else None
 
-    total = int(outcome.detail.get("requests") or 0) if outcome is not None else None
+    latency = outcome.distributions.get("latency") if outcome is not None else None
+    answered = latency.n if latency is not None else 0
+    total = int(outcome.detail.get("requests") or answered) if outcome is not None else None
     errors = value("error_count")
     failed = int(errors) if errors is not None else None
-    latency = outcome.distributions.get("latency") if outcome is not None else None
     seconds = {name: None if (ms := value(figure)) is None else ms / 1e3 for name, figure in _LATENCIES.items()}
     extremes = {"min": latency.min / 1e3, "max": latency.max / 1e3} if latency is not None else {"min": None, "max": None}
     return {

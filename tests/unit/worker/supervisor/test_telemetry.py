@@ -139,7 +139,7 @@ def test_a_sampling_process_that_dies_or_hangs_costs_telemetry_and_not_the_measu
     header, arrays = file_of(outcome)
     assert said in header.ended
     assert arrays["t"].size >= 20, "what had reached the disk is kept"
-    assert told(still).ended == ""
+    assert said not in told(still).ended
 
 
 def test_a_source_that_crashes_its_process_is_named_with_its_exit_code(tmp_path: Path) -> None:
@@ -195,6 +195,18 @@ main(sys.argv[1:])
     with supervisor(tmp_path, telemetry=options(tmp_path, clock_j=1.0)) as made:
         found = told(made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()))
     assert "it could not be started: [Errno 11] Resource temporarily unavailable" in found.ended
+
+
+def test_a_job_that_is_over_at_once_does_not_wait_for_its_samples(tmp_path: Path) -> None:
+    """The first job waits, because it is not known yet whether the idle device must be sampled."""
+    with supervisor(tmp_path, telemetry=options(tmp_path, columns=[{"name": "x", "unit": "count"}], values=[[1.0]])) as made:
+        work = assignment(schedule(tmp_path, calls_s=[0.0]), inferences=1, warmup=NO_WARMUP)
+        outcomes = [made.run(work, Stages()) for _ in range(6)]
+        (own,) = (tmp_path / "cache" / "runs").iterdir()
+        assert list(own.iterdir()) == []
+    short = [outcome for outcome in outcomes if told(outcome).ended]
+    assert {told(outcome).ended for outcome in short} <= {telemetry_module.TOO_SHORT}
+    assert all(figure(outcome, ENERGY).value is None for outcome in outcomes)
 
 
 def test_nothing_is_left_in_the_worker_s_folder(tmp_path: Path) -> None:
