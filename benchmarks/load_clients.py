@@ -5,7 +5,7 @@
 - Redis, GET and SET in halves, no pipeline: redis-py (asyncio), and redis-benchmark or valkey-benchmark where one is installed,
 - PostgreSQL, one row by its key, prepared: pgbench `-M prepared -S`,
 - HTTP, small answers, from a null server: aiohttp, where it is installed,
-- the schedule: sent minus scheduled at 1 000 requests per second.
+- the schedule: sent minus scheduled at 1 000 requests per second, and how late a bare loop is that only sleeps until each moment.
 
 Each client is one process. What is compared is requests per second by the wall clock, and per second of the client's own CPU time: the
 second does not depend on what else the machine does.
@@ -130,6 +130,23 @@ uvloop.run(main(make, concurrent, seconds))
 )
 
 
+def bare_lateness_ms(rate: float, seconds: float) -> float:
+    """Return the 99th percentile of how late a process is that does nothing but sleep until each moment of a schedule."""
+    code = """
+import sys, time
+gap, count = 1 / float(sys.argv[1]), int(float(sys.argv[1]) * float(sys.argv[2]))
+begin, late = time.perf_counter() + 0.1, []
+for number in range(count):
+    due = begin + number * gap
+    left = due - time.perf_counter()
+    if left > 0:
+        time.sleep(left)
+    late.append(time.perf_counter() - due)
+print(sorted(late)[count * 99 // 100] * 1e3)
+"""
+    return float(subprocess.run([sys.executable, "-c", code, str(rate), str(seconds)], capture_output=True, text=True, check=True).stdout)
+
+
 def native_redis(port: int, concurrent: int, seconds: float) -> Turn:
     assert REDIS_BENCHMARK is not None
     requests = int(40_000 * seconds)
@@ -202,7 +219,8 @@ def compare(what: str, turns: int, first: Callable[[], Turn], others: dict[str, 
 
 
 def _said(turns: list[Turn]) -> str:
-    return f"{median(t.per_s for t in turns):.0f}/s, {median(t.p50_ms for t in turns):.3f} ms, {median(t.per_cpu_s for t in turns):.0f} per CPU second"
+    per_s, p50_ms, per_cpu_s = (median(getattr(turn, name) for turn in turns) for name in ("per_s", "p50_ms", "per_cpu_s"))
+    return f"{per_s:.0f}/s, {p50_ms:.3f} ms, {per_cpu_s:.0f} per CPU second"
 
 
 def main(seconds: float = 2.0, turns: int = 5) -> None:
@@ -228,21 +246,19 @@ def main(seconds: float = 2.0, turns: int = 5) -> None:
                         {"aiohttp": lambda: in_process(AIOHTTP, f"http://{place}/", concurrent, seconds)},  # noqa: B023
                     )
             shape = Shape("constant", rate=1_000.0)
-            late, asked = [], []
+            late, bare, asked = [], [], []
             for _ in range(turns):
                 _, measured = ours("http", place, {"get": 1.0}, 64, seconds, shape)
                 late.append(float(np.percentile(latencies_ms([measured], of="delay"), 99)))
                 asked.append(rate_achieved([measured]) / (rate_asked([measured]) or 1))
-            print(
-                f"schedule of 1 000/s: sent - scheduled p99 {median(late):.3f} ms ({min(late):.3f}-{max(late):.3f}), achieved/asked {median(asked):.4f}"
-            )
+                bare.append(bare_lateness_ms(1_000.0, seconds))
+            print(f"schedule of 1 000/s: sent - scheduled p99 {median(late):.3f} ms ({min(late):.3f}-{max(late):.3f}), ", end="")
+            print(f"a bare loop {median(bare):.3f} ms ({min(bare):.3f}-{max(bare):.3f}), achieved/asked {median(asked):.4f}")
         postgres = PostgresServer(stack.enter_context(server_folder()))
         postgres.start()
         stack.callback(postgres.stop)
-        subprocess.run(
-            [str(postgres.bin / "pgbench"), "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-i", "-q", "-s", "1", "postgres"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        fill = [str(postgres.bin / "pgbench"), "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-i", "-q", "postgres"]
+        subprocess.run(fill, check=True, capture_output=True)
         with psycopg.connect(f"host=127.0.0.1 port={postgres.port} user=postgres dbname=postgres", autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
         address = f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres"
