@@ -203,9 +203,7 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(name: str)
 
 
 def test_every_kind_has_a_case_here_and_a_description_that_both_sides_share() -> None:
-    """But for `hardware`, as how long a device takes is what its tests find out (tests/unit/worker/kinds/test_hardware.py), and for `load`,
-    which needs a service and processes of its own (tests/unit/worker/load/).
-    """
+    """How long a device or a service takes is not known in advance: see test_hardware.py, and tests/integration/test_load_on_servers.py."""
     assert {case.kind for case in CASES} == set(KINDS) - {"hardware", "load"}
     assert [kind_named(name).name for name in KINDS] == list(KINDS)
 

@@ -93,6 +93,9 @@ class Driver(Protocol):
     opened: int
     """How many connections were opened, so that a result can show that none was opened for a request."""
 
+    said: str
+    """What the service said with its first error; empty if it had none, or if its protocol has no words for it."""
+
     def __init__(self, work: Work) -> None: ...
 
     async def prepare(self) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class FakeDriver:
         self.answers: list[float] = list(work.settings.get("answer_s", [0.001]))
         self.fails = {int(number): int(failure) for number, failure in work.settings.get("fails", {}).items()}
         self.opened = 0
+        self.said = ""
 
     async def prepare(self) -> dict[str, Any]:
         return {}

@@ -109,6 +109,7 @@ class HttpDriver:
         path = str(settings["path"]) or (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.request = self._made(method, path, parts.netloc.rpartition("@")[2], settings, work.secrets)
         self.opened = 0
+        self.said = ""
 
     def _made(self, method: str, path: str, host: str, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> bytes:
         body = str(settings["body"]).encode()

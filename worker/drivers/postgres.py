@@ -1,14 +1,15 @@
 """Drives PostgreSQL: single rows that are inserted, and single rows that are read by their key.
 
-Each virtual client has one connection of asyncpg, and on it one prepared statement for each operation. asyncpg's pool is not used: it sends
-a command more for each operation. The first byte of an answer cannot be seen, because asyncpg hands over whole answers.
+asyncpg opens each connection, logs in, and prepares one statement for each operation. Then the connection is handed over to a lane of ours,
+which sends the bytes of Bind, Execute and Sync and waits for ReadyForQuery. With asyncpg itself, one process reaches less than a third of
+pgbench's rate, and most of each latency is its own (docs/why/benchmarks.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from shared.request_records import CLOSED, ERROR, SUCCESS, WRONG
+from shared.request_records import ERROR, SUCCESS, WRONG
+from worker.drivers.wire import WireLane
 
 if TYPE_CHECKING:
     from worker.drivers.base import Lane, Sink, Work
@@ -27,79 +29,102 @@ DRAWS = 65_536
 VALUE = "x" * 84  # a row has the size of one of pgbench's: its filler is char(84)
 MARK = "made by fleetmark for a load; it may be dropped"
 DEFAULTS: dict[str, Any] = {"db_name": "benchmark", "num_rows": 10_000, "table_name": "stress_test", "user": "postgres"}
-_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError)
+DATA_ROW, ERROR_RESPONSE, READY, HEAD = ord("D"), ord("E"), ord("Z"), 5
+MOST_MESSAGE_BYTES = 2**30
 
 
-class PostgresLane:
-    """Is one connection with its prepared statements.
-
-    A request is a coroutine of asyncpg. It is driven here, one step whenever what it waits for is there, because a task for each request
-    would add two turns of the event loop to its latency.
-    """
-
-    at_once = 1
+class PostgresLane(WireLane):
+    """Is one connection with its prepared statements."""
 
     def __init__(self, driver: PostgresDriver, sink: Sink, connection: asyncpg.Connection[Any], statements: Sequence[Any]) -> None:
-        self.sink = sink
-        self.sent = self._scheduled = self._operation = 0
-        self._driver, self._connection, self._statements = driver, connection, statements
-        self._asking: Coroutine[Any, Any, list[Any]] | None = None
-        self._gone = False
-        connection.add_termination_listener(self._terminated)
+        super().__init__(sink)
+        self._driver, self._connection = driver, connection
+        self._statements = statements  # asyncpg closes a statement that nobody holds
+        self._data = b""
+        self._rows, self._failed = 0, False
 
     def send(self, number: int, scheduled: int) -> None:
         place = number % DRAWS
-        operation = self._operation = self._driver.kinds[place]
-        asking = self._asking = self._statements[operation].fetch(VALUE if operation == INSERT else self._driver.keys[place])
-        sent = self.sent = perf_counter_ns()
-        self._scheduled = scheduled or sent
-        self._step(asking)
+        self.waiting.append(self._driver.kinds[place])
+        self.write(self._driver.commands[place], scheduled)
 
-    def _step(self, asking: Coroutine[Any, Any, list[Any]]) -> None:
-        try:
-            waiting = asking.send(None)
-        except StopIteration as stop:
-            self._report(SUCCESS if len(stop.value) == (self._operation == SELECT) else WRONG)
-        except _LOST:
-            self._lost(CLOSED)
-        except asyncpg.PostgresError:
-            self._report(ERROR)
-        else:
-            if waiting is None:  # the coroutine gives way to others
-                asyncio.get_running_loop().call_soon(self._step, asking)
-                return
-            waiting._asyncio_future_blocking = False  # as a task does with a future that it waits for
-            waiting.add_done_callback(lambda _done: self._step(asking) if self._asking is asking else None)
-
-    def _report(self, failure: int) -> None:
-        if self._gone:
-            return
+    def data_received(self, data: bytes) -> None:
         now = perf_counter_ns()
-        self._asking = None
-        self.sink.done(self._scheduled, self.sent, 0, now, 0, 0, self._operation, failure)
+        if not self.first:
+            self.first = now
+        self.size += len(data)
+        if self._data:
+            data = self._data + data
+        elif self.waiting and _is_usual(self.waiting[0], data):
+            self._rows = 1 if self.waiting[0] == SELECT else 0
+            self._answered(now)
+            return
+        place, end = 0, len(data)
+        while end - place >= HEAD:
+            kind = data[place]
+            length = 1 + int.from_bytes(data[place + 1 : place + HEAD], "big")
+            if not HEAD <= length <= MOST_MESSAGE_BYTES:
+                self.abort(WRONG)
+                return
+            if end - place < length:
+                break
+            place += length
+            if kind == DATA_ROW:
+                self._rows += 1
+            elif kind == ERROR_RESPONSE:
+                self._failed = True
+                fields = data[place - length + HEAD : place].split(b"\0")
+                text = next((field[1:] for field in fields if field[:1] == b"M"), b"")
+                self._driver.said = self._driver.said or text.decode(errors="replace")
+            elif kind == READY and self.waiting:
+                self._answered(now)
+        self._data = data[place:]
+
+    def _answered(self, now: int) -> None:
+        operation = self.waiting.pop()
+        rows, failed, self._rows, self._failed = self._rows, self._failed, 0, False
+        failure = ERROR if failed else SUCCESS if rows == (operation == SELECT) else WRONG
+        self.sink.done(self.scheduled, self.sent, self.first, now, self.size, 0, operation, failure)
         self.sent = 0
         self.sink.free(self)
 
-    def _terminated(self, _connection: object) -> None:
-        self._lost(CLOSED)
-
-    def _lost(self, failure: int) -> None:
-        if self._gone:
-            return
-        self._gone = True
-        if self.sent:
-            self.sink.done(self._scheduled, self.sent, 0, perf_counter_ns(), 0, 0, self._operation, failure)
-        self.sent = 0
-        self._asking = None
-        self.sink.broken(self)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._connection.terminate()  # or asyncpg warns that somebody forgot it
 
     def abort(self, failure: int) -> None:
-        self._lost(failure)
+        super().abort(failure)
         self._connection.terminate()
 
     def close(self) -> None:
-        self._gone = True
+        super().close()
         self._connection.terminate()
+
+
+def _is_usual(operation: int, data: bytes) -> bool:
+    """Return whether these bytes are exactly one whole answer of the usual form. Then they need not be taken apart.
+
+    The messages of such an answer are BindComplete, one DataRow of a SELECT, CommandComplete and ReadyForQuery.
+    """
+    if operation == SELECT:
+        row = int.from_bytes(data[6:10], "big") + 1
+        return data[:6] == b"2\0\0\0\4D" and data[5 + row :] == _SELECTED
+    return data == _INSERTED
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+def command(statement: bytes, parameter: bytes) -> bytes:
+    """Return Bind (one parameter, as text), Execute (all rows) and Sync, as the protocol 3.0 of PostgreSQL has them."""
+    bound = b"\0" + statement + b"\0" + b"\0\0" + b"\0\1" + len(parameter).to_bytes(4, "big") + parameter + b"\0\0"
+    return _message(b"B", bound) + _message(b"E", b"\0" + bytes(4)) + _message(b"S", b"")
+
+
+# The last byte says that no transaction is open.
+_SELECTED = _message(b"C", b"SELECT 1\0") + b"Z\0\0\0\5I"
+_INSERTED = b"2\0\0\0\4" + _message(b"C", b"INSERT 0 1\0") + b"Z\0\0\0\5I"
 
 
 class PostgresDriver:
@@ -124,13 +149,20 @@ class PostgresDriver:
         self._table = table
         self._rows = int(settings["num_rows"])
         self.kinds = array("B")
-        self.keys = array("q")
+        self.commands: list[bytes] = []
         self.opened = 0
+        self.said = ""
 
     def begin(self, weights: Mapping[str, float], seed: str) -> None:
         draw = Random(f"postgres/{seed}")  # noqa: S311 - draws what is sent, no secrets
         self.kinds = array("B", draw.choices((INSERT, SELECT), [weights.get(name, 0.0) for name in self.operations], k=DRAWS))
-        self.keys = array("q", (draw.randrange(self._rows) for _ in range(DRAWS)))
+        insert, selects = command(b"insert", VALUE.encode()), {}
+        self.commands = []
+        for kind in self.kinds:
+            key = draw.randrange(self._rows)
+            if kind == SELECT and key not in selects:
+                selects[key] = command(b"select", str(key).encode())
+            self.commands.append(insert if kind == INSERT else selects[key])
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """Open a connection.
@@ -183,13 +215,17 @@ class PostgresDriver:
         connection = await self.connect()
         try:
             statements = [
-                await connection.prepare(f"INSERT INTO {self._table} (value) VALUES ($1)"),  # noqa: S608 - its name was checked
-                await connection.prepare(f"SELECT value FROM {self._table} WHERE id = $1"),  # noqa: S608 - its name was checked
+                await connection.prepare(f"INSERT INTO {self._table} (value) VALUES ($1)", name="insert"),  # noqa: S608 - its name was checked
+                await connection.prepare(f"SELECT value FROM {self._table} WHERE id = $1", name="select"),  # noqa: S608 - its name was checked
             ]
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             connection.terminate()
             raise ConnectionError(f"PostgreSQL at {self.place} refuses a statement: {error}") from error
-        return cast("Lane", PostgresLane(self, sink, connection, statements))
+        lane = PostgresLane(self, sink, connection, statements)
+        transport = cast("asyncio.Transport", connection._transport)  # it has no public name; a test of each driver fails if it goes
+        transport.set_protocol(lane)
+        lane.connection_made(transport)
+        return lane
 
     async def clean(self) -> None:
         connection = await self.connect()

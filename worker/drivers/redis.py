@@ -77,6 +77,7 @@ class RedisLane(WireLane):
 
     def _judge(self, operation: int, reply: Any) -> int:
         if isinstance(reply, hiredis.ReplyError):
+            self._driver.said = self._driver.said or str(reply)
             return ERROR
         if operation == SET:
             return SUCCESS if reply == b"OK" else WRONG
@@ -106,6 +107,7 @@ class RedisDriver:
         self.kinds = array("B")
         self.commands: list[bytes] = []
         self.opened = 0
+        self.said = ""
         self._server: dict[str, str] = {}
 
     def _check(self, address: str) -> None:

@@ -124,6 +124,7 @@ class LoadMeasure:
         gave_up = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
         lost = sum(f["lost"] for one in known for run in one["runs"] for f in run["processes"].values())
         opened = sum(f["opened"] for one in known for f in one["runs"][-1]["processes"].values())
+        said = next((f["said"] for one in known for run in one["runs"] for f in run["processes"].values() if f["said"]), "")
         ceiling = known[0]["ceiling_per_s"]
         outcome = outcome_of(
             [phases_of(one, spec) for one in known],
@@ -137,12 +138,13 @@ class LoadMeasure:
                 "prepared": known[0]["prepared"],
                 "connections": {"opened": opened, "lost": lost},
                 "client_processes": {"asked": spec["num_clients"], "died": died, "gave_up": gave_up},
+                "first_error_of_the_service": said,
                 "partial": bool(died or gave_up),
             },
         )
         per_s = outcome.figures[0].value or 0.0
-        said = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
-        return Derived(said, outcome=outcome, files={NAME: requests_file(known, spec)})
+        in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
+        return Derived(in_words, outcome=outcome, files={NAME: requests_file(known, spec)})
 
 
 def in_flight(spec: Mapping[str, Any]) -> int:

@@ -93,6 +93,7 @@ class Client:
             "count": spool.count,
             "opened": self._driver.opened,
             "lost": dispatcher.lost,
+            "said": self._driver.said[:500],
             "gave_up": dispatcher.gave_up,
             "cpu_ns": cpu,
         }

@@ -37,7 +37,9 @@ class Dispatcher:
         self._queue: deque[int] = deque()
         self._open_loop = phase.shape.is_open
         self._in_step = together(phase.shape.pattern, plan.concurrent)[1]
-        self._next, self._limit = 0, ENDLESS
+        self._share = ENDLESS if phase.count is None else share_of_count(phase.count, plan.client, plan.clients)
+        self._next, self._limit = 0, self._share  # a warm-up sends at most as many requests as are counted
+        self._counting = False
         self._over = False
         self._finished = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
@@ -71,8 +73,7 @@ class Dispatcher:
             if self._open_loop:
                 self._idle = list(self._lanes)
                 self._times = share(due_times(phase.shape), self._plan.client, self._plan.clients)
-                if phase.count is not None:
-                    self._limit = share_of_count(phase.count, self._plan.client, self._plan.clients)
+                self._counting = True
                 self._base = begin_ns - lead
                 self._advance()
                 self._alarm.at(min(self._due, self._end))
@@ -97,10 +98,18 @@ class Dispatcher:
 
     def _begin_count(self) -> None:
         """Begin the window now, and begin to count: what was sent before is warm-up. So exactly as many count as were asked for."""
-        if self._phase.count is not None and self._limit == ENDLESS:
-            self._limit = self._next + share_of_count(self._phase.count, self._plan.client, self._plan.clients)
+        if self._counting:
+            return
+        self._counting = True
+        if self._phase.count is not None:
+            self._limit = self._next + self._share
             self._spool.begin_later(perf_counter_ns())
-            self._settle()
+        idle, self._idle = self._idle, []
+        for lane in idle:
+            self.free(lane)
+        for _ in range(self._plan.concurrent - len(self._lanes) - len(self._reopening)):
+            self._open_another()  # in place of one that was lost when the warm-up had sent enough
+        self._settle()
 
     # The sink of the lanes
 
@@ -143,6 +152,9 @@ class Dispatcher:
         if self._over or (not self._open_loop and self._next >= self._limit):
             self._settle()
             return
+        self._open_another()
+
+    def _open_another(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reopen())
         self._reopening.add(task)
         task.add_done_callback(self._reopened)
@@ -246,5 +258,5 @@ class Dispatcher:
     def _settle(self) -> None:
         """Note the end of the phase, if nothing more is sent, waited for, or in flight."""
         sends = not self._over and ((self._due != ENDLESS or bool(self._queue)) if self._open_loop else self._next < self._limit)
-        if not sends and len(self._idle) == len(self._lanes):
+        if self._counting and not sends and len(self._idle) == len(self._lanes):
             self._finished.set()
