@@ -33,10 +33,14 @@ from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
 from shared.kinds.hardware import HardwareSection
+from shared.kinds.load import Slo
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
+from shared.services.postgres import Tuning
+from shared.services.registry import SERVICES
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
 from worker.cli import app as worker_app
@@ -205,6 +209,16 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`requires`", Requirements),
     ("`retries`", Retries),
     ("`hardware`", HardwareSection),
+    ("`service`", ServiceSection),
+    *((f"`service.settings` of {name}", kind.settings) for name, kind in SERVICES.items() if kind.settings.model_fields),
+    ("`service.settings.tuning` of postgres", Tuning),
+    ("`client`", ClientSection),
+    *((f"`client.settings` of {name}", kind.client) for name, kind in SERVICES.items()),
+    ("`load`", LoadSection),
+    ("`benchmarks`", BenchmarksSection),
+    ("`slo`", Slo),
+    ("`configuration`", ConfigurationSection),
+    ("`monitoring`", MonitoringSection),
 ]
 
 
