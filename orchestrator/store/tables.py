@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Text, UniqueConstraint, false, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, Index, String, Text, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 from orchestrator.store.types import Json, UtcDateTime
@@ -162,6 +162,8 @@ class Job(SQLModel, table=True):
     dispatched_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     queue: str | None = Field(default=None, sa_column=Column(String(128)))
     capability: str | None = Field(default=None, sa_column=Column(String(64)))
+    block: str | None = Field(default=None, sa_column=Column(String(80)))  # the id of its message, if other jobs are in the same message
+    block_timeout_s: float | None = Field(default=None, sa_column=Column(Double))  # the timeouts of all jobs in that message together
     worker_id: str | None = Field(default=None, sa_column=Column(String(80)))
     incarnation: str | None = Field(default=None, sa_column=Column(String(64)))
     started_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))

@@ -40,8 +40,8 @@ def taken(queue: DispatchQueue, name: str) -> list[str]:
     """Ids in the order in which a worker is given them; on Celery by a real kombu consumer."""
     if isinstance(queue, MemoryQueue):
         found: list[str] = []
-        while (assignment := queue.take(name)) is not None:
-            found.append(assignment.job_id)
+        while message := queue.take(name):
+            found.append(message[0].job_id)
         return found
     assert isinstance(queue, CeleryQueue)
     return [headers["id"].rpartition(".")[0] for headers, _ in messages(queue.app, name)]

@@ -1,4 +1,7 @@
-"""Runs one attempt at one job: it fetches the model, waits for the host, measures each repeat, and summarises."""
+"""Measures one attempt at one job: it fetches the model, runs one process at each visit, and summarises after the last one.
+
+`Block` decides when an attempt is visited, and holds the host's lock meanwhile. Attempts that are compared with each other take turns.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
+from shared.ids import AttemptKey
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
 from worker.engines.registry import model_suffixes
+from worker.hardware.noise import grade
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware.noise_windows import Window, joined
 from worker.job_log import JobLog
 from worker.models import FetchedModel, ModelStore
 from worker.runner.request import Record, RunRequest
@@ -40,7 +46,7 @@ BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up
 
 
 class Attempt:
-    """Runs one attempt, as described at the top of this module.
+    """Measures one attempt, as described at the top of this module. `outcome` says how it ended; it is None before that.
 
     `inbox` delivers the guard's events, the host lock and the stop request.
     """
@@ -66,36 +72,121 @@ class Attempt:
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
-        self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
+        self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
+        self._lock_doubt = lock_doubt
+        self.outcome: Outcome | None = None
+        self._began = clock.monotonic()
         self._timings: dict[str, float] = {}
         self._model: FetchedModel | None = None
+        self._held = ExitStack()  # what the attempt keeps until it is over: its model in the cache, and the folder of its records
+        self._records: Path | None = None
         self._repeats: list[RawRepeat] = []
         self._extra_loads: list[int] = []
+        self._because: str | None = None  # why no further repeat is run
         self._runtime: dict[str, Any] = {}
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
+        self._windows: list[Window] = []
+        self._before, self._in_window = Measured(), False  # what was measured before the present window, if there is one
         self._own_cpu_s = 0.0
+        # The limit runs only in this attempt's own visits. Between two visits, `ends_at` is out of date.
         self._limit = TimeLimit(self._workload.timeout_s, math.inf)
+        self._left_s = self._workload.timeout_s
+        self._measured_s = 0.0
         self._voided, self._stood_still_s, self._lost_s = 0, 0.0, 0.0
 
-    def run(self) -> Outcome:
-        begin = self._clock.monotonic()
-        try:
-            self._check_stop()
-            self._fetch()
-            measured = self._measure_alone()
-        except Stopped as stop:
-            self._log.add("warning", "infrastructure", stop.detail)
-            return self._outcome(begin, status=stop.why, error=stop.detail, error_kind=stop.kind)
-        except JobError as error:
-            self._log.add("error", "benchmark", without_output(error.detail))
-            return self._outcome(begin, status="failed", error=error.detail, error_kind=error.kind)
-        return self._outcome(begin, status="complete", **measured)
+    @property
+    def key(self) -> AttemptKey:
+        return self._assignment.job_id, self._assignment.attempt
 
-    def _outcome(self, begin: float, **fields: Any) -> Outcome:
+    @property
+    def log(self) -> JobLog:
+        return self._log
+
+    @property
+    def next_process(self) -> str:
+        """Return which process of the job is next, such as `repeat 2 of 6`."""
+        if self._because is None:
+            return f"repeat {len(self._repeats) + 1} of {most_repeats(self._workload)}"
+        return f"load {len(self._extra_loads) + 1} of {self._workload.loads}"
+
+    @property
+    def progress(self) -> float:
+        """Return which fraction of the attempt is done, counted in processes."""
+        index = len(self._repeats) if self._because is None else len(self._extra_loads)
+        return self._progress(index, "starting", load_only=self._because is not None)
+
+    # The steps. None of them raises what ends an attempt: `outcome` says it.
+
+    def prepare(self) -> None:
+        """Fetch the model, and keep it in the cache until the attempt is over."""
+        self._take(self._prepare)
+
+    def visit(self) -> None:
+        """Run the next process: a repeat or, after the last repeat, a load. After the last process, summarise.
+
+        The caller holds the host's lock.
+        """
+        self._take(self._visit)
+
+    def check(self) -> None:
+        """End the attempt if it was stopped."""
+        self._take(self._check_stop)
+
+    def fail(self, error: JobError) -> None:
+        """End the attempt with an error that its caller has met on its behalf."""
+
+        def failing() -> None:
+            raise error
+
+        self._take(failing)
+
+    def hand_back(self, why: str) -> None:
+        """End the attempt so that its job goes back and is tried again."""
+        self.fail(Stopped("handed_back", why))
+
+    @property
+    def had_to_wait(self) -> bool:
+        """Return whether the attempt waited for another worker before it could fetch its model."""
+        return self._turn.waited
+
+    def waited(self, seconds: float) -> None:
+        """Add to the time for which the attempt has waited for the host's lock."""
+        self._timings["wait_for_lock"] = self._timings.get("wait_for_lock", 0.0) + seconds
+
+    def pause(self) -> None:
+        """Stop observing the machine on this attempt's behalf, because another process than its own is next."""
+        if self._in_window:
+            self._in_window = False
+            before, now = self._before, self._measured()
+            cpu_s, voided, still_s = now.cpu_s - before.cpu_s, now.voided - before.voided, now.stood_still_s - before.stood_still_s
+            self._windows.append(self._probe.observed(Measured(cpu_s, now.threads, voided, still_s)))
+
+    def release(self, error: BaseException) -> None:
+        """Release what the attempt keeps, because an error ends it."""
+        self._held.__exit__(type(error), error, error.__traceback__)
+
+    def _take(self, step: Callable[[], None]) -> None:
+        if self.outcome is not None:
+            return
+        try:
+            step()
+        except JobError as error:
+            self.release(error)
+            self._judge_noise()
+            if isinstance(error, Stopped):
+                # The last line is always the same. It tells a later process of this worker that nobody died.
+                for line in filter(None, (error.reason, error.detail)):
+                    self._log.add("warning", "infrastructure", line)
+                self._end(status=error.why, error=error.reason or error.detail, error_kind=error.kind)
+            else:
+                self._log.add("error", "benchmark", without_output(error.detail))
+                self._end(status="failed", error=error.detail, error_kind=error.kind)
+
+    def _end(self, **fields: Any) -> None:
         model = self._model
-        self._timings["total"] = self._clock.monotonic() - begin
-        return Outcome(
+        self._timings["total"] = self._clock.monotonic() - self._began
+        self.outcome = Outcome(
             model_name=model.name if model else self._workload.model.name,
             model_size=model.size if model else None,
             model_sha256=model.sha256 if model else None,
@@ -107,6 +198,12 @@ class Attempt:
         )
 
     # Fetching
+
+    def _prepare(self) -> None:
+        self._check_stop()
+        self._fetch()
+        assert self._model is not None
+        self._held.enter_context(self._models.in_use(self._model))
 
     def _fetch(self) -> None:
         begin = self._clock.monotonic()
@@ -132,36 +229,63 @@ class Attempt:
 
     # Measuring
 
-    def _measure_alone(self) -> dict[str, Any]:
-        """Measure while no other worker of this host does. Returns the fields of the outcome.
+    def _visit(self) -> None:
+        """Run the next process. After the last one, summarise while the caller still holds the host's lock.
 
-        The samples are summarised before the lock is given back: a million samples keep one core busy for a second, which would disturb
-        the measurement of another worker.
+        A million samples keep one core busy for a second, which would disturb the measurement of another worker.
         """
+        self._check_stop()
+        if self._records is None:
+            self._records = self._records_folder(self._held)
+        guard = self._guard()
+        guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
+        self._observe(guard)
         begin = self._clock.monotonic()
-        with ExitStack() as stack:
-            if self._model is not None:
-                stack.enter_context(self._models.in_use(self._model))
-            try:
-                stack.callback(self._turn.take(self._inbox, self._next_event))
-            finally:
-                self._timings["wait_for_lock"] = self._clock.monotonic() - begin
-            if self._turn.waited:
-                self._probe.forget()
-            folder = self._records_folder(stack)
-            guard = self._guard()
-            guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
-            facts = {"steering": guard.steering, "host_lock_doubt": self._turn.doubt}
+        self._limit.ends_at = begin + self._left_s
+        try:
+            self._run_next(self._records, begin)
+        finally:
+            now = self._clock.monotonic()
+            self._left_s = self._limit.ends_at - now
+            self._timings["measure"] = self._measured_s = self._measured_s + now - begin
+        if self._because is None or len(self._extra_loads) < self._workload.loads:
+            return
+        self._judge_noise()
+        measured = self._summarised(self._because)
+        self._held.close()
+        self._end(status="complete", **measured)
+
+    def _run_next(self, folder: Path, begin: float) -> None:
+        """Run the next process, a repeat or a load, of a visit that began at `begin`, in monotonic seconds."""
+        if self._because is not None:
+            index = len(self._extra_loads)
+            self._extra_loads.append(self._undisturbed(folder, index, self._workload.loads, load_only=True)[0].load_ns)
+            return
+        record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+        if not self._repeats:
+            self._runtime, self._software = record.runtime, record.software
+        self._repeats.append(as_repeat(record, len(self._repeats), started_at))
+        spent_s = self._measured_s + self._clock.monotonic() - begin - self._lost_s
+        self._because = reason_to_stop(self._workload, self._repeats, spent_s)
+
+    # Noise
+
+    def _observe(self, guard: GuardProcess) -> None:
+        """Begin to observe the machine on this attempt's behalf, unless that has begun."""
+        if not self._in_window:
+            facts = {"steering": guard.steering, "host_lock_doubt": self._lock_doubt}
             self._probe.before(self._assignment.capability, guard.pid, facts)
-            begin = self._clock.monotonic()
-            try:
-                because = self._measure(folder, begin)
-            finally:
-                self._timings["measure"] = self._clock.monotonic() - begin
-                measured = Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
-                self._noise = self._probe.after(measured)
-                self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
-            return self._summarised(because)
+            self._before, self._in_window = self._measured(), True
+
+    def _measured(self) -> Measured:
+        return Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
+
+    def _judge_noise(self) -> None:
+        """Grade the noise of all visits together. Does nothing if no process was measured, or if it is graded already."""
+        self.pause()
+        if self._windows and self._noise is None:
+            self._noise = grade(joined(self._windows))
+            self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
 
     def _summarised(self, because: str) -> dict[str, Any]:
         from shared.stats import summarise  # needs numpy: 15 MB of memory that an idle worker does not need
@@ -181,21 +305,6 @@ class Attempt:
             raise DeviceFailed(
                 f"no result could be written to the worker's cache folder: {error}; free some space on this device"
             ) from error
-
-    def _measure(self, folder: Path, begin: float) -> str:
-        """Run all processes of the job. Returns why no further repeat was run."""
-        self._limit = TimeLimit(self._workload.timeout_s, begin + self._workload.timeout_s)
-        loads = self._workload.loads
-        because = None
-        while because is None:
-            record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
-            if not self._repeats:
-                self._runtime, self._software = record.runtime, record.software
-            self._repeats.append(as_repeat(record, len(self._repeats), started_at))
-            because = reason_to_stop(self._workload, self._repeats, self._clock.monotonic() - begin - self._lost_s)
-        for index in range(loads):
-            self._extra_loads.append(self._undisturbed(folder, index, loads, load_only=True)[0].load_ns)
-        return because
 
     def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> tuple[Record, float]:
         """Return the record of one fresh process, and when it was started, in seconds since 1970.
