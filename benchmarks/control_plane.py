@@ -32,10 +32,11 @@ from orchestrator.operations.context import Context
 from orchestrator.settings import Settings
 from shared.celery_app import make_celery_app, results_queue
 from shared.ids import job_id
+from shared.inputs import ModelRef
 from shared.protocol.messages import TASK_NAME, Assignment
 from shared.web import web_client
 from shared.workers import DeviceInfo, Registration
-from shared.workloads import ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.integration.reports import result, started
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
@@ -109,7 +110,7 @@ def _nothing(assignment: object) -> None:
 def publish(redis_url: str) -> tuple[list[float], list[float]]:
     """Return the messages per second of each round, for our publisher and for a loop of `apply_async`."""
     ours, app = CeleryQueue(redis_url), make_celery_app(redis_url)
-    work = Workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx"))
+    work = inference_workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx"))
     campaign = "campaign-" + "0" * 18
     assignments = [
         Assignment(job_id=job_id(campaign, n), campaign_id=campaign, attempt=1, capability="cpu.onnx", workload=work)

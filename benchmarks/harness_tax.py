@@ -23,7 +23,7 @@ from shared.stats import describe
 from worker.engines.base import Options
 from worker.engines.inputs import make_inputs
 from worker.engines.onnx import OnnxEngine
-from worker.runner.hot_loop import time_calls
+from worker.measured.hot_loop import time_calls
 
 NETWORKS = ["squeezenet", zoo.TINY_YOLO]
 

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.clock import SystemClock
+from shared.engine_options import EngineOptions
 from shared.ids import job_id, new_campaign_id
+from shared.inputs import ModelRef
 from shared.protocol.messages import Assignment
-from shared.workloads import EngineOptions, ModelRef, Warmup, Workload
+from shared.repetition import Warmup
+from shared.workloads import inference_workload
 from worker.models import ModelStore
 from worker.supervisor import Supervisor
 
@@ -36,7 +39,7 @@ def supervising(folder: Path, *, spawn: bool) -> Iterator[Supervisor]:
 def series_ms(supervisor: Supervisor, model: Path, inferences: int) -> NDArray[np.float64]:
     """Return the timings of one repeat on one thread, in milliseconds, in order of time."""
     campaign = new_campaign_id(datetime.now(UTC))
-    work = Workload(
+    work = inference_workload(
         model=ModelRef(source=model.as_uri(), name=model.name),
         inferences=inferences,
         repeats=1,

@@ -21,9 +21,10 @@ import numpy as np
 from cli import zoo
 from shared.clock import SystemClock
 from shared.ids import job_id, new_campaign_id
+from shared.inputs import ModelRef
 from shared.protocol.messages import Assignment
 from shared.stats import describe
-from shared.workloads import ModelRef, Workload
+from shared.workloads import inference_workload
 from worker.models import ModelStore
 from worker.supervisor import Supervisor
 
@@ -55,7 +56,7 @@ def bare(model: Path, inferences: int) -> float:
 
 def system(supervisor: Supervisor, model: Path, inferences: int) -> float:
     campaign = new_campaign_id(datetime.now(UTC))
-    work = Workload(model=ModelRef(source=model.as_uri(), name=model.name), inferences=inferences, repeats=1)
+    work = inference_workload(model=ModelRef(source=model.as_uri(), name=model.name), inferences=inferences, repeats=1)
     assignment = Assignment(job_id=job_id(campaign, 1), campaign_id=campaign, attempt=1, capability="cpu.onnx", workload=work)
     outcome = supervisor.run(assignment, lambda _stage, _progress: None)
     if outcome.summary is None:

@@ -23,8 +23,9 @@ from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current
 from orchestrator.store.tables import Token
 from shared.addresses import shown_address
+from shared.capabilities import add_engines_of_packages
 from shared.controls import visible
-from shared.errors import FleetmarkError, Unavailable
+from shared.errors import FleetmarkError, InvalidInput, Unavailable
 from shared.log import JsonLines, Masked, writes_json
 from shared.masking import masked
 from shared.names import OneLine
@@ -44,6 +45,10 @@ LogFormatOption = Annotated[
 
 
 def _settings(**given: Any) -> Settings:
+    try:
+        add_engines_of_packages()
+    except InvalidInput as error:
+        raise typer.BadParameter(error.detail) from None
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

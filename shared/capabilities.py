@@ -7,10 +7,12 @@ A label may stand for several capabilities. The orchestrator chooses one of them
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput, nearest
+from shared.plugins import engines_of_packages
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -22,7 +24,11 @@ RUNNABLE: dict[str, str] = {
     "gpu.cuda.onnx": "GPU (ONNX)",
     "gpu.rocm.onnx": "GPU (ONNX)",
     "gpu.directml.onnx": "GPU (ONNX)",
+    "hardware.cpu": "hardware.cpu",
 }
+# Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
+_KINDS: dict[str, tuple[str, ...]] = {"hardware.cpu": ("hardware",), "hardware.cuda": ("hardware",)}
+_INFERENCE = ("inference",)
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
 
@@ -39,14 +45,27 @@ WITHOUT_ENGINE: dict[str, str] = {
     "cpu.vllm": "cpu.vllm",
     "api.openai": "api.openai",
     **{f"service.{kind}": f"service.{kind}" for kind in SERVICE_KINDS},
-    "hardware.cpu": "hardware.cpu",
     "hardware.cuda": "hardware.cuda",
 }
 
 # Maps each known capability to its label.
 LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
+_ADDED: set[str] = set()  # the capabilities of other packages
 
 RESULTS_QUEUE = "results"
+
+
+def add_engines_of_packages() -> None:
+    """Make the capabilities known that other installed packages bring. Each process of ours calls this once, when it starts.
+
+    Raises:
+        InvalidInput: A package brings a capability that is taken, or whose name has not the form of one.
+    """
+    for capability in engines_of_packages(LABELS.keys() - _ADDED):
+        RUNNABLE[capability] = LABELS[capability] = capability
+        _ADDED.add(capability)
+    resolve.cache_clear()
+    require_runnable.cache_clear()
 
 
 def worker_queue(worker_id: str) -> str:
@@ -108,6 +127,24 @@ def require_runnable(name: str) -> None:
         raise InvalidInput(f"unknown compute unit {name!r}: {nearest(name, runnable_names())}")
     if RUNNABLE.keys().isdisjoint(found):
         raise InvalidInput(f"this version has no engine for {name}; it has: {', '.join(RUNNABLE)}")
+
+
+def kinds_of(capability: str) -> tuple[str, ...]:
+    """Return the names of the kinds of work that a capability can do."""
+    return _KINDS.get(capability, _INFERENCE)
+
+
+def require_kind(units: Iterable[str], kind: str) -> None:
+    """Check that each of these capabilities or labels can do a kind of work.
+
+    Raises:
+        ValueError: one of them cannot. The message lists those that can.
+    """
+    for unit in units:
+        if not any(kind in kinds_of(capability) for capability in resolve(unit)):
+            can = [capability for capability in RUNNABLE if kind in kinds_of(capability)]
+            does = " and ".join(kinds_of(resolve(unit)[0]))
+            raise ValueError(f"{unit} is for the kind of work {does!r}, and this is {kind!r}; write one of: {', '.join(can)}")
 
 
 def _found(name: str) -> tuple[str, ...]:

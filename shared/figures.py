@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from shared.distributions import Distribution, Frozen, Interval
 from shared.facts import Count, Facts
-from shared.measurements import Distribution, Frozen, Interval
 
 Better = Literal["lower", "higher", "neither"]
 

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from shared.distributions import Distribution, Frozen
 from shared.facts import Count, Facts
+from shared.figures import Figure
 
-SAMPLES_FORMAT = 1
+SAMPLES_FORMAT = 2
+READABLE_SAMPLES = (1, 2)
 # 1: keys `format`, `repeat_<i>_{load,warmup,inference}_ns` (int64, one dimension each), `extra_load_ns`.
+# 2: `repeat_<i>_<series>_<unit>` for any series, such as `repeat_0_tokens_count`. `extra_<series>_<unit>` holds the values of the further
+#    processes that only made the work ready, joined in order of time. An inference has the same keys as in format 1.
 
 
 @dataclass(frozen=True)
@@ -34,42 +39,6 @@ class RawRepeat:
     cpu_percent: float | None = None  # during the timed inferences, in percent of one core; 200 means two busy cores
     runtime: dict[str, Any] = field(default_factory=dict)  # facts that the runtime reports about itself
     started_at: float | None = None  # when its process was started, by the device's clock, in seconds since 1970
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class Interval(Frozen):
-    """Holds a confidence interval, the method that computed it, and its actual confidence level."""
-
-    low: float
-    high: float
-    level: float = Field(description="coverage the method guarantees or assumes, e.g. 0.95")
-    method: str
-    n: Count = Field(description="values it was computed from")
-
-
-class Distribution(Frozen):
-    """Summarises one kind of timing, in milliseconds. A figure is null if the sample is too small for it."""
-
-    n: Count
-    median: float
-    mean: float
-    stddev: float | None = Field(description="sample standard deviation (n - 1); null for one value")
-    min: float
-    max: float
-    first: float
-    p75: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p97: float | None = None
-    p99: float | None = None
-    p999: float | None = None
-    missing: dict[str, str] = Field(default_factory=dict, description="figure -> why it is null")
-    outliers: Count = Field(default=0, description="beyond 1.5 interquartile ranges (Tukey); counted, never dropped")
-    median_ci: Interval | None = Field(default=None, description="over per-repeat medians")
-    median_ci_within: Interval | None = Field(default=None, description="within the pooled sample; understates the truth")
 
 
 class RepeatFacts(Frozen):
@@ -121,4 +90,7 @@ class Summary(Frozen):
     precision_asked: float | None = Field(default=None, description="the stop rule's half-width, as a fraction of the median")
     precision_reached: float | None = Field(
         default=None, description="half-width of `inference.median_ci` as a fraction of its centre; null without a stop rule or an interval"
+    )
+    figures: list[Figure] = Field(
+        default_factory=list, description="what samplers watched beside the measurement, such as energy; older orchestrators ignore it"
     )

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measurements import Distribution, Interval, RawRepeat, RepeatFacts, Summary
+from shared.distributions import Distribution, Interval
+from shared.measurements import RawRepeat, RepeatFacts, Summary
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.two_stage import METHOD, exp_within, two_stage_interval
 

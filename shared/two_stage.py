@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from shared.measurements import Interval
+from shared.distributions import Interval
 
 PILOT = 5
 STUDENT_T_975_OF_PILOT = 2.776445105  # two-sided 95 % quantile of Student's t for PILOT - 1 degrees of freedom

@@ -16,9 +16,13 @@ import psutil
 from numpy.typing import NDArray
 
 from shared.clock import SystemClock
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.protocol.messages import Assignment
-from shared.workloads import EngineOptions, ModelRef, StopRule, Warmup, Workload
+from shared.repetition import StopRule, Warmup
+from shared.workloads import inference_workload
 from worker.job_log import JobLog
+from worker.measured.request import RunRequest
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
 from worker.supervisor.supervisor import HOST_WAIT_S
@@ -70,7 +74,7 @@ def assignment(
     attempt: int = 1,
 ) -> Assignment:
     source = model.as_uri() if isinstance(model, Path) else model
-    workload = Workload(
+    workload = inference_workload(
         model=ModelRef(source=source, name=source.rpartition("/")[2] or "model"),
         inferences=inferences,
         repeats=repeats,
@@ -82,6 +86,12 @@ def assignment(
     )
     job_id = f"{CAMPAIGN}-job-{next(_numbers)}"
     return Assignment(job_id=job_id, campaign_id=CAMPAIGN, attempt=attempt, capability=capability, workload=workload)
+
+
+def request(model: Path, record: Path, capability: str = "fake", *, inferences: int, warmups: int = 0, **options: Any) -> RunRequest:
+    """Return what one measured process is asked for: an inference, without the worker around it."""
+    spec = {"inferences": inferences, "options": options}
+    return RunRequest("inference", capability, spec, str(record), {"model": str(model)}, warmup_min_calls=warmups)
 
 
 class Stages:

@@ -7,9 +7,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from shared.engine_options import EngineOptions
+from shared.kinds.hardware import HardwareSection
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
-from shared.workloads import EngineOptions, StopRule, Warmup
+from shared.repetition import StopRule, Warmup
 
 _HASH = "a" * 64
 
@@ -35,7 +37,9 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "timeout_s": 600,
         "retries": {"max_attempts": 1},
         "labels": {"team": "vision"},
+        "hardware": {"tests": ["bandwidth"], "seconds": 30},
     },
+    HardwareSection: {"tests": ["bandwidth", "flops"], "seconds": 30},
     ModelEntry: {
         "model": "https://models.example/net.onnx",
         "name": "net, quantised",
@@ -75,10 +79,14 @@ def shown_example(model: type[BaseModel], key: str) -> str:
 def recipe_with(model: type[BaseModel], key: str) -> dict[str, Any]:
     """Return a whole recipe in which a key has its example."""
     part, base = {key: EXAMPLES[model][key]}, {"model": "squeezenet", "on": ["cpu.onnx"]}
+    if model is Recipe and key == "hardware":
+        return part
     if model is Recipe:
         return {name: value for name, value in base.items() if (name, key) != ("model", "models")} | part
     if model is ModelEntry:
         return {"models": [{"model": "squeezenet"} | part], "on": ["cpu.onnx"]}
+    if model is HardwareSection:
+        return {"hardware": part}
     section = {EngineOptions: "options", Warmup: "warmup", StopRule: "stop", Requirements: "requires", Retries: "retries"}[model]
     needed = {"precision": 0.02} if model is StopRule else {}
     return base | {section: needed | part}

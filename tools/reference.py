@@ -31,11 +31,13 @@ from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
+from shared.engine_options import EngineOptions
+from shared.kinds.hardware import HardwareSection
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
-from shared.workloads import EngineOptions, StopRule, Warmup
 from tools.recipe_examples import shown_example
 from worker.settings import WorkerSettings
 
@@ -193,6 +195,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`stop`", StopRule),
     ("`requires`", Requirements),
     ("`retries`", Retries),
+    ("`hardware`", HardwareSection),
 ]
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared.capabilities import add_engines_of_packages
 from shared.clock import SystemClock
 from shared.errors import FleetmarkError, InvalidInput
 from shared.hub import HUB
@@ -197,6 +198,7 @@ def _mark(ok: bool) -> Text:
 
 def _settings(**given: object) -> WorkerSettings:
     try:
+        add_engines_of_packages()
         return load_settings(**given)
     except InvalidInput as error:
         _fail(error)

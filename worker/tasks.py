@@ -252,7 +252,7 @@ class JobTask:
     def _begin(self, assignment: Assignment) -> Begun:
         key, started_at = (assignment.job_id, assignment.attempt), self._clock.now().timestamp()
         self._mail.started(key, started_at)
-        log.info("attempt %d of %s began: %s on %s", key[1], key[0], assignment.workload.model.name, assignment.capability)
+        log.info("attempt %d of %s began: %s on %s", key[1], key[0], assignment.workload.title, assignment.capability)
         job_log = JobLog(key, self._clock, self.author.worker_id, self._journals.begin(key))
         if self._clock_warning:
             job_log.add("warning", "system", self._clock_warning)

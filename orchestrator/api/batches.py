@@ -14,8 +14,8 @@ from orchestrator.api.errors import documented
 from orchestrator.api.roles import caller_of
 from orchestrator.operations.batch import record_batch
 from shared.protocol.messages import Report, WorkerId
+from shared.strict import Strict
 from shared.tokens import Role
-from shared.workloads import Strict
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 

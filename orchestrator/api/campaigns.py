@@ -33,7 +33,7 @@ from shared.jobs import CampaignStatus
 from shared.masking import without_logins
 from shared.names import OneLine
 from shared.recipes import Recipe, parse_recipe
-from shared.workloads import Strict
+from shared.strict import Strict
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 

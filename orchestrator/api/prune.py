@@ -15,7 +15,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.times import text
 from orchestrator.operations.pruning import prune
 from orchestrator.operations.removal import Removed
-from shared.workloads import Strict
+from shared.strict import Strict
 
 router = APIRouter(prefix="/api", tags=["prune"])
 

@@ -13,7 +13,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.roles import caller_of
 from orchestrator.operations.reset import reset
 from shared.errors import BadRequest
-from shared.workloads import Strict
+from shared.strict import Strict
 
 router = APIRouter(prefix="/api", tags=["reset"])
 

@@ -21,8 +21,8 @@ from orchestrator.operations.tokens import create_token, require_an_administrato
 from orchestrator.store import tokens
 from orchestrator.store.tables import Token
 from shared.names import PATTERN, OneLine
+from shared.strict import Strict
 from shared.tokens import Role
-from shared.workloads import Strict
 
 router = APIRouter(prefix="/api", tags=["tokens"])
 

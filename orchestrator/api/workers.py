@@ -23,9 +23,9 @@ from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, names_schema, resolve
 from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
+from shared.strict import Strict
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus
-from shared.workloads import Strict
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])

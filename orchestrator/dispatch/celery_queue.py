@@ -158,7 +158,7 @@ def readable(assignment: Assignment, others: int = 0) -> str:
         others: how many other jobs are in the same message.
     """
     work = assignment.workload
-    what = f"{work.model.name} on {assignment.capability}, {work.repeats} x {work.inferences}"
+    what = f"{work.title} on {assignment.capability}, {work.spec.said(work.repeats)}"
     more = f", in turns with {others} other jobs of its campaign" if others else ""
     return f"{assignment.job_id} attempt {assignment.attempt}: {what}{more}"
 

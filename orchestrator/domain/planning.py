@@ -12,10 +12,12 @@ from orchestrator.domain.placement import Fleet, KnownWorker
 from shared.addresses import shown_address
 from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
+from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
+from shared.kinds.inference import MODEL
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
-from shared.workloads import ModelRef, Workload
+from shared.workloads import Workload
 
 MAX_NAMED = 20  # devices that an error lists
 NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
@@ -52,7 +54,7 @@ class PlannedJob(NamedTuple):
     compute_unit: str
     device: str | None
     cell: Cell
-    model: ModelRef
+    model: ModelRef | None  # None if this kind of work needs no model
 
     @property
     def one_device(self) -> bool:
@@ -62,13 +64,11 @@ class PlannedJob(NamedTuple):
         """Return the workload that the worker gets."""
         cell = self.cell
         return Workload(
-            model=self.model,
-            inferences=cell.inferences,
+            spec=cell.spec(),
+            inputs={} if self.model is None else {MODEL: self.model},
             repeats=cell.repeats,
-            loads=cell.loads,
             warmup=cell.warmup,
             stop=cell.stop,
-            options=cell.options,
             timeout_s=cell.timeout_s,
         )
 
@@ -117,7 +117,7 @@ def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWo
     jobs: list[PlannedJob] = []
     for cell in request.cells:
         if id(cell) not in planned:
-            planned[id(cell)] = _jobs(cell, models[cell.entry], devices)
+            planned[id(cell)] = _jobs(cell, None if cell.entry is None else models[cell.entry], devices)
         jobs += planned[id(cell)]
         if len(jobs) > MAX_JOBS:
             raise too_many()
@@ -143,7 +143,7 @@ def sending_order(planned: Sequence[PlannedJob], seed: str) -> list[int]:
     return places
 
 
-def _jobs(cell: Cell, model: ModelRef, devices: _Devices) -> list[PlannedJob]:
+def _jobs(cell: Cell, model: ModelRef | None, devices: _Devices) -> list[PlannedJob]:
     return [PlannedJob(unit, device, cell, model) for unit in cell.on for device in devices.of(cell, unit)]
 
 

@@ -11,9 +11,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from shared.kinds.inference import MODEL, InferenceSpec
+from shared.kinds.registry import DEFAULT_KIND, kind_named
 from shared.recipes import Requirements
-from shared.workloads import EngineOptions, ModelRef, Workload
+from shared.workloads import Workload
 
 Content = TypeVar("Content", Workload, Requirements)
 
@@ -22,17 +26,6 @@ FORMAT = 2
 # 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default changes what old
 #    rows mean. Then an upgrade gives old rows the value that they were submitted with.
 
-_WORKLOAD_1: dict[str, Any] = {
-    "model": {"sha256": None, "size": None, "companions": []},
-    "inferences": 10,
-    "repeats": 5,
-    "loads": 0,
-    "warmup": {"min_calls": 10, "min_s": 1.0, "max_s": 30.0},
-    "stop": None,
-    "options": {"providers": None, "threads": None, "inter_threads": None, "graph": None, "batch_size": None, "shapes": None, "seed": 0},
-    "timeout_s": 3_600,
-}
-_STOP_1: dict[str, Any] = {"max_repeats": 20, "budget_s": 600}
 _REQUIREMENTS_1: dict[str, Any] = {"min_memory_mb": 0, "min_gpu_memory_mb": 0, "labels": {}}
 
 
@@ -57,7 +50,7 @@ def read_workload(stored: Any) -> Workload:
     Raises:
         Unreadable: this version does not know its format, or it is not a workload.
     """
-    return _read(Workload, stored, "workload", _workload_of_1)
+    return _read(Workload, stored, "workload", _upgraded)
 
 
 def read_requirements(stored: Any) -> Requirements:
@@ -66,7 +59,7 @@ def read_requirements(stored: Any) -> Requirements:
     Raises:
         Unreadable: this version does not know its format, or it does not hold requirements.
     """
-    return _read(Requirements, stored, "requirements", lambda old: _completed(old, _REQUIREMENTS_1))
+    return _read(Requirements, stored, "requirements", lambda old, _: {**_REQUIREMENTS_1, **old})
 
 
 def shown_workload(stored: Any) -> dict[str, Any]:
@@ -86,49 +79,38 @@ def shown_options(stored: Any) -> dict[str, Any]:
 
 def timeout_of(stored: Any) -> float:
     """Return how many seconds a job may take. This also works for a workload that cannot be read, because each job needs a deadline."""
-    value = stored.get("timeout_s", _WORKLOAD_1["timeout_s"]) if isinstance(stored, Mapping) else None
+    value = stored.get("timeout_s", DEFAULT_TIMEOUT_S) if isinstance(stored, Mapping) else None
     return float(value) if isinstance(value, int | float) and 0 < value <= MAX_TIMEOUT_S else float(DEFAULT_TIMEOUT_S)
 
 
 def unknown_workload(model_name: str) -> Workload:
     """Return a placeholder for a workload that cannot be read. It holds only the model's name, which has its own column."""
-    return Workload.model_construct(model=ModelRef.model_construct(source="unknown", name=model_name))
+    return Workload.model_construct(spec=InferenceSpec(), inputs={MODEL: ModelRef.model_construct(source="unknown", name=model_name)})
 
 
-def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> Content:
+def _read(shape: type[Content], stored: Any, what: str, upgrade: Callable[[dict[str, Any], int], dict[str, Any]]) -> Content:
     if isinstance(stored, NotJson):
         raise Unreadable(f"the stored {what} is not JSON: {stored!r:.200}")
     if not isinstance(stored, Mapping):
         raise Unreadable(f"the stored {what} is {type(stored).__name__}, not an object")
     content = dict(stored)
     number = content.pop("format", 1)
-    if number == 1:
-        content = upgrade(content)
-    elif number != FORMAT:
+    if number not in range(1, FORMAT + 1):
         raise Unreadable(f"the stored {what} has format {number!r:.40}; this version reads formats 1 to {FORMAT}: a newer one wrote it")
     try:
+        content = upgrade(content, number) if number != FORMAT else content
         # Not strict, so that lists in the stored JSON become tuples.
         return shape.model_validate(content, strict=False)
     except ValidationError as error:
         raise Unreadable(f"the stored {what} cannot be read: {_problems(error)}") from error
+    except ValueError as error:  # an unknown kind of work
+        raise Unreadable(f"the stored {what} cannot be read: {error}") from error
     except RecursionError as error:
         raise Unreadable(f"the stored {what} cannot be read: it is nested too deeply") from error
 
 
-def _workload_of_1(old: dict[str, Any]) -> dict[str, Any]:
-    content = _completed(old, _WORKLOAD_1)
-    if isinstance(content["stop"], Mapping):
-        content["stop"] = _STOP_1 | dict(content["stop"])
-    return content
-
-
-def _completed(old: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content with missing keys filled from these defaults, two levels deep."""
-    content = {**defaults, **old}
-    for name, inner in defaults.items():
-        if isinstance(inner, Mapping) and isinstance(content[name], Mapping):
-            content[name] = {**inner, **content[name]}
-    return content
+def _upgraded(old: dict[str, Any], written_in: int) -> dict[str, Any]:
+    return kind_named(old.get("kind", DEFAULT_KIND)).upgrade(old, written_in)
 
 
 def _problems(error: ValidationError) -> str:

@@ -17,9 +17,9 @@ from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput, ModelInvalid, nearest
 from shared.external_data import external_locations
 from shared.hub import HubFile
+from shared.inputs import Companion, ModelRef
 from shared.recipes import ModelEntry
 from shared.sources import file_path, model_name, upload_of
-from shared.workloads import Companion, ModelRef
 
 SCHEMES = ("http", "https", "file", "hf")
 SUFFIXES = ("", ".onnx")

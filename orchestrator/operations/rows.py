@@ -12,9 +12,10 @@ from orchestrator.reports.parameters import job_parameters
 from orchestrator.reports.rows import EndedJob, Row, csv_row
 from orchestrator.store.moves import LockedJob
 from orchestrator.store.tables import Job
+from shared.inputs import ModelRef
 from shared.jobs import JobStatus
 from shared.protocol.messages import Result
-from shared.workloads import ModelRef, StopRule
+from shared.repetition import StopRule
 
 
 def row_of(job: Job, varied: Sequence[str]) -> Row:

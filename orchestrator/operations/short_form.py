@@ -7,12 +7,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from orchestrator.domain.planning import Request
+from shared.capabilities import kinds_of, resolve
+from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
+from shared.kinds.inference import check_samples
+from shared.kinds.registry import KINDS
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.cells import Cell
 from shared.recipes.schema import ComputeUnit
-from shared.workloads import Strict, check_samples
+from shared.strict import Strict
 
 _DEFAULTS = Recipe(model="any", on=("cpu.onnx",))
 
@@ -33,6 +37,11 @@ class ShortJob(Strict):
         check_samples(self.num_inference_runs, self.runs_per_job)
         return self
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of work that the compute unit is for."""
+        return kinds_of(resolve(self.compute_unit)[0])[0]
+
     def cell(self, devices: Literal["one", "any", "every"]) -> Cell:
         """Return the cell of a recipe with only this job. All other keys of the recipe keep their defaults.
 
@@ -40,7 +49,8 @@ class ShortJob(Strict):
             devices: where the job goes if it names no device.
         """
         return Cell(
-            entry=0,
+            kind=self.kind,
+            entry=0 if KINDS[self.kind].roles else None,
             on=(self.compute_unit,),
             devices=(self.device,) if self.device is not None else devices,
             inferences=self.num_inference_runs,
@@ -59,7 +69,9 @@ class ShortJob(Strict):
 class ShortCampaign(Strict):
     """Describes a campaign in the short form of `POST /campaigns`: one model and a list of jobs."""
 
-    model_url: OneLine = Field(min_length=1, max_length=4096)
+    model_url: OneLine | None = Field(
+        default=None, min_length=1, max_length=4096, description="the model; left out where the compute units measure the device itself"
+    )
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
@@ -71,14 +83,33 @@ class ShortCampaign(Strict):
     wait_for_device: bool = Field(default=False, description="whether a job's `device` may register later")
 
     def request(self) -> Request:
-        """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly."""
+        """Return this campaign as a `Request`. Equal jobs share one cell, so a large campaign of few kinds is planned quickly.
+
+        Raises:
+            InvalidInput: the jobs are of several kinds of work, a model is missing, or there is one that nothing would run.
+        """
+        self._check_kind()
         kinds: dict[ShortJob, Cell] = {}
         cells = [kinds.get(job) or kinds.setdefault(job, job.cell(self.devices)) for job in self.jobs]
         return Request(
             name=self.name,
-            entries=[ModelEntry(model=self.model_url)],
+            entries=[] if self.model_url is None else [ModelEntry(model=self.model_url)],
             cells=cells,
             document=self.model_dump(mode="json", exclude_unset=True),
             notes=self.notes,
             wait_for_device=self.wait_for_device,
         )
+
+    def _check_kind(self) -> None:
+        units = {job.kind: job.compute_unit for job in self.jobs}
+        if len(units) > 1:
+            raise _refused("jobs", f"a campaign has one kind of work; {' and '.join(units.values())} are of different kinds")
+        for kind, unit in units.items():
+            if KINDS[kind].roles and self.model_url is None:
+                raise _refused("model_url", f"is required: {unit} runs a model; write which one")
+            if not KINDS[kind].roles and self.model_url is not None:
+                raise _refused("model_url", f"has no effect: {unit} measures the device itself and runs no model; leave it out")
+
+
+def _refused(key: str, why: str) -> InvalidInput:
+    return InvalidInput(f"{key}: {why}", fields=[FieldError(key, why)])

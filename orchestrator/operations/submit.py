@@ -73,6 +73,8 @@ def _hash_of(submission: Recipe | ShortCampaign) -> str:
     content = submission.model_dump(mode="json")
     if not submission.wait_for_device:
         del content["wait_for_device"]
+    if content.get("hardware") is None:
+        content.pop("hardware", None)
     return _hash(content)
 
 
@@ -131,7 +133,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         lanes = _lanes(session, campaign_id, planned.jobs)
         kinds = {id(job): job for job in planned.jobs}
         workloads = _workloads(kinds.values())
-        alike = {key: _columns(campaign, job, lanes[key], workloads[id(job.cell)]) for key, job in kinds.items()}
+        alike = {key: _columns(campaign, job, lanes[key], *workloads[id(job.cell)]) for key, job in kinds.items()}
         order = sending_order(planned.jobs, campaign_id)
         rows = [
             {"id": job_id(campaign_id, number), "number": number, "position": position, **alike[id(job)]}
@@ -155,7 +157,7 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
 
 def _uploads(planned: Plan) -> set[str]:
     """Return the SHA-256 of every uploaded file that the jobs need."""
-    refs = {id(job.model): job.model for job in planned.jobs if job.model.source.startswith(UPLOAD)}
+    refs = {id(job.model): job.model for job in planned.jobs if job.model is not None and job.model.source.startswith(UPLOAD)}
     return {sha256 for ref in refs.values() for sha256 in (ref.sha256, *(one.sha256 for one in ref.companions)) if sha256 is not None}
 
 
@@ -183,12 +185,16 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
     return {job: lane.id for job, lane in lane_of.items() if lane.id is not None}
 
 
-def _workloads(kinds: Iterable[PlannedJob]) -> dict[int, dict[str, Any]]:
-    """Return what the database keeps of each cell's work, by the identity of the cell: it is the same for all units and devices."""
-    return {key: written(job.workload()) for key, job in {id(job.cell): job for job in kinds}.items()}
+def _workloads(kinds: Iterable[PlannedJob]) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Return the title of each cell's work and what the database keeps of it, by the identity of the cell.
+
+    They are the same for all units and devices.
+    """
+    works = ((key, job.workload()) for key, job in {id(job.cell): job for job in kinds}.items())
+    return {key: (work.title, written(work)) for key, work in works}
 
 
-def _columns(campaign: Campaign, job: PlannedJob, lane_id: int, workload: dict[str, Any]) -> dict[str, Any]:
+def _columns(campaign: Campaign, job: PlannedJob, lane_id: int, title: str, workload: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that all rows of one planned job share. Every other column is empty or has its default."""
     return {
         "campaign_id": campaign.id,
@@ -201,6 +207,6 @@ def _columns(campaign: Campaign, job: PlannedJob, lane_id: int, workload: dict[s
         "losses": 0,
         "deaths": 0,
         "workload": workload,
-        "model_name": job.model.name,
+        "model_name": title,
         "created_at": campaign.created_at,
     }

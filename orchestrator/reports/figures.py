@@ -13,10 +13,12 @@ from orchestrator.reports.rows import provider_of, threads_of, warnings_of
 from orchestrator.reports.same_samples import samples_of
 from orchestrator.reports.same_work import ANSWERS, BOUND, Work, work_of
 from shared.capabilities import LABELS
+from shared.distributions import Interval
+from shared.engine_options import EngineOptions
 from shared.jobs import JobStatus
-from shared.measurements import Interval, Summary
+from shared.measurements import Summary
 from shared.stats import interval_for_precision, median_interval_of_repeats
-from shared.workloads import EngineOptions
+from shared.workloads import inference_of
 
 Pairs = tuple[tuple[str, str], ...]
 _OPTIONS = frozenset(EngineOptions.model_fields)
@@ -181,7 +183,7 @@ def _rate_interval(summary: Summary, *, stops: bool) -> Interval | None:
 def _answers(job: JobRecord) -> Pairs:
     """Return the settings that may differ between jobs of the same work: as the runtime reports them, else as requested."""
     runtime = job.result.runtime if job.result is not None else {}
-    options = job.workload.options
+    options = inference_of(job.workload).options
     threads = runtime.get("threads")
     between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
     found = {

@@ -10,14 +10,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.workloads import ModelRef, Workload
+from shared.inputs import ModelRef
+from shared.kinds.registry import KINDS
+from shared.workloads import inference_workload
 
 OPTIONS = "options"
 INFERENCES = "inferences"
 VALUES = "options.values."  # an array among them may have 65 536 elements, and a spreadsheet's cell holds 32 767 characters
 MAX_TEXT = 200  # characters of one value
 # Jobs that were stored in format 1 left out values that were equal to their default of that time (see `domain.stored`).
-_DEFAULTS = Workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json", exclude={"model"})
+_DEFAULTS = inference_workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json")
+_NO_PART_OF_THE_WORK = frozenset({"model", "on", "devices", "priority", "requires", "retries"})  # other columns show them
+_SECTIONS = frozenset(kind.section for kind in KINDS.values()) - {""}
 _NOWHERE = object()
 
 
@@ -44,7 +48,7 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
 def _path_in_job(path: str) -> str:
     """Return the path in a job for a path in a recipe: `models.0.options.threads` becomes `options.threads`."""
     parts = path.split(".")
-    return ".".join(parts[2:] if parts[0] == "models" else parts)
+    return ".".join(parts[2:] if parts[0] == "models" else parts[1:] if parts[0] in _SECTIONS else parts)
 
 
 def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[str, str]:
@@ -58,7 +62,7 @@ def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[st
         value = _at(workload, path)
         if value is _NOWHERE:
             value = _at(_DEFAULTS, path)
-        if value is not _NOWHERE and path.partition(".")[0] in _DEFAULTS:
+        if value is not _NOWHERE and path.partition(".")[0] not in _NO_PART_OF_THE_WORK:
             found |= {_short(name): text for name, text in _leaves(path, value)}
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.measurements import Summary
-from shared.workloads import StopRule
+from shared.repetition import StopRule
 
 REACHED = "precision reached"  # the beginning of a worker's reason if the interval was narrow enough
 

@@ -1,4 +1,4 @@
-"""Reads the timed inferences of a job from `samples/<job_id>.npz`."""
+"""Reads one series of a job's raw samples from `samples/<job_id>.npz`, in every format that a worker has written."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measurements import SAMPLES_FORMAT
+from shared.measurements import READABLE_SAMPLES
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20  # of the unpacked arrays; a job with more than some million inferences is not drawn
-_SERIES = re.compile(r"repeat_(\d+)_inference_ns")
 # What a damaged archive raises: besides the zip errors, a broken stream (zlib), an unknown method or a password (RuntimeError and its child
 # NotImplementedError), and a header that states more values than memory holds.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RuntimeError, MemoryError, struct.error, zlib.error)
 Series = NDArray[np.float64]
 
 
-def read_repeats(folder: Path, job_id: str) -> list[Series]:
-    """Return the timed inferences of each repeat in milliseconds, in order. The list is empty if there is no file that can be drawn.
+def read_repeats(folder: Path, job_id: str, series: str = "inference") -> list[Series]:
+    """Return the samples of one series for each repeat, in milliseconds and in order. It is empty if there is no file that can be drawn.
 
     A worker sends the file apart from its result, so it may arrive after the campaign's files are written. A file that is damaged or has
     another format is left out, and the log says why.
@@ -38,7 +37,7 @@ def read_repeats(folder: Path, job_id: str) -> list[Series]:
                 if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                     return []
             file.seek(0)
-            return _read(file)
+            return _read(file, series)
     except FileNotFoundError:
         return []
     except (*_DAMAGED, zipfile.BadZipFile) as error:
@@ -46,11 +45,12 @@ def read_repeats(folder: Path, job_id: str) -> list[Series]:
         return []
 
 
-def _read(file: BinaryIO) -> list[Series]:
+def _read(file: BinaryIO, series: str) -> list[Series]:
+    name_of_repeat = re.compile(rf"repeat_(\d+)_{re.escape(series)}_ns")
     with np.load(file, allow_pickle=False) as content:
-        if int(content["format"]) != SAMPLES_FORMAT:
-            raise ValueError(f"it has format {int(content['format'])}; this version reads format {SAMPLES_FORMAT}")
-        found = {int(match[1]): content[name] for name in content.files if (match := _SERIES.fullmatch(name))}
+        if (found_format := int(content["format"])) not in READABLE_SAMPLES:
+            raise ValueError(f"it has format {found_format}; this version reads the formats {', '.join(map(str, READABLE_SAMPLES))}")
+        found = {int(match[1]): content[name] for name in content.files if (match := name_of_repeat.fullmatch(name))}
         for index, values in found.items():
             if values.ndim != 1 or values.dtype.kind != "i":
                 raise ValueError(f"repeat {index} is {values.dtype} with {values.ndim} dimensions, and not a list of whole nanoseconds")

@@ -16,10 +16,11 @@ from orchestrator.reports.money import price_of
 from orchestrator.reports.parameters import assumed_dimensions, written
 from orchestrator.reports.precision import precision_said
 from shared.capabilities import LABELS, label_of
+from shared.distributions import Distribution
 from shared.jobs import JobStatus
-from shared.measurements import Distribution, Summary
+from shared.measurements import Summary
 from shared.protocol.messages import Device, Result
-from shared.workloads import StopRule
+from shared.repetition import StopRule
 
 Cell = str | int | float | None
 Row = dict[str, Cell]

@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.same_work import BoundInput, Work
+from shared.workloads import inference_of
 
 BATCH = "batch"  # stands for the size of the batch in the shape of a sample
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -32,7 +33,7 @@ def samples_of(job: JobRecord, work: Work) -> Work:
     runtime: Mapping[str, Any] = job.result.runtime if job.result is not None else {}
     if work.batch is None:
         return work
-    options = job.workload.options
+    options = inference_of(job.workload).options
     declared = {str(one.get("name")): one for one in runtime.get("inputs") or () if isinstance(one, Mapping)}
     stated = options.values or {}
 

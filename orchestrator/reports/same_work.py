@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from shared.workloads import EngineOptions
+from shared.engine_options import EngineOptions
+from shared.workloads import inference_of
 
 ANSWERS = frozenset({"providers", "threads", "inter_threads", "graph"})  # options that change how fast the work is done, but not the work
 BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options whose effect is visible in the bound inputs
@@ -66,7 +67,7 @@ def work_of(job: JobRecord) -> Work:
     model, result = job.workload.model, job.result
     runtime: Mapping[str, Any] = result.runtime if result is not None else {}
     inputs = _inputs(runtime)
-    options = _options(job.workload.options)
+    options = _options(inference_of(job.workload).options)
     batch = runtime.get("batch_size")
     return Work(
         content=(result.model_sha256 if result is not None else None) or model.content_sha256 or "",

@@ -9,8 +9,8 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.parameters import assumed_dimensions, job_parameters
 from orchestrator.reports.precision import precision_said
 from orchestrator.reports.rows import utc_text, warnings_of
+from shared.distributions import Distribution
 from shared.jobs import JobStatus
-from shared.measurements import Distribution
 
 SUMMARY_FORMAT = 1
 # 1: the first format. Times in `latency_s` are seconds; in `load_ms` and `inference_ms` they are milliseconds.

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.rows import provider_of, threads_of
 from orchestrator.reports.same_work import Work
+from shared.workloads import inference_of
 
 LONGEST = 200  # characters of a fact; a language model has hundreds of inputs
 SHORT_HASH = 8
@@ -167,6 +168,8 @@ WORTH_A_WARNING: tuple[Fact, ...] = (
     Fact("quota", "CPU quota", _of_noise("quota_cores")),
     Fact("steering", "environment variables that steer a runtime", _of_noise("steering")),
     Fact("governor", "frequency governor", _of_noise("governor")),
-    Fact("inferences", "inferences in each repeat", lambda job, _work: None if job.unreadable else str(job.workload.inferences)),
+    Fact(
+        "inferences", "inferences in each repeat", lambda job, _work: None if job.unreadable else str(inference_of(job.workload).inferences)
+    ),
     Fact("warm-up", "warm-up of each repeat", _warmup),
 )

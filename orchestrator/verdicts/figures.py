@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.distributions import Interval
 from shared.errors import FieldError, InvalidInput, nearest
-from shared.measurements import Interval, RepeatFacts, Summary
+from shared.measurements import RepeatFacts, Summary
 
 
 @dataclass(frozen=True, slots=True)

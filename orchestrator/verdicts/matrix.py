@@ -20,6 +20,7 @@ from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import JobStatus
 from shared.measurements import Summary
 from shared.stats import median_interval_of_repeats
+from shared.workloads import inference_of
 
 UNKNOWN = "unknown"
 PEAKS = frozenset({"inference_peak_mb", "load_peak_mb"})
@@ -70,7 +71,7 @@ def _threads(job: JobRecord) -> str:
 
 def _more_settings(job: JobRecord) -> Answers:
     """Return the settings that have no axis of their own, and differ along `parameters`: threads across operators, and graph level."""
-    runtime, options = job.result.runtime if job.result is not None else {}, job.workload.options
+    runtime, options = job.result.runtime if job.result is not None else {}, inference_of(job.workload).options
     threads = runtime.get("threads")
     between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
     graph = runtime.get("graph_level") or options.graph

@@ -13,6 +13,7 @@ from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING, facts_of
 from orchestrator.verdicts.figures import FigureKind, repeat_values
 from shared.capabilities import LABELS
 from shared.jobs import JobStatus
+from shared.workloads import inference_of
 
 Asked = tuple[str, str, str]
 
@@ -60,7 +61,7 @@ def side_of(job: JobRecord, kind: FigureKind, varied: Sequence[str] = (), labels
         varied: the paths into a job at which the jobs of its recipe differ (see `reports.parameters`).
     """
     result, work = job.result, work_of(job)
-    options = job.workload.options.model_dump(mode="json", exclude_none=True)
+    options = inference_of(job.workload).options.model_dump(mode="json", exclude_none=True)
     parameters = written(job_parameters(job.workload.model_dump(mode="json"), varied)) if varied and not job.unreadable else ""
     capability = result.capability if result is not None else job.compute_unit
     summary = result.summary if result is not None and job.status is JobStatus.COMPLETE else None

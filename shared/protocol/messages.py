@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from shared.facts import Count, Facts
+from shared.figures import Outcome
 from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
 from shared.measurements import Noise, Summary
 from shared.workloads import Workload
@@ -87,7 +88,7 @@ class Device(BaseModel):
 
 
 class Result(JobMessage):
-    """Says how an attempt ended. A complete attempt has a summary; a failed one has an error."""
+    """Says how an attempt ended. A failed attempt has an error. A complete inference has a summary, any other complete job an outcome."""
 
     kind: Literal["result"] = "result"
     campaign_id: CampaignId
@@ -100,6 +101,7 @@ class Result(JobMessage):
     model_size: Count | None = None
     model_sha256: str | None = None
     summary: Summary | None = None
+    outcome: Outcome | None = Field(default=None, description="what was measured, if it is no inference")
     noise: Noise | None = None
     runtime: Facts = Field(default_factory=dict, description="as the runtime reports it: version, providers, threads, graph level")
     software: dict[str, str] = Field(default_factory=dict)
@@ -107,6 +109,14 @@ class Result(JobMessage):
     started_at: float = Field(description="worker's clock, seconds since 1970")
     ended_at: float
     timings_s: dict[str, float] = Field(default_factory=dict, description="fetch, wait_for_lock, measure, total")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `outcome` out of an inference's result, because orchestrators of earlier versions refuse unknown keys."""
+        content: dict[str, Any] = handler(self)
+        if content.get("outcome") is None:
+            content.pop("outcome", None)
+        return content
 
 
 class AttemptLog(JobMessage):

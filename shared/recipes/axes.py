@@ -16,7 +16,21 @@ from shared.mistakes import unknown_key
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.schema import ModelEntry, Recipe
 
-OF_A_JOB = ("on", "devices", "inferences", "repeats", "loads", "warmup", "stop", "priority", "requires", "options", "timeout_s", "retries")
+OF_A_JOB = (
+    "on",
+    "devices",
+    "inferences",
+    "repeats",
+    "loads",
+    "warmup",
+    "stop",
+    "priority",
+    "requires",
+    "options",
+    "timeout_s",
+    "retries",
+    "hardware",
+)
 OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys that apply to the campaign, not to a job
 OF_AN_ENTRY = ("inferences", "options")  # keys that a model's entry may set for that model alone
 _MODELS_STAY = "a sweep cannot change which models there are; list them all under `models`"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.engine_options import MAX_ITEMS
 from shared.errors import FieldError, InvalidInput
 from shared.external_data import MAX_FILES
 from shared.jobs import MAX_JOBS
 from shared.masking import without_logins
 from shared.recipes.schema import MAX_DEVICES, MAX_MODELS, MAX_UNITS
 from shared.recipes.text import MAX_VALUES, Places
-from shared.workloads import MAX_ITEMS
 
 MAX_KEY = 1_000  # characters; each error below a key contains a copy of the key
 # A list that is not named here, such as a shape, has at most MAX_ITEMS.

@@ -15,13 +15,18 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import to_json
 
+from shared.engine_options import EngineOptions
 from shared.errors import FieldError, InvalidInput
 from shared.jobs import MAX_JOBS
+from shared.kinds.base import Spec
+from shared.kinds.hardware import HardwareSection
+from shared.kinds.registry import KINDS
 from shared.mistakes import not_valid
 from shared.recipes.axes import Axis, Place, leaves, read_axes, refused, replaced, written
 from shared.recipes.parse import field_error
 from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries
-from shared.workloads import EngineOptions, StopRule, Strict, Warmup, check_samples
+from shared.repetition import StopRule, Warmup
+from shared.strict import Strict
 
 Table = Mapping[tuple[int, ...], Any]  # from the indices of the chosen values, one per axis of a key, to the key's validated value
 
@@ -29,10 +34,11 @@ Table = Mapping[tuple[int, ...], Any]  # from the indices of the chosen values, 
 class Cell(NamedTuple):
     """Holds the settings that are common to all jobs of one model and one combination of swept values.
 
-    `entry` is the index of the model in the recipe.
+    `kind` is the kind of work. `entry` is the index of the model in the recipe, or None if the kind of work needs no model.
     """
 
-    entry: int
+    kind: str
+    entry: int | None
     on: tuple[str, ...]
     devices: Literal["one", "any", "every"] | tuple[str, ...]
     inferences: int
@@ -45,6 +51,11 @@ class Cell(NamedTuple):
     options: EngineOptions
     timeout_s: float
     retries: Retries
+    hardware: HardwareSection | None = None
+
+    def spec(self) -> Spec:
+        """Return what each job of this cell measures."""
+        return KINDS[self.kind].spec_of(self)
 
 
 _INFERENCES, _OPTIONS, _DEVICES = (Cell._fields.index(key) for key in ("inferences", "options", "devices"))
@@ -57,12 +68,13 @@ def cells_of(recipe: Recipe) -> Iterator[Cell]:
         InvalidInput: a swept path or value is not valid, two cells of a model would measure the same, or there are more than `MAX_JOBS`.
     """
     entries, axes = recipe.entries(), read_axes(recipe)
-    count = sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index in range(len(entries)))
+    listed: list[tuple[int | None, ModelEntry | None]] = list(enumerate(entries)) or [(None, None)]
+    count = sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index, _ in listed)
     if count > MAX_JOBS:
         raise too_many()
     _refuse_lost_values(recipe, entries, axes)
     tables = _tables(recipe, entries, axes)
-    for index, entry in enumerate(entries):
+    for index, entry in listed:
         yield from _of_entry(recipe, index, entry, _axes_of(axes, index), tables, default_devices(count))
 
 
@@ -78,7 +90,7 @@ def too_many() -> InvalidInput:
     return InvalidInput(f"the recipe means more than {MAX_JOBS} jobs; split it into several campaigns")
 
 
-def _axes_of(axes: Sequence[Axis], entry: int) -> list[Axis]:
+def _axes_of(axes: Sequence[Axis], entry: int | None) -> list[Axis]:
     return [axis for axis in axes if axis.place[0] in (None, entry)]
 
 
@@ -170,16 +182,21 @@ def _said(axes: Sequence[Axis], chosen: Sequence[int]) -> str:
 
 
 def _of_entry(
-    recipe: Recipe, index: int, entry: ModelEntry, axes: Sequence[Axis], tables: Mapping[Place, Table], devices: Literal["one", "any"]
+    recipe: Recipe,
+    index: int | None,
+    entry: ModelEntry | None,
+    axes: Sequence[Axis],
+    tables: Mapping[Place, Table],
+    devices: Literal["one", "any"],
 ) -> Iterator[Cell]:
-    base = Cell(index, *(getattr(recipe, key) for key in Cell._fields[1:]))
+    base = Cell(recipe.kind, index, *(getattr(recipe, key) for key in Cell._fields[2:]))
     places = [(place, Cell._fields.index(place[1]), numbers, tables[place]) for place, numbers in _by_place(axes).items()]
     differing = sorted({_INFERENCES, _OPTIONS, *(field for _, field, _, _ in places)})  # the fields in which this entry's cells may differ
     merge, text = _Merging(index), _Texts()
     seen: dict[Hashable, tuple[int, ...]] = {}
     for chosen in _choices(axes):
         fields: list[Any] = list(base)
-        inferences, options = entry.inferences, entry.options
+        inferences, options = (entry.inferences, entry.options) if entry is not None else (None, None)
         for (owner, key), field, numbers, table in places:
             value = table[chosen if len(numbers) == len(chosen) else tuple([chosen[number] for number in numbers])]
             if owner is None:
@@ -201,15 +218,15 @@ def _of_entry(
 
 def _check_samples(cell: Cell, axes: Sequence[Axis], chosen: tuple[int, ...]) -> None:
     try:
-        check_samples(cell.inferences, cell.stop.max_repeats if cell.stop else cell.repeats)
+        cell.spec().check(cell.stop.max_repeats if cell.stop else cell.repeats)
     except ValueError as error:
         detail = f"the recipe with {_said(axes, chosen)} is not valid: {error}"
         raise InvalidInput(detail, fields=[FieldError("sweep", str(error))]) from error
 
 
-def _equal(entry: ModelEntry, one: str, other: str) -> InvalidInput:
+def _equal(entry: ModelEntry | None, one: str, other: str) -> InvalidInput:
     which = "the same value is listed twice" if one == other else f"it means the same as {one}"
-    model = f"{entry.name or entry.model:.300}"
+    model = f"{entry.name or entry.model:.300}" if entry is not None else "the device"
     why = f"{other} would measure {model} a second time in the same way: {which}; each job of a sweep has to differ"
     return InvalidInput(f"sweep: {why}", fields=[FieldError("sweep", why)])
 
@@ -217,7 +234,7 @@ def _equal(entry: ModelEntry, one: str, other: str) -> InvalidInput:
 class _Merging:
     """Merges the options of an entry over those of the recipe. Each pair of options is merged only once."""
 
-    def __init__(self, entry: int) -> None:
+    def __init__(self, entry: int | None) -> None:
         self._entry = entry
         # Keyed by `id` of both options. The values keep these objects alive, so that their ids stay unique.
         self._done: dict[tuple[int, int], tuple[EngineOptions, EngineOptions | None, EngineOptions]] = {}

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
+from shared.kinds.registry import KINDS
 from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
@@ -52,15 +53,22 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     if "service" in content:
         raise InvalidInput(
             f"{source} asks for a service under load (`service:`), which this version cannot measure yet; "
-            "it measures models: `model` or `models`, and `on`"
+            "it measures models (`model` or `models`, and `on`) and devices (`hardware`)"
         )
     refuse_too_much(content, source, places)
+    if "on" not in content and (units := _usual_units(content)):
+        content = {**content, "on": units}
     try:
         return Recipe.model_validate_json(json.dumps(content, default=str))
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
         raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, places)) from error
+
+
+def _usual_units(content: dict[str, Any]) -> list[str]:
+    """Return the capabilities of a recipe without `on`, if its kind of work has usual ones."""
+    return next((list(kind.default_on) for kind in KINDS.values() if any(key in content for key in kind.marks)), [])
 
 
 _LISTS = ("list_type", "tuple_type")

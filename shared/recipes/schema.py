@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shared.capabilities import names_schema, require_runnable, runnable_names
+from shared.capabilities import names_schema, require_kind, require_runnable, runnable_names
+from shared.engine_options import EngineOptions
 from shared.errors import InvalidInput
+from shared.inputs import Companions
 from shared.jobs import (
     DEFAULT_PRIORITY,
     DEFAULT_QUEUE_TIMEOUT_S,
@@ -17,9 +20,13 @@ from shared.jobs import (
     MAX_REPEATS,
     MAX_TIMEOUT_S,
 )
+from shared.kinds.hardware import HardwareSection
+from shared.kinds.inference import check_samples
+from shared.kinds.registry import KINDS
 from shared.names import OneLine
+from shared.repetition import StopRule, Warmup
 from shared.sources import MAX_NAME
-from shared.workloads import Companions, EngineOptions, StopRule, Strict, Warmup, check_samples
+from shared.strict import Strict
 
 
 def _runnable_compute_unit(name: str) -> str:
@@ -93,7 +100,10 @@ class Retries(Strict):
 
 
 class Recipe(Strict):
-    """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job."""
+    """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job.
+
+    The keys that are present decide the kind of work: `model` or `models` measure models, `hardware` measures the device itself.
+    """
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
     notes: str = Field(default="", max_length=10_000, description="free text that is kept with the results")
@@ -104,6 +114,7 @@ class Recipe(Strict):
         max_length=MAX_MODELS,
         description="several models; each is written like `model`, or is a mapping with what differs for it",
     )
+    hardware: HardwareSection | None = Field(default=None, description="measures the device itself, in place of a model")
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=MAX_UNITS, description="what a device must be able to do, as capabilities or their labels"
     )
@@ -147,10 +158,28 @@ class Recipe(Strict):
     retries: Retries = Field(default=Retries(), description="how often a job is tried if its process dies or its device fails")
     labels: dict[str, str] = Field(default_factory=dict, description="labels of the campaign, which help to find it")
 
+    @property
+    def kind(self) -> str:
+        """Return the name of the kind of work."""
+        return next(name for name, kind in KINDS.items() if any(getattr(self, key) is not None for key in kind.marks))
+
     @model_validator(mode="after")
-    def _one_way_to_name_models(self) -> Recipe:
-        if (self.model is None) == (self.models is None):
-            raise ValueError("a recipe names either `model` or `models`; " + ("it has neither" if self.model is None else "it has both"))
+    def _one_kind_of_work(self) -> Recipe:
+        marks = {key: name for name, kind in KINDS.items() for key in kind.marks}
+        found = [key for key in marks if getattr(self, key) is not None]
+        if not found:
+            raise ValueError(f"a recipe says what it measures, with one of {_listed(marks)}; it has none of them")
+        if len(found) > 1:
+            raise ValueError(f"a recipe has only one of {_listed(marks)}; it has {_listed(found)}")
+        kind = KINDS[marks[found[0]]]
+        others = {key for other in KINDS.values() for key in other.keys} - kind.keys
+        if lost := sorted(others & self.model_fields_set):
+            raise ValueError(f"{_listed(lost)} cannot stand beside `{found[0]}`: it has no effect on this kind of work; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _units_that_can(self) -> Recipe:
+        require_kind(self.on, self.kind)
         return self
 
     @model_validator(mode="after")
@@ -160,6 +189,10 @@ class Recipe(Strict):
         return self
 
     def entries(self) -> list[ModelEntry]:
-        """Return the models as entries, whether the recipe uses `model` or `models`."""
-        listed = self.models if self.models is not None else (self.model or "",)
+        """Return the models as entries, whether the recipe uses `model` or `models`. A recipe without a model has no entries."""
+        listed = self.models if self.models is not None else () if self.model is None else (self.model,)
         return [entry if isinstance(entry, ModelEntry) else ModelEntry(model=entry) for entry in listed]
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(f"`{key}`" for key in keys)

@@ -14,10 +14,10 @@ from statistics import median
 import pytest
 
 from shared.measurements import RawRepeat, Summary
+from shared.repetition import StopRule, Warmup
 from shared.stats import summarise
-from shared.workloads import StopRule, Warmup
 from tests.measuring import FEW_WARMUPS, NO_WARMUP, Stages, assignment, samples_of, schedule, supervisor
-from worker.runner.hot_loop import warm_up
+from worker.measured.hot_loop import warm_up
 from worker.supervisor import Outcome, Supervisor
 
 MS = 1_000_000
@@ -127,7 +127,7 @@ def test_the_throughput_is_of_the_timed_phase(measurer: Supervisor, tmp_path: Pa
 def test_the_summary_can_be_derived_again_from_the_file_of_samples(measurer: Supervisor, tmp_path: Path) -> None:
     outcome = complete(measurer.run(assignment(schedule(tmp_path, calls_s=[0.001, 0.002]), inferences=30, repeats=3), Stages()))
     samples = samples_of(outcome)
-    assert int(samples["format"]) == 1
+    assert int(samples["format"]) == 2
     repeats = [
         RawRepeat(index, int(samples[f"repeat_{index}_load_ns"][0]), [], samples[f"repeat_{index}_inference_ns"].tolist())
         for index in range(3)

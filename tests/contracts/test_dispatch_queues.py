@@ -16,15 +16,18 @@ from orchestrator.dispatch.base import Dispatch, DispatchQueue
 from orchestrator.dispatch.celery_queue import CeleryQueue, readable
 from orchestrator.dispatch.memory_queue import MemoryQueue
 from shared.celery_app import broker_priority, make_celery_app
+from shared.engine_options import EngineOptions, ExactValues
 from shared.ids import job_id
+from shared.inputs import ModelRef
 from shared.protocol.messages import TASK_NAME, Assignment
-from shared.workloads import EngineOptions, ExactValues, ModelRef, StopRule, Warmup, Workload
+from shared.repetition import StopRule, Warmup
+from shared.workloads import Workload, inference_workload
 
 CAMPAIGN = "campaign-" + "0" * 18
 
 
 def dispatch(number: int, queue: str = "cpu.onnx", priority: int = 5) -> Dispatch:
-    workload = Workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx"))
+    workload = inference_workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx"))
     assignment = Assignment(job_id=job_id(CAMPAIGN, number), campaign_id=CAMPAIGN, attempt=1, capability="cpu.onnx", workload=workload)
     return Dispatch(assignment, queue, priority)
 
@@ -156,7 +159,7 @@ def sent(workload: Workload) -> dict[str, Any]:
 
 def test_a_worker_of_an_earlier_version_can_read_a_job_that_uses_nothing_newer() -> None:
     """The first workers refuse every field that they do not know, also one without a value. These are the fields they know."""
-    work = sent(Workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx")))["workload"]
+    work = sent(inference_workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx")))["workload"]
     assert set(work) <= {"model", "inferences", "repeats", "loads", "warmup", "stop", "options", "timeout_s"}
     assert set(work["model"]) <= {"source", "name", "sha256", "size", "companions"}
     assert set(work["warmup"]) <= {"min_calls", "min_s", "max_s"}
@@ -176,7 +179,7 @@ def test_a_job_that_uses_every_field_arrives_whole() -> None:
         seed=3,
     )
     model = ModelRef(source=f"sha256:{'a' * 64}", name="a.onnx", sha256="a" * 64, size=3, companions=())
-    work = Workload(model=model, stop=StopRule(precision=0.02), options=options)
+    work = inference_workload(model=model, stop=StopRule(precision=0.02), options=options)
     assert Assignment.model_validate_json(json.dumps(sent(work))).workload == work
 
 

@@ -15,10 +15,10 @@ from orchestrator.domain.planning import PlannedJob, of_recipe, plan
 from orchestrator.reports.outputs import recipe_text
 from shared.capabilities import runnable_names
 from shared.errors import InvalidInput
+from shared.inputs import ModelRef
 from shared.jobs import MAX_JOBS
 from shared.recipes import Recipe, load_recipe, parse_recipe
 from shared.sources import model_name
-from shared.workloads import ModelRef
 from tests.fuzz.budget import tried
 from tests.fuzz.values import JSON, damaged
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shared import stats
-from shared.measurements import Distribution, RawRepeat
+from shared.distributions import Distribution
+from shared.measurements import RawRepeat
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.stats import Floats
 from tests.fuzz.budget import tried

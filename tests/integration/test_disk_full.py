@@ -20,9 +20,9 @@ from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.store.schema import migrate
 from shared.ids import job_id
+from shared.inputs import ModelRef
 from shared.protocol import keys
 from shared.protocol.messages import Assignment
-from shared.workloads import ModelRef
 from tests.file_server import file_server
 from tests.integration.api.conftest import serving
 from tests.integration.api.test_outages import plane

@@ -21,8 +21,8 @@ from orchestrator.operations.uploads import Upload, all_uploads
 from shared.clock import FakeClock, SystemClock
 from shared.errors import Unavailable
 from shared.ids import campaign_of, job_id
+from shared.inputs import ModelRef
 from shared.protocol.messages import Artifact
-from shared.workloads import ModelRef
 from tests.file_server import file_server
 from tests.integration.control_plane import control_plane
 from tests.integration.reports import result

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from shared.errors import ModelUnavailable
-from shared.workloads import ModelRef
+from shared.inputs import ModelRef
 from tests import onnx_models
 from tests.file_server import FileServer, file_server
 from tests.integration.worker_process import CAMPAIGN, fleet_at, tiny_job

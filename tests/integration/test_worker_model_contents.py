@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from shared.errors import ModelUnavailable
-from shared.workloads import ModelRef
+from shared.inputs import ModelRef
 from tests import onnx_models
 from tests.file_server import FileServer, file_server
 from worker.models import FetchedModel, ModelStore

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from shared.clock import SystemClock
 from shared.errors import ModelInvalid, ModelUnavailable
-from shared.workloads import Companion, ModelRef
+from shared.inputs import Companion, ModelRef
 from tests import onnx_models
 from tests.file_server import FileServer, file_server
 from tests.measuring import LIGHT_MODELS, Stages, assignment, supervisor

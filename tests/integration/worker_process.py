@@ -20,10 +20,12 @@ import redis
 from shared.capabilities import RESULTS_QUEUE
 from shared.celery_app import make_celery_app
 from shared.ids import worker_id_of
+from shared.inputs import ModelRef
 from shared.protocol import keys
 from shared.protocol.letters import DeadLetter
 from shared.protocol.messages import REPORT, TASK_NAME, Assignment, Report, Result
-from shared.workloads import ModelRef, Warmup, Workload
+from shared.repetition import Warmup
+from shared.workloads import inference_workload
 from worker.hardware.identity import IDENTITY_FILE, known_udid
 from worker.hardware.probe import PROBE_MODEL
 
@@ -201,7 +203,7 @@ def sleeping_job(folder: Path, number: int, attempt: int = 1, *, inferences: int
 
 
 def _job(model: Path, number: int, attempt: int, capability: str, inferences: int) -> Assignment:
-    workload = Workload(
+    workload = inference_workload(
         model=ModelRef(source=model.as_uri(), name=model.name), inferences=inferences, repeats=1, warmup=Warmup(min_calls=1, min_s=0.0)
     )
     job_id = f"{CAMPAIGN}-job-{number}"

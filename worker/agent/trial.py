@@ -16,14 +16,16 @@ from redis.retry import Retry
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
 from shared.hosts import in_url
+from shared.inputs import ModelRef
 from shared.installation import how_to_call
 from shared.protocol.condition import troubles
 from shared.protocol.messages import Assignment
 from shared.readiness import CONNECT_S
+from shared.repetition import Warmup
 from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
 from shared.web import FAILURES, by_way_of, web_client
-from shared.workloads import ModelRef, Warmup, Workload
+from shared.workloads import inference_workload
 from worker.agent.capabilities import offered
 from worker.agent.registration import reachable_broker
 from worker.agent.serving import SupervisorLife
@@ -167,7 +169,7 @@ def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
 
 
 def _assignment(path: Path, capability: str, number: int) -> Assignment:
-    workload = Workload(
+    workload = inference_workload(
         model=ModelRef(source=path.as_uri(), name=path.name),
         inferences=20,
         repeats=1,

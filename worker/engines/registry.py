@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -40,15 +41,46 @@ ENGINES: dict[str, EngineEntry] = {
 }
 
 
+def entry_of(capability: str) -> EngineEntry:
+    """Return the entry of a capability.
+
+    Raises:
+        EngineUnavailable: No engine runs this capability.
+    """
+    entry = find_entry(capability)
+    if entry is None:
+        raise EngineUnavailable(f"no engine runs {capability!r} here. Known: {', '.join(ENGINES)}")
+    return entry
+
+
+def find_entry(capability: str) -> EngineEntry | None:
+    """Return the entry of a capability: our own, or that of another installed package (see `shared.plugins`). None if there is none."""
+    return ENGINES.get(capability) or _of_package(capability)
+
+
+@cache
+def _of_package(capability: str) -> EngineEntry | None:
+    from shared.plugins import engines_of_packages  # imported here: most processes of ours never look for other packages
+
+    point = engines_of_packages().get(capability)
+    if point is None:
+        return None
+    try:
+        entry = point.load()
+    except Exception as error:
+        raise EngineUnavailable(f"the engine of {capability} cannot be imported: {point.value}: {type(error).__name__}: {error}") from error
+    if not isinstance(entry, EngineEntry):
+        raise EngineUnavailable(f"the engine of {capability} is described by no EngineEntry: {point.value} is a {type(entry).__name__}")
+    return entry
+
+
 def resolve(capability: str) -> type[Engine]:
     """Import and return the engine class of a capability.
 
     Raises:
         EngineUnavailable: No engine runs this capability, or its library is not installed.
     """
-    entry = ENGINES.get(capability)
-    if entry is None:
-        raise EngineUnavailable(f"no engine runs {capability!r} here. Known: {', '.join(ENGINES)}")
+    entry = entry_of(capability)
     for library in entry.preload:
         if find_spec(library) is None:
             raise EngineUnavailable(missing_extra(capability))
@@ -59,7 +91,7 @@ def resolve(capability: str) -> type[Engine]:
 
 def model_suffixes(capability: str) -> tuple[str, ...]:
     """Return the endings of a capability's model files. For a capability without an engine here, return the default endings."""
-    entry = ENGINES.get(capability)
+    entry = find_entry(capability)
     return entry.suffixes if entry is not None else EngineEntry.suffixes
 
 
@@ -67,7 +99,7 @@ def missing_extra(capability: str) -> str:
     """Return a sentence for a capability whose library is missing: which extra it needs, and the command that installs it here."""
     from shared.installation import how_to_install  # imported here because the guard imports this module, and its memory is the baseline
 
-    extra = ENGINES[capability].extra
+    extra = entry_of(capability).extra
     return f"{capability} needs the extra {extra!r}: {how_to_install(extra)}"
 
 

@@ -92,3 +92,11 @@ def seen_on_gpu(before: frozenset[int] | None, after: frozenset[int] | None) -> 
     """Return the processes seen before or after the measurement. None if none was seen and one of the lists is unknown."""
     seen = (before or frozenset()) | (after or frozenset())
     return sorted(seen) if seen or (before is not None and after is not None) else None
+
+
+# What watches the GPU during a job, by the whole name of its capability or by the part before the engine. Other jobs use no GPU of NVIDIA.
+WATCHES: dict[str, type[GpuWatch]] = {"gpu.cuda": GpuWatch, "hardware.cuda": GpuWatch}
+
+
+def watch_of(capability: str) -> type[GpuWatch] | None:
+    return WATCHES.get(capability) or WATCHES.get(capability.rpartition(".")[0])

@@ -19,7 +19,7 @@ import psutil
 from shared.clock import Clock
 from shared.measurements import Noise
 from worker.hardware.clocks import read_governor, read_limits, read_mhz, read_turbo
-from worker.hardware.gpu_state import GpuState, GpuWatch, seen_on_gpu
+from worker.hardware.gpu_state import GpuState, GpuWatch, seen_on_gpu, watch_of
 from worker.hardware.heat import Heat, read_heat
 from worker.hardware.load import Look, allowed_cpus, look, other_cores, relatives_of, steal_share
 from worker.hardware.noise import grade
@@ -105,8 +105,9 @@ class NoiseProbe:
         """
         self._watch(guard)
         last = self._window_start()
-        if capability.startswith("gpu.cuda"):
-            self._gpu = self._told("gpu", GpuWatch)
+        watch = watch_of(capability)
+        if watch is not None:
+            self._gpu = self._told("gpu", watch)
         self._seen = _Seen()
         self._before = self._state()
         self._note(self._before.look)

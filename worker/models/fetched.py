@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.content import Content, content_hash
-from shared.workloads import ModelRef
+from shared.inputs import ModelRef
 from worker.models.local import Stamp
 
 

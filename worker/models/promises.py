@@ -8,8 +8,8 @@ from pathlib import Path
 
 from shared.content import Content
 from shared.errors import ModelUnavailable
+from shared.inputs import ModelRef
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
-from shared.workloads import ModelRef
 
 _LINKS = "; a link to the file itself has `/resolve/` in it on Hugging Face, and begins with media.githubusercontent.com on GitHub"
 

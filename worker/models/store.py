@@ -16,8 +16,8 @@ from shared.errors import ModelUnavailable
 from shared.external_data import VALUE_FILES
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
+from shared.inputs import ModelRef
 from shared.tls import verification
-from shared.workloads import ModelRef
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
 from worker.models.fetched import FetchedModel, fetched_model

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 
 def main(arguments: list[str]) -> None:
     from worker.engines.registry import preloadable
+    from worker.kinds.registry import KINDS, preloads
     from worker.runner.guard import Reporter, preload
 
+    modules = [*preloadable(), *(module for kind in KINDS for module in preloads(kind))]
     if "--once" in arguments:
         from worker.runner.spawning import run_once
 
-        run_once(preloadable())
+        run_once(modules)
         return
     # Ctrl-C and service managers signal all processes of the worker. The guard ignores that: it ends after its worker.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> None:
         from worker.runner.forking import ForkingGuard
 
         with _without_blas_threads():
-            preloaded = preload(preloadable())
+            preloaded = preload(modules)
         reporter.send("ready", preloaded=preloaded)
         ForkingGuard(0, reporter).serve()
     else:

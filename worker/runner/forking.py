@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.clock import SystemClock
+from worker.measured.request import RunRequest
 from worker.runner.child import run_here
 from worker.runner.guard import Reporter, Running
 from worker.runner.oom import oom_kills
-from worker.runner.request import RunRequest
 from worker.runner.stillness import BEAT_S, StillnessWatch
 
 PR_SET_PDEATHSIG = 1

@@ -18,11 +18,11 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from shared.clock import SystemClock
+from worker.measured.request import RunRequest
 from worker.runner.child import run_here
 from worker.runner.command import runner_command
 from worker.runner.guard import Reporter, Running, preload
 from worker.runner.oom import oom_kills
-from worker.runner.request import RunRequest
 from worker.runner.stillness import BEAT_S, StillnessWatch
 
 ENDED = "ended"

@@ -1,4 +1,4 @@
-"""Measures one attempt at one job: it fetches the model, runs one process at each visit, and summarises after the last one.
+"""Measures one attempt at one job: it fetches the inputs, runs one process at each visit, and summarises after the last one.
 
 `Block` decides when an attempt is visited, and holds the host's lock meanwhile. Attempts that are compared with each other take turns.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,23 +18,24 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
 from shared.ids import AttemptKey
-from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Assignment
+from shared.series import Record
 from worker.engines.registry import model_suffixes
-from worker.hardware.noise import grade
 from worker.hardware.noise_probe import Measured, NoiseProbe
-from worker.hardware.noise_windows import Window, joined
 from worker.job_log import JobLog
+from worker.kinds.base import Measure, Repeat
+from worker.kinds.registry import resolve
+from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
-from worker.runner.request import Record, RunRequest
 from worker.supervisor.deaths import software_of, without_output
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
-from worker.supervisor.repeats import as_repeat, most_repeats, reason_to_stop
+from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 
 _numbers = itertools.count(1)  # numbers for the record files of this process
@@ -73,21 +75,18 @@ class Attempt:
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log = job_log
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
-        self._lock_doubt = lock_doubt
         self.outcome: Outcome | None = None
         self._began = clock.monotonic()
         self._timings: dict[str, float] = {}
-        self._model: FetchedModel | None = None
-        self._held = ExitStack()  # what the attempt keeps until it is over: its model in the cache, and the folder of its records
+        self._inputs: dict[str, FetchedModel] = {}  # by their roles
+        self._held = ExitStack()  # what the attempt keeps until it is over: its inputs in the cache, and the folder of its records
         self._records: Path | None = None
-        self._repeats: list[RawRepeat] = []
-        self._extra_loads: list[int] = []
+        self._repeats: list[Repeat] = []
+        self._loads: list[Record] = []
         self._because: str | None = None  # why no further repeat is run
         self._runtime: dict[str, Any] = {}
         self._software: dict[str, str] = {}
-        self._noise: Noise | None = None
-        self._windows: list[Window] = []
-        self._before, self._in_window = Measured(), False  # what was measured before the present window, if there is one
+        self._observation = Observation(probe, assignment.capability, lock_doubt)
         self._own_cpu_s = 0.0
         # The limit runs only in this attempt's own visits. Between two visits, `ends_at` is out of date.
         self._limit = TimeLimit(self._workload.timeout_s, math.inf)
@@ -103,23 +102,31 @@ class Attempt:
     def log(self) -> JobLog:
         return self._log
 
+    @cached_property
+    def _kind(self) -> Measure:
+        return resolve(self._workload.kind)()
+
+    @property
+    def _further_loads(self) -> int:
+        return self._kind.further_loads(self._workload)
+
     @property
     def next_process(self) -> str:
         """Return which process of the job is next, such as `repeat 2 of 6`."""
         if self._because is None:
             return f"repeat {len(self._repeats) + 1} of {most_repeats(self._workload)}"
-        return f"load {len(self._extra_loads) + 1} of {self._workload.loads}"
+        return f"load {len(self._loads) + 1} of {self._further_loads}"
 
     @property
     def progress(self) -> float:
         """Return which fraction of the attempt is done, counted in processes."""
-        index = len(self._repeats) if self._because is None else len(self._extra_loads)
+        index = len(self._repeats) if self._because is None else len(self._loads)
         return self._progress(index, "starting", load_only=self._because is not None)
 
     # The steps. None of them raises what ends an attempt: `outcome` says it.
 
     def prepare(self) -> None:
-        """Fetch the model, and keep it in the cache until the attempt is over."""
+        """Fetch the inputs, and keep them in the cache until the attempt is over."""
         self._take(self._prepare)
 
     def visit(self) -> None:
@@ -156,11 +163,7 @@ class Attempt:
 
     def pause(self) -> None:
         """Stop observing the machine on this attempt's behalf, because another process than its own is next."""
-        if self._in_window:
-            self._in_window = False
-            before, now = self._before, self._measured()
-            cpu_s, voided, still_s = now.cpu_s - before.cpu_s, now.voided - before.voided, now.stood_still_s - before.stood_still_s
-            self._windows.append(self._probe.observed(Measured(cpu_s, now.threads, voided, still_s)))
+        self._observation.pause(self._measured())
 
     def release(self, error: BaseException) -> None:
         """Release what the attempt keeps, because an error ends it."""
@@ -184,13 +187,13 @@ class Attempt:
                 self._end(status="failed", error=error.detail, error_kind=error.kind)
 
     def _end(self, **fields: Any) -> None:
-        model = self._model
+        first = next(iter(self._inputs.values()), None)  # of an inference: the model
         self._timings["total"] = self._clock.monotonic() - self._began
         self.outcome = Outcome(
-            model_name=model.name if model else self._workload.model.name,
-            model_size=model.size if model else None,
-            model_sha256=model.sha256 if model else None,
-            noise=self._noise,
+            model_name=first.name if first else self._workload.title,
+            model_size=first.size if first else None,
+            model_sha256=first.sha256 if first else None,
+            noise=self._observation.noise,
             runtime=self._runtime,
             software=self._software,
             timings_s=self._timings,
@@ -201,9 +204,10 @@ class Attempt:
 
     def _prepare(self) -> None:
         self._check_stop()
+        resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
         self._fetch()
-        assert self._model is not None
-        self._held.enter_context(self._models.in_use(self._model))
+        for found in self._inputs.values():
+            self._held.enter_context(self._models.in_use(found))
 
     def _fetch(self) -> None:
         begin = self._clock.monotonic()
@@ -218,14 +222,14 @@ class Attempt:
 
         try:
             # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
-            self._model = self._models.fetch(
-                self._workload.model, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close
-            )
+            for role, wanted in self._workload.inputs.items():
+                found = self._models.fetch(wanted, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close)
+                self._inputs[role] = found
+                size = f"{found.size} bytes, sha256 {found.sha256}"
+                self._log.add("info", "infrastructure", f"{role} {found.name} from {wanted.source}: {size}")
         finally:
             heavy.close()
         self._timings["fetch"] = self._clock.monotonic() - begin
-        size = f"{self._model.size} bytes, sha256 {self._model.sha256}"
-        self._log.add("info", "infrastructure", f"model {self._model.name} from {self._workload.model.source}: {size}")
 
     # Measuring
 
@@ -239,7 +243,7 @@ class Attempt:
             self._records = self._records_folder(self._held)
         guard = self._guard()
         guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
-        self._observe(guard)
+        self._observation.go_on(guard, self._measured())
         begin = self._clock.monotonic()
         self._limit.ends_at = begin + self._left_s
         try:
@@ -248,7 +252,7 @@ class Attempt:
             now = self._clock.monotonic()
             self._left_s = self._limit.ends_at - now
             self._timings["measure"] = self._measured_s = self._measured_s + now - begin
-        if self._because is None or len(self._extra_loads) < self._workload.loads:
+        if self._because is None or len(self._loads) < self._further_loads:
             return
         self._judge_noise()
         measured = self._summarised(self._because)
@@ -258,44 +262,28 @@ class Attempt:
     def _run_next(self, folder: Path, begin: float) -> None:
         """Run the next process, a repeat or a load, of a visit that began at `begin`, in monotonic seconds."""
         if self._because is not None:
-            index = len(self._extra_loads)
-            self._extra_loads.append(self._undisturbed(folder, index, self._workload.loads, load_only=True)[0].load_ns)
+            self._loads.append(self._undisturbed(folder, len(self._loads), self._further_loads, load_only=True).record)
             return
-        record, started_at = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+        repeat = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
         if not self._repeats:
-            self._runtime, self._software = record.runtime, record.software
-        self._repeats.append(as_repeat(record, len(self._repeats), started_at))
+            self._runtime, self._software = repeat.record.facts["runtime"], repeat.record.facts["software"]
+        self._repeats.append(repeat)
         spent_s = self._measured_s + self._clock.monotonic() - begin - self._lost_s
-        self._because = reason_to_stop(self._workload, self._repeats, spent_s)
-
-    # Noise
-
-    def _observe(self, guard: GuardProcess) -> None:
-        """Begin to observe the machine on this attempt's behalf, unless that has begun."""
-        if not self._in_window:
-            facts = {"steering": guard.steering, "host_lock_doubt": self._lock_doubt}
-            self._probe.before(self._assignment.capability, guard.pid, facts)
-            self._before, self._in_window = self._measured(), True
+        self._because = reason_to_stop(self._workload, self._kind, self._repeats, spent_s)
 
     def _measured(self) -> Measured:
         return Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
 
     def _judge_noise(self) -> None:
         """Grade the noise of all visits together. Does nothing if no process was measured, or if it is graded already."""
-        self.pause()
-        if self._windows and self._noise is None:
-            self._noise = grade(joined(self._windows))
-            self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
+        if (noise := self._observation.judge(self._measured())) is not None:
+            self._log.add("info", "system", f"noise: {noise.grade}{''.join(f'; {reason}' for reason in noise.reasons)}")
 
     def _summarised(self, because: str) -> dict[str, Any]:
-        from shared.stats import summarise  # needs numpy: 15 MB of memory that an idle worker does not need
-
-        rule = self._workload.stop
-        summary = summarise(self._repeats, self._extra_loads, because, rule.precision if rule else None)
-        self._log.add(
-            "info", "benchmark", f"median {summary.inference.median:.3f} ms over {len(self._repeats)} repeats, {summary.steadiness}"
-        )
-        return {"summary": summary, "samples_npz": pack(self._repeats, self._extra_loads)}
+        derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
+        self._log.add("info", "benchmark", derived.said)
+        samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -306,8 +294,8 @@ class Attempt:
                 f"no result could be written to the worker's cache folder: {error}; free some space on this device"
             ) from error
 
-    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> tuple[Record, float]:
-        """Return the record of one fresh process, and when it was started, in seconds since 1970.
+    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Repeat:
+        """Return what one fresh process recorded.
 
         If the process stood still, its record is discarded and a new process is run.
 
@@ -320,7 +308,7 @@ class Attempt:
             begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
             ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
             if not ran.still_times:
-                return ran.record, started_at
+                return Repeat(ran.record, started_at)
             self._voided += 1
             still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
             self._stood_still_s += still_s
@@ -355,7 +343,7 @@ class Attempt:
         finally:
             self._own_cpu_s += run.cpu_s
         if ran.record.error_kind:
-            error = by_its_name(self._model, ran.record.error)
+            error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
 
@@ -363,18 +351,16 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._workload.loads)
+        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
 
     def _request(self, record_path: Path, load_only: bool) -> RunRequest:
-        if self._model is None:
-            raise RuntimeError("a process was asked for before its model was fetched")
         warmup = self._workload.warmup
         return RunRequest(
+            kind=self._workload.kind,
             capability=self._assignment.capability,
-            model_path=str(self._model.path),
+            spec=self._workload.spec.model_dump(mode="json"),
+            inputs={role: str(found.path) for role, found in self._inputs.items()},
             record_path=str(record_path),
-            options=self._workload.options.model_dump(),
-            inferences=self._workload.inferences,
             warmup_min_calls=warmup.min_calls,
             warmup_min_s=warmup.min_s,
             warmup_max_s=warmup.max_s,
@@ -401,11 +387,12 @@ class Attempt:
 _ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
 
 
-def by_its_name(model: FetchedModel | None, error: str) -> str:
-    """Return an engine's error text with the model's own name in place of the cached file's, which is the only one the engine knows."""
-    if model is None or model.path.name == model.name:
-        return error
-    return error.replace(str(model.path), model.name).replace(model.path.name, model.name)
+def by_their_names(inputs: Iterable[FetchedModel], error: str) -> str:
+    """Return an engine's error text with the names of the inputs in place of those of the cached files, which are all the engine knows."""
+    for one in inputs:
+        if one.path.name != one.name:
+            error = error.replace(str(one.path), one.name).replace(one.path.name, one.name)
+    return error
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:

@@ -6,8 +6,8 @@ import signal
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
-from worker.engines.registry import ENGINES
-from worker.runner.request import NO_ROOM
+from worker.engines.registry import find_entry
+from worker.runner.record_file import NO_ROOM
 
 OUTPUT = "; its last output:\n"
 PYTHONS_ACCOUNT = "Fatal Python error: "  # the first words that Python's faulthandler prints
@@ -53,7 +53,7 @@ def signal_name(number: int) -> str:
 
 def software_of(capability: str) -> str:
     """Return the libraries of an engine with their versions, such as `onnxruntime 1.22.0, numpy 2.3.1`. Empty if the engine uses none."""
-    entry = ENGINES.get(capability)
+    entry = find_entry(capability)
     distributions = packages_distributions() if entry is not None and entry.preload else {}
     found = []
     for module in reversed(entry.preload if entry is not None else ()):  # `preload` names the runtime last

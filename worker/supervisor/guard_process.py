@@ -15,8 +15,8 @@ from typing import Any
 
 from shared.masking import without_credentials
 from worker.hardware.steering import NO_TELEMETRY, steering_variables
+from worker.measured.request import RunRequest
 from worker.runner.command import runner_command
-from worker.runner.request import RunRequest
 
 CLOSE_PATIENCE_S = 10.0
 

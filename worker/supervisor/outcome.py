@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shared import figures
 from shared.errors import JobCancelled
 from shared.measurements import Noise, Summary
 from worker.job_log import HANDED_BACK
@@ -17,7 +18,8 @@ Why = Literal["cancelled", "handed_back"]
 class Outcome:
     """Holds the result of one attempt.
 
-    Only a complete attempt has `summary` and `samples_npz`. A failed one gives the reason in `error`, and its category in `error_kind`.
+    Only a complete attempt has `samples_npz`, and either `summary` (an inference) or `figures` (every other kind of work). A failed one
+    gives the reason in `error`, and its category in `error_kind`.
     """
 
     status: Status
@@ -27,6 +29,7 @@ class Outcome:
     model_size: int | None = None
     model_sha256: str | None = None
     summary: Summary | None = None
+    figures: figures.Outcome | None = None
     noise: Noise | None = None
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)

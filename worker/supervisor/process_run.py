@@ -13,8 +13,10 @@ import psutil
 
 from shared.clock import Clock
 from shared.errors import DeadlineExceeded, DeviceFailed, RunnerDied
+from shared.series import Record
 from worker.job_log import JobLog
-from worker.runner.request import NO_ROOM, Record, RunRequest, read_record
+from worker.measured.request import RunRequest
+from worker.runner.record_file import NO_ROOM, read_record
 from worker.supervisor.deaths import how_it_died, with_output
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_turn import STOPPED_PATIENCE_S
@@ -241,7 +243,7 @@ class ProcessRun:
         facts = event.facts
         output: str = facts["output"]
         record = read_record(record_path)
-        self.cpu_s = facts["cpu_s"] or (record.process_cpu_s if record else 0.0)
+        self.cpu_s = facts["cpu_s"] or (record.facts.get("process_cpu_s", 0.0) if record else 0.0)
         if output:
             self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
         if facts["code"] != 0 or record is None:

@@ -37,6 +37,12 @@ ADDRESSES = [
 WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model_url": URL, "jobs": []}, "jobs", "needs at least 1, has 0"),
     ({"jobs": [JOB]}, "model_url", "is required"),
+    (
+        {"model_url": URL, "jobs": [{"compute_unit": "hardware.cpu"}]},
+        "model_url",
+        "measures the device itself and runs no model; leave it out",
+    ),
+    ({"jobs": [JOB, {"compute_unit": "hardware.cpu"}]}, "jobs", "a campaign has one kind of work"),
     (short(compute_unit="cpu.onx"), "jobs.0.compute_unit", "did you mean 'cpu.onnx'?"),
     (short(num_inference_runs=0), "jobs.0.num_inference_runs", "greater than or equal to 1, not 0"),
     (short(num_inference_runs=-1), "jobs.0.num_inference_runs", "greater than or equal to 1, not -1"),

@@ -22,9 +22,10 @@ from orchestrator.operations.record import record
 from orchestrator.watch import Watch
 from shared.capabilities import RUNNABLE
 from shared.ids import CAMPAIGN_ID, job_id
+from shared.inputs import ModelRef
 from shared.protocol import keys
 from shared.protocol.messages import Assignment
-from shared.workloads import ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.integration.reports import WORKER, result, started
 
 DEVICE = {
@@ -379,7 +380,7 @@ def test_only_queues_that_this_version_serves_are_named_unless_an_earlier_one_le
         return set(api.get("/api/queue/status").json()["capability_queues"]), set(queues)
 
     assert named() == (set(RUNNABLE.values()), {*RUNNABLE, "results"})
-    name, workload = f"campaign-{0:018}", Workload(model=ModelRef(source="https://models.example/m.onnx", name="m.onnx"))
+    name, workload = f"campaign-{0:018}", inference_workload(model=ModelRef(source="https://models.example/m.onnx", name="m.onnx"))
     waiting = Assignment(job_id=job_id(name, 1), campaign_id=name, attempt=1, capability="gpu.coreml", workload=workload)
     ctx.queue.publish([Dispatch(waiting, "gpu.coreml", 5)])
     assert named() == ({*RUNNABLE.values(), "GPU (CoreML)"}, {*RUNNABLE, "gpu.coreml", "results"})

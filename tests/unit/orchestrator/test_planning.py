@@ -9,8 +9,9 @@ from orchestrator.domain.placement import KnownWorker
 from orchestrator.domain.planning import Plan, of_recipe
 from orchestrator.operations.short_form import ShortCampaign
 from shared.errors import InvalidInput, Unavailable
+from shared.inputs import ModelRef
 from shared.recipes import load_recipe
-from shared.workloads import ModelRef
+from shared.workloads import inference_of
 
 LAPTOP = KnownWorker("worker-laptop", "laptop", ("cpu.onnx",), memory_mb=8_000)
 SERVER = KnownWorker("worker-server", "server", ("cpu.onnx", "gpu.cuda.onnx"), labels={"site": "lab"}, memory_mb=64_000)
@@ -34,11 +35,19 @@ def test_every_model_meets_every_compute_unit() -> None:
 
 def test_a_sweep_is_the_product_of_its_lists() -> None:
     made = plan("model: a\non: [cpu.onnx]\nsweep: {options.batch_size: [1, 8], options.threads: [1, 2]}\n")
-    assert [(job.workload().options.batch_size, job.workload().options.threads) for job in made.jobs] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert [(inference_of(job.workload()).options.batch_size, inference_of(job.workload()).options.threads) for job in made.jobs] == [
+        (1, 1),
+        (1, 2),
+        (8, 1),
+        (8, 2),
+    ]
 
 
 def test_a_sweep_reaches_numbers_of_the_recipe_itself() -> None:
-    assert [job.workload().inferences for job in plan("model: a\non: [cpu.onnx]\nsweep: {inferences: [10, 20]}\n").jobs] == [10, 20]
+    assert [inference_of(job.workload()).inferences for job in plan("model: a\non: [cpu.onnx]\nsweep: {inferences: [10, 20]}\n").jobs] == [
+        10,
+        20,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +85,10 @@ def test_every_with_no_device_to_mean_is_refused() -> None:
 
 def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:
     made = plan("models: [a, {model: b, inferences: 7, options: {threads: 1}}]\non: [cpu.onnx]\ninferences: 50\n")
-    assert [(job.workload().inferences, job.workload().options.threads) for job in made.jobs] == [(50, None), (7, 1)]
+    assert [(inference_of(job.workload()).inferences, inference_of(job.workload()).options.threads) for job in made.jobs] == [
+        (50, None),
+        (7, 1),
+    ]
 
 
 def test_what_no_registered_worker_can_meet_is_a_warning_and_no_refusal() -> None:
@@ -98,7 +110,8 @@ def test_a_sweep_that_means_too_many_jobs_is_refused_before_its_cells_are_looked
 
 def test_two_entries_that_name_the_same_model_stay_two() -> None:
     made = plan("models: [{model: a, name: A, options: {threads: 1}}, {model: a, name: B}, a]\non: [cpu.onnx]\n")
-    assert [(job.model.name, job.workload().options.threads) for job in made.jobs] == [("A", 1), ("B", None), ("a", None)]
+    works = [job.workload() for job in made.jobs]
+    assert [(work.title, inference_of(work).options.threads) for work in works] == [("A", 1), ("B", None), ("a", None)]
 
 
 def test_a_device_is_named_by_its_id_where_two_have_its_name() -> None:
@@ -144,7 +157,7 @@ def test_equal_jobs_of_the_short_form_are_planned_once_and_count_each() -> None:
     one = {"compute_unit": "cpu.onnx", "num_inference_runs": 20, "device": "laptop", "priority": 9}
     short = ShortCampaign.model_validate({"model_url": "a", "jobs": [one, {"compute_unit": "GPU (ONNX)"}, one]}, strict=False)
     made = planning.plan(short.request(), [ModelRef(source="a", name="a")], [LAPTOP, SERVER])
-    assert [(job.compute_unit, job.device, job.cell.priority, job.workload().inferences) for job in made.jobs] == [
+    assert [(job.compute_unit, job.device, job.cell.priority, inference_of(job.workload()).inferences) for job in made.jobs] == [
         ("cpu.onnx", "laptop", 9, 20),
         ("GPU (ONNX)", None, 5, 10),
         ("cpu.onnx", "laptop", 9, 20),

@@ -17,8 +17,11 @@ from orchestrator.domain.stored import (
     timeout_of,
     written,
 )
+from shared.engine_options import EngineOptions
+from shared.inputs import Companion, ModelRef
 from shared.recipes import Requirements
-from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Warmup, Workload
+from shared.repetition import StopRule, Warmup
+from shared.workloads import inference_of, inference_workload
 
 MODEL = ModelRef(source="https://models.example/a.onnx", name="a.onnx")
 
@@ -42,14 +45,14 @@ def test_a_job_of_the_first_format_keeps_the_defaults_it_was_submitted_with() ->
     found = read_workload(OLD_PARTS)
     assert found.warmup == Warmup(min_calls=3, min_s=1.0, max_s=30.0)
     assert found.stop == StopRule(precision=0.05, max_repeats=20, budget_s=600)
-    assert (found.options.threads, found.options.seed, found.timeout_s) == (2, 0, 60)
+    assert (inference_of(found).options.threads, inference_of(found).options.seed, found.timeout_s) == (2, 0, 60)
 
 
 def test_what_is_written_names_its_format_and_every_field() -> None:
     """So a later change of a default does not change a submitted job."""
-    plain = written(Workload(model=MODEL))
+    plain = written(inference_workload(model=MODEL))
     assert plain["format"] == FORMAT == 2
-    assert plain.keys() == {"format", *Workload.model_fields}
+    assert plain.keys() == {"format", "model", "inferences", "loads", "options", "repeats", "warmup", "stop", "timeout_s"}
     assert plain["options"].keys() == set(EngineOptions.model_fields)
     assert plain["warmup"] == {"min_calls": 10, "min_s": 1.0, "max_s": 30.0}
     assert written(Requirements()).keys() == {"format", *Requirements.model_fields}
@@ -59,7 +62,7 @@ def test_what_is_written_is_read_back_as_it_was() -> None:
     companion = Companion(name="weights/a.bin", sha256="0" * 64, size=3)
     model = ModelRef(source="sha256:" + "1" * 64, name="a.onnx", sha256="1" * 64, size=9, companions=(companion,))
     options = EngineOptions(providers=("CPUExecutionProvider",), shapes={"x": (1, 3)}, seed=7)
-    work = Workload(model=model, inferences=3, stop=StopRule(precision=0.1), options=options)
+    work = inference_workload(model=model, inferences=3, stop=StopRule(precision=0.1), options=options)
     assert read_workload(json.loads(json.dumps(written(work)))) == work
     asked = Requirements(min_memory_mb=100, labels={"rack": "b"})
     assert read_requirements(json.loads(json.dumps(written(asked)))) == asked
@@ -107,6 +110,6 @@ def test_a_deadline_does_not_depend_on_the_rest_of_a_workload(stored: Any, secon
 
 
 def test_options_are_shown_as_they_were_given() -> None:
-    assert shown_options(written(Workload(model=MODEL, options=EngineOptions(threads=2)))["options"]) == {"threads": 2}
+    assert shown_options(written(inference_workload(model=MODEL, options=EngineOptions(threads=2)))["options"]) == {"threads": 2}
     assert shown_options({"threads": 2}) == {"threads": 2}
     assert shown_options(None) == {}

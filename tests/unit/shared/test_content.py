@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.content import Content, content_hash
-from shared.workloads import Companion, ModelRef
+from shared.inputs import Companion, ModelRef
 
 GRAPH, ONE, OTHER = Content("a" * 64, 10), Content("b" * 64, 20), Content("c" * 64, 20)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.inputs import ModelRef
 from shared.names import PATTERN
 from shared.sources import MAX_NAME, file_path, model_name, upload_of, upload_source
-from shared.workloads import ModelRef
 
 SHA = "ab" * 32
 # What a file may be called on Linux: anything of 255 bytes but `/` and NUL, and not `.` or `..`.

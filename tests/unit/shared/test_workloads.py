@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.workloads import MAX_ELEMENTS, EngineOptions
+from shared.engine_options import MAX_ELEMENTS, EngineOptions
 
 VALUES: dict[str, Any] = {
     "flag": True,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from shared.inputs import ModelRef
 from shared.protocol.messages import Artifact, Assignment, Device, Result
-from shared.workloads import ModelRef, Workload
+from shared.workloads import inference_workload
 
 CAMPAIGN = "campaign-0123456789abcdefgh"
 WORKER = "worker-test"
@@ -18,7 +19,7 @@ def assignment(number: int = 1, attempt: int = 1, **workload: Any) -> Assignment
         campaign_id=CAMPAIGN,
         attempt=attempt,
         capability="cpu.onnx",
-        workload=Workload(model=model, **workload),
+        workload=inference_workload(model=model, **workload),
     )
 
 

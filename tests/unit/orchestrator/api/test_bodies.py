@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.api.bodies import parse, parse_optional, read_json
 from shared.errors import BadRequest, InvalidInput
-from shared.workloads import Strict
+from shared.strict import Strict
 
 
 class Inner(Strict):

@@ -11,11 +11,12 @@ from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.rows import EndedJob, csv_row
 from shared.device_labels import device_labels
 from shared.ids import job_id
+from shared.inputs import ModelRef
 from shared.jobs import CampaignStatus, JobStatus
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Device, Result
 from shared.stats import summarise
-from shared.workloads import ModelRef, Workload
+from shared.workloads import inference_workload
 
 CAMPAIGN = "campaign-0123456789abcdefgh"
 ENDED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -81,7 +82,7 @@ def record(number: int = 1, result: Result | None = None, **changes: Any) -> Job
         "job_id": job_id(CAMPAIGN, number),
         "status": status,
         "compute_unit": "cpu.onnx",
-        "workload": Workload(model=model),
+        "workload": inference_workload(model=model),
         "attempt": 1,
         "created_at": ENDED,
         "ended_at": ENDED,

@@ -7,8 +7,10 @@ from typing import Any
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.figures import Figure, figure
 from shared.device_labels import device_labels
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.protocol.messages import Device
-from shared.workloads import EngineOptions, ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.unit.orchestrator.reports.bundles import record, result_of
 
 VARIED = ("options.batch_size", "options.threads")
@@ -50,7 +52,7 @@ def cell(
         "device": device or Device(name="pi-5"),
         "model_name": MODEL,
     }
-    workload = Workload(model=ModelRef(source="file:///yolo.onnx", name=MODEL), options=given)
+    workload = inference_workload(model=ModelRef(source="file:///yolo.onnx", name=MODEL), options=given)
     return record(number, result_of(number, ms, **content | changes), workload=workload)
 
 

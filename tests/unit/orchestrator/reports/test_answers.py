@@ -14,10 +14,12 @@ from orchestrator.reports.page import report
 from orchestrator.reports.page_markdown import report_md
 from orchestrator.reports.plot_tradeoff import is_drawn
 from orchestrator.reports.ranking import rank
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.jobs import JobStatus
 from shared.measurements import Noise
 from shared.protocol.messages import Device
-from shared.workloads import EngineOptions, ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 from tests.unit.orchestrator.reports.sweeps import MODEL, VARIED, cell, figures
 
@@ -234,6 +236,6 @@ def test_the_cost_of_samples_is_that_of_the_csv() -> None:
 
 
 def test_a_job_whose_batch_nobody_knows_has_one_sample_a_call() -> None:
-    workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions())
+    workload = inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions())
     (one,) = figures(record(1, result_of(1, 20.0), workload=workload), varied=VARIED)
     assert one.samples_per_s == one.throughput

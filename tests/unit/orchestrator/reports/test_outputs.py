@@ -17,11 +17,14 @@ from orchestrator.reports.figures import figure
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plots import medians_png
 from orchestrator.reports.ranking import rank
+from shared.engine_options import EngineOptions
+from shared.inputs import Companion, ModelRef
 from shared.jobs import JobStatus
 from shared.measurements import Noise
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
-from shared.workloads import Companion, EngineOptions, ModelRef, StopRule, Workload
+from shared.repetition import StopRule
+from shared.workloads import inference_workload
 from tests.halves import being_written
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 
@@ -163,7 +166,7 @@ def test_other_batch_sizes_are_other_work_and_other_threads_are_not(tmp_path: Pa
     def job(number: int, batch: int, threads: int) -> JobRecord:
         model = ModelRef(source="file:///models/squeezenet.onnx", name="squeezenet.onnx")
         options = EngineOptions(batch_size=batch, threads=threads)
-        return record(number, result_of(number, batch * 5.0), workload=Workload(model=model, options=options))
+        return record(number, result_of(number, batch * 5.0), workload=inference_workload(model=model, options=options))
 
     sweep = {"options.batch_size": [1, 8], "options.threads": [1, 2]}
     jobs = [job(1, 1, 1), job(2, 1, 2), job(3, 8, 1), job(4, 8, 2)]
@@ -214,7 +217,7 @@ def test_the_picture_grows_with_its_bars_and_stops_at_forty() -> None:
 )  # an old row may contain values that are refused now
 def test_no_file_of_a_campaign_shows_a_login_and_each_can_be_read(tmp_path: Path, login: str) -> None:
     address, shown = f"https://{login}@models.example/m.onnx", "https://***@models.example/m.onnx"
-    workload = Workload(model=ModelRef(source=address, name="m.onnx"))
+    workload = inference_workload(model=ModelRef(source=address, name="m.onnx"))
     jobs = [record(1, result_of(1, status="failed", error="no", summary=None), status=JobStatus.FAILED, workload=workload)]
     for recipe in ({"model": address, "on": ["cpu.onnx"]}, {"model_url": address, "jobs": [{"compute_unit": "cpu.onnx"}]}):
         for file in write_campaign(tmp_path, bundle(jobs, recipe=recipe, notes=f"it's at {address}.")):
@@ -238,7 +241,9 @@ def test_models_of_one_graph_with_other_weights_are_told_apart_before_and_after_
     ]
     texts = [f"fleetmark-model 1\n{'a' * 64} 10\n{weights * 64} 20 w.bin\n" for weights in "bc"]
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-    failed = [record(number, None, status=JobStatus.FAILED, workload=Workload(model=ref)) for number, ref in enumerate(refs, start=1)]
+    failed = [
+        record(number, None, status=JobStatus.FAILED, workload=inference_workload(model=ref)) for number, ref in enumerate(refs, start=1)
+    ]
     write_campaign(tmp_path, bundle(failed))
     run = read(tmp_path, "run.json")
     assert [job["model_sha256"] for job in run["jobs"]] == hashes
@@ -297,7 +302,7 @@ def test_the_page_and_the_files_say_what_makes_a_figure_mean_less(tmp_path: Path
     result = result_of(1, capability="gpu.cuda.onnx", runtime=runtime)
     assert result.summary is not None
     spent = result.model_copy(update={"summary": result.summary.model_copy(update={"stopped_because": "repeats spent: 5 of 5"})})
-    workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), stop=StopRule(precision=0.0001, max_repeats=5))
+    workload = inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), stop=StopRule(precision=0.0001, max_repeats=5))
     write_campaign(tmp_path, bundle([record(1, spent, workload=workload)]))
     caveats = [caveat["said"] for caveat in read(tmp_path, "report.json")["caveats"]]
     assert caveats[0].startswith("precision not reached: the 95 % interval is ±")
@@ -334,7 +339,7 @@ def test_models_of_one_name_are_two_works_on_the_page(tmp_path: Path) -> None:
 
 def test_what_failed_is_told_apart_by_its_parameters(tmp_path: Path) -> None:
     def failed(number: int, batch: int) -> JobRecord:
-        workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(batch_size=batch))
+        workload = inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(batch_size=batch))
         return record(number, status=JobStatus.FAILED, error="no memory", workload=workload)
 
     write_campaign(tmp_path, bundle([failed(1, 8), failed(2, 256)], varied=("options.batch_size",)))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import shutil
 import zipfile
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,9 @@ from orchestrator.reports.answers import answers
 from orchestrator.reports.outputs import write_campaign
 from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
 from orchestrator.reports.raw_samples import read_repeats
-from shared.measurements import SAMPLES_FORMAT, RawRepeat
+from shared.measurements import SAMPLES_FORMAT
 from shared.protocol.messages import Device
+from shared.series import Record, Series
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle
 from tests.unit.orchestrator.reports.sweeps import VARIED, cell, figures
 from worker.supervisor.samples import pack
@@ -25,11 +29,16 @@ from worker.supervisor.samples import pack
 SWEEP = [cell(1, 40.0), cell(2, 160.0, batch=8), cell(3, 25.0, threads=2), cell(4, 120.0, batch=8, threads=2)]
 
 
+def recorded(load_ns: int, warmup_ns: Sequence[int] = (), inference_ns: Sequence[int] = ()) -> Record:
+    found = {"load": [load_ns], "warmup": warmup_ns, "inference": inference_ns}
+    return Record(series={name: Series(name, values=array("q", values)) for name, values in found.items()})
+
+
 def keep_samples(folder: Path, job_id: str, repeats: int = 6) -> None:
     random = np.random.default_rng(1)
-    raw = [RawRepeat(index, 1_000_000, [1], (random.lognormal(2, 0.2, 40) * 1e6).astype(int).tolist()) for index in range(repeats)]
+    raw = [recorded(1_000_000, [1], (random.lognormal(2, 0.2, 40) * 1e6).astype(int).tolist()) for _ in range(repeats)]
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    (folder / "samples" / f"{job_id}.npz").write_bytes(pack(raw, []))
+    (folder / "samples" / f"{job_id}.npz").write_bytes(pack(raw, [], "load"))
 
 
 def test_a_sweep_has_its_trade_off_first_and_the_samples_of_its_jobs(tmp_path: Path) -> None:
@@ -91,9 +100,34 @@ def test_samples_that_cannot_be_read_are_left_out_with_a_word_in_the_log(tmp_pat
 
 def test_samples_are_read_in_the_order_of_the_repeats_and_in_milliseconds(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
-    raw = [RawRepeat(index, 1, [9], [index * 1_000_000 + 500_000]) for index in range(12)]
-    (tmp_path / "samples" / "job-1.npz").write_bytes(pack(raw, [5]))
+    raw = [recorded(1, [9], [index * 1_000_000 + 500_000]) for index in range(12)]
+    (tmp_path / "samples" / "job-1.npz").write_bytes(pack(raw, [recorded(5)], "load"))
     assert [values.tolist() for values in read_repeats(tmp_path, "job-1")] == [[index + 0.5] for index in range(12)]
+
+
+def test_samples_that_the_version_before_wrote_are_read(tmp_path: Path) -> None:
+    """The file was written by the version before, with three repeats of five inferences and two further loads."""
+    written = Path(__file__).with_name("samples_format_1.npz")
+    (tmp_path / "samples").mkdir()
+    shutil.copy(written, tmp_path / "samples" / "job-1.npz")
+    assert [values.tolist() for values in read_repeats(tmp_path, "job-1")] == [
+        [6.532188, 2.106447, 1.213387, 2.003924, 1.001141],
+        [1.001452, 2.002042, 1.001802, 8.55559, 1.001492],
+        [1.001361, 4.753138, 1.002523, 2.000889, 4.991072],
+    ]
+
+
+def test_the_file_of_samples_names_each_series_with_its_unit() -> None:
+    one = Record(series={"load": Series("load", values=array("q", [7])), "energy": Series("energy", "mJ", array("q", [2**62, 3]))})
+    with np.load(io.BytesIO(pack([one, one], [recorded(8), recorded(9)], "load"))) as arrays:
+        assert {name: arrays[name].tolist() for name in arrays.files} == {
+            "format": SAMPLES_FORMAT,
+            "repeat_0_load_ns": [7],
+            "repeat_0_energy_mJ": [2**62, 3],
+            "repeat_1_load_ns": [7],
+            "repeat_1_energy_mJ": [2**62, 3],
+            "extra_load_ns": [8, 9],
+        }
 
 
 def test_an_archive_with_a_damaged_byte_is_read_as_it_was_or_not_at_all(tmp_path: Path) -> None:

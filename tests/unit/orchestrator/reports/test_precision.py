@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from orchestrator.reports.precision import precision_said
-from shared.measurements import Distribution, Interval, Summary
-from shared.workloads import StopRule
+from shared.distributions import Distribution, Interval
+from shared.measurements import Summary
+from shared.repetition import StopRule
 from tests.unit.orchestrator.reports.bundles import result_of
 
 ASKED = StopRule(precision=0.02, max_repeats=20)

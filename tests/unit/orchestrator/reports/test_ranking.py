@@ -11,8 +11,12 @@ from orchestrator.reports.figures import figure
 from orchestrator.reports.ranking import Ranking, rank
 from orchestrator.reports.same_work import UNKNOWN_CONTENT
 from shared.device_labels import device_labels
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
+from shared.kinds.inference import InferenceSpec
 from shared.protocol.messages import Device
-from shared.workloads import EngineOptions, ModelRef, StopRule, Workload
+from shared.repetition import StopRule
+from shared.workloads import inference_workload
 from tests.unit.orchestrator.reports.bundles import record, result_of
 
 
@@ -31,7 +35,7 @@ def job(
     runtime = {"inputs": [bound], "batch_size": batch, "threads": {"intra_op": given.get("threads") or 4, "inter_op": 1}}
     name = changes.pop("name", "model.onnx")
     stop = changes.pop("stop", None)
-    workload = Workload(model=ModelRef(source="file:///models/model.onnx", name=name), options=EngineOptions(**given), stop=stop)
+    workload = inference_workload(model=ModelRef(source="file:///models/model.onnx", name=name), options=EngineOptions(**given), stop=stop)
     content = {"runtime": runtime, "worker_id": worker, "device": Device(name=device), "model_name": name} | changes
     return record(number, result_of(number, median_ms, **content), workload=workload)
 
@@ -108,7 +112,7 @@ def test_nothing_is_ranked_where_nobody_knows_which_bytes_were_measured() -> Non
 
 def test_what_else_the_recipe_swept_is_told_apart() -> None:
     def with_inferences(one: JobRecord, inferences: int) -> JobRecord:
-        return replace(one, workload=one.workload.model_copy(update={"inferences": inferences}))
+        return replace(one, workload=one.workload.model_copy(update={"spec": InferenceSpec(inferences=inferences)}))
 
     (ranking,) = ranked(with_inferences(job(1, 5.0), 10), with_inferences(job(2, 5.5), 20), varied=("inferences",))
     assert [place.rpartition(" · ")[2] for place in ranking.places] == ["inferences 10", "inferences 20"]

@@ -8,8 +8,10 @@ import pytest
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.same_work import titles, work_of
+from shared.engine_options import EngineOptions
+from shared.inputs import Companion, ModelRef
 from shared.protocol.messages import Device
-from shared.workloads import Companion, EngineOptions, ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.unit.orchestrator.reports.bundles import record, result_of
 
 A, B = "aa" * 32, "bb" * 32
@@ -26,7 +28,7 @@ def job(
 ) -> JobRecord:
     """A job of the model `m.onnx`; `runtime` is what the runtime said beside its inputs."""
     said: dict[str, Any] = {"inputs": inputs if inputs is not None else [bound()], "batch_size": 1, **runtime}
-    workload = Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(**options or {}))
+    workload = inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(**options or {}))
     return record(1, result_of(1, runtime=said, model_sha256=sha256, model_name="m.onnx"), workload=workload)
 
 
@@ -72,7 +74,7 @@ def test_the_bytes_beside_a_model_are_part_of_it() -> None:
 
     def with_weights(sha256: str) -> JobRecord:
         weights = Companion(name="weights.bin", sha256=sha256, size=1)
-        workload = Workload(model=ModelRef(source=f"sha256:{A}", name="m.onnx", sha256=A, size=1, companions=(weights,)))
+        workload = inference_workload(model=ModelRef(source=f"sha256:{A}", name="m.onnx", sha256=A, size=1, companions=(weights,)))
         return record(1, workload=workload)
 
     assert work_of(with_weights(A)) == work_of(with_weights(A))
@@ -80,7 +82,7 @@ def test_the_bytes_beside_a_model_are_part_of_it() -> None:
 
 
 def test_the_same_bytes_under_another_name_or_address_are_the_same_work() -> None:
-    other = Workload(model=ModelRef(source="https://example.org/n.onnx", name="n.onnx"))
+    other = inference_workload(model=ModelRef(source="https://example.org/n.onnx", name="n.onnx"))
     assert work_of(job()) == work_of(record(2, job().result, workload=other))
 
 

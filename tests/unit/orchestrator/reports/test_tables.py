@@ -12,11 +12,11 @@ from orchestrator.reports.formats import FORMATS, table_format
 from orchestrator.reports.money import Price
 from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, csv_row
 from orchestrator.reports.tables import csv_line, neutral, stream_csv, stream_csv_lines
+from shared.distributions import Distribution
 from shared.errors import InvalidInput
 from shared.jobs import JobStatus
-from shared.measurements import Distribution
 from shared.protocol.messages import Device
-from shared.workloads import StopRule
+from shared.repetition import StopRule
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, ended_job, result_of
 
 # This list was typed from the contract and not copied from the code.

@@ -10,11 +10,13 @@ import numpy as np
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.verdicts.figures import FIGURES, INFERENCE
 from orchestrator.verdicts.sides import Side, side_of
+from shared.engine_options import EngineOptions
+from shared.inputs import ModelRef
 from shared.jobs import JobStatus
 from shared.measurements import Noise, RawRepeat
 from shared.protocol.messages import Device
 from shared.stats import summarise
-from shared.workloads import EngineOptions, ModelRef, Workload
+from shared.workloads import inference_workload
 from tests.unit.orchestrator.reports.bundles import record, result_of
 
 A, B = "aa" * 32, "bb" * 32
@@ -75,7 +77,9 @@ def job(
         software={"onnxruntime": "1.31.1", "fleetmark": "0.1.0"} if software is None else software,
         **changes,
     )
-    work = Workload(model=ModelRef(source=f"file:///{name}", name=name), inferences=inferences, options=EngineOptions(**options or {}))
+    work = inference_workload(
+        model=ModelRef(source=f"file:///{name}", name=name), inferences=inferences, options=EngineOptions(**options or {})
+    )
     return record(number, result, workload=work)
 
 
@@ -83,7 +87,7 @@ def failed(number: int = 1, status: JobStatus = JobStatus.FAILED, error: str = "
     """Return a job without a result."""
     name = changes.pop("name", "m.onnx")
     options = EngineOptions(**changes.pop("options", {}))
-    work = Workload(model=ModelRef(source=f"file:///{name}", name=name), options=options)
+    work = inference_workload(model=ModelRef(source=f"file:///{name}", name=name), options=options)
     return record(number, None, status=status, error=error, workload=work, **changes)
 
 

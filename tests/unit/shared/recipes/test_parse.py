@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from shared.engine_options import MAX_ITEMS
 from shared.errors import InvalidInput
 from shared.mistakes import MAX_FIELDS, MAX_SHOWN
 from shared.recipes import load_recipe, parse_recipe
 from shared.recipes.bounds import MAX_KEY
 from shared.recipes.schema import MAX_UNITS
-from shared.workloads import MAX_ITEMS
 
 GOOD: dict[str, Any] = {"model": "m.onnx", "on": ["cpu.onnx"]}
 

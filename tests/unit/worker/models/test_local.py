@@ -9,7 +9,7 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.errors import ModelInvalid, ModelUnavailable
-from shared.workloads import ModelRef
+from shared.inputs import ModelRef
 from tests import onnx_models
 from worker.models import FetchedModel, ModelStore
 from worker.models.cache import Cache

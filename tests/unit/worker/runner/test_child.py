@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shared.series import Record
 from tests import onnx_people
-from tests.measuring import schedule
+from tests.measuring import request, schedule
 from worker.runner.child import measure
 from worker.runner.command import ROOT
-from worker.runner.request import Record, RunRequest, read_record
+from worker.runner.record_file import read_record
 
 
 def run(model: Path, folder: Path, capability: str = "fake", **options: Any) -> tuple[Record, list[str]]:
     phases: list[str] = []
     path = folder / "1.record"
-    measure(RunRequest(capability, str(model), str(path), options, 3, 1, 0, 0), phases.append)
+    measure(request(model, path, capability, inferences=3, warmups=1, **options), phases.append)
     record = read_record(path)
     assert record is not None
     return record, phases
@@ -26,7 +27,7 @@ def run(model: Path, folder: Path, capability: str = "fake", **options: Any) -> 
 def test_the_phases_come_in_their_order(tmp_path: Path) -> None:
     record, phases = run(schedule(tmp_path), tmp_path)
     assert phases == ["loading", "preparing inputs", "warming up", "measuring"]
-    assert len(record.inference_ns) == 3
+    assert len(record.series["inference"].values) == 3
 
 
 def test_options_that_do_not_fit_are_refused_before_the_warm_up(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_options_that_do_not_fit_are_refused_before_the_warm_up(tmp_path: Path) 
 
 def test_the_record_says_what_was_bound(tmp_path: Path) -> None:
     record, _ = run(onnx_people.time_major(tmp_path / "l.onnx"), tmp_path, "cpu.onnx", batch_size=4, dims={"time": 9})
-    runtime = record.runtime
+    runtime = record.facts["runtime"]
     assert (runtime["batch_size"], runtime["dims"], runtime["assumed_dims"], runtime["warnings"]) == (4, {"time": 9, "batch": 4}, {}, [])
     lengths = runtime["inputs"][1]
     assert (lengths["name"], lengths["type"], lengths["shape"], lengths["bound_shape"]) == (
@@ -55,7 +56,7 @@ def test_fresh_processes_use_the_same_values(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from tests.unit.worker.runner.test_child import run; "
         f"record, _ = run(Path({str(model)!r}), Path({str(tmp_path)!r}), 'cpu.onnx', dims={{'sequence_length': 9}}); "
-        "print([entry['values_sha256'] for entry in record.runtime['inputs']])"
+        "print([entry['values_sha256'] for entry in record.facts['runtime']['inputs']])"
     )
     told = {
         subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)

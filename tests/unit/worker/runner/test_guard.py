@@ -18,9 +18,11 @@ import psutil
 import pytest
 
 from tests.measuring import Stages, assignment, is_gone, schedule, supervisor
+from tests.measuring import request as run_request
+from worker.measured.request import RunRequest
 from worker.runner.command import ROOT, runner_command
 from worker.runner.guard import Reporter, Running
-from worker.runner.request import RunRequest, read_record
+from worker.runner.record_file import read_record
 from worker.runner.spawning import SpawningGuard
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 
@@ -34,7 +36,7 @@ def guard(request: pytest.FixtureRequest) -> Iterator[tuple[GuardProcess, Simple
 
 
 def ask(model: Path, record: Path) -> RunRequest:
-    return RunRequest("fake", str(model), str(record), {}, inferences=2, warmup_min_calls=0, warmup_min_s=0, warmup_max_s=0)
+    return run_request(model, record, inferences=2)
 
 
 def exits(inbox: SimpleQueue[GuardEvent], wanted: int) -> dict[int, dict[str, Any]]:
@@ -74,7 +76,7 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     assert (ended[2]["code"], ended[2]["signal"]) == (0, None)
     record = read_record(tmp_path / "2.record")
     assert record is not None
-    assert len(record.inference_ns) == 2
+    assert len(record.series["inference"].values) == 2
 
 
 @pytest.mark.parametrize("spawn", [False, True], ids=["forked", "spawned"])
@@ -169,7 +171,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     family = tmp_path / "family"
     kind = "spawn:family" if mode == "forked" else "spawn"  # only a forking guard finds children in sessions of their own
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
-    request = RunRequest("fake", str(model), str(tmp_path / "1.record"), {}, 40, 0, 0, 0)
+    asked = run_request(model, tmp_path / "1.record", inferences=40)
     with subprocess.Popen(
         runner_command(*(["--spawn"] if mode == "spawned" else [])),
         stdin=subprocess.PIPE,
@@ -178,7 +180,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     ) as guard:
         assert guard.stdin is not None
         assert guard.stdout is not None
-        guard.stdin.write(json.dumps({"do": "run", "id": 1, "request": request.to_json()}).encode() + b"\n")
+        guard.stdin.write(json.dumps({"do": "run", "id": 1, "request": asked.to_json()}).encode() + b"\n")
         guard.stdin.flush()
         until = time.monotonic() + 60
         while len(family.read_text().split() if family.exists() else []) < (2 if mode == "forked" else 1):

@@ -13,11 +13,11 @@ from time import perf_counter_ns
 
 import pytest
 
-from worker.runner.child import time_calls_undisturbed
+from shared.series import Phase, Record, Series
+from worker.measured.hot_loop import time_calls, time_calls_undisturbed
 from worker.runner.command import ROOT, runner_command
-from worker.runner.hot_loop import time_calls
 from worker.runner.oom import oom_kills
-from worker.runner.request import read_record, write_record
+from worker.runner.record_file import read_record, write_record
 from worker.runner.tail import LIMIT, Tail
 
 
@@ -70,23 +70,31 @@ def test_where_nothing_counts_kills_nothing_is_said(tmp_path: Path) -> None:
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "1.record"
     assert read_record(path) is None
-    write_record(path, {"load_ns": 5, "runtime": {"name": "x"}}, array("q", [1, 2]), array("q", [3, 4, 2**62]))
-    record = read_record(path)
-    assert record is not None
-    assert (record.load_ns, record.warmup_ns, record.inference_ns) == (5, array("q", [1, 2]), array("q", [3, 4, 2**62]))
+    written = Record(
+        phases={"load": Phase("load", 5, peak_mb=1.5), "inference": Phase("inference", 2**62, 7)},
+        series={
+            "warmup": Series("warmup", values=array("q", [1, 2])),
+            "nothing": Series("nothing", "count"),
+            "energy": Series("energy", "mJ", array("q", [3, -4, 2**62])),
+        },
+        facts={"runtime": {"name": "x\n"}},
+    )
+    write_record(path, written)
+    assert read_record(path) == written
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
     """A list of Python integers would take about 40 MB: 8 bytes for each place and 32 for each number."""
     path = tmp_path / "1.record"
-    write_record(path, {}, inference_ns=array("q", range(2**40, 2**40 + 1_000_000)))
+    samples = Series("inference", values=array("q", range(2**40, 2**40 + 1_000_000)))
+    write_record(path, Record(series={"inference": samples}))
     tracemalloc.start()
     record = read_record(path)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert record is not None
-    assert record.inference_ns[-1] == 2**40 + 999_999
+    assert record.series["inference"].values[-1] == 2**40 + 999_999
     assert kept < 10 * 2**20
 
 

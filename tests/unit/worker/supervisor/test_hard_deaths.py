@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.workloads import EngineOptions
+from shared.engine_options import EngineOptions
 from tests.control_groups import Memory
 from tests.measuring import LIGHT_MODELS, Stages, assignment, is_gone, lines_of, log_for, schedule, supervisor
 from worker.supervisor import Supervisor

@@ -10,7 +10,7 @@ import pytest
 from shared.clock import FakeClock
 from shared.errors import DeadlineExceeded
 from tests.measuring import assignment, log_for
-from worker.runner.request import RunRequest
+from worker.measured.request import RunRequest
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
 from worker.supervisor.process_run import ProcessRun, TimeLimit
 
@@ -53,5 +53,5 @@ def test_what_the_guard_says_while_an_answer_is_awaited_is_not_lost(tmp_path: Pa
         software=lambda: "",
     )
     with pytest.raises(DeadlineExceeded, match="killed in repeat 1 of 1 while measuring"):
-        run.run(RunRequest("fake", "m", str(tmp_path / "record"), {}, 1, 0, 0, 0))
+        run.run(RunRequest("fake", "fake", {}, str(tmp_path / "record")))
     assert phases == ["starting", "measuring"]

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 
-from shared.measurements import RawRepeat
+from shared.inputs import ModelRef
+from shared.repetition import StopRule
+from shared.series import Record, Series
 from shared.two_stage import PILOT, repeats_wanted
-from shared.workloads import ModelRef, StopRule, Workload
+from shared.workloads import Workload, inference_workload
+from worker.kinds.base import Repeat
+from worker.kinds.inference import InferenceMeasure
 from worker.supervisor.repeats import reason_to_stop
 
 STEADY_MS = (10.0, 10.1, 9.9, 10.2, 9.8)  # standard deviation of the logarithms 1.58 %, so that ±1 % takes 20 repeats
 
 
 def workload(stop: StopRule | None = None, repeats: int = 5) -> Workload:
-    return Workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
+    return inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), inferences=1, repeats=repeats, stop=stop)
 
 
-def ran(medians_ms: list[float]) -> list[RawRepeat]:
-    return [RawRepeat(index, 1, [], [round(median * 1e6)]) for index, median in enumerate(medians_ms)]
+def ran(medians_ms: list[float]) -> list[Repeat]:
+    """Return repeats of one inference each."""
+    return [Repeat(Record(series={"inference": Series("inference", values=array("q", [round(ms * 1e6)]))}), 0.0) for ms in medians_ms]
 
 
 def run_to_the_end(rule: StopRule, medians_ms: list[float], seconds_each: float = 1.0) -> tuple[int, str]:
     """Return how many repeats the rule lets run, and its final decision."""
     for n in range(1, len(medians_ms) + 1):
-        said = reason_to_stop(workload(rule), ran(medians_ms[:n]), n * seconds_each)
+        said = reason_to_stop(workload(rule), InferenceMeasure(), ran(medians_ms[:n]), n * seconds_each)
         if said is not None:
             return n, said
     raise AssertionError(f"the rule wanted more than {len(medians_ms)} repeats")
 
 
 def test_without_a_rule_there_are_exactly_as_many_repeats_as_asked_and_no_reason() -> None:
-    assert reason_to_stop(workload(repeats=3), ran([1.0, 2.0]), 1e9) is None
-    assert reason_to_stop(workload(repeats=3), ran([1.0, 2.0, 3.0]), 0) == ""
+    assert reason_to_stop(workload(repeats=3), InferenceMeasure(), ran([1.0, 2.0]), 1e9) is None
+    assert reason_to_stop(workload(repeats=3), InferenceMeasure(), ran([1.0, 2.0, 3.0]), 0) == ""
 
 
 def test_the_number_of_repeats_is_that_of_the_pilot_whatever_comes_later() -> None:

@@ -1,0 +1,80 @@
+"""Defines what each kind of work says about itself, so that no other code must know which kinds there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from shared.figures import FigureKind
+from shared.inputs import ModelRef
+from shared.strict import Strict
+
+
+class Spec(Strict):
+    """Says what one job measures. Each kind of work has a subclass, whose `kind` is a literal with the name of the kind."""
+
+    kind: str
+
+    def said(self, repeats: int) -> str:
+        """Return how much is measured, in a few words, for lists."""
+        return f"{repeats} repeats"
+
+    def check(self, repeats: int) -> None:
+        """Check limits that depend on the largest number of repeats.
+
+        Raises:
+            ValueError: the job would be too large.
+        """
+
+
+class Kind(Protocol):
+    """Describes one kind of work.
+
+    Attributes:
+        name: the name of the kind, as in the JSON of a workload and in the column `Kind` of the CSV.
+        spec: the class of its specification.
+        roles: the inputs that a job needs, by what they are for. Each role is a key of the workload's JSON.
+        marks: the keys of a recipe that make it a recipe of this kind; one of them is enough.
+        keys: the keys of a recipe that this kind understands, besides those that every kind has.
+        section: the key of a recipe whose own keys are those of the specification. Empty if they stand at the top of the recipe.
+        default_on: the capabilities of a recipe that leaves out `on`. If it is empty, `on` is needed.
+        headline: the name of the figure that stands for a job in a list.
+        figures: the figures of a result, by name.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> type[Spec]: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def marks(self) -> tuple[str, ...]: ...
+    @property
+    def keys(self) -> frozenset[str]: ...
+    @property
+    def section(self) -> str: ...
+    @property
+    def default_on(self) -> tuple[str, ...]: ...
+    @property
+    def headline(self) -> str: ...
+    @property
+    def figures(self) -> Mapping[str, FigureKind]: ...
+
+    def spec_of(self, settings: Any) -> Spec:
+        """Return the specification of a job.
+
+        Args:
+            settings: an object that has the recipe's keys of this kind as attributes, with validated values (a `Cell`).
+        """
+
+    def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
+        """Return what lists and reports call the job, at most 255 characters."""
+
+    def upgrade(self, stored: dict[str, Any], written_in: int) -> dict[str, Any]:
+        """Return a stored workload as this version would have stored it.
+
+        Args:
+            stored: the JSON of a workload, without its format number.
+            written_in: the format number that it was stored with; see `orchestrator.domain.stored`.
+        """

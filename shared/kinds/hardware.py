@@ -1,0 +1,79 @@
+"""Defines the kind `hardware`: one job measures the device itself. Its unit of work is one call of a test's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from shared.figures import FigureKind
+from shared.inputs import ModelRef
+from shared.kinds.base import Spec
+from shared.strict import Strict
+
+TESTS: Mapping[str, str] = {
+    "bandwidth": "memory bandwidth: copy, add and triad",
+    "flops": "floating-point operations per second of matrix products, by precision",
+    "latency": "how long one access to memory, one empty call and one kernel launch take",
+}
+MAX_SECONDS = 3_600
+
+
+def _each_once(tests: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(tests)) < len(tests):
+        raise ValueError("each test is listed once")
+    return tests
+
+
+TestName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Tests = Annotated[tuple[TestName, ...], Field(min_length=1, max_length=20), AfterValidator(_each_once)]
+
+
+class HardwareSection(Strict):
+    """Holds the section `hardware` of a recipe."""
+
+    tests: Tests = Field(
+        default=tuple(TESTS), description="what is measured: " + "; ".join(f"`{name}` ({what})" for name, what in TESTS.items())
+    )
+    seconds: float = Field(
+        default=60, ge=1, le=MAX_SECONDS, description="about how long one job measures, all tests and repeats together, in seconds"
+    )
+
+
+class HardwareSpec(Spec):
+    """Says which tests of the device run, and how long they take together."""
+
+    kind: Literal["hardware"] = "hardware"
+    tests: Tests = tuple(TESTS)
+    seconds: float = Field(default=60, ge=1, le=MAX_SECONDS)
+
+
+class Hardware:
+    """Describes the kind `hardware`; see `shared.kinds.base.Kind`."""
+
+    name = "hardware"
+    spec = HardwareSpec
+    roles: tuple[str, ...] = ()
+    marks = ("hardware",)
+    keys = frozenset({"hardware"})
+    section = "hardware"
+    default_on = ("hardware.cpu",)
+    headline = "triad_gb_per_s"
+    figures: Mapping[str, FigureKind] = {
+        "copy_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a copy; 1 GB is 10^9 bytes that the program asked for"),
+        "add_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a sum of two arrays"),
+        "triad_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a sum of an array and a scaled array"),
+    }
+
+    def spec_of(self, settings: Any) -> HardwareSpec:
+        section = settings.hardware or HardwareSection()
+        return HardwareSpec(tests=section.tests, seconds=section.seconds)
+
+    def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
+        del inputs
+        return "+".join(spec.tests)[:255] if isinstance(spec, HardwareSpec) else spec.kind
+
+    def upgrade(self, stored: dict[str, Any], written_in: int) -> dict[str, Any]:
+        del written_in
+        return stored

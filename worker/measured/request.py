@@ -1,0 +1,38 @@
+"""Defines the request to a measured process, the same for every kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+Announce = Callable[[str], None]  # tells the name of a phase before it begins, never during one
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Says what one fresh process must do: make ready what it measures and then, unless `load_only` is set, warm up and measure.
+
+    Attributes:
+        kind: The kind of work, by its name in `worker.kinds.registry`.
+        spec: What to measure, as the kind's own part of the workload writes it in JSON.
+        inputs: The path of each input on this device, by the input's role, such as `model`.
+    """
+
+    kind: str
+    capability: str
+    spec: dict[str, Any]
+    record_path: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    warmup_min_calls: int = 0
+    warmup_min_s: float = 0.0
+    warmup_max_s: float = 0.0
+    load_only: bool = False
+
+    def input(self, role: str) -> Path:
+        """Return the path of the input with this role. A KeyError is a defect in our code: the workload was checked before."""
+        return Path(self.inputs[role])
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
