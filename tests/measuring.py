@@ -25,6 +25,7 @@ from worker.job_log import JobLog
 from worker.measured.request import RunRequest
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor
+from worker.supervisor.block import TURN_S
 from worker.supervisor.supervisor import HOST_WAIT_S
 
 LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -35,7 +36,9 @@ _numbers = itertools.count(1)
 
 
 @contextlib.contextmanager
-def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, host_wait_s: float = HOST_WAIT_S) -> Iterator[Supervisor]:
+def supervisor(
+    folder: Path, *, spawn: bool = False, lock: Path | None = None, host_wait_s: float = HOST_WAIT_S, turn_s: float = TURN_S
+) -> Iterator[Supervisor]:
     """Start a supervisor with its own lock file, so that it does not wait for a worker that measures on this machine."""
     models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
     made = Supervisor(
@@ -44,6 +47,7 @@ def supervisor(folder: Path, *, spawn: bool = False, lock: Path | None = None, h
         clock=SystemClock(),
         lock_path=lock or folder / "lock",
         host_wait_s=host_wait_s,
+        turn_s=turn_s,
         spawn=spawn,
     )
     made.start()

@@ -159,7 +159,7 @@ def readable(assignment: Assignment, others: int = 0) -> str:
     """
     work = assignment.workload
     what = f"{work.title} on {assignment.capability}, {work.spec.said(work.repeats)}"
-    more = f", in turns with {others} other jobs of its campaign" if others else ""
+    more = f", in turns with {others} other{'' if others == 1 else 's'} of its campaign" if others else ""
     return f"{assignment.job_id} attempt {assignment.attempt}: {what}{more}"
 
 

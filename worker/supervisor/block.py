@@ -205,7 +205,7 @@ class Block:
         for attempt in self._attempts:
             others = ", ".join(other.key[0].rpartition("-")[2] for other in self._attempts if other is not attempt)
             if others:
-                said = f"the repeats of this job take turns with those of the campaign's jobs {others}, each round in a random order"
+                said = f"its repeats take turns with those of other jobs of the campaign ({others}), in rounds of a random order"
                 attempt.log.add("info", "benchmark", said)
 
 
