@@ -226,6 +226,8 @@ def _held(text: str) -> tuple[tuple[str, int], ...]:
 
 def _others(text: str) -> dict[str, tuple[str, float | None]]:
     others = json.loads(text)
+    if not isinstance(others, dict):
+        raise TypeError(f"stages are an object, not {type(others).__name__}")
     _check_answerable(others)
     return {str(job_id): (str(stage), None if done is None else _between(0, float(done), 1)) for job_id, (stage, done) in others.items()}
 
