@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ test-celery-versions: setup ## run the tests of the queue reader with the lowest
 test-onnxruntime-versions: setup ## run the tests of the ONNX engine with the lowest ONNX Runtime that pyproject.toml allows
 	@$(BIN)/python -m tools.package_versions onnxruntime
 
+test-torch: python ## run the tests of the PyTorch engine in an environment of its own (Python 3.11, `torch` as pip finds it)
+	@$(PYTHON) tools/engine_tests.py torch $(PYTEST_ARGS)
+
+test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
+	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
+
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)
 
@@ -72,13 +78,14 @@ fuzz: setup ## run tests/fuzz for long on SQLite and PostgreSQL: EXAMPLES=200 se
 	echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
 	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s -o timeout=21600 $(PYTEST_ARGS)
 
-check: setup ## check lint, format, types, import contracts, locked requirements and generated docs
+check: setup ## check lint, format, types, import contracts, comparisons with plug-ins' names, locked requirements and generated docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python -m tools.reference --check
+	@$(BIN)/python -m tools.comparisons
 
 format: setup ## format the code, and fix what ruff can fix
 	@$(BIN)/ruff format .

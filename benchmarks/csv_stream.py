@@ -24,7 +24,9 @@ from typing import Any
 import httpx
 from sqlmodel import Session
 
-from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.reports.bundle import EndedJob
+from orchestrator.reports.columns import Row
+from orchestrator.reports.rows import csv_row
 from orchestrator.reports.tables import csv_line, stream_csv
 from orchestrator.store import Store
 from orchestrator.store.bulk import insert_many

@@ -248,7 +248,10 @@ class Client:
         try:
             body = response.json()
             fields = [FieldError(str(field["path"]), str(field["message"])) for field in body.get("fields", [])]
-            return kind(response.status_code, str(body["error"]), str(body["detail"]), fields)
+            detail = str(body["detail"])
+            if response.status_code == httpx.codes.UNAUTHORIZED and "Authorization" not in response.request.headers:
+                detail += ". `fleetmark` sends the token that FLEETMARK_TOKEN holds, or the file that FLEETMARK_TOKEN_FILE names"
+            return kind(response.status_code, str(body["error"]), detail, fields)
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             address = response.request.url
             reason = f"{response.status_code} {response.reason_phrase}"

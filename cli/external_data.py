@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, InvalidInput, ModelInvalid
 from shared.external_data import VALUE_FILES, external_locations, is_inside
+from shared.model_packages import files_in, items_of, parts_of, shown_path
 
 if TYPE_CHECKING:
     from shared.recipes import ModelEntry, Recipe
 
 
 def external_files(model: Path) -> list[Path]:
-    """Return the files that the tensors of `model` name, in the order of their first mention.
+    """Return the files that the tensors of `model` name, in the order of their first mention. For the manifest of a package: its parts.
 
-    The list is empty if the file is not an ONNX model.
+    The list is empty if the file is neither an ONNX model nor a manifest.
 
     Raises:
         InvalidInput: a file does not exist, or its name or a link leads out of the model's folder.
     """
+    name = shown_path(model).name
+    try:
+        if (items := items_of(model, name)) is not None:
+            return [model.parent / part for part in parts_of(items, files_in(model.parent, name), name)]
+    except ModelInvalid as error:
+        raise _invalid(shown_path(model), error.detail) from error
     if model.stat().st_size == 0:  # an empty file cannot be mapped; the device that loads it reports the error
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

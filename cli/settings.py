@@ -1,7 +1,7 @@
 """Reads the settings of the command line from the environment, and makes the environment of the processes that it starts.
 
 The orchestrator and the worker read theirs with pydantic-settings. This module does without it, because importing it takes as long as all
-the rest that a command such as `fleetmark list` needs (docs/benchmarks.md).
+the rest that a command such as `fleetmark list` needs (docs/why/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput
 from shared.installation import SHIPPED, in_clone
 from shared.lfs import MAX_POINTER_BYTES, WHAT_TO_DO, is_pointer
+from shared.model_packages import model_file, shown_path
 from shared.sources import UPLOAD, file_path, short_name, upload_of, upload_source
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def find_model(source: str, recipe_folder: Path) -> Path | None:
         return None
     if separator and scheme.lower() == "file":
         return _of_file_url(source)
-    here = recipe_folder / Path(source).expanduser()
+    here = model_file(recipe_folder / Path(source).expanduser())
     if here.is_file():
         return here
     if not _is_path(source):
@@ -110,7 +111,7 @@ def _is_path(source: str) -> bool:
 
 def _of_file_url(source: str) -> Path | None:
     try:
-        file = Path(file_path(source))
+        file = model_file(Path(file_path(source)))
     except ValueError as error:
         raise _no_model(source, f"is no file: {error}") from error
     return file if file.is_file() else None  # otherwise it is a path on the worker's disk
@@ -164,7 +165,7 @@ def find_by_content(recipe: Recipe, index: int, entry: ModelEntry, recipe_folder
     folder = models_folder(recipe_folder)
     if zoo.is_known(Path(name).stem):
         zoo.make(Path(name).stem, folder, say)
-    candidates = (recipe_folder / name, folder / name, Path(name))
+    candidates = [model_file(path) for path in (recipe_folder / name, folder / name, Path(name))]
     same = (file for file in candidates if file.is_file() and sha256_of(file) == wanted)
     return next((file for file in same if _has_recorded_companions(file, recipe, index, entry, recipe_folder)), None)
 
@@ -242,7 +243,7 @@ def entry_body(uploads: Uploads, recipe: Recipe, index: int, entry: ModelEntry, 
 
 def shown_name(file: Path) -> str:
     """Return the name of a file in a form that can be displayed and sent. File systems allow names that are not valid text."""
-    return short_name(as_one_line(file.name))
+    return short_name(as_one_line(shown_path(file).name))
 
 
 def _described(file: Path) -> Content:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ STATE_STYLES = {
 }
 MISSING = "—"
 MAX_SWEPT = 3  # values that a table has columns for
+MAX_VALUE = 40  # characters of one option in the name of a job
 SHORT_HASH = 8  # characters of a hash in a table
 
 
@@ -102,7 +104,21 @@ def local_time(value: Any) -> str:
 
 def work_name(model: str, options: Mapping[str, Any] | None) -> str:
     """Return a model's name with its options, so that the jobs of a sweep can be distinguished."""
-    return ", ".join([model, *(f"{name} {value}" for name, value in (options or {}).items())])
+    return ", ".join([model, *(f"{name} {value}" for name, value in _flat(options or {}))])
+
+
+def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each option with its value. Dimensions, shapes and values of inputs have a name each, as in a sweep: `dims.sequence 16`."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", _brief(one)) for inner, one in value.items())
+        else:
+            yield name, _brief(value)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | Mapping | bool) else str(value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
 def told_apart(jobs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

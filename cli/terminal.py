@@ -43,6 +43,11 @@ def shown(text: str) -> str:
     return visible(text, keep="\n\t")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the right form: `1 job`, `2 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def show_json(data: Any) -> None:
     """Print data as JSON on standard output, for scripts."""
     text = json.dumps(data, indent=2, ensure_ascii=not takes_unicode(sys.stdout)) + "\n"

@@ -17,7 +17,7 @@ from orchestrator.app import ControlPlane
 from orchestrator.needs import log_what_is_missing
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import create_token, is_administered, revoke_token
-from orchestrator.reports.rows import utc_text
+from orchestrator.reports.columns import utc_text
 from orchestrator.settings import Settings
 from orchestrator.store import Store, tokens
 from orchestrator.store.schema import current, has_table, migrate, require_current

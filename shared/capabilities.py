@@ -24,6 +24,12 @@ RUNNABLE: dict[str, str] = {
     "gpu.cuda.onnx": "GPU (ONNX)",
     "gpu.rocm.onnx": "GPU (ONNX)",
     "gpu.directml.onnx": "GPU (ONNX)",
+    "gpu.coreml": "GPU (CoreML)",
+    "ane.coreml": "Neural Engine (CoreML)",
+    "cpu.coreml": "CPU (CoreML)",
+    "cpu.torch": "cpu.torch",
+    "gpu.cuda.torch": "gpu.cuda.torch",
+    "gpu.mps.torch": "gpu.mps.torch",
     "hardware.cpu": "hardware.cpu",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
@@ -35,12 +41,6 @@ SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ol
 # The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
 # they are still read. New work for them is refused. A capability without a label of its own maps to itself.
 WITHOUT_ENGINE: dict[str, str] = {
-    "gpu.coreml": "GPU (CoreML)",
-    "ane.coreml": "Neural Engine (CoreML)",
-    "cpu.coreml": "CPU (CoreML)",
-    "cpu.torch": "cpu.torch",
-    "gpu.cuda.torch": "gpu.cuda.torch",
-    "gpu.mps.torch": "gpu.mps.torch",
     "gpu.cuda.vllm": "gpu.cuda.vllm",
     "cpu.vllm": "cpu.vllm",
     "api.openai": "api.openai",

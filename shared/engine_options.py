@@ -78,6 +78,12 @@ class EngineOptions(Strict):
     graph: Literal["disabled", "basic", "extended", "layout", "all"] | None = Field(
         default=None, description="how far the runtime optimises the graph"
     )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None, description="the type to which the runtime converts the model's weights and its inputs of floating-point numbers"
+    )
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
+        default=None, description="the mode of `torch.compile`; `none` runs the model as it is"
+    )
     batch_size: int | None = Field(
         default=None,
         ge=1,

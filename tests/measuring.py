@@ -50,7 +50,7 @@ def supervisor(
         turn_s=turn_s,
         spawn=spawn,
     )
-    made.start()
+    made.start("fake")
     try:
         yield made
     finally:

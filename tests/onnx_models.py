@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
+from typing import cast as typed
 
 import numpy as np
 import onnx
@@ -35,7 +36,7 @@ def save(
 
 
 def tensor(name: str, kind: int, shape: Sequence[int | str | None]) -> Value:
-    return cast(Value, helper.make_tensor_value_info(name, kind, list(shape)))
+    return typed(Value, helper.make_tensor_value_info(name, kind, list(shape)))
 
 
 def weight(name: str, values: NDArray[np.generic]) -> onnx.TensorProto:
@@ -45,6 +46,18 @@ def weight(name: str, values: NDArray[np.generic]) -> onnx.TensorProto:
 def identity(path: Path, kind: int, shape: Sequence[int | str | None] = (2, 3), name: str = "x") -> Path:
     """One input that comes out again: runs for every type of the runtime."""
     return save(path, [helper.make_node("Identity", [name], ["y"])], [tensor(name, kind, shape)], [tensor("y", kind, shape)])
+
+
+def cast(path: Path, kind: int) -> Path:
+    """A float input, and an output of the type `kind`."""
+    node = helper.make_node("Cast", ["x"], ["y"], to=kind)
+    return save(path, [node], [tensor("x", TensorProto.FLOAT, ["N", 4])], [tensor("y", kind, ["N", 4])])
+
+
+def old_add(path: Path) -> Path:
+    """An `Add` as opset 6 defines it. The runtime implements the definitions from opset 7 on."""
+    values = [tensor(name, TensorProto.FLOAT, [2]) for name in ("x", "z", "y")]
+    return save(path, [helper.make_node("Add", ["x", "z"], ["y"])], values[:2], values[2:], opset=6, ir_version=3)
 
 
 def linear(path: Path, *, batch: int | str = 1) -> Path:

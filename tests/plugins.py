@@ -43,7 +43,7 @@ def why_not(capability, hardware):
     return ""
 
 
-ENTRY = EngineEntry("toy_engine:ToyEngine", suffixes=(".txt",))
+ENTRY = EngineEntry("toy_engine:ToyEngine", present="toy_engine:why_not", suffixes=(".txt",))
 """
 
 

@@ -54,6 +54,8 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "threads": 4,
         "inter_threads": 1,
         "graph": "all",
+        "dtype": "bfloat16",
+        "compile": "max-autotune",
         "batch_size": 8,
         "shapes": {"image": [8, 3, 224, 224]},
         "dims": {"sequence": 128},

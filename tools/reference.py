@@ -39,6 +39,7 @@ from shared.recipes.schema import Retries
 from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
+from worker.cli import app as worker_app
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,8 +95,11 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     parts = [MADE_BY, "# Command line\n", f"{root.help}\n\n{root.epilog}\n"]
     parts.append("Every command that shows data takes `--json`. Results go to standard output; messages go to standard error.\n")
+    own: Any = typer.main.get_command(worker_app)
     for name, command in root.commands.items():
         parts += _command(f"fleetmark {name}", command)
+        if name == "worker":
+            parts += [part for inner in own.commands.values() for part in _command(f"fleetmark worker {inner.name}", inner)]
     return "\n".join(parts)
 
 
@@ -117,6 +121,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    text = re.sub(r"(?<!\\)\[env", r"\[env", text)  # the worker's help is Markdown, in which brackets stand for themselves
     return Text.from_markup(text).plain.replace("|", "\\|")
 
 
@@ -174,9 +179,12 @@ to those of the recipe, key by key: an entry's `threads` replaces the recipe's `
 `dims` and `values` are merged name by name.
 
 **Sweeps.** Each path leads to one key of the recipe. `models.1.options.threads` multiplies the jobs of that one model only (the first model
-is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused in three cases: an entry sets
-the same key itself, so that the swept value would not reach its job; two of its jobs would be equal; or it sweeps `repeats` while a stop
-rule decides them.
+is `models.0`). A name with dots in it, as in `options.shapes.input.1`, needs no quotes. A sweep is refused if a value
+would be lost: an entry sets the same key itself; one of two swept paths leads into the other; a swept mapping would drop a key that the
+recipe states in its place (`options: {dims: {batch: 8}}` beside `options.dims: [{sequence: 16}]`); or `repeats` is swept while a stop rule
+decides them. It is also refused if two of its jobs would be equal.
+
+**Text.** YAML or JSON, in UTF-8. A key that a mapping has twice is refused, and so are YAML's aliases (`*name`).
 
 **Stop rule.** `stop: {precision: 0.02}` repeats a job until the 95 % interval of its median reaches at most 2 % to each side. The first
 five repeats say how many repeats this takes. `max_repeats` and `budget_s` end the job earlier; three repeats run even when the budget is

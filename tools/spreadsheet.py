@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from orchestrator.reports.columns import COLUMNS, TEXT_COLUMNS, Cell, Row
 from orchestrator.reports.excel import stream_excel
-from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Cell, Row
 from orchestrator.reports.tables import stream_csv
 
 GERMAN = """<?xml version="1.0" encoding="UTF-8"?>

@@ -52,7 +52,7 @@ class Activity:
             return self._now
 
     def begin(self, job: AttemptKey, *others: AttemptKey) -> None:
-        self._become(Snapshot(WorkerStatus.BUSY, job, "claim", others={other: Stage("claim", None) for other in others}))
+        self._become(Snapshot(WorkerStatus.BUSY, job, "starting", others={other: Stage("starting", None) for other in others}))
 
     def stage(self, stage: str, progress: float | None, job: AttemptKey | None = None, *, in_turn: bool = True) -> None:
         """Record a step within a job. No listener is called, because the next heartbeat is early enough.
@@ -82,7 +82,7 @@ class Activity:
         """Record that the measurement is over and that its result is being written and sent."""
         with self._changed:
             now = self._now
-        self._become(replace(now, status=WorkerStatus.CLEANUP, stage="result", progress=None))
+        self._become(replace(now, status=WorkerStatus.CLEANUP, stage="sending the result", progress=None))
 
     def end(self) -> None:
         self._become(Snapshot())

@@ -1,4 +1,6 @@
-"""Provides the worker's command line, `python -m worker.cli`: starts a worker on this device, describes it, and checks what is missing.
+"""Provides the worker's command line: starts a worker on this device, describes it, and checks what is missing.
+
+Users type `fleetmark worker …`, which runs this module with `python -P -m worker.cli`.
 
 Exit codes: 0 success; 1 a check or a measurement failed; 2 wrong usage or configuration, or refused; 3 unreachable.
 """
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from shared.capabilities import add_engines_of_packages
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from worker.agent.serving import SupervisorLife
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+PIPED_WIDTH = 200  # a pipe has no width, and rich would take 80 and cut off paths
 
 app = typer.Typer(
     name="worker",
@@ -35,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Host = Annotated[
@@ -50,7 +54,10 @@ RedisUrl = Annotated[
 
 def _console(*, stderr: bool = False) -> Console:
     """Return a console that does not interpret brackets as markup, because our texts contain them (`pip install -e '.[onnx]'`)."""
-    return Console(stderr=stderr, markup=False, highlight=False)
+    console = Console(stderr=stderr, markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console
 
 
 def _warn_of_the_process_list(token: str | None) -> str | None:
@@ -102,9 +109,11 @@ def start(
 
     The first signal hands the running job back and says goodbye; a second one ends everything at once.
 
-        python -m worker.cli start --host http://orchestrator:5000
+    Examples:
 
-        python -m worker.cli start --host http://orchestrator:5000 --name lab-pi --label site=lab --drain
+        fleetmark worker start --host http://orchestrator:5000
+
+        fleetmark worker start --host http://orchestrator:5000 --name lab-pi --label site=lab --drain
     """
     # Imported here, because Celery and Redis are slow to import, and `--help` and a wrong setting do not need them.
     from worker.agent import Agent
@@ -136,9 +145,11 @@ def start(
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print the answer of `GET /api/v1/info`.")] = False) -> None:
     """Say what this device is and what it can measure. Nothing is registered or written.
 
-    python -m worker.cli info
+    Examples:
 
-    python -m worker.cli info --json | jq .system_info.gpus
+        fleetmark worker info
+
+        fleetmark worker info --json | jq .system_info.gpus
     """
     from worker.agent.description import describe_this_device, show
 
@@ -152,9 +163,11 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print the answer 
 
 @app.command()
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each check.")] = False) -> None:
-    """Check everything a worker needs on this device, and say how to mend what is missing. Exits 1 if anything is.
+    """Check everything a worker needs on this device, and say how to mend what is missing. The exit code is 1 if something is missing.
 
-    python -m worker.cli validate
+    Example:
+
+        fleetmark worker validate
     """
     from worker.agent.checks import check_device
 
@@ -163,7 +176,7 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
     if as_json:
         _print_json([{"check": check.name, "ok": check.ok, "found": check.found, "mend": check.mend} for check in checks])
     else:
-        table = Table("", "check", "found", "how to mend")
+        table = Table("", "check", Column("found", overflow="fold"), Column("how to mend", overflow="fold"))
         for check in checks:
             table.add_row(_mark(check.ok), check.name, check.found, check.mend)
         _console().print(table)
@@ -175,9 +188,11 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
 def try_the_way(host: Host = None, redis_url: RedisUrl = None, token: Token = None, token_file: TokenFile = None) -> None:
     """Try the way to the orchestrator and a tiny measurement, step by step. Nothing is registered.
 
-    Exits 0 when all is well, 1 when the measurement failed, 3 when something cannot be reached.
+    The exit code is 0 if all is well, 1 if the measurement failed, and 3 if something cannot be reached.
 
-        python -m worker.cli test --host http://orchestrator:5000
+    Example:
+
+        fleetmark worker test --host http://orchestrator:5000
     """
     from worker.agent.trial import try_out
 
@@ -246,7 +261,7 @@ def _print_json(body: object) -> None:
 
 def main() -> None:
     settle_streams()
-    app(prog_name="python -m worker.cli")
+    app(prog_name="fleetmark worker")
 
 
 if __name__ == "__main__":

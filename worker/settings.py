@@ -16,6 +16,7 @@ from shared.brokers import require_broker
 from shared.errors import FieldError, InvalidInput
 from shared.hosts import without_brackets
 from shared.hub import HUB
+from shared.json_text import RepeatedKey, read_json_text
 from shared.log import FORMAT_HELP, LogFormat
 from shared.masking import masked
 from shared.orchestrators import orchestrator_address
@@ -152,9 +153,7 @@ class WorkerSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("{"):
-            import json
-
-            return json.loads(value)
+            return _json_labels(value)
         return parse_labels([part for part in value.split(",") if part.strip()])
 
     @model_validator(mode="after")
@@ -212,7 +211,24 @@ def parse_labels(pairs: list[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"{pair!r} is no label; write it as name=value")
+        if name.strip() in labels:
+            raise ValueError(f"the label {name.strip()!r} is given twice; keep one of the two")
         labels[name.strip()] = value.strip()
+    return labels
+
+
+def _json_labels(text: str) -> Any:
+    """Return the labels in a JSON object.
+
+    Raises:
+        ValueError: It is not JSON, a label is given twice, or its value is no text.
+    """
+    try:
+        labels = read_json_text(text)
+    except RepeatedKey as error:
+        raise ValueError(str(error)) from error
+    if (wrong := next((name for name, value in labels.items() if not isinstance(value, str)), None)) is not None:
+        raise ValueError(f"the value of the label {wrong!r} is {labels[wrong]!r:.80}, which is no text; write it in quotes")
     return labels
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cli.client import Client
 from cli.errors import EXIT_USAGE
+from cli.fitting import Fitting
 from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.tables import campaign_outcome, local_time, next_page, state, table, told_apart, work_name
 from cli.terminal import out, say, show_error, show_json
@@ -45,6 +46,7 @@ def list_campaigns(
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
+    ids: Annotated[bool, typer.Option("--ids", help="Print only the ids of the campaigns, one on each line, for scripts.")] = False,
     host: Host = None,
     token: Token = None,
     as_json: Json = False,
@@ -54,6 +56,7 @@ def list_campaigns(
     Examples:
 
       fleetmark list
+      fleetmark show $(fleetmark list --ids --limit 1)
       fleetmark list --status running --json
       fleetmark list --label branch=main
     """
@@ -62,11 +65,16 @@ def list_campaigns(
             raise InvalidInput(f"--label {one!r}: a label is name=value")
     with connect(host, token) as client:
         found = client.listed("campaigns", "campaigns", limit, status=status, label=label or None, cursor=cursor)
-    if as_json:
+    if ids:
+        for campaign in found.items:
+            out.print(campaign["campaign_id"])
+        if limit == 1:
+            return  # this asks for the newest campaign, not for the first page of a list
+    elif as_json:
         show_json(found.items)
     else:
-        out.print(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS))
-    if more := next_page(how_to_call("list"), found, {"status": status, "label": label, "limit": limit}):
+        out.print(Fitting(table([one | {"outcome": {"status": campaign_outcome(one)}} for one in found.items], CAMPAIGN_COLUMNS)))
+    if more := next_page(how_to_call("list", *(["--ids"] if ids else [])), found, {"status": status, "label": label, "limit": limit}):
         say(more)
     if not found.items and not as_json and not (status or label or cursor):
         say(f"No campaign yet. Submit one:  {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}")
@@ -92,7 +100,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     if campaign.get("labels"):
         out.print("labels", ", ".join(f"{name}={value}" for name, value in campaign["labels"].items()))
     jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
-    out.print(table(jobs, JOB_COLUMNS))
+    out.print(Fitting(table(jobs, JOB_COLUMNS)))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))
         say(f"The first {len(campaign['jobs'])} of {campaign['total_jobs']}; all of them:  {every}")

@@ -56,7 +56,7 @@ def doctor(host: Host = None, token: Token = None, as_json: Json = False) -> Non
 
     If the orchestrator is on another machine (--host), only the needs of a worker and a client are checked.
 
-    To see what a device can measure, and how quiet it is, run:  fleetmark worker validate
+    On a device, `fleetmark worker validate` checks what a worker needs, and `fleetmark worker info` lists what it can measure.
 
     Examples:
 

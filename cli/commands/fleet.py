@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.fitting import Fitting
 from cli.options import Cursor, Host, Json, Limit, Token, connect
 from cli.tables import local_time, next_page, state, table, told_apart
 from cli.terminal import out, say, show_json
@@ -72,7 +73,7 @@ def workers(
     if as_json:
         show_json(found)
         return
-    out.print(table(found, WORKER_COLUMNS))
+    out.print(Fitting(table(found, WORKER_COLUMNS)))
     labels = device_labels((worker["worker_id"], worker["device_name"]) for worker in found)
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
@@ -152,7 +153,7 @@ def queues(
     rows.append({"queue": "results", "waiting": found["results_queue_size"]})
     if "dead_letters" in found:
         rows.append({"queue": "dead letters", "waiting": found["dead_letters"]})
-    out.print(table(rows, [("Queue", "queue"), ("Waiting", "waiting")]))
+    out.print(Fitting(table(rows, [("Queue", "queue"), ("Waiting", "waiting")])))
     if found.get("dead_letters"):
         say(f"Why nobody could read the dead letters:  {how_to_call('queues --dead')}")
 
@@ -164,7 +165,7 @@ def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool
         show_json(found["dead_letters"])
         return
     rows = [letter | {"found_at": letter["at"], "message": letter["message"][:200]} for letter in found["dead_letters"]]
-    out.print(table(rows, LETTER_COLUMNS))
+    out.print(Fitting(table(rows, LETTER_COLUMNS)))
     if found["total"] > found["count"]:
         say(f"{found['count']} of {found['total']}; --limit shows more")
 
@@ -194,7 +195,7 @@ def jobs(
     if as_json:
         show_json(found.items)
     else:
-        out.print(table(told_apart(found.items), JOB_COLUMNS))
+        out.print(Fitting(table(told_apart(found.items), JOB_COLUMNS)))
     given = {"campaign": campaign, "status": status, "worker": worker, "since": since, "limit": limit}
     if more := next_page(how_to_call("jobs"), found, given):
         say(more)

@@ -80,17 +80,20 @@ def logs(
         lines = client.lines(f"campaigns/{campaign_id}/logs", follow=follow or None, since=_moment(since), **wanted)
         shown = _show(lines, as_json)
     if not shown and not follow:
-        say("No line. A worker sends the log of an attempt when the attempt has ended.")
+        say("There is no such line yet. A worker sends the log of an attempt when the attempt has ended.")
 
 
 def _moment(since: str | None) -> str | None:
     if since is None:
         return None
     try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
-        moment = datetime.now(UTC) - duration(since, "--since")
-    return moment.astimezone(UTC).isoformat()
+        try:
+            moment = datetime.fromisoformat(since)
+        except ValueError:
+            moment = datetime.now(UTC) - duration(since, "--since")
+        return moment.astimezone(UTC).isoformat()
+    except OverflowError as error:
+        raise InvalidInput(f"--since {since!r} lies outside of the years 1 to 9999") from error
 
 
 def _show(lines: Iterable[bytes], as_json: bool) -> int:

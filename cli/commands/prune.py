@@ -8,6 +8,7 @@ import typer
 
 from cli.client import Client
 from cli.durations import duration
+from cli.fitting import Fitting
 from cli.options import Host, Json, Token, connect
 from cli.tables import table
 from cli.terminal import err, out, say, show_json
@@ -63,7 +64,7 @@ def _all(client: Client, body: dict[str, Any]) -> dict[str, Any]:
 def _show(found: dict[str, Any], removed: bool, age: str) -> None:
     for name, columns in (("campaigns", COLUMNS), ("models", MODEL_COLUMNS)):
         if found[name]:
-            out.print(table([one | {"mb": f"{one['size'] / 2**20:.1f}"} for one in found[name]], columns))
+            out.print(Fitting(table([one | {"mb": f"{one['size'] / 2**20:.1f}"} for one in found[name]], columns)))
     for one in found["campaigns"]:
         if one["left"]:
             say(f"warning: not all files of {one['campaign_id']} could be removed: {one['left']}; this is tried again within the hour")

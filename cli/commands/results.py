@@ -13,6 +13,7 @@ import typer
 from cli.client import Client
 from cli.commands.campaigns import CampaignId
 from cli.files import write_whole
+from cli.fitting import Fitting
 from cli.options import Host, Json, Token, connect
 from cli.tables import results_table
 from cli.terminal import out, say
@@ -96,6 +97,6 @@ def show_results(client: Client, campaign_id: str) -> None:
 
 def show_rows(rows: list[dict[str, Any]]) -> None:
     made, notes = results_table(rows)
-    out.print(made)
+    out.print(Fitting(made))
     for note in notes:
         out.print(note, style="dim")

@@ -15,7 +15,7 @@ from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from cli.options import Host, Json, Token, connect
 from cli.submission import prepare, read_recipe, submit
 from cli.tables import campaign_outcome
-from cli.terminal import err, out, say, show_json
+from cli.terminal import counted, err, out, say, show_json
 from cli.verdicts import show_verdicts
 from cli.watching import watch as follow
 from shared.errors import InvalidInput, nearest
@@ -74,10 +74,10 @@ def run(
             if as_json:
                 show_json(accepted)
                 return
-            out.print(f"{campaign_id}: {accepted['total_jobs']} jobs")
+            out.print(f"{campaign_id}: {counted(accepted['total_jobs'], 'job')}")
             say(f"Follow it:  {how_to_call('watch', campaign_id)}")
             return
-        say(f"{campaign_id}: {accepted['total_jobs']} jobs")
+        say(f"{campaign_id}: {counted(accepted['total_jobs'], 'job')}")
         _follow(client, campaign_id, as_json, timeout, conditions)
 
 
@@ -120,10 +120,12 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         return
     out.print(f"{recipe} is valid: {content.name}")
     if content.sweep:
-        out.print(f"  {cells} cells of models and swept values, a job each on every compute unit and device")
+        out.print(
+            f"  combinations of models and swept values: {cells}; each of them is one job on each compute unit and each device that is used"
+        )
     out.print(f"  devices: {_devices(content, cells)}")
     for entry, file in models:
-        where = f"uploaded from {file}" if file else "fetched by the worker, or known to the orchestrator"
+        where = f"`fleetmark run` uploads {file}" if file else "the worker fetches it, or the orchestrator knows it"
         out.print(f"  {entry.model}: {where}")
 
 
@@ -132,12 +134,12 @@ def _devices(recipe: Recipe, cells: int) -> str:
     from shared.recipes.cells import default_devices  # imported here, as above
 
     if isinstance(recipe.devices, tuple):
-        return f"{', '.join(recipe.devices)}; each of them measures every cell"
+        return f"{', '.join(recipe.devices)}; each of them measures all combinations"
     meaning = recipe.devices or default_devices(cells)
     return {
-        "one": "one, the first that is free takes all jobs" + ("" if recipe.devices else " (`devices: any` would spread them)"),
-        "any": "any that is free, for each job anew",
-        "every": "every one that can run the jobs; each of them measures every cell",
+        "one": "the first device that is free takes all jobs" + ("" if recipe.devices else " (`devices: any` would spread them)"),
+        "any": "each job goes to a device that is free",
+        "every": "every device that can run the jobs measures all combinations",
     }[meaning]
 
 
@@ -205,9 +207,9 @@ def _failures(campaign: dict[str, Any], rows: list[dict[str, Any]], fail_on: set
     counts, noisy = campaign["job_breakdown"], sum(row.get("NoiseGrade") == "noisy" for row in rows)
     found = {
         "the campaign was cancelled": campaign["status"] == CampaignStatus.CANCELLED,
-        f"{campaign['failed_jobs']} jobs failed": campaign["failed_jobs"],
+        f"{counted(campaign['failed_jobs'], 'job')} failed": campaign["failed_jobs"],
         "no job is complete": not counts["complete"],
-        f"{counts['cancelled']} jobs were cancelled (--fail-on cancelled)": "cancelled" in fail_on and counts["cancelled"],
-        f"{noisy} results are noisy (--fail-on noisy)": "noisy" in fail_on and noisy,
+        f"{counted(counts['cancelled'], 'cancelled job')} (--fail-on cancelled)": "cancelled" in fail_on and counts["cancelled"],
+        f"{counted(noisy, 'noisy result')} (--fail-on noisy)": "noisy" in fail_on and noisy,
     }
     return [reason for reason, holds in found.items() if holds]

@@ -26,7 +26,7 @@ from cli.options import Token
 from cli.ports import require_free
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
-from cli.terminal import err, out, say
+from cli.terminal import counted, err, out, say
 from cli.verdicts import show_verdicts
 from cli.watching import watch as follow
 from shared.addresses import login_of
@@ -143,6 +143,8 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
         out.print(
             f"             FLEETMARK_TOKEN=… fleetmark worker start --host {'https' if stack.plan.tls else 'http'}://{socket.gethostname()}:{stack.port}"
         )
+    if settings.address() != stack.host:
+        out.print(f"  first      export FLEETMARK_HOST={stack.host}   (in each terminal in which you type commands)", soft_wrap=True)
     out.print(f"  try        {how_to_call('run', shown_recipe('quickstart.yaml'), '--watch')}", soft_wrap=True)
     out.print("Ctrl-C stops it.")
 
@@ -175,7 +177,7 @@ def demo(
         with err.status("Stopping"):
             stack.stop()
     if failed:
-        say(f"{failed} jobs failed; the logs are in {stack.logs}")
+        say(f"{counted(failed, 'job')} failed; the logs are in {stack.logs}")
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -195,7 +197,7 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
     with stack.client() as client:
         accepted = submit(client, content, recipe.parent)
         campaign_id = accepted["campaign_id"]
-        say(f"Measuring {accepted['total_jobs']} jobs, each repeat in a fresh process")
+        say(f"Measuring {counted(accepted['total_jobs'], 'job')}, each repeat in a fresh process")
         campaign = follow(client, campaign_id, each_round=stack.check)
         out.print()
         show_results(client, campaign_id)

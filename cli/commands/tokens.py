@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.fitting import Fitting
 from cli.options import Host, Json, Token, connect
 from cli.tables import table
 from cli.terminal import out, say, show_json
@@ -84,7 +85,7 @@ def list_tokens(
     if as_json:
         show_json(found)
         return
-    out.print(table(found, COLUMNS if revoked else COLUMNS[:-1]))
+    out.print(Fitting(table(found, COLUMNS if revoked else COLUMNS[:-1])))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import BadRequest, FieldError, InvalidInput
+from shared.json_text import RepeatedKey, read_json_text, refuse_repeated_keys
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.storable import unstorable_at
 
@@ -18,6 +20,7 @@ M = TypeVar("M", bound=BaseModel)
 SCHEMA_KEY = "x-fleetmark-body"  # marks where the OpenAPI document puts the schema
 BODIES: dict[str, type[BaseModel]] = {}  # every model of a raw body, by its name
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_LIKE_YAML = re.compile(rb"\s*(?:#|---|%YAML|[A-Za-z_]+:\s)")
 _PERHAPS_TOO_LARGE = re.compile(rb"(?<!\d)\d{300}|[eE]\+?\d{3}|NaN|Infinity")  # a quick check; it also matches harmless texts
 
 
@@ -48,11 +51,16 @@ def parse(model: type[M], raw: bytes) -> M:
 
     Raises:
         BadRequest: the body is not JSON.
-        InvalidInput: the content is not valid. `fields` names every mistake.
+        InvalidInput: the content is not valid. `fields` names every mistake. Or an object has the same key twice.
     """
+    raw = _utf_8(raw)
     refuse_unstorable(raw)
     try:
-        return model.model_validate_json(raw)
+        valid = model.model_validate_json(raw)
+        refuse_repeated_keys(raw)
+        return valid
+    except RepeatedKey as error:
+        raise InvalidInput(f"the body is not valid: {error}") from error
     except ValidationError as error:
         items = error.errors(include_url=False)
         if items[0]["type"] == "json_invalid":
@@ -70,10 +78,14 @@ def read_json(raw: bytes) -> Any:
 
     Raises:
         BadRequest: it is not JSON.
+        InvalidInput: an object has the same key twice, or a value cannot be stored.
     """
+    raw = _utf_8(raw)
     refuse_unstorable(raw)
     try:
-        return from_json(raw)
+        return read_json_text(raw)
+    except RepeatedKey as error:
+        raise InvalidInput(f"the body is not valid: {error}") from error
     except ValueError as error:
         raise BadRequest(_not_json(raw, str(error))) from error
 
@@ -100,10 +112,26 @@ def refuse_unstorable(raw: bytes) -> None:
         raise InvalidInput(f"the body is not valid: {path}: {message}", fields=[FieldError(path, message)])
 
 
+def _utf_8(raw: bytes) -> bytes:
+    """Return a body without the byte order mark that some editors and shells write in front of a UTF-8 text.
+
+    Raises:
+        BadRequest: the body begins with the byte order mark of UTF-16.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadRequest("the body is text in UTF-16; send it in UTF-8")
+    return raw.removeprefix(codecs.BOM_UTF8)
+
+
 def _not_json(raw: bytes, why: str) -> str:
     if not raw.strip():
         return "the body is empty; this call takes JSON (curl -d '{…}')"
-    return f"the body is not JSON: {why.removeprefix('Invalid JSON: ')}"
+    yaml = (
+        "; a recipe in YAML needs the header `Content-Type: application/yaml`, and --data-binary in place of -d, which joins its lines"
+        if _LIKE_YAML.match(raw)
+        else ""
+    )
+    return f"the body is not JSON: {why.removeprefix('Invalid JSON: ')}{yaml}"
 
 
 def _field_error(model: type[BaseModel], item: ErrorDetails) -> FieldError:

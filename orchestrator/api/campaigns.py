@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from orchestrator.api.bodies import RawBody, described, parse, read_json
 from orchestrator.api.context import Ctx
-from orchestrator.api.errors import documented
+from orchestrator.api.errors import LABEL, documented
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.pages import CampaignCursor, Limit, campaign_of
 from orchestrator.api.present import device_names, waits
@@ -51,7 +51,7 @@ RECIPE_EXAMPLE = {
 }
 
 Labels = Annotated[
-    list[Annotated[str, Field(max_length=1_000, pattern=r"^[^=\x00]+=[^\x00]*$")]] | None,
+    list[Annotated[str, Field(max_length=1_000, pattern=LABEL)]] | None,
     Query(max_length=MAX_LABELS, description="only campaigns with this label, as `name=value`; may be given several times"),
 ]
 IdempotencyKey = Annotated[

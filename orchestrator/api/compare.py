@@ -15,7 +15,7 @@ from orchestrator.api.times import text
 from orchestrator.operations.comparison import compare_campaigns, matrix_of
 from orchestrator.store.tables import Campaign
 from orchestrator.verdicts.comparison import Evidence, Judged
-from orchestrator.verdicts.facts import MUST_BE_EQUAL
+from orchestrator.verdicts.facts import must_be_equal
 from orchestrator.verdicts.figures import COMPARED, FIGURES, INFERENCE, compared_figure, figure_kind
 from orchestrator.verdicts.matrix import AXES, DEFAULT_AXES, Cell, axes_of
 from orchestrator.verdicts.sides import Side
@@ -58,7 +58,7 @@ class PairBody(BaseModel):
     baseline: float | None = Field(description="median of the per-repeat values")
     current: float | None
     delta: float | None = Field(description="current - baseline, in `unit`")
-    effect: float | None = Field(description="current / baseline - 1; 0.1 is 10 % worse")
+    effect: float | None = Field(description="how much worse it got, as a fraction of the baseline: 0.1 is 10 % worse")
     effect_low: float | None = Field(description="the lower end of the interval of the effect; null with too few repeats")
     effect_high: float | None
     confidence: float | None = Field(description="what the interval really covers")
@@ -126,7 +126,7 @@ METHOD = (
     "(the inverse of the same test) ends within the threshold. Anything else is INCONCLUSIVE."
 )
 _ID: dict[str, Any] = {"pattern": f"^{CAMPAIGN_ID.pattern}$"}
-_FACTS = "|".join(fact.name for fact in MUST_BE_EQUAL)
+_FACTS = "|".join(must_be_equal())
 _AXES = "|".join(AXES)
 
 
@@ -255,14 +255,14 @@ def _figures(evidence: Evidence | None) -> dict[str, float | None]:
     if evidence is None:
         names = ("baseline", "current", "delta", "effect", "effect_low", "effect_high", "confidence", "p", "p_adjusted")
         return dict.fromkeys(names)
-    interval = evidence.interval
+    interval, ends = evidence.interval, evidence.effect_ends
     return {
         "baseline": evidence.baseline,
         "current": evidence.current,
         "delta": evidence.current - evidence.baseline,
         "effect": evidence.effect,
-        "effect_low": interval.low - 1 if interval else None,
-        "effect_high": interval.high - 1 if interval else None,
+        "effect_low": ends[0] if ends else None,
+        "effect_high": ends[1] if ends else None,
         "confidence": interval.confidence if interval else None,
         "p": evidence.p,
         "p_adjusted": evidence.p_adjusted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -19,12 +20,14 @@ from starlette.routing import compile_path
 from orchestrator.api.access import HEADER, request_id
 from orchestrator.api.headers import SAFE
 from shared.errors import BadRequest, FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
+from shared.ids import CAMPAIGN_ID, JOB_ID, SHA256, WORKER_ID
 from shared.masking import without_logins
 from shared.protocol.outage import is_away
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+LABEL = r"^[^=\x00]+=[^\x00]*$"  # the pattern of a label in a query
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # full, over quota, read-only
 _MEANINGS = {
     400: "The request cannot be read.",
@@ -102,10 +105,27 @@ def _fleetmark(_: Request, error: Exception) -> JSONResponse:
 def _validation(_: Request, error: Exception) -> JSONResponse:
     """Answer a query or path parameter that is not valid. Bodies are checked by `bodies.parse`."""
     assert isinstance(error, RequestValidationError)
-    fields = [
-        FieldError(".".join(str(part) for part in item["loc"]), f"{item['msg']}, not {item.get('input')!r:.80}") for item in error.errors()
-    ]
+    fields = [FieldError(".".join(str(part) for part in item["loc"]), _said(item)) for item in error.errors()]
     return answer(InvalidInput(f"{fields[0].path}: {fields[0].message}", fields=fields))
+
+
+_WRITTEN_AS = {
+    f"^{CAMPAIGN_ID.pattern}$": "no id of a campaign, which is `campaign-` and 18 small letters and digits",
+    f"^{JOB_ID.pattern}$": "no id of a job, which is the id of its campaign, `-job-` and a number",
+    f"^{WORKER_ID.pattern}$": "no id of a worker, which is `worker-` and small letters, digits and hyphens",
+    f"^{SHA256.pattern}$": "no SHA-256, which is 64 hexadecimal digits in small letters",
+    LABEL: "no label; write it as name=value",
+}
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Return one of pydantic's errors in words for people."""
+    shown, meant = f"{item.get('input')!r:.80}", _WRITTEN_AS.get(item.get("ctx", {}).get("pattern", ""))
+    if item["type"] == "missing":
+        return "is required"
+    if meant is not None:
+        return f"{shown} is {meant}"
+    return f"{str(item['msg']).removeprefix('Value error, ')}, not {shown}"
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import RETRY_AFTER_S
 from orchestrator.api.times import text_of_epoch
 from orchestrator.registry import Registry, WorkerRecord
-from orchestrator.reports.rows import utc_text
+from orchestrator.reports.columns import utc_text
 from orchestrator.store import Store
 from shared.brokers import host_and_port
 from shared.errors import Unavailable

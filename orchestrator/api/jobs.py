@@ -18,7 +18,7 @@ from orchestrator.domain.stored import shown_options, shown_workload
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
-from orchestrator.reports.rows import Row, whole_row
+from orchestrator.reports.columns import Row, whole_row
 from orchestrator.store import jobs, results
 from orchestrator.store.jobs import MOST_COUNTED
 from orchestrator.store.tables import Event, Job

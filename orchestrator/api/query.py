@@ -1,7 +1,10 @@
-"""Refuses unknown query parameters. Otherwise a misspelt filter would be ignored, and the answer would list everything."""
+"""Refuses unknown query parameters, and those that are given twice. Otherwise a misspelt filter would be ignored, and the answer would list
+everything; and of two values for one parameter, only the last would count.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,21 +14,31 @@ from shared.errors import FieldError, InvalidInput, nearest
 
 
 async def refuse_unknown(request: Request) -> None:
-    """Refuse unknown query parameters. Every route depends on this.
+    """Refuse unknown query parameters, and several values for a parameter that takes one. Every route depends on this.
 
     It is asynchronous because it never waits, and a thread would cost more than the work itself.
 
     Raises:
-        InvalidInput: the call has no such query parameter. The message names the nearest known one.
+        InvalidInput: the call has no such query parameter, and the message names the nearest known one. Or the parameter takes one value.
     """
-    given = list(dict.fromkeys(request.query_params))
+    given = Counter(name for name, _ in request.query_params.multi_items())
     if not given:
         return
     call: Mapping[str, Any] = request.app.openapi()["paths"].get(request.scope["route"].path_format, {}).get(request.method.lower(), {})
-    known = [item["name"] for item in call.get("parameters", ()) if item["in"] == "query"]
+    schemas = {item["name"]: item["schema"] for item in call.get("parameters", ()) if item["in"] == "query"}
+    known = list(schemas)
     fields = [FieldError(f"query.{name}", _refusal(name, known)) for name in given if name not in known]
+    fields += [
+        FieldError(f"query.{name}", f"is given {count} times, and this call takes one value for it")
+        for name, count in given.items()
+        if count > 1 and name in schemas and not _takes_several(schemas[name])
+    ]
     if fields:
         raise InvalidInput(f"{fields[0].path}: {fields[0].message}", fields=fields)
+
+
+def _takes_several(schema: Mapping[str, Any]) -> bool:
+    return any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
 
 
 def _refusal(name: str, known: list[str]) -> str:

@@ -20,8 +20,8 @@ from orchestrator.api.times import text_of_epoch
 from orchestrator.domain.stored import NotJson
 from orchestrator.operations.context import Context
 from orchestrator.operations.rows import row_of
+from orchestrator.reports.columns import Row, whole_row
 from orchestrator.reports.formats import FORMATS, table_format
-from orchestrator.reports.rows import Row, whole_row
 from orchestrator.reports.tables import csv_line, stream_csv_lines
 from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.tables import Job, ResultRow

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from orchestrator.reports.rows import utc_text
+from orchestrator.reports.columns import utc_text
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

@@ -21,6 +21,7 @@ from shared.workloads import Workload
 
 Content = TypeVar("Content", Workload, Requirements)
 
+LONGEST_KIND = 100  # characters of the name of a kind of work
 FORMAT = 2
 # 1: there is no `format` key. Values equal to their default were left out, so a missing key means the default of that time.
 # 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default changes what old
@@ -75,6 +76,12 @@ def shown_options(stored: Any) -> dict[str, Any]:
     if not isinstance(stored, Mapping):
         return {}
     return {name: value for name, value in stored.items() if value != _OPTIONS.get(name)}
+
+
+def kind_of(stored: Any) -> str:
+    """Return the kind of work of a stored workload. It may be a kind of a newer version, which this one does not know."""
+    kind = stored.get("kind", DEFAULT_KIND) if isinstance(stored, Mapping) else DEFAULT_KIND
+    return kind if isinstance(kind, str) and 0 < len(kind) <= LONGEST_KIND else DEFAULT_KIND
 
 
 def timeout_of(stored: Any) -> float:

@@ -12,7 +12,7 @@ from orchestrator.reports.bundle import JobRecord
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign
 from orchestrator.verdicts.comparison import Comparison, compare
-from orchestrator.verdicts.figures import FigureKind
+from orchestrator.verdicts.figures import Metric
 from orchestrator.verdicts.matrix import Cell, Entry, entry_of, matrix
 from orchestrator.verdicts.sides import Side, side_of
 from orchestrator.verdicts.terms import Terms
@@ -56,7 +56,7 @@ def compare_campaigns(ctx: Context, baseline_id: str, current_id: str, terms: Te
     return Compared(baseline, current, compare(_each(ctx, baseline, made), _each(ctx, current, made), terms))
 
 
-def matrix_of(ctx: Context, campaign_id: str, by: tuple[str, ...], kind: FigureKind) -> tuple[Campaign, list[Cell]]:
+def matrix_of(ctx: Context, campaign_id: str, by: tuple[str, ...], metric: Metric) -> tuple[Campaign, list[Cell]]:
     """Return a campaign with its jobs as a matrix. While it is running, these are the jobs that have ended.
 
     Raises:
@@ -68,9 +68,9 @@ def matrix_of(ctx: Context, campaign_id: str, by: tuple[str, ...], kind: FigureK
         labels = device_labels(results.devices(session, campaign_id))
 
     def made(job: JobRecord, varied: Sequence[str]) -> Entry:
-        return entry_of(job, kind, labels.get(job.result.worker_id, "") if job.result else "", varied)
+        return entry_of(job, metric, labels.get(job.result.worker_id, "") if job.result else "", varied)
 
-    return campaign, matrix(_each(ctx, campaign, made), by, kind)
+    return campaign, matrix(_each(ctx, campaign, made), by, metric)
 
 
 def _campaign(ctx: Context, campaign_id: str) -> Campaign:

@@ -103,8 +103,8 @@ def _check_token(ctx: Context, session: Session, key: WorkerKey | None, token_id
     holder = tokens.get(session, key.token_id)
     if holder.revoked_at is None and is_valid(holder.expires_at, ctx.clock.now()):
         raise Forbidden(
-            f"{key.worker_id} enrolled with the token {holder.id} ({holder.name}), and only that one may speak for it: use it, "
-            "revoke it, or have an administrator remove the worker first (DELETE /api/workers/{id})"
+            f"{key.worker_id} enrolled with the token {holder.id} ({holder.name}). As long as that token is valid, no other one may speak "
+            f"for it: use it, or have an administrator revoke it first (fleetmark token revoke {holder.id})"
         )
 
 

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from orchestrator.domain.stored import Unreadable, read_workload, unknown_workload
+from orchestrator.domain.stored import Unreadable, kind_of, read_workload, unknown_workload
 from orchestrator.operations.context import Context
 from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
+from orchestrator.reports.columns import Row
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.rows import Row
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign, Job, ResultRow
 from shared.device_labels import device_labels
@@ -156,6 +156,8 @@ def _record(job: Job, row: Row | None, result: dict[str, Any] | None, varied: Se
         compute_unit=job.compute_unit,
         workload=workload,
         unreadable=unreadable,
+        kind=kind_of(job.workload),
+        title=job.model_name,
         position=job.position,
         attempt=job.attempt,
         capability=job.capability,

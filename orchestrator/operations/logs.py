@@ -73,10 +73,12 @@ class CampaignLogs:
     def __init__(self, ctx: Context, campaign_id: str, wanted: Wanted) -> None:
         """
         Raises:
-            NotFound: there is no such campaign.
+            NotFound: there is no such campaign, or it has no such job.
         """
         with ctx.store.read() as session:
             campaigns.get(session, campaign_id)
+            if wanted.job is not None and jobs.get(session, wanted.job).campaign_id != campaign_id:
+                raise NotFound(f"campaign {campaign_id} has no job {wanted.job!r}; GET /api/jobs?campaign={campaign_id} lists its jobs")
         self._ctx, self._campaign_id, self._wanted = ctx, campaign_id, wanted
         self._seen: dict[Path, tuple[tuple[int, int], Counter[int]]] = {}  # file -> its state, and how many lines of each attempt were read
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.domain.stored import kind_of
+from orchestrator.reports.bundle import EndedJob
+from orchestrator.reports.columns import Row
 from orchestrator.reports.parameters import job_parameters
-from orchestrator.reports.rows import EndedJob, Row, csv_row
+from orchestrator.reports.rows import csv_row
 from orchestrator.store.moves import LockedJob
 from orchestrator.store.tables import Job
 from shared.inputs import ModelRef
@@ -37,6 +40,7 @@ def row_of(job: Job, varied: Sequence[str]) -> Row:
             error=job.error or "",
             model_sha256=_model_sha256(job.workload),
             parameters=job_parameters(job.workload, varied),
+            kind=kind_of(job.workload),
         )
     )
 
@@ -57,6 +61,7 @@ def row_of_result(job: LockedJob, status: JobStatus, report: Result, recorded_at
         model_sha256=_model_sha256(job.workload),
         parameters=job_parameters(job.workload, varied),
         stop=_stop_rule(job.workload),
+        kind=kind_of(job.workload),
     )
     return csv_row(ended, report)
 

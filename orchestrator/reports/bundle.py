@@ -7,10 +7,42 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.reports.rows import Row
+from orchestrator.reports.columns import Row
 from shared.jobs import CampaignStatus, JobStatus
+from shared.kinds.inference import MODEL
+from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Result
+from shared.repetition import StopRule
 from shared.workloads import Workload
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """Holds what the orchestrator knows about a job that has ended, with or without a result.
+
+    Attributes:
+        compute_unit: the requested capability or label.
+        recorded_at: when the end was recorded, by the orchestrator's clock.
+        model_sha256: the hash according to the recipe or the upload. The hash that the device measured is in its result.
+        parameters: the values that distinguish this job from others of its campaign, by name.
+        stop: the stop rule of its repeats, if it has one.
+        kind: its kind of work. This version may not know it, if a newer one accepted the job.
+    """
+
+    job_id: str
+    campaign_id: str
+    status: JobStatus
+    compute_unit: str
+    model_name: str
+    attempt: int
+    recorded_at: datetime
+    model_size: int | None = None
+    worker_id: str | None = None
+    error: str = ""
+    model_sha256: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    stop: StopRule | None = None
+    kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True)
@@ -21,6 +53,8 @@ class JobRecord:
         row: its CSV row; None while it has not ended.
         result: the message of the attempt that counted; None if there is no result.
         retry_of: the id of the job that this one was made in place of; None if it was made by the recipe.
+        kind: its kind of work. This version may not know it, if a newer one accepted the job.
+        title: what lists call the job; empty if it is the name of its model.
         unreadable: why its stored workload cannot be read, or empty. If it is set, `workload` holds only the model's name.
     """
 
@@ -39,7 +73,20 @@ class JobRecord:
     row: Row | None = None
     result: Result | None = None
     unreadable: str = ""
+    kind: str = DEFAULT_KIND
+    title: str = ""
     position: int | None = None  # the job's place in the order in which the jobs were sent
+
+    @property
+    def name(self) -> str:
+        """Return what lists and reports call the job: the name of its model, or what its kind of work says."""
+        return self.title or self.workload.title
+
+    @property
+    def content_sha256(self) -> str | None:
+        """Return the hash of its model, if the orchestrator knows it before a worker fetches the model."""
+        model = self.workload.inputs.get(MODEL)
+        return model.content_sha256 if model is not None else None
 
 
 @dataclass(frozen=True)

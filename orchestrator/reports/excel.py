@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from orchestrator.reports.rows import COLUMNS, Cell, Row
+from orchestrator.reports.columns import COLUMNS, Cell, Row
 from orchestrator.reports.tables import cells, chunks
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

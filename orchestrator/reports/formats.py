@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from orchestrator.reports.columns import Row
 from orchestrator.reports.excel import stream_excel
 from orchestrator.reports.parquet import stream_parquet
-from orchestrator.reports.rows import Row
 from orchestrator.reports.tables import stream_csv, stream_json, stream_jsonl
 from shared.errors import InvalidInput, nearest
 

@@ -11,30 +11,21 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.reports.answers import Answer, answers
 from orchestrator.reports.bundle import CampaignBundle
-from orchestrator.reports.figures import Figure, figure
-from orchestrator.reports.page import PLOT, report
-from orchestrator.reports.page_markdown import report_md
-from orchestrator.reports.ranking import Ranking, rank
-from orchestrator.reports.raw_samples import Series, read_repeats
-from orchestrator.reports.rows import Row
+from orchestrator.reports.columns import Row
 from orchestrator.reports.run import RunTail, run_head, run_job
-from orchestrator.reports.same_work import Work
+from orchestrator.reports.sheets.base import Page
+from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
 from orchestrator.whole_files import remove_left_behind, whole_file
+from shared.kinds.registry import DEFAULT_KIND
 from shared.masking import content_without_logins, may_hold_login
 from shared.recipes.text import write_yaml
-
-MAX_TRADEOFFS = 4  # questions whose trade-off is drawn
-MAX_LOOKED_AT = 12  # jobs whose raw samples are looked for, to draw some of them
-SAMPLES_PLOT = "plots/samples.png"
 
 
 def csv_name(bundle: CampaignBundle) -> str:
@@ -52,80 +43,47 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     """
     folder = outputs_dir / bundle.campaign_id
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md", PLOT)]
-    recipe, run, summary, results, report_data, page, plot = paths
+    paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md")]
+    recipe, run, summary, results, report_data, report_page = paths
     _replace(recipe, recipe_text(content_without_logins(bundle.recipe)).encode())
-    figures = _write_jobs(bundle, run, summary, results)
+    page = _write_jobs(bundle, run, summary, results)
     flat = outputs_dir / csv_name(bundle)  # written before the page, because the plot takes a second
     with results.open("rb") as source, whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
-    rankings, answered = rank(figures), answers(figures)
-    pictures = _draw(folder, rankings, answered, f"{bundle.name} ({bundle.campaign_id})")
-    content = report(bundle, figures, rankings, answered, pictures)
+    pictures: list[tuple[str, str]] = []
+    for picture in page.pictures(folder, f"{bundle.name} ({bundle.campaign_id})"):
+        _replace(folder / picture.file, picture.png)
+        pictures.append((picture.file, picture.shows))
+    content = page.content(bundle, pictures)
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    _replace(page, report_md(content).encode())
-    for written in (page, plot):
+    _replace(report_page, page.markdown(content).encode())
+    for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder
         remove_left_behind(written)
-    return [*paths, *(folder / name for name, _ in pictures if name != PLOT), flat]
+    return [*paths, *(folder / name for name, _ in pictures), flat]
 
 
-def _draw(folder: Path, rankings: list[Ranking], answered: list[Answer], title: str) -> list[tuple[str, str]]:
-    """Draw the pictures of a campaign. Return the path of each in the folder, and what it shows, in the order of the page."""
-    # Importing matplotlib costs a second of CPU and 60 MB, so it is done late.
-    from orchestrator.reports.plot_samples import MAX_JOBS, samples_png
-    from orchestrator.reports.plot_tradeoff import is_drawn, tradeoff_png
-    from orchestrator.reports.plots import medians_png
-
-    pictures: list[tuple[str, str]] = []
-    for number, answer in enumerate([one for one in answered if is_drawn(one)][:MAX_TRADEOFFS], start=1):
-        name = "plots/tradeoff.png" if number == 1 else f"plots/tradeoff-{number}.png"
-        _replace(folder / name, tradeoff_png(answer, f"{answer.question}: {title}"))
-        pictures.append((name, f"{answer.question}: samples per second against latency, one curve for each device"))
-    _replace(folder / PLOT, medians_png(rankings, title))
-    pictures.append((PLOT, "Median inference with its 95 % interval, per job"))
-    drawn: list[tuple[Figure, str, list[Series]]] = []
-    for one, name in _spread_out(answered):
-        if len(drawn) < MAX_JOBS and (repeats := read_repeats(folder, one.job_id)):
-            drawn.append((one, name, repeats))
-    if drawn:
-        _replace(folder / SAMPLES_PLOT, samples_png(drawn, title))
-        pictures.append((SAMPLES_PLOT, "How the inferences are distributed, and in which order they came"))
-    return pictures
-
-
-def _spread_out(answered: list[Answer]) -> list[tuple[Figure, str]]:
-    """Return the jobs whose samples are worth a look, with their names: of each question in turn those on the front, then the others."""
-    queues = []
-    for answer in answered[:MAX_LOOKED_AT]:
-        pairs = list(zip(answer.figures, answer.places, strict=True))
-        named = [(one, f"{answer.question} · {place}") for one, place in pairs]
-        queues.append(sorted(named, key=lambda pair: pair[0].job_id not in answer.front)[:MAX_LOOKED_AT])
-    rounds = itertools.zip_longest(*queues)
-    return [pair for turn in rounds for pair in turn if pair is not None][:MAX_LOOKED_AT]
-
-
-def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> list[Figure]:
-    """Write three files in one pass over the jobs, and return the figures for the page."""
-    figures: list[Figure] = []
-    works: dict[Work, Work] = {}  # many jobs share a few works, so equal works are stored once
+def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> Page:
+    """Write three files in one pass over the jobs, and return the page with all jobs. All jobs of a campaign have one kind of work."""
     labels = bundle.device_labels()
-    run_tail, summary_tail = RunTail(bundle.devices), SummaryTail()
+    jobs = iter(bundle.jobs)
+    first = next(jobs, None)
+    sheet = sheet_of(first.kind if first is not None else DEFAULT_KIND)
+    page = sheet.page(labels, bundle.varied)
+    run_tail, summary_tail = RunTail(bundle.devices), SummaryTail(sheet)
     with ExitStack() as stack:
         run_file = JobsFile(stack.enter_context(whole_file(run)), run_head(bundle))
-        summary_file = JobsFile(stack.enter_context(whole_file(summary)), summary_head(bundle))
+        summary_file = JobsFile(stack.enter_context(whole_file(summary)), summary_head(bundle, sheet))
 
         def rows() -> Iterator[Row]:
-            for job in bundle.jobs:
-                entry = summary_job(job, labels, bundle.varied)
+            for job in itertools.chain([] if first is None else [first], jobs):
+                entry = summary_job(job, sheet, labels, bundle.varied)
                 run_file.add(run_job(job, labels, bundle.varied))
                 summary_file.add(entry)
                 run_tail.add(job)
                 summary_tail.add(job, entry)
-                made = figure(job, labels, bundle.varied)
-                work, samples = (works.setdefault(one, one) for one in (made.work, made.samples))
-                figures.append(replace(made, work=work, samples=samples))
+                page.add(job)
                 if job.row is not None:
                     yield job.row
 
@@ -134,7 +92,7 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path)
             csv_file.write(chunk)
         run_file.close(run_tail.content())
         summary_file.close(summary_tail.content())
-    return figures
+    return page
 
 
 class JobsFile:

@@ -100,9 +100,18 @@ def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
 
 
 def _exact(value: Any) -> str:
-    """Return a value of an input: as JSON, so that a range is no shape and a text cannot be taken for another parameter."""
-    plain = isinstance(value, str) and not set(value) & set("=;")
+    """Return a value of an input: as JSON, so that a range is no shape, and a text cannot be taken for a number or another parameter."""
+    plain = isinstance(value, str) and not set(value) & set("=;") and not _reads_as_json(value)
     return str(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _reads_as_json(text: str) -> bool:
+    """Return whether a text without its quotes would be taken for another value, such as `1` or `true`."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shortened(text: str) -> str:

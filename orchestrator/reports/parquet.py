@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.reports.rows import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
+from orchestrator.reports.columns import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
 from orchestrator.reports.tables import chunks
 from shared.storable import storable_text
 

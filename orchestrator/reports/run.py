@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
+from orchestrator.reports.columns import utc_text
 from orchestrator.reports.parameters import job_parameters
-from orchestrator.reports.rows import provider_of, utc_text
+from orchestrator.reports.runtimes import provider_of
+from shared.kinds.inference import MODEL
 
 RUN_FORMAT = 2
 # 1: the first format.
@@ -65,7 +67,7 @@ def run_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = (
         "ended_at": _utc(job.ended_at),
         "workload": None if job.unreadable else workload,
         "parameters": job_parameters(workload, varied),
-        "model_sha256": result.model_sha256 if result and result.model_sha256 else job.workload.model.content_sha256,
+        "model_sha256": result.model_sha256 if result and result.model_sha256 else job.content_sha256,
         "provider": provider_of(runtime),
         "provider_share": runtime.get("provider_share"),
         "runtime": runtime,
@@ -88,9 +90,10 @@ class RunTail:
         self._workers: dict[str, dict[str, Any]] = {}
 
     def add(self, job: JobRecord) -> None:
-        model, result = job.workload.model, job.result
-        sha256 = (result.model_sha256 if result else None) or model.content_sha256
-        self._models[model.name, model.source, sha256] = {"name": model.name, "source": model.source, "sha256": sha256}
+        model, result = job.workload.inputs.get(MODEL), job.result
+        if model is not None:
+            sha256 = (result.model_sha256 if result else None) or model.content_sha256
+            self._models[model.name, model.source, sha256] = {"name": model.name, "source": model.source, "sha256": sha256}
         if result is not None and result.worker_id not in self._workers:
             known = self._devices.get(result.worker_id, DeviceEntry(result.device.name))
             self._workers[result.worker_id] = {

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Cell, Row
+from orchestrator.reports.columns import COLUMNS, TEXT_COLUMNS, Cell, Row
 
 T = TypeVar("T")
 

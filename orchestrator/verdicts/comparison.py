@@ -43,7 +43,8 @@ class Evidence:
         current: the median of the other side's.
         interval: for the ratio; None if there are too few repeats for the level.
         p: two-sided, of the test of equality.
-        worse: whether the ranks of the current side lie above those of the baseline.
+        higher_is_better: whether a larger value is the better one.
+        worse: whether the ranks of the current side lie on the worse side of those of the baseline.
         p_adjusted: corrected for the number of pairs that were judged; None for a pair that was not judged.
     """
 
@@ -53,11 +54,23 @@ class Evidence:
     p: float
     worse: bool
     p_adjusted: float | None = None
+    higher_is_better: bool = False
 
     @property
     def effect(self) -> float:
-        """Return how much worse the current side is, as a fraction of the baseline."""
-        return self.current / self.baseline - 1
+        """Return how much worse the current side is, as a fraction of the baseline: 0.1 is 10 % more time, or 10 % less throughput."""
+        return self._of_ratio(self.current / self.baseline)
+
+    @property
+    def effect_ends(self) -> tuple[float, float] | None:
+        """Return the ends of the interval of the effect, the smaller one first; None if there are too few repeats for the level."""
+        if self.interval is None:
+            return None
+        low, high = sorted((self._of_ratio(self.interval.low), self._of_ratio(self.interval.high)))
+        return low, high
+
+    def _of_ratio(self, ratio: float) -> float:
+        return 1 - ratio if self.higher_is_better else ratio - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +176,14 @@ def _too_few(evidence: Evidence | None, base: Side, new: Side, terms: Terms) -> 
 
 
 def _evidence(base: Sequence[float], new: Sequence[float], terms: Terms) -> Evidence:
-    tails = rank_sum_tails(base, new)
+    tails, higher = rank_sum_tails(base, new), terms.figure.better == "higher"
     return Evidence(
         baseline=median(base),
         current=median(new),
         interval=ratio_interval(base, new, terms.level),
         p=tails.two_sided,
-        worse=tails.larger < tails.smaller,
+        worse=tails.smaller < tails.larger if higher else tails.larger < tails.smaller,
+        higher_is_better=higher,
     )
 
 
@@ -181,26 +195,26 @@ def _evidence_of(one: Judged) -> Evidence:
 def _settled(one: Judged, p_adjusted: float, tests: int, terms: Terms) -> Judged:
     """Return a pair that can be judged, with its verdict."""
     evidence = replace(_evidence_of(one), p_adjusted=p_adjusted)
-    interval, effect = evidence.interval, evidence.effect
+    interval, effect, ends = evidence.interval, evidence.effect, evidence.effect_ends
     assert interval is not None, "too few repeats are an obstacle"
+    assert ends is not None
     limit, worse = percent(terms.max_regression), terms.figure.worse
     corrected = f", corrected for {tests} pairs {p_text(p_adjusted)}" if tests > 1 else ""
     chance = f"{p_text(evidence.p)}{corrected}"
     if effect > terms.max_regression and evidence.worse and p_adjusted < terms.level:
         reason = f"{percent(effect)} {worse}, above the threshold of {limit}; {chance}"
         return replace(one, evidence=evidence, verdict=Verdict.FAIL, reason=reason)
-    if effect <= terms.max_regression and interval.high - 1 <= terms.max_regression:
+    if effect <= terms.max_regression and ends[1] <= terms.max_regression:
         # The interval misses on both sides alike, so its upper end alone is surer than the whole.
         # It is rounded down, so that 99.95 % never becomes 100 %.
         sure = percent(math.floor((1 + interval.confidence) / 2 * 1000) / 1000)
-        most = percent(max(0.0, interval.high - 1))
+        most = percent(max(0.0, ends[1]))
         reason = f"at most {most} {worse} with {sure} confidence, within the threshold of {limit}"
         return replace(one, evidence=evidence, verdict=Verdict.PASS, reason=reason)
     if effect > terms.max_regression:
         reason = f"{percent(effect)} {worse}, but chance explains it: {chance}, not below {terms.level:g}{_least(one, tests, terms)}"
     else:
-        ends = f"{signed(interval.low - 1)} to {signed(interval.high - 1)}"
-        reason = f"the interval from {ends} contains the threshold of {limit}: more repeats would narrow it"
+        reason = f"the interval from {signed(ends[0])} to {signed(ends[1])} contains the threshold of {limit}: more repeats would narrow it"
     return replace(one, evidence=evidence, reason=reason)
 
 

@@ -1,103 +1,60 @@
-"""Lists the figures that can be compared, with the way to read each of them from the summary of a job."""
+"""Lists the figures that can be compared, of all kinds of work, and says what a difference in each of them means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from shared.distributions import Interval
+from orchestrator.reports.sheets.base import Sheet
+from orchestrator.reports.sheets.registry import known_sheets
 from shared.errors import FieldError, InvalidInput, nearest
-from shared.measurements import RepeatFacts, Summary
+from shared.figures import Better, Figure
+from shared.protocol.messages import Result
+
+_TIMES = frozenset({"ns", "us", "ms", "s"})
+_SIZES = frozenset({"MB", "bytes"})
 
 
 @dataclass(frozen=True, slots=True)
-class FigureKind:
-    """Describes a figure of a job.
-
-    Attributes:
-        of_repeat: the figure of one repeat; None if a single repeat has no such figure.
-        value: the figure of the whole job, as in the CSV.
-        interval: the 95 % interval of the whole job's figure, if there is one.
-        worse: the word for a worse value, in sentences such as "4 % slower".
-    """
+class Metric:
+    """Names the figure that jobs are compared by."""
 
     name: str
     unit: str
-    meaning: str
-    value: Callable[[Summary], float | None]
-    better: Literal["lower", "higher"] = "lower"
-    worse: str = "slower"
-    interval: Callable[[Summary], Interval | None] = lambda _summary: None
-    of_repeat: Callable[[RepeatFacts], float | None] | None = None
+    better: Better
+
+    @property
+    def worse(self) -> str:
+        """Return the word for a worse value, in sentences such as "4 % slower"."""
+        if self.better == "higher":
+            return "lower"
+        return "slower" if self.unit in _TIMES else "larger" if self.unit in _SIZES else "higher"
 
 
 INFERENCE = "inference_ms"
-FIGURES: dict[str, FigureKind] = {
-    kind.name: kind
-    for kind in (
-        FigureKind(
-            INFERENCE,
-            "ms",
-            "median of the timed inferences",
-            lambda summary: summary.inference.median,
-            interval=lambda summary: summary.inference.median_ci,
-            of_repeat=lambda repeat: repeat.median_ms,
-        ),
-        FigureKind(
-            "load_ms",
-            "ms",
-            "loading the model; the first load of a job may be cold",
-            lambda summary: summary.load.median,
-            interval=lambda summary: summary.load.median_ci,
-            of_repeat=lambda repeat: repeat.load_ms,
-        ),
-        FigureKind(
-            "inference_peak_mb",
-            "MB",
-            "peak memory of the measured process while it infers, MB of 2^20 bytes",
-            lambda summary: summary.inference_peak_mb,
-            worse="larger",
-            of_repeat=lambda repeat: repeat.inference_peak_mb,
-        ),
-        FigureKind(
-            "load_peak_mb",
-            "MB",
-            "peak memory of the measured process while it loads, MB of 2^20 bytes",
-            lambda summary: summary.load_peak_mb,
-            worse="larger",
-            of_repeat=lambda repeat: repeat.load_peak_mb,
-        ),
-        FigureKind("inference_p90_ms", "ms", "90th percentile of all inferences", lambda summary: summary.inference.p90),
-        FigureKind("inference_p99_ms", "ms", "99th percentile of all inferences", lambda summary: summary.inference.p99),
-        FigureKind(
-            "throughput_per_s",
-            "1/s",
-            "inferences a second over the timed phase",
-            lambda summary: summary.throughput_per_s,
-            better="higher",
-        ),
-    )
-}
-COMPARED = tuple(name for name, kind in FIGURES.items() if kind.of_repeat is not None)  # a test needs one value per repeat
+_SHEETS = known_sheets()
+FIGURES: dict[str, Metric] = {name: Metric(name, kind.unit, kind.better) for sheet in _SHEETS for name, kind in sheet.figures.items()}
+COMPARED = tuple(dict.fromkeys(name for sheet in _SHEETS for name in sheet.compared))  # a test needs one value per repeat
 
 
-def figure_kind(name: str) -> FigureKind:
+def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
     """Return the figure with this name.
+
+    Args:
+        sheet: the sheet of the kind of work whose figure it must be; None for any kind.
 
     Raises:
         InvalidInput: there is none.
     """
-    return FIGURES[_known(name, list(FIGURES))]
+    return FIGURES[_known(name, list(FIGURES if sheet is None else sheet.figures))]
 
 
-def compared_figure(name: str) -> FigureKind:
+def compared_figure(name: str, sheet: Sheet | None = None) -> Metric:
     """Return a figure that two campaigns can be compared by.
 
     Raises:
         InvalidInput: there is none with this name, or a single repeat has no such figure.
     """
-    return FIGURES[_known(name, list(COMPARED))]
+    return FIGURES[_known(name, list(COMPARED if sheet is None else sheet.compared))]
 
 
 def _known(name: str, known: list[str]) -> str:
@@ -110,9 +67,7 @@ def _known(name: str, known: list[str]) -> str:
     raise InvalidInput(f"metric: {message}", fields=[FieldError("query.metric", message)])
 
 
-def repeat_values(kind: FigureKind, summary: Summary) -> tuple[float, ...]:
-    """Return the figure of each repeat, in order. The result is empty if a repeat lacks it: a missing value is never left out."""
-    if kind.of_repeat is None:
-        return ()
-    values = [kind.of_repeat(repeat) for repeat in summary.repeats]
-    return tuple(value for value in values if value is not None) if None not in values else ()
+def figure_of(sheet: Sheet, result: Result, name: str) -> Figure | None:
+    """Return one figure of a complete result, or None if it has none of this name."""
+    outcome = sheet.outcome(result)
+    return outcome.figure(name) if outcome is not None else None

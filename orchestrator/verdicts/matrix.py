@@ -9,21 +9,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.parameters import job_parameters, written
-from orchestrator.reports.rows import provider_of, threads_of
-from orchestrator.reports.same_work import Work, work_of
-from orchestrator.verdicts.figures import FigureKind, repeat_values
+from orchestrator.reports.runtimes import provider_of, threads_of
+from orchestrator.reports.sheets.base import Sheet, Work
+from orchestrator.reports.sheets.registry import sheet_of
+from orchestrator.verdicts.figures import Metric, figure_of
 from shared.errors import FieldError, InvalidInput, nearest
+from shared.figures import Figure
 from shared.jobs import JobStatus
-from shared.measurements import Summary
-from shared.stats import median_interval_of_repeats
-from shared.workloads import inference_of
 
 UNKNOWN = "unknown"
-PEAKS = frozenset({"inference_peak_mb", "load_peak_mb"})
 Answers = tuple[str | None, ...]
 
 
@@ -34,21 +30,23 @@ class Entry:
     Attributes:
         at: the job's value on every axis, by the axis's name.
         answers: what may differ between jobs of the same work: device, capability, provider, threads and level of optimisation.
-        value: the figure of the job; None if it is missing.
+        figure: the figure of the job; None if it is missing.
         missing: why it is missing, or empty.
-        repeats: the figure of each repeat; empty if a repeat has no such figure.
+        sheet: the sheet of its kind of work.
     """
 
     job_id: str
     at: dict[str, str]
     work: Work
     answers: Answers
-    value: float | None
-    low: float | None
-    high: float | None
+    figure: Figure | None
     missing: str
-    repeats: tuple[float, ...]
     noise: str
+    sheet: Sheet
+
+    @property
+    def value(self) -> float | None:
+        return self.figure.value if self.figure is not None else None
 
 
 def _capability(job: JobRecord) -> str:
@@ -69,19 +67,10 @@ def _threads(job: JobRecord) -> str:
     return str(threads) if threads is not None else UNKNOWN
 
 
-def _more_settings(job: JobRecord) -> Answers:
-    """Return the settings that have no axis of their own, and differ along `parameters`: threads across operators, and graph level."""
-    runtime, options = job.result.runtime if job.result is not None else {}, inference_of(job.workload).options
-    threads = runtime.get("threads")
-    between = threads.get("inter_op") if isinstance(threads, dict) else options.inter_threads
-    graph = runtime.get("graph_level") or options.graph
-    return tuple(None if value is None else str(value) for value in (between, graph))
-
-
 # The axes that need nothing but the job. `device` and `parameters` need what is known of the whole campaign.
 _OF_JOB: dict[str, Callable[[JobRecord], str]] = {
     "capability": _capability,
-    "model": lambda job: job.workload.model.name,
+    "model": lambda job: job.name,
     "provider": _provider,
     "batch": _batch,
     "threads": _threads,
@@ -104,36 +93,41 @@ def axes_of(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def entry_of(job: JobRecord, kind: FigureKind, device: str, varied: Sequence[str] = ()) -> Entry:
+def entry_of(job: JobRecord, metric: Metric, device: str, varied: Sequence[str] = ()) -> Entry:
     """Return the entry of a job.
 
     Args:
         device: the label of the device that measured it; empty if none did.
         varied: the paths into a job at which the jobs of its recipe differ.
     """
-    summary = job.result.summary if job.result is not None and job.status is JobStatus.COMPLETE else None
-    value = kind.value(summary) if summary is not None else None
-    interval = kind.interval(summary) if summary is not None else None
+    sheet = sheet_of(job.kind)
+    measured = job.result is not None and job.status is JobStatus.COMPLETE
+    figure = figure_of(sheet, job.result, metric.name) if job.result is not None and measured else None
+    figure = figure if figure is not None and figure.value is not None else None
     parameters = "" if job.unreadable else written(job_parameters(job.workload.model_dump(mode="json"), varied))
     at = {name: read(job) for name, read in _OF_JOB.items()} | {"device": device or "no device", "parameters": parameters}
-    missing = "" if value is not None else f"the job is {job.status.value}" if summary is None else f"it has no {kind.name}"
+    if figure is not None:
+        missing = ""
+    elif job.status is not JobStatus.COMPLETE:
+        missing = f"the job is {job.status.value}"
+    else:
+        missing = f"it has no {metric.name}" if measured else "it has no result that this version can read"
     return Entry(
         job_id=job.job_id,
         at=at,
-        work=work_of(job),
-        answers=(job.result.worker_id if job.result else None, at["capability"], at["provider"], at["threads"], *_more_settings(job)),
-        value=value,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
+        work=sheet.work_of(job),
+        answers=(
+            job.result.worker_id if job.result is not None else None,
+            at["capability"],
+            at["provider"],
+            at["threads"],
+            *sheet.settings(job),
+        ),
+        figure=figure,
         missing=missing,
-        repeats=_repeats(kind, summary) if summary is not None else (),
         noise=job.result.noise.grade if job.result is not None and job.result.noise else "",
+        sheet=sheet,
     )
-
-
-def _repeats(kind: FigureKind, summary: Summary) -> tuple[float, ...]:
-    """Return the figure of each repeat. It is empty for load times if other processes loaded the model, too: their times are not known."""
-    return () if kind.name == "load_ms" and summary.load.n != len(summary.repeats) else repeat_values(kind, summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +151,13 @@ class Cell:
     noise: str
 
 
-def matrix(entries: Sequence[Entry], by: Sequence[str], kind: FigureKind) -> list[Cell]:
+def matrix(entries: Sequence[Entry], by: Sequence[str], metric: Metric) -> list[Cell]:
     """Return the cells of the matrix, in the order in which their first jobs come. Places without a job have no cell."""
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[tuple(entry.at[name] for name in by)].append(entry)
-    cells = [(dict(zip(by, place, strict=True)), members, _joined(members, kind)) for place, members in groups.items()]
-    best = _best([(_work(members), joined.value) for _, members, joined in cells], kind)
+    cells = [(dict(zip(by, place, strict=True)), members, _joined(members)) for place, members in groups.items()]
+    best = _best([(_work(members), joined.value) for _, members, joined in cells], metric)
     return [
         Cell(
             at=at,
@@ -195,31 +189,27 @@ def _work(members: Sequence[Entry]) -> Work:
     return next((one.work for one in members if one.value is not None), members[0].work)
 
 
-def _joined(members: Sequence[Entry], kind: FigureKind) -> _Joined:
+def _joined(members: Sequence[Entry]) -> _Joined:
     """Return the figure of the jobs of one cell."""
-    measured = [one for one in members if one.value is not None]
+    measured = [(one, one.figure) for one in members if one.figure is not None]
     if not measured:
         return _Joined(missing=members[0].missing)
-    if len(measured) == 1:
-        (one,) = measured
-        return _Joined(one.value, one.low, one.high)
-    questions, answers = {one.work for one in measured}, {one.answers for one in measured}
+    questions, answers = {one.work for one, _ in measured}, {one.answers for one, _ in measured}
     if len(questions) > 1 or len(answers) > 1:
         what = "of different work" if len(questions) > 1 else "with different settings"
         return _Joined(missing=f"{len(measured)} jobs {what} meet here; add an axis to `by`: {', '.join(AXES)}")
-    if kind.name in PEAKS:  # the peak of several jobs is the largest of theirs, as the peak of a job is the largest of its repeats
-        return _Joined(max(one.value for one in measured if one.value is not None))
-    repeats = [value for one in measured for value in one.repeats]
-    if not all(one.repeats for one in measured):
-        return _Joined(missing=f"{len(measured)} jobs meet here, and this figure cannot be computed for several jobs together")
-    interval = median_interval_of_repeats(repeats)
-    return _Joined(float(np.median(repeats)), interval.low if interval else None, interval.high if interval else None)
+    first, figure = measured[0]
+    joined = figure if len(measured) == 1 else first.sheet.joined([figure for _, figure in measured])
+    if joined.value is None:
+        return _Joined(missing=joined.missing)
+    interval = joined.interval
+    return _Joined(joined.value, interval.low if interval else None, interval.high if interval else None)
 
 
-def _best(values: Sequence[tuple[Work, float | None]], kind: FigureKind) -> dict[Work, float]:
+def _best(values: Sequence[tuple[Work, float | None]], metric: Metric) -> dict[Work, float]:
     """Return the best value of each work whose content is known. Values that are not above 0 have no ratio."""
     by_work: dict[Work, list[float]] = defaultdict(list)
     for work, value in values:
         if value is not None and value > 0 and work.may_be_ranked():
             by_work[work].append(value)
-    return {work: min(known) if kind.better == "lower" else max(known) for work, known in by_work.items()}
+    return {work: min(known) if metric.better == "lower" else max(known) for work, known in by_work.items()}

@@ -53,33 +53,33 @@ def _by(key: Key, sides: Sequence[Side]) -> defaultdict[Hashable, list[Side]]:
     return found
 
 
-def _measured(*names: str) -> Key:
-    """Return a key of the same work and of these facts. A job whose model's content is not known has none."""
+def _measured(facts: Callable[[Side], tuple[str | None, ...]]) -> Key:
+    """Return a key of the same work and of these facts. A job whose content is not known has none."""
 
     def key(side: Side) -> Hashable | None:
         if not side.work.may_be_ranked():
             return None
         _, _, options = side.asked
-        return (side.work, side.unit, options, *(side.facts[name] for name in names))
+        return (side.work, side.unit, options, *facts(side))
 
     return key
 
 
 def _as_long(inner: Key) -> Key:
-    """Return a key that also holds the number of inferences and the warm-up, which a recipe may sweep and which are no options."""
+    """Return a key that also holds how long a job measured, such as the number of inferences, which a recipe may sweep."""
 
     def key(side: Side) -> Hashable | None:
         value = inner(side)
-        return None if value is None else (value, side.more_facts["inferences"], side.more_facts["warm-up"])
+        return None if value is None else (value, *side.length)
 
     return key
 
 
 _ROUNDS: tuple[Key, ...] = (
-    _measured("threads", "inter_threads", "graph", "provider", "device"),
-    _measured("device"),
+    _measured(lambda side: (*side.answers, side.facts["device"])),
+    _measured(lambda side: (side.facts["device"],)),
     lambda side: (side.asked, side.device_id),
-    _measured(),
+    _measured(lambda _side: ()),
     lambda side: side.asked,
 )
 # Without the model's name.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orchestrator.verdicts.facts import MUST_BE_EQUAL
-from orchestrator.verdicts.figures import FIGURES, INFERENCE, FigureKind
+from orchestrator.verdicts.facts import must_be_equal
+from orchestrator.verdicts.figures import FIGURES, INFERENCE, Metric
 from shared.errors import FieldError, InvalidInput, nearest
 
 MAX_REGRESSION = "5%"
 LEVEL = 0.05
 LEAST_LEVEL, MOST_LEVEL = 0.001, 0.2
-# 0% to 100%, or 0 to 1. Above 100 %, a model that takes twice as long would pass, which is always a mistake in the unit (5 for 5 %).
-SHARE = re.compile(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,6})?|1(\.0{1,6})?")
+# 0% to 100%, or a fraction below 1. Above 100 %, a model that takes twice as long would pass, which is always a mistake in the unit (5 for
+# 5 %). `1` without a unit is refused too: whoever means 1 % would accept a model that takes twice as long.
+SHARE = re.compile(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,6})?")
+_ONE = re.compile(r"1(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Terms:
         allowed: the names of facts that may differ.
     """
 
-    figure: FigureKind = FIGURES[INFERENCE]
+    figure: Metric = FIGURES[INFERENCE]
     max_regression: float = 0.05
     level: float = LEVEL
     allowed: frozenset[str] = frozenset()
@@ -40,6 +42,8 @@ def share_of(text: str, name: str = "max_regression") -> float:
     """
     if SHARE.fullmatch(text) is None:
         message = f"{text!r:.80} is no share from 0 to 100 %; write 5% or 0.05"
+        if _ONE.fullmatch(text):
+            message = f"{text!r:.80} may mean 1 % or 100 %; write 1% or 100%"
         raise InvalidInput(f"{name}: {message}", fields=[FieldError(f"query.{name}", message)])
     return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
 
@@ -50,7 +54,7 @@ def allowed_facts(names: list[str]) -> frozenset[str]:
     Raises:
         InvalidInput: one of them is no fact that must be equal.
     """
-    known = [fact.name for fact in MUST_BE_EQUAL]
+    known = must_be_equal()
     found = [name.strip() for part in names for name in part.split(",") if name.strip()]
     for name in found:
         if name not in known:

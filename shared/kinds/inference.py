@@ -57,6 +57,8 @@ class Inference:
     figures: Mapping[str, FigureKind] = {
         "inference_ms": FigureKind("ms", "lower", "the median time of one inference"),
         "load_ms": FigureKind("ms", "lower", "the median time of loading the model"),
+        "inference_p90_ms": FigureKind("ms", "lower", "the 90th percentile of all inferences"),
+        "inference_p99_ms": FigureKind("ms", "lower", "the 99th percentile of all inferences"),
         "throughput_per_s": FigureKind("1/s", "higher", "inferences per second, one after the other"),
         "samples_per_s": FigureKind("1/s", "higher", "inferences per second, times the batch size"),
         "load_peak_mb": FigureKind("MB", "lower", "the largest memory of the process while it loaded the model"),

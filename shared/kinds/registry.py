@@ -8,10 +8,12 @@ from pydantic import Field
 
 from shared.errors import nearest
 from shared.kinds.base import Kind, Spec
+from shared.kinds.fake import Fake
 from shared.kinds.hardware import Hardware
 from shared.kinds.inference import Inference
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Inference(), Hardware())}
+_ALL: tuple[Kind, ...] = (Inference(), Hardware(), Fake())
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT_KIND = Inference.name  # of a workload whose JSON names no kind, as all did before there was a second one
 
 if TYPE_CHECKING:

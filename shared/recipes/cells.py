@@ -22,7 +22,8 @@ from shared.kinds.base import Spec
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.registry import KINDS
 from shared.mistakes import not_valid
-from shared.recipes.axes import Axis, Place, leaves, read_axes, refused, replaced, written
+from shared.recipes.axes import Axis, Place, read_axes, replaced, written
+from shared.recipes.lost_values import refuse_lost_values
 from shared.recipes.parse import field_error
 from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries
 from shared.repetition import StopRule, Warmup
@@ -72,7 +73,7 @@ def cells_of(recipe: Recipe) -> Iterator[Cell]:
     count = sum(math.prod(len(axis.values) for axis in _axes_of(axes, index)) for index, _ in listed)
     if count > MAX_JOBS:
         raise too_many()
-    _refuse_lost_values(recipe, entries, axes)
+    refuse_lost_values(recipe, entries, axes)
     tables = _tables(recipe, entries, axes)
     for index, entry in listed:
         yield from _of_entry(recipe, index, entry, _axes_of(axes, index), tables, default_devices(count))
@@ -100,40 +101,6 @@ def _by_place(axes: Sequence[Axis]) -> dict[Place, list[int]]:
     for number, axis in enumerate(axes):
         found.setdefault(axis.place, []).append(number)
     return found
-
-
-# Values that would be lost
-
-
-def _refuse_lost_values(recipe: Recipe, entries: Sequence[ModelEntry], axes: Sequence[Axis]) -> None:
-    """Check that every swept value takes effect.
-
-    Raises:
-        InvalidInput: another setting would override a swept value.
-    """
-    stops = recipe.stop is not None or any(axis.place == (None, "stop") for axis in axes)
-    if stops and (repeats := next((axis for axis in axes if axis.place == (None, "repeats")), None)):
-        raise refused(repeats.path, "with `stop`, the rule decides how many repeats there are; sweep `stop.max_repeats`, or drop `stop`")
-    common = [(axis, axis.leaves()) for axis in axes if axis.place[0] is None]
-    for index, entry in enumerate(entries):
-        own = set(_own_leaves(entry)) | {leaf for axis in axes if axis.place[0] == index for leaf in axis.leaves()}
-        for axis, swept in common if own else ():
-            if (lost := next((mine for mine in own for leaf in swept if _overlap(mine, leaf)), None)) is not None:
-                key = f"models.{index}.{'.'.join(lost)}"
-                why = f"{key} is this model's own, so that the swept value would not reach it; leave one of the two out, or sweep {key}"
-                raise refused(axis.path, why)
-
-
-def _own_leaves(entry: ModelEntry) -> Iterator[tuple[str, ...]]:
-    if entry.inferences is not None:
-        yield ("inferences",)
-    if entry.options is not None:
-        yield from leaves(("options",), written(entry, "options"))
-
-
-def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
 
 
 # Values

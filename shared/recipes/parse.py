@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
+from shared.json_text import RepeatedKey, read_json_text
 from shared.kinds.registry import KINDS
 from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
@@ -40,7 +40,9 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
         if not isinstance(error, ScannerError):
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
         try:  # JSON may write one character as two escapes (`\\ud83d\\ude80`), which libyaml does not accept
-            content, places = from_json(text), None
+            content, places = read_json_text(text), None
+        except RepeatedKey as repeated:
+            raise InvalidInput(f"{source} is not valid: {repeated}") from repeated
         except ValueError:
             raise InvalidInput(f"{source} is not valid YAML: {error}") from error
     return parse_recipe(content, source=source, places=places)

@@ -2,7 +2,7 @@
 
 The types are those of the core schema of YAML 1.2. There are no base-60 numbers (`1:30` is a text) and no timestamps; `on`, `yes` and `off`
 are texts. From YAML 1.1 this module keeps `1_000`, `0b1` and `<<`. It refuses aliases, because nine lines of them can expand to gigabytes.
-It limits the depth and the number of values.
+It refuses a key that a mapping has twice, because one of the two values would be lost. It limits the depth and the number of values.
 """
 
 from __future__ import annotations
@@ -56,6 +56,18 @@ class _Constructor(SafeConstructor):
         _TAG + "int": lambda self, node: self.number(node, _integer),
         _TAG + "float": lambda self, node: self.number(node, _fraction),
     }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            # `1` and `"1"` count as one key, because JSON has only texts as keys.
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in first:
+                problem = f"the key {without_logins(repr(name)):.80} is also in line {first[name]}; keep one of the two"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            if name is not None:
+                first[name] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep=deep)
 
     def truth(self, node: yaml.ScalarNode) -> bool:
         text = str(self.construct_scalar(node))

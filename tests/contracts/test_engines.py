@@ -1,4 +1,7 @@
-"""Tests that every engine, including the fake one, keeps its promises to the measured process."""
+"""Tests that every engine, including the fake one, keeps its promises to the measured process.
+
+Where torch is not installed, its engine runs on a double of torch. `make test-torch` runs these tests with torch itself.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import gc
 import inspect
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,23 +20,37 @@ from shared.engine_options import EngineOptions
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.installation import how_to_install
 from shared.kinds.inference import Inference
-from tests import onnx_models, onnx_people
+from tests import onnx_models, onnx_people, torch_models
 from tests.measuring import schedule
 from worker.engines.base import Engine, Options
 from worker.engines.inputs import make_inputs
-from worker.engines.registry import ENGINES, missing_extra, resolve
+from worker.engines.registry import ENGINES, check_options, missing_extra, resolve
 
 BATCH = "batch"
 Case = tuple[str, Callable[[Path], Path]]
 CASES: list[Case] = [
     ("fake", lambda folder: schedule(folder, calls_s=[0.001])),
     ("cpu.onnx", lambda folder: onnx_models.linear(folder / "linear.onnx", batch=BATCH)),
+    ("cpu.torch", lambda folder: torch_models.linear(folder / "linear.pt2")),
 ]
 # Models whose one input indexes a table of seven rows.
 INDEXING: list[Case] = [
     ("fake", lambda folder: schedule(folder, inputs=[["ids", "int64", [BATCH, 1]]], table_rows={"ids": 7})),
     ("cpu.onnx", lambda folder: onnx_people.table(folder / "table.onnx", BATCH, rows=7)),
+    ("cpu.torch", lambda folder: torch_models.table(folder / "table.pt2", rows=7)),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _torch() -> Iterator[None]:
+    with torch_models.torch_or_its_double():
+        yield
+
+
+def batch_of(engine: Engine) -> str:
+    """Return what the model calls its batch. An exported program of PyTorch does not keep the name that it was given."""
+    (batch,) = {spec.shape[0] for spec in engine.signature() if spec.shape}
+    return str(batch)
 
 
 @pytest.fixture(params=CASES, ids=[capability for capability, _ in CASES])
@@ -57,7 +75,7 @@ def indexing(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return engine
 
 
-@pytest.fixture(params=[capability for capability, _ in CASES])
+@pytest.fixture(params=[*(capability for capability, _ in CASES), "cpu.coreml"])
 def fresh(request: pytest.FixtureRequest) -> tuple[Engine, str]:
     return resolve(request.param)(), request.param
 
@@ -75,24 +93,26 @@ def test_what_was_bound_is_what_is_reported(loaded: Engine, tmp_path: Path) -> N
     runtime = json.loads(json.dumps(inputs.report(loaded.facts().runtime)))
     assert runtime["batch_size"] == 3
     assert runtime["assumed_dims"] == {}
-    assert runtime["dims"] == {BATCH: 3}
+    assert runtime["dims"] == {batch_of(loaded): 3}
     assert [entry["bound_shape"][0] for entry in runtime["inputs"]] == [3]
-    assert [entry["shape"][0] for entry in runtime["inputs"]] == [BATCH]
+    assert [entry["shape"][0] for entry in runtime["inputs"]] == [batch_of(loaded)]
     assert [entry["values"] for entry in runtime["inputs"]] == ["drawn from 0 to 1"]
     assert [len(entry["values_sha256"]) for entry in runtime["inputs"]] == [64]
     assert runtime["warnings"] == []
 
 
 def test_indices_stay_within_the_table_that_the_model_has(indexing: Engine, tmp_path: Path) -> None:
-    inputs = make_inputs(indexing, Options(dims={BATCH: 200}), tmp_path)
+    inputs = make_inputs(indexing, Options(dims={batch_of(indexing): 200}), tmp_path)
     assert set(inputs.arrays["ids"].ravel().tolist()) == set(range(7))
     assert inputs.filled["ids"] == "drawn from 0 to 6, as it indexes a table of 7 rows"
     with pytest.raises(ModelInvalid, match=r"options\.values\.ids has values .* but it indexes a table of 7 rows: give \[0, 6\]"):
-        make_inputs(indexing, Options(dims={BATCH: 200}, values={"ids": [0, 30_521]}), tmp_path)
+        make_inputs(indexing, Options(dims={batch_of(indexing): 200}, values={"ids": [0, 30_521]}), tmp_path)
 
 
 def test_a_size_that_the_model_has_no_dimension_for_is_refused(loaded: Engine, tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalid, match=f"options.dims names 'depth', which is no free dimension of the model: .*Known: {BATCH}"):
+    with pytest.raises(
+        ModelInvalid, match=f"options.dims names 'depth', which is no free dimension of the model: .*Known: {batch_of(loaded)}"
+    ):
         make_inputs(loaded, Options(dims={"depth": 3}), tmp_path)
 
 
@@ -114,7 +134,9 @@ def test_facts_are_json_and_name_runtime_version_and_inputs(loaded: Engine, tmp_
 
 def test_unloading_lets_go_of_the_model_and_the_engine_can_load_again(case: Case, loaded: Engine, tmp_path: Path) -> None:
     capability, make = case
-    held = [weakref.ref(value) for value in vars(loaded).values() if type(value).__name__ in ("InferenceSession", "mmap")]
+    held = [
+        weakref.ref(value) for value in vars(loaded).values() if type(value).__name__ in ("InferenceSession", "mmap", "ExportedProgram")
+    ]
     assert held, "this engine keeps its model in nothing that this test knows: name the type here"
     loaded.unload()
     gc.collect()
@@ -148,6 +170,8 @@ def test_the_engines_options_are_those_of_a_workload() -> None:
         "providers": ["CPUExecutionProvider"],
         "threads": 2,
         "graph": "basic",
+        "dtype": "float16",
+        "compile": "max-autotune",
         "batch_size": 4,
         "shapes": {"x": [1, 2]},
         "dims": {"batch": 8, "past": 0},
@@ -170,12 +194,33 @@ def test_what_recipes_may_ask_for_is_what_an_engine_runs() -> None:
     assert RUNNABLE.keys().isdisjoint(WITHOUT_ENGINE)
 
 
+@pytest.mark.parametrize("capability", list(ENGINES))
+def test_an_option_that_an_engine_does_not_know_is_refused_and_not_ignored(capability: str) -> None:
+    known = ENGINES[capability].options
+    examples: dict[str, Any] = {
+        "providers": ("X",),
+        "threads": 2,
+        "inter_threads": 2,
+        "graph": "basic",
+        "dtype": "float16",
+        "compile": "default",
+    }
+    check_options(capability, Options(batch_size=2, shapes={}, dims={}, values={}, seed=3, **{name: examples[name] for name in known}))
+    for name in examples.keys() - known:
+        with pytest.raises(
+            EngineUnavailable, match=rf"options\.{name} is .*, but {capability} has no such option: leave it out, or measure on "
+        ):
+            check_options(capability, Options(**{name: examples[name]}))
+
+
 def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EngineUnavailable, match=r"no engine runs 'cpu\.abacus' here\. Known: cpu\.onnx"):
         resolve("cpu.abacus")
 
 
-@pytest.mark.parametrize(("capability", "extra"), [("cpu.onnx", "onnx"), ("gpu.cuda.onnx", "onnx-cuda")])
+@pytest.mark.parametrize(
+    ("capability", "extra"), [("cpu.onnx", "onnx"), ("gpu.cuda.onnx", "onnx-cuda"), ("gpu.mps.torch", "torch"), ("ane.coreml", "coreml")]
+)
 def test_a_missing_library_is_a_sentence(capability: str, extra: str) -> None:
     assert missing_extra(capability) == f"{capability} needs the extra '{extra}': {how_to_install(extra)}"
 

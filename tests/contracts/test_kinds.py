@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from shared.errors import EngineUnavailable, JobError
+from shared.kinds.registry import kind_named
 from shared.series import Record
 from tests.measuring import assignment, schedule
 from worker.kinds.base import Measure, Repeat
@@ -33,11 +34,15 @@ TRUTH_MS = (1, 3, 2)  # how long each call takes at least, in turn
 
 @dataclass(frozen=True)
 class Case:
-    """Holds work of one kind whose durations are known. `timed` is the series of its timed calls."""
+    """Holds work of one kind whose durations are known.
+
+    `timed` is the series of its timed calls. `headline` computes the headline figure of one repeat from its record.
+    """
 
     kind: str
     capability: str
     timed: str
+    headline: Callable[[Record], float]
     spec: dict[str, Any]
     inputs: Callable[[Path], dict[str, str]]
     refused: Callable[[RunRequest], RunRequest]
@@ -57,6 +62,7 @@ CASES = [
         "inference",
         "fake",
         "inference",
+        lambda record: median(record.series["inference"].values) / MS,
         {"inferences": TIMED, "options": {}},
         _model,
         lambda request: replace(request, inputs={"model": request.inputs["model"] + ".missing"}),
@@ -65,7 +71,8 @@ CASES = [
         "fake",
         "fake",
         "step",
-        {"steps": TIMED, "step_s": [ms / 1e3 for ms in TRUTH_MS], "prepare_s": 0.002},
+        lambda record: TIMED / (record.phases["step"].wall_ns / 1e9),
+        {"steps": TIMED, "step_s": [ms / 1e3 for ms in TRUTH_MS], "prepare_s": 0.002, "refuses": ""},
         lambda _folder: {},
         lambda request: replace(request, spec={**request.spec, "refuses": "this work cannot be done"}),
     ),
@@ -130,9 +137,9 @@ def test_a_record_survives_its_file_and_its_facts_are_json(case: Case, kind: Mea
     assert again.facts["runtime"]
 
 
-def test_a_stop_rule_looks_at_the_median_of_one_repeat(case: Case, kind: Measure, tmp_path: Path) -> None:
+def test_a_stop_rule_looks_at_the_headline_figure_of_one_repeat(case: Case, kind: Measure, tmp_path: Path) -> None:
     record = kind.run(case.request(tmp_path), lambda _phase: None)
-    assert kind.stop_value(record) == median(record.series[case.timed].values) / MS
+    assert kind.stop_value(record) == pytest.approx(case.headline(record))
     assert kind.stops_on
 
 
@@ -151,15 +158,19 @@ def test_what_is_derived_depends_on_the_records_alone(case: Case, kind: Measure,
     first, again = kind.derive(workload, done, [], ""), resolve(case.kind)().derive(workload, done, [], "")
     assert first == again
     assert (first.summary is None) != (first.outcome is None)
-    truth = median(value for repeat in done for value in repeat.record.series[case.timed].values) / MS
+    each = [case.headline(repeat.record) for repeat in done]
     if first.summary is not None:
-        assert first.summary.inference.median == pytest.approx(truth)
+        assert [repeat.median_ms for repeat in first.summary.repeats] == pytest.approx(each)
     if first.outcome is not None:
-        figure = first.outcome.figure(first.outcome.headline)
+        described = kind_named(case.kind)
+        figure = first.outcome.figure(described.headline)
         assert figure is not None
-        assert figure.value == pytest.approx(truth)
-        assert figure.repeats == tuple(kind.stop_value(repeat.record) for repeat in done)
-    assert f"{truth:.3f} ms" in first.said
+        assert first.outcome.headline == described.headline
+        assert figure.repeats == pytest.approx(each)
+        assert {one.name: (one.unit, one.better) for one in first.outcome.figures} == {
+            name: (about.unit, about.better) for name, about in described.figures.items()
+        }
+    assert first.said
 
 
 def test_the_raw_samples_name_each_series_of_each_repeat(case: Case, kind: Measure, tmp_path: Path) -> None:
@@ -191,11 +202,11 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(name: str)
     assert preloads(name)[-1] == kind.__module__
 
 
-def test_every_kind_has_a_case_here() -> None:
+def test_every_kind_has_a_case_here_and_a_description_that_both_sides_share() -> None:
     assert {case.kind for case in CASES} == set(KINDS)
+    assert [kind_named(name).name for name in KINDS] == list(KINDS)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EngineUnavailable, match=r"cannot measure work of the kind 'weaving'; it knows: inference, fake"):
         resolve("weaving")
-    assert preloads("weaving") == ()

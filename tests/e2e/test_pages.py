@@ -22,11 +22,12 @@ from cli import zoo
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted((DOCS / "start").glob("*.md")), *sorted((DOCS / "how-to").glob("*.md"))]
-ALONE = {"several-devices.md"}  # starts an orchestrator of its own
+ALONE = {"several-devices.md", "operate.md"}  # these start an orchestrator of their own
 PATIENCE_S = 900
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAVED = re.compile(r"[Ss]ave this as `([^`]+)`[^`\n]*:\s*\Z")
+STOPS = "# Ctrl-C in the terminal of `fleetmark up`"
 STAYS = re.compile(r"^(?:\w+=\S+ )*\S*fleetmark (?:up|worker start)\b.*$")
 INSTALLS = re.compile(r"^make (?:demo|up)\b.*\n", re.MULTILINE)  # these would install into the environment of the tests
 
@@ -41,6 +42,7 @@ def script_of(page: Path) -> str:
         kind, content = block.groups()
         saved = SAVED.search(text[: block.start()])
         if kind == "sh":
+            content = content.replace(STOPS, "ctrl_c")
             *before, last = INSTALLS.sub("", content).rstrip("\n").split("\n")
             stays = STAYS.match(last.partition("  #")[0].rstrip())
             lines += [*before, f"stay {last}" if stays else last]
@@ -53,8 +55,8 @@ def script_of(page: Path) -> str:
 BEGIN = r"""
 set -eu -o pipefail
 ip link set lo up 2>/dev/null || true
-started=0
-stay() { env "$@" > "stay-$started.log" 2>&1 & started=$((started + 1)); ready; }
+started=0 logs=0
+stay() { logs=$((logs + 1)); env "$@" > "stay-$logs.log" 2>&1 & started=$((started + 1)); ready; }
 ready() {
     for _ in $(seq 600); do
         seen=$(curl -fs -H "Authorization: Bearer ${FLEETMARK_TOKEN:-}" http://localhost:5000/api/workers || true)
@@ -65,6 +67,7 @@ ready() {
     cat stay-*.log
     return 1
 }
+ctrl_c() { kill -INT $!; wait $!; started=$((started - 1)); }  # stops what began last
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 source .venv/bin/activate
 """
@@ -142,9 +145,34 @@ def test_the_page_of_several_devices_works_as_it_stands(tmp_path: Path) -> None:
     assert "squeezenet.onnx on cpu.onnx of bench-1: complete" in done.stdout, done.stdout[-5000:]
 
 
+# What the reader of the page on operating has: a system with an administrator's token, a campaign that has ended, and a device's token.
+OPERATED = r"""
+export FLEETMARK_TOKEN=of-the-administrator
+stay fleetmark up
+printf 'name: small\nmodel: squeezenet\non: [cpu.onnx]\ninferences: 5\nrepeats: 1\n' > small.yaml
+fleetmark run small.yaml --watch
+fleetmark token create lab-pi --role worker > lab-pi.token
+"""
+
+
+def test_the_page_on_operating_works_as_it_stands(tmp_path: Path) -> None:
+    """Logs, a backup that is restored while nothing runs, the exchange of a device's token, and the removal of what is old."""
+    last = "echo \"@@ left: $(fleetmark list --ids | wc -l) campaign; tokens: $(fleetmark token list --json | jq -r '.[].name')\"\n"
+    done = run_script(clone(tmp_path / "clone"), BEGIN + OPERATED + script_of(DOCS / "how-to" / "operate.md") + last)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert '"worker.tasks","attempt 1 of campaign-' in done.stdout, "the worker's lines of the job are shown"
+    assert "_logs.tar.gz" in done.stdout
+    first, again = ((tmp_path / "clone" / f"stay-{number}.log").read_text() for number in (1, 2))
+    assert "Stopping" in first
+    assert "Fleetmark is up" in again
+    assert "Nothing is older than 90d" in done.stdout
+    assert "@@ left: 1 campaign; tokens: lab-pi-2026\n" in done.stdout, "the database was restored, and the old token is revoked"
+
+
 def test_the_pages_have_what_these_tests_look_for() -> None:
     scripts = {page.name: script_of(page) for page in PAGES}
     for name in ("README.md", "first-campaign.md", "own-model.md", "several-devices.md", "spreadsheets.md"):
         assert "fleetmark" in scripts[name], name
     assert scripts["several-devices.md"].count("\nstay ") == 2
     assert "cat > mine.yaml" in scripts["own-model.md"]
+    assert "ctrl_c\n" in scripts["operate.md"]

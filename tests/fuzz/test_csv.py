@@ -11,7 +11,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, Row, csv_row
+from orchestrator.reports.columns import COLUMNS, TEXT_COLUMNS, Row
+from orchestrator.reports.rows import csv_row
 from orchestrator.reports.tables import csv_line, stream_csv, stream_csv_lines
 from shared.jobs import JobStatus
 from shared.protocol.messages import Device

@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.record import record
-from orchestrator.reports.rows import COLUMNS
+from orchestrator.reports.columns import COLUMNS
 from orchestrator.store import Store
 from orchestrator.store import schema as schema_of
 from orchestrator.store.schema import current, differences, migrate, newest, require_current

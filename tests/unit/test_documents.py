@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from cli.main import app
 from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
-from orchestrator.reports.rows import COLUMNS
+from orchestrator.reports.columns import COLUMNS
+from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.settings import Settings
-from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.figures import COMPARED, FIGURES
 from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
@@ -104,6 +104,14 @@ def test_every_key_of_a_recipe_has_a_valid_example(model: type[BaseModel]) -> No
 def test_every_column_of_the_csv_is_explained() -> None:
     page = (ROOT / "docs" / "reference" / "results.md").read_text().partition("## Columns")[2]
     assert sorted(re.findall(r"`([A-Z][A-Za-z0-9]+)`", re.sub(r"\|[^|]*\|$", "", page, flags=re.MULTILINE))) == sorted(COLUMNS)
+
+
+def test_the_commands_of_a_worker_are_listed_with_the_variables_of_their_options() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    for name in ("start", "info", "validate", "test"):
+        assert f"## `fleetmark worker {name}`" in page
+    assert "| `--state-dir` |" in page
+    assert "[env: FLEETMARK_WORKER_STATE_DIR] |" in page
 
 
 def test_what_the_watch_counts_is_explained() -> None:

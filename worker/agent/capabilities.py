@@ -1,10 +1,11 @@
-"""Decides which capabilities this worker offers: those that the device supports and for which this version has an engine."""
+"""Decides which capabilities this worker offers: those that an engine of this version can really use on this device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.engines.registry import ENGINES
+from shared.capabilities import LABELS
+from worker.engines.registry import why_not
 from worker.hardware import Hardware
 
 
@@ -19,15 +20,8 @@ class Offer:
 
 def offers(hardware: Hardware) -> list[Offer]:
     """Return every known capability, in the order of the table."""
-    answers: list[Offer] = []
-    for capability, found in hardware.found().items():
-        if not found.present:
-            answers.append(Offer(capability, False, found.why))
-        elif capability not in ENGINES:
-            answers.append(Offer(capability, False, "the device could; this version has no engine for it"))
-        else:
-            answers.append(Offer(capability, True))
-    return answers
+    reasons = {capability: why_not(capability, hardware) for capability in LABELS}
+    return [Offer(capability, not why, why) for capability, why in reasons.items()]
 
 
 def offered(hardware: Hardware) -> list[str]:

@@ -29,8 +29,8 @@ from shared.workloads import inference_workload
 from worker.agent.capabilities import offered
 from worker.agent.registration import reachable_broker
 from worker.agent.serving import SupervisorLife
+from worker.engines.registry import write_trial_model
 from worker.hardware import detect
-from worker.hardware.probe import PROBE_MODEL
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -159,9 +159,11 @@ def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
     supervisor.start()
     try:
         with tempfile.TemporaryDirectory(prefix="fleetmark-test-") as folder:
-            path = Path(folder) / "tiny.onnx"
-            path.write_bytes(PROBE_MODEL)
             for number, capability in enumerate(capabilities, start=1):
+                path = write_trial_model(capability, Path(folder))
+                if path is None:
+                    yield Step(f"measurement on {capability}", "not tried: no small model for it can be made on this device")
+                    continue
                 outcome = supervisor.run(_assignment(path, capability, number), lambda _stage, _progress: None)
                 yield _judged(capability, outcome)
     finally:

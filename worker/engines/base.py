@@ -28,6 +28,8 @@ class Options:
     threads: int | None = None
     inter_threads: int | None = None
     graph: str | None = None
+    dtype: str | None = None
+    compile: str | None = None
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
     dims: Mapping[str, int] | None = None

@@ -15,9 +15,10 @@ import onnxruntime
 
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from worker.engines.base import Facts, InputSpec, Limits, Options
+from worker.engines.inputs.types import COMPLEX, FLOATS, INTEGERS
 from worker.engines.onnx_errors import Called, explain
 from worker.engines.onnx_graph.limits import input_limits, input_shapes
-from worker.engines.onnx_providers import fell_back, judge, must_count, nodes_by_provider, wanted_providers
+from worker.engines.onnx_providers import PROVIDER_OPTIONS, PROVIDERS, fell_back, judge, must_count, nodes_by_provider, wanted_providers
 from worker.engines.onnx_threads import threads_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class OnnxEngine:
                 str(model),
                 _session_options(options, must_count(providers), _format_of(model)),
                 providers=providers,
+                provider_options=[PROVIDER_OPTIONS.get(capability, {}) if name == PROVIDERS[capability] else {} for name in providers],
                 enable_fallback=0,  # otherwise the CPU replaces a failing provider, with only a line on stdout
             )
         except Exception as error:  # the runtime raises a dozen unrelated exception types
@@ -97,7 +99,9 @@ class OnnxEngine:
         self._bound = {name: list(value.shape) for name, value in inputs.items()}
         names = [output.name for output in self._session.get_outputs()]
         types = {spec.name: spec.element_type for spec in self.signature()}
-        if not any(kind in _ONNX_TYPES for kind in types.values()):
+        if not any(kind in _ONNX_TYPES for kind in types.values()) and all(
+            _in_numpy(output.type) for output in self._session.get_outputs()
+        ):
             return partial(self._session.run, names, dict(inputs))
         values = {name: _ort_value(value, types[name]) for name, value in inputs.items()}
         return partial(self._session.run_with_ort_values, names, values)
@@ -188,6 +192,12 @@ def _input_spec(argument: Any, shapes: Mapping[str, tuple[int | str | None, ...]
 
 def _described(name: str, kind: str, shape: Any) -> dict[str, Any]:
     return {"name": name, "type": kind, "shape": None if shape is None else list(shape)}
+
+
+def _in_numpy(kind: str) -> bool:
+    """Return whether the runtime can return an output of this type as an array of numpy, or as a list or mapping of such arrays."""
+    element = kind.removeprefix("tensor(").removesuffix(")")
+    return not kind.startswith("tensor(") or any(element in known for known in (FLOATS, INTEGERS, COMPLEX, ("bool", "string")))
 
 
 def _ort_value(value: Any, kind: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path, PureWindowsPath
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from worker.engines.onnx_call_errors import Called, Inputs, explain_call
 from worker.engines.onnx_graph.operands import types_given
+from worker.engines.onnx_kernels import kernels_of, other_opsets
 
 __all__ = ["Called", "explain"]
 
@@ -124,34 +125,20 @@ def _way_out(operator: str) -> str:
 
 
 def _no_kernel(found: re.Match[str], path: Path, runtime: str) -> str:
-    """Return the message for a known operator that has no implementation for these types, or none at all on this provider."""
-    operator = found["operator"]
-    given = types_given(path, operator.rpartition(":")[2], found["name"] or "")
-    known = _kernel_types(operator)
-    of_types = f" for {', '.join(given)}" if given else " for the types that it is given"
+    """Return the message for a known operator without an implementation: for this opset, for these types, or at all on this provider."""
+    operator, opset = found["operator"], int(found["opset"])
+    kernels = kernels_of(operator)
+    known = sorted({kind for kernel in kernels if kernel.follows(opset) for kind in kernel.kinds})
+    needed = f"{path.name} needs the operator {operator} of opset {opset}"
+    if kernels and not any(kernel.follows(opset) for kernel in kernels):
+        return f"{needed}, and {runtime} has it {other_opsets(opset, kernels)}"
     if not known:
         return f"{path.name} needs the operator {operator}, for which {runtime} has no implementation here: {_way_out(operator)}"
+    given = types_given(path, operator.rpartition(":")[2], found["name"] or "")
+    of_types = f" for {', '.join(given)}" if given else " for the types that it is given"
     if given and set(given) <= set(known):
         of_types = f" for {', '.join(given)} together"
     return (
-        f"{path.name} needs the operator {operator} of opset {found['opset']}{of_types}, and {runtime} has it for {', '.join(known)} only: "
+        f"{needed}{of_types}, and {runtime} has it for {', '.join(known)} only: "
         f"export the model in one of these types, or update onnxruntime on the worker"
     )
-
-
-def _kernel_types(operator: str) -> list[str]:
-    """Return the element types for which this build has a CPU implementation of an operator. Empty if it has none or cannot say."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    if not hasattr(state, "get_all_opkernel_def"):
-        return []
-    domain, _, name = operator.rpartition(":")
-    found = {
-        kind.removeprefix("tensor(").removesuffix(")")
-        for kernel in state.get_all_opkernel_def()
-        if kernel.op_name == name and kernel.domain == domain and kernel.provider == "CPUExecutionProvider"
-        for constraint, kinds in kernel.type_constraints.items()
-        if constraint in ("T", "T1", "X")
-        for kind in kinds
-    }
-    return sorted(found)

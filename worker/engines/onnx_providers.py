@@ -16,6 +16,15 @@ PROVIDERS = {
     "gpu.cuda.onnx": "CUDAExecutionProvider",
     "gpu.rocm.onnx": "ROCMExecutionProvider",
     "gpu.directml.onnx": "DmlExecutionProvider",
+    "gpu.coreml": "CoreMLExecutionProvider",
+    "ane.coreml": "CoreMLExecutionProvider",
+    "cpu.coreml": "CoreMLExecutionProvider",
+}
+# The options of a capability's default provider, where it needs some. The provider of CoreML stands for three devices.
+PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    "gpu.coreml": {"MLComputeUnits": "CPUAndGPU"},
+    "ane.coreml": {"MLComputeUnits": "CPUAndNeuralEngine"},
+    "cpu.coreml": {"MLComputeUnits": "CPUOnly"},
 }
 # The providers whose results count for a capability. A recipe may name any of them.
 ALTERNATIVES = {
@@ -23,6 +32,9 @@ ALTERNATIVES = {
     "gpu.cuda.onnx": {"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"},
     "gpu.rocm.onnx": {"ROCMExecutionProvider", "MIGraphXExecutionProvider"},
     "gpu.directml.onnx": {"DmlExecutionProvider"},
+    "gpu.coreml": {"CoreMLExecutionProvider"},
+    "ane.coreml": {"CoreMLExecutionProvider"},
+    "cpu.coreml": {"CoreMLExecutionProvider"},
 }
 LEAST_SHARE = 0.5  # of a model's nodes; with a smaller share on the GPU, the result would mostly measure the CPU
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
-from shared.capabilities import LABELS
 from shared.workers import DeviceInfo
 from worker.hardware.cpu import Cpu, read_cpu
 from worker.hardware.frameworks import Framework, read_frameworks
 from worker.hardware.gpus import Gpus, read_gpus
-from worker.hardware.providers import CAPABILITY_OF_PROVIDER, OnnxRuntime, read_onnxruntime
+from worker.hardware.providers import OnnxRuntime, read_onnxruntime
 from worker.hardware.system import Memory, System, read_memory, read_system
-
-
-@dataclass(frozen=True)
-class Found:
-    """Says whether a capability can be used on this device, and if not, why."""
-
-    present: bool
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,41 +54,8 @@ class Hardware:
             "architecture": self.cpu.architecture,
         }
 
-    def found(self) -> dict[str, Found]:
-        """Return for every known capability whether this device has what it needs. Whether an engine exists for it is not checked here."""
-        providers = {provider.name: provider for provider in self.onnxruntime.providers}
-        answers = {capability: Found(False, "this version does not measure it") for capability in LABELS}
-        for name, capability in CAPABILITY_OF_PROVIDER.items():
-            provider = providers.get(name)
-            if provider is not None and provider.opens:
-                answers[capability] = Found(True)
-            elif not answers[capability].present:
-                why = provider.why if provider else self.onnxruntime.note or f"{name} is not part of the installed onnxruntime"
-                answers[capability] = Found(False, why)
-        answers |= self._apple()
-        for capability in ("cpu.torch", "gpu.cuda.torch", "gpu.mps.torch"):
-            answers[capability] = _needs_package("torch")
-        for capability in ("cpu.vllm", "gpu.cuda.vllm"):
-            answers[capability] = _needs_package("vllm")
-        answers["api.openai"] = Found(True)
-        answers["hardware.cpu"] = Found(True)
-        answers["hardware.cuda"] = Found(True) if self.gpus.devices else Found(False, self.gpus.note or "no CUDA device")
-        return answers
-
-    def _apple(self) -> dict[str, Found]:
-        if self.system.os != "macOS":
-            return dict.fromkeys(("gpu.coreml", "cpu.coreml", "ane.coreml"), Found(False, f"needs macOS; this is {self.system.os}"))
-        tools = _needs_package("coremltools")
-        silicon = platform.machine() == "arm64"
-        neural = tools if silicon else Found(False, "needs Apple silicon")
-        return {"gpu.coreml": tools, "cpu.coreml": tools, "ane.coreml": neural}
-
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def _needs_package(package: str) -> Found:
-    return Found(True) if find_spec(package) is not None else Found(False, f"{package} is not installed")
 
 
 def detect() -> Hardware:

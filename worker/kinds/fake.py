@@ -1,8 +1,7 @@
 """Measures steps whose durations are all known in advance. It needs no input and no engine.
 
-Its specification is `{"steps": 3, "step_s": [0.002, 0.004], "prepare_s": 0.01}`: how many steps are timed, how long each takes (after the
-last value the list starts again), and how long it takes to make them ready. A step waits by reading the clock. With `refuses`, a text, the
-work refuses to begin, for that reason. The facts say how long each step really took, by the kind's own clock.
+`shared.kinds.fake` describes the schedule. A step waits by reading the clock. The facts say how long each step really took, by the kind's
+own clock.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ PREPARE, STEP, WARMUP = "prepare", "step", "warmup"
 class FakeMeasure:
     """Follows a schedule, as described at the top of this module. No recipe asks for this kind."""
 
-    stops_on = "the median step"
+    stops_on = "the rate"
     loading = PREPARE
 
     def run(self, request: RunRequest, announce: Announce) -> Record:
@@ -38,10 +37,10 @@ class FakeMeasure:
         memory = MemoryMeter()
         announce("loading")
         memory.start_phase()
-        if spec.get("refuses"):
+        if spec["refuses"]:
             raise ModelInvalid(spec["refuses"])
         before = perf_counter_ns()
-        _wait_until(before + int(spec.get("prepare_s", 0.0) * 1e9))
+        _wait_until(before + int(spec["prepare_s"] * 1e9))
         prepare_ns = perf_counter_ns() - before
         phases = {PREPARE: Phase(PREPARE, prepare_ns, peak_mb=memory.peak_mb())}
         series = {PREPARE: Series(PREPARE, values=array("q", [prepare_ns]))}
@@ -72,27 +71,25 @@ class FakeMeasure:
         return 0
 
     def stop_value(self, record: Record) -> float:
-        """Return the median of one repeat's steps, in milliseconds."""
-        return median(record.series[STEP].values) / 1e6
+        """Return the steps per second of one repeat."""
+        return len(record.series[STEP].values) / record.phases[STEP].wall_ns * 1e9
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         # These need pydantic and numpy, which the guard must not hold in memory.
-        from shared.figures import Figure, FigureKind, Outcome
+        from shared.figures import Figure, Outcome
+        from shared.kinds.fake import Fake
         from shared.stats import describe, median_interval_of_repeats
 
-        medians = [self.stop_value(repeat.record) for repeat in repeats]
-        pooled = [value / 1e6 for repeat in repeats for value in repeat.record.series[STEP].values]
-        steps = describe(pooled, medians)
-        figure = Figure.of(
-            "step_ms",
-            FigureKind("ms", "lower", "the median time of one step"),
-            steps.median,
-            interval=median_interval_of_repeats(medians),
-            n=len(pooled),
-            repeats=tuple(medians),
+        rates = [self.stop_value(repeat.record) for repeat in repeats]
+        medians = [median(repeat.record.series[STEP].values) / 1e6 for repeat in repeats]
+        steps = describe([value / 1e6 for repeat in repeats for value in repeat.record.series[STEP].values], medians)
+        figures = tuple(
+            Figure.of(name, Fake.figures[name], value, interval=median_interval_of_repeats(each), n=steps.n, repeats=tuple(each))
+            for name, value, each in (("fake_per_s", median(rates), rates), ("fake_ms", steps.median, medians))
         )
-        outcome = Outcome(headline=figure.name, figures=(figure,), distributions={STEP: steps}, detail={"stopped_because": stopped_because})
-        return Derived(f"median step {steps.median:.3f} ms over {len(repeats)} repeats", outcome=outcome)
+        detail = {"stopped_because": stopped_because, "prepared_ns": [repeat.record.phases[PREPARE].wall_ns for repeat in repeats]}
+        outcome = Outcome(headline=Fake.headline, figures=figures, distributions={STEP: steps}, detail=detail)
+        return Derived(f"{median(rates):.3f} steps/s over {len(repeats)} repeats", outcome=outcome)
 
 
 def _wait_until(end_ns: int) -> None:

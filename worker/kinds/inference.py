@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.series import Phase, Record, Series
 from worker.engines.base import Options
-from worker.engines.registry import resolve
+from worker.engines.registry import check_options, resolve
 from worker.kinds.base import Derived, Repeat
 from worker.measured.hot_loop import time_calls_undisturbed, warm_up
 from worker.measured.memory import MemoryMeter
@@ -40,6 +40,7 @@ class InferenceMeasure:
 
         self._engine = engine = resolve(request.capability)()
         options = Options.from_json(request.spec["options"])
+        check_options(request.capability, options)
         model = request.input("model")
         memory = MemoryMeter()
         announce("loading")

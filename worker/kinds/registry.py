@@ -14,21 +14,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KindEntry:
-    """Says where a kind is (`module:Class`), and which modules of ours its measured part uses, so that the guard imports them once."""
+    """Says what the rest of the worker must know about a kind.
+
+    Attributes:
+        target: Where it is, as `module:Class`.
+        preload: The modules that its measured part uses, so that the guard imports them once.
+        in_engine: Whether the work runs in the engine of the job's capability. If so, a capability without an engine is refused.
+    """
 
     target: str
     preload: tuple[str, ...] = ()
+    in_engine: bool = True
 
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
     # Follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
-    "fake": KindEntry("worker.kinds.fake:FakeMeasure"),
+    "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
 
 
-def resolve(kind: str) -> type[Measure]:
-    """Import and return the class of a kind of work.
+def entry_of(kind: str) -> KindEntry:
+    """Return the entry of a kind of work.
 
     Raises:
         EngineUnavailable: This worker does not know the kind.
@@ -38,12 +45,25 @@ def resolve(kind: str) -> type[Measure]:
         raise EngineUnavailable(
             f"this worker cannot measure work of the kind {kind!r}; it knows: {', '.join(KINDS)}. Update the worker, or choose another"
         )
-    module, _, name = entry.target.partition(":")
+    return entry
+
+
+def resolve(kind: str) -> type[Measure]:
+    """Import and return the class of a kind of work.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    module, _, name = entry_of(kind).target.partition(":")
     measure: type[Measure] = getattr(import_module(module), name)
     return measure
 
 
 def preloads(kind: str) -> tuple[str, ...]:
-    """Return the modules of a kind that the guard imports before any job: what it needs, and its own. Empty for an unknown kind."""
-    entry = KINDS.get(kind)
-    return (*entry.preload, entry.target.partition(":")[0]) if entry is not None else ()
+    """Return the modules of a kind that the guard imports before any job: what it needs, and its own.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    entry = entry_of(kind)
+    return (*entry.preload, entry.target.partition(":")[0])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from shared.content import Content, beside
 from shared.errors import ModelInvalid, ModelUnavailable
 from shared.external_data import external_locations
+from shared.model_packages import items_of, parts_of
 from shared.sources import file_path
 from worker.models.cache import hash_file
 
@@ -84,15 +85,18 @@ class LocalFiles:
         return Content(sha256, stamp.size)
 
 
-def locations(model: Path, name: str) -> list[str]:
+def locations(model: Path, name: str, known: Iterable[str] = ()) -> list[str]:
     """Return the relative paths of the files beside a model in which it keeps weights, without repetitions.
 
     Args:
         name: What the model is called in error messages.
+        known: The files beside it. A package names folders, too; all known files in them belong to it.
 
     Raises:
-        ModelInvalid: One of the paths leaves the model's folder.
+        ModelInvalid: One of the paths leaves the model's folder, or a part of a package is not known.
     """
+    if (items := items_of(model, name)) is not None:
+        return parts_of(items, known, name)
     if model.stat().st_size == 0:  # an empty file cannot be mapped; the runtime will report it
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

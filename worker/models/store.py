@@ -17,6 +17,7 @@ from shared.external_data import VALUE_FILES
 from shared.hub import HUB, HubFile
 from shared.ids import SHA256
 from shared.inputs import ModelRef
+from shared.model_packages import MANIFEST, files_in, items_of, model_file
 from shared.tls import verification
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
@@ -34,6 +35,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX_CACHE_BYTES"
 FETCH_TIMEOUT_S = 6 * 3_600.0  # for a model and all files beside it: enough for 100 GB at 5 MB/s
 MODEL = "model.onnx"  # the model's file name in an assembled folder. The user's name for it may not be a valid file name.
+PACKAGE = "model.mlpackage/"  # a package is a folder within an assembled folder, and its runtime knows it by this ending
 SUFFIXES = (".onnx",)
 
 
@@ -145,11 +147,11 @@ class ModelStore:
             )
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
-        path = local_path(ref.source, suffixes)
+        path = model_file(local_path(ref.source, suffixes))
         stamp = Stamp.of(path)  # before it is hashed: what is written meanwhile is not what the hash is of
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
-        weights = locations(path, ref.name)
+        weights = locations(path, ref.name, files_in(path.parent, ref.name) if path.name == MANIFEST else ())
         for companion in ref.companions:  # checked by name before the disk is read: a recipe must not reach other files beside a model
             if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
@@ -169,7 +171,7 @@ class ModelStore:
         files = {companion.name: companion.sha256 for companion in ref.companions}
         paths = [self._by_hash(sha256, [], patience)]
         refuse_pointer(paths[0], ref.name)
-        weights = locations(paths[0], ref.name)
+        weights = locations(paths[0], ref.name, files)
         for location in weights:
             if location not in files:
                 raise ModelUnavailable(missing(ref.name, location, "upload it with the model, as `fleetmark run` does"))
@@ -196,7 +198,7 @@ class ModelStore:
         promised = {companion.name: companion.sha256 for companion in ref.companions}
         files: dict[str, str] = {}
         paths = [path]
-        weights = locations(path, ref.name)
+        weights = locations(path, ref.name, promised)
         for location in dict.fromkeys([*weights, *promised]):
             beside = urljoin(url, quote(location))
             companion, files[location] = self._by_url(beside, own, promised.get(location), paths, patience)
@@ -286,10 +288,10 @@ class ModelStore:
             refuse_pointer(other, f"{name!r} beside {ref.source}")
         check_promises(ref, model, companions)
         if files:
-            name = MODEL
+            folder, name = (PACKAGE, MANIFEST) if items_of(path, ref.name) is not None else ("", MODEL)
             while name in files:
                 name = f"the-{name}"
-            path = self._cache.assemble(name, {name: sha256, **files})
+            path = self._cache.assemble(folder + name, {folder + one: content for one, content in {name: sha256, **files}.items()})
         return fetched_model(ref, path, model, {name: companions[name] for name in weights})
 
 

@@ -1,4 +1,7 @@
-"""Starts the guard: `python -m worker.runner`. With `--once` it is one measured process, with `--spawn` a guard that never forks."""
+"""Starts a guard: `python -m worker.runner MODULES`, where MODULES are the modules to import before anything is measured, with commas.
+
+With `--spawn` it is a guard that never forks. With `--once` it is one measured process.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,9 @@ from collections.abc import Iterator
 
 
 def main(arguments: list[str]) -> None:
-    from worker.engines.registry import preloadable
-    from worker.kinds.registry import KINDS, preloads
     from worker.runner.guard import Reporter, preload
 
-    modules = [*preloadable(), *(module for kind in KINDS for module in preloads(kind))]
+    modules = [module for module in arguments[0].split(",") if module]
     if "--once" in arguments:
         from worker.runner.spawning import run_once
 
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
         from worker.runner.spawning import SpawningGuard
 
         reporter.send("ready", preloaded=[])
-        SpawningGuard(0, reporter).serve()
+        SpawningGuard(0, reporter, modules).serve()
     os._exit(0)  # does not wait for daemon threads of the runtime
 
 

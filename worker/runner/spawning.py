@@ -31,8 +31,8 @@ ENDED = "ended"
 class SpawningGuard:
     """Owns the measured processes. Threads read the commands, the output and the exits, and one loop acts on them."""
 
-    def __init__(self, commands: int, reporter: Reporter) -> None:
-        self._commands = commands
+    def __init__(self, commands: int, reporter: Reporter, modules: list[str]) -> None:
+        self._commands, self._modules = commands, modules
         self._reporter = reporter
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # keyed by the number of the run
@@ -87,7 +87,7 @@ class SpawningGuard:
         process = None
         try:
             process = subprocess.Popen(
-                runner_command("--once"),
+                runner_command(",".join(self._modules), "--once"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

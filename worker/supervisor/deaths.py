@@ -54,9 +54,9 @@ def signal_name(number: int) -> str:
 def software_of(capability: str) -> str:
     """Return the libraries of an engine with their versions, such as `onnxruntime 1.22.0, numpy 2.3.1`. Empty if the engine uses none."""
     entry = find_entry(capability)
-    distributions = packages_distributions() if entry is not None and entry.preload else {}
+    distributions = packages_distributions() if entry is not None and entry.needs else {}
     found = []
-    for module in reversed(entry.preload if entry is not None else ()):  # `preload` names the runtime last
+    for module in reversed(entry.needs if entry is not None else ()):  # `needs` names the runtime last
         for distribution in dict.fromkeys(distributions.get(module, [])):
             try:
                 found.append(f"{distribution} {version(distribution)}")

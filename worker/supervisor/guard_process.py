@@ -17,6 +17,7 @@ from shared.masking import without_credentials
 from worker.hardware.steering import NO_TELEMETRY, steering_variables
 from worker.measured.request import RunRequest
 from worker.runner.command import runner_command
+from worker.runner.plan import GuardPlan
 
 CLOSE_PATIENCE_S = 10.0
 
@@ -32,19 +33,21 @@ class GuardEvent:
 class GuardProcess:
     """Controls a running guard.
 
-    Every event of its runs is put into `inbox`. `ready` is set once the guard has imported the runtimes, or has died. `steering` holds
-    the environment variables that influence the runtimes in the measured processes.
+    Its plan says what it imports, whether it may fork, and the environment variables of its measured processes. With `spawn` it never
+    forks. Every event of its runs is put into `inbox`. `ready` is set once the guard has imported the runtime, or has died. `steering`
+    holds the environment variables that influence the runtime in the measured processes.
     """
 
-    def __init__(self, inbox: SimpleQueue[Any], *, spawn: bool = False) -> None:
+    def __init__(self, inbox: SimpleQueue[Any], plan: GuardPlan, *, spawn: bool = False) -> None:
         self._inbox = inbox
-        self.spawned = spawn
+        self.spawned = spawn or not plan.forks
         self.ready = threading.Event()
         self._ended = threading.Event()  # set before the reader waits for the end of the process
-        environment = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
+        inherited = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
+        environment = inherited | dict(plan.environment)
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
-            runner_command(*(["--spawn"] if spawn else [])),
+            runner_command(",".join(plan.preload), *(["--spawn"] if self.spawned else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -15,10 +15,13 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import DeviceFailed, InvalidInput
 from shared.ids import AttemptKey
+from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Assignment
+from worker.engines.registry import first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
 from worker.models import ModelStore
+from worker.runner.plan import GuardPlan, plan_for
 from worker.supervisor.attempt import Attempt, OnStage
 from worker.supervisor.block import TURN_S, Block, OnBlockStage, OnOver
 from worker.supervisor.guard_process import GuardProcess
@@ -27,6 +30,7 @@ from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 
 HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
+MOST_GUARDS = 2  # each holds a runtime in memory: about 50 MB with ONNX Runtime. A comparison of two runtimes switches between two.
 REMEMBERED_STOPS = 256  # a stop may arrive before its job; this is more than a queue can prefetch
 
 
@@ -59,14 +63,16 @@ class Supervisor:
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
-        self._guard: GuardProcess | None = None
+        self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
         self._running = threading.Lock()
         self._state = threading.Lock()  # guards everything below
         self._stops: dict[tuple[str, int], Why] = {}
         self._closed = False
 
-    def start(self) -> None:
-        """Start the guard before the first job, so that it can import the runtimes. Returns before the imports are done.
+    def start(self, capability: str | None = None) -> None:
+        """Start the guard of an engine before the first job, so that it can import the runtime: by default of the first installed one.
+
+        Returns before the imports are done. The guards of other engines are started by the first job that needs them.
 
         Raises:
             InvalidInput: The cache folder cannot be written to.
@@ -80,7 +86,7 @@ class Supervisor:
                 "make it writable, free some space, or set FLEETMARK_WORKER_CACHE_DIR to another"
             ) from error
         self._clear_stale_runs()
-        self._probe.remember(self._living_guard().pid)
+        self._probe.remember(self._living_guard(plan_for(DEFAULT_KIND, capability or first_installed())).pid)
 
     def run(self, assignment: Assignment, on_stage: OnStage, job_log: JobLog | None = None) -> Outcome:
         """Run one attempt and return how it ended. An exception from here is a defect in our code.
@@ -136,7 +142,7 @@ class Supervisor:
         return Attempt(
             assignment,
             inbox=self._inbox,
-            guard=self._living_guard,
+            guard=lambda: self._living_guard(plan_for(assignment.workload.kind, assignment.capability)),
             models=self._models,
             lock=self._lock,
             lock_doubt=self._place.doubt,
@@ -163,25 +169,36 @@ class Supervisor:
             self._closed = True
         self._inbox.put("stop")
         with self._running:
-            if self._guard is not None:
-                self._guard.close()
-                self._guard = None
+            self._close_guards(0)
             shutil.rmtree(self._runs / f"{os.getpid()}", ignore_errors=True)
 
     def _why_stopped(self, key: tuple[str, int]) -> Why | None:
         with self._state:
             return self._stops.get(key) or ("handed_back" if self._closed else None)
 
-    def _living_guard(self) -> GuardProcess:
-        if self._guard is None or not self._guard.alive:
-            if self._guard is not None:
-                self._guard.close()
+    def _living_guard(self, plan: GuardPlan) -> GuardProcess:
+        """Return the guard with this plan. It is started if there is none, or if it has ended.
+
+        Raises:
+            DeviceFailed: The guard could not be started.
+        """
+        guard = self._guards.pop(plan, None)
+        if guard is not None and not guard.alive:
+            guard.close()
+            guard = None
+        if guard is None:
+            self._close_guards(MOST_GUARDS - 1)
             try:
-                self._guard = GuardProcess(self._inbox, spawn=self._spawn)
+                guard = GuardProcess(self._inbox, plan, spawn=self._spawn)
             except OSError as error:  # out of memory, or too many processes
-                self._guard = None
                 raise DeviceFailed(f"no process for the measurement could be started: {error}") from error
-        return self._guard
+        self._guards[plan] = guard
+        return guard
+
+    def _close_guards(self, remaining: int) -> None:
+        """End the guards that were not used for the longest time, so that no more than `remaining` are left."""
+        while len(self._guards) > remaining:
+            self._guards.pop(next(iter(self._guards))).close()
 
     def _clear_stale_runs(self) -> None:
         """Remove the run folders of workers that were killed. A living worker's folder stays, because workers may share the cache."""

@@ -69,7 +69,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
     ({"model": URL, "on": ["cpu.onnx", "gpu.cuda.vllm"]}, "on.1", "this version has no engine for gpu.cuda.vllm; it has: cpu.onnx, "),
-    (short(compute_unit="GPU (CoreML)"), "jobs.0.compute_unit", "this version has no engine for GPU (CoreML); it has: cpu.onnx, "),
+    (short(compute_unit="cpu.vllm"), "jobs.0.compute_unit", "this version has no engine for cpu.vllm; it has: cpu.onnx, "),
 ]
 
 
@@ -136,7 +136,8 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b'{"model_url": ', "application/json", 400, "the body is not JSON: EOF"),
     (b"name: x\nmodel: y\n", "application/x-www-form-urlencoded", 400, "the body is not JSON"),
     (b"[" * 100_000, "application/json", 400, "recursion"),
-    (b"\xff\xfe", "application/json", 400, "the body is not JSON"),
+    (b"\xff", "application/json", 400, "the body is not JSON"),
+    (b"\xff\xfe{\x00}\x00", "application/json", 400, "UTF-16; send it in UTF-8"),
     (b"[1, 2]", "application/json", 422, "must be a mapping"),
     (b"{}", "application/json", 422, "a campaign needs `model_url` and `jobs`"),
     (b'{"model_url": "a\\u0000b", "jobs": []}', "application/json", 422, "the character NUL"),
@@ -232,6 +233,18 @@ def test_a_misspelt_parameter_is_refused_and_not_ignored(api: httpx.Client) -> N
     assert (refused.status_code, "this call takes none" in refused.json()["detail"]) == (422, True)
     assert api.get("/metrics?name=x").status_code == 422
     assert api.get("/api/campaigns").json()["count"] == 0
+
+
+def test_two_values_for_a_parameter_that_takes_one_are_refused(api: httpx.Client) -> None:
+    for path, name in (
+        ("/api/jobs?status=complete&status=failed", "status"),
+        ("/api/campaigns?limit=1&limit=2", "limit"),
+        ("/api/workers?status=active&status=active", "status"),
+    ):
+        answer = api.get(path)
+        assert answer.status_code == 422, path
+        assert answer.json()["fields"] == [{"path": f"query.{name}", "message": "is given 2 times, and this call takes one value for it"}]
+    assert api.get("/api/campaigns?label=a=1&label=b=2").status_code == 200
 
 
 def test_results_in_a_format_there_is_not_name_those_there_are(api: httpx.Client) -> None:
@@ -351,3 +364,14 @@ def test_a_heartbeat_of_nonsense_changes_nothing(api: httpx.Client) -> None:
     for body in ('{"status": "gone"}', '{"metrics": [1]}', '{"current_job": 5}'):
         assert api.post(f"/api/workers/{worker}/heartbeat", content=body).status_code == 422, body
     assert json.loads(api.get(f"/api/workers/{worker}").text)["status"] == "active"
+
+
+def test_a_parameter_that_is_written_wrongly_says_how_it_is_written(api: httpx.Client) -> None:
+    for path, name, said in (
+        ("/api/jobs?campaign=foo", "campaign", "'foo' is no id of a campaign, which is `campaign-` and 18 small letters and digits"),
+        ("/api/jobs?worker=foo", "worker", "'foo' is no id of a worker, which is `worker-` and small letters, digits and hyphens"),
+        ("/api/campaigns?label=team", "label.0", "'team' is no label; write it as name=value"),
+        ("/api/jobs?since=yesterday", "since", "a moment is written 2026-03-01T12:00:00Z, not 'yesterday'"),
+        ("/api/compare", "baseline", "is required"),
+    ):
+        assert api.get(path).json()["fields"][0] == {"path": f"query.{name}", "message": said}

@@ -381,9 +381,9 @@ def test_only_queues_that_this_version_serves_are_named_unless_an_earlier_one_le
 
     assert named() == (set(RUNNABLE.values()), {*RUNNABLE, "results"})
     name, workload = f"campaign-{0:018}", inference_workload(model=ModelRef(source="https://models.example/m.onnx", name="m.onnx"))
-    waiting = Assignment(job_id=job_id(name, 1), campaign_id=name, attempt=1, capability="gpu.coreml", workload=workload)
-    ctx.queue.publish([Dispatch(waiting, "gpu.coreml", 5)])
-    assert named() == ({*RUNNABLE.values(), "GPU (CoreML)"}, {*RUNNABLE, "gpu.coreml", "results"})
+    waiting = Assignment(job_id=job_id(name, 1), campaign_id=name, attempt=1, capability="cpu.vllm", workload=workload)
+    ctx.queue.publish([Dispatch(waiting, "cpu.vllm", 5)])
+    assert named() == ({*RUNNABLE.values(), "cpu.vllm"}, {*RUNNABLE, "cpu.vllm", "results"})
 
 
 def test_the_description_names_every_call_with_its_bodies(api: httpx.Client) -> None:

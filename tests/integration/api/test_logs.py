@@ -181,3 +181,11 @@ def test_what_is_old_is_shown_and_removed_only_when_confirmed(api: httpx.Client,
 def test_pruning_needs_an_age(api: httpx.Client) -> None:
     for body in ({}, {"older_than_s": -1}, {"older_than_s": 10, "yes": True}):
         assert api.post("/api/prune", json=body).status_code == 422
+
+
+def test_the_logs_of_a_job_that_the_campaign_does_not_have_are_not_found(api: httpx.Client, campaign: str, submit: Submit) -> None:
+    other = str(submit(jobs=1).campaign.id)
+    for job, said in ((f"{campaign}-job-12", "no job has the id"), (f"{other}-job-1", f"campaign {campaign} has no job")):
+        answer = api.get(f"/api/campaigns/{campaign}/logs?job={job}")
+        assert answer.status_code == 404, job
+        assert said in answer.json()["detail"]

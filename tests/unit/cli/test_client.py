@@ -29,6 +29,14 @@ def test_a_degraded_orchestrator_counts_as_unreachable(server: ScriptedServer) -
     assert exit_code(caught.value) == EXIT_UNREACHABLE
 
 
+@pytest.mark.parametrize(("token", "hint"), [(None, True), ("wrong", False)])
+def test_who_sends_no_token_is_told_where_the_command_takes_it_from(server: ScriptedServer, token: str | None, hint: bool) -> None:
+    server.on("GET /api/campaigns", {"error": "Unauthorized", "detail": "this orchestrator wants a token"}, status=401)
+    with Client(server.url, token) as client, pytest.raises(ApiError, match="wants a token") as caught:
+        client.get("campaigns")
+    assert ("FLEETMARK_TOKEN_FILE" in caught.value.detail) is hint
+
+
 def test_nobody_listening_is_one_sentence_that_says_what_to_do() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="fleetmark up") as caught:
         client.get("health")

@@ -57,6 +57,13 @@ def test_json_lines_are_passed_on(server: ScriptedServer) -> None:
     assert (code, json.loads(said)) == (0, LINE)
 
 
+@pytest.mark.parametrize("since", ["800000d", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00+10:00"])
+def test_a_moment_outside_of_the_calendar_is_wrong_usage(server: ScriptedServer, since: str) -> None:
+    done = CliRunner().invoke(app, ["logs", CAMPAIGN, "--since", since, "--host", server.url])
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.detail == f"--since '{since}' lies outside of the years 1 to 9999"
+
+
 def test_the_archive_is_written_whole(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(f"GET /api/campaigns/{CAMPAIGN}/logs.tar.gz", {"not": "really an archive"})
     code, said = run(server, "logs", CAMPAIGN, "--download", "-o", str(tmp_path / "logs.tar.gz"))

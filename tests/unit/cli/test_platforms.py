@@ -52,7 +52,7 @@ def test_a_client_submits(tmp_path: Path, server: ScriptedServer) -> None:
     (tmp_path / "recipe.yaml").write_text("name: small\nmodel: https://models.example/m.onnx\non: [cpu.onnx]\n")
     server.on("POST /api/campaigns", {"campaign_id": "campaign-1", "total_jobs": 1, "jobs": [], "warnings": []}, status=201)
     done = _windows_like("run", "recipe.yaml", "--host", server.url, folder=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "campaign-1: 1 jobs\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "campaign-1: 1 job\n"), done.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

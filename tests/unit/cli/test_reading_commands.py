@@ -53,13 +53,13 @@ def followed(server: ScriptedServer, campaign: dict[str, Any], **row: Any) -> No
     ("campaign", "fail_on", "reasons"),
     [
         (counted(complete=3), "", []),
-        (counted(complete=2, failed=1), "", ["1 jobs failed"]),
+        (counted(complete=2, failed=1), "", ["1 job failed"]),
         (counted(failed=3), "cancelled", ["3 jobs failed", "no job is complete"]),
         (counted("cancelled", complete=2, cancelled=1), "", ["the campaign was cancelled"]),
         (counted(cancelled=2), "", ["no job is complete"]),
         (counted(complete=2, cancelled=1), "", []),
-        (counted(complete=2, cancelled=1), "failed, cancelled", ["1 jobs were cancelled (--fail-on cancelled)"]),
-        (counted(complete=1), "noisy", ["1 results are noisy (--fail-on noisy)"]),
+        (counted(complete=2, cancelled=1), "failed, cancelled", ["1 cancelled job (--fail-on cancelled)"]),
+        (counted(complete=1), "noisy", ["1 noisy result (--fail-on noisy)"]),
     ],
 )
 def test_the_exit_code_says_whether_a_campaign_went_well(
@@ -119,6 +119,33 @@ def test_lists_say_how_much_they_show_and_how_to_go_on(run: Run, server: Scripte
     assert server.requests[-1].query == {"label": "branch=a b", "limit": "1", "cursor": "campaign-2"}
     with pytest.raises(InvalidInput, match="name=value"):
         run("list", "--label", "branch")
+
+
+def test_the_ids_of_campaigns_are_printed_alone_for_scripts(run: Run, server: ScriptedServer) -> None:
+    page = {"count": 2, "total": 7, "campaigns": [counted(), counted() | {"campaign_id": "campaign-0"}], "next_cursor": "campaign-0"}
+    server.on("GET /api/campaigns", page)
+    code, shown, said = run("list", "--ids", "--limit", "2")
+    assert (code, shown) == (0, "campaign-1\ncampaign-0\n")
+    assert said.startswith("2 of 7. The next:")
+    server.on("GET /api/campaigns", page | {"count": 1, "campaigns": [counted()]})
+    assert run("list", "--ids", "--limit", "1") == (0, "campaign-1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "devices", "says"),
+    [
+        ("sweep: {options.threads: [1, 2], options.batch_size: [1, 8]}\n", "", "values: 4; each of them is one job on each compute unit"),
+        ("", "", "devices: each job goes to a device that is free"),
+        ("", "devices: one\n", "devices: the first device that is free takes all jobs"),
+        ("", "devices: [a, b]\n", "devices: a, b; each of them measures all combinations"),
+    ],
+)
+def test_a_recipe_that_is_checked_is_explained_in_sentences(run: Run, tmp_path: Path, sweep: str, devices: str, says: str) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE + sweep + devices)
+    code, shown, _ = run("validate", str(tmp_path / "r.yaml"))
+    assert code == 0
+    assert says in shown
+    assert "the worker fetches it, or the orchestrator knows it" in shown
 
 
 def test_a_list_is_read_in_pages_that_end_where_it_was_asked_to(server: ScriptedServer) -> None:

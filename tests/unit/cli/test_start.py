@@ -38,6 +38,16 @@ def test_a_file_that_never_comes_is_the_orchestrators_failure(
         start._wait_for_files(client, _stack(tmp_path), "campaign-1")
 
 
+@pytest.mark.parametrize(("port", "hint"), [(5000, False), (5077, True)])
+def test_who_is_up_on_another_port_says_how_the_other_commands_find_it(capsys: pytest.CaptureFixture[str], port: int, hint: bool) -> None:
+    plan = SimpleNamespace(bind="127.0.0.1", tls=False)
+    stack: Any = SimpleNamespace(
+        host=f"http://127.0.0.1:{port}", port=port, plan=plan, data_dir=Path("data"), redis_url="redis://127.0.0.1:1"
+    )
+    start._tell(stack, CliSettings())
+    assert (f"export FLEETMARK_HOST=http://127.0.0.1:{port} " in capsys.readouterr().out) is hint
+
+
 def _settings(**values: str) -> CliSettings:
     return CliSettings(**values)  # type: ignore[arg-type]  # some are no texts
 

@@ -70,6 +70,14 @@ def test_the_jobs_of_a_sweep_are_told_apart_by_their_options() -> None:
     assert work_name("yolo.onnx", {}) == work_name("yolo.onnx", None) == "yolo.onnx"
 
 
+def test_sizes_and_values_of_inputs_are_named_as_in_the_recipe() -> None:
+    options = {"dims": {"sequence": 16}, "values": {"ids": [0, 999], "use_cache": False}, "shapes": {"image": [1] * 40}}
+    name = work_name("text.onnx", options)
+    assert name.startswith("text.onnx, dims.sequence 16, values.ids [0, 999], values.use_cache false, shapes.image [1, 1, ")
+    assert name.endswith("…"), "a long value is cut"
+    assert "{" not in name
+
+
 def _first_cells(made: Any, cells: int) -> list[list[str]]:
     lines = [line for line in _text(made).splitlines() if line.startswith("│")]
     return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]

@@ -8,14 +8,14 @@ from shared.capabilities import RUNNABLE, WITHOUT_ENGINE, known_names, require_r
 from shared.errors import InvalidInput
 
 
-@pytest.mark.parametrize("name", [*RUNNABLE, "CPU (ONNX)", "GPU (ONNX)"])
+@pytest.mark.parametrize("name", [*RUNNABLE, "CPU (ONNX)", "GPU (ONNX)", "GPU (CoreML)"])
 def test_what_an_engine_runs_may_be_asked_for(name: str) -> None:
     require_runnable(name)
     assert name in runnable_names()
     assert set(resolve(name)) <= set(RUNNABLE)
 
 
-@pytest.mark.parametrize("name", [*WITHOUT_ENGINE, "GPU (CoreML)"])
+@pytest.mark.parametrize("name", list(WITHOUT_ENGINE))
 def test_what_no_engine_runs_is_refused_by_its_name_and_still_read(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         require_runnable(name)

@@ -82,7 +82,7 @@ def test_secrets_are_masked_in_json_too() -> None:
         ("worker.supervisor", "benchmark"),
         ("worker.agent.heart", "infrastructure"),
         ("orchestrator.api.access", "infrastructure"),
-        ("orchestrator.reports.page", "benchmark"),
+        ("orchestrator.reports.inferences.page", "benchmark"),
         ("uvicorn.error", "infrastructure"),
         ("root", "infrastructure"),
     ],

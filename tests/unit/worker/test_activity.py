@@ -1,4 +1,4 @@
-"""Tests what the worker says about the jobs that take turns."""
+"""Tests what a worker says that it is doing. People read these words in `fleetmark show` and `fleetmark watch`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_all_jobs_of_a_block_are_in_hand_and_the_one_whose_turn_it_is_is_the_cur
     activity.stage("repeat 1 of 6 is next", 0.0, ONE, in_turn=False)
     now = activity.snapshot()
     assert (now.job, now.stage, now.progress) == (TWO, "repeat 1 of 6: measuring", 0.1)
-    assert now.others == {ONE: Stage("repeat 1 of 6 is next", 0.0), THREE: Stage("claim", None)}
+    assert now.others == {ONE: Stage("repeat 1 of 6 is next", 0.0), THREE: Stage("starting", None)}
     activity.stage("repeat 2 of 6 is next", 0.2, TWO, in_turn=False)
     assert activity.snapshot().job == TWO, "until another one has its turn"
     activity.stage("repeat 1 of 6: starting", 0.0, THREE)
@@ -45,3 +45,15 @@ def test_a_stage_without_a_job_is_that_of_the_current_one_and_a_job_that_left_ha
     activity.stage("late", 0.5, TWO, in_turn=False)
     now = activity.snapshot()
     assert (now.job, now.stage, now.others) == (ONE, "fetching", {})
+
+
+def test_a_job_is_starting_before_its_first_step_and_its_result_is_sent_after_the_last() -> None:
+    activity = Activity()
+    activity.begin(("campaign-1-job-1", 1))
+    assert activity.snapshot().stage == "starting"
+    activity.stage("fetching", 0.5)
+    assert activity.snapshot().stage == "fetching"
+    activity.clean_up()
+    assert activity.snapshot().stage == "sending the result"
+    activity.end()
+    assert activity.snapshot().stage == ""

@@ -99,11 +99,16 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "FLEETMARK_WORKER_STATE_DIR" in done.stderr
 
 
+def test_a_check_of_the_device_shows_paths_whole_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_WORKER_STATE_DIR", str(tmp_path / "a-name-that-is-longer-than-what-a-column-of-80-characters-can-hold"))
+    assert "/a-name-that-is-longer-than-what-a-column-of-80-characters-can-hold" in run(app, ["validate"]).stdout
+
+
 def test_every_command_explains_itself_with_an_example() -> None:
     for command in ("start", "info", "validate", "test"):
-        done = run(app, [command, "--help"])
+        done = run(app, [command, "-h"])
         assert done.exit_code == 0
-        assert f"python -m worker.cli {command}" in done.stdout
+        assert f"fleetmark worker {command}" in done.stdout
 
 
 def test_trying_an_orchestrator_that_is_away_exits_3_and_measures_all_the_same() -> None:

@@ -189,3 +189,21 @@ def test_a_token_that_cannot_be_sent_is_refused_by_its_name_alone(monkeypatch: p
 )
 def test_an_orchestrator_is_found_by_every_way_to_write_an_address(typed: str, address: str) -> None:
     assert orchestrator_address(typed) == address
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("site=lab,site=attic", "the label 'site' is given twice; keep one of the two"),
+        ('{"site": "lab", "site": "attic"}', "the key 'site' twice; keep one of the two"),
+        ('{"rack": 3}', "the value of the label 'rack' is 3, which is no text; write it in quotes"),
+        ('{"rack": null}', "the value of the label 'rack' is None, which is no text"),
+        ('{"rack": ', "EOF while parsing"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(labels: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETMARK_WORKER_LABELS", labels)
+    with pytest.raises(InvalidInput) as refused:
+        load_settings()
+    assert "FLEETMARK_WORKER_LABELS" in refused.value.detail
+    assert said in refused.value.detail

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
-from orchestrator.reports.rows import EndedJob, csv_row
+from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, EndedJob, JobRecord
+from orchestrator.reports.rows import csv_row
 from shared.device_labels import device_labels
 from shared.ids import job_id
 from shared.inputs import ModelRef

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
-from orchestrator.reports.figures import Figure, figure
+from orchestrator.reports.inferences.figures import Figure, figure
 from shared.device_labels import device_labels
 from shared.engine_options import EngineOptions
 from shared.inputs import ModelRef

@@ -11,9 +11,10 @@ import re
 
 import pytest
 
+from orchestrator.reports.columns import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
 from orchestrator.reports.excel import stream_excel
 from orchestrator.reports.formats import table_format
-from orchestrator.reports.rows import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row, csv_row
+from orchestrator.reports.rows import csv_row
 from orchestrator.reports.tables import stream_csv
 from shared.jobs import JobStatus
 from tests.unit.orchestrator.reports.bundles import ended_job, result_of

@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
-from orchestrator.reports.figures import figure
+from orchestrator.reports.inferences.figures import figure
+from orchestrator.reports.inferences.plots import medians_png
+from orchestrator.reports.inferences.ranking import rank
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.reports.plots import medians_png
-from orchestrator.reports.ranking import rank
 from shared.engine_options import EngineOptions
 from shared.inputs import Companion, ModelRef
 from shared.jobs import JobStatus
@@ -344,6 +344,22 @@ def test_what_failed_is_told_apart_by_its_parameters(tmp_path: Path) -> None:
 
     write_campaign(tmp_path, bundle([failed(1, 8), failed(2, 256)], varied=("options.batch_size",)))
     assert [one["work"] for one in read(tmp_path, "report.json")["failures"]] == ["m.onnx · batch_size=8", "m.onnx · batch_size=256"]
+
+
+def test_the_noise_of_a_job_that_failed_is_no_noise_of_a_result(tmp_path: Path) -> None:
+    noisy = Noise(grade="noisy", reasons=["throttled"], facts={})
+    measured = record(1, result_of(1, 2.0, noise=noisy))
+    failed = record(2, result_of(2, 2.0, noise=noisy), status=JobStatus.FAILED, error="no memory")
+    write_campaign(tmp_path, bundle([measured, failed]))
+    page = (tmp_path / CAMPAIGN / "report.md").read_text()
+    assert "1 of 1 results are noisy: throttled." in page
+    assert "while they were measured: 1 noisy." in page
+
+
+def test_the_page_says_where_its_folder_is(tmp_path: Path) -> None:
+    """`fleetmark report` shows the page in a terminal, which is in no folder of the page."""
+    write_campaign(tmp_path, bundle([record(1, result_of(1, 2.0))]))
+    assert f"In the folder of this page, `{CAMPAIGN}` in the outputs of the orchestrator" in (tmp_path / CAMPAIGN / "report.md").read_text()
 
 
 def test_the_page_counts_jobs_by_noise_and_not_machines(tmp_path: Path) -> None:

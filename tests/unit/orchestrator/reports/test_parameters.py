@@ -53,6 +53,10 @@ def test_a_value_equal_to_its_default_is_shown_though_the_stored_job_leaves_it_o
         ("options.values", {"values": {"input.1": [False, True], "branch": True}}, "values.input.1=[false, true]; values.branch=true"),
         ("options.values.mask", {"values": {"mask": "mask.npz"}}, "values.mask=mask.npz"),
         ("options.values.text", {"values": {"text": "a; threads=3"}}, 'values.text="a; threads=3"'),
+        ("options.values.text", {"values": {"text": "1"}}, 'values.text="1"'),
+        ("options.values.text", {"values": {"text": 1}}, "values.text=1"),
+        ("options.values.text", {"values": {"text": "true"}}, 'values.text="true"'),
+        ("options.values.text", {"values": {"text": "truth"}}, "values.text=truth"),
     ],
 )
 def test_a_value_of_any_shape_is_one_readable_text(path: str, value: dict[str, Any], expected: str | None) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from orchestrator.reports.columns import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row
 from orchestrator.reports.parquet import GROUP_ROWS, stream_parquet
-from orchestrator.reports.rows import COLUMNS, COUNT_COLUMNS, TEXT_COLUMNS, Row, csv_row
+from orchestrator.reports.rows import csv_row
 from shared.jobs import JobStatus
 from tests.unit.orchestrator.reports.bundles import ended_job, result_of
 

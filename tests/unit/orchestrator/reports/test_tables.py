@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from orchestrator.reports.columns import COLUMNS, TEXT_COLUMNS
 from orchestrator.reports.formats import FORMATS, table_format
 from orchestrator.reports.money import Price
-from orchestrator.reports.rows import COLUMNS, TEXT_COLUMNS, csv_row
+from orchestrator.reports.rows import csv_row
 from orchestrator.reports.tables import csv_line, neutral, stream_csv, stream_csv_lines
 from shared.distributions import Distribution
 from shared.errors import InvalidInput

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.comparison import Comparison, Verdict, compare
-from orchestrator.verdicts.facts import MUST_BE_EQUAL, WORTH_A_WARNING
 from orchestrator.verdicts.figures import FIGURES
 from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import Terms

@@ -11,7 +11,7 @@ from shared.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("text", "share"),
-    [("5%", 0.05), ("0%", 0.0), ("0", 0.0), ("2.5%", 0.025), ("0.05", 0.05), ("100%", 1.0), ("1", 1.0), (MAX_REGRESSION, 0.05)],
+    [("5%", 0.05), ("0%", 0.0), ("0", 0.0), ("2.5%", 0.025), ("0.05", 0.05), ("1%", 0.01), ("100%", 1.0), (MAX_REGRESSION, 0.05)],
 )
 def test_a_share_is_a_percentage_or_a_fraction(text: str, share: float) -> None:
     assert share_of(text) == pytest.approx(share)
@@ -24,6 +24,13 @@ def test_another_share_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"max_regression: .* is no share from 0 to 100 %; write 5% or 0\.05") as refused:
         share_of(text)
     assert refused.value.fields[0].path == "query.max_regression"
+
+
+@pytest.mark.parametrize("text", ["1", "1.", "1.0", "1.000"])
+def test_one_without_a_unit_is_refused_because_it_may_mean_one_per_cent(text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"'{text}' may mean 1 % or 100 %; write 1% or 100%"):
+        share_of(text)
+    assert not SHARE.fullmatch(text)
 
 
 def test_the_pattern_needs_no_anchor_to_be_exact() -> None:

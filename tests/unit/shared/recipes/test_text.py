@@ -79,15 +79,15 @@ def test_directives_that_are_compared_with_each_other_are_few() -> None:
 
 
 def test_a_value_is_found_by_its_way_or_by_what_is_around_it() -> None:
-    text = "model: a\nsweep:\n  options.threads:\n  - 1\n  - 2\non: [x,\n  y]\nmodel: b\n<<: {name: c}\n? [k]\n: v\n"
+    text = "model: a\nsweep:\n  options.threads:\n  - 1\n  - 2\non: [x,\n  y]\n<<: {name: c}\n? [k]\n: v\n"
     places = read_yaml(text.replace("? [k]\n: v\n", ""))[1]
     for way, line in (
-        (("model",), 8),  # the one that counts
+        (("model",), 1),
         (("sweep", "options.threads"), 3),
         (("sweep", "options.threads", 1), 5),
         (("sweep", "options.threads", 7, "more"), 3),
         (("on", 1), 7),
-        (("name",), 9),
+        (("name",), 8),
         (("nowhere",), None),
         ((), None),
     ):
@@ -126,3 +126,15 @@ def test_a_login_in_what_is_no_number_is_not_repeated() -> None:
     with pytest.raises(yaml.YAMLError) as refused:
         read_yaml(f"x: !!int https://user:{'pass' * 30}@models.example/m.onnx")
     assert "pass" not in str(refused.value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("twice", ["a: 1\nb: 2\na: 3", "x:\n  1: a\n  '1': b", "[{a: 1, a: 1}]", "a: {b: 1}\n'a': {c: 1}"])
+def test_a_key_that_a_mapping_has_twice_is_refused_with_both_lines(reader: Any, twice: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=r"the key '.' is also in line \d; keep one of the two\n.*line \d"):
+        read_yaml(twice, reader)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_merged_mapping_may_have_the_keys_of_the_one_that_it_is_merged_into(reader: Any) -> None:
+    assert read_yaml("<<: {a: 1, b: 2}\na: 3", reader)[0] == {"a": 3, "b": 2}

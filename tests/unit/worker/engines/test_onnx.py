@@ -62,6 +62,14 @@ def test_inputs_of_every_type_run(kind: str, tmp_path: Path) -> None:
     assert outputs
 
 
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "INT4", "UINT4"])
+def test_outputs_of_types_that_numpy_lacks_run(kind: str, tmp_path: Path) -> None:
+    engine, outputs = run(onnx_models.cast(tmp_path / "cast.onnx", getattr(TensorProto, kind)), Options(batch_size=3))
+    assert isinstance(outputs, list)
+    assert outputs[0].shape() == [3, 4]
+    assert engine.facts().runtime["outputs"][0]["type"] == f"tensor({kind.lower()})"
+
+
 def test_several_integer_inputs_stay_in_the_vocabulary(tmp_path: Path) -> None:
     options = Options(shapes=dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), (2, 16)))
     _, outputs = run(onnx_models.bert_like(tmp_path / "bert.onnx"), options)
@@ -153,6 +161,13 @@ def test_an_operator_that_is_missing_for_a_type_is_told_with_the_types_there_are
         ModelInvalid, match=r"c\.onnx needs the operator Conv of opset \d+ for double, and ONNX Runtime \S+ has it for float"
     ):
         run(onnx_people.missing_type(tmp_path / "c.onnx"))
+
+
+def test_an_operator_that_is_implemented_for_newer_opsets_alone_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid) as refused:
+        run(onnx_models.old_add(tmp_path / "a.onnx"))
+    said = f"a.onnx needs the operator Add of opset 6, and ONNX Runtime {onnxruntime.__version__} has it from opset 7 on: "
+    assert refused.value.detail.startswith(said + "export the model for opset 7 or newer, or convert it with onnx.version_converter")
 
 
 def test_a_truncated_model_is_called_so(tmp_path: Path) -> None:

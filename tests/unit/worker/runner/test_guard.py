@@ -22,15 +22,18 @@ from tests.measuring import request as run_request
 from worker.measured.request import RunRequest
 from worker.runner.command import ROOT, runner_command
 from worker.runner.guard import Reporter, Running
+from worker.runner.plan import plan_for
 from worker.runner.record_file import read_record
 from worker.runner.spawning import SpawningGuard
 from worker.supervisor.guard_process import GuardEvent, GuardProcess
+
+FAKE = plan_for("inference", "fake")
 
 
 @pytest.fixture(params=["forked", "spawned"])
 def guard(request: pytest.FixtureRequest) -> Iterator[tuple[GuardProcess, SimpleQueue[GuardEvent]]]:
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, spawn=request.param == "spawned")
+    process = GuardProcess(inbox, FAKE, spawn=request.param == "spawned")
     yield process, inbox
     process.close()
 
@@ -88,7 +91,7 @@ def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
     for name, value in (secret | needed).items():
         monkeypatch.setenv(name, value)
     inbox: SimpleQueue[Any] = SimpleQueue()
-    process = GuardProcess(inbox, spawn=spawn)
+    process = GuardProcess(inbox, FAKE, spawn=spawn)
     try:
         process.run(1, ask(schedule(tmp_path, then="hang"), tmp_path / "1.record"))
         started = inbox.get(timeout=60)
@@ -127,19 +130,19 @@ def test_a_fork_that_fails_costs_its_job_and_not_the_guard(spawn: bool, tmp_path
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{NO_ROOM_FOR_ONE}"]
     monkeypatch.setattr("worker.supervisor.guard_process.runner_command", lambda *arguments: [*command, *arguments])
     with supervisor(tmp_path, spawn=spawn) as made:
-        guard = made._living_guard()
+        guard = made._living_guard(FAKE)
         begin = time.monotonic()
         outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages())
         assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")
         assert "no process for repeat 1 of 1 could be started: [Errno 11]" in outcome.error
         assert time.monotonic() - begin < 10, "it waits for the end of no process"
         assert made.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
-        assert made._living_guard() is guard
+        assert made._living_guard(FAKE) is guard
 
 
 def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end() -> None:
     """The reader's wait and `poll` exclude each other; a job that began in that moment was sent to a dead guard, and failed."""
-    process = GuardProcess(SimpleQueue())
+    process = GuardProcess(SimpleQueue(), FAKE)
     process.ready.wait(60)
     with process._process._waitpid_lock:  # type: ignore[attr-defined]  # as held by the reader
         process._process.send_signal(signal.SIGKILL)
@@ -155,7 +158,7 @@ def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.Monk
     """Its number may be that of another group by then."""
     killed: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, _number: killed.append(pid))
-    guard = SpawningGuard(0, Reporter(1))
+    guard = SpawningGuard(0, Reporter(1), [])
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         nothing_to_read = threading.Thread(target=lambda: None)
         nothing_to_read.start()
@@ -173,7 +176,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
     asked = run_request(model, tmp_path / "1.record", inferences=40)
     with subprocess.Popen(
-        runner_command(*(["--spawn"] if mode == "spawned" else [])),
+        runner_command(",".join(FAKE.preload), *(["--spawn"] if mode == "spawned" else [])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -200,7 +203,7 @@ def test_no_variable_of_the_guards_own_steers_a_measured_process(tmp_path: Path,
     code = "import os; print({name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS')})"
     for spawn in (False, True):
         inbox: SimpleQueue[Any] = SimpleQueue()
-        process = GuardProcess(inbox, spawn=spawn)
+        process = GuardProcess(inbox, FAKE, spawn=spawn)
         try:
             said = tmp_path / f"environment-{spawn}"
             model = schedule(

@@ -17,8 +17,11 @@ from shared.series import Phase, Record, Series
 from worker.measured.hot_loop import time_calls, time_calls_undisturbed
 from worker.runner.command import ROOT, runner_command
 from worker.runner.oom import oom_kills
+from worker.runner.plan import plan_for
 from worker.runner.record_file import read_record, write_record
 from worker.runner.tail import LIMIT, Tail
+
+MODULES = ",".join(plan_for("inference", "cpu.onnx").preload)
 
 
 def test_a_short_output_is_kept_whole() -> None:
@@ -143,7 +146,7 @@ def test_the_hot_loop_fills_every_place_and_spans_them_all() -> None:
     assert stamps[-1] - stamps[0] <= wall
 
 
-@pytest.mark.parametrize("arguments", [[], ["--spawn"], ["--once"]])
+@pytest.mark.parametrize("arguments", [[MODULES], [MODULES, "--spawn"], [MODULES, "--once"]])
 def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) -> None:
     finished = subprocess.run(runner_command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd="/")
     assert finished.returncode == 0
@@ -152,7 +155,7 @@ def test_a_guard_or_runner_whose_commands_end_ends_itself(arguments: list[str]) 
 
 def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
-    finished = subprocess.run(runner_command(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
+    finished = subprocess.run(runner_command(MODULES), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert b'"preloaded": ["numpy", "onnxruntime"' in finished.stdout
 

@@ -279,7 +279,8 @@ def test_a_cache_folder_that_cannot_be_made_is_said_at_the_start(tmp_path: Path)
 def test_a_capability_that_nothing_runs_fails_by_its_name(measurer: Supervisor, tmp_path: Path) -> None:
     model = schedule(tmp_path).rename(tmp_path / "m.onnx")
     outcome = measurer.run(assignment(model, capability="cpu.abacus"), Stages())
-    assert "no engine runs 'cpu.abacus' here" in failed(outcome, "engine_unavailable")
+    assert (outcome.status, outcome.error_kind) == ("failed", "engine_unavailable")
+    assert "no engine runs 'cpu.abacus' here" in outcome.error
 
 
 def test_a_model_that_is_not_there_fails_before_anything_is_measured(measurer: Supervisor, tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""Makes the report of a campaign whose results are outcomes: the best of each work by the headline, then every figure of every job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.outcomes.measured import Measured, measured
+from orchestrator.reports.outcomes.ranking import rank
+from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
+from orchestrator.reports.page_texts import again_text, failures_text, figure_text, head_text, interval_text, noise_text, noisy_text
+from shared.figures import Figure
+from shared.markdown import cell
+
+REPORT_FORMAT = 2  # the numbers are those of the reports of inferences
+PLOT = "plots/headlines.png"
+MAX_VERDICTS = 20
+_METHOD = (
+    "A **repeat** is a fresh process that measures. Each figure is computed from the raw data of all repeats.",
+    "The **95 % interval** is computed over the values of the repeats, because fresh processes of the same code differ by more than the "
+    "measurements within one process. A figure that exists only once in a job has no interval.",
+    "Only jobs that **asked for the same** of the same inputs are ranked against each other.",
+)
+
+
+class OutcomePage:
+    """Implements `sheets.base.Page` for outcomes."""
+
+    def __init__(self, kind: str, headline: str, labels: Mapping[str, str], varied: Sequence[str]) -> None:
+        self._kind = kind
+        self._headline = headline
+        self._labels = labels
+        self._varied = varied
+        self._jobs: list[Measured] = []
+
+    def add(self, job: JobRecord) -> None:
+        self._jobs.append(measured(job, self._labels, self._varied))
+
+    def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
+        del folder
+        from orchestrator.reports.outcomes.plots import headlines_png  # matplotlib costs a second of CPU and 60 MB, so it is imported late
+
+        yield Picture(PLOT, "The headline of each job with its 95 % interval", headlines_png(rank(self._jobs), title))
+
+    def content(self, bundle: CampaignBundle, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        rankings = rank(self._jobs)
+        return {
+            **head(bundle, self._jobs, REPORT_FORMAT),
+            "kind": self._kind,
+            "headline": next((one.headline.name for one in self._jobs if one.headline), self._headline or None),
+            "answers": [
+                {
+                    "question": ranking.work,
+                    "verdict": ranking.verdict,
+                    "measured": len(ranking.jobs),
+                    "ranking": [_entry(one) for one in ranking.jobs[:MAX_LISTED]],
+                }
+                for ranking in rankings[:MAX_LISTED]
+            ],
+            "answers_total": len(rankings),
+            "measured_total": sum(len(ranking.jobs) for ranking in rankings),
+            "plot": PLOT,
+            "pictures": [{"file": name, "shows": shows} for name, shows in pictures],
+            "caveats": _caveats(self._jobs),
+            "method": {"said": list(_METHOD), "interval_methods": sorted({method for one in self._jobs for method in one.methods})},
+            **tail(bundle, self._jobs),
+        }
+
+    def markdown(self, content: dict[str, Any]) -> str:
+        parts = [
+            head_text(content),
+            _answer_text(content),
+            _caveats_text(content),
+            _method_text(content),
+            failures_text(content, "work"),
+            noise_text(content),
+            again_text(content),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _entry(one: Measured) -> dict[str, Any]:
+    return {
+        "where": one.where,
+        "job_id": one.job_id,
+        "parameters": one.parameters,
+        "noise": one.noise,
+        "figures": {figure.name: _figure(figure) for figure in one.figures},
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "value": figure.value,
+        "interval": [figure.interval.low, figure.interval.high] if figure.interval else None,
+        "unit": figure.unit,
+        "better": figure.better,
+        "missing": figure.missing or None,
+    }
+
+
+def _caveats(jobs: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return each warning of the workers once, with the jobs that have it."""
+    found: dict[str, list[str]] = {}
+    for one in jobs:
+        for said in one.warnings:
+            found.setdefault(said, []).append(one.job_id)
+    return [{"said": said, "jobs": ids[:MAX_LISTED], "total": len(ids)} for said, ids in found.items()]
+
+
+def _answer_text(content: dict[str, Any]) -> str:
+    if not content["answers"]:
+        return "## The answer\n\nNo job was measured; see *What failed*."
+    verdicts = [f"- **{cell(one['question'])}**: {cell(one['verdict'], 1_000)}." for one in content["answers"][:MAX_VERDICTS]]
+    if content["answers_total"] > MAX_VERDICTS:
+        verdicts.append(f"- {content['answers_total'] - MAX_VERDICTS} more below.")
+    parts = ["## The answer", "\n".join(verdicts), *noisy_text(content)]
+    parts += [f"![{cell(one['shows'])}]({one['file']})" for one in content["pictures"]]
+    left = MAX_LISTED
+    for answer in content["answers"]:
+        if left <= 0:
+            parts.append("More jobs are in `results.csv`.")
+            break
+        parts.append(f"**{cell(answer['question'])}**, the best first:\n\n{_table(answer['ranking'][:left])}")
+        left -= len(answer["ranking"])
+    return "\n\n".join(parts)
+
+
+def _table(ranking: list[dict[str, Any]]) -> str:
+    """Return one row for each figure of each job, so that kinds of work with many figures fit on a page."""
+    lines = ["| job | device · runtime | figure | value | 95 % interval |", "| --- | --- | --- | ---: | --- |"]
+    for one in ranking:
+        number = one["job_id"].rpartition("-job-")[2]
+        for name, figure in one["figures"].items():
+            value = f"{figure_text(figure['value'])} {cell(figure['unit'])}"
+            shown = value if figure["value"] is not None else f"– ({cell(figure['missing'] or 'not measured')})"
+            lines.append(f"| {number} | {cell(one['where'])} | {cell(name)} | {shown} | {interval_text(figure['interval'])} |")
+    return "\n".join(lines)
+
+
+def _caveats_text(content: dict[str, Any]) -> str:
+    lines = [f"- {cell(one['said'], 500)} (in {one['total']} of {content['jobs']} jobs)" for one in content["caveats"]]
+    return "## What to keep in mind\n\n" + "\n".join(lines) if lines else ""
+
+
+def _method_text(content: dict[str, Any]) -> str:
+    said = [f"- {line}" for line in content["method"]["said"]]
+    if content["method"]["interval_methods"]:
+        said.append(f"- Methods of the intervals here: {', '.join(map(cell, content['method']['interval_methods']))}.")
+    return "## How it was measured\n\n" + "\n".join(said)

@@ -1,0 +1,95 @@
+"""Ranks the jobs of each work by their headline. If the intervals of two jobs overlap, no winner is named."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.reports.outcomes.measured import Measured
+from orchestrator.reports.page_texts import figure_text
+from shared.figures import Figure
+
+MAX_NAMED = 3  # the most jobs that a sentence lists
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Holds the jobs of one work, the best first, with the name of each and the verdict on the best."""
+
+    work: str
+    verdict: str
+    jobs: list[Measured]
+    places: list[str]
+
+
+def rank(jobs: Sequence[Measured]) -> list[Ranking]:
+    """Return the measured jobs of each work. Works come in the order in which they first appear."""
+    groups: dict[Hashable, list[Measured]] = defaultdict(list)
+    for one in jobs:
+        if one.headline is not None:
+            groups[one.work].append(one)
+    titles = _titles(list(groups.values()))
+    rankings = []
+    for title, members in zip(titles, groups.values(), strict=True):
+        ordered = sorted(members, key=lambda one: (_badness(_headline(one)), one.job_id))
+        rankings.append(Ranking(title, _verdict(ordered) + _noise(ordered), ordered, [one.where for one in ordered]))
+    return rankings
+
+
+def _titles(groups: list[list[Measured]]) -> list[str]:
+    """Return a title for each work: the name of its jobs, their parameters where two works have one name, and a number as a last resort."""
+    names = [members[0].name for members in groups]
+    said = [
+        name if names.count(name) == 1 else " · ".join(filter(None, (name, members[0].parameters)))
+        for name, members in zip(names, groups, strict=True)
+    ]
+    return [title if said.count(title) == 1 else f"{title} · no. {number}" for number, title in enumerate(said, start=1)]
+
+
+def _headline(one: Measured) -> Figure:
+    assert one.headline is not None, "only measured jobs are ranked"
+    return one.headline
+
+
+def _badness(figure: Figure) -> float:
+    """Return a number that is smaller for a better figure. A figure without a better direction keeps the order of its values."""
+    value = figure.value or 0.0
+    return -value if figure.better == "higher" else value
+
+
+def _verdict(ordered: Sequence[Measured]) -> str:
+    first = ordered[0]
+    figure = _headline(first)
+    shown = f"{figure_text(figure.value)} {figure.unit}"
+    others = [one for one in ordered if one.where != first.where]
+    if figure.better == "neither":
+        return f"{figure.name} describes the run and judges nothing: {shown} on {first.where}"
+    if not others:
+        ends = f", 95 % interval {figure_text(figure.interval.low)} – {figure_text(figure.interval.high)}" if figure.interval else ""
+        return f"only {first.where} measured it: {figure.name} {shown}{ends}"
+    unknown = next((one for one in ordered if _headline(one).interval is None), None)
+    if unknown is not None:
+        return f"{first.where} came first ({figure.name} {shown}), but {unknown.where} has no interval, so no winner is named"
+    worst = max(_edge(_headline(one), worst=True) for one in ordered if one.where == first.where)
+    level = list(dict.fromkeys(one.where for one in others if _edge(_headline(one), worst=False) <= worst))
+    if level:
+        more = f" and {len(level) - MAX_NAMED} more" if len(level) > MAX_NAMED else ""
+        return f"{first.where} came first ({figure.name} {shown}), but cannot be told apart from {', '.join(level[:MAX_NAMED])}{more}"
+    second = _headline(others[0])
+    return f"{first.where} is best ({figure.name} {shown}); the next is {others[0].where} ({figure_text(second.value)} {second.unit})"
+
+
+def _edge(figure: Figure, *, worst: bool) -> float:
+    """Return the worst or the best end of the interval, as a number that is smaller for a better figure."""
+    assert figure.interval is not None, "a job without an interval is looked for before"
+    higher = figure.better == "higher"
+    end = figure.interval.low if higher == worst else figure.interval.high
+    return -end if higher else end
+
+
+def _noise(ordered: Sequence[Measured]) -> str:
+    noisy = sum(one.noise == "noisy" for one in ordered)
+    if not noisy:
+        return ""
+    return f"; {noisy} of these {len(ordered)} results are noisy" if len(ordered) > 1 else "; this result is noisy"

@@ -1,0 +1,30 @@
+"""Decides which jobs of a kind of work without rules of its own did the same work: those that asked for the same, of the same inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from orchestrator.reports.bundle import JobRecord
+
+# How often and how long something is measured is no part of what is measured.
+HOW_LONG = frozenset({"repeats", "warmup", "stop", "timeout_s"})
+
+
+@dataclass(frozen=True, slots=True)
+class AskedWork:
+    """Describes the work of a job by what it asked for. `text` is JSON; it is empty if this version cannot read the job."""
+
+    text: str
+
+    def may_be_ranked(self) -> bool:
+        return bool(self.text)
+
+
+def asked_work(job: JobRecord) -> AskedWork:
+    """Return the work of a job."""
+    if job.unreadable:
+        return AskedWork("")
+    asked = {name: value for name, value in job.workload.model_dump(mode="json").items() if name not in HOW_LONG}
+    sha256 = job.result.model_sha256 if job.result is not None else None
+    return AskedWork(json.dumps(asked | ({"content": sha256} if sha256 else {}), sort_keys=True))
