@@ -120,6 +120,8 @@ class Attempt:
     @property
     def progress(self) -> float:
         """Return which fraction of the attempt is done, counted in processes."""
+        if not self._repeats:
+            return 0.0  # also before it is known whether this worker knows the job's kind
         index = len(self._repeats) if self._because is None else len(self._loads)
         return self._progress(index, "starting", load_only=self._because is not None)
 
