@@ -9,7 +9,8 @@ import typer
 from cli.client import Client
 from cli.settings import CliSettings, load_settings
 from cli.terminal import say
-from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
+from shared.errors import InvalidInput
+from shared.tokens import SHOWN_IN_THE_PROCESS_LIST, usable_token
 
 
 def warn_of_the_process_list(token: str | None) -> str | None:
@@ -41,6 +42,14 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most t
 
 
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
-    """Make a client of the orchestrator. Address and token come from the command line, or else from the environment."""
+    """Make a client of the orchestrator. Address and token come from the command line, or else from the environment.
+
+    Raises:
+        InvalidInput: the token on the command line cannot be one, or a setting is not valid.
+    """
     settings = settings or load_settings()
-    return Client(settings.address(host), token or settings.token, settings.ca_file)
+    try:
+        given = usable_token(token) if token else settings.token
+    except ValueError as error:
+        raise InvalidInput(f"--token: {error}") from error
+    return Client(settings.address(host), given, settings.ca_file)

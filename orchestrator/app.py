@@ -11,6 +11,7 @@ from orchestrator.checkout import own_commit
 from orchestrator.consumer import ResultsConsumer
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
+from orchestrator.operations.figures import Backfill
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.leftovers import sweep_leftovers
 from orchestrator.registry import Registry
@@ -79,7 +80,7 @@ class ControlPlane:
         self._start("watch", lambda: Watch(self.context).run(self._stop))
 
     def _write_reports(self) -> None:
-        clock, swept = self.context.clock, -math.inf
+        clock, swept, backfill = self.context.clock, -math.inf, Backfill()
         while not self._stop.is_set():
             self._report.clear()
             try:
@@ -87,6 +88,10 @@ class ControlPlane:
                 if clock.monotonic() - swept >= SWEEP_FILES_S:
                     swept = clock.monotonic()
                     self._sweep_leftovers()
+                began = clock.monotonic()
+                if backfill.step(self.context):
+                    self._report.wait(clock.monotonic() - began)  # so that half of the time is left for the API and the consumer
+                    continue
             except Unavailable as error:
                 log.warning("the files of campaigns wait: %s", error.detail)
                 self._stop.wait(1.0)

@@ -31,6 +31,7 @@ RUNNABLE: dict[str, str] = {
     "gpu.cuda.torch": "gpu.cuda.torch",
     "gpu.mps.torch": "gpu.mps.torch",
     "hardware.cpu": "hardware.cpu",
+    "hardware.cuda": "hardware.cuda",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {"hardware.cpu": ("hardware",), "hardware.cuda": ("hardware",)}
@@ -45,7 +46,6 @@ WITHOUT_ENGINE: dict[str, str] = {
     "cpu.vllm": "cpu.vllm",
     "api.openai": "api.openai",
     **{f"service.{kind}": f"service.{kind}" for kind in SERVICE_KINDS},
-    "hardware.cuda": "hardware.cuda",
 }
 
 # Maps each known capability to its label.

@@ -51,13 +51,13 @@ def items_of(file: Path, name: str) -> list[str] | None:
     entries = manifest.get("itemInfoEntries") if isinstance(manifest, dict) and "rootModelIdentifier" in manifest else None
     if not isinstance(entries, dict):
         return None
-    found = [f"{DATA}/{entry.get('path') if isinstance(entry, dict) else ''}" for entry in entries.values()]
+    found = [str(entry.get("path", "")) if isinstance(entry, dict) else "" for entry in entries.values()]
     for path in found:
-        if not is_inside(path) or path == f"{DATA}/":
+        if not is_inside(path):
             raise ModelInvalid(f"{name} names {path!r:.300} in its manifest; only a path inside the package is read")
     if not found:
         raise ModelInvalid(f"{name} names no model in its manifest; save it again with coremltools")
-    return found
+    return [f"{DATA}/{path}" for path in found]
 
 
 def parts_of(items: Iterable[str], known: Iterable[str], name: str) -> list[str]:

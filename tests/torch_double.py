@@ -12,7 +12,7 @@ import json
 import sys
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -241,14 +241,23 @@ class Double(ModuleType):
     def get_float32_matmul_precision(self) -> str:
         return "highest"
 
-    def compile(self, model: Module, *, mode: str, dynamic: bool) -> Callable[..., Any]:
-        def first_call_compiles(*tensors: Tensor) -> Any:
-            if error := model.program.spec.get("compile_raises"):
-                raise RuntimeError(error)
-            self._dynamo.utils.counters["stats"]["unique_graphs"] = model.program.spec.get("graphs", 1)
-            return model(*tensors)
+    def compile(self, model: Module, *, mode: str, dynamic: bool) -> Compiled:
+        return Compiled(model, self._dynamo.utils.counters)
 
-        return first_call_compiles
+
+class Compiled:
+    """What `torch.compile` makes of a module. It compiles at the first call."""
+
+    def __init__(self, module: Module, counters: Any) -> None:
+        self.parameters, self.buffers = module.parameters, module.buffers
+        self._module, self._counters = module, counters
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        spec = self._module.program.spec
+        if error := spec.get("compile_raises"):
+            raise RuntimeError(error)
+        self._counters["stats"]["unique_graphs"] = spec.get("graphs", 1)
+        return self._module(*tensors)
 
 
 @contextlib.contextmanager

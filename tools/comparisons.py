@@ -48,7 +48,9 @@ def _is_asked_for(node: ast.expr) -> bool:
 
 
 def _is_a_name(node: ast.expr) -> bool:
-    texts = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    """Return whether it is the name of a plug-in, or the beginning of one, or a list with such names in it."""
+    parts = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
+    texts = [one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     return any(text in NAMES or text.startswith(PREFIXES) or f"{text}." in PREFIXES for text in texts)
 
 

@@ -178,7 +178,7 @@ device. A name that several workers have is refused, and the error lists their i
 and each round has a random order of its own. So heat, or other work on the device, affects all of them alike. Up to eight jobs take turns;
 more jobs are spread evenly over several such blocks, one after the other. The time limit of a job (`timeout_s`) runs only in its own turns, and
 a job with a stop rule leaves when it is done. All results of a block come near its end, and an urgent job for the same device waits until the
-block is over. With `any`, jobs are measured one after the other ([why](../decisions/0036-repeats-take-turns.md)).
+block is over. With `any`, jobs are measured one after the other ([why](../decisions/0037-repeats-take-turns.md)).
 
 **Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
 to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
@@ -273,7 +273,7 @@ input:
 | a search within the graph (`BeamSearch`, `GreedySearch`, `Sampling`) | 16 new tokens, one beam, penalties of 1 |
 
 A given value that the graph cannot take (an index beyond its table, a length beyond its sequence) is refused, and the error states the
-range. Sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
+range. Numbers of less than 8 bits, sequences, maps and optional values cannot be filled. A list in a recipe holds at most 1 000 elements, and an `array` at most 65 536
 in all; put more into a file. `fleetmark run` looks for such a file in the recipe's folder, then in the model's folder, and uploads it
 together with a model of this machine. For `file://` and URLs the file must lie beside the model, under the path that the recipe gives.
 """

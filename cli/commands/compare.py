@@ -19,8 +19,8 @@ def compare(
     max_regression: Annotated[str, typer.Option(help="How much worse is still accepted: 5% or 0.05.")] = "5%",
     level: Annotated[float, typer.Option(help="The accepted probability of a FAIL although nothing changed, from 0.001 to 0.2.")] = 0.05,
     metric: Annotated[
-        str, typer.Option(help="The figure to compare: inference_ms, load_ms, inference_peak_mb or load_peak_mb.")
-    ] = "inference_ms",
+        str | None, typer.Option(help="The figure to compare, such as load_ms; inferences are compared by inference_ms by default.")
+    ] = None,
     allow_different: Annotated[
         list[str] | None,
         typer.Option(metavar="FACT", help="A fact that may differ, such as runtime, model or device. Several times, or with commas."),

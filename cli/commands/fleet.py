@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ WORKER_COLUMNS = [
     ("Running", "current_job"),
     ("Last seen", "last_seen"),
 ]
+SHOWN_FIGURES = {"peak_gb_per_s": "GB/s", "fp32_tflops": "TFLOP/s fp32"}
 JOB_COLUMNS = [
     ("Job", "job_id"),
     ("Model", "model"),
@@ -73,7 +75,9 @@ def workers(
     if as_json:
         show_json(found)
         return
-    out.print(Fitting(table(found, WORKER_COLUMNS)))
+    said = {worker["worker_id"]: measured_text(worker) for worker in found}
+    columns = [*WORKER_COLUMNS, ("Measured", "measured")] if any(said.values()) else WORKER_COLUMNS
+    out.print(Fitting(table([worker | {"measured": said[worker["worker_id"]]} for worker in found], columns)))
     labels = device_labels((worker["worker_id"], worker["device_name"]) for worker in found)
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
@@ -83,6 +87,19 @@ def workers(
             say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
         say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
+
+
+def measured_text(worker: Mapping[str, Any]) -> str | None:
+    """Return what was measured last of a worker's devices: `cpu 24.1 GB/s, 0.15 TFLOP/s fp32`. None if it has told nothing."""
+    metrics = worker.get("metrics")
+    listed = metrics.get("measured") if isinstance(metrics, Mapping) else None
+    said = []
+    for device in listed if isinstance(listed, list) else []:
+        if isinstance(device, Mapping):  # a worker may send anything
+            shown = [f"{device[name]:.3g} {unit}" for name, unit in SHOWN_FIGURES.items() if isinstance(device.get(name), int | float)]
+            if shown:
+                said.append(f"{str(device.get('capability', '')).removeprefix('hardware.')} {', '.join(shown)}".strip())
+    return "; ".join(said) or None
 
 
 @workers_app.command()
@@ -170,6 +187,14 @@ def _dead_letters(limit: int, host: str | None, token: str | None, as_json: bool
         say(f"{found['count']} of {found['total']}; --limit shows more")
 
 
+def _figure(figure: Mapping[str, Any] | None) -> str | None:
+    """Return the figure that jobs are sorted by, with its interval if it has one."""
+    if figure is None:
+        return None
+    ends = f" [{figure['low']:.4g}, {figure['high']:.4g}]" if figure["low"] is not None else ""
+    return f"{figure['value']:.4g} {figure['unit']}{ends}"
+
+
 def jobs(
     campaign: Annotated[str | None, typer.Option(help="Show only jobs of this campaign.")] = None,
     status: Annotated[
@@ -177,6 +202,9 @@ def jobs(
     ] = None,
     worker: Annotated[str | None, typer.Option(help="Show only jobs that this worker has or had.")] = None,
     since: Annotated[str | None, typer.Option(help="Show only jobs that were created at or after this time (ISO 8601).")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="Show the jobs that have this figure, the best first, such as inference_ms.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     host: Host = None,
@@ -188,14 +216,17 @@ def jobs(
     Examples:
 
       fleetmark jobs --status failed
+      fleetmark jobs --campaign campaign-01jd9… --sort inference_ms
       fleetmark jobs --campaign campaign-01jd9… --json
     """
     with connect(host, token) as client:
-        found = client.listed("jobs", "jobs", limit, campaign=campaign, status=status, worker=worker, since=since, cursor=cursor)
+        wanted = {"campaign": campaign, "status": status, "worker": worker, "since": since, "sort": sort}
+        found = client.listed("jobs", "jobs", limit, **wanted, cursor=cursor)
     if as_json:
         show_json(found.items)
     else:
-        out.print(Fitting(table(told_apart(found.items), JOB_COLUMNS)))
-    given = {"campaign": campaign, "status": status, "worker": worker, "since": since, "limit": limit}
+        rows = [job | {"figure": _figure(job.get("figure"))} for job in told_apart(found.items)]
+        out.print(Fitting(table(rows, JOB_COLUMNS if sort is None else [*JOB_COLUMNS, (sort, "figure")])))
+    given = {**wanted, "limit": limit}
     if more := next_page(how_to_call("jobs"), found, given):
         say(more)

@@ -12,11 +12,11 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.ids import CampaignId, campaign_id_of
 from orchestrator.api.times import text
-from orchestrator.operations.comparison import compare_campaigns, matrix_of
+from orchestrator.operations.comparison import compare_campaigns, matrix_of, metric_of
 from orchestrator.store.tables import Campaign
 from orchestrator.verdicts.comparison import Evidence, Judged
 from orchestrator.verdicts.facts import must_be_equal
-from orchestrator.verdicts.figures import COMPARED, FIGURES, INFERENCE, compared_figure, figure_kind
+from orchestrator.verdicts.figures import COMPARED, FIGURES, compared_figure, figure_kind
 from orchestrator.verdicts.matrix import AXES, DEFAULT_AXES, Cell, axes_of
 from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import LEAST_LEVEL, LEVEL, MAX_REGRESSION, MOST_LEVEL, SHARE, Terms, allowed_facts, share_of
@@ -145,7 +145,9 @@ def get_comparison(
     level: Annotated[
         float, Query(ge=LEAST_LEVEL, le=MOST_LEVEL, description="the accepted probability of a FAIL although nothing changed")
     ] = LEVEL,
-    metric: Annotated[str, Query(json_schema_extra={"enum": list(COMPARED)})] = INFERENCE,
+    metric: Annotated[
+        str | None, Query(json_schema_extra={"enum": list(COMPARED)}, description="the default is the headline of the kind of work")
+    ] = None,
     allow: Annotated[
         list[str] | None,
         Query(
@@ -155,13 +157,12 @@ def get_comparison(
     ] = None,
 ) -> JSONResponse:
     """Say whether a campaign got worse than another: PASS, FAIL or INCONCLUSIVE, for each pair of jobs and for all of them."""
-    terms = Terms(
-        figure=compared_figure(metric),
-        max_regression=share_of(max_regression),
-        level=level,
-        allowed=allowed_facts(allow or []),
-    )
-    found = compare_campaigns(ctx, campaign_id_of(baseline), campaign_id_of(current), terms)
+    if metric is not None:
+        compared_figure(metric)  # a wrong name is refused whatever the campaigns are
+    share, allowed = share_of(max_regression), allowed_facts(allow or [])
+    ids = campaign_id_of(baseline), campaign_id_of(current)
+    terms = Terms(figure=metric_of(ctx, metric, *ids, compared=True), max_regression=share, level=level, allowed=allowed)
+    found = compare_campaigns(ctx, *ids, terms)
     judged, only_current = found.comparison.judged, found.comparison.only_current
     return JSONResponse(
         {
@@ -196,10 +197,15 @@ def get_campaign_matrix(
             json_schema_extra={"pattern": f"^({_AXES})(,({_AXES}))*$"}, description=f"the axes, with commas between them: {', '.join(AXES)}"
         ),
     ] = ",".join(DEFAULT_AXES),
-    metric: Annotated[str, Query(json_schema_extra={"enum": list(FIGURES)})] = INFERENCE,
+    metric: Annotated[
+        str | None, Query(json_schema_extra={"enum": list(FIGURES)}, description="the default is the headline of the kind of work")
+    ] = None,
 ) -> JSONResponse:
     """Show one figure of a campaign's jobs as a matrix. While the campaign is running, these are the jobs that have ended."""
-    axes, kind = axes_of(by), figure_kind(metric)
+    axes = axes_of(by)
+    if metric is not None:
+        figure_kind(metric)  # a wrong name is refused whatever the campaign is
+    kind = metric_of(ctx, metric, campaign_id)
     campaign, cells = matrix_of(ctx, campaign_id, axes, kind)
     return JSONResponse(
         {

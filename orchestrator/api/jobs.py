@@ -16,18 +16,28 @@ from orchestrator.api.present import device_names, waits
 from orchestrator.api.times import Moment, text
 from orchestrator.domain.stored import shown_options, shown_workload
 from orchestrator.operations.cancel import cancel_job
+from orchestrator.operations.figures import require_figure
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.columns import Row, whole_row
-from orchestrator.store import jobs, results
+from orchestrator.store import figures, jobs, results
 from orchestrator.store.jobs import MOST_COUNTED
-from orchestrator.store.tables import Event, Job
+from orchestrator.store.tables import Event, FigureRow, Job
 from shared.addresses import shown_address
 from shared.errors import NotFound, Unavailable
 from shared.ids import CAMPAIGN_ID, WORKER_ID
 from shared.jobs import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/api", tags=["jobs"])
+
+
+class JobFigure(BaseModel):
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    unit: str
+    better: str
 
 
 class JobBody(BaseModel):
@@ -49,6 +59,7 @@ class JobBody(BaseModel):
     created_at: str
     started_at: str | None
     ended_at: str | None
+    figure: JobFigure | None = Field(default=None, description="only with `sort`: the figure that the jobs are sorted by")
 
 
 class Step(BaseModel):
@@ -99,17 +110,29 @@ def list_jobs(
     since: Annotated[
         Moment | None, Query(description="only jobs that were created at this time or later; a time without a zone is UTC")
     ] = None,
+    sort: Annotated[
+        str | None,
+        Query(max_length=100, description="a figure, such as `inference_ms`: only jobs that have it are listed, the best first"),
+    ] = None,
     limit: Limit = 100,
     cursor: JobCursor = None,
 ) -> JSONResponse:
     """List jobs, the newest first. The jobs of one campaign (`campaign`) are listed in the order of their numbers."""
     after = job_of(cursor)
     wanted: dict[str, Any] = {"campaign_id": campaign, "status": status, "worker_id": worker, "since": since}
+    figured: list[FigureRow] = []
     with ctx.store.read() as session:
-        found = jobs.page(session, **wanted, after=after, limit=limit + 1)
-        total = jobs.count(session, **wanted)
+        if sort is None:
+            found = jobs.page(session, **wanted, after=after, limit=limit + 1)
+            total = jobs.count(session, **wanted)
+        else:
+            largest_first = require_figure(session, sort, "sort") == "higher"
+            pairs = figures.sorted_jobs(session, sort, largest_first=largest_first, **wanted, after=after, limit=limit + 1)
+            found, figured = [job for job, _ in pairs], [figure for _, figure in pairs]
+            total = figures.count_sorted(session, sort, **wanted)
         waiting = waits(ctx, session, found[:limit])
         shown = [_body(job, reason) for job, reason in zip(found[:limit], waiting, strict=True)]
+        shown = [one | {"figure": _figure(figure)} for one, figure in zip(shown, figured, strict=False)] if sort is not None else shown
         more = found[limit - 1].id if len(found) > limit else None
     names = device_names(ctx, (one["worker_id"] for one in shown))
     shown = [one | {"device": names.get(one["worker_id"])} for one in shown]
@@ -157,6 +180,10 @@ def _body(job: Job, waiting: str | None) -> dict[str, Any]:
         "started_at": text(job.started_at),
         "ended_at": text(job.ended_at),
     }
+
+
+def _figure(figure: FigureRow) -> dict[str, Any]:
+    return {name: getattr(figure, name) for name in JobFigure.model_fields}
 
 
 def _shown(workload: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from fastapi import Query
 from shared.errors import FieldError, InvalidInput
 from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
 
+FIGURE = re.compile(JOB_ID.pattern + r"/([\s\S]{1,100})")  # a job, and the name of one of its figures
+
 
 def _cursor(shape: re.Pattern[str]) -> Any:
     return Query(description="the `next_cursor` of the previous page", json_schema_extra={"pattern": f"^{shape.pattern}$"})
@@ -21,6 +23,7 @@ def _cursor(shape: re.Pattern[str]) -> Any:
 Limit = Annotated[int, Query(ge=1, le=1000, description="the most entries in one answer")]
 CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
 JobCursor = Annotated[str | None, _cursor(JOB_ID)]
+FigureCursor = Annotated[str | None, _cursor(FIGURE)]
 TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]
 
 
@@ -44,6 +47,14 @@ def job_of(cursor: str | None) -> tuple[str, int] | None:
         return None
     campaign, number = _matched(cursor, JOB_ID).groups()
     return campaign, int(number)
+
+
+def figure_of(cursor: str | None) -> tuple[str, int, str] | None:
+    """Return the campaign, the number of the job and the name of the figure behind which the page begins; see `campaign_of`."""
+    if cursor is None:
+        return None
+    campaign, number, name = _matched(cursor, FIGURE).groups()
+    return campaign, int(number), name
 
 
 def _matched(cursor: str, shape: re.Pattern[str]) -> re.Match[str]:

@@ -48,6 +48,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/campaigns/{campaign_id}/summary": READERS,
     "GET /api/campaigns/{campaign_id}/comparison": READERS,
     "GET /api/compare": READERS,
+    "GET /api/figures": READERS,
     "GET /api/jobs": READERS,
     "GET /api/jobs/{job_id}": READERS,
     "POST /api/jobs/{job_id}/cancel": SUBMITTERS,

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from orchestrator.domain.stored import kind_of
 from orchestrator.operations.context import Context
 from orchestrator.operations.finish import job_records
 from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.store import campaigns, results
 from orchestrator.store.tables import Campaign
 from orchestrator.verdicts.comparison import Comparison, compare
-from orchestrator.verdicts.figures import Metric
+from orchestrator.verdicts.figures import Metric, compared_figure, figure_kind
 from orchestrator.verdicts.matrix import Cell, Entry, entry_of, matrix
 from orchestrator.verdicts.sides import Side, side_of
 from orchestrator.verdicts.terms import Terms
@@ -32,6 +34,28 @@ class Compared:
     baseline: Campaign
     current: Campaign
     comparison: Comparison
+
+
+def metric_of(ctx: Context, name: str | None, *campaign_ids: str, compared: bool = False) -> Metric:
+    """Return the figure by which these campaigns are looked at: the one with this name, else the headline of their kind of work.
+
+    Args:
+        compared: True if each repeat must have the figure, because a test compares two campaigns by it.
+
+    Raises:
+        InvalidInput: their kind of work has no such figure, or the campaigns are of different kinds.
+        NotFound: there is no such campaign.
+    """
+    with ctx.store.read() as session:
+        kinds = {campaign_id: kind_of(campaigns.first_workload(session, campaign_id)) for campaign_id in campaign_ids}
+    if len(set(kinds.values())) > 1:
+        message = " and ".join(f"{campaign_id} measured {kind}" for campaign_id, kind in kinds.items())
+        raise InvalidInput(f"{message}: two kinds of work have no figure in common; compare campaigns of one kind")
+    kind = kinds[campaign_ids[0]]
+    sheet = sheet_of(kind)
+    if name is None and sheet.headline not in sheet.figures:
+        raise InvalidInput(f"{campaign_ids[0]} measured {kind}, a kind of work that this version does not know, so it cannot be compared")
+    return (compared_figure if compared else figure_kind)(name or sheet.headline, sheet)
 
 
 def compare_campaigns(ctx: Context, baseline_id: str, current_id: str, terms: Terms) -> Compared:

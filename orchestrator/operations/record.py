@@ -23,6 +23,7 @@ from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
+from orchestrator.operations.figures import figure_rows
 from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
@@ -30,7 +31,7 @@ from orchestrator.reports.tables import csv_line
 from orchestrator.store import jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
-from orchestrator.store.tables import ResultRow
+from orchestrator.store.tables import FigureRow, ResultRow
 from shared.ids import AttemptKey
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, Report, Result, Started
@@ -48,6 +49,7 @@ class Recorded:
     ended_jobs: list[str] = field(default_factory=list)
     ended_campaigns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
+    figures: list[dict[str, Any]] = field(default_factory=list)  # figures to insert
     kept: list[Result] = field(default_factory=list)  # results whose files are wanted
     again: set[AttemptKey] = field(default_factory=set)  # attempts among `kept` whose result was recorded before
     dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
@@ -151,6 +153,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
         seen = f"the job is {job.status}, at attempt {job.attempt}" if job is not None else "no job has this id"
         outcome.objections.append("" if _takes(session, ctx, moves, job, report, outcome) else seen)
     insert_many(session, ResultRow, list(outcome.rows.values()))
+    insert_many(session, FigureRow, outcome.figures)
     outcome.ended_campaigns = moves.flush()
     return outcome
 
@@ -302,6 +305,8 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
     )
     moves.note(job, EventKind(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
     row = row_of_result(job, status, report, now, outcome.varied.get(job.campaign_id, ()))
+    if status is JobStatus.COMPLETE:
+        outcome.figures += figure_rows(job.campaign_id, job.number, job.workload, report, now)
     outcome.rows[job.id] = {
         "job_id": job.id,
         "campaign_id": job.campaign_id,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col
 
 from orchestrator.store.jobs import UNDISPATCHED
-from orchestrator.store.tables import Campaign, Event, Job, Lane, ResultRow
+from orchestrator.store.tables import Campaign, Event, FigureRow, Job, Lane, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.ids import first_campaign_id
@@ -39,6 +39,18 @@ def get(session: Session, campaign_id: str, *, recipe: bool = False) -> Campaign
 
 def no_campaign(campaign_id: str) -> NotFound:
     return NotFound(f"no campaign has the id {campaign_id!r}; GET /api/campaigns lists them")
+
+
+def first_workload(session: Session, campaign_id: str) -> Any:
+    """Return the stored workload of a campaign's first job. All jobs of a campaign have one kind of work.
+
+    Raises:
+        NotFound: there is no such campaign.
+    """
+    found = session.scalars(select(col(Job.workload)).where(col(Job.campaign_id) == campaign_id, col(Job.number) == 1)).all()
+    if not found:
+        raise no_campaign(campaign_id)
+    return found[0]
 
 
 def by_idempotency_key(session: Session, key: str) -> Campaign | None:
@@ -201,7 +213,7 @@ def delete_ended(session: Session, campaign_id: str) -> bool:
         return False
     of_jobs = select(col(Job.id)).where(col(Job.campaign_id) == campaign_id)
     session.execute(delete(Event).where(col(Event.job_id).in_(of_jobs)))
-    for table in (ResultRow, Job, Lane):
+    for table in (FigureRow, ResultRow, Job, Lane):
         session.execute(delete(table).where(col(table.campaign_id) == campaign_id))
     session.execute(delete(Campaign).where(col(Campaign.id) == campaign_id))
     return True
@@ -212,8 +224,8 @@ def delete_all(session: Session) -> tuple[int, int, int]:
     counts = [session.scalar(select(func.count()).select_from(table)) or 0 for table in (Campaign, Job, ResultRow)]
     if session.connection().dialect.name == "postgresql":
         # A DELETE would search all jobs for those of each lane: that takes a minute for 5 000 lanes with 100 000 jobs.
-        session.execute(text("TRUNCATE campaigns, lanes, jobs, results, events"))
+        session.execute(text("TRUNCATE campaigns, lanes, jobs, results, figures, events"))
     else:
-        for table in (Event, ResultRow, Job, Lane, Campaign):
+        for table in (Event, FigureRow, ResultRow, Job, Lane, Campaign):
             session.execute(delete(table))
     return counts[0], counts[1], counts[2]

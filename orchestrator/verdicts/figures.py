@@ -40,7 +40,7 @@ def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
     """Return the figure with this name.
 
     Args:
-        sheet: the sheet of the kind of work whose figure it must be; None for any kind.
+        sheet: the sheet of the kind of work that must have the figure; None for any kind.
 
     Raises:
         InvalidInput: there is none.

@@ -15,6 +15,7 @@ from orchestrator.reports.runtimes import provider_of, threads_of
 from orchestrator.reports.sheets.base import Sheet, Work
 from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.verdicts.figures import Metric, figure_of
+from shared.capabilities import LABELS
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.figures import Figure
 from shared.jobs import JobStatus
@@ -198,12 +199,22 @@ def _joined(members: Sequence[Entry]) -> _Joined:
     if len(questions) > 1 or len(answers) > 1:
         what = "of different work" if len(questions) > 1 else "with different settings"
         return _Joined(missing=f"{len(measured)} jobs {what} meet here; add an axis to `by`: {', '.join(AXES)}")
+    if len({_asked(one) for one in members}) > 1:
+        # Otherwise the cell would show the only value that is there, beside that of another setting in another cell.
+        what = "that differ in what was asked for meet here, and some have no value"
+        return _Joined(missing=f"{len(members)} jobs {what}; add an axis to `by`: {', '.join(AXES)}")
     first, figure = measured[0]
     joined = figure if len(measured) == 1 else first.sheet.joined([figure for _, figure in measured])
     if joined.value is None:
         return _Joined(missing=joined.missing)
     interval = joined.interval
     return _Joined(joined.value, interval.low if interval else None, interval.high if interval else None)
+
+
+def _asked(entry: Entry) -> tuple[str, ...]:
+    """Return what a job was asked to measure. This is known also of a job that failed, or that no device ever got."""
+    capability = entry.at["capability"]  # of a job that no device got, this is the label that the recipe may have named
+    return LABELS.get(capability, capability), entry.at["model"], entry.at["parameters"]
 
 
 def _best(values: Sequence[tuple[Work, float | None]], metric: Metric) -> dict[Work, float]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
 from shared.kinds.base import Spec
+from shared.kinds.hardware_figures import FIGURES
 from shared.strict import Strict
 
 TESTS: Mapping[str, str] = {
@@ -59,12 +60,8 @@ class Hardware:
     keys = frozenset({"hardware"})
     section = "hardware"
     default_on = ("hardware.cpu",)
-    headline = "triad_gb_per_s"
-    figures: Mapping[str, FigureKind] = {
-        "copy_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a copy; 1 GB is 10^9 bytes that the program asked for"),
-        "add_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a sum of two arrays"),
-        "triad_gb_per_s": FigureKind("GB/s", "higher", "memory bandwidth of a sum of an array and a scaled array"),
-    }
+    headline = "peak_gb_per_s"
+    figures: Mapping[str, FigureKind] = FIGURES
 
     def spec_of(self, settings: Any) -> HardwareSpec:
         section = settings.hardware or HardwareSection()

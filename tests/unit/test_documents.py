@@ -16,8 +16,8 @@ from cli.settings import variables
 from orchestrator.domain.findings import COUNTERS
 from orchestrator.reports.columns import COLUMNS
 from orchestrator.reports.inferences.facts import MUST_BE_EQUAL, WORTH_A_WARNING
+from orchestrator.reports.inferences.outcomes import FIGURES
 from orchestrator.settings import Settings
-from orchestrator.verdicts.figures import COMPARED, FIGURES
 from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from tools.recipe_examples import EXAMPLES, recipe_with, shown_example
@@ -147,5 +147,5 @@ def test_every_fact_that_a_comparison_needs_is_explained() -> None:
         assert f"| `{fact.name}` | {fact.meaning} |" in page
     for fact in WORTH_A_WARNING:
         assert fact.meaning in page, fact.name
-    for name in (*COMPARED, *FIGURES, *AXES):
+    for name in (*FIGURES, *AXES):
         assert f"`{name}`" in page or f"metric={name}" in page, name

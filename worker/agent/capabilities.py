@@ -1,12 +1,12 @@
-"""Decides which capabilities this worker offers: those that an engine of this version can really use on this device."""
+"""Decides which capabilities this worker offers: those on which this version can really do work here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from shared.capabilities import LABELS
-from worker.engines.registry import why_not
 from worker.hardware import Hardware
+from worker.kinds.registry import why_not
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
+from typing import Any
 
 from shared.errors import Unavailable
 from shared.ids import AttemptKey
@@ -32,6 +33,7 @@ class Heart:
         on_conflict: Callable[[], None],
         on_back: Callable[[], None],
         on_quarantine: Callable[[bool], None],
+        measured: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         """Prepare the thread.
 
@@ -40,11 +42,16 @@ class Heart:
                 at the next heartbeat.
             on_back: Called after the first successful heartbeat that follows failed ones.
             on_quarantine: Called at each heartbeat with whether this device is in quarantine.
+            measured: Returns the last measured figures of this device. It is called after each job. The heartbeat tells them when they
+                have changed.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
         self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
         self._on_back, self._on_quarantine = on_back, on_quarantine
+        self._measured = measured
+        self._figures: dict[str, Any] | None = None  # None when they have to be read: at the start, and after a job
+        self._told: dict[str, Any] = {}
         self._wake = Event()
         self._closed = Event()
         self.away = False  # whether the last heartbeat did not reach Redis
@@ -52,10 +59,14 @@ class Heart:
         self._quarantine = ""
         self._refused = False  # whether the refusal of our login has been logged
         self._thread = Thread(target=self._beat_on, name="heart", daemon=True)
-        activity.listen(self._wake.set)
+        activity.listen(self._status_changed)
 
     def start(self) -> None:
         self._thread.start()
+
+    def _status_changed(self) -> None:
+        self._figures = None
+        self._wake.set()
 
     def _beat_on(self) -> None:
         failures = 0
@@ -105,15 +116,23 @@ class Heart:
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
         """Send one heartbeat. If Redis refuses this worker's login, register for a new login and send it again."""
         try:
-            answer = self._broker.heartbeat(self._worker_id, now, held)
+            answer = self._broker.heartbeat(self._worker_id, now, held, self._untold(now))
         except LoginRefused as error:
             if not self._refused:
                 log.warning("%s; registering again", error.detail)
             self._refused = True
             self._on_unknown()
-            answer = self._broker.heartbeat(self._worker_id, now, held)
+            answer = self._broker.heartbeat(self._worker_id, now, held, self._untold(now))
         self._refused = False
+        self._told = (self._figures or self._told) if answer.known else {}
         return answer
+
+    def _untold(self, now: Snapshot) -> dict[str, Any] | None:
+        """Return the figures of this device if Redis does not know them yet. A measurement is not disturbed for them."""
+        if now.job is not None:
+            return None
+        figures = self._figures = self._measured() if self._figures is None else self._figures
+        return figures if figures != self._told else None
 
     def close(self) -> None:
         self._closed.set()

@@ -26,8 +26,12 @@ from shared.errors import InvalidInput
 from shared.hosts import in_url, is_loopback, is_ours
 from shared.ids import SHA256
 from worker.activity import Snapshot
+from worker.agent.benchmark_results import of_cpu, of_gpu
 from worker.agent.capabilities import offers
 from worker.hardware import Hardware
+from worker.hardware.gpu import Gpu
+from worker.hardware_tests.last import LastFigures
+from worker.hardware_tests.last import read as read_last_figures
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -103,6 +107,7 @@ def required_token(settings: WorkerSettings) -> str:
 def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, version: str) -> dict[str, Any]:
     """Return the body of `/api/v1/info`, with the current state of memory and GPUs."""
     present = hardware.with_present_load()
+    last = read_last_figures(settings.cache_dir)
     metrics = ["latency", "throughput", "memory_usage"]  # those that a job on this worker really measures
     return {
         "agent_id": agent_id,
@@ -110,9 +115,10 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
         "version": version,
         "system_info": {
             "system": {**asdict(present.system), "device_name": settings.device_name},
-            "cpu": {**asdict(present.cpu), "features": list(present.cpu.features)},
+            "cpu": {**asdict(present.cpu), "features": list(present.cpu.features), "benchmark_results": of_cpu(last)},
             "memory": asdict(present.memory),
-            "gpus": [_gpu(gpu) for gpu in present.gpus.devices],
+            "gpus": [_gpu(gpu, last) for gpu in present.gpus.devices],
+            "gpu_sources": dict(present.gpus.said),
             "frameworks": [asdict(framework) for framework in present.frameworks],
             "execution_providers": [asdict(provider) for provider in present.onnxruntime.providers],
             "capabilities": [asdict(offer) for offer in offers(present)],
@@ -122,18 +128,11 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
     }
 
 
-def _gpu(gpu: Any) -> dict[str, Any]:
-    """Return a GPU in the form of the contract. Values that only a `hardware.*` job can measure are null."""
+def _gpu(gpu: Gpu, last: list[LastFigures]) -> dict[str, Any]:
+    """Return a GPU in the form of the contract. Values that only a `hardware.cuda` job can measure are null until there was one."""
     found = asdict(gpu)
-    precisions = list(found.pop("supported_precisions"))
-    return {
-        **found,
-        "benchmark_results": {
-            "memory_bandwidth": None,
-            "compute_performance": None,
-            "tensor_core_capabilities": {"generation": gpu.tensor_core_generation, "supported_precisions": precisions},
-        },
-    }
+    del found["supported_precisions"]
+    return {**found, "benchmark_results": of_gpu(gpu, last)}
 
 
 def cached_models(cache_dir: Path) -> list[dict[str, Any]]:

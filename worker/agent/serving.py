@@ -14,6 +14,7 @@ from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
 from worker.activity import Activity
+from worker.agent.benchmark_results import told
 from worker.agent.broker import Broker
 from worker.agent.consumer import CeleryConsumer
 from worker.agent.heart import Heart
@@ -21,6 +22,7 @@ from worker.agent.login import Login
 from worker.agent.outbox import Outbox
 from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
+from worker.hardware_tests.last import read
 from worker.job_log import Journals
 from worker.ports import SupervisorPort
 from worker.reports import Author
@@ -123,6 +125,7 @@ class Serving:
             on_unknown=on_unknown,
             on_conflict=on_conflict,
             on_back=self._back,
+            measured=lambda: told(read(settings.cache_dir)),
             on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
 

@@ -27,6 +27,7 @@ from worker.engines.coreml_units import UNITS, judge, planned_devices
 if TYPE_CHECKING:
     from worker.engines.base import Arrays
 
+CHOSEN = "chosen by CoreML"
 WORDS = 400  # how many characters of CoreML's own message are kept
 _SHAPE = re.compile(r"does not match the shape|shape .* (?:not|isn't) (?:in|allowed|supported)|MultiArray shape", re.IGNORECASE)
 _MEMORY = re.compile(r"out of memory|cannot allocate|insufficient memory", re.IGNORECASE)
@@ -119,12 +120,14 @@ class CoremlModelEngine:
             "version": platform.mac_ver()[0],  # CoreML is part of macOS
             "coremltools": coremltools.__version__,
             "compute_unit": UNITS[self._capability],
-            "provider": max(self._devices, key=lambda name: self._devices[name]) if self._devices else None,
+            # The device of most operations, and where that is not known, what CoreML was allowed to use.
+            "provider": max(self._devices, key=lambda name: self._devices[name]) if self._devices else UNITS[self._capability],
             "provider_share": self._share,
             "operations_by_device": dict(self._devices),  # as planned by CoreML
             "model_type": str(spec.WhichOneof("Type")),
             "specification_version": int(spec.specificationVersion),
-            "threads": None,  # CoreML does not say
+            "threads": CHOSEN,  # CoreML neither lets anybody choose them nor says them
+            "graph_level": CHOSEN,
             "binding": "host arrays, copied to the device and back within each inference",
             "inputs": [
                 {"name": spec.name, "type": spec.element_type, "shape": None if spec.shape is None else list(spec.shape)}

@@ -28,6 +28,7 @@ from worker.engines.torch_types import FLOATING, tensor_of, type_of
 if TYPE_CHECKING:
     from worker.engines.base import Arrays
 
+_UNCOMPILED = {EXPORTED: "eager", SCRIPT: "TorchScript"}  # how far torch optimises a graph without torch.compile
 _CAST = {"float32": "float", "float16": "float16", "bfloat16": "bfloat16"}
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError)  # what torch raises for a model or its inputs
 
@@ -137,6 +138,8 @@ class TorchEngine:
             "version": torch.__version__,
             "build": " ".join(str(torch.__config__.show()).split())[:1_000],
             "format": self._kind,
+            "provider": self._device.name,
+            "graph_level": self._compiled["mode"] if self._compiled["mode"] != "none" else _UNCOMPILED[self._kind],
             "dtype": self._options.dtype or (types.most_common(1)[0][0] if types else None),
             "dtypes": dict(types),  # how many tensors of weights have each type
             "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},

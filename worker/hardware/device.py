@@ -24,7 +24,7 @@ class Hardware:
 
     def with_present_load(self) -> Hardware:
         """Return the same device with the current state of memory and GPUs. The slow probes are not repeated."""
-        return replace(self, memory=read_memory(), gpus=read_gpus())
+        return replace(self, memory=read_memory(), gpus=self.gpus.now())
 
     def soc(self) -> str:
         return self.cpu.model

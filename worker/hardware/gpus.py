@@ -1,104 +1,76 @@
-"""Reads the NVIDIA GPUs through NVML. No CUDA context is created, so the worker uses no memory of the device.
-
-The tensor core generations and precisions follow NVIDIA's CUDA C++ programming guide, by compute capability.
-"""
+"""Finds the NVIDIA GPUs of this machine: NVML is asked first, then torch, then nvidia-smi. What each of them said is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-# Newest first: the first compute capability, the tensor core generation, and the precisions of its matrix units.
-TENSOR_CORES: tuple[tuple[tuple[int, int], int, tuple[str, ...]], ...] = (
-    ((10, 0), 5, ("TF32", "BF16", "FP16", "FP8", "FP6", "FP4", "INT8")),
-    ((9, 0), 4, ("TF32", "BF16", "FP16", "FP8", "INT8")),
-    ((8, 9), 4, ("TF32", "BF16", "FP16", "FP8", "INT8")),
-    ((8, 0), 3, ("TF32", "BF16", "FP16", "INT8")),
-    ((7, 5), 2, ("FP16", "INT8")),
-    ((7, 0), 1, ("FP16",)),
-)
+from worker.hardware.gpu import Answer, Gpu, tensor_cores
+from worker.hardware.nvidia_smi import ask_nvidia_smi
+from worker.hardware.nvml import ask_nvml
+from worker.hardware.torch_gpus import ask_torch
 
+__all__ = ["Answer", "Gpu", "Gpus", "read_gpus", "tensor_cores"]
 
-@dataclass(frozen=True)
-class Gpu:
-    """Describes one GPU. A value that the driver does not give is None."""
-
-    index: int
-    name: str
-    uuid: str
-    memory_total_mb: float
-    memory_free_mb: float
-    compute_capability: str
-    tensor_core_generation: int | None
-    supported_precisions: tuple[str, ...]
-    temperature_c: float | None
-    power_usage_w: float | None
-    utilization_gpu: float | None  # percent
+Ask = Callable[[], Answer]
+# The order in which they are asked. torch starts a process and creates a CUDA context there, so it is asked only if NVML knows no GPU.
+SOURCES: dict[str, Ask] = {"NVML": ask_nvml, "torch": ask_torch, "nvidia-smi": ask_nvidia_smi}
+WHILE_RUNNING = ("NVML", "nvidia-smi")  # those that a running measurement does not notice
 
 
 @dataclass(frozen=True)
 class Gpus:
+    """Holds the GPUs, with the version of the driver.
+
+    Attributes:
+        note: Why no devices were found.
+        errors: One sentence for each device that could not be read.
+        said: What each source said, in the order in which they were asked.
+    """
+
     devices: tuple[Gpu, ...] = ()
     driver: str = ""
-    note: str = ""  # why no devices were found
-    errors: tuple[str, ...] = field(default=())
+    note: str = ""
+    errors: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
+
+    def now(self, sources: Mapping[str, Ask] | None = None) -> Gpus:
+        """Return the same devices in their current state. A device that nobody can read at the moment stays as it was."""
+        asked = {name: ask for name, ask in (sources or SOURCES).items() if name in WHILE_RUNNING}
+        found = read_gpus(asked) if self.devices else self
+        return found if len(found.devices) >= len(self.devices) else self
 
 
-def tensor_cores(major: int, minor: int) -> tuple[int | None, tuple[str, ...]]:
-    for first, generation, precisions in TENSOR_CORES:
-        if (major, minor) >= first:
-            return generation, precisions
-    return None, ()
+def read_gpus(sources: Mapping[str, Ask] | None = None) -> Gpus:
+    """Return every NVIDIA GPU in its current state, as the first source with devices describes it.
+
+    Values that it does not know come from nvidia-smi, matched by the device's id. Without devices, `note` says why.
+    """
+    said: dict[str, str] = {}
+    chosen: Answer | None = None
+    errors: list[str] = []
+    for name, ask in (sources or SOURCES).items():
+        if chosen is not None and (name != "nvidia-smi" or _is_complete(chosen)):
+            said[name] = "not asked, because the devices are known"
+            continue
+        answer = ask()
+        said[name] = answer.in_words()
+        errors += answer.errors
+        if chosen is not None:
+            chosen = _filled(chosen, answer)
+        elif answer.devices:
+            chosen = answer
+    if chosen is None:
+        return Gpus(note="; ".join(said.values()), errors=tuple(errors), said=said)
+    return Gpus(chosen.devices, chosen.driver, errors=tuple(errors), said=said)
 
 
-def read_gpus() -> Gpus:
-    """Return every NVIDIA GPU in its current state. A missing driver, library or device is reported in `note`, not raised."""
-    try:
-        import pynvml
-    except ImportError:
-        return Gpus(note="nvidia-ml-py is not installed")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return Gpus(note=f"NVML: {error}")
-    try:
-        devices: list[Gpu] = []
-        errors: list[str] = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                devices.append(_read_one(pynvml, index))
-            except pynvml.NVMLError as error:
-                errors.append(f"GPU {index}: {error}")
-        return Gpus(devices=tuple(devices), driver=str(pynvml.nvmlSystemGetDriverVersion()), errors=tuple(errors))
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+def _is_complete(answer: Answer) -> bool:
+    """Return whether the state of the devices is known. torch does not know it."""
+    return all(gpu.clock_sm_mhz is not None or gpu.temperature_c is not None for gpu in answer.devices)
 
 
-def _read_one(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-    generation, precisions = tensor_cores(major, minor)
-
-    def figure(read: Callable[[], float]) -> float | None:
-        try:
-            return float(read())
-        except nvml.NVMLError:  # laptop and MIG devices do not support every query
-            return None
-
-    return Gpu(
-        index=index,
-        name=str(nvml.nvmlDeviceGetName(handle)),
-        uuid=str(nvml.nvmlDeviceGetUUID(handle)),
-        memory_total_mb=memory.total / 2**20,
-        memory_free_mb=memory.free / 2**20,
-        compute_capability=f"{major}.{minor}",
-        tensor_core_generation=generation,
-        supported_precisions=precisions,
-        temperature_c=figure(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-        power_usage_w=figure(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
-        utilization_gpu=figure(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-    )
+def _filled(answer: Answer, other: Answer) -> Answer:
+    by_id = {gpu.uuid: gpu for gpu in other.devices if gpu.uuid}
+    devices = tuple(gpu.filled_from(by_id[gpu.uuid]) if gpu.uuid in by_id else gpu for gpu in answer.devices)
+    return Answer(devices, answer.driver or other.driver, answer.note, answer.errors)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shared.measurements import Summary
     from shared.series import Record
     from shared.workloads import Workload
+    from worker.hardware_tests.last import LastFigures
     from worker.measured.request import Announce, RunRequest
 
 
@@ -30,12 +31,14 @@ class Repeat:
 class Derived:
     """Holds what is computed from the records of a job.
 
-    Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log.
+    Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
+    worker keeps about its own device until the next such job.
     """
 
     said: str
     summary: Summary | None = None
     outcome: Outcome | None = None
+    of_device: LastFigures | None = None
 
 
 class Measure(Protocol):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from shared.capabilities import kinds_of
 from shared.errors import EngineUnavailable
+from worker.engines import registry as engines
 
 if TYPE_CHECKING:
+    from worker.hardware import Hardware
     from worker.kinds.base import Measure
 
 
@@ -20,15 +23,19 @@ class KindEntry:
         target: Where it is, as `module:Class`.
         preload: The modules that its measured part uses, so that the guard imports them once.
         in_engine: Whether the work runs in the engine of the job's capability. If so, a capability without an engine is refused.
+        present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
+            the work cannot be done here, or an empty text if it really can.
     """
 
     target: str
     preload: tuple[str, ...] = ()
     in_engine: bool = True
+    present: str = ""
 
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
+    "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
     # Follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
@@ -54,9 +61,17 @@ def resolve(kind: str) -> type[Measure]:
     Raises:
         EngineUnavailable: This worker does not know the kind.
     """
-    module, _, name = entry_of(kind).target.partition(":")
-    measure: type[Measure] = getattr(import_module(module), name)
+    measure: type[Measure] = _named(entry_of(kind).target)
     return measure
+
+
+def why_not(capability: str, hardware: Hardware) -> str:
+    """Return why this device can do no work on a capability, or an empty text if it really can."""
+    without_engine = [entry for kind in kinds_of(capability) if (entry := KINDS.get(kind)) is not None and not entry.in_engine]
+    if not without_engine:
+        return engines.why_not(capability, hardware)
+    reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in without_engine]
+    return "" if "" in reasons else "; ".join(reasons)
 
 
 def preloads(kind: str) -> tuple[str, ...]:
@@ -67,3 +82,8 @@ def preloads(kind: str) -> tuple[str, ...]:
     """
     entry = entry_of(kind)
     return (*entry.preload, entry.target.partition(":")[0])
+
+
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

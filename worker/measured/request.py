@@ -18,6 +18,7 @@ class RunRequest:
         kind: The kind of work, by its name in `worker.kinds.registry`.
         spec: What to measure, as the kind's own part of the workload writes it in JSON.
         inputs: The path of each input on this device, by the input's role, such as `model`.
+        repeats: How many such processes the job has at most, for a kind whose time is that of the whole job.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class RunRequest:
     warmup_min_s: float = 0.0
     warmup_max_s: float = 0.0
     load_only: bool = False
+    repeats: int = 1
 
     def input(self, role: str) -> Path:
         """Return the path of the input with this role. A KeyError is a defect in our code: the workload was checked before."""

@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,8 +23,9 @@ from shared.protocol.messages import Assignment
 from shared.series import Record
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware_tests.last import LastFigures, keep
 from worker.job_log import JobLog
-from worker.kinds.base import Measure, Repeat
+from worker.kinds.base import Derived, Measure, Repeat
 from worker.kinds.registry import resolve
 from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
@@ -62,6 +64,7 @@ class Attempt:
         models: ModelStore,
         lock: HostLock,
         lock_doubt: str,
+        cache_dir: Path,
         probe: NoiseProbe,
         clock: Clock,
         folder: Path,
@@ -73,7 +76,7 @@ class Attempt:
         self._assignment, self._workload = assignment, assignment.workload
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
-        self._log = job_log
+        self._log, self._cache_dir = job_log, cache_dir
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
         self.outcome: Outcome | None = None
         self._began = clock.monotonic()
@@ -284,8 +287,26 @@ class Attempt:
     def _summarised(self, because: str) -> dict[str, Any]:
         derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
         self._log.add("info", "benchmark", derived.said)
+        if derived.of_device is not None:
+            derived = self._remembered(derived, derived.of_device)
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
+
+    def _remembered(self, derived: Derived, of_device: LastFigures) -> Derived:
+        """Keep what was measured of the device, and add to the result which figures have moved since they were measured last."""
+        try:
+            since = keep(self._cache_dir, of_device)
+        except OSError as error:
+            self._log.add("warning", "system", f"the figures of this device could not be kept in the worker's cache folder: {error}")
+            return derived
+        for line in since.in_words():
+            self._log.add("warning", "benchmark", line)
+        if since.moved:  # the reports show the warnings of the runtime beside the figures
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *since.in_words()]}
+        if derived.outcome is None:
+            return derived
+        detail = derived.outcome.detail | {"since_last_time": since.as_json()}
+        return replace(derived, outcome=derived.outcome.model_copy(update={"detail": detail}))
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -367,6 +388,7 @@ class Attempt:
             warmup_min_s=warmup.min_s,
             warmup_max_s=warmup.max_s,
             load_only=load_only,
+            repeats=most_repeats(self._workload),
         )
 
     # Events

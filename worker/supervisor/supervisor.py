@@ -146,6 +146,7 @@ class Supervisor:
             models=self._models,
             lock=self._lock,
             lock_doubt=self._place.doubt,
+            cache_dir=self._runs.parent,
             probe=self._probe,
             clock=self._clock,
             folder=self._runs / f"{os.getpid()}",

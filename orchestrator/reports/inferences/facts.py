@@ -42,8 +42,16 @@ def _options(job: JobRecord, work: Work) -> str | None:
     return "; ".join(f"{name}={text}" for name, text in work.question) or "none"
 
 
+def _within(job: JobRecord, _work: Work) -> str | None:
+    """Return the threads within one operator: their number, or the words of a runtime that lets nobody choose or count them."""
+    threads = runtime_of(job).get("threads")
+    return threads if isinstance(threads, str) else fact_text(threads_of(runtime_of(job)))
+
+
 def _between(job: JobRecord, _work: Work) -> str | None:
     threads = runtime_of(job).get("threads")
+    if isinstance(threads, str):
+        return threads
     return fact_text(threads.get("inter_op")) if isinstance(threads, Mapping) else None
 
 
@@ -67,7 +75,7 @@ MUST_BE_EQUAL: tuple[Fact, ...] = (
     CAPABILITY,
     Fact("runtime", "the runtime and its version", _version),
     Fact("provider", "execution provider that most of the model ran on", lambda job, _work: provider_of(runtime_of(job))),
-    Fact("threads", "threads within one operator, as the runtime reports them", lambda job, _work: fact_text(threads_of(runtime_of(job)))),
+    Fact("threads", "threads within one operator, as the runtime reports them", _within),
     Fact("inter_threads", "operators that run at the same time, as the runtime reports them", _between),
     Fact("graph", "how far the runtime optimised the graph", lambda job, _work: fact_text(runtime_of(job).get("graph_level"))),
     DEVICE,

@@ -1,8 +1,8 @@
 """Decides which jobs did the same work. Only such jobs answer the same question, so only they may be ranked against each other.
 
 Two jobs did the same work if they ran the same model bytes on the same inputs. This compares the model's hash, each input's bound shape,
-type and values, the batch, and every option that changes the question. Jobs of the same work may differ in device, provider, threads and
-graph optimisation level. These differences are what a report compares.
+type and values, the batch, and every option that changes the question. Jobs of the same work may differ in device, provider, threads,
+graph optimisation level and mode of a compiler. These differences are what a report compares.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from orchestrator.reports.bundle import JobRecord
 from shared.engine_options import EngineOptions
 from shared.workloads import inference_of
 
-ANSWERS = frozenset({"providers", "threads", "inter_threads", "graph"})  # options that change how fast the work is done, but not the work
+ANSWERS = frozenset(
+    {"providers", "threads", "inter_threads", "graph", "compile"}
+)  # options that change how fast the work is done, but not the work
 BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options whose effect is visible in the bound inputs
 SHORT_HASH = 8  # characters of a hash in a title
 MAX_PARTS = 3  # how many inputs or options a title names; a language model has dozens

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from orchestrator.reports.columns import COUNT_COLUMNS, Cell, Row, ms_cell, rounded
 from orchestrator.reports.money import price_of
@@ -22,14 +23,18 @@ ENERGY_SOURCE = "energy_source"  # the fact that says where the energy comes fro
 DIGITS = 9
 
 
-def cells_of_samplers(outcome: Outcome, result: Result) -> Row:
-    """Return the cells that samplers fill. A figure that is missing or null leaves its cell empty."""
+def cells_of_samplers(figures: Iterable[Figure], *facts: Mapping[str, Any]) -> Row:
+    """Return the cells that samplers fill. A figure that is missing or null leaves its cell empty.
+
+    Args:
+        facts: where the source of the energy may be named.
+    """
     row: Row = {}
-    for figure in outcome.figures:
+    for figure in figures:
         if figure.name in SAMPLED and figure.value is not None:
             column, digits = SAMPLED[figure.name]
             row[column] = rounded(figure.value, digits)
-    source = outcome.detail.get(ENERGY_SOURCE) or result.runtime.get(ENERGY_SOURCE)
+    source = next((one[ENERGY_SOURCE] for one in facts if one.get(ENERGY_SOURCE)), None)
     return row | {"EnergySource": str(source)} if source else row
 
 
@@ -51,7 +56,7 @@ def cells_of_outcome(outcome: Outcome, result: Result, columns: Mapping[str, str
         row |= cells_of_units(outcome.distributions[units])
     row |= cells_of_price(result.device)
     row |= {columns[one.name]: _cell(one, columns[one.name]) for one in outcome.figures if one.name in columns}
-    return row | cells_of_samplers(outcome, result)
+    return row | cells_of_samplers(outcome.figures, outcome.detail, result.runtime)
 
 
 def _cell(figure: Figure, column: str) -> Cell:

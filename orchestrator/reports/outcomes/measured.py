@@ -49,6 +49,7 @@ def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -
     outcome = result.outcome if result is not None and job.status is JobStatus.COMPLETE else None
     capability = (result.capability if result is not None else job.capability) or job.compute_unit
     device = labels.get(result.worker_id, result.device.name) if result is not None else labels.get(job.worker_id or "", "no device")
+    work = asked_work(job)
     parameters = {} if job.unreadable else job_parameters(job.workload.model_dump(mode="json"), varied)
     figures = tuple(one.model_copy(update={"repeats": ()}) for one in outcome.figures) if outcome else ()
     return Measured(
@@ -56,7 +57,7 @@ def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -
         status=job.status,
         name=job.name,
         where=f"{device} · {LABELS.get(capability, capability)}",
-        work=asked_work(job),
+        work=work if work.may_be_ranked() else job.job_id,
         parameters=written(parameters),
         headline=next((one for one in figures if outcome and one.name == outcome.headline and one.value is not None), None),
         figures=figures,

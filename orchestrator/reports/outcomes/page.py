@@ -33,23 +33,23 @@ class OutcomePage:
         self._headline = headline
         self._labels = labels
         self._varied = varied
-        self._jobs: list[Measured] = []
+        self.jobs: list[Measured] = []
 
     def add(self, job: JobRecord) -> None:
-        self._jobs.append(measured(job, self._labels, self._varied))
+        self.jobs.append(measured(job, self._labels, self._varied))
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
         del folder
         from orchestrator.reports.outcomes.plots import headlines_png  # matplotlib costs a second of CPU and 60 MB, so it is imported late
 
-        yield Picture(PLOT, "The headline of each job with its 95 % interval", headlines_png(rank(self._jobs), title))
+        yield Picture(PLOT, "The headline of each job with its 95 % interval", headlines_png(rank(self.jobs), title))
 
     def content(self, bundle: CampaignBundle, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        rankings = rank(self._jobs)
+        rankings = rank(self.jobs)
         return {
-            **head(bundle, self._jobs, REPORT_FORMAT),
+            **head(bundle, self.jobs, REPORT_FORMAT),
             "kind": self._kind,
-            "headline": next((one.headline.name for one in self._jobs if one.headline), self._headline or None),
+            "headline": next((one.headline.name for one in self.jobs if one.headline), self._headline or None),
             "answers": [
                 {
                     "question": ranking.work,
@@ -63,9 +63,9 @@ class OutcomePage:
             "measured_total": sum(len(ranking.jobs) for ranking in rankings),
             "plot": PLOT,
             "pictures": [{"file": name, "shows": shows} for name, shows in pictures],
-            "caveats": _caveats(self._jobs),
-            "method": {"said": list(_METHOD), "interval_methods": sorted({method for one in self._jobs for method in one.methods})},
-            **tail(bundle, self._jobs),
+            "caveats": _caveats(self.jobs),
+            "method": {"said": list(_METHOD), "interval_methods": sorted({method for one in self.jobs for method in one.methods})},
+            **tail(bundle, self.jobs),
         }
 
     def markdown(self, content: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from orchestrator.reports.outcomes.work import AskedWork, asked_work
 from orchestrator.reports.page_parts import Picture
 from shared.figures import Figure, FigureKind, Outcome
 from shared.jobs import JobStatus
+from shared.kinds.registry import KINDS
 from shared.protocol.messages import Result
 
 
@@ -147,10 +148,11 @@ class OutcomeSheet:
     loads = "load"
     units_of_work = "unit"
 
-    def __init__(self, kind: str, headline: str = "", figures: Mapping[str, FigureKind] | None = None) -> None:
+    def __init__(self, kind: str) -> None:
+        known = KINDS.get(kind)  # a newer version may have accepted the job
         self.service_type = kind
-        self.headline = headline
-        self.figures = figures or {}
+        self.headline = known.headline if known is not None else ""
+        self.figures: Mapping[str, FigureKind] = known.figures if known is not None else {}
         self.compared = tuple(name for name, one in self.figures.items() if one.better != "neither")
 
     def outcome(self, result: Result) -> Outcome | None:

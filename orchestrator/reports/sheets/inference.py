@@ -49,14 +49,14 @@ class InferenceSheet:
         return result.summary.steadiness if result.summary is not None else ""
 
     def cells(self, job: EndedJob, result: Result) -> Row:
-        summary, outcome = result.summary, self.outcome(result)
-        if summary is None or outcome is None:
+        summary = result.summary
+        if summary is None:
             return {}
         return {
             **cells_of_summary(summary),
             **cells_of_rates(result, summary.throughput_per_s),
             "StoppedBecause": precision_said(summary, job.stop) or None,
-            **cells_of_samplers(outcome, result),
+            **cells_of_samplers(summary.figures, result.runtime),
         }
 
     def summary_entry(self, job: JobRecord) -> dict[str, Any]:

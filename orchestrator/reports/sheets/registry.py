@@ -7,24 +7,20 @@ from functools import cache
 from importlib import import_module
 
 from orchestrator.reports.sheets.base import OutcomeSheet, Sheet
+from shared.kinds.registry import KINDS
 
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """Says where a sheet is (`module:Class`). The class is called with the name of the kind of work.
-
-    `for_tests` is True for a kind that no recipe can ask for.
-    """
+    """Says where a sheet is (`module:Class`). The class is called with the name of the kind of work."""
 
     target: str
-    for_tests: bool = False
 
 
 SHEETS: dict[str, SheetEntry] = {
     "inference": SheetEntry("orchestrator.reports.sheets.inference:InferenceSheet"),
     "hardware": SheetEntry("orchestrator.reports.sheets.hardware:HardwareSheet"),
-    # A kind of work with known figures, which tests use. No recipe asks for it.
-    "fake": SheetEntry("orchestrator.reports.sheets.fake:FakeSheet", for_tests=True),
+    "fake": SheetEntry("orchestrator.reports.sheets.fake:FakeSheet"),
 }
 
 
@@ -46,4 +42,4 @@ def sheet_of(kind: str) -> Sheet:
 
 def known_sheets() -> list[Sheet]:
     """Return the sheets of all kinds of work that a recipe can ask for."""
-    return [_made(kind) for kind, entry in SHEETS.items() if not entry.for_tests]
+    return [_made(kind) for kind, one in KINDS.items() if one.marks]

@@ -78,6 +78,7 @@ def test_facts_are_what_torch_reports(tmp_path: Path) -> None:
     assert (found["runtime"], found["version"], found["software"]["torch"]) == ("torch", torch.__version__, torch.__version__)
     assert found["threads"] == {"intra_op": 1, "inter_op": torch.get_num_interop_threads()}
     assert (found["device"], found["dtype"], found["compile"]) == ("cpu", "float32", {"mode": "none"})
+    assert (found["provider"], found["graph_level"]) == ("cpu", "eager")
     assert found["blas"] in torch.__config__.show()
     assert found["peak_gpu_mb"] is None
     assert "PyTorch built with" in found["build"]

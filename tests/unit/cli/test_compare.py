@@ -144,7 +144,6 @@ def test_the_terms_reach_the_api_as_they_were_given(orchestrator: ScriptedServer
         "current": NEW,
         "max_regression": "5%",
         "level": "0.05",
-        "metric": "inference_ms",
     }
     run("--max-regression", "3%", "--level", "0.01", "--metric", "load_ms", "--allow-different", "runtime,model")
     asked = orchestrator.requests[-1].query

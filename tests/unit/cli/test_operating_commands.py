@@ -64,6 +64,14 @@ def test_a_moment_outside_of_the_calendar_is_wrong_usage(server: ScriptedServer,
     assert done.exception.detail == f"--since '{since}' lies outside of the years 1 to 9999"
 
 
+@pytest.mark.parametrize("token", ["a\nb", "é", "two words"])
+def test_what_cannot_be_a_token_is_refused_before_any_call_and_is_not_repeated(server: ScriptedServer, token: str) -> None:
+    done = CliRunner().invoke(app, ["logs", CAMPAIGN, "--token", token, "--host", server.url])
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.detail == "--token: a token is printable ASCII without spaces"
+    assert server.requests == []
+
+
 def test_the_archive_is_written_whole(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(f"GET /api/campaigns/{CAMPAIGN}/logs.tar.gz", {"not": "really an archive"})
     code, said = run(server, "logs", CAMPAIGN, "--download", "-o", str(tmp_path / "logs.tar.gz"))

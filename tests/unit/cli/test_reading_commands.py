@@ -160,6 +160,19 @@ def test_a_list_is_read_in_pages_that_end_where_it_was_asked_to(server: Scripted
     ]
 
 
+def test_workers_show_what_was_measured_last_of_their_devices(run: Run, server: ScriptedServer) -> None:
+    worker = {"worker_id": "worker-1", "device_name": "pi-5", "status": "active", "capabilities": ["hardware.cpu"], "current_job": None}
+    cpu = {"capability": "hardware.cpu", "device": "", "measured_at": "2026-11-30", "peak_gb_per_s": 24.123, "fp32_tflops": 0.152}
+    nonsense: list[Any] = [None, {"measured": 5}, {"measured": [None, {"peak_gb_per_s": "fast"}, {"capability": 7}]}]
+    others = [worker | {"worker_id": f"worker-{index + 2}", "metrics": metrics} for index, metrics in enumerate(nonsense)]
+    server.on("GET /api/workers", {"count": 4, "workers": [worker | {"metrics": {"measured": [cpu]}}, *others]})
+    text = run("workers")[1]
+    assert "Measured" in text.splitlines()[0]
+    assert "cpu 24.1 GB/s, 0.152 TFLOP/s fp32" in " ".join(text.split())
+    server.on("GET /api/workers", {"count": 3, "workers": others})
+    assert "Measured" not in run("workers")[1]
+
+
 def test_workers_are_removed_and_reset(run: Run, server: ScriptedServer) -> None:
     server.on("DELETE /api/workers/worker-1", {"worker_id": "worker-1", "status": "gone"})
     server.on("PUT /api/workers/worker-1/reset", {"worker_id": "worker-1", "status": "active", "message": "…"})

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from cli.client import Client, sha256_of
+from cli.external_data import external_files
 from cli.submission import entry_body, find_model, prepare, read_recipe, shown_name, submit
 from shared.errors import InvalidInput
 from shared.recipes import load_recipe
 from tests import onnx_models
+from tests.coreml_packages import FILES, package
 from tests.unit.cli.scripted_server import ScriptedServer
 
 ACCEPTED = {"campaign_id": "campaign-1", "total_jobs": 1, "jobs": [], "warnings": []}
@@ -367,3 +369,24 @@ def test_a_recorded_model_is_found_whose_values_are_in_the_recipes_folder(tmp_pa
     (models / values.name).write_bytes(b"values")
     values.write_bytes(b"others")  # the submission would take this file, so the recorded run could not be repeated
     assert [file for _, file in prepare(recipe, recipes)] == [None]
+
+
+def test_a_package_is_uploaded_with_all_of_its_files_and_keeps_its_name(server: ScriptedServer, tmp_path: Path) -> None:
+    folder = package(tmp_path / "net.mlpackage")
+    manifest = folder / "Manifest.json"
+    _scripted(server, manifest, *(folder / name for name in FILES))
+    with Client(server.url) as client:
+        submit(client, load_recipe("{model: net.mlpackage, on: [ane.coreml]}"), tmp_path)
+    (entry,) = _submitted(server)["models"]
+    assert (entry["model"], entry["name"]) == (f"sha256:{sha256_of(manifest)}", "net.mlpackage")
+    assert [(one["name"], one["sha256"]) for one in entry["companions"]] == [(name, sha256_of(folder / name)) for name in FILES]
+    assert [request.body for request in server.requests if request.path == "/api/models"] == [manifest.read_bytes(), *FILES.values()]
+
+
+def test_a_folder_that_is_no_package_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "net.mlpackage").mkdir()
+    with pytest.raises(InvalidInput, match=r"model '\./net\.mlpackage' does not exist on this machine \(.*Manifest\.json\)"):
+        find_model("./net.mlpackage", tmp_path)
+    folder = package(tmp_path / "half.mlpackage", files={})
+    with pytest.raises(InvalidInput, match=r"half\.mlpackage.* names 'Data/com\.apple\.CoreML/model\.mlmodel' in its manifest"):
+        external_files(folder / "Manifest.json")

@@ -42,7 +42,7 @@ def check_type(spec: InputSpec) -> None:
     if not any(kind in known for known in (FLOATS, INTEGERS, COMPLEX, FLOAT8_ONE, ("bool", "string", "bfloat16"))):
         raise ModelInvalid(
             f"input {spec.name!r} has the type {kind}, for which no plausible values can be made up or given; "
-            "tensors of numbers, booleans and texts can be measured, sequences, maps and optional values cannot"
+            "numbers of 8 bits and more, booleans and texts can be measured; smaller numbers, sequences, maps and optional values cannot"
         )
 
 

@@ -315,3 +315,45 @@ def test_a_machine_that_spreads_too_much_raises_no_more_false_alarms_than_the_le
     found = _verdicts(1_000, seed=3, cv=0.10)
     assert found.count(FAIL) / 1_000 < 0.025 + 3.3 * (0.025 * 0.975 / 1_000) ** 0.5
     assert found.count(PASS) / 1_000 < 0.2
+
+
+def test_a_runtime_that_lets_nobody_count_its_threads_is_compared_with_itself() -> None:
+    unknown = runtime(threads="chosen by CoreML", graph_level="chosen by CoreML", provider="GPU")
+    assert judged(job(said=unknown), job(said=unknown)).verdict is PASS
+    assert judged(job(), job(said=unknown)).verdict is INCONCLUSIVE
+
+
+def rates(factor: float, number: int = 1) -> JobRecord:
+    """Return a job whose throughput is `factor` times that of `SIX`."""
+    one = job(times(1.0), number)
+    assert one.result is not None
+    assert one.result.summary is not None
+    repeats = [
+        repeat.model_copy(update={"throughput_per_s": 100.0 * factor / value})
+        for repeat, value in zip(one.result.summary.repeats, SIX, strict=True)
+    ]
+    summary = one.result.summary.model_copy(update={"repeats": repeats, "throughput_per_s": 10.0 * factor})
+    return replace(one, result=one.result.model_copy(update={"summary": summary}))
+
+
+def of_rates(base: JobRecord, new: JobRecord, **terms: Any) -> Comparison:
+    figure = FIGURES["throughput_per_s"]
+    return compare(sides(base, metric=figure.name), sides(new, metric=figure.name), Terms(figure=figure, **terms))
+
+
+def test_a_lower_throughput_is_found_and_a_higher_one_passes() -> None:
+    found = of_rates(rates(1.0), rates(0.9))
+    (one,) = found.judged
+    assert found.verdict is FAIL
+    assert one.evidence is not None
+    assert one.evidence.effect == pytest.approx(0.1)
+    assert one.evidence.effect_ends is not None
+    low, high = one.evidence.effect_ends
+    assert low < 0.1 < high
+    assert one.reason == "10 % lower, above the threshold of 5 %; p = 0.0022"
+    assert found.summary == "more than 5 % lower in 1 of 1 pair (the worst: m.onnx on lab, +10 %)"
+    better = of_rates(rates(1.0), rates(1.2))
+    assert better.verdict is PASS
+    assert better.judged[0].reason.startswith("at most 0 % lower")
+    assert of_rates(rates(1.0), rates(0.97)).verdict is PASS
+    assert of_rates(rates(1.0), rates(0.97), max_regression=0.02).verdict is FAIL

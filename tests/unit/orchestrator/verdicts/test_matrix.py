@@ -98,6 +98,23 @@ def test_a_job_that_failed_first_does_not_hide_how_far_its_cell_is_from_the_best
     assert [cell.of_best for cell in found] == pytest.approx([2.0, 1.0])
 
 
+def test_the_only_value_of_a_sweep_whose_other_job_failed_does_not_stand_for_the_cell() -> None:
+    """One device failed at the one batch, and the other device at the other batch: their values answer different questions."""
+    eight: dict[str, Any] = {"said": runtime(inputs=[bound(shape=(8, 4))], batch_size=8), "options": {"batch_size": 8}}
+    jobs = job(), failed(2, options={"batch_size": 8}), failed(3), job(times(8), 4, **eight)
+    varied = ["options.batch_size"]
+    (cell,) = cells(*jobs, by="model", varied=varied)
+    assert (cell.value, cell.of_best) == (None, None)
+    (cell,) = cells(*jobs[:2], by="model", varied=varied)
+    assert (cell.value, cell.of_best) == (None, None)
+    assert cell.missing.startswith("2 jobs that differ in what was asked for meet here, and some have no value; add an axis to `by`: ")
+    (cell,) = cells(job(), replace(failed(2), compute_unit="CPU (ONNX)", capability=None), by="model")
+    assert cell.value == pytest.approx(10.035), "the same job, which no device got"
+    one, two = cells(*jobs[:2], by="model,parameters", varied=varied)
+    assert one.value == pytest.approx(10.035)
+    assert two.missing == "the job is failed"
+
+
 def test_the_same_job_measured_twice_is_one_value_over_all_repeats() -> None:
     (cell,) = cells(job(), job(times(1.02), 2))
     assert cell.value == pytest.approx((10.1082 + 10.11) / 2)

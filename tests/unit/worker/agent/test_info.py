@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from shared.errors import InvalidInput
 from shared.workers import WorkerStatus
 from tests.servers import free_port
 from worker.activity import Snapshot
-from worker.agent.info import MAX_CONNECTIONS, InfoServer, Vitals, cached_models, open_info_server
+from worker.agent.info import MAX_CONNECTIONS, InfoServer, Vitals, _gpu, cached_models, describe, open_info_server
 from worker.hardware import Hardware, detect
-from worker.hardware.gpus import Gpu
+from worker.hardware.gpus import Gpu, Gpus
+from worker.hardware_tests.last import LastFigures, keep, read
 from worker.settings import load_settings
 
 WORKING = Vitals("worker-1", True, Snapshot(WorkerStatus.BUSY, ("job-1", 1), "measure", 0.25), datetime(2026, 1, 1, tzinfo=UTC))
@@ -53,13 +56,49 @@ def test_info_has_the_shape_of_the_contract(server: InfoServer, hardware: Hardwa
     assert [offer["offered"] for offer in info["capabilities"] if offer["capability"] == "cpu.onnx"] == [True]
 
 
-def test_a_gpu_shows_what_is_known_and_null_for_what_was_not_measured() -> None:
-    from worker.agent.info import _gpu
+H200 = Gpu(0, "NVIDIA H200", "GPU-1", 143_771.0, 143_000.0, "9.0", 4, ("FP16", "FP8"), 31.0, 75.5, 0.0, ecc=True, mig=False)
 
-    shown = _gpu(Gpu(0, "NVIDIA H200", "GPU-1", 143_771.0, 143_000.0, "9.0", 4, ("FP16", "FP8"), 31.0, 75.5, 0.0))
+
+def test_a_gpu_shows_what_is_known_and_null_for_what_was_not_measured() -> None:
+    shown = _gpu(H200, [])
     assert {"name", "memory_total_mb", "memory_free_mb", "compute_capability", "tensor_core_generation", "temperature_c"} <= set(shown)
-    assert shown["benchmark_results"]["tensor_core_capabilities"] == {"generation": 4, "supported_precisions": ["FP16", "FP8"]}
-    assert shown["benchmark_results"]["memory_bandwidth"] is None
+    assert (shown["ecc"], shown["mig"], shown["power_usage_w"], shown["utilization_gpu"]) == (True, False, 75.5, 0.0)
+    assert shown["benchmark_results"] == {
+        "measured_at": None,
+        "memory_bandwidth": None,
+        "compute_performance": None,
+        "tensor_core_capabilities": {"generation": 4, "supported_precisions": ["FP16", "FP8"]},
+    }
+
+
+def test_the_last_measured_figures_are_shown_with_the_device_that_they_are_of(hardware: Hardware, tmp_path: Path) -> None:
+    def figures(**values: float | None) -> dict[str, dict[str, object]]:
+        return {name: {"unit": "any", "value": value, "missing": ""} for name, value in values.items()}
+
+    facts = {"flops": {"by_precision": {"fp32": {"seconds_per_call": 0.25}}}}
+    keep(tmp_path, LastFigures("hardware.cuda", "GPU-1", "2026-11-30T06:00:00+00:00", figures(fp32_tflops=50.0, fp8_tflops=None), facts))
+    keep(tmp_path, LastFigures("hardware.cuda", "GPU-1", "2026-11-30T07:00:00+00:00", figures(peak_gb_per_s=4_000.0), {}))
+    keep(tmp_path, LastFigures("hardware.cpu", "", "2026-11-30T08:00:00+00:00", figures(peak_gb_per_s=20.0), {}))
+    settings = load_settings(worker_cache_dir=tmp_path)
+    with_gpus = replace(hardware, gpus=Gpus((H200, replace(H200, uuid="GPU-2")), said={"NVML": "2 found"}))
+    info = describe(with_gpus, settings, agent_id="worker-1", version="1")["system_info"]
+    measured, other = (gpu["benchmark_results"] for gpu in info["gpus"])
+    assert measured["memory_bandwidth"] == {"peak_bandwidth_gb_s": 4_000.0}
+    assert measured["compute_performance"] == {"FP32": {"tflops": 50.0, "burst_tflops": None, "avg_time_ms": 250.0}}
+    assert measured["measured_at"] == "2026-11-30T07:00:00+00:00"
+    assert other["memory_bandwidth"] is None
+    assert info["cpu"]["benchmark_results"]["memory_bandwidth"] == {"peak_bandwidth_gb_s": 20.0}
+    assert json.loads(json.dumps(info["gpu_sources"])) == {"NVML": "2 found"}
+
+
+def test_kept_figures_that_cannot_be_read_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keep(tmp_path, LastFigures("hardware.cpu", "", "2026-11-30T08:00:00+00:00", {}, {}))
+    (kept,) = (tmp_path / "hardware").iterdir()
+    kept.write_text(kept.read_text().replace('"format": 1', '"format": 99'))
+    (tmp_path / "hardware" / "torn.json").write_text("{")
+    assert read(tmp_path) == []
+    assert "format 99 is not 1" in caplog.text
+    assert "torn.json does not hold the figures of this device" in caplog.text
 
 
 def test_health_follows_the_worker(server: InfoServer, vitals: list[Vitals]) -> None:

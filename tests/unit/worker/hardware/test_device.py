@@ -15,6 +15,7 @@ from worker.hardware.gpus import Gpu, Gpus, read_gpus, tensor_cores
 from worker.hardware.probe import probe
 from worker.hardware.providers import OnnxRuntime, Provider
 from worker.hardware.system import own_address
+from worker.hardware_tests.registry import why_not
 
 RASPBERRY_PI = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -93,8 +94,25 @@ def test_without_a_runtime_nothing_of_it_is_offered_and_the_extra_is_named(here:
 
 def test_what_has_no_engine_yet_is_said_and_not_offered(here: Hardware) -> None:
     answers = {offer.capability: offer for offer in offers(here)}
-    assert not answers["hardware.cpu"].offered
-    assert "no engine" in answers["hardware.cpu"].why
+    assert not answers["api.openai"].offered
+    assert "no engine" in answers["api.openai"].why
+
+
+def test_a_device_measures_itself_where_the_libraries_are(here: Hardware) -> None:
+    answers = {offer.capability: offer for offer in offers(here)}
+    assert answers["hardware.cpu"].offered
+    assert not answers["hardware.cuda"].offered
+    assert answers["hardware.cuda"].why
+
+
+def test_a_gpu_is_measured_only_where_torch_can_compute_on_it(here: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(0, "NVIDIA", "GPU-0", 24_000.0, 24_000.0, "9.0", 4, ("FP16",), None, None, None)
+    with_gpu = replace(here, gpus=Gpus((gpu,)))
+    assert why_not("hardware.cuda", with_gpu) == "torch is not installed"
+    monkeypatch.setattr("worker.hardware_tests.registry.find_spec", lambda _name: object())
+    monkeypatch.setattr("worker.engines.torch_presence.why_not", lambda capability, _: f"{capability}: torch was built without CUDA")
+    assert why_not("hardware.cuda", with_gpu) == "gpu.cuda.torch: torch was built without CUDA"
+    assert why_not("hardware.cuda", replace(here, gpus=Gpus(note="NVML: no driver"))) == "NVML: no driver"
 
 
 def test_the_largest_gpu_counts_for_placement(here: Hardware) -> None:

@@ -39,11 +39,21 @@ def job(
         job(options={"threads": 4}, threads={"intra_op": 4, "inter_op": 1}),
         job(options={"inter_threads": 2}),
         job(options={"graph": "basic"}, graph_level="basic"),
+        job(options={"compile": "max-autotune"}, graph_level="max-autotune"),
         job(options={"providers": ("CUDAExecutionProvider",)}, provider="CUDAExecutionProvider"),
         job(options={"batch_size": 1}),  # the recipe asked for the size that would be bound anyway
         job(options={"shapes": {"x": (1, 3, 224, 224)}}),
     ],
-    ids=["the same again", "threads", "threads between operators", "graph level", "provider", "batch as asked", "shape as asked"],
+    ids=[
+        "the same again",
+        "threads",
+        "threads between operators",
+        "graph level",
+        "compiler",
+        "provider",
+        "batch as asked",
+        "shape as asked",
+    ],
 )
 def test_where_only_the_answer_differs_it_is_the_same_work(other: JobRecord) -> None:
     assert work_of(job()) == work_of(other)

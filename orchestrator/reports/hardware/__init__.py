@@ -1,0 +1,1 @@
+"""Makes the report of a campaign that measured devices: what every outcome has, and the rooflines."""

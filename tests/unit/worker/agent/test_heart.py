@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shared.ids import AttemptKey
+from worker.activity import Activity, Snapshot
+from worker.agent.broker import Beat
+from worker.agent.heart import Heart
+
+FIRST, SECOND = ({"measured": [{"capability": "hardware.cpu", "peak_gb_per_s": value}]} for value in (10.0, 20.0))
+
+
+class Redis:
+    """Notes the figures of each heartbeat. `knows` is whether it knows the worker."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any] | None] = []
+        self.knows = True
+
+    def heartbeat(self, worker_id: str, now: Snapshot, held: Sequence[AttemptKey], metrics: dict[str, Any] | None = None) -> Beat:
+        self.told.append(metrics)
+        return Beat(known=self.knows)
+
+
+class Device:
+    figures: dict[str, Any] = FIRST
+    read = 0
+
+    def measured(self) -> dict[str, Any]:
+        self.read += 1
+        return self.figures
+
+
+@pytest.fixture
+def parts() -> tuple[Heart, Redis, Device, Activity]:
+    redis, device, activity = Redis(), Device(), Activity()
+    heart = Heart(
+        broker=redis,  # type: ignore[arg-type]
+        activity=activity,
+        worker_id="worker-1",
+        unanswered=list,
+        every_s=10,
+        on_cancelled=lambda _job: None,
+        on_unknown=lambda: None,
+        on_conflict=lambda: None,
+        on_back=lambda: None,
+        on_quarantine=lambda _quarantined: None,
+        measured=device.measured,
+    )
+    return heart, redis, device, activity
+
+
+Parts = tuple[Heart, Redis, Device, Activity]
+
+
+def test_figures_are_told_once_and_again_when_a_job_has_changed_them(parts: Parts) -> None:
+    heart, redis, device, activity = parts
+    heart.beat()
+    heart.beat()
+    activity.begin(("job-1", 1))
+    device.figures = SECOND
+    heart.beat()
+    activity.clean_up()
+    activity.end()
+    heart.beat()
+    heart.beat()
+    assert redis.told == [FIRST, None, None, SECOND, None]
+    assert device.read == 2  # the files are not read at every heartbeat
+
+
+def test_a_redis_that_has_lost_the_worker_is_told_again(parts: Parts) -> None:
+    heart, redis, _, _ = parts
+    heart.beat()
+    redis.knows = False
+    heart.beat()
+    redis.knows = True
+    heart.beat()
+    heart.beat()
+    assert redis.told == [FIRST, None, FIRST, None]
+
+
+def test_a_device_that_was_never_measured_tells_nothing(parts: Parts) -> None:
+    heart, redis, device, _ = parts
+    device.figures = {}
+    heart.beat()
+    assert redis.told == [None]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import json
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import EngineUnavailable
+from shared.kinds.hardware import HardwareSpec
+from shared.kinds.hardware_figures import FIGURES
+from shared.protocol.messages import Assignment
+from shared.series import Record, Series
+from shared.workloads import Workload
+from tests.measuring import assignment, supervisor
+from worker.hardware_tests.base import Reading, Readings
+from worker.hardware_tests.last import LastFigures, compare, read
+from worker.hardware_tests.run import Run
+from worker.kinds.base import Repeat
+from worker.kinds.hardware import HardwareMeasure
+from worker.measured.request import RunRequest
+
+WORKLOAD = Workload(spec=HardwareSpec(tests=("known",), seconds=6), repeats=3)
+
+
+def request(folder: Path, tests: tuple[str, ...] = ("known",)) -> RunRequest:
+    return RunRequest("hardware", "fake", {"tests": list(tests), "seconds": 6.0}, str(folder / "1.record"), repeats=3)
+
+
+def test_a_process_records_the_calls_and_the_figures(tmp_path: Path) -> None:
+    record = HardwareMeasure().run(request(tmp_path), lambda _phase: None)
+    assert list(record.series) == ["known"]
+    assert record.facts["runtime"]["capability"] == "fake"
+    assert record.facts["hardware"]["tests"]["known"]["facts"]["share_s"] == pytest.approx(2, abs=0.3)  # 6 s in 3 processes
+    assert HardwareMeasure().stop_value(record) == 11.0
+
+
+def test_a_test_that_the_device_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="fake has no test 'bandwidth': Known: known"):
+        HardwareMeasure().run(request(tmp_path, ("bandwidth",)), lambda _phase: None)
+
+
+def recorded(value: float | None, missing: str = "", **facts: object) -> Record:
+    calls = () if value is None else (value / 2, value)
+    readings = (
+        Reading("peak_gb_per_s", "GB/s", "higher", value, missing, calls, 10.0),
+        Reading("fp8_tflops", "TFLOP/s", "higher", None, "this device has no fp8"),
+    )
+    run = Run({"bandwidth": Readings(readings, dict(facts))}, {"OPENBLAS_CORETYPE": "Haswell"})
+    series = {} if value is None else {"peak": Series("peak", values=array("q", [2, 1]))}
+    return Record({}, series, {"hardware": run.as_json(), "runtime": {"capability": "hardware.cuda"}, "software": {}})
+
+
+def test_a_figure_is_the_median_of_the_processes_and_one_that_is_missing_says_why() -> None:
+    repeats = [Repeat(recorded(value, uuid="GPU-1"), 1.8e9) for value in (10.0, 30.0, 20.0)]
+    derived = HardwareMeasure().derive(WORKLOAD, repeats, [], "")
+    assert derived.outcome is not None
+    peak, fp8 = derived.outcome.figures
+    assert (peak.value, peak.repeats, peak.n, peak.unit, peak.better) == (20.0, (10.0, 30.0, 20.0), 6, "GB/s", "higher")
+    assert peak.interval is not None
+    assert (fp8.value, fp8.missing, fp8.repeats) == (None, "this device has no fp8", ())
+    assert derived.outcome.headline == "peak_gb_per_s"
+    assert derived.outcome.detail["environment_unset"] == {"OPENBLAS_CORETYPE": "Haswell"}
+    assert derived.of_device is not None
+    assert (derived.of_device.capability, derived.of_device.device) == ("hardware.cuda", "GPU-1")
+    assert derived.of_device.measured_at == "2027-01-15T08:00:00+00:00"
+
+
+def test_a_process_that_could_not_measure_a_figure_leaves_the_others_their_say() -> None:
+    repeats = [Repeat(recorded(value, "" if value else "the memory was full"), 1.8e9) for value in (None, 30.0, 20.0)]
+    outcome = HardwareMeasure().derive(WORKLOAD, repeats, [], "").outcome
+    assert outcome is not None
+    assert (outcome.figures[0].value, outcome.figures[0].repeats) == (25.0, (30.0, 20.0))
+
+
+def job() -> Assignment:
+    return assignment("file:///unused.json").model_copy(update={"workload": WORKLOAD})
+
+
+def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Path) -> None:
+    with supervisor(tmp_path) as made:
+        outcome = made.run(job(), lambda _stage, _progress: None)
+        assert (outcome.status, outcome.error) == ("complete", "")
+        assert outcome.figures is not None
+        known = outcome.figures.figure("known_gb_per_s")
+        assert known is not None
+        assert (known.value, known.repeats, known.n) == (11.0, (11.0, 11.0, 11.0), 9)
+        assert outcome.figures.detail["since_last_time"] == {"measured_at": "", "moved": ()}
+        assert outcome.samples_npz is not None
+        with np.load(io.BytesIO(outcome.samples_npz)) as arrays:
+            assert sorted(arrays) == ["format", *(f"repeat_{index}_known_ns" for index in range(3))]
+        (kept,) = (tmp_path / "cache" / "hardware").iterdir()
+        (last,) = read(tmp_path / "cache")
+        assert last.value("known_gb_per_s") == 11.0
+
+        kept.write_text(kept.read_text().replace("11.0", "10.0"))
+        again = made.run(job(), lambda _stage, _progress: None)
+        assert again.figures is not None
+        (said,) = again.runtime["warnings"]
+        assert said.startswith(f"known_gb_per_s was 10 when it was measured last ({last.measured_at}) and is 11 now: +10.0 %")
+        since = json.loads(json.dumps(again.figures.detail["since_last_time"]))
+        assert since["measured_at"] == last.measured_at
+        assert [(one["figure"], one["before"], one["now"]) for one in since["moved"]] == [("known_gb_per_s", 10.0, 11.0)]
+        assert read(tmp_path / "cache")[0].value("known_gb_per_s") == 11.0
+
+
+def figures(**values: float | None) -> LastFigures:
+    return LastFigures("hardware.cpu", "", "2026-11-30T06:00:00+00:00", {name: {"value": value} for name, value in values.items()}, {})
+
+
+def test_a_figure_that_moved_by_more_than_five_percent_is_a_finding() -> None:
+    before = figures(add_gb_per_s=100.0, copy_gb_per_s=100.0, fp32_burst_tflops=1.0, fp64_tflops=None, peak_gb_per_s=100.0)
+    now = figures(add_gb_per_s=94.0, copy_gb_per_s=104.9, fp32_burst_tflops=2.0, fp64_tflops=5.0, memory_latency_ns=9.0)
+    since = compare(before, now)
+    assert since.in_words() == ["add_gb_per_s was 100 when it was measured last (2026-11-30T06:00:00+00:00) and is 94 now: -6.0 %"]
+    assert compare(None, now).moved == ()
+
+
+def test_every_figure_of_every_test_has_a_meaning() -> None:
+    from worker.hardware_tests import cuda_bandwidth
+    from worker.hardware_tests.cpu_bandwidth import _readings
+    from worker.hardware_tests.cpu_flops import PRECISIONS
+
+    names = {reading.name for reading in _readings({}, [1], "not measured", 1)}
+    names |= {f"{name}{kind}_tflops" for name in PRECISIONS for kind in ("", "_burst")}
+    names |= {f"{name}_gb_per_s" for name in cuda_bandwidth.LINKS}
+    names |= {"memory_latency_ns", "thread_wakeup_us", "ufunc_call_us", "kernel_launch_us", "kernel_round_trip_us"}
+    assert names == set(FIGURES)

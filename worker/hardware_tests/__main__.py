@@ -1,0 +1,18 @@
+"""Is the measured process: `python -m worker.hardware_tests hardware.cpu bandwidth,flops,latency 60` prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def main(arguments: list[str]) -> None:
+    from worker.hardware_tests.run import run_here
+
+    capability, tests, seconds = arguments
+    found = run_here(capability, tuple(tests.split(",")), float(seconds))
+    sys.stdout.write(json.dumps({name: readings.as_json() for name, readings in found.items()}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

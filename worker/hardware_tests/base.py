@@ -1,0 +1,92 @@
+"""Defines the interface that every hardware test implements, and the values that it returns.
+
+This module imports neither pydantic nor numpy, because the measured process imports it before its libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from time import perf_counter_ns
+from typing import Any, Literal, Protocol
+
+Better = Literal["lower", "higher"]
+TIMES_NS = {"ns": 1.0, "us": 1e3}  # nanoseconds of one unit
+RATES_PER_NS = {"GB/s": 1.0, "TFLOP/s": 1e3}  # bytes or operations in a nanosecond, of one unit
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Holds one number that one process has measured. It becomes one value in `repeats` of a figure.
+
+    Attributes:
+        unit: `GB/s` is 10^9 bytes per second; `TFLOP/s` is 10^12 operations per second.
+        missing: Why `value` is None.
+        calls: What the single calls gave, in order of time and in the same unit. Empty if the value is not computed from single calls.
+        per_call: How much one call did: bytes for `GB/s`, operations for `TFLOP/s`, and steps for a time.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    value: float | None
+    missing: str = ""
+    calls: tuple[float, ...] = ()
+    per_call: float = 1.0
+
+    def name_of_unit(self) -> str:
+        """Return the unit as the end of the figure's name has it."""
+        return {"GB/s": "gb_per_s", "TFLOP/s": "tflops", "ns": "ns", "us": "us"}[self.unit]
+
+    def durations_ns(self) -> list[int]:
+        """Return how long each call took, in nanoseconds."""
+        if self.unit in TIMES_NS:
+            return [round(value * self.per_call * TIMES_NS[self.unit]) for value in self.calls]
+        return [round(self.per_call / (value * RATES_PER_NS[self.unit])) for value in self.calls]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Holds what one test has measured in one process, and `facts`: the method, the sizes, and what the libraries report."""
+
+    readings: tuple[Reading, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Readings:
+        readings = (Reading(**{**reading, "calls": tuple(reading["calls"])}) for reading in stored["readings"])
+        return cls(tuple(readings), dict(stored["facts"]))
+
+    def value(self, name: str) -> float | None:
+        return next((reading.value for reading in self.readings if reading.name == name), None)
+
+
+class Share:
+    """Is the time that a test may take. It starts when it is created. A test may take longer only to reach its smallest sample."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._begin = perf_counter_ns()
+
+    def left_s(self) -> float:
+        return self.seconds - (perf_counter_ns() - self._begin) / 1e9
+
+    def is_over(self) -> bool:
+        return self.left_s() <= 0
+
+    def part(self, of: int) -> Share:
+        """Return a new share: an equal part of the time that is left, for the first of `of` things that still have to be done."""
+        return Share(max(self.left_s(), 0) / max(of, 1))
+
+
+class HardwareTest(Protocol):
+    """Measures one property of one device. It is created and run once in each measured process."""
+
+    def run(self, share: Share) -> Readings:
+        """Measure, and return every figure of this test. A figure that the device cannot give has no value and says why.
+
+        Raises:
+            DeviceFailed: The device failed during the measurement.
+        """

@@ -1,0 +1,112 @@
+"""Keeps the last figures of this device in the worker's cache folder, so that the worker can show them without measuring again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.durable import write_durably
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MOVED = 0.05  # a figure that differs by more is a finding
+RESTLESS = ("_burst_", "_median_", "thread_wakeup", "ufunc_call")
+# 1: `format`, `capability`, `device` (a GPU's id, or empty), `measured_at` (ISO 8601), `figures` (name → {unit, value, missing}),
+#    `facts` (test → facts).
+
+
+@dataclass(frozen=True)
+class LastFigures:
+    """Holds what was measured last under one capability. `device` is the id of the GPU that was measured, and empty for a CPU."""
+
+    capability: str
+    device: str
+    measured_at: str
+    figures: dict[str, dict[str, Any]]
+    facts: dict[str, dict[str, Any]]
+
+    def value(self, name: str) -> float | None:
+        value = self.figures.get(name, {}).get("value")
+        return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Says that a figure differs from the one before by more than `MOVED`. `change` is a fraction of the one before."""
+
+    figure: str
+    before: float
+    now: float
+    change: float
+
+
+@dataclass(frozen=True)
+class Since:
+    """Compares the figures of a device with those that were measured last. `measured_at` is when that was; empty at the first time."""
+
+    measured_at: str = ""
+    moved: tuple[Moved, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def in_words(self) -> list[str]:
+        return [
+            f"{one.figure} was {one.before:.4g} when it was measured last ({self.measured_at}) and is {one.now:.4g} now: "
+            f"{100 * one.change:+.1f} %"
+            for one in self.moved
+        ]
+
+
+def compare(before: LastFigures | None, now: LastFigures) -> Since:
+    """Return which figures have moved. Single fast calls and the waking of threads always move, so they do not count."""
+    if before is None:
+        return Since()
+    moved = []
+    for name in now.figures:
+        old, new = before.value(name), now.value(name)
+        if old and new and not any(word in name for word in RESTLESS) and abs(new / old - 1) > MOVED:
+            moved.append(Moved(name, old, new, new / old - 1))
+    return Since(before.measured_at, tuple(moved))
+
+
+def keep(cache_dir: Path, last: LastFigures) -> Since:
+    """Write the figures, and return how they differ from those before. Figures of other tests of the same device stay.
+
+    Raises:
+        OSError: The cache folder cannot be written.
+    """
+    before = next((kept for kept in read(cache_dir) if (kept.capability, kept.device) == (last.capability, last.device)), None)
+    figures = (before.figures if before else {}) | last.figures
+    facts = (before.facts if before else {}) | last.facts
+    content = {"format": FORMAT, **vars(last), "figures": figures, "facts": facts}
+    path = _folder(cache_dir) / f"{last.capability}{'-' if last.device else ''}{_plain(last.device)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, json.dumps(content, allow_nan=False).encode())
+    return compare(before, last)
+
+
+def read(cache_dir: Path) -> list[LastFigures]:
+    """Return what was measured last under each capability, on each device. A file that cannot be read is logged and left out."""
+    found = []
+    for path in sorted(_folder(cache_dir).glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']} is not {FORMAT}")
+            found.append(LastFigures(**{name: content[name] for name in LastFigures.__dataclass_fields__}))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s does not hold the figures of this device (%s: %s); measure it again", path, type(error).__name__, error)
+    return found
+
+
+def _folder(cache_dir: Path) -> Path:
+    return cache_dir / "hardware"
+
+
+def _plain(device: str) -> str:
+    return "".join(character if character.isalnum() or character == "-" else "_" for character in device)

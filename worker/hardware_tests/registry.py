@@ -1,0 +1,96 @@
+"""Maps each hardware test of each device to its class. A new test needs one file beside this one, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from shared.errors import EngineUnavailable, nearest
+
+if TYPE_CHECKING:
+    from worker.hardware import Hardware
+    from worker.hardware_tests.base import HardwareTest
+
+
+@dataclass(frozen=True)
+class TestEntry:
+    """Says where a test is (`module:Class`), and which libraries it cannot do without.
+
+    Attributes:
+        weight: How large its share of the time is, compared with the other tests of the same run.
+        unset: Environment variables that must not be set in the measured process, because they make a library slower than the device.
+    """
+
+    target: str
+    needs: tuple[str, ...]
+    weight: float = 1.0
+    unset: tuple[str, ...] = ()
+
+
+# OpenBLAS computes with the kernels of the processor that this variable names, not with those of the processor that is there.
+_CORE_TYPE = ("OPENBLAS_CORETYPE",)
+
+# The capability, then the name that a recipe uses.
+TESTS: dict[str, dict[str, TestEntry]] = {
+    "hardware.cpu": {
+        "bandwidth": TestEntry("worker.hardware_tests.cpu_bandwidth:CpuBandwidth", ("numpy",)),
+        "flops": TestEntry("worker.hardware_tests.cpu_flops:CpuFlops", ("numpy",), weight=2.0, unset=_CORE_TYPE),
+        "latency": TestEntry("worker.hardware_tests.cpu_latency:CpuLatency", ("numpy",), weight=0.5),
+    },
+    "hardware.cuda": {
+        "bandwidth": TestEntry("worker.hardware_tests.cuda_bandwidth:CudaBandwidth", ("torch",)),
+        "flops": TestEntry("worker.hardware_tests.cuda_flops:CudaFlops", ("torch",), weight=2.0),
+        "latency": TestEntry("worker.hardware_tests.cuda_latency:CudaLatency", ("torch",), weight=0.5),
+    },
+    # Returns figures that are known in advance, so that tests can check what is made of them. No worker advertises it.
+    "fake": {"known": TestEntry("worker.hardware_tests.fake:FakeTest", ())},
+}
+
+
+def entries(capability: str, tests: tuple[str, ...]) -> Mapping[str, TestEntry]:
+    """Return the entries of the named tests, in the order of the names.
+
+    Raises:
+        EngineUnavailable: No hardware test measures this capability, or a name is unknown, or a library is missing.
+    """
+    known = TESTS.get(capability)
+    if known is None:
+        raise EngineUnavailable(f"no hardware test measures {capability!r}. Known: {', '.join(TESTS)}")
+    found: dict[str, TestEntry] = {}
+    for name in tests:
+        if name not in known:
+            raise EngineUnavailable(f"{capability} has no test {name!r}: {nearest(name, list(known))}")
+        missing = [library for library in known[name].needs if find_spec(library) is None]
+        if missing:
+            raise EngineUnavailable(f"the test {name!r} of {capability} needs {', '.join(missing)}, which is not installed on this device")
+        found[name] = known[name]
+    return found
+
+
+def why_not(capability: str, hardware: Hardware) -> str:
+    """Return why this device cannot be measured under a capability, or an empty text if it can: every test has its libraries."""
+    missing = sorted({library for entry in TESTS[capability].values() for library in entry.needs if find_spec(library) is None})
+    if missing:
+        return f"{', '.join(missing)} is not installed"
+    presence = PRESENT.get(capability)
+    return presence(hardware) if presence is not None else ""
+
+
+def _cuda(hardware: Hardware) -> str:
+    from worker.engines.torch_presence import why_not as why_not_torch  # imported here: a measured process does not need it
+
+    return why_not_torch("gpu.cuda.torch", hardware) if hardware.gpus.devices else hardware.gpus.note or "no CUDA device"
+
+
+# How a worker finds out whether a device is really there that libraries alone do not make.
+PRESENT: dict[str, Callable[[Hardware], str]] = {"hardware.cuda": _cuda}
+
+
+def resolve(entry: TestEntry) -> type[HardwareTest]:
+    """Import and return the class of a test."""
+    module, _, name = entry.target.partition(":")
+    test: type[HardwareTest] = getattr(import_module(module), name)
+    return test
