@@ -40,6 +40,7 @@ from shared.repetition import StopRule, Warmup
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
 from worker.cli import app as worker_app
+from worker.engines.registry import ENGINES, OF_INPUTS
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -287,6 +288,7 @@ def recipes() -> str:
         rows += [_key(model, name, field) for name, field in model.model_fields.items()]
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
         if model is EngineOptions:
+            parts.append(_options_of_engines())
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
     capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
     about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
@@ -294,6 +296,17 @@ def recipes() -> str:
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
     parts.append(f"## `on`: compute units\n\n{about}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _options_of_engines() -> str:
+    """Return which options each engine knows, as the registry of engines says it."""
+    names: dict[frozenset[str], list[str]] = {}
+    for capability in (name for name in RUNNABLE if name in ENGINES):
+        names.setdefault(ENGINES[capability].options, []).append(f"`{capability}`")
+    rows = [f"| {', '.join(capabilities)} | {', '.join(f'`{name}`' for name in sorted(known))} |" for known, capabilities in names.items()]
+    inputs = ", ".join(f"`{name}`" for name in sorted(OF_INPUTS))
+    about = f"An option that an engine does not know is refused, and never ignored. Every engine knows the options of the inputs: {inputs}."
+    return f"### Which engine knows which option\n\n{about}\n\n| capability | options |\n| --- | --- |\n" + "\n".join(rows) + "\n"
 
 
 def _key(model: type[BaseModel], name: str, field: FieldInfo) -> str:

@@ -14,12 +14,12 @@ PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8")
 
 def of_cpu(last: Iterable[LastFigures]) -> dict[str, Any]:
     """Return what was measured last on the CPU. Each part is null until a `hardware.cpu` job has measured it."""
-    return _measured(next((kept for kept in last if kept.capability == "hardware.cpu"), None))
+    return _measured(next((kept for kept in last if not kept.device), None))
 
 
 def of_gpu(gpu: Gpu, last: Iterable[LastFigures]) -> dict[str, Any]:
     """Return what was measured last on this GPU, and what its tensor cores can do. A measurement without an id belongs to no GPU."""
-    found = next((kept for kept in last if kept.capability == "hardware.cuda" and kept.device and kept.device == gpu.uuid), None)
+    found = next((kept for kept in last if kept.device and kept.device == gpu.uuid), None)
     tensor_cores = {"generation": gpu.tensor_core_generation, "supported_precisions": list(gpu.supported_precisions)}
     return {**_measured(found), "tensor_core_capabilities": tensor_cores}
 

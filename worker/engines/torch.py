@@ -1,7 +1,7 @@
 """Runs models in PyTorch: exported programs (`.pt2`) and TorchScript, on the CPU, on a CUDA GPU, and on the GPU of a Mac.
 
-A pickle is never opened (see `torch_archive`). The inputs are on the device before the first inference, and each inference ends when the
-device has done its work. With `options.compile` the first call, which compiles, is made before the warm-up.
+Files that could run code are never opened (see `torch_archive`). The inputs are on the device before the first inference, and each
+inference ends when the device has done its work. With `options.compile` the first call, which compiles, is made before the warm-up.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TorchEngine:
             )
         self._device = open_device(torch, capability)
         _set_threads(options)
-        # torch tries a pickle where an archive cannot be read otherwise. This variable, which torch reads at each load, forbids that.
+        # Where torch cannot read a record of an archive otherwise, it would open it in an unsafe way. This variable forbids that.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # noqa: TID251 - no setting of ours
         torch.set_grad_enabled(False)
         self._device.start_phase()

@@ -75,7 +75,7 @@ class HardwareMeasure:
         kept = {figure.name: {"unit": figure.unit, "value": figure.value, "missing": figure.missing} for figure in figures}
         capability = repeats[0].record.facts["runtime"]["capability"]
         at = datetime.fromtimestamp(repeats[-1].started_at, UTC).isoformat(timespec="seconds")
-        device = next((str(one["uuid"]) for one in facts.values() if one.get("uuid")), "")
+        device = next((str(one.get("uuid") or one["device"]) for one in facts.values() if "device" in one), "")
         shown = ", ".join(f"{name} {values[name]:.4g}" for name in HEADLINES if values.get(name) is not None)
         return Derived(
             f"{shown or 'no figure'}; median of {len(runs)} repeats",

@@ -30,7 +30,7 @@ from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 
 HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
-MOST_GUARDS = 2  # each holds a runtime in memory: about 50 MB with ONNX Runtime. A comparison of two runtimes switches between two.
+MOST_GUARDS = 3  # each holds a runtime in memory, about 50 MB with ONNX Runtime; a comparison of three runtimes ends none of them
 REMEMBERED_STOPS = 256  # a stop may arrive before its job; this is more than a queue can prefetch
 
 

@@ -1,4 +1,4 @@
-"""Tests the way of a model of PyTorch from `fleetmark run` to a row of the CSV, with an orchestrator and a worker in own processes."""
+"""Tests the way of a PyTorch model from `fleetmark run` to a row of the CSV, with an orchestrator and a worker as processes."""
 
 from __future__ import annotations
 

@@ -133,6 +133,17 @@ def test_show_says_what_a_running_job_does_at_the_moment(server: ScriptedServer)
     assert "fetching, 42%" in ended.stdout
 
 
+def test_jobs_are_listed_by_a_figure_with_its_interval(server: ScriptedServer) -> None:
+    figure = {"name": "inference_ms", "value": 5.0321, "low": 4.9, "high": 5.1, "unit": "ms", "better": "lower"}
+    job = CAMPAIGN["jobs"][0] | {"options": {}, "figure": figure}
+    server.on("GET /api/jobs", {"count": 1, "total": 7, "jobs": [job], "next_cursor": "campaign-1-job-1"})
+    ended = fleetmark("jobs", "--sort", "inference_ms", "--limit", "1", host=server.url)
+    assert ended.returncode == 0, ended.stderr
+    assert server.requests[-1].query == {"sort": "inference_ms", "limit": "1"}
+    assert "5.032 ms [4.9, 5.1]" in ended.stdout
+    assert "fleetmark jobs --sort inference_ms --limit 1 --cursor campaign-1-job-1" in ended.stderr, "the next page is sorted, too"
+
+
 def test_dead_letters_are_shown_with_their_reasons_and_move_no_terminal(server: ScriptedServer) -> None:
     letter = {"at": "2026-03-01T12:00:00Z", "by": "worker-0", "queue": "cpu.onnx", "reason": "not JSON", "message": "\x1b[2Jcleared\r"}
     server.on("GET /api/queue/status", {**QUEUES, "dead_letters": 3})

@@ -110,7 +110,8 @@ def test_a_process_that_measures_runs_to_its_end(system: str, tmp_path: Path) ->
     (tmp_path / "schedule.json").write_text('{"calls_s": [0.001]}')
     code = f"""
 from worker.runner import child
-from worker.runner.request import RunRequest, read_record
+from worker.measured.request import RunRequest
+from worker.runner.record_file import read_record
 if sys.platform == "win32":
     import psutil
     known = psutil.Process.memory_info  # Windows has the peak here
@@ -119,8 +120,10 @@ if sys.platform == "win32":
     child.run_here.__globals__["_refuse_core_dump"]()
 from pathlib import Path
 folder = Path({str(tmp_path)!r})
-child.measure(RunRequest("fake", str(folder / "schedule.json"), str(folder / "one.record"), {{}}, 5, 1, 0, 0), lambda phase: None)
-print(len(read_record(folder / "one.record").inference_ns))
+spec = {{"kind": "inference", "inferences": 5, "options": {{}}}}
+inputs = {{"model": str(folder / "schedule.json")}}
+child.measure(RunRequest("inference", "fake", spec, str(folder / "one.record"), inputs, warmup_min_calls=1), lambda phase: None)
+print(len(read_record(folder / "one.record").series["inference"].values))
 """
     done = like(system, code)
     assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr[-3000:]

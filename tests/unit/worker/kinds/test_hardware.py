@@ -54,7 +54,7 @@ def recorded(value: float | None, missing: str = "", **facts: object) -> Record:
 
 
 def test_a_figure_is_the_median_of_the_processes_and_one_that_is_missing_says_why() -> None:
-    repeats = [Repeat(recorded(value, uuid="GPU-1"), 1.8e9) for value in (10.0, 30.0, 20.0)]
+    repeats = [Repeat(recorded(value, uuid="GPU-1", device="NVIDIA H200"), 1.8e9) for value in (10.0, 30.0, 20.0)]
     derived = HardwareMeasure().derive(WORKLOAD, repeats, [], "")
     assert derived.outcome is not None
     peak, fp8 = derived.outcome.figures
