@@ -15,7 +15,7 @@ FIRST ?= 1
 FAULTS ?= 35
 LENGTH ?= 30
 EXAMPLES ?= 200
-BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest empty_jobs start_times control_plane csv_stream planning
+BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean

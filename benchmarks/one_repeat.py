@@ -19,16 +19,16 @@ from shared.protocol.messages import Assignment
 from shared.repetition import Warmup
 from shared.workloads import inference_workload
 from worker.models import ModelStore
-from worker.supervisor import Supervisor
+from worker.supervisor import Supervisor, TelemetryOptions
 
 WARMUP = Warmup(min_calls=5, min_s=0.0)
 
 
 @contextmanager
-def supervising(folder: Path, *, spawn: bool) -> Iterator[Supervisor]:
+def supervising(folder: Path, *, spawn: bool, telemetry: TelemetryOptions = TelemetryOptions(hz=0)) -> Iterator[Supervisor]:  # noqa: B008
     """Start a supervisor. With `spawn`, each repeat runs in a new interpreter; otherwise in a fork of this supervisor's zygote."""
     models = ModelStore(folder, host=None, token=None, max_bytes=2**33)
-    supervisor = Supervisor(cache_dir=folder, models=models, clock=SystemClock(), spawn=spawn)
+    supervisor = Supervisor(cache_dir=folder, models=models, clock=SystemClock(), spawn=spawn, telemetry=telemetry)
     supervisor.start()
     try:
         yield supervisor

@@ -24,7 +24,7 @@ from shared.workloads import inference_workload
 from worker.job_log import JobLog
 from worker.measured.request import RunRequest
 from worker.models import ModelStore
-from worker.supervisor import Outcome, Supervisor
+from worker.supervisor import Outcome, Supervisor, TelemetryOptions
 from worker.supervisor.block import TURN_S
 from worker.supervisor.supervisor import HOST_WAIT_S
 
@@ -37,7 +37,13 @@ _numbers = itertools.count(1)
 
 @contextlib.contextmanager
 def supervisor(
-    folder: Path, *, spawn: bool = False, lock: Path | None = None, host_wait_s: float = HOST_WAIT_S, turn_s: float = TURN_S
+    folder: Path,
+    *,
+    spawn: bool = False,
+    lock: Path | None = None,
+    host_wait_s: float = HOST_WAIT_S,
+    turn_s: float = TURN_S,
+    telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
 ) -> Iterator[Supervisor]:
     """Start a supervisor with its own lock file, so that it does not wait for a worker that measures on this machine."""
     models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
@@ -49,6 +55,7 @@ def supervisor(
         host_wait_s=host_wait_s,
         turn_s=turn_s,
         spawn=spawn,
+        telemetry=telemetry,
     )
     made.start("fake")
     try:
@@ -127,6 +134,15 @@ def lines_of(job_log: JobLog) -> list[dict[str, Any]]:
 
 def descendants(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def samples(pid: int) -> bool:
+    """Return whether a child of a guard samples beside the measured processes. In a fork, its stdin is a pipe, and theirs is /dev/null."""
+    command = " ".join(psutil.Process(pid).cmdline())
+    with contextlib.suppress(OSError):  # it has just ended
+        stdin = Path(f"/proc/{pid}/fd/0").readlink()
+        return "worker.samplers" in command or ("--once" not in command and str(stdin).startswith("pipe:"))
+    return False
 
 
 def is_gone(pid: int, within_s: float = 10) -> bool:

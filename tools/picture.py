@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cli.tables import results_table
+from cli.results_table import results_table
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDTH = 118

@@ -228,7 +228,7 @@ def _labels(pairs: list[str] | None) -> dict[str, str] | None:
 
 def _supervisor(settings: WorkerSettings) -> SupervisorLife:
     from worker.models import ModelStore, Own
-    from worker.supervisor import Supervisor
+    from worker.supervisor import Supervisor, TelemetryOptions
 
     token = settings.token.get_secret_value() if settings.token else None
     models = ModelStore(
@@ -247,6 +247,7 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         clock=SystemClock(),
         lock_path=settings.worker_lock_file,
         host_wait_s=settings.worker_host_wait_s,
+        telemetry=TelemetryOptions(hz=settings.worker_telemetry_hz, metrics_url=settings.worker_metrics_url or ""),
     )
 
 

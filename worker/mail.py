@@ -79,7 +79,11 @@ class Mail:
         If no message can carry the outcome, the result is a failure that says so.
         """
         try:
-            files = {"samples.npz": outcome.samples_npz if outcome else None, "log.jsonl": job_log.to_jsonl()}
+            files = {
+                "samples.npz": outcome.samples_npz if outcome else None,
+                "telemetry.npz": outcome.telemetry_npz if outcome else None,
+                "log.jsonl": job_log.to_jsonl(),
+            }
             artifacts, attachments = packed(files, self._inline_bytes)
             return result_of(self._author, assignment, outcome, failure, times, artifacts), attachments
         except Exception as error:

@@ -26,7 +26,7 @@ PREFIX = "FLEETMARK_"
 MAY_BE_UNSET = (
     *("host", "redis_url", "token", "token_file", "ca_file"),
     *("worker_state_dir", "worker_spool_dir", "worker_cache_dir", "worker_lock_file"),
-    *("worker_price_per_hour", "worker_max_cache_bytes", "hf_endpoint", "hf_token"),
+    *("worker_price_per_hour", "worker_max_cache_bytes", "worker_metrics_url", "hf_endpoint", "hf_token"),
 )
 
 
@@ -89,6 +89,17 @@ class WorkerSettings(BaseSettings):
         description="fetch models that a recipe names from addresses of this device and its network too (loopback, private, link-local …), "
         "and through a proxy",
     )
+    worker_telemetry_hz: float = Field(
+        default=10.0,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="how often the device is sampled beside a measurement, in samples a second; 0 turns telemetry off",
+    )
+    worker_metrics_url: str | None = Field(
+        default=None,
+        description="a page with Prometheus metrics that is sampled beside each measurement, too, such as a service's own `/metrics`",
+    )
     worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
 
     # Variables of the Hugging Face hub, which its other tools read as well.
@@ -130,6 +141,13 @@ class WorkerSettings(BaseSettings):
     def _known_broker(cls, value: str | None) -> str | None:
         if value is not None:
             require_broker(value)
+        return value
+
+    @field_validator("worker_metrics_url")
+    @classmethod
+    def _page_of_metrics(cls, value: str | None) -> str | None:
+        if value is not None and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname):
+            raise ValueError("the address of a page with metrics starts with http:// or https://, such as http://127.0.0.1:8000/metrics")
         return value
 
     @field_validator("hf_endpoint")

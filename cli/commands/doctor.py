@@ -28,6 +28,8 @@ from cli.terminal import out, show_json
 from shared.brokers import shown_place
 from shared.errors import FleetmarkError, InvalidInput
 from shared.installation import how_to_call, how_to_install
+from worker.samplers.base import Place
+from worker.samplers.registry import energy_sources
 
 Verdict = Literal["ok", "missing", "wrong", "note"]
 STYLES = {"ok": "green", "missing": "red", "wrong": "red", "note": "yellow"}
@@ -85,6 +87,7 @@ def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iter
     for extra, packages in EXTRAS.items():
         if here or extra != "orchestrator":
             yield _extra(extra, packages)
+    yield _energy(Place())
     if here:
         yield from _broker(settings)
         yield _database(settings)
@@ -102,6 +105,17 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
     if not absent:
         return Finding(f"extra '{extra}'", "ok", "installed")
     return Finding(f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", how_to_install(extra))
+
+
+def _energy(place: Place) -> Finding:
+    """Say whether a worker on this machine can measure energy, and what a person must allow for that."""
+    sources = energy_sources(place)
+    found = [name for name, lack in sources.items() if lack is None]
+    mend = "; ".join(lack.mend for lack in sources.values() if lack is not None and lack.mend)
+    if found:
+        return Finding("energy", "ok", f"is shown by {', '.join(found)}", mend)
+    why = "; ".join(lack.reason for lack in sources.values() if lack is not None)
+    return Finding("energy", "note", f"is not measured here: {why}", mend)
 
 
 def _broker(settings: CliSettings) -> Iterator[Finding]:

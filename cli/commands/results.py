@@ -15,7 +15,7 @@ from cli.commands.campaigns import CampaignId
 from cli.files import write_whole
 from cli.fitting import Fitting
 from cli.options import Host, Json, Token, connect
-from cli.tables import results_table
+from cli.results_table import results_table
 from cli.terminal import out, say
 from shared.errors import InvalidInput
 

@@ -13,7 +13,7 @@ from orchestrator.api.errors import documented
 from orchestrator.api.pages import FigureCursor, Limit, figure_of
 from orchestrator.api.present import device_names
 from orchestrator.api.times import Moment, text
-from orchestrator.operations.figures import require_figure
+from orchestrator.operations.figures import DECLARED, require_figure
 from orchestrator.store import figures
 from orchestrator.store.figures import ListedFigure
 from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
@@ -42,12 +42,14 @@ class Figures(BaseModel):
     next_cursor: str | None
 
 
-@router.get("/figures", response_model=Figures, responses=documented(422))
+@router.get("/figures", response_model=Figures, responses=documented(404, 422))
 def list_figures(
     ctx: Ctx,
     job: Annotated[str | None, Query(pattern=f"^{JOB_ID.pattern}$")] = None,
     campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
-    name: Annotated[str | None, Query(max_length=100, description="the name of a figure, such as `inference_ms`")] = None,
+    name: Annotated[
+        str | None, Query(json_schema_extra={"enum": list(DECLARED)}, description="a figure; also one that only a result names")
+    ] = None,
     model: Annotated[str | None, Query(max_length=255, description="what lists call the job, such as the name of its model")] = None,
     device: Annotated[str | None, Query(max_length=200, description="the name of a device, or the id of its worker")] = None,
     since: Annotated[

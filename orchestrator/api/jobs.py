@@ -16,7 +16,7 @@ from orchestrator.api.present import device_names, waits
 from orchestrator.api.times import Moment, text
 from orchestrator.domain.stored import shown_options, shown_workload
 from orchestrator.operations.cancel import cancel_job
-from orchestrator.operations.figures import require_figure
+from orchestrator.operations.figures import DECLARED, require_figure
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.columns import Row, whole_row
@@ -101,7 +101,7 @@ class RetriedJob(CancelledJob):
     retry_of: str
 
 
-@router.get("/jobs", response_model=Jobs, responses=documented(422))
+@router.get("/jobs", response_model=Jobs, responses=documented(404, 422))
 def list_jobs(
     ctx: Ctx,
     campaign: Annotated[str | None, Query(pattern=f"^{CAMPAIGN_ID.pattern}$")] = None,
@@ -112,7 +112,10 @@ def list_jobs(
     ] = None,
     sort: Annotated[
         str | None,
-        Query(max_length=100, description="a figure, such as `inference_ms`: only jobs that have it are listed, the best first"),
+        Query(
+            json_schema_extra={"enum": list(DECLARED)},
+            description="a figure, also one that only a result names: only jobs that have it are listed, the best first",
+        ),
     ] = None,
     limit: Limit = 100,
     cursor: JobCursor = None,

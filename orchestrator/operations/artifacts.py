@@ -1,4 +1,4 @@
-"""Stores the files that come with a result (raw samples and logs) beside the campaign's reports, before the worker is answered.
+"""Stores the files that come with a result (raw samples, telemetry and logs) beside the campaign's reports, before the worker is answered.
 
 A worker that gets no answer sends its result again. So a crash after the row was written and before its files were stored loses
 nothing. `awaited` says how long a worker gets no answer because a file is missing.
@@ -24,8 +24,10 @@ from shared.protocol.messages import Artifact, AttemptLog, Result
 log = logging.getLogger(__name__)
 
 SAMPLES = "samples.npz"
+TELEMETRY = "telemetry.npz"
 LOG = "log.jsonl"
-ACCEPTED = (SAMPLES, LOG)
+ACCEPTED = (SAMPLES, TELEMETRY, LOG)
+FOLDERS = {SAMPLES: "samples", TELEMETRY: "telemetry"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
             target.parent.mkdir(parents=True, exist_ok=True)
             move_durably(source, target)
         else:
-            _write(target, source, durable=True)  # samples are the record, so they must be on disk before the worker deletes its copy
+            # Samples are the record, so they must be on disk before the worker deletes its copy. Telemetry stands beside them.
+            _write(target, source, durable=name == SAMPLES)
     return lacks
 
 
@@ -101,7 +104,7 @@ def drop_uploads(ctx: Context, report: Result) -> None:
 
 def _place(ctx: Context, job_id: str, name: str) -> Path:
     folder = ctx.settings.outputs_dir / campaign_of(job_id)
-    return folder / "samples" / f"{job_id}.npz" if name == SAMPLES else folder / "logs" / f"{job_id}.log"
+    return folder / FOLDERS[name] / f"{job_id}.npz" if name in FOLDERS else folder / "logs" / f"{job_id}.log"
 
 
 def _is_kept(target: Path, name: str, attempt: int, sha256: str) -> bool:

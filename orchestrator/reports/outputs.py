@@ -22,6 +22,7 @@ from orchestrator.reports.sheets.base import Page
 from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.reports.summary import SummaryTail, summary_head, summary_job
 from orchestrator.reports.tables import stream_csv
+from orchestrator.reports.telemetry import Sampled, jobs_with_telemetry, sampled_of, write_telemetry
 from orchestrator.whole_files import remove_left_behind, whole_file
 from shared.kinds.registry import DEFAULT_KIND
 from shared.masking import content_without_logins, may_hold_login
@@ -46,7 +47,8 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     paths = [folder / name for name in ("recipe.yaml", "run.json", "summary.json", "results.csv", "report.json", "report.md")]
     recipe, run, summary, results, report_data, report_page = paths
     _replace(recipe, recipe_text(content_without_logins(bundle.recipe)).encode())
-    page = _write_jobs(bundle, run, summary, results)
+    sampled: list[Sampled] = []
+    page = _write_jobs(bundle, run, summary, results, sampled)
     flat = outputs_dir / csv_name(bundle)  # written before the page, because the plot takes a second
     with results.open("rb") as source, whole_file(flat, parts=folder) as target:
         shutil.copyfileobj(source, target)
@@ -54,19 +56,29 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
     for picture in page.pictures(folder, f"{bundle.name} ({bundle.campaign_id})"):
         _replace(folder / picture.file, picture.png)
         pictures.append((picture.file, picture.shows))
-    content = page.content(bundle, pictures)
+    from orchestrator.reports.plot_telemetry import telemetry_picture  # matplotlib costs a second of CPU and 60 MB, so it is late
+
+    if (drawn := telemetry_picture(folder, sampled, f"{bundle.name} ({bundle.campaign_id})")) is not None:
+        _replace(folder / drawn.file, drawn.png)
+        pictures.append((drawn.file, drawn.shows))
+    telemetry = write_telemetry(folder, sampled)
+    content = page.content(bundle, pictures) | {"telemetry": telemetry.name if telemetry else None}
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(report_page, page.markdown(content).encode())
     for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder
         remove_left_behind(written)
-    return [*paths, *(folder / name for name, _ in pictures), flat]
+    return [*paths, *(folder / name for name, _ in pictures), *([telemetry] if telemetry else []), flat]
 
 
-def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path) -> Page:
-    """Write three files in one pass over the jobs, and return the page with all jobs. All jobs of a campaign have one kind of work."""
-    labels = bundle.device_labels()
+def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path, sampled: list[Sampled]) -> Page:
+    """Write three files in one pass over the jobs, and return the page with all jobs. All jobs of a campaign have one kind of work.
+
+    Args:
+        sampled: takes the jobs whose telemetry has arrived.
+    """
+    labels, there = bundle.device_labels(), jobs_with_telemetry(run.parent)
     jobs = iter(bundle.jobs)
     first = next(jobs, None)
     sheet = sheet_of(first.kind if first is not None else DEFAULT_KIND)
@@ -84,6 +96,8 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path)
                 run_tail.add(job)
                 summary_tail.add(job, entry)
                 page.add(job)
+                if job.job_id in there:
+                    sampled.append(sampled_of(job, labels))
                 if job.row is not None:
                     yield job.row
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.reports.beside import EnergyOf, energy_line
+from orchestrator.reports.beside import gathered as gathered_missing
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.columns import utc_text
 from orchestrator.reports.noise_summary import gathered
@@ -47,6 +49,8 @@ class Reported(Protocol):
     def steadiness(self) -> str: ...
     @property
     def error(self) -> str: ...
+    @property
+    def energy(self) -> EnergyOf | None: ...
 
 
 def head(bundle: CampaignBundle, jobs: Sequence[Reported], number: int) -> dict[str, Any]:
@@ -70,10 +74,13 @@ def head(bundle: CampaignBundle, jobs: Sequence[Reported], number: int) -> dict[
 
 
 def tail(bundle: CampaignBundle, jobs: Sequence[Reported]) -> dict[str, Any]:
-    """Return what the file ends with: what failed, the noise, and the command that runs the campaign again."""
+    """Return what the file ends with: energy, what is missing, what failed, the noise, and the command that runs the campaign again."""
+    beside = [one.energy for one in jobs if one.energy is not None]
     failures = [one for one in jobs if one.status is not JobStatus.COMPLETE]
     graded = [one for one in jobs if one.noise and one.status is JobStatus.COMPLETE]  # a failed job has no figure to doubt
     return {
+        "energy": energy_line(beside),
+        "missing": gathered_missing(beside),
         "failures": [
             {
                 "job_id": one.job_id,

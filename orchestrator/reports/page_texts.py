@@ -34,6 +34,11 @@ def noisy_text(content: dict[str, Any]) -> list[str]:
     return [f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*."]
 
 
+def energy_text(content: dict[str, Any]) -> list[str]:
+    """Return the sentence about energy for the first section, if anything was measured."""
+    return [cell(content["energy"], 1_000)] if content["energy"] else []
+
+
 def failures_text(content: dict[str, Any], what: str) -> str:
     """Return the table of what failed, or an empty text.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.reports import beside
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.columns import utc_text
 from orchestrator.reports.parameters import assumed_dimensions, job_parameters
 from orchestrator.reports.runtimes import warnings_of
 from orchestrator.reports.sheets.base import Sheet
 from shared.jobs import JobStatus
+from shared.telemetry import RUNTIME_KEY
 
 SUMMARY_FORMAT = 1
 # 1: the first format. Times in `latency_s` are seconds; in `load_ms` and `inference_ms` they are milliseconds.
@@ -33,6 +35,8 @@ def summary_head(bundle: CampaignBundle, sheet: Sheet) -> dict[str, Any]:
 def summary_job(job: JobRecord, sheet: Sheet, labels: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, Any]:
     """Return the entry of one job: what every job has, and the figures of its kind of work. Figures that were not measured are null.
 
+    `telemetry` says how those were found that were sampled beside the work, and `missing` why columns of the CSV for them are empty.
+
     Args:
         sheet: the sheet of its kind of work.
         labels: the name of each device, by its worker's id.
@@ -54,6 +58,8 @@ def summary_job(job: JobRecord, sheet: Sheet, labels: Mapping[str, str], varied:
         **sheet.summary_entry(job),
         "warnings": warnings_of(runtime),
         "noise": job.result.noise.model_dump(mode="json") if job.result and job.result.noise else None,
+        "telemetry": runtime.get(RUNTIME_KEY),
+        "missing": beside.missing(result) if result is not None and job.status is JobStatus.COMPLETE else {},
     }
 
 

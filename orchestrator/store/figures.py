@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 from orchestrator.store.jobs import MOST_COUNTED
 from orchestrator.store.tables import Campaign, FigureRow, Job, ResultRow
 from orchestrator.store.types import where_json
-from shared.errors import FieldError, InvalidInput
+from shared.errors import FieldError, NotFound
 from shared.figures import Better
 from shared.jobs import JobStatus
 
@@ -68,7 +68,7 @@ def page(
         worker_id, device: only figures of this worker, or of the devices with this name.
 
     Raises:
-        InvalidInput: `after` is a figure that does not exist any more.
+        NotFound: `after` is a figure that does not exist any more.
     """
     columns: list[Any] = [getattr(FigureRow, field) for field in ListedFigure._fields[:10]]
     statement = select(*columns, col(Job.model_name), col(Job.worker_id)).join(Job, (_OF_JOB[0]) & (_OF_JOB[1])).limit(limit)
@@ -109,7 +109,7 @@ def _known(session: Session, key: tuple[str, int, str]) -> FigureRow:
     found = session.get(FigureRow, key)
     if found is None:
         message = "the figure that this cursor names does not exist any more; leave it out to begin again"
-        raise InvalidInput(f"cursor: {message}", fields=[FieldError("query.cursor", message)])
+        raise NotFound(f"cursor: {message}", fields=[FieldError("query.cursor", message)])
     return found
 
 
@@ -128,7 +128,7 @@ def sorted_jobs(
     """Return the jobs that have this figure, sorted by it, behind the job `after` (campaign, number). Equal values come by job.
 
     Raises:
-        InvalidInput: the job `after` has no such figure any more.
+        NotFound: the job `after` has no such figure any more.
     """
     key = (col(FigureRow.value), col(FigureRow.campaign_id), col(FigureRow.number))
     statement = select(Job, FigureRow).join(FigureRow, (_OF_JOB[0]) & (_OF_JOB[1])).limit(limit)

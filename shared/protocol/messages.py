@@ -105,7 +105,7 @@ class Result(JobMessage):
     noise: Noise | None = None
     runtime: Facts = Field(default_factory=dict, description="as the runtime reports it: version, providers, threads, graph level")
     software: dict[str, str] = Field(default_factory=dict)
-    artifacts: dict[str, Artifact] = Field(default_factory=dict, description="`samples.npz` and `log.jsonl`")
+    artifacts: dict[str, Artifact] = Field(default_factory=dict, description="`samples.npz`, `telemetry.npz` and `log.jsonl`")
     started_at: float = Field(description="worker's clock, seconds since 1970")
     ended_at: float
     timings_s: dict[str, float] = Field(default_factory=dict, description="fetch, wait_for_lock, measure, total")

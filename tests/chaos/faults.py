@@ -18,6 +18,7 @@ import redis
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.system import Part, System
 from tests.chaos.user import User
+from tests.measuring import samples
 from tests.servers import PostgresServer, RedisServer
 
 RUNNER_WITHIN_S = 5.0  # a worker between two jobs has no such process
@@ -115,7 +116,7 @@ def _measuring(worker: Part, which: str) -> list[psutil.Process]:
         return []
     with suppress(psutil.Error):
         guards = [child for child in psutil.Process(worker.pid).children() if "worker.runner" in " ".join(child.cmdline())]
-        return guards if which == "guard" else [runner for guard in guards for runner in guard.children()]
+        return guards if which == "guard" else [runner for guard in guards for runner in guard.children() if not samples(runner.pid)]
     return []
 
 

@@ -78,7 +78,7 @@ def measures(device: Device, folder: Path, number: int) -> None:
 
 
 def from_url(job: Assignment, url: str) -> Assignment:
-    return job.model_copy(update={"workload": job.workload.model_copy(update={"model": ModelRef(source=url, name="big.onnx")})})
+    return job.model_copy(update={"workload": job.workload.model_copy(update={"inputs": {"model": ModelRef(source=url, name="big.onnx")}})})
 
 
 def test_a_model_that_does_not_fit_fails_its_job_and_leaves_the_room_to_the_next(device: Device, tmp_path: Path) -> None:

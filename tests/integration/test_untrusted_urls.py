@@ -349,7 +349,7 @@ def test_a_worker_measures_a_model_of_its_hub_and_refuses_one_of_its_own_network
         jobs = []
         for number, source in enumerate(sources, start=1):
             model = ModelRef(source=source, name="tiny.onnx")
-            workload = job.workload.model_copy(update={"model": model})
+            workload = job.workload.model_copy(update={"inputs": {"model": model}})
             jobs.append(job.model_copy(update={"job_id": f"{CAMPAIGN}-job-{number}", "workload": workload}))
             fleet.send(jobs[-1])
         measured, refusal = (fleet.report("result", one.job_id) for one in jobs)

@@ -143,7 +143,7 @@ def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tm
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
-        f"ok      {step}" for step in ("orchestrator", "token", "broker", "measurement on cpu.onnx")
+        f"ok      {step}" for step in ("orchestrator", "token", "broker", "measurement on cpu.onnx", "measurement on hardware.cpu")
     ]
     with orchestrator.client() as client:
         assert client.get("/workers").json()["count"] == before  # nothing was registered

@@ -14,11 +14,13 @@ from pathlib import Path
 from shared.errors import EngineUnavailable, FleetmarkError, InvalidInput
 from shared.hosts import in_url
 from shared.installation import how_to_install
-from worker.agent.capabilities import offered
+from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import required_token
-from worker.engines.registry import resolve
+from worker.engines.registry import find_entry, resolve
 from worker.hardware import Hardware, detect
 from worker.hardware.identity import LOCK_FILE, IdentityError, known_udid, lock_holder
+from worker.samplers.base import Place
+from worker.samplers.registry import energy_sources
 from worker.settings import WorkerSettings
 from worker.supervisor.lock_place import LockPlace, lock_place
 
@@ -49,6 +51,7 @@ def check_device(settings: WorkerSettings) -> list[Check]:
         _memory(hardware),
         _host_lock(lock_place(settings.worker_lock_file)),
         _info_port(settings),
+        _energy(Place()),
     ]
 
 
@@ -60,13 +63,16 @@ def _python() -> Check:
 
 def _engines(hardware: Hardware) -> Check:
     capabilities = offered(hardware)
-    if not capabilities:
+    if not any(map(takes_models, capabilities)):
         mend = how_to_install("onnx")
         if platform.system() in ("Linux", "Windows"):
             mend += f", or with an NVIDIA GPU: {how_to_install('onnx-cuda')}"
-        return Check("engines", False, hardware.onnxruntime.note or "none", mend)
+        only = f"; without one, this worker serves {', '.join(capabilities)} alone" if capabilities else ""
+        return Check("engines", False, (hardware.onnxruntime.note or "no engine runs models here") + only, mend)
     broken: list[str] = []
     for capability in capabilities:
+        if find_entry(capability) is None:  # it measures the device itself, in no engine
+            continue
         try:
             resolve(capability)
         except EngineUnavailable as error:
@@ -127,6 +133,15 @@ def _host_lock(place: LockPlace) -> Check:
     parent = next(folder for folder in path.parents if folder.exists())
     ok = os.access(parent, os.W_OK)
     return Check("host-wide lock", ok, f"{path} (made at the first job){doubt}", "" if ok else f"make {parent} writable")
+
+
+def _energy(place: Place) -> Check:
+    """Say what shows the energy of this device. A device without that measures everything else, so the check always passes."""
+    sources = energy_sources(place)
+    found = [name for name, lack in sources.items() if lack is None]
+    lacks = [str(lack) for lack in sources.values() if lack is not None and (lack.mend or not found)]
+    said = [f"shown by {', '.join(found)}" if found else "not measured", *lacks]
+    return Check("energy", True, "; ".join(said))
 
 
 def _info_port(settings: WorkerSettings) -> Check:

@@ -26,7 +26,7 @@ from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
 from shared.web import FAILURES, by_way_of, web_client
 from shared.workloads import inference_workload
-from worker.agent.capabilities import offered
+from worker.agent.capabilities import offered, takes_models
 from worker.agent.registration import reachable_broker
 from worker.agent.serving import SupervisorLife
 from worker.engines.registry import write_trial_model
@@ -153,16 +153,19 @@ def _broker(url: str) -> Step:
 
 def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
     capabilities = offered(detect())
-    if not capabilities:
-        yield Step("measurement", f"no engine on this device: {how_to_call('worker validate')}", FAILED)
+    if not any(map(takes_models, capabilities)):
+        yield Step("measurement", f"no engine for models on this device: {how_to_call('worker validate')}", FAILED)
         return
     supervisor.start()
     try:
         with tempfile.TemporaryDirectory(prefix="fleetmark-test-") as folder:
             for number, capability in enumerate(capabilities, start=1):
+                if not takes_models(capability):
+                    yield Step(f"measurement on {capability}", "not tried: it takes no model; a recipe of its own kind tries it")
+                    continue
                 path = write_trial_model(capability, Path(folder))
                 if path is None:
-                    yield Step(f"measurement on {capability}", "not tried: no small model for it can be made on this device")
+                    yield Step(f"measurement on {capability}", "not tried: there is no small model for it on this device")
                     continue
                 outcome = supervisor.run(_assignment(path, capability, number), lambda _stage, _progress: None)
                 yield _judged(capability, outcome)

@@ -192,9 +192,9 @@ def why_not(capability: str, hardware: Hardware) -> str:
 
 
 def write_trial_model(capability: str, folder: Path) -> Path | None:
-    """Write a tiny model that the engine of a capability can measure. Returns None if none can be made here."""
-    entry = entry_of(capability)
-    write: Trial | None = _named(entry.trial) if entry.trial else None
+    """Write a tiny model that the engine of a capability can measure. Returns None if none can be made here, or if no engine is needed."""
+    entry = find_entry(capability)
+    write: Trial | None = _named(entry.trial) if entry is not None and entry.trial else None
     return write(capability, folder) if write is not None else None
 
 

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 MOVED = 0.05  # a figure that differs by more is a finding
+MOST_SAID = 8  # figures in a sentence; `since_last_time` in the result has all
 RESTLESS = ("_burst_", "_median_", "thread_wakeup", "ufunc_call")
 # 1: `format`, `capability`, `device` (a GPU's id, or empty), `measured_at` (ISO 8601), `figures` (name → {unit, value, missing}),
 #    `facts` (test → facts).
@@ -54,12 +55,13 @@ class Since:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def in_words(self) -> list[str]:
-        return [
-            f"{one.figure} was {one.before:.4g} when it was measured last ({self.measured_at}) and is {one.now:.4g} now: "
-            f"{100 * one.change:+.1f} %"
-            for one in self.moved
-        ]
+    def in_words(self) -> str:
+        """Return one sentence, or an empty text if nothing has moved."""
+        if not self.moved:
+            return ""
+        listed = [f"{one.figure} {one.before:.4g} → {one.now:.4g} ({100 * one.change:+.1f} %)" for one in self.moved[:MOST_SAID]]
+        more = f" and {len(self.moved) - MOST_SAID} more" if len(self.moved) > MOST_SAID else ""
+        return f"figures that have moved by more than {100 * MOVED:g} % since {self.measured_at}: {', '.join(listed)}{more}"
 
 
 def compare(before: LastFigures | None, now: LastFigures) -> Since:

@@ -21,7 +21,7 @@ from pathlib import Path
 from shared.clock import SystemClock
 from worker.measured.request import RunRequest
 from worker.runner.child import run_here
-from worker.runner.guard import Reporter, Running
+from worker.runner.guard import Reporter, Running, sample_once
 from worker.runner.oom import oom_kills
 from worker.runner.stillness import BEAT_S, StillnessWatch
 
@@ -42,6 +42,7 @@ class ForkingGuard:
         self._runners: dict[int, Running] = {}  # keyed by process id
         self._watch = StillnessWatch(SystemClock())
         self._pipes: dict[int, list[int]] = {}
+        self._held: dict[int, int] = {}  # what keeps the stdin of a process open, by its process id
         self._selector = selectors.PollSelector()  # not epoll, which refuses a stdin that is a file or /dev/null
         self._libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,7 +62,7 @@ class ForkingGuard:
         try:
             while self._commands in self._selector.get_map() and not self._reporter.unread:
                 ready = self._selector.select(BEAT_S if self._runners else None)
-                self._watch.look(self._runners.values())
+                self._watch.look([runner for runner in self._runners.values() if not runner.samples])
                 for key, _ in ready:
                     # A handler of this batch may have closed a later descriptor of the batch, and its number may be in use again.
                     known = self._selector.get_map().get(key.fd)
@@ -82,7 +83,12 @@ class ForkingGuard:
         for line in lines:
             command = json.loads(line)
             if command["do"] == "run":
-                self._start(command["id"], RunRequest(**command["request"]))
+                request = RunRequest(**command["request"])
+                self._start(command["id"], lambda request=request: run_here(request))  # type: ignore[misc]
+                continue
+            if command["do"] == "sample":
+                sampling = command["request"]
+                self._start(command["id"], lambda sampling=sampling: sample_once(sampling), held=True)  # type: ignore[misc]
                 continue
             for runner in self._runners.values():
                 if runner.id != command["id"]:
@@ -92,13 +98,21 @@ class ForkingGuard:
                     self._kill(runner)
                 elif command["do"] == "ask":
                     self._reporter.stillness(runner)
+                elif command["do"] == "end":
+                    self._let_go(runner.pid)
 
-    def _start(self, number: int, request: RunRequest) -> None:
+    def _start(self, number: int, work: Callable[[], None], *, held: bool = False) -> None:
+        """Fork a process that does some work.
+
+        Args:
+            held: Its stdin is a pipe that this process keeps open, until the command `end`.
+        """
         kills, guard = oom_kills(), os.getpid()
         pipes: list[int] = []
         try:
             pipes += os.pipe()
             pipes += os.pipe()
+            pipes += os.pipe() if held else ()
             with warnings.catch_warnings():
                 # Importing onnxruntime leaves an idle telemetry thread, so Python 3.12 and later warn at each fork. The fork is
                 # safe: that thread holds none of our locks, and no session is opened before the fork.
@@ -109,20 +123,28 @@ class ForkingGuard:
                 os.close(descriptor)
             self._reporter.send("not_started", id=number, error=str(error))
             return
-        phases_out, phases_in, output_out, output_in = pipes
+        phases_out, phases_in, output_out, output_in, *hold = pipes
         if pid == 0:
-            self._become_runner(guard, request, phases_in, output_in)
+            self._become_runner(guard, work, phases_in, output_in, hold[0] if hold else None)
         os.close(phases_in)
         os.close(output_in)
-        runner = Running(number, pid, oom_kills_before=kills)
+        if hold:
+            os.close(hold[0])
+            self._held[pid] = hold[1]
+        runner = Running(number, pid, oom_kills_before=kills, samples=held)
         self._runners[pid] = runner
         self._pipes[pid] = [phases_out, output_out]
         self._listen(phases_out, lambda data: self._reporter.phases(runner, data))
         self._listen(output_out, runner.output.feed)
         self._reporter.send("started", id=number, pid=pid)
 
-    def _become_runner(self, guard: int, request: RunRequest, phases: int, output: int) -> None:
-        """Measure in the forked process, and end it. Never returns, so that no code of the guard runs here."""
+    def _let_go(self, pid: int) -> None:
+        """Close the stdin of a process that is held, so that it ends."""
+        if (held := self._held.pop(pid, None)) is not None:
+            os.close(held)
+
+    def _become_runner(self, guard: int, work: Callable[[], None], phases: int, output: int, hold: int | None) -> None:
+        """Measure or sample in the forked process, and end it. Never returns, so that no code of the guard runs here."""
         code = 70
         try:
             os.setsid()
@@ -131,11 +153,11 @@ class ForkingGuard:
                 os._exit(code)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(os.open(os.devnull, os.O_RDONLY) if hold is None else hold, 0)
             os.dup2(phases, 1)
             os.dup2(output, 2)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            run_here(request)
+            work()
             code = 0
         except BaseException:  # noqa: BLE001 - no exception may reach the guard's loop in the forked process
             sys.excepthook(*sys.exc_info())
@@ -180,6 +202,7 @@ class ForkingGuard:
         self._kill(runner)
         _, status, usage = os.wait4(runner.pid, 0)
         del self._runners[runner.pid]
+        self._let_go(runner.pid)
         for descriptor in self._pipes.pop(runner.pid):
             if descriptor in self._selector.get_map():
                 key = self._selector.get_key(descriptor)

@@ -5,6 +5,8 @@ A runner is a measured process. The guard reads commands as lines of JSON from s
     {"do": "run", "id": 1, "request": {…}}     -> started, phase …, exited; or not_started
     {"do": "kill", "id": 1}                    -> exited, with the signal
     {"do": "ask", "id": 1}                     -> stillness
+    {"do": "sample", "id": -1, "request": {…}} -> started, phase …, exited; a process that samples beside the runners (`worker.samplers`)
+    {"do": "end", "id": -1}                    -> exited: the process that samples writes what it has, and ends
     end of stdin, or nobody reads stdout       -> every runner's group is killed and the guard ends
 
     {"event": "ready", "preloaded": ["numpy", …]}
@@ -48,6 +50,7 @@ class Running:
     killed_by_us: bool = False
     oom_kills_before: int | None = None
     stillness: Stillness = field(default_factory=Stillness)
+    samples: bool = False  # it is no measured process: it samples beside them
 
 
 class Reporter:
@@ -113,3 +116,11 @@ def preload(modules: list[str]) -> list[str]:
         else:
             done.append(module)
     return done
+
+
+def sample_once(request: dict[str, Any]) -> None:
+    """Sample in this process until its stdin is closed."""
+    from worker.samplers.loop import sample_here  # not in the guard itself, whose memory is the baseline of the measured processes
+    from worker.samplers.request import SampleRequest
+
+    sample_here(SampleRequest(**{**request, "samplers": tuple(request["samplers"])}))

@@ -20,7 +20,7 @@ from typing import IO, Any
 from shared.clock import SystemClock
 from worker.measured.request import RunRequest
 from worker.runner.child import run_here
-from worker.runner.command import runner_command
+from worker.runner.command import runner_command, sampler_command
 from worker.runner.guard import Reporter, Running, preload
 from worker.runner.oom import oom_kills
 from worker.runner.stillness import BEAT_S, StillnessWatch
@@ -45,7 +45,7 @@ class SpawningGuard:
         try:
             while not self._reporter.unread:
                 item = self._next()
-                self._watch.look([runner for runner, _ in self._runners.values()])
+                self._watch.look([runner for runner, _ in self._runners.values() if not runner.samples])
                 if item == ("command", None):
                     break
                 if item is not None:
@@ -62,12 +62,16 @@ class SpawningGuard:
             return None
 
     def _handle(self, what: str, value: Any) -> None:
-        if what == "command" and value["do"] == "run":
-            self._start(value["id"], value["request"])
+        if what == "command" and value["do"] in ("run", "sample"):
+            self._start(value["id"], value["request"], samples=value["do"] == "sample")
         elif what == "command" and value["id"] in self._runners:
             runner, process = self._runners[value["id"]]
             if value["do"] == "ask":
                 self._reporter.stillness(runner)
+            elif value["do"] == "end":
+                with contextlib.suppress(OSError):  # it has ended already
+                    if process.stdin is not None:
+                        process.stdin.close()
             else:
                 runner.killed_by_us = True
                 self._kill(process)
@@ -82,18 +86,18 @@ class SpawningGuard:
                 self._inbox.put(("command", json.loads(line)))
         self._inbox.put(("command", None))
 
-    def _start(self, number: int, request: dict[str, Any]) -> None:
+    def _start(self, number: int, request: dict[str, Any], *, samples: bool) -> None:
         kills = oom_kills()
         process = None
         try:
             process = subprocess.Popen(
-                runner_command(",".join(self._modules), "--once"),
+                sampler_command() if samples else runner_command(",".join(self._modules), "--once"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=sys.platform != "win32",
             )
-            runner = Running(number, process.pid, oom_kills_before=kills)
+            runner = Running(number, process.pid, oom_kills_before=kills, samples=samples)
             reader = threading.Thread(target=_drain, args=(process.stderr, runner), daemon=True)
             reader.start()
             threading.Thread(target=self._follow, args=(runner, process, reader), daemon=True).start()

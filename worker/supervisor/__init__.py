@@ -2,5 +2,6 @@
 
 from worker.supervisor.outcome import Outcome, Status, Why
 from worker.supervisor.supervisor import Supervisor
+from worker.supervisor.telemetry import TelemetryOptions
 
-__all__ = ["Outcome", "Status", "Supervisor", "Why"]
+__all__ = ["Outcome", "Status", "Supervisor", "TelemetryOptions", "Why"]

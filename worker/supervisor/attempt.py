@@ -39,6 +39,7 @@ from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
+from worker.supervisor.telemetry import Telemetry
 
 _numbers = itertools.count(1)  # numbers for the record files of this process
 
@@ -72,11 +73,12 @@ class Attempt:
         job_log: JobLog,
         stopped: Callable[[], Why | None],
         host_wait_s: float,
+        telemetry: Telemetry,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
         self._inbox, self._guard, self._models = inbox, guard, models
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
-        self._log, self._cache_dir = job_log, cache_dir
+        self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
         self.outcome: Outcome | None = None
         self._began = clock.monotonic()
@@ -168,10 +170,12 @@ class Attempt:
 
     def pause(self) -> None:
         """Stop observing the machine on this attempt's behalf, because another process than its own is next."""
+        self._telemetry.pause(self._log)  # before the last look, so that sampling is no other program's work
         self._observation.pause(self._measured())
 
     def release(self, error: BaseException) -> None:
         """Release what the attempt keeps, because an error ends it."""
+        self._telemetry.pause(self._log)  # its samples are in the folder that is removed now
         self._held.__exit__(type(error), error, error.__traceback__)
 
     def _take(self, step: Callable[[], None]) -> None:
@@ -202,6 +206,7 @@ class Attempt:
             runtime=self._runtime,
             software=self._software,
             timings_s=self._timings,
+            telemetry_npz=self._telemetry.take(),
             **fields,
         )
 
@@ -249,6 +254,7 @@ class Attempt:
         guard = self._guard()
         guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
         self._observation.go_on(guard, self._measured())
+        self._telemetry.go_on(guard, self._records, self._check_stop)
         begin = self._clock.monotonic()
         self._limit.ends_at = begin + self._left_s
         try:
@@ -281,6 +287,7 @@ class Attempt:
 
     def _judge_noise(self) -> None:
         """Grade the noise of all visits together. Does nothing if no process was measured, or if it is graded already."""
+        self._telemetry.pause(self._log)  # before the last look, so that sampling is no other program's work
         if (noise := self._observation.judge(self._measured())) is not None:
             self._log.add("info", "system", f"noise: {noise.grade}{''.join(f'; {reason}' for reason in noise.reasons)}")
 
@@ -290,6 +297,8 @@ class Attempt:
         if derived.of_device is not None:
             derived = self._remembered(derived, derived.of_device)
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
+        derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
+        self._runtime = {**self._runtime, **facts}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
 
     def _remembered(self, derived: Derived, of_device: LastFigures) -> Derived:
@@ -299,10 +308,9 @@ class Attempt:
         except OSError as error:
             self._log.add("warning", "system", f"the figures of this device could not be kept in the worker's cache folder: {error}")
             return derived
-        for line in since.in_words():
-            self._log.add("warning", "benchmark", line)
-        if since.moved:  # the reports show the warnings of the runtime beside the figures
-            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *since.in_words()]}
+        if said := since.in_words():  # the reports show the warnings of the runtime beside the figures
+            self._log.add("warning", "benchmark", said)
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), said]}
         if derived.outcome is None:
             return derived
         detail = derived.outcome.detail | {"since_last_time": since.as_json()}
@@ -356,7 +364,7 @@ class Attempt:
             clock=self._clock,
             limit=self._limit,
             where=where,
-            on_phase=lambda phase: self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only)),
+            on_phase=lambda phase: self._begins(where, index, phase, load_only=load_only),
             on_tick=self._probe.during,
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
@@ -365,10 +373,15 @@ class Attempt:
             ran = run.run(self._request(record_path, load_only))
         finally:
             self._own_cpu_s += run.cpu_s
+            self._telemetry.phase("", 0, "")
         if ran.record.error_kind:
             error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
         return ran
+
+    def _begins(self, where: str, index: int, phase: str, *, load_only: bool) -> None:
+        self._telemetry.phase(where.partition(" ")[0], index, phase)
+        self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only))
 
     def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
         """Return which fraction of the attempt is done, counted in processes."""

@@ -18,6 +18,7 @@ from worker.hardware.steering import NO_TELEMETRY, steering_variables
 from worker.measured.request import RunRequest
 from worker.runner.command import runner_command
 from worker.runner.plan import GuardPlan
+from worker.samplers.request import SampleRequest
 
 CLOSE_PATIENCE_S = 10.0
 
@@ -40,6 +41,7 @@ class GuardProcess:
 
     def __init__(self, inbox: SimpleQueue[Any], plan: GuardPlan, *, spawn: bool = False) -> None:
         self._inbox = inbox
+        self._routes: dict[int, SimpleQueue[GuardEvent]] = {}  # of the processes that sample, by number
         self.spawned = spawn or not plan.forks
         self.ready = threading.Event()
         self._ended = threading.Event()  # set before the reader waits for the end of the process
@@ -68,6 +70,23 @@ class GuardProcess:
 
     def run(self, number: int, request: RunRequest) -> None:
         self._send({"do": "run", "id": number, "request": request.to_json()})
+
+    def sample(self, number: int, request: SampleRequest, inbox: SimpleQueue[GuardEvent]) -> None:
+        """Start a process that samples beside the measured ones. Its events are put into a queue of its own.
+
+        Args:
+            number: Below 0, so that it is never the number of a run.
+        """
+        self._routes[number] = inbox
+        self._send({"do": "sample", "id": number, "request": request.to_json()})
+
+    def end(self, number: int) -> None:
+        """Make the process that samples write what it has, and end."""
+        self._send({"do": "end", "id": number})
+
+    def forget(self, number: int) -> None:
+        """Give up the queue of a process that samples. Call it when the process has ended."""
+        self._routes.pop(number, None)
 
     def kill(self, number: int) -> None:
         self._send({"do": "kill", "id": number})
@@ -110,10 +129,12 @@ class GuardProcess:
                 if facts["event"] == "ready":
                     self.ready.set()
                 else:
-                    self._inbox.put(GuardEvent(facts.pop("event"), facts))
+                    self._routes.get(facts.get("id"), self._inbox).put(GuardEvent(facts.pop("event"), facts))
         self._ended.set()
         self.ready.set()
-        self._inbox.put(GuardEvent("lost", {"returncode": self._process.wait(), "pid": self._process.pid}))
+        lost = GuardEvent("lost", {"returncode": self._process.wait(), "pid": self._process.pid})
+        for inbox in (self._inbox, *self._routes.values()):
+            inbox.put(lost)
 
 
 def kill_group(runner: int) -> None:

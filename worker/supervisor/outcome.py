@@ -19,7 +19,7 @@ class Outcome:
     """Holds the result of one attempt.
 
     Only a complete attempt has `samples_npz`, and either `summary` (an inference) or `figures` (every other kind of work). A failed one
-    gives the reason in `error`, and its category in `error_kind`.
+    gives the reason in `error`, and its category in `error_kind`. Both have `telemetry_npz` if something was sampled beside them.
     """
 
     status: Status
@@ -35,6 +35,7 @@ class Outcome:
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+    telemetry_npz: bytes | None = None
 
 
 class Stopped(JobCancelled):

@@ -26,8 +26,10 @@ from worker.supervisor.attempt import Attempt, OnStage
 from worker.supervisor.block import TURN_S, Block, OnBlockStage, OnOver
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
+from worker.supervisor.telemetry import Telemetry, TelemetryOptions
 
 HOST_WAIT_S = 3_600.0  # as long as the default timeout of a job
 MOST_GUARDS = 3  # each holds a runtime in memory, about 50 MB with ONNX Runtime; a comparison of three runtimes ends none of them
@@ -43,6 +45,7 @@ class Supervisor:
         host_wait_s: How long an attempt waits while another worker measures on the host.
         turn_s: How long a block of several attempts keeps the host's lock while another worker waits for it.
         spawn: Start each repeat in a new interpreter even where forking is possible.
+        telemetry: What is sampled beside each measurement.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Supervisor:
         host_wait_s: float = HOST_WAIT_S,
         turn_s: float = TURN_S,
         spawn: bool = False,
+        telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -62,6 +66,7 @@ class Supervisor:
         self._place = lock_place(lock_path)
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
+        self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
         self._running = threading.Lock()
@@ -154,6 +159,7 @@ class Supervisor:
             job_log=job_log,
             stopped=partial(self._why_stopped, key),
             host_wait_s=self._host_wait_s,
+            telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
         )
 
     def stop(self, job_id: str, attempt: int, why: Why) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.reports.beside import EnergyOf, energy_of
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.inferences.precision import REACHED, precision_said
 from orchestrator.reports.inferences.same_samples import samples_of
@@ -44,6 +45,7 @@ class Figure:
         throughput: the calls per second, one after the other.
         rate_low, rate_high: the 95 % interval of `samples_per_s`, over the repeats. None in results of earlier versions.
         price: what an hour of its device costs; None if not known.
+        energy: the energy of an inference, and why columns of telemetry are empty; None if the job was not measured.
     """
 
     job_id: str
@@ -84,6 +86,7 @@ class Figure:
     rate_low: float | None = None
     rate_high: float | None = None
     price: Price | None = None
+    energy: EnergyOf | None = None
 
     @property
     def samples_per_s(self) -> float | None:
@@ -161,6 +164,7 @@ def figure(job: JobRecord, labels: Mapping[str, str] | None = None, varied: Sequ
         rate_low=rate.low * (work.batch or 1) if rate else None,
         rate_high=rate.high * (work.batch or 1) if rate else None,
         price=price_of(result.device) if result is not None else None,
+        energy=energy_of(result) if summary is not None and result is not None else None,
     )
 
 

@@ -19,7 +19,8 @@ from shared.percentiles import PERCENTILE_FLOORS
 REPORT_FORMAT = 2
 # 1: the first format. Times are milliseconds, memory is MB of 2^20 bytes.
 # 2: `answers` and `pictures` are new. `noise.reasons` is a list of `said` (with ranges) and `jobs`; it was a mapping of each text to its
-#    count. The entries of a ranking have `samples_per_s`, its interval, and `cost_per_1000_samples` with the price's source.
+#    count. The entries of a ranking have `samples_per_s`, its interval, and `cost_per_1000_samples` with the price's source. Later files
+#    also have `energy`, `missing` and `telemetry`; in a ranking, `energy_j` and `energy_source`.
 PLOT = "plots/medians.png"
 
 _METHOD = (
@@ -112,6 +113,8 @@ def _listed(figures: Sequence[Figure], places: Sequence[str], front: Collection[
             "cost_per_1000_samples": one.cost_per_1000,
             "price_per_hour": one.price.per_hour if one.price else None,
             "price_source": one.price.source if one.price else None,
+            "energy_j": one.energy.joules if one.energy else None,
+            "energy_source": (one.energy.source if one.energy else "") or None,
             "inferences": one.inferences,
             "repeats": one.repeats,
             "outliers": one.outliers,

@@ -6,7 +6,16 @@ from typing import Any
 
 from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT
 from orchestrator.reports.page_parts import MAX_LISTED
-from orchestrator.reports.page_texts import again_text, failures_text, figure_text, head_text, interval_text, noise_text, noisy_text
+from orchestrator.reports.page_texts import (
+    again_text,
+    energy_text,
+    failures_text,
+    figure_text,
+    head_text,
+    interval_text,
+    noise_text,
+    noisy_text,
+)
 from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # questions that are answered in the first section
@@ -40,7 +49,7 @@ def _answer(content: dict[str, Any]) -> str:
         parts.append(
             "These lines are not ranked against each other: they differ in the model or in its inputs, so each has its own question."
         )
-    parts += noisy_text(content)
+    parts += [*noisy_text(content), *energy_text(content)]
     pictures = [(one["file"], f"![{_cell(one['shows'])}]({one['file']})") for one in content["pictures"]]
     parts += [shown for file, shown in pictures if "tradeoff" in file]
     parts += _tables(content["answers"][:MAX_VERDICTS])

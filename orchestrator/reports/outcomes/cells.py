@@ -7,19 +7,11 @@ from typing import Any
 
 from orchestrator.reports.columns import COUNT_COLUMNS, Cell, Row, ms_cell, rounded
 from orchestrator.reports.money import price_of
+from orchestrator.reports.sampled import ENERGY_SOURCE, SAMPLED
 from shared.distributions import Distribution
 from shared.figures import Figure, Outcome
 from shared.protocol.messages import Device, Result
 
-# What samplers measure beside the work, whatever its kind: figure -> column, and the digits behind the point.
-SAMPLED: Mapping[str, tuple[str, int]] = {
-    "gpu_percent": ("GpuPercent", 1),
-    "gpu_temperature_max_c": ("GpuTemperatureMaxC", 1),
-    "power_w": ("PowerWAverage", 3),
-    "energy_j_per_inference": ("EnergyJPerInference", 9),
-    "peak_gpu_memory_mb": ("PeakGpuMemoryMb", 3),
-}
-ENERGY_SOURCE = "energy_source"  # the fact that says where the energy comes from: `counter`, `integrated` or `estimated`
 DIGITS = 9
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.reports.beside import EnergyOf, energy_of
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.outcomes.work import asked_work
 from orchestrator.reports.parameters import job_parameters, written
@@ -25,6 +26,7 @@ class Measured:
         headline: the figure that stands for the job; None if it was not measured.
         figures: all figures, without their repeats.
         methods: how the intervals were computed.
+        energy: what was sampled beside it; None if the job was not measured.
     """
 
     job_id: str
@@ -41,6 +43,7 @@ class Measured:
     steadiness: str = ""
     warnings: tuple[str, ...] = ()
     error: str = ""
+    energy: EnergyOf | None = None
 
 
 def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -> Measured:
@@ -66,4 +69,5 @@ def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -
         noise_reasons=tuple(result.noise.reasons) if result is not None and result.noise else (),
         warnings=tuple(warnings_of(result.runtime)) if result is not None else (),
         error=(result.error if result is not None else "") or job.error,
+        energy=energy_of(result) if outcome and result is not None else None,
     )

@@ -10,7 +10,16 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.outcomes.measured import Measured, measured
 from orchestrator.reports.outcomes.ranking import rank
 from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
-from orchestrator.reports.page_texts import again_text, failures_text, figure_text, head_text, interval_text, noise_text, noisy_text
+from orchestrator.reports.page_texts import (
+    again_text,
+    energy_text,
+    failures_text,
+    figure_text,
+    head_text,
+    interval_text,
+    noise_text,
+    noisy_text,
+)
 from shared.figures import Figure
 from shared.markdown import cell
 
@@ -72,6 +81,7 @@ class OutcomePage:
         parts = [
             head_text(content),
             _answer_text(content),
+            _missing_text(content),
             _caveats_text(content),
             _method_text(content),
             failures_text(content, "work"),
@@ -116,7 +126,7 @@ def _answer_text(content: dict[str, Any]) -> str:
     verdicts = [f"- **{cell(one['question'])}**: {cell(one['verdict'], 1_000)}." for one in content["answers"][:MAX_VERDICTS]]
     if content["answers_total"] > MAX_VERDICTS:
         verdicts.append(f"- {content['answers_total'] - MAX_VERDICTS} more below.")
-    parts = ["## The answer", "\n".join(verdicts), *noisy_text(content)]
+    parts = ["## The answer", "\n".join(verdicts), *noisy_text(content), *energy_text(content)]
     parts += [f"![{cell(one['shows'])}]({one['file']})" for one in content["pictures"]]
     left = MAX_LISTED
     for answer in content["answers"]:
@@ -134,10 +144,27 @@ def _table(ranking: list[dict[str, Any]]) -> str:
     for one in ranking:
         number = one["job_id"].rpartition("-job-")[2]
         for name, figure in one["figures"].items():
+            if figure["value"] is None:
+                continue
             value = f"{figure_text(figure['value'])} {cell(figure['unit'])}"
-            shown = value if figure["value"] is not None else f"– ({cell(figure['missing'] or 'not measured')})"
-            lines.append(f"| {number} | {cell(one['where'])} | {cell(name)} | {shown} | {interval_text(figure['interval'])} |")
+            lines.append(f"| {number} | {cell(one['where'])} | {cell(name)} | {value} | {interval_text(figure['interval'])} |")
     return "\n".join(lines)
+
+
+def _missing_text(content: dict[str, Any]) -> str:
+    """Return which figures are missing and why. Each reason is said once, with its figures and the number of its jobs."""
+    found: dict[str, tuple[dict[str, None], set[str]]] = {}
+    for one in (one for answer in content["answers"] for one in answer["ranking"]):
+        for name, figure in one["figures"].items():
+            if figure["value"] is None:
+                names, jobs = found.setdefault(figure["missing"] or "no reason was given", ({}, set()))
+                names[name] = None
+                jobs.add(one["job_id"])
+    lines = [
+        f"- {', '.join(map(cell, names))}: {cell(why, 500)} (in {len(jobs)} of {content['measured_total']} jobs)"
+        for why, (names, jobs) in found.items()
+    ]
+    return "## What was not measured\n\n" + "\n".join(lines) if lines else ""
 
 
 def _caveats_text(content: dict[str, Any]) -> str:

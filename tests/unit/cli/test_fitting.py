@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from cli.fitting import Fitting
-from cli.tables import results_table, table
+from cli.results_table import results_table
+from cli.tables import table
 
 CAMPAIGN = "campaign-01m8nh1sp1ffaveyfj"
 ROW: dict[str, Any] = {

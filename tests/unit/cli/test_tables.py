@@ -4,7 +4,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.tables import local_time, results_table, table, told_apart, work_name
+from cli.results_table import results_table
+from cli.tables import local_time, table, told_apart, work_name
 
 COMPLETE: dict[str, Any] = {
     "Status": "Complete",
@@ -37,6 +38,21 @@ def test_a_result_shows_what_the_sample_allows_and_says_what_it_does_not() -> No
         *("squeezenet.onnx", "lab-pi", "CPU (ONNX)", "5.1", "4.9 – 5.3", "6.25", "46", "66", "fair")
     ]
     assert notes == ["no p99: 300 inferences are too few; it takes 662 (inferences × repeats)"]
+
+
+def test_a_kind_of_work_without_inferences_shows_its_own_figures_and_misses_no_percentile() -> None:
+    row = {"Kind": "hardware", "Status": "Complete", "FileName": "bandwidth+flops", "DeviceName": "lab-pi", "ComputeUnits": "hardware.cpu"}
+    made, notes = results_table([row | {"GBPerS": 13.352, "Tflops": 0.003656, "TotalTimeS": 20.4, "NoiseGrade": "quiet"}])
+    headings, line = (next(line for line in _text(made).splitlines() if word in line) for word in ("Noise", "lab-pi"))
+    assert [cell.strip() for cell in headings.strip("┃").split("┃")] == [
+        *("What", "Device", "Where", "Memory GB/s", "fp32 GFLOP/s", "Took s", "Noise")
+    ]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+        *("bandwidth+flops", "lab-pi", "hardware.cpu", "13.4", "3.66", "20", "quiet")
+    ]
+    assert notes == []
+    made, _ = results_table([row | {"Kind": "of a newer version", "RequestsPerS": 310.0, "NoiseGrade": "quiet"}])
+    assert "Requests/s" in _text(made)
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:

@@ -81,7 +81,7 @@ def test_the_report_draws_the_roofline_and_says_what_moved_and_what_is_missing()
     places = [text.index(part) for part in ("## The answer", "plots/roofline.png", "## The rooflines", "## How it was measured")]
     assert places == sorted(places)
     assert "was 10 when it was measured last and is 12 now: +20.0 %" in text
-    assert "CPUs have no units for fp8" in text
+    assert r"- fp8\_tflops: CPUs have no units for fp8 (in 2 of 2 jobs)" in text, "each reason once, apart from what was measured"
 
 
 def test_a_job_that_measured_only_one_of_both_has_no_roofline() -> None:

@@ -6,6 +6,7 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from shared.errors import EngineUnavailable
@@ -18,6 +19,7 @@ from tests.measuring import assignment, supervisor
 from worker.hardware_tests.base import Reading, Readings
 from worker.hardware_tests.last import LastFigures, compare, read
 from worker.hardware_tests.run import Run
+from worker.interpreter import python_command
 from worker.kinds.base import Repeat
 from worker.kinds.hardware import HardwareMeasure
 from worker.measured.request import RunRequest
@@ -99,7 +101,7 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
         again = made.run(job(), lambda _stage, _progress: None)
         assert again.figures is not None
         (said,) = again.runtime["warnings"]
-        assert said.startswith(f"known_gb_per_s was 10 when it was measured last ({last.measured_at}) and is 11 now: +10.0 %")
+        assert said == f"figures that have moved by more than 5 % since {last.measured_at}: known_gb_per_s 10 → 11 (+10.0 %)"
         since = json.loads(json.dumps(again.figures.detail["since_last_time"]))
         assert since["measured_at"] == last.measured_at
         assert [(one["figure"], one["before"], one["now"]) for one in since["moved"]] == [("known_gb_per_s", 10.0, 11.0)]
@@ -114,8 +116,11 @@ def test_a_figure_that_moved_by_more_than_five_percent_is_a_finding() -> None:
     before = figures(add_gb_per_s=100.0, copy_gb_per_s=100.0, fp32_burst_tflops=1.0, fp64_tflops=None, peak_gb_per_s=100.0)
     now = figures(add_gb_per_s=94.0, copy_gb_per_s=104.9, fp32_burst_tflops=2.0, fp64_tflops=5.0, memory_latency_ns=9.0)
     since = compare(before, now)
-    assert since.in_words() == ["add_gb_per_s was 100 when it was measured last (2026-11-30T06:00:00+00:00) and is 94 now: -6.0 %"]
+    assert since.in_words() == "figures that have moved by more than 5 % since 2026-11-30T06:00:00+00:00: add_gb_per_s 100 → 94 (-6.0 %)"
     assert compare(None, now).moved == ()
+    assert compare(None, now).in_words() == ""
+    many = compare(figures(**{f"{n}_tflops": 1.0 for n in range(10)}), figures(**{f"{n}_tflops": 2.0 for n in range(10)}))
+    assert many.in_words().endswith("7_tflops 1 → 2 (+100.0 %) and 2 more")
 
 
 def test_every_figure_of_every_test_has_a_meaning() -> None:
@@ -128,3 +133,14 @@ def test_every_figure_of_every_test_has_a_meaning() -> None:
     names |= {f"{name}_gb_per_s" for name in cuda_bandwidth.LINKS}
     names |= {"memory_latency_ns", "thread_wakeup_us", "ufunc_call_us", "kernel_launch_us", "kernel_round_trip_us"}
     assert names == set(FIGURES)
+
+
+def test_a_deadline_ends_the_tests_with_their_own_process(tmp_path: Path) -> None:
+    """The tests run in a process below the measured one. It must not go on computing when the job has failed."""
+    workload = Workload(spec=HardwareSpec(tests=("flops",), seconds=600), repeats=1, timeout_s=4)
+    work = assignment("file:///unused.json", capability="hardware.cpu").model_copy(update={"workload": workload})
+    with supervisor(tmp_path) as made:
+        outcome = made.run(work, lambda _stage, _progress: None)
+        assert (outcome.status, outcome.error_kind) == ("failed", "deadline_exceeded")
+        command = python_command("worker.hardware_tests.__main__", "hardware.cpu", "flops", "600.0")
+        assert command not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]

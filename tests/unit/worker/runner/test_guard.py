@@ -112,11 +112,11 @@ NO_ROOM_FOR_ONE = """
 import os, subprocess, sys
 from errno import EAGAIN
 fork, popen = os.fork, subprocess.Popen
-failures = [OSError(EAGAIN, "Resource temporarily unavailable")]
+failures = [None, OSError(EAGAIN, "Resource temporarily unavailable")]  # the first process samples beside the measured ones
 def once(real):
     def start(*arguments, **options):
-        if failures:
-            raise failures.pop()
+        if failures and (failure := failures.pop(0)):
+            raise failure
         return real(*arguments, **options)
     return start
 os.fork, subprocess.Popen = once(fork), once(popen)

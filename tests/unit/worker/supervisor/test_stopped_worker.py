@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.measuring import descendants, is_gone
+from tests.measuring import descendants, is_gone, samples
 
 STOPPED_STATES = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
@@ -38,7 +38,7 @@ def stopped_for_the_whole_of(timeout_s: float, folder: Path, mode: str, **behavi
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as worker:
         assert worker.stdout is not None
         assert any("repeat 1 of 2: measuring" in line for line in iter(worker.stdout.readline, ""))
-        runners = descendants(worker.pid)[1:]
+        runners = [pid for pid in descendants(worker.pid)[1:] if not samples(pid)]
         os.kill(worker.pid, signal.SIGSTOP)
         until = time.monotonic() + timeout_s
         while psutil.Process(worker.pid).status() not in STOPPED_STATES:

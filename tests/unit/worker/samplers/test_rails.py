@@ -1,0 +1,138 @@
+"""Tests counters and rails against folders as Linux shows them, because the machines of the tests have none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from shared.columns import Column
+from tests import sampled
+from worker.samplers.base import Place, Sampler
+from worker.samplers.rapl import ALLOW
+from worker.samplers.registry import lack_of, make
+
+
+def opened(name: str, root: Path) -> tuple[Sampler, Sequence[Column]]:
+    sampler = make(name, Place(root))
+    return sampler, sampler.open()
+
+
+def test_a_package_and_its_memory_are_counted_and_its_cores_are_not_counted_twice(tmp_path: Path) -> None:
+    zone = sampled.powercap(tmp_path)
+    sampler, columns = opened("rapl", tmp_path)
+    assert [column.name for column in columns] == ["rapl_package_0_j", "rapl_package_0_dram_j"]
+    assert all((column.role, column.feeds, column.step_s) == ("energy", "cpu", 0.001) for column in columns)
+    sampler.read()
+    sampled.put(zone / "energy_uj", 3_500_000)
+    assert sampler.read() == [2.5, 0.0]
+
+
+def test_a_counter_that_wraps_around_goes_on(tmp_path: Path) -> None:
+    zone = sampled.powercap(tmp_path, uj=262_000_000_000, range_uj=262_143_328_850)
+    sampler, _ = opened("rapl", tmp_path)
+    sampler.read()
+    sampled.put(zone / "energy_uj", 856_671_150)
+    assert sampler.read()[0] == pytest.approx(1_000.0)
+    sampled.put(zone / "energy_uj", 956_671_150)
+    assert sampler.read()[0] == pytest.approx(1_100.0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_a_counter_that_only_root_may_read_is_null_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    sampled.powercap(tmp_path)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/") and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    for file in tmp_path.rglob("energy_uj"):
+        file.chmod(0o400)
+    os.seteuid(65_534)
+    try:
+        sampler, columns = opened("rapl", tmp_path)
+        lack = lack_of("rapl", Place(tmp_path))
+        values = sampler.read()
+    finally:
+        os.seteuid(0)
+    assert lack is not None
+    assert ALLOW in lack.mend
+    assert values == [None, None]
+    assert all(column.missing.startswith("only root may read") and ALLOW in column.missing for column in columns)
+
+
+def test_a_counter_that_vanishes_is_null_from_then_on(tmp_path: Path) -> None:
+    zone = sampled.powercap(tmp_path)
+    sampler, _ = opened("rapl", tmp_path)
+    sampler.read()
+    (zone / "energy_uj").write_text("")
+    assert sampler.read() == [None, 0.0]
+    sampled.put(zone / "energy_uj", 9_000_000)
+    assert sampler.read() == [None, 0.0]
+    assert "could not be read any more" in sampler.missing()["rapl_package_0_j"]
+
+
+def test_the_rail_that_feeds_a_board_is_told_from_its_parts(tmp_path: Path) -> None:
+    sampled.jetson(tmp_path)
+    sampler, columns = opened("hwmon", tmp_path)
+    assert [(column.name, column.feeds) for column in columns] == [
+        ("hwmon_ina3221_vdd_in_w", "board"),
+        ("hwmon_ina3221_vdd_cpu_gpu_cv_w", ""),
+    ]
+    assert sampler.read() == pytest.approx([10.0, 4.5])
+
+
+def test_a_power_meter_and_an_energy_of_a_chip_are_read_in_watts_and_joules(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/class/hwmon/hwmon3"
+    for name, value in (
+        ("name", "power_meter"),
+        ("power1_average", 180_000_000),
+        ("energy1_input", 5_000_000),
+        ("power1_input", 181_000_000),
+    ):
+        sampled.put(folder / name, value)
+    sampler, columns = opened("hwmon", tmp_path)
+    assert [(column.name, column.role, column.feeds) for column in columns] == [
+        ("hwmon_power_meter_power1_w", "power", "board"),
+        ("hwmon_power_meter_energy1_j", "energy", "board"),
+    ]
+    assert sampler.read() == [181.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("files", "watts", "joules"),
+    [
+        ({"power_now": 12_500_000, "energy_now": 40_000_000}, 12.5, 360.0),
+        ({"current_now": -1_000_000, "voltage_now": 12_000_000, "charge_now": 4_000_000, "voltage_min_design": 11_400_000}, 12.0, 410.4),
+    ],
+)
+def test_a_battery_gives_power_and_the_energy_since_the_start(tmp_path: Path, files: dict[str, int], watts: float, joules: float) -> None:
+    folder = sampled.battery(tmp_path, "Discharging", **files)
+    sampler, columns = opened("battery", tmp_path)
+    assert [column.feeds for column in columns[:2]] == ["board", "board"]
+    assert sampler.read() == [pytest.approx(watts), 0.0, 87.0]
+    name = "energy_now" if "energy_now" in files else "charge_now"
+    sampled.put(folder / name, files[name] - (100_000 if name == "energy_now" else 10_000))
+    assert sampler.read()[1] == pytest.approx(joules)
+
+
+def test_a_battery_that_is_charged_says_nothing_of_the_device(tmp_path: Path) -> None:
+    folder = sampled.battery(tmp_path, "Charging")
+    lack = lack_of("battery", Place(tmp_path))
+    assert lack is not None
+    assert lack.mend.startswith("unplug it")
+    sampler, columns = opened("battery", tmp_path)
+    assert sampler.read() == [None, None, 87.0]
+    assert columns[0].missing == "the device does not run on this battery (it is charging)"
+    sampled.put(folder / "status", "Discharging")
+    assert sampler.read()[0] is None, "a part of the measurement ran on the mains"
+
+
+def test_a_mouse_s_battery_is_not_the_device_s(tmp_path: Path) -> None:
+    sampled.put(sampled.battery(tmp_path) / "scope", "Device")
+    assert lack_of("battery", Place(tmp_path)) is not None
+
+
+def test_clock_and_temperature_are_those_of_the_fastest_and_the_hottest(tmp_path: Path) -> None:
+    sampler, _ = opened("cpu", sampled.processor(tmp_path))
+    assert sampler.read() == (2400.0, 61.5)

@@ -1,0 +1,1 @@
+"""Samples the device beside a measurement: processor, memory, disks, network, GPUs, energy, and a service's own metrics."""

@@ -1,0 +1,109 @@
+"""Samples batteries that Linux shows in /sys/class/power_supply: what the whole device takes while it runs on them.
+
+`power_now` (µW) and `energy_now` (µWh), or `current_now` (µA), `charge_now` (µAh) and `voltage_now` (µV; kernel documentation,
+power_supply). While a battery is charged, its power says nothing about what the device takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shared.columns import Column
+from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.kept_file import number_in, text_in
+
+FOLDER = "sys/class/power_supply"
+DISCHARGING = "discharging"
+
+
+def lack(place: Place) -> Lack | None:
+    batteries = _batteries(place.root)
+    if not batteries:
+        return Lack("the device has no battery that the system shows (in /sys/class/power_supply)")
+    if all(text_in(battery / "status").lower() != DISCHARGING for battery in batteries):
+        return Lack("the device does not run on its battery", "unplug it to measure the power of the whole device")
+    return None
+
+
+class Battery:
+    """Samples how much power each battery gives, how much energy it has given since the start, and how full it is."""
+
+    def __init__(self, place: Place) -> None:
+        self._root = place.root
+        self._batteries: list[Path] = []
+        self._first: dict[str, float] = {}
+        self._missing: dict[str, str] = {}
+
+    def open(self) -> Sequence[Column]:
+        self._batteries = _batteries(self._root)
+        if not self._batteries:
+            raise Vanished(str(lack(Place(root=self._root))))
+        columns = []
+        for battery in self._batteries:
+            name, charged = battery.name.lower(), _plugged_in(battery)
+            columns += [
+                Column(
+                    name=f"battery_{name}_w", unit="W", source="battery", device=battery.name, role="power", feeds="board", missing=charged
+                ),
+                Column(
+                    name=f"battery_{name}_j", unit="J", source="battery", device=battery.name, role="energy", feeds="board", missing=charged
+                ),
+                Column(name=f"battery_{name}_percent", unit="percent", source="battery", device=battery.name),
+            ]
+            if charged:
+                self._missing |= {column.name: charged for column in columns[-3:-1]}
+        return columns
+
+    def read(self) -> Values:
+        values: list[float | None] = []
+        for battery in self._batteries:
+            power, energy = f"battery_{battery.name.lower()}_w", f"battery_{battery.name.lower()}_j"
+            if power not in self._missing and (charged := _plugged_in(battery)):
+                self._missing |= {power: charged, energy: charged}
+            if power in self._missing:
+                values += [None, None]
+            else:
+                values += [_watts(battery), self._given(battery)]
+            values.append(number_in(battery / "capacity"))
+        return values
+
+    def missing(self) -> Mapping[str, str]:
+        return self._missing
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _given(self, battery: Path) -> float | None:
+        """Return the energy that the battery has given since the first reading, in J."""
+        left = _joules_left(battery)
+        if left is None:
+            return None
+        return self._first.setdefault(battery.name, left) - left
+
+
+def _batteries(root: Path) -> list[Path]:
+    folders = sorted((root / FOLDER).glob("*"))
+    # A battery of a mouse or a headset has the scope `Device`.
+    return [one for one in folders if text_in(one / "type") == "Battery" and text_in(one / "scope") != "Device"]
+
+
+def _plugged_in(battery: Path) -> str:
+    status = text_in(battery / "status").lower()
+    return "" if status == DISCHARGING else f"the device does not run on this battery (it is {status or 'in an unknown state'})"
+
+
+def _watts(battery: Path) -> float | None:
+    power = number_in(battery / "power_now")
+    if power is not None:
+        return abs(power) / 1e6
+    current, voltage = number_in(battery / "current_now"), number_in(battery / "voltage_now")
+    return None if current is None or voltage is None else abs(current) * voltage / 1e12
+
+
+def _joules_left(battery: Path) -> float | None:
+    energy = number_in(battery / "energy_now")
+    if energy is not None:
+        return energy / 1e6 * 3600
+    charge, voltage = number_in(battery / "charge_now"), number_in(battery / "voltage_min_design") or number_in(battery / "voltage_now")
+    return None if charge is None or voltage is None else charge * voltage / 1e12 * 3600

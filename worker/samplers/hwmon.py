@@ -1,0 +1,158 @@
+"""Samples power rails that Linux shows in /sys/class/hwmon: INA chips on boards, power meters of servers, AMD's GPUs.
+
+A rail has a power (`power<n>_input` or `power<n>_average`, µW), an energy (`energy<n>_input`, µJ), or a voltage and a current with the
+same number (`in<n>_input` in mV, `curr<n>_input` in mA; kernel documentation, hwmon sysfs interface), as on NVIDIA's Jetson boards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.columns import Column, Feeds
+from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.kept_file import KeptFile, text_in
+
+FOLDER = "sys/class/hwmon"
+GPUS = ("amdgpu",)
+# Labels of the rail that feeds the whole board: NVIDIA's Jetson boards, and server power meters. Other rails are parts of it.
+WHOLE_BOARD = re.compile(r"vdd_in|pom_5v_in|vdd_5v_in|sys(tem)?[ _]?(in|total|power)|power_meter|total", re.IGNORECASE)
+METERS = ("power_meter", "acpi_power_meter")
+MAX_RAILS = 32
+
+
+@dataclass
+class _Rail:
+    name: str  # of the column
+    files: tuple[KeptFile, ...]
+    scale: float  # what one unit, or a product of two, is in W or J
+
+
+def lack(place: Place) -> Lack | None:
+    return None if _found(place.root) else Lack("the system shows no power rail (in /sys/class/hwmon)")
+
+
+class Hwmon:
+    """Samples the power of each rail, and its energy where the chip counts it."""
+
+    def __init__(self, place: Place) -> None:
+        self._root = place.root
+        self._rails: list[_Rail] = []
+        self._missing: dict[str, str] = {}
+
+    def open(self) -> Sequence[Column]:
+        columns: list[Column] = []
+        for sensor in _found(self._root)[:MAX_RAILS]:
+            name = _unused(f"hwmon_{sensor.chip}_{sensor.label}_{'j' if sensor.role == 'energy' else 'w'}", columns)
+            files, why = _opened(sensor.paths)
+            self._rails.append(_Rail(name, files, sensor.scale))
+            columns.append(
+                Column(
+                    name=name,
+                    unit="J" if sensor.role == "energy" else "W",
+                    source="hwmon",
+                    device=sensor.label,
+                    role="energy" if sensor.role == "energy" else "power",
+                    feeds=sensor.feeds,
+                    missing=why,
+                )
+            )
+        if not columns:
+            raise Vanished(str(lack(Place(root=self._root))))
+        return columns
+
+    def read(self) -> Values:
+        return [self._value(rail) for rail in self._rails]
+
+    def missing(self) -> Mapping[str, str]:
+        return self._missing
+
+    def close(self) -> None:
+        for rail in self._rails:
+            for file in rail.files:
+                file.close()
+
+    def _value(self, rail: _Rail) -> float | None:
+        if not rail.files or rail.name in self._missing:
+            return None
+        value = rail.scale
+        try:
+            for file in rail.files:
+                value *= file.number()
+        except OSError as error:
+            self._missing[rail.name] = f"the rail could not be read any more: {error.strerror or error}"
+            return None
+        return value
+
+
+@dataclass(frozen=True)
+class _Sensor:
+    chip: str
+    label: str
+    role: str
+    feeds: Feeds
+    paths: tuple[Path, ...]
+    scale: float
+
+
+def _found(root: Path) -> list[_Sensor]:
+    found: list[_Sensor] = []
+    for folder in sorted((root / FOLDER).glob("hwmon*")):
+        chip = _word(text_in(folder / "name") or folder.name)
+        powers = sorted([*folder.glob("power*_input"), *folder.glob("power*_average")])
+        numbers = set()
+        for path in powers:
+            number = re.sub(r"\D", "", path.name)
+            if number not in numbers:  # a rail with both has its present value in `_input`, and it sorts after `_average`
+                numbers.add(number)
+                found.append(_sensor(folder, chip, f"power{number}", "power", (_preferred(folder, number),), 1e-6))
+        found += [
+            _sensor(folder, chip, path.name.removesuffix("_input"), "energy", (path,), 1e-6)
+            for path in sorted(folder.glob("energy*_input"))
+        ]
+        if not powers:
+            for current in sorted(folder.glob("curr*_input")):
+                number = re.sub(r"\D", "", current.name)
+                voltage = folder / f"in{number}_input"
+                if voltage.exists():
+                    found.append(_sensor(folder, chip, f"in{number}", "power", (voltage, current), 1e-6))
+    return found
+
+
+def _preferred(folder: Path, number: str) -> Path:
+    now = folder / f"power{number}_input"
+    return now if now.exists() else folder / f"power{number}_average"
+
+
+def _sensor(folder: Path, chip: str, which: str, role: str, paths: tuple[Path, ...], scale: float) -> _Sensor:
+    label = text_in(folder / f"{which}_label")
+    feeds: Feeds = "gpu" if chip in GPUS else "board" if chip in METERS or (label and WHOLE_BOARD.search(label)) else ""
+    return _Sensor(chip, _word(label or which), role, feeds, paths, scale)
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60] or "unnamed"
+
+
+def _unused(name: str, columns: Sequence[Column]) -> str:
+    names = {column.name for column in columns}
+    number = 2
+    unique = name
+    while unique in names:
+        unique, number = f"{name}_{number}", number + 1
+    return unique
+
+
+def _opened(paths: Sequence[Path]) -> tuple[tuple[KeptFile, ...], str]:
+    files: list[KeptFile] = []
+    try:
+        for path in paths:
+            files.append(KeptFile(path))
+            files[-1].number()
+    except OSError as error:
+        for file in files:
+            file.close()
+        return (), f"{path} cannot be read: {error.strerror or error}"
+    return tuple(files), ""

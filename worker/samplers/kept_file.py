@@ -1,0 +1,58 @@
+"""Reads small files of /proc and /sys again and again. A file stays open, which makes a reading three times as cheap."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+BYTES = 65_536  # the largest such file, /proc/stat of a machine with many CPUs, begins with what is read
+
+
+class KeptFile:
+    """Keeps one file open, and reads it from its beginning each time.
+
+    Raises:
+        OSError: The file cannot be opened, or not be read any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+
+    def text(self) -> str:
+        if self._descriptor is None:
+            raise OSError("it is closed")
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return os.read(self._descriptor, BYTES).decode("ascii", errors="replace")
+
+    def number(self) -> float:
+        """Return the number that the file holds.
+
+        Raises:
+            OSError: It cannot be read, or holds no number.
+        """
+        text = self.text().strip()
+        try:
+            return float(text)
+        except ValueError as error:
+            raise OSError(f"it holds {text[:40]!r}, which is no number") from error
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def number_in(path: Path) -> float | None:
+    """Return the number that a file holds, or None if it cannot be read."""
+    try:
+        return float(path.read_text().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def text_in(path: Path) -> str:
+    """Return the text of a file without the line's end. It is empty if the file cannot be read."""
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return ""

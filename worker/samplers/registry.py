@@ -1,0 +1,85 @@
+"""Maps each sampler's name to its file. A new sampler needs one file beside this one, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from shared.columns import Feeds
+from worker.samplers.base import Lack, Place, Vanished
+
+if TYPE_CHECKING:
+    from worker.samplers.base import Sampler
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """Says where a sampler is (`module:Class`), which library it needs, and how often it is read.
+
+    The module has a function `lack`, which says without opening anything why there is nothing to read on this device, or None.
+
+    Attributes:
+        period_s: the shortest time between two readings; 0 for every sample.
+        feeds: whose energy or power it may show; why it shows none is then the reason for an energy that is null.
+        by_default: whether it runs beside every measurement.
+    """
+
+    target: str
+    library: str = ""
+    period_s: float = 0.0
+    feeds: tuple[Feeds, ...] = ()
+    by_default: bool = True
+
+
+SAMPLERS: dict[str, SamplerEntry] = {
+    "processes": SamplerEntry("worker.samplers.processes:ProcessTree"),
+    "device": SamplerEntry("worker.samplers.device:WholeDevice"),
+    "cpu": SamplerEntry("worker.samplers.cpu:CpuState", period_s=1.0),
+    "nvml": SamplerEntry("worker.samplers.nvml:Nvml", library="pynvml", feeds=("gpu",)),
+    "rapl": SamplerEntry("worker.samplers.rapl:Rapl", feeds=("cpu",)),
+    "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
+    "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
+    "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    # Follows a known schedule, so that tests know what must come out. It runs only where a test names it.
+    "fake": SamplerEntry("worker.samplers.fake:FakeSampler", by_default=False),
+}
+
+
+def default_samplers() -> list[str]:
+    return [name for name, entry in SAMPLERS.items() if entry.by_default]
+
+
+def lack_of(name: str, place: Place) -> Lack | None:
+    """Return why a sampler has nothing to read on this device, or None if it has."""
+    entry = SAMPLERS[name]
+    if (missing := _library_missing(entry)) is not None:
+        return missing
+    lack: Callable[[Place], Lack | None] = import_module(entry.target.partition(":")[0]).lack
+    return lack(place)
+
+
+def energy_sources(place: Place) -> dict[str, Lack | None]:
+    """Return the samplers that may show an energy or a power, and for each why it shows none on this device, or None if it does."""
+    return {name: lack_of(name, place) for name, entry in SAMPLERS.items() if entry.feeds}
+
+
+def make(name: str, place: Place) -> Sampler:
+    """Import a sampler's file and return a new sampler. Nothing is opened yet.
+
+    Raises:
+        Vanished: Its library is not installed.
+    """
+    if (missing := _library_missing(SAMPLERS[name])) is not None:
+        raise Vanished(str(missing))
+    module, _, what = SAMPLERS[name].target.partition(":")
+    sampler: Sampler = getattr(import_module(module), what)(place)
+    return sampler
+
+
+def _library_missing(entry: SamplerEntry) -> Lack | None:
+    if entry.library and find_spec(entry.library) is None:
+        return Lack(f"the library {entry.library} is not installed")
+    return None

@@ -1,0 +1,37 @@
+"""Defines the request to the process that samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.samplers.base import Place
+
+MAX_ROWS = 36_000  # an hour at 10 Hz; then every second sample goes, and the time between two doubles
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Says what to sample, how often, and where to write it.
+
+    Attributes:
+        path: the files are this path with other endings (see `worker.samplers.looks`).
+        period_s: the shortest time between two samples.
+    """
+
+    path: str
+    samplers: tuple[str, ...]
+    period_s: float
+    guard: int
+    root: str = "/"
+    metrics_url: str = ""
+    cuda_visible: str | None = None
+    cuda_order: str = ""
+    max_rows: int = MAX_ROWS
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def place(self) -> Place:
+        return Place(Path(self.root), self.guard, self.metrics_url, self.cuda_visible, self.cuda_order)

@@ -1,0 +1,209 @@
+"""Computes the figures of a job from what was sampled beside it: power, energy, and the GPU's use, heat and memory. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from shared.columns import Column, Feeds, Role
+from shared.energy import Measured, Window, added, average, energy_of, highest
+from shared.figures import Figure
+from shared.telemetry import (
+    ENERGY,
+    ENERGY_ABOVE_IDLE,
+    FIGURES,
+    GPU_MEMORY,
+    GPU_PERCENT,
+    GPU_TEMPERATURE,
+    POWER,
+    Beside,
+    Energy,
+)
+from worker.samplers.looks import Looks
+from worker.samplers.registry import SAMPLERS
+
+Found = tuple[tuple[Figure, ...], Beside]
+Series = tuple[Column, Sequence[float]]
+# What a capability's first word says about whose energy its jobs take. Other words mean the processor.
+GPU_WORDS = frozenset({"gpu", "cuda"})
+NO_UNITS = "this kind of work counts no inferences"
+NOT_ON_A_GPU = "the job did not run on a GPU"
+OF: Mapping[Feeds, str] = {"cpu": "processor", "gpu": "GPU", "board": "whole device"}
+
+
+def belongs_to(capability: str) -> Feeds:
+    """Return what a job of this capability uses: `gpu` for `gpu.cuda.onnx` and `hardware.cuda`, else `cpu`."""
+    return "gpu" if GPU_WORDS & set(capability.split(".")) else "cpu"
+
+
+def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | None = None, known_idle_w: float | None = None) -> Found:
+    """Return the figures of one job, and how they were found.
+
+    Args:
+        windows: when the timed inferences of each repeat ran, on the clock of the samples.
+        on: what the job uses (see `belongs_to`).
+        idle: when the device was idle before the first process; None if that was not sampled this time.
+        known_idle_w: the idle power that an earlier measurement found not long ago.
+    """
+    gpus, unknown = _gpus_of_job(looks) if on == "gpu" else (frozenset(), NOT_ON_A_GPU)
+    energy, columns = _energy(looks, windows, on, gpus, unknown)
+    idle_w = _idle_watts(looks, columns, idle) if idle is not None else known_idle_w if columns else None
+    above = _above_idle(energy, idle_w)
+    watts = _watts(looks, columns, windows, energy)
+    figures = [
+        _gpu_figure(looks, GPU_PERCENT, "use", gpus, unknown, windows),
+        _gpu_figure(looks, GPU_TEMPERATURE, "temperature", gpus, unknown, windows),
+        _gpu_figure(looks, GPU_MEMORY, "memory", gpus, unknown, None),
+        _figure(POWER, watts, energy.missing, n=len(looks.times)),
+        _figure(ENERGY, energy.per_inference, energy.missing or NO_UNITS, n=energy.inferences, repeats=energy.repeats),
+        above if idle_w is not None else _figure(ENERGY_ABOVE_IDLE, None, _why_no_idle(idle, energy)),
+    ]
+    return tuple(figures), Beside(
+        energy=Energy(
+            source=energy.source,
+            of=", ".join(column.name for column, _ in columns) if energy.source else "",
+            measured_s=energy.measured_s,
+            steps=energy.steps,
+            checked=energy.checked,
+            idle_w=idle_w,
+            missing=energy.missing[:4_000],
+        ),
+        devices={column.name.partition("_")[0]: column.device for column in looks.columns if column.feeds == "gpu" and column.device},
+        samples=len(looks.times),
+        gaps=sum(gap > 0 for gap in looks.gaps),
+        cpu_s=looks.cpu_s,
+        ended=looks.ended,
+    )
+
+
+def _energy(looks: Looks, windows: Sequence[Window], on: Feeds, gpus: frozenset[str], unknown: str) -> tuple[Measured, list[Series]]:
+    """Return the energy, and the columns that it is of. What belongs to the part itself comes before what feeds the whole device."""
+    if on == "gpu" and not gpus:
+        return Measured(missing=unknown), []
+    said: list[str] = []
+    sources: tuple[Feeds, ...] = ("gpu",) if on == "gpu" else ("cpu", "board")
+    for feeds in sources:
+        counters, powers = _of_one_source(looks, feeds, gpus)
+        if not counters and not powers:
+            said += _why_not_read(looks, feeds, gpus)
+            continue
+        steps = [column.step_s for column, _ in counters]
+        found = energy_of(
+            looks.times,
+            windows,
+            counter=added([values for _, values in counters]) if counters else None,
+            power=added([values for _, values in powers]) if powers else None,
+            step_s=max(step for step in steps if step is not None) if steps and None not in steps else None,
+        )
+        if found.missing and looks.ended:
+            found = replace(found, missing=f"{found.missing}; {looks.ended}")
+        return found, [*counters, *powers]
+    nothing = f"nothing here shows the energy of the {OF[on]}"
+    return Measured(missing=f"{nothing}: {'; '.join(said)}" if said else looks.ended or nothing), []
+
+
+def _of_one_source(looks: Looks, feeds: Feeds, gpus: frozenset[str]) -> tuple[list[Series], list[Series]]:
+    """Return the counters and the powers of the first sampler that has any. A second one may show the same energy again."""
+    both = [*_of_devices(looks, "energy", feeds, gpus), *_of_devices(looks, "power", feeds, gpus)]
+    source = both[0][0].source if both else ""
+    counters, powers = ([one for one in both if one[0].source == source and one[0].role == role] for role in ("energy", "power"))
+    return counters, powers
+
+
+def _of_devices(looks: Looks, role: Role, feeds: Feeds, gpus: frozenset[str]) -> list[Series]:
+    """Return the columns of a role that have values. For a GPU, only those of the job's GPUs."""
+    found = list(looks.of(role=role, feeds=feeds))
+    return [(column, values) for column, values in found if (feeds != "gpu" or column.device in gpus) and not all(map(math.isnan, values))]
+
+
+def _why_not_read(looks: Looks, feeds: Feeds, gpus: frozenset[str]) -> list[str]:
+    """Return why nothing shows this energy: what the samplers said that could, and what is wrong with their columns."""
+    said = [looks.absent[name] for name, entry in SAMPLERS.items() if feeds in entry.feeds and name in looks.absent]
+    columns = [
+        column
+        for column in looks.columns
+        if column.feeds == feeds and column.role in ("energy", "power") and (feeds != "gpu" or column.device in gpus)
+    ]
+    said += [column.missing for column in columns if column.missing]
+    return list(dict.fromkeys(said))
+
+
+def _gpus_of_job(looks: Looks) -> tuple[frozenset[str], str]:
+    """Return the UUIDs of the GPUs that the job used, or why they are not known."""
+    columns = [column for column in looks.columns if column.feeds == "gpu"]
+    if not columns:
+        said = [looks.absent[name] for name, entry in SAMPLERS.items() if "gpu" in entry.feeds and name in looks.absent]
+        return frozenset(), "; ".join(said) or looks.ended or "nothing here shows a GPU"
+    if chosen := frozenset(column.device for column in columns if column.chosen):
+        return chosen, ""
+    used = {column.device for column, values in looks.of(role="ours", feeds="gpu") if any(value > 0 for value in values)}
+    if used:
+        return frozenset(used), ""
+    if len({column.device for column in columns}) == 1 and columns[0].chosen is None:
+        return frozenset({columns[0].device}), ""
+    return frozenset(), (
+        "it is not known which of the GPUs the job used: set CUDA_VISIBLE_DEVICES to a UUID that `nvidia-smi -L` shows, for this worker"
+    )
+
+
+def _gpu_figure(looks: Looks, name: str, role: Role, gpus: frozenset[str], unknown: str, windows: Sequence[Window] | None) -> Figure:
+    """Return a figure of the job's GPUs. With several, use is their average, and heat and memory are the highest."""
+    if not gpus:
+        return _figure(name, None, unknown)
+    series = _of_devices(looks, role, "gpu", gpus)
+    if not series:
+        said = [column.missing for column in looks.columns if column.role == role and column.device in gpus and column.missing]
+        return _figure(name, None, "; ".join(dict.fromkeys(said)) or "the GPU was never read")
+    if role == "use":
+        found = [value for _, values in series if (value := average(looks.times, values, windows or [])) is not None]
+        value = sum(found) / len(found) if found else None
+    else:
+        value = max((top for _, values in series if (top := highest(looks.times, values, windows)) is not None), default=None)
+    return _figure(
+        name, value, "no sample lies in the timed inferences: they took less than the time between two samples", n=len(looks.times)
+    )
+
+
+def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], energy: Measured) -> float | None:
+    """Return the average power: of the counter, if its energy is valid, else of the samples. Fewer samples do for it than for an energy."""
+    if energy.watts is not None:
+        return energy.watts
+    powers = [values for column, values in columns if column.role == "power"]
+    if not powers or energy.checked is not None:  # counter and power disagree, so neither is believed
+        return None
+    return average(looks.times, added(powers), windows)
+
+
+def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> float | None:
+    """Return the power while the device was idle, from the same columns as the energy."""
+    powers = [values for column, values in columns if column.role == "power"]
+    if powers:
+        return average(looks.times, added(powers), [idle])
+    counters = [values for column, values in columns if column.role == "energy"]
+    if not counters:
+        return None
+    end = idle.begin_s + idle.seconds
+    points = [
+        (at, value) for at, value in zip(looks.times, added(counters), strict=True) if idle.begin_s <= at <= end and not math.isnan(value)
+    ]
+    return (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
+
+
+def _above_idle(energy: Measured, idle_w: float | None) -> Figure:
+    if energy.watts is None or idle_w is None or not energy.inferences:
+        return _figure(ENERGY_ABOVE_IDLE, None, energy.missing)
+    return _figure(ENERGY_ABOVE_IDLE, (energy.watts - idle_w) * energy.seconds / energy.inferences, "", n=energy.inferences)
+
+
+def _why_no_idle(idle: Window | None, energy: Measured) -> str:
+    if energy.missing:
+        return energy.missing
+    if energy.joules is not None and not energy.inferences:
+        return NO_UNITS
+    return "the idle power was not measured" if idle is None else "no sample was taken while the device was idle"
+
+
+def _figure(name: str, value: float | None, missing: str, n: int = 0, repeats: Sequence[float] = ()) -> Figure:
+    why = "" if value is not None else (missing or "it could not be computed")[:2_000]
+    return Figure.of(name, FIGURES[name], value, missing=why, n=n, repeats=tuple(repeats))

@@ -1,0 +1,156 @@
+"""Samples beside the measurement of one attempt, and turns the samples into figures and a file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from shared.clock import Clock
+from shared.columns import Feeds
+from shared.energy import Window
+from shared.telemetry import RUNTIME_KEY, SOURCE_KEY
+from worker.job_log import JobLog
+from worker.kinds.base import Derived, Repeat
+from worker.samplers.looks import Looks
+from worker.samplers.registry import default_samplers
+from worker.samplers.request import SampleRequest
+from worker.supervisor.beside import belongs_to, beside
+from worker.supervisor.guard_process import GuardProcess
+from worker.supervisor.idle_power import IdlePower
+from worker.supervisor.joined_looks import joined
+from worker.supervisor.sampling import Sampling
+from worker.supervisor.telemetry_file import Phase, pack
+
+_numbers = itertools.count(1)
+MEASURING = "measuring"
+OFF = "telemetry is turned off on this worker (FLEETMARK_WORKER_TELEMETRY_HZ=0)"
+IDLE_S = 3.0  # how long the idle device is sampled before a measurement, where something shows its energy
+REOPEN_PATIENCE_S = 3.0  # a driver that was open a moment ago opens sooner than that
+
+
+@dataclass(frozen=True)
+class TelemetryOptions:
+    """Says what to sample, and how often. `hz` is 0 to sample nothing."""
+
+    hz: float = 10.0
+    metrics_url: str = ""
+    samplers: tuple[str, ...] = ()  # none for those that run beside every measurement
+    root: str = "/"
+    idle_s: float = IDLE_S
+
+
+class Telemetry:
+    """Samples beside one attempt: `go_on` at the beginning of each of its turns, `phase` at each phase of a measured process, then `pause`.
+
+    The process that samples lives for one turn. So no sample of another job's turn can be among those of this attempt, and its CPU time
+    counts as work of this worker when the machine's noise is judged.
+    """
+
+    def __init__(self, clock: Clock, options: TelemetryOptions, idle_power: IdlePower, capability: str) -> None:
+        self._clock, self._options, self._idle_power = clock, options, idle_power
+        self._uses: Feeds = belongs_to(capability)
+        self._sampling: Sampling | None = None  # None between the turns
+        self._turns: list[Looks] = []
+        self._phases: list[Phase] = []
+        self._idle: Window | None = None  # when the idle device was sampled, if that was in the first turn of this attempt
+
+    def go_on(self, guard: GuardProcess, folder: Path, check_stop: Callable[[], None]) -> None:
+        """Begin to sample, unless that has begun. Call it while the device is idle and no other worker measures on it.
+
+        In the first turn, it waits only if the idle device has to be sampled (see `IdlePower.sample`). In each further turn it waits
+        until the samplers are open, so that opening them disturbs no further load: a single job opens them only once, too.
+
+        Raises:
+            Stopped: `check_stop` says so. `pause` must be called then, too.
+        """
+        if self._sampling is not None or not self._options.hz:
+            return
+        number = next(_numbers)
+        self._sampling = Sampling(guard, self._request(guard, folder / f"telemetry-{number}"), self._clock, -number)
+        if not self._turns:
+            self._idle = self._idle_power.sample(self._sampling, self._uses, check_stop)
+        else:
+            self._sampling.await_open(REOPEN_PATIENCE_S, check_stop)
+
+    def phase(self, where: str, index: int, phase: str) -> None:
+        """Note that a measured process begins a phase. An empty `where` means that no process runs."""
+        if self._sampling is not None:
+            self._phases.append(Phase(self._clock.monotonic(), where, index, phase))
+
+    def pause(self, job_log: JobLog) -> None:
+        """Stop to sample, unless that was done. This raises nothing, so that it may be called while an error is handled."""
+        if self._sampling is None:
+            return
+        self.phase("", 0, "")
+        sampling, self._sampling = self._sampling, None
+        looks = sampling.end(job_log)
+        if self._idle is not None and not self._turns:
+            self._idle_power.keep(looks, self._idle, self._uses)
+        self._turns.append(looks)
+
+    def added_to(self, derived: Derived, repeats: Sequence[Repeat], loading: str) -> tuple[Derived, dict[str, Any]]:
+        """Return what was computed of these repeats with the sampled figures, and the facts that say how those were found.
+
+        Args:
+            loading: The series of a record that holds how long making ready took.
+        """
+        windows = self._windows(repeats, loading)
+        figures, found = beside(self._looks(), windows, self._uses, self._idle, self._idle_power.watts(self._uses))
+        facts: dict[str, Any] = {RUNTIME_KEY: found.model_dump(mode="json")}
+        if found.energy.source:
+            facts[SOURCE_KEY] = found.energy.source
+        summary, outcome = derived.summary, derived.outcome
+        if summary is not None:
+            summary = summary.model_copy(update={"figures": [*summary.figures, *figures]})
+        if outcome is not None:
+            outcome = outcome.model_copy(update={"figures": (*outcome.figures, *figures)})
+        return replace(derived, summary=summary, outcome=outcome), facts
+
+    def take(self) -> bytes | None:
+        """Return the samples as `telemetry.npz`, once. None if there are none, for example because nothing was measured."""
+        looks, self._turns = self._looks(), []
+        return pack(looks, self._phases) if looks.columns and looks.times else None
+
+    def _looks(self) -> Looks:
+        if not self._turns:
+            return Looks(ended=OFF)
+        self._turns = [joined(self._turns)]
+        return self._turns[0]
+
+    def _request(self, guard: GuardProcess, path: Path) -> SampleRequest:
+        options = self._options
+        names = options.samplers or tuple(name for name in default_samplers() if name != "prometheus" or options.metrics_url)
+        return SampleRequest(
+            path=str(path),
+            samplers=names,
+            period_s=1 / options.hz,
+            guard=guard.pid,
+            root=options.root,
+            metrics_url=options.metrics_url,
+            cuda_visible=guard.steering.get("CUDA_VISIBLE_DEVICES"),
+            cuda_order=guard.steering.get("CUDA_DEVICE_ORDER", ""),
+        )
+
+    def _windows(self, repeats: Sequence[Repeat], loading: str) -> list[Window]:
+        """Return when each repeat measured. A repeat that was measured again ran in its last try.
+
+        A record whose timed phase has the name of a series says how long it took, and each sample of the series is one inference. For any
+        other record, it is the time until the process went on to something else.
+        """
+        times: dict[int, tuple[float, float]] = {}
+        for phase, following in pairwise(self._phases):
+            if phase.where == "repeat" and phase.phase == MEASURING:
+                times[phase.index] = (phase.at, following.at - phase.at)
+        return [_window(*times[index], repeat, loading) for index, repeat in enumerate(repeats) if index in times]
+
+
+def _window(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> Window:
+    record = repeat.record
+    timed = [name for name in record.phases if name in record.series and name != loading]
+    if len(timed) != 1:
+        return Window(begin_s, until_next_s, 0)
+    return Window(begin_s, record.phases[timed[0]].wall_ns / 1e9, len(record.series[timed[0]].values))
