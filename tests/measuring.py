@@ -138,8 +138,8 @@ def descendants(pid: int) -> list[int]:
 
 def samples(pid: int) -> bool:
     """Return whether a child of a guard samples beside the measured processes. In a fork, its stdin is a pipe, and theirs is /dev/null."""
-    command = " ".join(psutil.Process(pid).cmdline())
-    with contextlib.suppress(OSError):  # it has just ended
+    with contextlib.suppress(OSError, psutil.Error):  # it has just ended
+        command = " ".join(psutil.Process(pid).cmdline())
         stdin = Path(f"/proc/{pid}/fd/0").readlink()
         return "worker.samplers" in command or ("--once" not in command and str(stdin).startswith("pipe:"))
     return False

@@ -5,47 +5,40 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid, ModelUnavailable
+from shared.errors import DeviceFailed, JobError
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
 from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
-from worker.hardware_tests.last import LastFigures, keep
 from worker.job_log import JobLog
-from worker.kinds.base import Derived, Measure, Repeat
+from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import resolve
-from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
-from worker.supervisor.deaths import software_of, without_output
+from worker.supervisor.deaths import without_output
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
-from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
+from worker.supervisor.processes import Processes
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
 from worker.supervisor.telemetry import Telemetry
 
-_numbers = itertools.count(1)  # numbers for the record files of this process
-
 OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # enough for imports from a slow SD card. If the guard needs longer, the job's deadline ends the job.
-TRIES = 3  # how often a repeat is tried whose process stands still
 # The estimated progress of a repeat when a phase begins. The real durations are not known in advance.
 BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, "measuring": 0.3}
 
@@ -77,7 +70,7 @@ class Attempt:
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
         self._inbox, self._guard, self._models = inbox, guard, models
-        self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
+        self._clock, self._folder, self._on_stage, self._stopped = clock, folder, on_stage, stopped
         self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
         self.outcome: Outcome | None = None
@@ -92,12 +85,20 @@ class Attempt:
         self._runtime: dict[str, Any] = {}
         self._software: dict[str, str] = {}
         self._observation = Observation(probe, assignment.capability, lock_doubt)
-        self._own_cpu_s = 0.0
-        # The limit runs only in this attempt's own visits. Between two visits, `ends_at` is out of date.
-        self._limit = TimeLimit(self._workload.timeout_s, math.inf)
-        self._left_s = self._workload.timeout_s
+        self._left_s = self._workload.timeout_s  # the limit runs only in this attempt's own visits
         self._measured_s = 0.0
-        self._voided, self._stood_still_s, self._lost_s = 0, 0.0, 0.0
+        self._processes = Processes(
+            assignment,
+            self._inputs,
+            inbox=inbox,
+            guard=guard,
+            next_event=self._next_event,
+            clock=clock,
+            on_phase=self._begins,
+            on_tick=probe.during,
+            job_log=job_log,
+            telemetry=telemetry,
+        )
 
     @property
     def key(self) -> AttemptKey:
@@ -256,12 +257,12 @@ class Attempt:
         self._observation.go_on(guard, self._measured())
         self._telemetry.go_on(guard, self._records, self._check_stop)
         begin = self._clock.monotonic()
-        self._limit.ends_at = begin + self._left_s
+        self._processes.limit.ends_at = begin + self._left_s
         try:
             self._run_next(self._records, begin)
         finally:
             now = self._clock.monotonic()
-            self._left_s = self._limit.ends_at - now
+            self._left_s = self._processes.limit.ends_at - now
             self._timings["measure"] = self._measured_s = self._measured_s + now - begin
         if self._because is None or len(self._loads) < self._further_loads:
             return
@@ -273,17 +274,18 @@ class Attempt:
     def _run_next(self, folder: Path, begin: float) -> None:
         """Run the next process, a repeat or a load, of a visit that began at `begin`, in monotonic seconds."""
         if self._because is not None:
-            self._loads.append(self._undisturbed(folder, len(self._loads), self._further_loads, load_only=True).record)
+            self._loads.append(self._processes.undisturbed(folder, len(self._loads), self._further_loads, load_only=True).record)
             return
-        repeat = self._undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
+        repeat = self._processes.undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
         if not self._repeats:
             self._runtime, self._software = repeat.record.facts["runtime"], repeat.record.facts["software"]
         self._repeats.append(repeat)
-        spent_s = self._measured_s + self._clock.monotonic() - begin - self._lost_s
+        spent_s = self._measured_s + self._clock.monotonic() - begin - self._processes.lost_s
         self._because = reason_to_stop(self._workload, self._kind, self._repeats, spent_s)
 
     def _measured(self) -> Measured:
-        return Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
+        ran = self._processes
+        return Measured(ran.cpu_s, threads_of(self._runtime), ran.voided, ran.stood_still_s)
 
     def _judge_noise(self) -> None:
         """Grade the noise of all visits together. Does nothing if no process was measured, or if it is graded already."""
@@ -295,26 +297,13 @@ class Attempt:
         derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
-            derived = self._remembered(derived, derived.of_device)
+            derived, warnings = remembered(derived, derived.of_device, self._cache_dir, self._log)
+            if warnings:
+                self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
-
-    def _remembered(self, derived: Derived, of_device: LastFigures) -> Derived:
-        """Keep what was measured of the device, and add to the result which figures have moved since they were measured last."""
-        try:
-            since = keep(self._cache_dir, of_device)
-        except OSError as error:
-            self._log.add("warning", "system", f"the figures of this device could not be kept in the worker's cache folder: {error}")
-            return derived
-        if said := since.in_words():  # the reports show the warnings of the runtime beside the figures
-            self._log.add("warning", "benchmark", said)
-            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), said]}
-        if derived.outcome is None:
-            return derived
-        detail = derived.outcome.detail | {"since_last_time": since.as_json()}
-        return replace(derived, outcome=derived.outcome.model_copy(update={"detail": detail}))
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -325,62 +314,7 @@ class Attempt:
                 f"no result could be written to the worker's cache folder: {error}; free some space on this device"
             ) from error
 
-    def _undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Repeat:
-        """Return what one fresh process recorded.
-
-        If the process stood still, its record is discarded and a new process is run.
-
-        Raises:
-            DeviceFailed: Each of `TRIES` processes stood still.
-            JobError: The process failed, or the attempt was stopped.
-        """
-        where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
-        for _ in range(TRIES):
-            begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
-            ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
-            if not ran.still_times:
-                return Repeat(ran.record, started_at)
-            self._voided += 1
-            still_s, lost_s = ran.still_s + ran.asleep_s, self._clock.monotonic() - begin
-            self._stood_still_s += still_s
-            self._lost_s += lost_s
-            self._limit.ends_at += max(0.0, lost_s - ran.still_s)  # `ProcessRun` has already added the time that it stood still
-            self._log.add(
-                "warning",
-                "system",
-                f"the measured process of {where} stood still for {still_s:.1f} s (stopped, frozen or suspended): "
-                "its samples are void, and it is measured again",
-            )
-        raise DeviceFailed(
-            f"the measured process of {where} stood still in each of {TRIES} tries, for {self._stood_still_s:.1f} s in all: "
-            "something stops, freezes or suspends it on this device"
-        )
-
-    def _run_process(self, record_path: Path, where: str, index: int, *, load_only: bool) -> Ran:
-        run = ProcessRun(
-            self._guard(),
-            inbox=self._inbox,
-            next_event=self._next_event,
-            clock=self._clock,
-            limit=self._limit,
-            where=where,
-            on_phase=lambda phase: self._begins(where, index, phase, load_only=load_only),
-            on_tick=self._probe.during,
-            job_log=self._log,
-            software=lambda: software_of(self._assignment.capability),
-        )
-        try:
-            ran = run.run(self._request(record_path, load_only))
-        finally:
-            self._own_cpu_s += run.cpu_s
-            self._telemetry.phase("", 0, "")
-        if ran.record.error_kind:
-            error = by_their_names(self._inputs.values(), ran.record.error)
-            raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
-        return ran
-
-    def _begins(self, where: str, index: int, phase: str, *, load_only: bool) -> None:
-        self._telemetry.phase(where.partition(" ")[0], index, phase)
+    def _begins(self, where: str, index: int, phase: str, load_only: bool) -> None:
         self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only))
 
     def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
@@ -388,21 +322,6 @@ class Attempt:
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
         return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
-
-    def _request(self, record_path: Path, load_only: bool) -> RunRequest:
-        warmup = self._workload.warmup
-        return RunRequest(
-            kind=self._workload.kind,
-            capability=self._assignment.capability,
-            spec=self._workload.spec.model_dump(mode="json"),
-            inputs={role: str(found.path) for role, found in self._inputs.items()},
-            record_path=str(record_path),
-            warmup_min_calls=warmup.min_calls,
-            warmup_min_s=warmup.min_s,
-            warmup_max_s=warmup.max_s,
-            load_only=load_only,
-            repeats=most_repeats(self._workload),
-        )
 
     # Events
 
@@ -419,17 +338,6 @@ class Attempt:
     def _check_stop(self) -> None:
         if (why := self._stopped()) is not None:
             raise Stopped(why)
-
-
-_ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
-
-
-def by_their_names(inputs: Iterable[FetchedModel], error: str) -> str:
-    """Return an engine's error text with the names of the inputs in place of those of the cached files, which are all the engine knows."""
-    for one in inputs:
-        if one.path.name != one.name:
-            error = error.replace(str(one.path), one.name).replace(one.path.name, one.name)
-    return error
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:
