@@ -1,4 +1,4 @@
-"""Tests with two real workers that each of two sweeps is measured by one of them alone, and that its repeats take turns."""
+"""Tests with two real workers that each of two sweeps is measured by only one of them, and that its repeats take turns."""
 
 from __future__ import annotations
 

@@ -54,14 +54,14 @@ class Sampling:
     def end(self, job_log: JobLog) -> Looks:
         """Stop to sample, and return the samples. This raises nothing, so that it may be called while an error is handled."""
         if not self._is_open():  # waiting for it would take longer than a job of no work
-            self._kill()
+            self._guard.kill(self._number)
             self._guard.forget(self._number)
-            read_looks(self._path)  # which removes its files
             return Looks(ended=TOO_SHORT)
         self._guard.end(self._number)
         event = self._await(*ENDS, patience_s=END_PATIENCE_S)
         if event is None:
-            self._kill()
+            self._guard.kill(self._number)
+            self._await("exited", "lost", patience_s=END_PATIENCE_S)
         self._guard.forget(self._number)
         looks = read_looks(self._path)
         if looks.ended == DIED:
@@ -69,10 +69,6 @@ class Sampling:
         if looks.ended:
             job_log.add("warning", "system", f"telemetry: {looks.ended}")
         return looks
-
-    def _kill(self) -> None:
-        self._guard.kill(self._number)
-        self._await("exited", "lost", patience_s=END_PATIENCE_S)
 
     def _is_open(self) -> bool:
         """Return whether the process has come to its first sample, or has already ended."""
