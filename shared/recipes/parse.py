@@ -67,13 +67,11 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
 
 def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe with the defaults of its kind of work, as far as they differ from kind to kind."""
-    kind = next((kind for kind in KINDS.values() if any(key in content for key in kind.marks)), None)
-    if kind is None:
-        return content
-    if "on" not in content and (units := kind.default_on(content)):
+    kinds = [kind for kind in KINDS.values() if any(key in content for key in kind.marks)]  # more than one is refused later
+    if "on" not in content and (units := next(filter(None, (kind.default_on(content) for kind in kinds)), ())):
         content = {**content, "on": list(units)}
-    if "repeats" not in content and kind.default_repeats != DEFAULT_REPEATS:
-        content = {**content, "repeats": kind.default_repeats}
+    if "repeats" not in content and len(kinds) == 1 and kinds[0].default_repeats != DEFAULT_REPEATS:
+        content = {**content, "repeats": kinds[0].default_repeats}
     return content
 
 

@@ -51,9 +51,10 @@ def _children() -> list[int]:
         return []
 
 
-def _kill_all(group: int) -> None:
+def _kill_all(server: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()  # before the loop below could take its exit status
     while found := _children():
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -120,7 +121,7 @@ def main() -> int:
                 os.kill(server.pid, plan["stop_signal"])
             select.select([woken], [], [], plan["grace_s"])
     finally:
-        _kill_all(server.pid)
+        _kill_all(server)
         if plan["after"]:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(

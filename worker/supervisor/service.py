@@ -288,8 +288,9 @@ def _own_folder(parent: Path | None, user: int | None) -> Path:
         DeviceFailed: It cannot be made.
     """
     try:
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
+        if parent is not None and not parent.exists():
+            parent.mkdir(parents=True)
+            parent.chmod(0o755 if user is not None else 0o700)
         folder = Path(tempfile.mkdtemp(prefix="fleetmark-service-", dir=parent))
         folder.chmod(0o755)
         if user is not None:

@@ -100,7 +100,9 @@ def _load_text(content: dict[str, Any]) -> str:
 def _sentences(curve: dict[str, Any]) -> Iterator[str]:
     best = curve["peak"]
     if best is None:
-        yield "- **Peak throughput**: not known. The client may have been the limit at every point; use more client processes or cores."
+        most = max(curve["points"], key=lambda point: float(point["requests_per_s"]))
+        reached = f"{figure_text(most['requests_per_s'])} requests/s were reached at {most['level']:g} {curve['level']}"
+        yield f"- **Peak throughput**: not known. {reached}, but the client may have been the limit at every point; use more cores for it."
     else:
         p99 = best["latency_ms"]["p99"]
         tail = f"{figure_text(p99)} ms" if p99 is not None else "not known, because the sample is too small"

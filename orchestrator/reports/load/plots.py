@@ -42,7 +42,7 @@ def curve_png(curves: Sequence[Curve], title: str) -> bytes:
             if known:
                 below.plot(*zip(*known, strict=True), color=colour, linestyle=style, marker=".")
     above.set_ylabel("requests per second")
-    above.set_ylim(bottom=0)
+    above.set_ylim(0, 1.2 * max((point.per_s for curve in shown for point in curve.points), default=1.0) or 1.0)  # intervals may be huge
     below.set_ylabel("latency in ms (line: p99, dots: p50)")
     below.set_xlabel(" / ".join(dict.fromkeys(LEVELS[curve.swept] for curve in shown)))
     for axes in (above, below):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from shared.kinds.load import Slo
 
+ROUNDING = 1e-9  # a rate of exactly the limit keeps it
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -52,7 +54,8 @@ def broken(point: Point, slo: Slo) -> str:
     if point.success_rate is None:
         return "its error rate is not known"
     failed = 1 - point.success_rate / 100
-    return f"{failed:.2%} of its requests failed, above {slo.max_error_rate:.2%}" if failed > slo.max_error_rate else ""
+    too_many = failed > slo.max_error_rate + ROUNDING
+    return f"{failed:.2%} of its requests failed, above {slo.max_error_rate:.2%}" if too_many else ""
 
 
 @dataclass(frozen=True, slots=True)
