@@ -312,6 +312,7 @@ class Attempt:
             where=where,
             on_phase=lambda phase: self._begins(where, index, phase, load_only=load_only),
             on_tick=self._probe.during,
+            on_news=lambda text: self._on_stage(f"{where}: {text}", self._progress(index, text.partition(" (")[0], load_only=load_only)),
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
         )
