@@ -18,6 +18,7 @@ SUMMARY_FORMAT = 1
 # 1: the first format. Times in `latency_s` are seconds; in `load_ms` and `inference_ms` they are milliseconds.
 
 _ONE_JOB = "latencies of different models or devices do not merge; see `jobs`, one entry each"
+_NONE = "the job that is complete has no such figure; see its entry in `jobs`"
 
 
 def summary_head(bundle: CampaignBundle, sheet: Sheet, first: JobRecord | None = None) -> dict[str, Any]:
@@ -75,9 +76,8 @@ class SummaryTail:
 
     def add(self, job: JobRecord, entry: dict[str, Any]) -> None:
         self._states[job.status] += 1
-        units = self._sheet.units(entry)
-        if units:
-            self._units += units
+        self._units += self._sheet.units(entry)
+        if job.status is JobStatus.COMPLETE:
             self._only = entry
             if (failed := self._sheet.failed_units(entry)) is not None:
                 self._failed = (self._failed or 0) + failed
@@ -90,12 +90,8 @@ class SummaryTail:
         missing = dict(self._sheet.missing)
         if not ended:
             missing["success_rate"] = "no job ended by itself"
-        if only is None:
-            missing |= (
-                {"latency_s": _ONE_JOB, "requests_per_second": _ONE_JOB}
-                if done
-                else dict.fromkeys(("latency_s", "requests_per_second"), "no job is complete")
-            )
+        why = "no job is complete" if not done else _ONE_JOB if only is None else _NONE
+        missing |= {name: why for name in ("latency_s", "requests_per_second") if only is None or only.get(name) is None}
         return {
             "total_jobs": sum(states.values()),
             "jobs_by_status": {state.value: count for state, count in states.items()},

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-
 DEVICE = {"device_name": "pi-5", "ip_address": "192.0.2.7", "capabilities": ["service.redis"], "device_info": {"UDID": "0123"}}
 RECIPE = {"service": {"type": "redis"}}
 

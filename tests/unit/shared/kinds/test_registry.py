@@ -1,4 +1,4 @@
-"""Tests what every kind of work must say about itself, and that a workload of each kind survives its JSON."""
+"""Tests what every kind of work must declare, and that a workload of each kind is unchanged after its JSON."""
 
 from __future__ import annotations
 

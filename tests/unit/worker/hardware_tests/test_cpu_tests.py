@@ -98,4 +98,4 @@ def test_the_factors_are_random_normal_numbers(kind: type) -> None:
     product = cpu_flops._numpy_product(256, kind)()
     assert isinstance(product, np.ndarray)
     assert product.dtype == kind
-    assert float(np.std(product)) == pytest.approx(16.0, rel=0.05)  # the root of 256
+    assert float(np.std(product)) == pytest.approx(16.0, rel=0.05)  # this is the square root of 256
