@@ -37,7 +37,9 @@ _METHOD = (
 
 
 class OutcomePage:
-    """Implements `sheets.base.Page` for outcomes."""
+    """Implements `sheets.base.Page` for outcomes. `method` says how the figures were found, in sentences for people."""
+
+    method: tuple[str, ...] = _METHOD
 
     def __init__(self, kind: str, headline: str, labels: Mapping[str, str], varied: Sequence[str]) -> None:
         self._kind = kind
@@ -85,7 +87,7 @@ class OutcomePage:
             "plot": PLOT,
             "pictures": [{"file": name, "shows": shows} for name, shows in pictures],
             "caveats": _caveats(self.jobs),
-            "method": {"said": list(_METHOD), "interval_methods": sorted({method for one in self.jobs for method in one.methods})},
+            "method": {"said": list(self.method), "interval_methods": sorted({method for one in self.jobs for method in one.methods})},
             **tail(bundle, self.jobs),
         }
 

@@ -66,7 +66,7 @@ def test_the_ridge_is_where_memory_and_units_limit_equally() -> None:
     by_precision = {line.precision: line for line in rooflines([one])}
     assert set(by_precision) == {"fp32", "fp64"}
     line = by_precision["fp32"]
-    assert line.ridge == pytest.approx(10.0)  # 200 GFLOP/s by 20 GB/s
+    assert line.ridge == pytest.approx(10.0)  # 200 GFLOP/s divided by 20 GB/s
     assert line.tflops_at(1.0) == pytest.approx(0.02)
     assert line.tflops_at(10.0) == pytest.approx(0.2)
     assert line.tflops_at(1_000.0) == pytest.approx(0.2)

@@ -360,13 +360,13 @@ def test_the_noise_of_a_job_that_failed_is_no_noise_of_a_result(tmp_path: Path) 
 
 
 def test_the_page_says_where_its_folder_is(tmp_path: Path) -> None:
-    """`fleetmark report` shows the page in a terminal, which is in no folder of the page."""
+    """`fleetmark report` shows the page in a terminal, where the reader cannot see the folder of the page."""
     write_campaign(tmp_path, bundle([record(1, result_of(1, 2.0))]))
     assert f"In the folder of this page, `{CAMPAIGN}` in the outputs of the orchestrator" in (tmp_path / CAMPAIGN / "report.md").read_text()
 
 
 def test_the_page_counts_jobs_by_noise_and_not_machines(tmp_path: Path) -> None:
-    """One machine ran both jobs."""
+    """Both jobs ran on one machine."""
     noisy = Noise(grade="noisy", reasons=["throttled"], facts={})
     write_campaign(tmp_path, bundle([record(number, result_of(number, 2.0, noise=noisy)) for number in (1, 2)]))
     page = (tmp_path / CAMPAIGN / "report.md").read_text()

@@ -35,7 +35,7 @@ def test_a_process_records_the_calls_and_the_figures(tmp_path: Path) -> None:
     record = HardwareMeasure().run(request(tmp_path), lambda _phase: None)
     assert list(record.series) == ["known"]
     assert record.facts["runtime"]["capability"] == "fake"
-    assert record.facts["hardware"]["tests"]["known"]["facts"]["share_s"] == pytest.approx(2, abs=0.3)  # 6 s in 3 processes
+    assert record.facts["hardware"]["tests"]["known"]["facts"]["share_s"] == pytest.approx(2, abs=0.3)  # 6 s are shared by 3 processes
     assert HardwareMeasure().stop_value(record) == 11.0
 
 

@@ -25,7 +25,7 @@ POWER_COLUMN = {"name": "fake_w", "unit": "W", "role": "power", "feeds": "cpu"}
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let half a second and five steps be enough for an energy, so that a test need not measure for five seconds."""
+    """Set the limits for an energy to half a second and five steps, so that a test need not measure for five seconds."""
     monkeypatch.setattr(energy, "MIN_SECONDS", 0.5)
     monkeypatch.setattr(energy, "MIN_STEPS", 5)
 
@@ -65,7 +65,7 @@ def file_of(outcome: Outcome) -> tuple[Header, dict[str, Any]]:
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("spawn", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forked", "spawned"])
 def test_a_known_power_gives_the_energy_of_an_inference(tmp_path: Path, spawn: bool) -> None:
-    """40 W by a counter; an inference of 20 ms takes 0.8 J."""
+    """The counter shows 40 W, so an inference of 20 ms takes 0.8 J."""
     with supervisor(tmp_path, spawn=spawn, telemetry=options(tmp_path, clock_j=40.0)) as made:
         work = assignment(schedule(tmp_path, sleeps_s=[0.02]), inferences=60, repeats=2, warmup=NO_WARMUP)
         outcome = made.run(work, Stages())

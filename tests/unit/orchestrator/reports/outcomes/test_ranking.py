@@ -1,4 +1,4 @@
-"""The jobs of a kind of work are ranked by their headline, in the direction that is better, and no winner is named by chance."""
+"""Tests that jobs of a kind are ranked by their headline figure, in the better direction, and that chance names no winner."""
 
 from __future__ import annotations
 
