@@ -76,9 +76,11 @@ class SummaryTail:
 
     def add(self, job: JobRecord, entry: dict[str, Any]) -> None:
         self._states[job.status] += 1
-        self._units += self._sheet.units(entry)
         if job.status is JobStatus.COMPLETE:
             self._only = entry
+        units = self._sheet.units(entry)
+        if units:
+            self._units += units
             if (failed := self._sheet.failed_units(entry)) is not None:
                 self._failed = (self._failed or 0) + failed
 
