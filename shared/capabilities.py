@@ -48,7 +48,7 @@ WITHOUT_ENGINE: dict[str, str] = {
     **{f"service.{kind}": f"service.{kind}" for kind in SERVICE_KINDS},
 }
 
-# Maps each known capability to its label.
+# This maps each known capability to its label.
 LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
 _ADDED: set[str] = set()  # the capabilities of other packages
 

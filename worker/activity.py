@@ -15,7 +15,7 @@ class Snapshot:
     status: WorkerStatus = WorkerStatus.ACTIVE
     job: AttemptKey | None = None
     stage: str = ""
-    progress: float | None = None  # 0 to 1; None if it is not known
+    progress: float | None = None  # between 0 and 1, or None if it is not known
 
 
 class Activity:

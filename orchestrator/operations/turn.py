@@ -24,7 +24,8 @@ from shared.workloads import Workload
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
 FIRST_JOBS, MOST_JOBS = 16, 1_024  # page sizes of one lane, growing by four. Rows that are read are also locked
-MOST_UNREADABLE = 1_024  # jobs in one turn; else a campaign of which nothing can be read would be locked and held in memory whole
+# the limit of one turn; otherwise, if nothing of a campaign can be read, all of its jobs would be locked and held in memory
+MOST_UNREADABLE = 1_024
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Routes:
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
-        self._requires: dict[str, Requirements] = {}  # by their stored JSON, which thousands of lanes may have in common
+        self._requires: dict[str, Requirements] = {}  # the requirements by their stored JSON, which thousands of lanes may have in common
         self._found: dict[tuple[int, str, str | None, bool, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane, chosen: KnownWorker | None) -> tuple[Route | None, str]:

@@ -69,7 +69,7 @@ class SummaryTail:
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
         self._states = dict.fromkeys(JobStatus, 0)
-        self._units = 0  # of work, such as inferences
+        self._units = 0  # the units of work, such as inferences
         self._only: dict[str, Any] | None = None
 
     def add(self, job: JobRecord, entry: dict[str, Any]) -> None:
