@@ -19,7 +19,7 @@ from tests.proxy_server import VARIABLES
 from tests.servers import PostgresServer, RedisServer, server_folder
 from worker.hardware.steering import NO_TELEMETRY
 
-# The suite's servers are on this machine, and its own clients would ask a proxy for them; tests of proxies name their own.
+# The servers of the suite are on this machine, and its own clients would use a proxy for them. Tests of proxies set their own.
 for _name in VARIABLES:
     os.environ.pop(_name, None)
     os.environ.pop(_name.lower(), None)
@@ -62,7 +62,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         return (yield)
     finally:
-        if not (alone and next_alone):  # else both are one stay, and the others are waited for once
+        if not (alone and next_alone):  # otherwise both tests are one stay, and the wait for the others happens once
             room.leave()
 
 
@@ -112,7 +112,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """`sqlite` or `postgres`."""
+    """Return `sqlite` or `postgres`."""
     kind: str = request.param
     return kind
 

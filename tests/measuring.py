@@ -97,7 +97,7 @@ def assignment(
 
 
 def request(model: Path, record: Path, capability: str = "fake", *, inferences: int, warmups: int = 0, **options: Any) -> RunRequest:
-    """Return what one measured process is asked for: an inference, without the worker around it."""
+    """Return the request to one measured process: an inference, without the worker around it."""
     spec = {"inferences": inferences, "options": options}
     return RunRequest("inference", capability, spec, str(record), {"model": str(model)}, warmup_min_calls=warmups)
 
@@ -136,7 +136,7 @@ def descendants(pid: int) -> list[int]:
 def samples(pid: int) -> bool:
     """Return whether a child of a guard samples beside the measured processes. In a fork, its stdin is a pipe, and theirs is /dev/null."""
     command = " ".join(psutil.Process(pid).cmdline())
-    with contextlib.suppress(OSError):  # it has just ended
+    with contextlib.suppress(OSError):  # the process has just ended
         stdin = Path(f"/proc/{pid}/fd/0").readlink()
         return "worker.samplers" in command or ("--once" not in command and str(stdin).startswith("pipe:"))
     return False

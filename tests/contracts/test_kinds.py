@@ -29,7 +29,7 @@ from worker.supervisor.samples import pack
 
 MS = 1_000_000
 WARMUPS, TIMED = 2, 3
-TRUTH_MS = (1, 3, 2)  # how long each call takes at least, in turn
+TRUTH_MS = (1, 3, 2)  # the shortest duration of each call, in turn
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(name: str)
 
 
 def test_every_kind_has_a_case_here_and_a_description_that_both_sides_share() -> None:
-    """But for `hardware`: how long a device takes is what its tests find out (tests/unit/worker/kinds/test_hardware.py)."""
+    """The exception is `hardware`: only its tests know how long a device takes (tests/unit/worker/kinds/test_hardware.py)."""
     assert {case.kind for case in CASES} == set(KINDS) - {"hardware"}
     assert [kind_named(name).name for name in KINDS] == list(KINDS)
 
