@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ setup: python ## make the development environment in .venv from requirements/dev
 
 demo: demo-setup ## install what is needed, measure real networks on this machine, and show the results
 	@exec $(BIN)/fleetmark demo
+
+demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
+	@exec $(BIN)/fleetmark demo recipes/services/redis_sweep.yaml recipes/services/postgres_sweep.yaml
 
 up: demo-setup ## run Redis, the orchestrator (port 5000) and one worker until Ctrl-C
 	@exec $(BIN)/fleetmark up

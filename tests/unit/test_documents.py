@@ -22,6 +22,7 @@ from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from tools.recipe_examples import EXAMPLES, recipe_with, shown_example
 from tools.reference import RECIPE_PARTS
+from worker.drivers.registry import DRIVERS
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def test_every_command_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_variable_is_read_by_something(page: Path) -> None:
     known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields}
-    known |= {variable for _, variable in variables()}
+    known |= {variable for _, variable in variables()} | {variable for entry in DRIVERS.values() for _, variable in entry.secrets}
     assert set(VARIABLE.findall(page.read_text())) <= known
 
 

@@ -16,7 +16,7 @@ def test_a_triad_of_torch_computes_what_a_triad_is() -> None:
     b, c = np.random.default_rng(1).standard_normal((2, 1_001))
     a = np.zeros(1_001)
     _triad_of_torch(a, b, c)()
-    assert np.allclose(a, b + 3.0 * c, rtol=1e-15)
+    assert np.allclose(a, b + cpu_bandwidth.SCALAR * c, rtol=1e-15)
 
 
 def test_the_bandwidth_test_says_that_torch_computed_the_triad(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,17 @@ def test_a_device_whose_name_looks_like_a_formula_is_drawn_as_it_is() -> None:
     device = done.result.device.model_copy(update={"name": r"$\frac{1}{"})
     _, _, pictures = page_of(record(1, done.result.model_copy(update={"device": device}), workload=WORKLOAD, row=done.row))
     assert "plots/roofline.png" in pictures
+
+
+def test_the_page_does_not_grow_by_the_figures_of_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.reports.outcomes.page.MAX_LISTED", 5)
+    monkeypatch.setattr("orchestrator.reports.hardware.page.MAX_LISTED", 5)
+    jobs = [job(number, peak_gb_per_s=20.0 + number, fp32_tflops=0.2) for number in range(1, 21)]
+    page = sheet_of("hardware").page({}, [])
+    for one in jobs:
+        page.add(one)
+    content = page.content(bundle(jobs), [])
+    assert [one["job_id"].rpartition("-")[2] for one in content["answers"][0]["ranking"]] == ["20", "19", "18", "17", "16"]
+    assert (content["measured_total"], content["rooflines_total"], len(content["rooflines"])) == (20, 20, 5)
+    assert "fp8\\_tflops: CPUs have no units for fp8 (in 20 of 20 jobs)" in page.markdown(content)
+    assert not any(one.figures for one in page.jobs)  # type: ignore[attr-defined]
