@@ -32,8 +32,9 @@ def ints(*numbers: int) -> NDArray[np.int64]:
 
 
 def transformer(path: Path, *, rows: int = 7) -> Path:
-    """Build a transformer. Ids pass a Cast and a Reshape to a table of `rows` rows; 2 is added to positions before they index a table of
-    9.
+    """Build a transformer. Its ids pass a Cast and a Reshape to a table of `rows` rows.
+
+    2 is added to the positions before they index a table of 9 rows.
     """
     nodes = [
         node("Cast", ["input_ids"], ["ids32"], to=INT32),
@@ -89,8 +90,9 @@ def merged_decoder(path: Path) -> Path:
 
 
 def grouped_decoder(path: Path) -> Path:
-    """Build a decoder like those of onnxruntime-genai. The sum of the mask is the length of the cache; its second size is the total
-    length.
+    """Build a decoder like those of onnxruntime-genai.
+
+    The length of the cache is the sum of the mask, and the total length is the mask's second size.
     """
     heads, kept, size = 4, 2, 16
     nodes = [
@@ -184,8 +186,9 @@ def top_k(path: Path) -> Path:
 
 
 def pipeline(path: Path, *, encode: bool = True) -> Path:
-    """Build a pipeline as sklearn-onnx writes it: text columns are joined, split again and encoded strictly, and there is a number
-    beside them.
+    """Build a pipeline as sklearn-onnx writes it.
+
+    Text columns are joined, split again and encoded strictly, and there is a number beside them.
     """
     cities, colours = ["Paris", "Rome", "Oslo"], ["red", "green"]
     nodes = [
@@ -243,8 +246,9 @@ def normalised_text(path: Path) -> Path:
 
 
 def tabular(path: Path) -> Path:
-    """Build a model with three whole-number columns in one input. They index tables of 4, 50 and 12 rows; 10 is subtracted from the
-    third.
+    """Build a model with three columns of whole numbers in one input.
+
+    The first two index tables of 4 and 50 rows. 10 is added to the third, which then indexes a table of 12 rows.
     """
     nodes = [
         node("Split", ["rows", "parts"], ["a", "b", "c"], axis=1),

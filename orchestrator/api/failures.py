@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from shared.clock import Clock
 
-BURST = 20  # wrong tokens at once: a script of twenty calls with a mistyped token still learns what is wrong
+BURST = 20  # the number of wrong tokens at once: a script of twenty calls with a mistyped token still learns what is wrong
 FORGIVEN_EVERY_S = 3.0
 REMEMBERED = 10_000  # the number of addresses; the one with the oldest last failure is forgotten first
 
