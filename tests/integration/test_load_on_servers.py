@@ -88,7 +88,7 @@ def test_two_repeats_of_two_processes_give_every_figure_and_leave_the_users_keys
     operations = derived.outcome.detail["by_operation"]
     assert operations["get"]["requests"] + operations["set"]["requests"] == 4_000
     assert 0.7 < operations["get"]["requests"] / 4_000 < 0.8
-    assert derived.outcome.detail["connections"] == {"opened": 2 * (8 + 1), "lost": 0}  # one of each repeat made the keys
+    assert derived.outcome.detail["connections"] == {"opened": 2 * (8 + 1), "lost": 0}  # one connection of each repeat made the keys
     assert phases[:3] == ["loading", "measuring what the clients can do", "preparing inputs"]
     assert phases.count("measuring what the clients can do") == 1
 

@@ -60,7 +60,7 @@ class Agent:
         self._signals = 0
         self._refusal = ""  # why this worker must stop
         self._renamed = Event()  # the registry gave this device another id; use it when the current job has ended
-        self._contested_at: float | None = None  # monotonic seconds; since when another process is reported to be this device
+        self._contested_at: float | None = None  # the monotonic time since which another process is reported to be this device
         self._serving: Serving | None = None
 
     def run(self) -> int:
@@ -119,7 +119,8 @@ class Agent:
                 supervisor=self._supervisor,
                 clock=self._clock,
                 on_unknown=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # a default binds the id
-                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # as above
+                # a default binds the id
+                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]
             )
             self._serving = serving
             serving.start()
@@ -133,7 +134,7 @@ class Agent:
             return False
         return self._settings.worker_drain or not self._stop.is_set()
 
-    # Identity and registration
+    # These methods are about identity and registration.
 
     def _claim_identity(self) -> Identity:
         folder = self._settings.state_dir
@@ -252,7 +253,7 @@ class Agent:
             self._refusal = explain_conflict(error, settings.state_dir, settings.heartbeat_timeout_s)
         self._stop.set()
 
-    # Signals and health
+    # These methods are about signals and health.
 
     def _own_signals(self) -> None:
         if current_thread() is not main_thread():
@@ -264,7 +265,7 @@ class Agent:
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)  # no cleanup, on purpose: the guard kills its runners when our pipe closes
-        # Done in another thread: this one may be inside `wait` and hold the event's lock.
+        # This is done in another thread, because this one may be inside `wait` and hold the event's lock.
         Thread(target=self._stop.set, name="stop").start()
 
     def _vitals(self) -> Vitals:

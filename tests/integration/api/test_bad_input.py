@@ -92,7 +92,7 @@ def test_a_login_is_not_shown_where_what_was_sent_is_shown_in_part(api: httpx.Cl
         assert "SECRET" not in answer.text
 
 
-def test_of_an_address_with_a_login_everyone_sees_the_rest(api: httpx.Client) -> None:
+def test_an_address_with_a_login_is_shown_without_the_login(api: httpx.Client) -> None:
     for address, shown in {
         "https://user:pa'SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
         "https://user:p@SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
