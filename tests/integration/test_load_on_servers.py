@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -161,6 +162,14 @@ def test_phases_of_postgresql_follow_each_other_and_a_table_of_the_users_is_neve
                 assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
         finally:
             server.stop()
+
+
+def test_a_load_tells_how_it_goes_while_it_runs(server: RedisServer, tmp_path: Path) -> None:
+    told: list[str] = []
+    LoadMeasure().run(request(server, tmp_path, spec(None, 3.0, num_clients=2)), told.append)
+    news = [phase for phase in told if phase.startswith("measuring (")]
+    assert len(news) >= 2
+    assert any(re.fullmatch(r"measuring \(\d[\d.e+]* requests/s, median [\d.]+ ms, none failed\)", one) for one in news), news
 
 
 def test_a_server_that_dies_in_the_middle_leaves_a_partial_result_that_says_so(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class LoadMeasure:
                 return f"the phase {phase.name} could not begin: {error.detail}"
             if number == 0:
                 announce("measuring")
-            runs.append(clients.run(number))
+            runs.append(clients.run(number, lambda news: announce(f"measuring ({news})")))
         return ""
 
     def _clean(self, clients: Clients) -> str:

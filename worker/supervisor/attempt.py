@@ -97,6 +97,7 @@ class Attempt:
         self._own_cpu_s = 0.0
         self._address = ""  # of the service that gets the load
         self._limit = TimeLimit(self._workload.timeout_s, math.inf)
+        self._behind = 0.0
         self._voided, self._stood_still_s, self._lost_s = 0, 0.0, 0.0
 
     def run(self) -> Outcome:
@@ -312,6 +313,7 @@ class Attempt:
             where=where,
             on_phase=lambda phase: self._begins(where, index, phase, load_only=load_only),
             on_tick=self._probe.during,
+            on_news=lambda text: self._on_stage(f"{where}: {text}", self._progress(index, text.partition(" (")[0], load_only=load_only)),
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
         )
@@ -333,7 +335,8 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
+        self._behind = BEHIND.get(phase, self._behind)  # a phase that only one kind knows does not move it
+        return (before + self._behind) / (repeats + self._further_loads)
 
     def _request(self, record_path: Path, index: int, *, load_only: bool) -> RunRequest:
         warmup = self._workload.warmup
