@@ -33,6 +33,7 @@ from worker.agent.registration import Registered, explain_conflict, register_by_
 from worker.agent.serving import Serving, SupervisorLife
 from worker.hardware import Hardware, Identity, detect
 from worker.hardware.system import own_address
+from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class Agent:
             agent_type=settings.worker_type,
             version=self._version,
             max_block=MAX_BLOCK,
-            hardware=hardware.for_placement(settings.worker_price_per_hour),
+            hardware={**hardware.for_placement(settings.worker_price_per_hour), "services": startable()},
         )
 
     def _register(self, registration: Registration) -> Registered | None:

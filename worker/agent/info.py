@@ -32,6 +32,7 @@ from worker.hardware import Hardware
 from worker.hardware.gpu import Gpu
 from worker.hardware_tests.last import LastFigures
 from worker.hardware_tests.last import read as read_last_figures
+from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
             "frameworks": [asdict(framework) for framework in present.frameworks],
             "execution_providers": [asdict(provider) for provider in present.onnxruntime.providers],
             "capabilities": [asdict(offer) for offer in offers(present)],
+            "services": startable(),
             "models": cached_models(settings.cache_dir),
             "metrics": metrics,
         },
