@@ -34,7 +34,12 @@ RUNNABLE: dict[str, str] = {
     "hardware.cuda": "hardware.cuda",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
-_KINDS: dict[str, tuple[str, ...]] = {"hardware.cpu": ("hardware",), "hardware.cuda": ("hardware",)}
+_KINDS: dict[str, tuple[str, ...]] = {
+    "cpu.torch": ("inference", "generation"),
+    "gpu.cuda.torch": ("inference", "generation"),
+    "hardware.cpu": ("hardware",),
+    "hardware.cuda": ("hardware",),
+}
 _INFERENCE = ("inference",)
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")

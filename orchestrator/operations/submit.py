@@ -73,8 +73,9 @@ def _hash_of(submission: Recipe | ShortCampaign) -> str:
     content = submission.model_dump(mode="json")
     if not submission.wait_for_device:
         del content["wait_for_device"]
-    if content.get("hardware") is None:
-        content.pop("hardware", None)
+    for key in ("hardware", "prompts", "decoding"):
+        if content.get(key) is None:
+            content.pop(key, None)
     return _hash(content)
 
 

@@ -30,6 +30,8 @@ OF_A_JOB = (
     "timeout_s",
     "retries",
     "hardware",
+    "prompts",
+    "decoding",
 )
 OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys that apply to the campaign, not to a job
 OF_AN_ENTRY = ("inferences", "options")  # keys that a model's entry may set for that model alone
