@@ -20,7 +20,7 @@ from shared.jobs import (
     MAX_REPEATS,
     MAX_TIMEOUT_S,
 )
-from shared.kinds.generation import DecodingSection, PromptsSection, check_decoding, check_options
+from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection, check_options
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.registry import KINDS
@@ -200,12 +200,12 @@ class Recipe(Strict):
     def _settings_of_a_language_model(self) -> Recipe:
         if self.prompts is None:
             return self
-        check_decoding(self.decoding or DecodingSection())
         for number, entry in enumerate(self.entries()):
             if entry.inferences is not None:
                 raise ValueError(f"`models.{number}.inferences` cannot stand beside `prompts`: write `prompts.requests`")
             check_options(entry.options or self.options)
-        check_options(self.options)
+        spec = GenerationSpec(prompts=self.prompts, decoding=self.decoding or DecodingSection(), options=self.options)
+        spec.check(self.stop.max_repeats if self.stop else self.repeats)
         return self
 
     @model_validator(mode="after")

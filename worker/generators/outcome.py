@@ -57,7 +57,7 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
     repeats = [_Repeat(record) for record in records]
     times = {
         "ttft": _pooled([one.ttft for one in repeats]),
-        "latency": _pooled([one.plain for one in repeats]),
+        "unit": _pooled([one.plain for one in repeats]),
         "streamed": _pooled([one.streamed for one in repeats]),
         "prefill": _pooled([one.prefill for one in repeats]),
         "itl": _pooled([one.itl for one in repeats]),
@@ -71,7 +71,7 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
         *_of_times("ttft", [one.ttft for one in repeats], times["ttft"]),
         *_of_times("itl", [one.itl for one in repeats], times["itl"]),
         *_of_times("tpot", [one.tpot for one in repeats], times["tpot"], tail=False),
-        *_of_times("latency", [one.plain for one in repeats], times["latency"], tail=False),
+        *_of_times("latency", [one.plain for one in repeats], times["unit"], tail=False),
         _rates("decode_tokens_per_s", [one.decode_tokens_per_s() for one in repeats] if several else [], ONLY_ONE),
         _rates("prefill_tokens_per_s", [one.prefill_tokens_per_s() for one in repeats]),
         _rates("streaming_cost_percent", [one.streaming_cost_percent() for one in repeats]),

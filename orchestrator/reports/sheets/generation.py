@@ -28,7 +28,6 @@ class GenerationSheet(OutcomeSheet):
         "load_peak_mb": "PeakLoadRamUsage",
         "generation_peak_mb": "PeakInferenceRamUsage",
     }
-    units_of_work = "latency"
 
     def cells(self, job: EndedJob, result: Result) -> Row:
         row = super().cells(job, result)
@@ -39,6 +38,6 @@ class GenerationSheet(OutcomeSheet):
         if isinstance(shape, Mapping):
             row |= {"InputTokens": whole_number(shape.get("input_tokens")), "OutputTokens": whole_number(shape.get("output_tokens"))}
         price, speed = price_of(result.device), outcome.figure("tokens_per_s")
-        if price is not None and speed is not None and speed.value:
-            row["CostPer1MTokens"] = rounded(price.per_hour / 3_600 / speed.value * 1e6, MONEY_DIGITS)
+        if price is not None and speed is not None and (cost := price.of_1000(speed.value)) is not None:
+            row["CostPer1MTokens"] = rounded(cost * 1_000, MONEY_DIGITS)
         return row
