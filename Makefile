@@ -15,10 +15,10 @@ FIRST ?= 1
 FAULTS ?= 35
 LENGTH ?= 30
 EXAMPLES ?= 200
-BENCHMARKS ?= harness_tax system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
+BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo demo-llm up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ demo-llm: python ## make a tiny language model with random weights, and measure 
 	@$(PYTHON) tools/engine_tests.py --only-prepare llm
 	@test -f recipes/models/tiny-llama/config.json || .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
 	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml
+
+demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
+	@exec $(BIN)/fleetmark demo recipes/services/redis_sweep.yaml recipes/services/postgres_sweep.yaml
 
 up: demo-setup ## run Redis, the orchestrator (port 5000) and one worker until Ctrl-C
 	@exec $(BIN)/fleetmark up

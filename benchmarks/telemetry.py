@@ -1,6 +1,6 @@
 """Measures what sampling costs: the same work with and without samplers in turn, and the CPU time of the process that samples.
 
-    python -m benchmarks.telemetry [--rounds 20] [--inferences 1000]
+    python -m benchmarks.telemetry [--rounds 10] [--inferences 700]
 
 Each round is one repeat of light SqueezeNet with samplers, one without (A), and one more without (B), in an order that rotates, each in a
 fresh process of the same supervisor. Reported are the medians over the rounds of three ratios: with / A, and B / A, which is what the
@@ -39,8 +39,8 @@ Figure = Callable[[NDArray[np.float64]], float]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="what sampling beside a measurement costs")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--inferences", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--inferences", type=int, default=700)
     parser.add_argument("--seconds", type=float, default=30.0)
     asked = parser.parse_args()
     _ratios(asked.rounds, asked.inferences)

@@ -97,6 +97,32 @@ def _of_generation(rows: Rows) -> list[_Column]:
     ]
 
 
+BAR = 24  # characters of the longest bar
+
+
+def _of_load(rows: Rows) -> list[_Column]:
+    """Return the figures of services under load, with a bar for the throughput: the rows of a sweep are a curve."""
+    highest = max((float(row["RequestsPerS"]) for row in rows if row.get("RequestsPerS") not in (None, "")), default=0.0)
+    bound = any(row.get("ClientBound") == "yes" for row in rows)
+    return [
+        _Column("Requests/s", [_milliseconds(row.get("RequestsPerS")) for row in rows]),
+        _Column("", [_bar(row, highest) for row in rows], False),
+        _Column("p50 ms", [_milliseconds(row.get("InferenceMsMedian")) for row in rows]),
+        *_if_any(rows, "InferenceMsP99", "p99 ms", _milliseconds),
+        *_if_any(rows, "LatencyScheduledMsP99", "p99 ms from schedule", _milliseconds),
+        _Column("Success %", [_milliseconds(row.get("SuccessRate")) for row in rows]),
+        *([_Column("Client-bound", [_text(row, "ClientBound") or MISSING for row in rows])] if bound else []),
+    ]
+
+
+def _bar(row: Mapping[str, Any], highest: float) -> str:
+    """Return a bar as long as the throughput of a row, against the highest one. It is hollow where the client may have been the limit."""
+    value = row.get("RequestsPerS")
+    if value in (None, "") or not highest:
+        return ""
+    return ("░" if row.get("ClientBound") == "yes" else "█") * max(1, round(BAR * float(value) / highest))
+
+
 def _of_any_kind(rows: Rows) -> list[_Column]:
     """Return the figures that a kind without a table of its own has, of those that people look for first."""
     wanted = {
@@ -116,8 +142,9 @@ FIGURES: Mapping[str, Callable[[Rows], list[_Column]]] = {
     INFERENCE: _of_inferences,
     "generation": _of_generation,
     "hardware": _of_hardware,
+    "load": _of_load,
 }
-WORK: Mapping[str, str] = {INFERENCE: "Model", "generation": "Model"}  # the heading of what was measured
+WORK: Mapping[str, str] = {INFERENCE: "Model", "generation": "Model", "load": "Service"}  # the heading of what was measured
 FEW_SAMPLES = frozenset({INFERENCE})  # the kinds whose rows say which percentiles they have too few samples for
 
 

@@ -32,6 +32,9 @@ RUNNABLE: dict[str, str] = {
     "gpu.mps.torch": "gpu.mps.torch",
     "hardware.cpu": "hardware.cpu",
     "hardware.cuda": "hardware.cuda",
+    "service.redis": "service.redis",
+    "service.postgres": "service.postgres",
+    "service.http": "service.http",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -39,6 +42,9 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "gpu.cuda.torch": ("inference", "generation"),
     "hardware.cpu": ("hardware",),
     "hardware.cuda": ("hardware",),
+    "service.redis": ("load",),
+    "service.postgres": ("load",),
+    "service.http": ("load",),
 }
 _INFERENCE = ("inference",)
 
@@ -50,7 +56,7 @@ WITHOUT_ENGINE: dict[str, str] = {
     "gpu.cuda.vllm": "gpu.cuda.vllm",
     "cpu.vllm": "cpu.vllm",
     "api.openai": "api.openai",
-    **{f"service.{kind}": f"service.{kind}" for kind in SERVICE_KINDS},
+    **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 
 # Maps each known capability to its label.

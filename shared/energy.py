@@ -92,13 +92,14 @@ def energy_of(
 
     Args:
         times: when each sample was taken, in seconds; they grow.
-        counter: the counter's values in J at these times. It only grows. NaN for a sample without a value.
+        counter: the counter's values in J at these times. NaN for a sample without a value. A counter that falls within a window has
+            started again, for example because a driver was loaded again, and gives no energy.
         power: the power in W at these times. NaN for a sample without a value.
         step_s: how often the counter steps, if its maker documents that. Without it, only the steps that samples show count.
     """
     counted = integrated = None
     if points := _points(times, counter):
-        counted = _total("counter", [_counter_part(points, one, step_s) for one in windows], windows)
+        counted = _fallen(points, windows) or _total("counter", [_counter_part(points, one, step_s) for one in windows], windows)
     if points := _points(times, power):
         integrated = _total("integrated", [_power_part(points, one) for one in windows], windows)
     if counted is None and integrated is None:
@@ -140,9 +141,10 @@ def added(series: Sequence[Sequence[float]]) -> list[float]:
 
 
 class Unwrapped:
-    """Makes a counter that only grows of one that starts again at zero.
+    """Makes a counter that only grows of one that starts again at zero when it has come to the end of its range.
 
-    Between two readings the counter may start again once. So it must be read before it can have done that twice.
+    It must be read before it can have grown by half of its range. If it would have grown by more, it did not come to its end: it was set to
+    zero, as after the machine has slept. How much it had grown until then is not known, so the result falls to zero, too.
     """
 
     def __init__(self, modulus: float) -> None:
@@ -151,10 +153,13 @@ class Unwrapped:
         self._total = 0.0
 
     def add(self, value: float) -> float:
-        """Return how much the counter has grown since the first reading."""
+        """Return how much the counter has grown since the first reading, or since it was set to zero."""
         if self._last is not None:
             grown = value - self._last
-            self._total += grown + self._modulus if grown < 0 else grown
+            if grown < 0:
+                grown += self._modulus
+                self._total = self._total if grown < self._modulus / 2 else -grown
+            self._total += grown
         self._last = value
         return self._total
 
@@ -170,6 +175,18 @@ def _inside(points: list[Point], window: Window) -> list[Point]:
 
 def _time(point: Point) -> float:
     return point[0]
+
+
+def _fallen(points: list[Point], windows: Sequence[Window]) -> Measured | None:
+    """Return that there is no energy if the counter fell while inferences were timed, or None if it did not."""
+    for window in windows:
+        for (_, before), (_, after) in pairwise(_inside(points, window)):
+            if after < before:
+                return Measured(
+                    missing=f"the counter of energy fell from {before:.6g} J to {after:.6g} J while inferences were timed: it was set to "
+                    "zero or corrected, for example because a driver was loaded again; measure again"
+                )
+    return None
 
 
 def _counter_part(points: list[Point], window: Window, step_s: float | None) -> _Part | None:

@@ -27,11 +27,11 @@ FOLDER = ROOT / "requirements"
 ROLES: dict[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "orchestrator": ("orchestrator",),
-    "worker-cpu": ("worker", "onnx"),
+    "worker-cpu": ("worker", "onnx", "load"),
     "worker-cuda": ("worker", "onnx-cuda"),
     "worker-apple": ("worker", "onnx", "coreml"),
     "docs": ("docs",),
-    "demo": ("orchestrator", "worker", "onnx", "embedded"),
+    "demo": ("orchestrator", "worker", "onnx", "embedded", "embedded-postgres", "load"),
 }
 
 

@@ -10,11 +10,35 @@ from pydantic import BaseModel
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
+from shared.kinds.load import Slo
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
+from shared.services.http import HttpClient
+from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
+from shared.services.redis import RedisClient, RedisSettings
 
 _HASH = "a" * 64
+
+# The sections of a recipe for a service, by their keys.
+_LOAD: dict[str, Any] = {
+    "service": {"type": "redis"},
+    "client": {"type": "redis_stress", "settings": {"concurrent_clients": 4}},
+    "load": {"pattern": "poisson", "rate": 1000, "duration_s": 10},
+    "benchmarks": {"num_clients": 2},
+    "slo": {"p99_latency_ms": 10},
+    "configuration": {"target": "local"},
+    "monitoring": {"enabled": False},
+}
+_OF_CLIENTS: dict[str, Any] = {
+    "concurrent_clients": 16,
+    "rate": 1000.0,
+    "duration_s": 10.0,
+    "seed": 7,
+    "warmup_delay": 0.0,
+    "request_timeout_s": 5.0,
+}
 
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     Recipe: {
@@ -41,6 +65,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "hardware": {"tests": ["bandwidth"], "seconds": 30},
         "prompts": {"input_tokens": 512, "output_tokens": 128},
         "decoding": {"temperature": 0.7},
+        **_LOAD,
     },
     PromptsSection: {"input_tokens": 512, "output_tokens": 128, "requests": 20},
     DecodingSection: {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "attention": "eager"},
@@ -71,6 +96,85 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     StopRule: {"precision": 0.02, "max_repeats": 30, "budget_s": 300},
     Requirements: {"min_memory_mb": 4096, "min_gpu_memory_mb": 16000, "labels": {"site": "lab"}},
     Retries: {"max_attempts": 1},
+    ServiceSection: {
+        "type": "redis",
+        "name": "cache",
+        "address": "redis://127.0.0.1:6379",
+        "launcher": "process",
+        "image": "redis:8",
+        "fresh": "repeat",
+        "restarts": 0,
+        "health_timeout_s": 30,
+        "partition": "cpu",
+        "account": "lab",
+        "time_limit": "01:00:00",
+        "memory": "64G",
+        "nodes": 1,
+        "num_gpus": 0,
+        "settings": {"maxmemory": "4gb"},
+    },
+    RedisSettings: {
+        "port": 6379,
+        "appendonly": True,
+        "save": "900 1",
+        "maxmemory": "4gb",
+        "maxmemory_policy": "allkeys-lru",
+        "io_threads": 4,
+    },
+    PostgresSettings: {
+        "port": 5432,
+        "db_name": "benchmark",
+        "data_dir": "/scratch/pgdata",
+        "auth": "trust",
+        "tuning": {"shared_buffers": "1GB"},
+    },
+    Tuning: {"shared_buffers": "1GB", "effective_cache_size": "4GB", "max_connections": 200, "synchronous_commit": False},
+    ClientSection: {"type": "redis_stress", "settings": {"num_requests": 100_000}},
+    RedisClient: {
+        **_OF_CLIENTS,
+        "num_requests": 100_000,
+        "key_size_bytes": 16,
+        "value_size_bytes": 1_024,
+        "num_keys": 1_000_000,
+        "key_distribution": "zipf",
+        "pipeline": 16,
+        "operation_mix": "get:set=90:10",
+        "database": 1,
+    },
+    PostgresClient: {
+        **_OF_CLIENTS,
+        "db_name": "benchmark",
+        "num_inserts": 1_000,
+        "num_selects": 100_000,
+        "num_rows": 100_000,
+        "table_name": "stress_test",
+        "user": "me",
+    },
+    HttpClient: {
+        **_OF_CLIENTS,
+        "num_requests": 10_000,
+        "method": "POST",
+        "path": "/predict",
+        "headers": {"Content-Type": "application/json"},
+        "body": '{"inputs": [1, 2]}',
+        "expect_status": 201,
+    },
+    LoadSection: {
+        "pattern": "poisson",
+        "rate": 1000,
+        "rate_from": 10,
+        "burstiness": 0.5,
+        "trace_s": [0, 0.5, 0.6],
+        "per_query": 4,
+        "seed": 7,
+        "ramp_up_s": 2,
+        "duration_s": 10,
+        "count": 5000,
+    },
+    BenchmarksSection: {"num_clients": 2, "client_delay": 1, "metrics": ["latency"], "repeats": 3},
+    Slo: {"p50_latency_ms": 1, "p95_latency_ms": 5, "p99_latency_ms": 10, "max_error_rate": 0.01},
+    ConfigurationSection: {"target": "local"},
+    MonitoringSection: {"enabled": False, "mode": "local"},
 }
 
 
@@ -86,8 +190,10 @@ def shown_example(model: type[BaseModel], key: str) -> str:
 def recipe_with(model: type[BaseModel], key: str) -> dict[str, Any]:
     """Return a whole recipe in which a key has its example."""
     part, base = {key: EXAMPLES[model][key]}, {"model": "squeezenet", "on": ["cpu.onnx"]}
-    if model is Recipe and key == "hardware":
-        return part
+    if model is Recipe and (key == "hardware" or key in _LOAD):
+        return part if key == "hardware" else {"service": {"type": "redis"}} | part
+    if model in _PLACES:
+        return _in_a_load(model, key, part)
     language_model = {"model": "models/llama", "prompts": {}, "on": ["cpu.torch"]}
     if model in (PromptsSection, DecodingSection):
         drawn = {"temperature": 0.7} if key.startswith("top_") else {}
@@ -103,3 +209,45 @@ def recipe_with(model: type[BaseModel], key: str) -> dict[str, Any]:
     section = {EngineOptions: "options", Warmup: "warmup", StopRule: "stop", Requirements: "requires", Retries: "retries"}[model]
     needed = {"precision": 0.02} if model is StopRule else {}
     return base | {section: needed | part}
+
+
+# Where each section of a recipe for a service stands: the type of the service, and the keys that lead to the section.
+_PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
+    ServiceSection: ("redis", ("service",)),
+    RedisSettings: ("redis", ("service", "settings")),
+    PostgresSettings: ("postgres", ("service", "settings")),
+    Tuning: ("postgres", ("service", "settings", "tuning")),
+    ClientSection: ("redis", ("client",)),
+    RedisClient: ("redis", ("client", "settings")),
+    PostgresClient: ("postgres", ("client", "settings")),
+    HttpClient: ("http", ("client", "settings")),
+    LoadSection: ("redis", ("load",)),
+    BenchmarksSection: ("redis", ("benchmarks",)),
+    Slo: ("redis", ("slo",)),
+    ConfigurationSection: ("redis", ("configuration",)),
+    MonitoringSection: ("redis", ("monitoring",)),
+}
+# What a key cannot do without.
+_BESIDE: dict[str, dict[str, Any]] = {
+    "rate": {"pattern": "poisson"},
+    "rate_from": {"pattern": "ramp", "rate": 1000},
+    "trace_s": {"pattern": "trace"},
+    "burstiness": {"pattern": "gamma", "rate": 1000},
+}
+
+
+def _in_a_load(model: type[BaseModel], key: str, part: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole recipe for a service in which a section holds `part`."""
+    service, way = _PLACES[model]
+    found: dict[str, Any] = {"service": {"type": service}}
+    if service == "http":
+        found["service"]["address"] = "http://127.0.0.1:8000"
+    here = found
+    for name in way:
+        here = here.setdefault(name, {})
+    if model is LoadSection:
+        here |= {"rate": 1000} if key == "pattern" else _BESIDE.get(key, {})
+    if model is ServiceSection and key == "launcher":
+        return found | {"service": {"type": service} | part}
+    here |= part
+    return found

@@ -34,13 +34,18 @@ from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
+from shared.kinds.load import Slo
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
+from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
+from shared.services.postgres import Tuning
+from shared.services.registry import SERVICES
 from shared.tokens import Role
 from tools.recipe_examples import shown_example
 from worker.cli import app as worker_app
+from worker.drivers.registry import DRIVERS
 from worker.engines.registry import ENGINES, OF_INPUTS
 from worker.settings import WorkerSettings
 
@@ -65,6 +70,13 @@ def configuration() -> str:
         prefix = str(settings.model_config.get("env_prefix", ""))
         found = [(_variable(prefix, name, field), field) for name, field in settings.model_fields.items() if not field.exclude]
         parts += _settings(title, about, [_setting(variable, _default(field), field.description or "") for variable, field in found])
+    keys = [(name, secret, variable) for name, entry in DRIVERS.items() for secret, variable in entry.secrets]
+    about = "A worker reads these variables when it puts a service under load. What they hold reaches no recipe, result or log."
+    parts += _settings(
+        "Keys for services under load",
+        about,
+        [_setting(variable, None, f"the {secret} for a service of the type `{name}`") for name, secret, variable in keys],
+    )
     about = "`fleetmark …` reads these variables. Options of the command line win over them."
     own = [(setting, variable) for setting, variable in variables() if setting.metadata["description"]]
     parts += _settings(
@@ -208,6 +220,16 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`prompts`", PromptsSection),
     ("`decoding`", DecodingSection),
     ("`hardware`", HardwareSection),
+    ("`service`", ServiceSection),
+    *((f"`service.settings` of {name}", kind.settings) for name, kind in SERVICES.items() if kind.settings.model_fields),
+    ("`service.settings.tuning` of postgres", Tuning),
+    ("`client`", ClientSection),
+    *((f"`client.settings` of {name}", kind.client) for name, kind in SERVICES.items()),
+    ("`load`", LoadSection),
+    ("`benchmarks`", BenchmarksSection),
+    ("`slo`", Slo),
+    ("`configuration`", ConfigurationSection),
+    ("`monitoring`", MonitoringSection),
 ]
 
 

@@ -220,7 +220,7 @@ class JobTask:
                 "telemetry.npz": outcome.telemetry_npz if outcome else None,
                 "log.jsonl": job_log.to_jsonl(),
             }
-            artifacts, attachments = packed(files, self._inline_bytes)
+            artifacts, attachments = packed(files | dict(outcome.files if outcome else {}), self._inline_bytes)
             return result_of(self.author, assignment, outcome, failure, times, artifacts), attachments
         except Exception as error:
             log.exception("no result could be made of %s", assignment.job_id)

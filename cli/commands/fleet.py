@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -13,6 +14,7 @@ from cli.tables import local_time, next_page, state, table, told_apart
 from cli.terminal import out, say, show_json
 from shared.clock import clock_warning
 from shared.device_labels import device_labels
+from shared.hosts import is_loopback
 from shared.installation import how_to_call
 
 WORKER_COLUMNS = [
@@ -86,7 +88,16 @@ def workers(
         if warning := clock_warning(worker.get("clock_offset_s")):
             say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
-        say(f"No worker. On a device:  fleetmark worker start --host {client.host}")
+        say(f"No worker. {_how_to_start_one(client.host)}")
+
+
+def _how_to_start_one(host: str) -> str:
+    if not is_loopback(urlsplit(host).hostname or ""):
+        return f"On a device:  {how_to_call('worker start')} --host {host}"
+    return (
+        f"On this machine:  {how_to_call('worker start')} --host {host}\n"
+        "For other devices, start the orchestrator with `--bind 0.0.0.0` and a token, and give its address in the network to `--host`."
+    )
 
 
 def measured_text(worker: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,7 @@ def run(
       fleetmark run sweep.yaml --host http://lab:5000 --json | jq -r .campaign_id
     """
     conditions = _conditions(fail_on)
+    _check_timeout(timeout)
     content = read_recipe(recipe)
     with connect(host, token) as client:
         accepted = submit(client, content, recipe.parent, wait_for_device=wait_for_device)
@@ -79,6 +81,11 @@ def run(
             return
         say(f"{campaign_id}: {counted(accepted['total_jobs'], 'job')}")
         _follow(client, campaign_id, as_json, timeout, conditions)
+
+
+def _check_timeout(timeout_s: float | None) -> None:
+    if timeout_s is not None and not math.isfinite(timeout_s):
+        raise InvalidInput(f"--timeout {timeout_s} is no number of seconds; leave it out to follow the campaign to its end")
 
 
 def _conditions(fail_on: list[str] | None) -> set[str]:
@@ -162,6 +169,7 @@ def watch(
 
       fleetmark watch campaign-01jd9…
     """
+    _check_timeout(timeout)
     conditions = _conditions(fail_on)
     with connect(host, token) as client:
         _follow(client, campaign_id, as_json, timeout, conditions)

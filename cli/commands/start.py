@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,7 +150,10 @@ def _tell(stack: Stack, settings: CliSettings) -> None:
 
 
 def demo(
-    recipe: Annotated[Path, typer.Argument(help="The recipe to run.", show_default="recipes/quickstart.yaml")] = QUICKSTART,
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RECIPE]…", help="The recipes to run, one after the other.", show_default="recipes/quickstart.yaml"),
+    ] = None,
 ) -> None:
     """Measure real networks on this machine and show the results. All parts are started and stopped for you.
 
@@ -162,11 +165,11 @@ def demo(
       fleetmark demo
     """
     settings = load_settings()
-    content = read_recipe(recipe)
+    contents = [(read_recipe(recipe), recipe) for recipe in recipes or [QUICKSTART]]
     plan = Plan(data_dir=settings.data_dir / "demo", outputs_dir=settings.outputs_dir, inherit=False, heartbeat_s=DEMO_HEARTBEAT_S)
     with _stopped_by_signals(), running_stack(plan) as stack:
         try:
-            failed = _demonstrate(stack, content, recipe)
+            failed = _demonstrate(stack, contents)
         except KeyboardInterrupt:
             say("\nStopping")
             stack.stop()
@@ -181,8 +184,12 @@ def demo(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
-    """Run the recipe on a new stack and show the results. Return the number of failed jobs."""
+def _demonstrate(stack: Stack, contents: Sequence[tuple[Recipe, Path]]) -> int:
+    """Run the recipes on a new stack and show the results. Return the number of failed jobs.
+
+    Args:
+        contents: each recipe with its file.
+    """
     stack.check_needs()
     stack.forget()
     with err.status("Starting Redis") as status:
@@ -190,27 +197,33 @@ def _demonstrate(stack: Stack, content: Recipe, recipe: Path) -> int:
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
         stack.start_worker()  # not after the orchestrator is ready: both take seconds to import, and do so in parallel
-        prepare(content, recipe.parent)  # makes the networks while the parts start
+        for content, recipe in contents:
+            prepare(content, recipe.parent)  # makes the networks while the parts start
         stack.wait_for_orchestrator()
         status.update("Starting a worker")
         stack.wait_for_worker()
     with stack.client() as client:
-        accepted = submit(client, content, recipe.parent)
-        campaign_id = accepted["campaign_id"]
-        say(f"Measuring {counted(accepted['total_jobs'], 'job')}, each repeat in a fresh process")
-        campaign = follow(client, campaign_id, each_round=stack.check)
-        out.print()
-        show_results(client, campaign_id)
-        csv = _wait_for_files(client, stack, campaign_id)
-        show_verdicts(client, campaign_id)
-    folder = stack.plan.outputs_dir / campaign_id
-    out.print()
-    out.print(f"CSV         {csv}", soft_wrap=True)
-    out.print(f"Run folder  {folder}   (report.md, plots, raw samples, run.json)", soft_wrap=True)
+        failed = sum(_measure(stack, client, content, recipe) for content, recipe in contents)
     start = "make up" if in_clone() and Path.cwd() == ROOT else how_to_call("up")
     out.print(
         f"Next        {start}, then in another terminal:  {how_to_call('run', shown_recipe('sweep.yaml'), '--watch')}", soft_wrap=True
     )
+    return failed
+
+
+def _measure(stack: Stack, client: Client, content: Recipe, recipe: Path) -> int:
+    """Run one recipe, and show its results and where its files are. Return the number of failed jobs."""
+    accepted = submit(client, content, recipe.parent)
+    campaign_id = accepted["campaign_id"]
+    say(f"Measuring {counted(accepted['total_jobs'], 'job')}, each repeat in a fresh process")
+    campaign = follow(client, campaign_id, each_round=stack.check)
+    out.print()
+    show_results(client, campaign_id)
+    csv = _wait_for_files(client, stack, campaign_id)
+    show_verdicts(client, campaign_id)
+    out.print()
+    out.print(f"CSV         {csv}", soft_wrap=True)
+    out.print(f"Run folder  {stack.plan.outputs_dir / campaign_id}   (report.md, plots, raw samples, run.json)", soft_wrap=True)
     return int(campaign["failed_jobs"])
 
 

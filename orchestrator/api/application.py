@@ -25,6 +25,7 @@ from orchestrator.api import (
     recipes,
     reset,
     results,
+    services,
     tokens,
     workers,
 )
@@ -59,6 +60,7 @@ ROUTERS = (
     models,
     artifacts,
     recipes,
+    services,
     reset,
     tokens,
     logs,

@@ -58,6 +58,8 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/results/download/{filename}": READERS,
     "GET /api/recipes": READERS,
     "POST /api/recipes/validate": READERS,  # writes nothing
+    "GET /api/services": READERS,
+    "POST /api/services/{service_id}/stop": SUBMITTERS,
     "GET /api/queue/status": READERS,
     "GET /api/queue/dead-letters": READERS,
     "GET /api/monitoring/stats": READERS,

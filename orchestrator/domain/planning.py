@@ -66,6 +66,7 @@ class PlannedJob(NamedTuple):
         return Workload(
             spec=cell.spec(),
             inputs={} if self.model is None else {MODEL: self.model},
+            target=cell.target(),
             repeats=cell.repeats,
             warmup=cell.warmup,
             stop=cell.stop,

@@ -20,14 +20,16 @@ from orchestrator.store.tables import ResultRow
 from orchestrator.whole_files import move_durably, remove_left_behind, whole_file
 from shared.ids import campaign_of
 from shared.protocol.messages import Artifact, AttemptLog, Result
+from shared.request_records import NAME as REQUESTS
 
 log = logging.getLogger(__name__)
 
 SAMPLES = "samples.npz"
 TELEMETRY = "telemetry.npz"
 LOG = "log.jsonl"
-ACCEPTED = (SAMPLES, TELEMETRY, LOG)
-FOLDERS = {SAMPLES: "samples", TELEMETRY: "telemetry"}
+ACCEPTED = (SAMPLES, TELEMETRY, REQUESTS, LOG)
+FOLDERS = {SAMPLES: "samples", TELEMETRY: "telemetry", REQUESTS: "requests"}
+RECORDS = (SAMPLES, REQUESTS)  # what was measured itself; everything else is beside it
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
             move_durably(source, target)
         else:
             # Samples are the record, so they must be on disk before the worker deletes its copy. Telemetry stands beside them.
-            _write(target, source, durable=name == SAMPLES)
+            _write(target, source, durable=name in RECORDS)
     return lacks
 
 
@@ -104,7 +106,7 @@ def drop_uploads(ctx: Context, report: Result) -> None:
 
 def _place(ctx: Context, job_id: str, name: str) -> Path:
     folder = ctx.settings.outputs_dir / campaign_of(job_id)
-    return folder / FOLDERS[name] / f"{job_id}.npz" if name in FOLDERS else folder / "logs" / f"{job_id}.log"
+    return folder / FOLDERS[name] / f"{job_id}{Path(name).suffix}" if name in FOLDERS else folder / "logs" / f"{job_id}.log"
 
 
 def _is_kept(target: Path, name: str, attempt: int, sha256: str) -> bool:

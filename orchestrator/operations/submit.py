@@ -25,10 +25,13 @@ from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Job, Lane
 from shared.errors import Conflict, InvalidInput
 from shared.ids import job_id, new_campaign_id
+from shared.kinds.registry import KINDS
 from shared.recipes import Recipe
 from shared.sources import UPLOAD
 
 log = logging.getLogger(__name__)
+
+_SECTIONS = ("hardware", "prompts", "decoding", *sorted(KINDS["load"].keys - {"warmup", "stop"}))  # keys that earlier versions did not know
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _hash_of(submission: Recipe | ShortCampaign) -> str:
     content = submission.model_dump(mode="json")
     if not submission.wait_for_device:
         del content["wait_for_device"]
-    for key in ("hardware", "prompts", "decoding"):
+    for key in _SECTIONS:
         if content.get(key) is None:
             content.pop(key, None)
     return _hash(content)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.columns import Row
+from orchestrator.reports.load.requests import write_requests
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.sheets.base import Page
 from orchestrator.reports.sheets.registry import sheet_of
@@ -62,14 +63,17 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         _replace(folder / drawn.file, drawn.png)
         pictures.append((drawn.file, drawn.shows))
     telemetry = write_telemetry(folder, sampled)
+    requests = write_requests(folder)
     content = page.content(bundle, pictures) | {"telemetry": telemetry.name if telemetry else None}
+    if requests is not None:
+        content["requests"] = requests.name
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(report_page, page.markdown(content).encode())
     for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder
         remove_left_behind(written)
-    return [*paths, *(folder / name for name, _ in pictures), *([telemetry] if telemetry else []), flat]
+    return [*paths, *(folder / name for name, _ in pictures), *filter(None, (telemetry, requests)), flat]
 
 
 def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path, sampled: list[Sampled]) -> Page:
@@ -86,7 +90,7 @@ def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path,
     run_tail, summary_tail = RunTail(bundle.devices), SummaryTail(sheet)
     with ExitStack() as stack:
         run_file = JobsFile(stack.enter_context(whole_file(run)), run_head(bundle))
-        summary_file = JobsFile(stack.enter_context(whole_file(summary)), summary_head(bundle, sheet))
+        summary_file = JobsFile(stack.enter_context(whole_file(summary)), summary_head(bundle, sheet, first))
 
         def rows() -> Iterator[Row]:
             for job in itertools.chain([] if first is None else [first], jobs):

@@ -22,6 +22,7 @@ MAX_TEXT = 200  # characters of one value
 _DEFAULTS = inference_workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json")
 _NO_PART_OF_THE_WORK = frozenset({"model", "on", "devices", "priority", "requires", "retries"})  # other columns show them
 _SECTIONS = frozenset(kind.section for kind in KINDS.values()) - {""}
+_LEFT_OUT = (f"{OPTIONS}.", "client.settings.")  # what names of parameters need not begin with to be understood
 _NOWHERE = object()
 
 
@@ -122,7 +123,10 @@ def _shortened(text: str) -> str:
 
 
 def _short(path: str) -> str:
-    return path.removeprefix(f"{OPTIONS}.")
+    for start in _LEFT_OUT:
+        if path.startswith(start):
+            return path.removeprefix(start)
+    return path
 
 
 def _text(value: Any) -> str:

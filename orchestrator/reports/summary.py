@@ -18,15 +18,16 @@ SUMMARY_FORMAT = 1
 # 1: the first format. Times in `latency_s` are seconds; in `load_ms` and `inference_ms` they are milliseconds.
 
 _ONE_JOB = "latencies of different models or devices do not merge; see `jobs`, one entry each"
+_NONE = "the job that is complete has no such figure; see its entry in `jobs`"
 
 
-def summary_head(bundle: CampaignBundle, sheet: Sheet) -> dict[str, Any]:
+def summary_head(bundle: CampaignBundle, sheet: Sheet, first: JobRecord | None = None) -> dict[str, Any]:
     return {
         "format": SUMMARY_FORMAT,
         "benchmark_id": bundle.campaign_id,
         "name": bundle.name,
         "status": bundle.status.value,
-        "service_type": sheet.service_type,
+        "service_type": sheet.service_type if first is None else sheet.service_type_of(first),
         "created_at": utc_text(bundle.created_at),
         "ended_at": utc_text(bundle.ended_at),
     }
@@ -70,14 +71,16 @@ class SummaryTail:
         self._sheet = sheet
         self._states = dict.fromkeys(JobStatus, 0)
         self._units = 0  # of work, such as inferences
+        self._failed: int | None = None  # of these; None if a unit that fails ends its job
         self._only: dict[str, Any] | None = None
 
     def add(self, job: JobRecord, entry: dict[str, Any]) -> None:
         self._states[job.status] += 1
-        units = self._sheet.units(entry)
-        if units:
-            self._units += units
+        self._units += self._sheet.units(entry)
+        if job.status is JobStatus.COMPLETE:
             self._only = entry
+            if (failed := self._sheet.failed_units(entry)) is not None:
+                self._failed = (self._failed or 0) + failed
 
     def content(self) -> dict[str, Any]:
         """Return the totals. Latency and throughput are null, with the reason in `missing`, unless exactly one job is complete."""
@@ -87,23 +90,31 @@ class SummaryTail:
         missing = dict(self._sheet.missing)
         if not ended:
             missing["success_rate"] = "no job ended by itself"
-        if only is None:
-            missing |= (
-                {"latency_s": _ONE_JOB, "requests_per_second": _ONE_JOB}
-                if done
-                else dict.fromkeys(("latency_s", "requests_per_second"), "no job is complete")
-            )
+        why = "no job is complete" if not done else _ONE_JOB if only is None else _NONE
+        missing |= {name: why for name in ("latency_s", "requests_per_second") if only is None or only.get(name) is None}
         return {
             "total_jobs": sum(states.values()),
             "jobs_by_status": {state.value: count for state, count in states.items()},
             "total_requests": self._units,
-            "successful_requests": self._units,
-            "failed_requests": None,
-            "error_count": states[JobStatus.FAILED],
-            "success_rate": 100 * done / ended if ended else None,
-            "success_rate_of": "jobs that completed, of those that completed or failed",
+            "successful_requests": self._units - (self._failed or 0),
+            "failed_requests": self._failed,
+            **(self._rate_of_jobs(done, ended) if self._failed is None else self._rate_of_requests(self._failed)),
             "latency_s": only.get("latency_s") if only else None,
             "requests_per_second": only.get("requests_per_second") if only else None,
-            "health": None,
+            "health": only.get("health") if only else None,
             "missing": missing,
+        }
+
+    def _rate_of_jobs(self, done: int, ended: int) -> dict[str, Any]:
+        return {
+            "error_count": self._states[JobStatus.FAILED],
+            "success_rate": 100 * done / ended if ended else None,
+            "success_rate_of": "jobs that completed, of those that completed or failed",
+        }
+
+    def _rate_of_requests(self, failed: int) -> dict[str, Any]:
+        return {
+            "error_count": failed,
+            "success_rate": 100 * (self._units - failed) / self._units,
+            "success_rate_of": "requests that succeeded, of those that were sent",
         }

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
 from shared.strict import Strict
+from shared.targets import Target
 
 
 class Spec(Strict):
@@ -37,7 +38,7 @@ class Kind(Protocol):
         marks: the keys of a recipe that make it a recipe of this kind; one of them is enough.
         keys: the keys of a recipe that this kind understands, besides those that every kind has.
         section: the key of a recipe whose own keys are those of the specification. Empty if they stand at the top of the recipe.
-        default_on: the capabilities of a recipe that leaves out `on`. If it is empty, `on` is needed.
+        default_repeats: the repeats of a recipe that leaves them out.
         headline: the name of the figure that stands for a job in a list.
         figures: the figures of a result, by name.
     """
@@ -55,11 +56,18 @@ class Kind(Protocol):
     @property
     def section(self) -> str: ...
     @property
-    def default_on(self) -> tuple[str, ...]: ...
+    def default_repeats(self) -> int: ...
     @property
     def headline(self) -> str: ...
     @property
     def figures(self) -> Mapping[str, FigureKind]: ...
+
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the capabilities of a recipe that leaves out `on`. If there are none, `on` is needed.
+
+        Args:
+            content: the recipe as it is written, before it is checked.
+        """
 
     def spec_of(self, settings: Any) -> Spec:
         """Return the specification of a job.
@@ -67,6 +75,9 @@ class Kind(Protocol):
         Args:
             settings: an object that has the recipe's keys of this kind as attributes, with validated values (a `Cell`).
         """
+
+    def target_of(self, settings: Any) -> Target | None:
+        """Return what a load is sent to, or None for a kind that needs no service. The argument is that of `spec_of`."""
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         """Return what lists and reports call the job, at most 255 characters."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
+from shared.jobs import DEFAULT_REPEATS
 from shared.kinds.base import Spec
 
 Seconds = Annotated[float, Field(ge=0, le=60)]
@@ -33,16 +34,23 @@ class Fake:
     marks: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
     section = ""
-    default_on: tuple[str, ...] = ()
+    default_repeats = DEFAULT_REPEATS
     headline = "fake_per_s"
     figures: Mapping[str, FigureKind] = {
         "fake_per_s": FigureKind("1/s", "higher", "steps per second, one after the other"),
         "fake_ms": FigureKind("ms", "lower", "the median time of one step"),
     }
 
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        del content
+        return ()
+
     def spec_of(self, settings: Any) -> FakeSpec:
         del settings
         return FakeSpec()
+
+    def target_of(self, settings: Any) -> None:
+        del settings
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         del inputs

@@ -109,9 +109,13 @@ class Generation:
     marks = ("prompts",)
     keys = frozenset({"model", "models", "prompts", "decoding", "loads", "warmup", "stop", "options"})
     section = ""
-    default_on: tuple[str, ...] = ()
+    default_repeats = 3  # loading a language model takes long
     headline = "tokens_per_s"
     figures: Mapping[str, FigureKind] = FIGURES
+
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        del content
+        return ()
 
     def spec_of(self, settings: Any) -> GenerationSpec:
         return GenerationSpec(
@@ -120,6 +124,9 @@ class Generation:
             loads=settings.loads,
             options=settings.options,
         )
+
+    def target_of(self, settings: Any) -> None:
+        del settings
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         model = inputs.get(MODEL)

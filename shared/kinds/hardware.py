@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
+from shared.jobs import DEFAULT_REPEATS
 from shared.kinds.base import Spec
 from shared.kinds.hardware_figures import FIGURES
 from shared.strict import Strict
@@ -59,13 +60,20 @@ class Hardware:
     marks = ("hardware",)
     keys = frozenset({"hardware"})
     section = "hardware"
-    default_on = ("hardware.cpu",)
+    default_repeats = DEFAULT_REPEATS
     headline = "peak_gb_per_s"
     figures: Mapping[str, FigureKind] = FIGURES
+
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        del content
+        return ("hardware.cpu",)
 
     def spec_of(self, settings: Any) -> HardwareSpec:
         section = settings.hardware or HardwareSection()
         return HardwareSpec(tests=section.tests, seconds=section.seconds)
+
+    def target_of(self, settings: Any) -> None:
+        del settings
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         del inputs

@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.engine_options import EngineOptions
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
-from shared.jobs import MAX_INFERENCES, MAX_REPEATS
+from shared.jobs import DEFAULT_REPEATS, MAX_INFERENCES, MAX_REPEATS
 from shared.kinds.base import Spec
 
 MODEL = "model"  # the role of the model among the inputs
@@ -52,7 +52,7 @@ class Inference:
     marks = ("model", "models")
     keys = frozenset({"model", "models", "inferences", "loads", "warmup", "stop", "options"})
     section = ""
-    default_on: tuple[str, ...] = ()
+    default_repeats = DEFAULT_REPEATS
     headline = "inference_ms"
     figures: Mapping[str, FigureKind] = {
         "inference_ms": FigureKind("ms", "lower", "the median time of one inference"),
@@ -66,8 +66,15 @@ class Inference:
         "cpu_percent": FigureKind("%", "neither", "the CPU time of the process during the inferences, in percent of one core"),
     }
 
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        del content
+        return ()
+
     def spec_of(self, settings: Any) -> InferenceSpec:
         return InferenceSpec(inferences=settings.inferences, loads=settings.loads, options=settings.options)
+
+    def target_of(self, settings: Any) -> None:
+        del settings
 
     def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
         model = inputs.get(MODEL)

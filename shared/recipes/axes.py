@@ -32,8 +32,15 @@ OF_A_JOB = (
     "hardware",
     "prompts",
     "decoding",
+    "service",
+    "client",
+    "load",
+    "benchmarks",
+    "slo",
 )
-OF_THE_CAMPAIGN = frozenset({"name", "notes", "labels", "queue_timeout_s", "sweep"})  # keys that apply to the campaign, not to a job
+OF_THE_CAMPAIGN = frozenset(
+    {"name", "notes", "labels", "queue_timeout_s", "sweep", "configuration", "monitoring"}
+)  # keys that apply to the campaign, not to a job
 OF_AN_ENTRY = ("inferences", "options")  # keys that a model's entry may set for that model alone
 _MODELS_STAY = "a sweep cannot change which models there are; list them all under `models`"
 

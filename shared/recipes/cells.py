@@ -21,14 +21,17 @@ from shared.jobs import MAX_JOBS
 from shared.kinds.base import Spec
 from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
+from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
 from shared.mistakes import not_valid
 from shared.recipes.axes import Axis, Place, read_axes, replaced, written
 from shared.recipes.lost_values import refuse_lost_values
 from shared.recipes.parse import field_error
 from shared.recipes.schema import ModelEntry, Recipe, Requirements, Retries
+from shared.recipes.services import BenchmarksSection, ClientSection, LoadSection, ServiceSection
 from shared.repetition import StopRule, Warmup
 from shared.strict import Strict
+from shared.targets import Target
 
 Table = Mapping[tuple[int, ...], Any]  # from the indices of the chosen values, one per axis of a key, to the key's validated value
 
@@ -56,10 +59,19 @@ class Cell(NamedTuple):
     hardware: HardwareSection | None = None
     prompts: PromptsSection | None = None
     decoding: DecodingSection | None = None
+    service: ServiceSection | None = None
+    client: ClientSection | None = None
+    load: LoadSection | None = None
+    benchmarks: BenchmarksSection | None = None
+    slo: Slo | None = None
 
     def spec(self) -> Spec:
         """Return what each job of this cell measures."""
         return KINDS[self.kind].spec_of(self)
+
+    def target(self) -> Target | None:
+        """Return the service that each job of this cell puts under load, for a kind of work that does so."""
+        return KINDS[self.kind].target_of(self)
 
 
 _INFERENCES, _OPTIONS, _DEVICES = (Cell._fields.index(key) for key in ("inferences", "options", "devices"))
@@ -196,7 +208,7 @@ def _check_samples(cell: Cell, axes: Sequence[Axis], chosen: tuple[int, ...]) ->
 
 def _equal(entry: ModelEntry | None, one: str, other: str) -> InvalidInput:
     which = "the same value is listed twice" if one == other else f"it means the same as {one}"
-    model = f"{entry.name or entry.model:.300}" if entry is not None else "the device"
+    model = f"{entry.name or entry.model:.300}" if entry is not None else "the same"
     why = f"{other} would measure {model} a second time in the same way: {which}; each job of a sweep has to differ"
     return InvalidInput(f"sweep: {why}", fields=[FieldError("sweep", why)])
 

@@ -21,14 +21,6 @@ def is_by_name(model: type[BaseModel], key: str) -> bool:
     return any(get_origin(found) is dict for found in _types(model, key))
 
 
-def known_keys(model: type[BaseModel], way: list[Any]) -> list[str]:
-    """Return the keys that are allowed at the end of `way`. Indices of lists in `way` are ignored."""
-    here = model
-    for part in way:
-        here = section(here, str(part)) or here
-    return list(here.model_fields)
-
-
 def _types(model: type[BaseModel], key: str) -> Iterator[Any]:
     field = model.model_fields.get(key)
     waiting = [field.annotation] if field is not None else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -11,13 +11,16 @@ from pydantic import BaseModel, ValidationError
 from yaml.scanner import ScannerError
 
 from shared.errors import FieldError, InvalidInput
+from shared.jobs import DEFAULT_REPEATS
 from shared.json_text import RepeatedKey, read_json_text
 from shared.kinds.registry import KINDS
 from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
-from shared.recipes.keys import is_by_name, known_keys, section
+from shared.recipes.keys import is_by_name, section
 from shared.recipes.schema import Recipe
+from shared.recipes.service_words import in_our_words
+from shared.recipes.services import TAGGED, UNKNOWN_TYPE
 from shared.recipes.text import Places, read_yaml
 
 MAX_RECIPE_BYTES = 16 * 2**20  # for a recipe file on the local disk
@@ -52,14 +55,8 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     """Return the validated recipe in a mapping; see `load_recipe`."""
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of keys such as `model` and `on`, not {type(content).__name__}")
-    if "service" in content:
-        raise InvalidInput(
-            f"{source} asks for a service under load (`service:`), which this version cannot measure yet; "
-            "it measures models (`model` or `models`, and `on`) and devices (`hardware`)"
-        )
     refuse_too_much(content, source, places)
-    if "on" not in content and (units := _usual_units(content)):
-        content = {**content, "on": units}
+    content = _with_defaults(in_our_words(content))
     try:
         return Recipe.model_validate_json(json.dumps(content, default=str))
     except (ValidationError, TypeError, ValueError) as error:
@@ -68,9 +65,16 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
         raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, places)) from error
 
 
-def _usual_units(content: dict[str, Any]) -> list[str]:
-    """Return the capabilities of a recipe without `on`, if its kind of work has usual ones."""
-    return next((list(kind.default_on) for kind in KINDS.values() if any(key in content for key in kind.marks)), [])
+def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with the defaults of its kind of work, as far as they differ from kind to kind."""
+    marks = [key for kind in KINDS.values() for key in kind.marks if key in content]
+    kinds = [kind for kind in KINDS.values() if any(key in content for key in kind.marks)]  # more than one is refused later
+    kinds = [kind for kind in kinds if kind.keys.issuperset(marks)] or kinds  # `prompts` stands beside the mark of another kind
+    if "on" not in content and (units := next(filter(None, (kind.default_on(content) for kind in kinds)), ())):
+        content = {**content, "on": list(units)}
+    if "repeats" not in content and len(kinds) == 1 and kinds[0].default_repeats != DEFAULT_REPEATS:
+        content = {**content, "repeats": kinds[0].default_repeats}
+    return content
 
 
 _LISTS = ("list_type", "tuple_type")
@@ -82,37 +86,44 @@ LONGEST_ADVICE = 80  # characters of a value that is shown as it should be writt
 
 def field_error(item: Any, places: Places | None) -> FieldError:
     """Convert one of pydantic's errors to the dotted key and a message for the sender."""
-    location = list(_keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden"))
+    location, owner = _keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden")
     line = places.line(location) if places is not None else None
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = unknown_key(location[-1], known_keys(Recipe, location[:-1]))
+        message = unknown_key(location[-1], list(owner.model_fields))
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
         message = f"must be a list: write [{without_logins(str(item['input'])):.{LONGEST_ADVICE}}]"
-    elif item["type"] not in ("missing", "value_error"):
+    elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and "type" in item["input"]:
+        message = with_value(message, item["input"]["type"])
+    elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
 
 
-def _keys_in(location: Sequence[str | int], *, ends_with_key: bool) -> Iterator[str | int]:
-    """Yield the keys and indices in a location of pydantic.
+def _keys_in(location: Sequence[str | int], *, ends_with_key: bool) -> tuple[list[str | int], type[BaseModel]]:
+    """Return the keys and indices in a location of pydantic, and the model that the last of them belongs to.
 
-    For a value with several allowed types, pydantic adds the name of each type that it tried, such as `str`. These names are left out.
-    But a user may choose the same name as a key of a mapping by name (`labels: {str: …}`), or write it as an unknown key.
+    For a value with several allowed types, pydantic adds the name of each type that it tried, such as `str`, or the tag of the section.
+    These names are left out. But a user may choose the same name as a key of a mapping by name (`labels: {str: …}`), or write it as an
+    unknown key.
 
     Args:
         ends_with_key: True if the last part is a key in any case.
     """
     here: type[BaseModel] = Recipe
+    kept: list[str | int] = []
     chosen_by_user = False
     for number, part in enumerate(location, start=1):
         if chosen_by_user or (ends_with_key and number == len(location)):
             chosen_by_user = False
-            yield part
+            kept.append(part)
+        elif part in TAGGED:
+            here = TAGGED[str(part)]
         elif not _names_a_type(part):
             chosen_by_user = is_by_name(here, str(part))
             here = section(here, str(part)) or here
-            yield part
+            kept.append(part)
+    return kept, here
 
 
 def _names_a_type(part: str | int) -> bool:

@@ -1,4 +1,4 @@
-"""Defines the structure of a recipe that measures models on compute units."""
+"""Defines the structure of a recipe. The sections for a service under load are in `shared.recipes.services`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from shared.jobs import (
 from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection, check_options
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
+from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
 from shared.names import OneLine
+from shared.recipes.services import AnyClient, AnyService, BenchmarksSection, ConfigurationSection, LoadSection, MonitoringSection
 from shared.repetition import StopRule, Warmup
 from shared.sources import MAX_NAME
 from shared.strict import Strict
@@ -104,7 +106,7 @@ class Recipe(Strict):
     """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job.
 
     The keys that are present decide the kind of work: `model` or `models` measure models, `prompts` beside them measures language models,
-    `hardware` measures the device itself.
+    `hardware` measures the device itself, and `service` puts a service under load.
     """
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
@@ -121,6 +123,15 @@ class Recipe(Strict):
     )
     decoding: DecodingSection | None = Field(default=None, description="how a language model chooses the next token; beside `prompts`")
     hardware: HardwareSection | None = Field(default=None, description="measures the device itself, in place of a model")
+    service: AnyService | None = Field(
+        default=None, description="puts a service under load, in place of a model: which one, and where it is"
+    )
+    client: AnyClient | None = Field(default=None, description="what is sent to the service")
+    load: LoadSection | None = Field(default=None, description="when it is sent, and how often")
+    benchmarks: BenchmarksSection | None = Field(default=None, description="how many client processes send it")
+    slo: Slo | None = Field(default=None, description="what the service must keep; the report says up to which load it does")
+    configuration: ConfigurationSection | None = Field(default=None, description="where the work runs")
+    monitoring: MonitoringSection | None = Field(default=None, description="whether a monitoring stack runs beside it")
     on: tuple[ComputeUnit, ...] = Field(
         min_length=1, max_length=MAX_UNITS, description="what a device must be able to do, as capabilities or their labels"
     )
@@ -210,6 +221,8 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _bounded_samples(self) -> Recipe:
+        if not self.entries():
+            KINDS[self.kind].spec_of(self).check(self.stop.max_repeats if self.stop else self.repeats)
         for entry in self.entries():
             check_samples(entry.inferences or self.inferences, self.stop.max_repeats if self.stop else self.repeats)
         return self

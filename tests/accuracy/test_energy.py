@@ -131,6 +131,26 @@ def test_a_counter_that_starts_again_at_zero_goes_on_growing() -> None:
     assert [total.add(value) for value in shown] == pytest.approx(truth)
 
 
+def test_a_counter_that_was_set_to_zero_is_no_counter_that_came_to_its_end() -> None:
+    """Taken for one, it would seem to have counted the 257 kJ that were left of its range, within a tenth of a second."""
+    total = Unwrapped(262_143.328850)
+    assert [total.add(value) for value in (5_000.0, 5_100.0, 0.0, 100.0)] == [0.0, 100.0, 0.0, 100.0]
+
+
+def test_a_counter_that_falls_within_a_window_gives_no_energy_and_never_a_negative_one() -> None:
+    """A GPU at 100 W, whose driver is loaded again after 15 s: the difference over 20 s would be -500 J."""
+    times = times_of(20)
+    counter = [1_000.0 + 100.0 * at if at < 15 else 100.0 * (at - 15) for at in times]
+    found = energy_of(times, [Window(0.0, 20.0, 100)], counter=counter)
+    assert found.joules is None
+    assert "fell from 2490 J to 0 J" in found.missing
+    power = energy_of(times, [Window(0.0, 20.0, 100)], counter=counter, power=[100.0] * len(times))
+    assert power.source == "integrated"
+    assert power.joules == pytest.approx(2_000.0)
+    between = energy_of(times, [Window(0.0, 10.0, 50), Window(15.0, 5.0, 25)], counter=counter)
+    assert between.joules == pytest.approx(1_500.0), "it fell while nothing was timed"
+
+
 def test_averages_and_peaks_are_of_the_windows() -> None:
     times, values = [0.0, 1.0, 2.0, 3.0, 4.0], [100.0, 1.0, 3.0, NAN, 50.0]
     assert average(times, values, [Window(0.5, 3.0, 1)]) == 2.0

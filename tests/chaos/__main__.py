@@ -30,7 +30,7 @@ def main(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folders of plans that left everything as it must be, too.")] = False,
     plan: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A plan to carry out instead, as it is printed.")] = None,
 ) -> None:
-    """Kill, stop and restart every part of the whole system while it runs 200 jobs, then look whether anything is lost."""
+    """Kill, stop and restart every part of the whole system while it runs 200 jobs. Then check whether anything was lost."""
     if plan is not None:
         plans = {plan.stem: read(plan.read_text())}
     else:

@@ -40,7 +40,8 @@ MAY_STAY = {
     keys.HISTOGRAMS: "the durations and the waits of jobs, for Prometheus",
     "_kombu.binding": "Celery's control exchange",
 }
-# With signed reports: Redis lost the start of an attempt, another device got the same attempt, and the first device is not believed.
+# This happens with signed reports: Redis lost the start of an attempt, another device got the same attempt, and the report of the first
+# device is refused.
 IN_GOOD_FAITH = "which is an attempt of"
 EXPIRE = (keys.PREFIX + "answers:", keys.ENDED, keys.FAULTS, keys.PREFIX + "leader")
 
@@ -51,8 +52,8 @@ class Books:
 
     campaign: Row
     jobs: list[Row]
-    results: dict[str, list[Row]]  # by job
-    events: dict[str, list[Row]]  # by job, in their order
+    results: dict[str, list[Row]]  # the results of each job
+    events: dict[str, list[Row]]  # the events of each job, in the order in which they were stored
 
 
 def read_books(system: System, campaign_id: str) -> Books:
@@ -141,7 +142,8 @@ def _table(system: System, books: Books, client: Client) -> Iterator[str]:
     """Check that each of the three copies of the CSV (run folder, outputs folder, API) has one row for each job."""
     name = books.campaign["id"]
     flat = sorted(system.outputs.glob(f"{name}_*_results.csv"))
-    # A retry opens a campaign again if it had ended. Then it has a CSV of each end, whose time is in the name, and the last one counts.
+    # A retry reopens a campaign that had ended. The campaign then has one CSV for each time that it ended. The time is in the file name,
+    # and the last file counts.
     retries = sum(job["retry_of"] is not None for job in books.jobs)
     if not 1 <= len(flat) <= 1 + retries:
         yield f"there are {len(flat)} CSV files of the campaign in {system.outputs}, after {retries} retries"

@@ -14,7 +14,7 @@ from tests.chaos.system import System, eventually
 from worker.hardware.probe import PROBE_MODEL
 
 LARGE = 250_000  # this number of inferences makes samples (380 kB) that are too large for a message, so they are sent by HTTP
-END_WITHIN_S = 180.0  # after the last fault: a consumer's batch comes back after 15 s, an unanswered result after 30 s
+END_WITHIN_S = 180.0  # counted from the last fault: a consumer's batch comes back after 15 s, and an unanswered result after 30 s
 TERMINAL = ("complete", "failed", "cancelled")
 
 
@@ -31,7 +31,7 @@ def recipe(folder: Path, inferences: list[int], seeds: int = 1) -> dict[str, Any
         "repeats": 1,
         "warmup": {"min_calls": 1, "min_s": 0.1},
         "sweep": {"options.seed": list(range(seeds)), "inferences": inferences},
-        "retries": {"max_attempts": 20},  # there are many, because the faults of the plan kill the processes, not the job
+        "retries": {"max_attempts": 20},  # the limit is high, because the faults of the plan kill processes and the job is not to blame
     }
 
 

@@ -33,7 +33,7 @@ class Chaos:
         self._called_off = threading.Event()
         self._errors: list[Exception] = []
         self.done: Counter[str] = Counter()  # faults by kind
-        self.missed: list[Fault] = []  # there was no process for this fault
+        self.missed: list[Fault] = []  # the faults for which there was no process
         self.user = User(system, self._called_off)
         self._threads = [threading.Thread(target=self._go_through, args=(target,), name=target) for target in {f.target for f in plan}]
         self._begin = 0.0
@@ -50,7 +50,7 @@ class Chaos:
             raise ExceptionGroup("the plan could not be carried out", self._errors)
 
     def call_off(self) -> None:
-        """Start no more faults. Faults that have started are completed, so that no process stays stopped."""
+        """Start no more faults. Faults that have already started are completed, so that no process stays stopped."""
         self._called_off.set()
         for thread in self._threads:
             thread.join()
@@ -99,11 +99,11 @@ def _to_measuring(worker: Part, which: str, fault: Fault) -> bool:
     until = time.monotonic() + RUNNER_WITHIN_S
     while time.monotonic() < until:
         for process in _measuring(worker, which):
-            with suppress(psutil.Error):  # it has just ended, so take the next one
+            with suppress(psutil.Error):  # the process has just ended, so take the next one
                 process.send_signal(signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)
                 if fault.kind == "stop":
                     time.sleep(fault.lasts_s)
-                    with suppress(psutil.Error):  # its worker or the plan has killed it meanwhile
+                    with suppress(psutil.Error):  # the worker or the plan has killed it in the meantime
                         process.send_signal(signal.SIGCONT)
                 return True
         time.sleep(0.005)
@@ -190,7 +190,7 @@ def _to_postgres(system: System, fault: Fault) -> bool:
         kept.rename(server.data)
         _until_it_starts(server.start)
     else:
-        if fault.kind == "kill":  # kill all of it, as when the machine loses its power
+        if fault.kind == "kill":  # a loss of power ends all processes of the machine, so kill all of them
             for process in family:
                 with suppress(psutil.Error):
                     process.kill()

@@ -6,20 +6,20 @@
 
 What each kind of fault does:
 
-    kill       SIGKILL; started again after that time. A killed runner or guard is replaced by its worker.
-    stop       SIGSTOP; SIGCONT after that time.
-    terminate  SIGTERM; killed if it is still there after that time, as a service manager does; then started again.
-    wipe       SIGKILL, its file deleted; started empty after that time.
-    quit       PostgreSQL's immediate shutdown; started again after that time.
-    cut        every connection closed by the server, at once, and again at the end of that time.
-    flush      everything in Redis is deleted while it runs, at once, and again at the end of that time.
-    full       Redis has no memory left for that time: it answers, and refuses to take anything in.
-    restore    SIGKILL; started again with its file as it was that time ago. Of PostgreSQL it is not drawn: what was recorded
-               meanwhile is gone, so the jobs run again and the counters go back.
+    kill       SIGKILL. The part is started again after that time. A killed runner or guard is replaced by its worker.
+    stop       SIGSTOP. SIGCONT follows after that time.
+    terminate  SIGTERM. If the part still runs after that time, it is killed, as a service manager does. It is then started again.
+    wipe       SIGKILL, and the part's file is deleted. It is started with no data after that time.
+    quit       PostgreSQL's immediate shutdown. It is started again after that time.
+    cut        The server closes every connection, at the start of that time and again at its end.
+    flush      Everything in Redis is deleted while it runs, at the start of that time and again at its end.
+    full       Redis has no memory left for that time. It answers, but it refuses to store anything.
+    restore    SIGKILL. The part is started again with its file as it was that time ago. This fault is never drawn for PostgreSQL:
+               what was recorded in the meantime would be lost, so the jobs would run again and the counters would go back.
     readonly   PostgreSQL closes every connection and takes no writes for that time, as in a failover.
-    lock       somebody holds every table of PostgreSQL for that time; readers wait, too.
-    cancel     a job that has not ended is cancelled over HTTP, and again after that time.
-    retry      a job that has not ended is cancelled over HTTP, and asked for anew after that time.
+    lock       Another client holds a lock on every table of PostgreSQL for that time. Readers wait, too.
+    cancel     A job that has not ended is cancelled over HTTP, and cancelled again after that time.
+    retry      A job that has not ended is cancelled over HTTP, and a retry of it is requested after that time.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tests.chaos.faults import Chaos
 from tests.chaos.plan import GOES_BACK, Fault, Plan, written
 from tests.chaos.system import System, system_in
 
-SETTLE_S = 90.0  # answers, acknowledgements and files follow the last result
+SETTLE_S = 90.0  # the system still sends answers and acknowledgements and writes files after the last result
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Verdict:
     missed: list[Fault] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)  # the number of the API's answers to the client, by status or error
     jobs: Counter[str] = field(default_factory=Counter)  # the number of jobs, by how they ended
-    events: Counter[str] = field(default_factory=Counter)  # by kind
+    events: Counter[str] = field(default_factory=Counter)  # the number of events, by kind
     attempts: int = 0  # the number of issued attempts of all jobs
     wall_s: float = 0.0  # the duration of the campaign, from the first POST to its end
-    recovery_s: float = 0.0  # the part of these after the last fault
+    recovery_s: float = 0.0  # the part of this duration that came after the last fault
 
     def line(self) -> str:
         """Return a one-line summary for people."""

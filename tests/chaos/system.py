@@ -54,7 +54,7 @@ class Part:
         self.launcher: tuple[str, ...] = ()  # the environment of the last start
         self._process: subprocess.Popen[bytes] | None = None
         self.log = logs / f"{name}.log"
-        self.by_itself: list[str] = []  # all unexpected ends
+        self.by_itself: list[str] = []  # all ends that no test asked for
 
     @property
     def pid(self) -> int:
@@ -74,7 +74,7 @@ class Part:
             self._process = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def look(self) -> None:
-        """Record it if the process has ended by itself."""
+        """Record an end that no test asked for."""
         if self._process is not None and (code := self._process.poll()) is not None:
             self.by_itself.append(f"{self.name} ended by itself with {code}: {self.log}")
             self._process = None
@@ -97,7 +97,8 @@ class Part:
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(patience_s)
-                if code not in (0, -signal.SIGTERM):  # the second: before it had its handlers, or passed on when it was done
+                # -SIGTERM is also accepted: the process had not set its handlers yet, or it passed the signal on when it was done
+                if code not in (0, -signal.SIGTERM):
                     self.by_itself.append(f"{self.name} ended with {code} on SIGTERM: {self.log}")
                 self._process = None
             self.kill()
@@ -116,10 +117,11 @@ class System:
     def __init__(
         self, folder: Path, redis_server: RedisServer, postgres: PostgresServer, settings: Mapping[str, str], locks: Locks | None
     ) -> None:
-        """
+        """Prepare the parts. Nothing is started yet.
+
         Args:
-            settings: settings of every part, which win over `BEATS`.
-            locks: the passwords and tokens, if the system asks for them.
+            settings: settings of every part. They take precedence over `BEATS`.
+            locks: the passwords and tokens, if the system requires them.
         """
         self.folder, self.redis_server, self.postgres, self.locks = folder, redis_server, postgres, locks
         self.outputs = folder / "outputs"
@@ -151,7 +153,7 @@ class System:
         own = {"STATE_DIR": self.state(name), "CACHE_DIR": self.folder / name / "cache", "LOCK_FILE": self.folder / name / "measure.lock"}
         environment = self._common | {f"FLEETMARK_WORKER_{key}": str(value) for key, value in own.items()}
         environment |= {"FLEETMARK_HOST": self.address, "FLEETMARK_WORKER_NAME": name, "FLEETMARK_WORKER_PORT": "0"}
-        del environment["FLEETMARK_REDIS_URL"]  # a worker needs only one address
+        del environment["FLEETMARK_REDIS_URL"]  # a worker needs only the address of the orchestrator
         if self.locks is not None:
             del environment["FLEETMARK_TOKEN"]
             environment["FLEETMARK_TOKEN_FILE"] = str(self.folder / name / "token")

@@ -1,6 +1,7 @@
-"""`kill -9` at each step of a job's way, one after the other: whoever dies, the job ends once, with its files, and nothing is left.
+"""Tests `kill -9` at each step of a job's way, one step after the other.
 
-At the end: that whatever is not so would be seen.
+Whichever process dies, the job ends once, with its files, and nothing is left over. The last test checks that the audit would notice every
+fault.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ API: tuple[Step, ...] = (
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    # Whoever is killed is to be back before it counts as silent, on a busy machine too: three silences end a job. A watch that begins to
-    # lead waits as long before it condemns anyone, so it is not longer.
+    # A killed part must be back before it counts as silent, on a busy machine too, because three silences end a job. The timeout is not
+    # longer, because a watch that begins to lead waits for the same time before it declares any worker faulty.
     with system_in(tmp_path_factory.mktemp("steps"), HEARTBEAT_TIMEOUT_S="10") as made:
         made.start("api", "consumer", "watch")
         yield made
@@ -74,7 +75,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def client(system: System) -> Client:
     for name in ("api", "consumer", "watch", "worker-1"):
         part = system.parts[name]
-        if part.launcher:  # a failed test left it behind; it would die during this test
+        if part.launcher:  # a failed test has left it behind, and the process would die during this test
             part.kill()
         if not part.alive:
             part.start()
@@ -165,7 +166,7 @@ def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(s
 def test_a_watch_killed_at_any_step_of_bringing_a_job_back_is_followed_by_another(system: System, client: Client) -> None:
     watch, worker = system.parts["watch"], system.parts["worker-1"]
     watch.kill()
-    worker.kill()  # it still counts as alive for a while, so the message is sent and nobody takes it
+    worker.kill()  # the dead worker counts as alive for a while, so the message is sent and nobody takes it
     campaign = submit(system, client, 20)
     [queue] = cast("list[str]", system.redis.keys("cpu.onnx*"))  # there is one list for each priority
     assert system.redis.delete(queue)
@@ -191,7 +192,8 @@ def test_a_job_given_up_by_a_watch_that_is_killed_before_redis_knows_leaves_noth
     worker_dies_measuring(system)
     watch_dies(system, ("before", "orchestrator.operations.recovery:after_end", "-job-1"))
     watch.start()
-    system.parts["consumer"].terminate(60)  # it writes the files of campaigns that a watch has ended at its start and from time to time
+    # the consumer writes the files of campaigns that a watch has ended, both at its start and at intervals
+    system.parts["consumer"].terminate(60)
     system.parts["consumer"].start()
     left_as_it_must_be(system, client, campaign)
     assert [job["status"] for job in read_books(system, campaign).jobs] == ["failed"]

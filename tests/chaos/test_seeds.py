@@ -1,7 +1,8 @@
-"""Three seeds of `make chaos`, and a plan by hand: whatever is killed, stopped or wiped, every job ends once, and nothing is left over.
+"""Tests three seeds of `make chaos` and one plan that was written by hand.
 
-`make test` runs ten seconds of a locked seed, because a locked system does all that an open one does, and more. The whole seeds, in which
-each kind of fault occurs at least once, are `long`.
+Whatever is killed, stopped or wiped, every job ends once, and nothing is left over. `make test` runs ten seconds of a seed on a locked
+system, because a locked system does everything that an open one does, and more. The complete seeds, in which each kind of fault occurs at
+least once, have the marker `long`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ class User:
         self.problems: list[str] = []
 
     def act(self, fault: Fault) -> bool:
-        """Cancel a job that has not ended; that time later cancel it again, or ask for it anew. False: none was left."""
+        """Cancel a job that has not ended. After `lasts_s` seconds, cancel it again or request a retry.
+
+        Returns False if there was no such job.
+        """
         while (listed := self._answered("GET", "/api/campaigns")) is not None and not listed.json()["campaigns"]:
             if self._called_off.wait(AGAIN_S):  # the campaign was still being submitted
                 return False
@@ -57,7 +60,7 @@ class User:
         return None
 
     def _answered(self, method: str, path: str) -> httpx.Response | None:
-        """What is said once nobody is away any more; nothing when the chaos was called off, or it is said too late."""
+        """Return the answer once the system can give one. Returns None if the user was told to stop, or if no answer came in time."""
         until = time.monotonic() + ANSWERED_WITHIN_S
         while time.monotonic() < until:
             answer = _or_away(lambda: httpx.request(method, f"{self._address}{path}", headers=self._headers, timeout=20, verify=False))

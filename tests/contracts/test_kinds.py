@@ -221,13 +221,13 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(name: str)
 
 
 def test_every_kind_has_a_case_here_and_a_description_that_both_sides_share() -> None:
-    """But for `hardware`: how long a device takes is what its tests find out (tests/unit/worker/kinds/test_hardware.py)."""
-    assert {case.kind for case in CASES} == set(KINDS) - {"hardware"}
+    """How long a device or a service takes is not known in advance: see test_hardware.py, and tests/integration/test_load_on_servers.py."""
+    assert {case.kind for case in CASES} == set(KINDS) - {"hardware", "load"}
     assert [kind_named(name).name for name in KINDS] == list(KINDS)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        EngineUnavailable, match=r"cannot measure work of the kind 'weaving'; it knows: inference, generation, hardware, fake"
+        EngineUnavailable, match=r"cannot measure work of the kind 'weaving'; it knows: inference, generation, hardware, load, fake"
     ):
         resolve("weaving")

@@ -43,7 +43,7 @@ def complete(kind: str, number: int = 1, scale: float = 1.0, **changes: Any) -> 
         outcome = Outcome(
             headline=sheet.headline,
             figures=tuple(figure(name, sheet, scale) for name in sheet.figures),
-            distributions={"unit": unit, "load": unit},
+            distributions={"unit": unit, "load": unit, "latency": unit},
             detail={"energy_source": "counter"},
         )
         one = replace(one, result=one.result.model_copy(update={"summary": None, "outcome": outcome}))

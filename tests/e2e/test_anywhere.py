@@ -22,7 +22,7 @@ from tests.e2e.processes import SMALL_RECIPE, InstalledCommand, wait_until
 from tests.proxy_server import proxy_server
 from tests.servers import free_port
 
-# Names of files in the folder of a Celery user, and names that our own processes import.
+# These are names of files that a Celery user may have in the folder, and names that our own processes import.
 MODULES = (
     *("worker", "shared", "orchestrator", "cli", "celery", "redis", "kombu", "tasks", "celeryconfig", "flowerconfig"),
     *("json", "typer", "onnxruntime", "numpy", "alembic", "sqlalchemy", "uvicorn", "sitecustomize"),
@@ -45,7 +45,10 @@ def was_run(folder: Path) -> str:
 
 
 def telemetry_of_guards(up: InstalledCommand) -> set[str | None]:
-    """What the processes that import the runtimes were told. Otherwise ONNX Runtime connects to its maker, some seconds after it began."""
+    """Return the telemetry setting of each process that imports the runtimes.
+
+    Without this setting, ONNX Runtime connects to its maker after some seconds.
+    """
     found = (process for process in psutil.process_iter() if "worker.runner" in " ".join(_told(process.cmdline, [])))
     nothing: dict[str, str] = {}
     environments = [_told(process.environ, nothing) for process in found]
@@ -128,7 +131,11 @@ def test_no_command_runs_a_module_of_the_current_folder(tmp_path: Path, command:
 
 @pytest.mark.parametrize("command", [["worker.cli", "info", "--json"], ["orchestrator.cli", "--help"]], ids=" ".join)
 def test_of_a_module_started_by_name_python_itself_finds_only_the_first_in_the_current_folder(tmp_path: Path, command: list[str]) -> None:
-    """`python -m worker.cli` runs a `worker.py` before any line of ours (`python -P -m` does not); everything after that is ours."""
+    """Only the first module that Python starts by name can come from the current folder.
+
+    `python -m worker.cli` runs a `worker.py` of that folder before any of our code (`python -P -m` does not). All later imports find our
+    modules.
+    """
     folder = folder_of_modules(tmp_path / "mine")
     for name in ("worker", "orchestrator"):
         (folder / f"{name}.py").unlink()

@@ -19,7 +19,7 @@ from tests.e2e.processes import LONG_RECIPE, SMALL_RECIPE, Command, wait_until
 from tests.servers import free_port
 from tests.tls import Authority
 
-pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may wait long for its turn
+pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may have to wait for a long time
 
 
 @dataclass

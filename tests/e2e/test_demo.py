@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.processes import LONG_RECIPE, Command, wait_until
 
-pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may wait long for its turn
+pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may have to wait for a long time
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door
     assert re.fullmatch(r"token-\w+  admin      \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  me\n", listed)
     assert machine.token not in listed
     assert "revoked" in machine.orchestrator("token", "revoke", listed.split()[0]).stdout
-    machine.until(401, "/api/tokens")  # another process wrote the token, so it counts within seconds
+    machine.until(401, "/api/tokens")  # another process wrote the token, so it is accepted after some seconds
     assert machine.ask("/api/tokens") == 401  # no token is left, but access is still refused
 
 

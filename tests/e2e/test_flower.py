@@ -27,7 +27,8 @@ def test_flower_answers_and_ends_while_its_broker_is_gone(tmp_path: Path) -> Non
                 assert flower.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            # Flower's own first look at the workers has to be over: it would wait for the broker, and this question behind it.
+            # Wait until Flower's own first look at the workers is over. It would wait for the broker, and this request would wait behind
+            # it.
             assert _workers(port, timeout_s=60) == 200
             redis.stop()
             assert _workers(port, timeout_s=30) == 200

@@ -23,7 +23,7 @@ PATIENCE_S = 120.0  # this only stops a test that hangs; the machine may be busy
 
 
 class Watches:
-    """Starts processes of `python -m orchestrator.cli watch`, as many as the test asks for."""
+    """Starts as many processes of `python -m orchestrator.cli watch` as the test asks for."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str) -> None:
         mine = {"FLEETMARK_REDIS_URL": redis_url, "FLEETMARK_DATABASE_URL": database_url}
@@ -78,7 +78,7 @@ def test_when_the_leader_is_killed_another_watch_leads_within_ten_seconds(watche
     _until(lambda: registry.monitor.counters().get("sweeps", 0) >= 2)
     longest_s = registry.redis.pttl(keys.LEADER) / 1000 + Settings().watch_sweep_s
     assert longest_s <= PROMISE_S, "what is left of the lease, and then the other one's next look"
-    time.sleep(2 * Settings().watch_sweep_s)  # the second watch has started and has looked, too
+    time.sleep(2 * Settings().watch_sweep_s)  # by then, the second watch has started and has looked at least once
     assert f"/{first.pid}/" in str(registry.monitor.leader()), "one leads"
     first.kill()
     _until(lambda: f"/{second.pid}/" in str(registry.monitor.leader()))

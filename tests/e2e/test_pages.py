@@ -1,8 +1,8 @@
-"""Runs the commands of the README and of the pages for users as they stand, against a real system.
+"""Runs the commands of the README and of the pages for users exactly as they are written, against a real system.
 
-A fenced block `sh` is typed into bash. A block of another kind is written to a file if the sentence before it says so ("Save this as
-`mine.yaml`:"), and is only shown otherwise. A command that runs until Ctrl-C is left running, as in a terminal of its own. The system has a
-network of its own where that can be had, so that the ports are those of the pages.
+The commands of a fenced block `sh` are typed into bash. A block of another kind is written to a file if the sentence before it says so
+("Save this as `mine.yaml`:"). Other blocks are only examples. A command that runs until Ctrl-C keeps running, as in a terminal of its own.
+Where the machine allows it, the system has its own network, so that the ports are those of the pages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cli import zoo
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted((DOCS / "start").glob("*.md")), *sorted((DOCS / "how-to").glob("*.md"))]
-ALONE = {"several-devices.md", "operate.md"}  # these start an orchestrator of their own
+ALONE = {"several-devices.md", "operate.md"}  # these pages start an orchestrator of their own
 PATIENCE_S = 900
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S + 300)]
 
 
 def script_of(page: Path) -> str:
-    """Return what a reader of a page types, as a script of bash."""
+    """Return the commands that a reader of a page types, as a bash script."""
     lines: list[str] = []
     text = page.read_text()
     for block in FENCE.finditer(text):
@@ -51,7 +51,7 @@ def script_of(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-# What the reader has when a page begins: a clone in which `make demo` has been run, and `make up` runs in another terminal.
+# This is what the reader has when a page begins: a clone in which `make demo` has been run. `make up` runs in another terminal.
 BEGIN = r"""
 set -eu -o pipefail
 ip link set lo up 2>/dev/null || true
@@ -74,19 +74,19 @@ source .venv/bin/activate
 
 
 def clone(folder: Path) -> Path:
-    """Make what a clone contains, with the environment of this one."""
+    """Make the files that a clone contains, with the Python environment of this clone."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in tracked:
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    zoo.make("squeezenet", folder / "recipes" / "models", lambda _: None)  # as `make demo` does
+    zoo.make("squeezenet", folder / "recipes" / "models", lambda _: None)  # `make demo` makes it too
     return folder
 
 
 def in_a_network(folder: Path) -> list[str]:
-    """Return the beginning of a command that gives it a network and a table of hosts of its own, in which `lab` is this machine."""
+    """Return the beginning of a command that runs in a network of its own, with a table of hosts in which `lab` is this machine."""
     hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost lab\n")
     apart = ["unshare", "--net", "--mount"]
@@ -102,7 +102,8 @@ def run_script(folder: Path, script: str, **variables: str) -> subprocess.Comple
         done = subprocess.run(
             [*in_a_network(folder), "bash", "script.sh"],
             cwd=folder,
-            # Its own lock: what other tests measure on this host does not matter to commands that only have to work.
+            # The system has its own lock. These commands only have to work, so it does not matter if other tests measure on this host at
+            # the same time.
             env=kept | {"MPLCONFIGDIR": str(folder), "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock")} | variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -117,7 +118,7 @@ def run_script(folder: Path, script: str, **variables: str) -> subprocess.Comple
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Run all pages that need a system that is up, one after the other, on one system. Returns what was shown."""
+    """Run all pages that need a running system, one after the other, on one system. Returns their output."""
     folder = clone(tmp_path_factory.mktemp("clone"))
     script = BEGIN + "stay fleetmark up\n"
     for page in PAGES:
@@ -136,7 +137,7 @@ def test_the_commands_of_a_page_work_as_they_stand(session: str, page: Path) -> 
 
 
 def test_the_page_of_several_devices_works_as_it_stands(tmp_path: Path) -> None:
-    """The packages of the device are fetched before, because its network leads nowhere else."""
+    """The packages of the device are fetched before, because its network has no access to the internet."""
     page, wheels = DOCS / "how-to" / "several-devices.md", tmp_path / "wheels"
     locked = ("--no-deps", "--require-hashes", "-r", str(ROOT / "requirements" / "worker-cpu.txt"))
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels, *locked], check=True, capture_output=True)
@@ -145,7 +146,8 @@ def test_the_page_of_several_devices_works_as_it_stands(tmp_path: Path) -> None:
     assert "squeezenet.onnx on cpu.onnx of bench-1: complete" in done.stdout, done.stdout[-5000:]
 
 
-# What the reader of the page on operating has: a system with an administrator's token, a campaign that has ended, and a device's token.
+# This is what the reader of the page on operating has: a system with an administrator's token, a campaign that has ended, and a device's
+# token.
 OPERATED = r"""
 export FLEETMARK_TOKEN=of-the-administrator
 stay fleetmark up
@@ -156,7 +158,7 @@ fleetmark token create lab-pi --role worker > lab-pi.token
 
 
 def test_the_page_on_operating_works_as_it_stands(tmp_path: Path) -> None:
-    """Logs, a backup that is restored while nothing runs, the exchange of a device's token, and the removal of what is old."""
+    """The page covers logs, a backup that is restored while nothing runs, the exchange of a device's token, and the removal of old data."""
     last = "echo \"@@ left: $(fleetmark list --ids | wc -l) campaign; tokens: $(fleetmark token list --json | jq -r '.[].name')\"\n"
     done = run_script(clone(tmp_path / "clone"), BEGIN + OPERATED + script_of(DOCS / "how-to" / "operate.md") + last)
     assert done.returncode == 0, done.stdout[-5000:]

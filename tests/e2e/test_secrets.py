@@ -45,7 +45,7 @@ class System:
             "FLEETMARK_LOG_LEVEL": "debug",
         }
         self.command_lines: set[str] = set()
-        self.environments: dict[str, str] = {}  # the command lines of guards and measured processes, by their kind
+        self.environments: dict[str, str] = {}  # the environments of guards and measured processes, by process id and parent id
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -135,7 +135,7 @@ def test_no_secret_is_in_logs_errors_files_or_process_lists(
 
     try:
         serve = ("orchestrator.cli", "serve", "--host", "0.0.0.0", "--port", system.host.rpartition(":")[2])
-        assert system.run("refused", *serve) == 2  # it listens beyond the loopback, and there is no token
+        assert system.run("refused", *serve) == 2  # it listens on more than the loopback, and there is no token
         assert "FLEETMARK_TOKEN" in system.log("refused")
         system.start("server", *serve, FLEETMARK_TOKEN=token)
         system.until(lambda: system.answers() == 200, "the server is healthy")

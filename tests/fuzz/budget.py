@@ -19,10 +19,11 @@ Test = Callable[..., Any]
 
 
 def tried(examples: int) -> Callable[[Test], Test]:
-    """A property's settings: `examples` cases in the suite, as many times more as EXAMPLES says in `make fuzz`.
+    """Return the settings of a property: `examples` cases in the suite, and EXAMPLES / SUITE_EXAMPLES times as many in `make fuzz`.
 
-    No deadline, as a busy machine is no defect, and no database: the seed says what is tried, with the constants that hypothesis
-    finds in the project's modules, so that a part of the suite may try other cases than the whole.
+    There is no deadline, because a busy machine is not a defect. There is no database of examples, because the seed decides which cases are
+    tried. Hypothesis also uses the constants that it finds in the project's modules, so a part of the suite may try other cases than the
+    whole suite.
     """
 
     def apply(test: Test) -> Test:

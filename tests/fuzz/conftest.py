@@ -10,7 +10,8 @@ from tests.fuzz.budget import EXAMPLES, SUITE_EXAMPLES
 from tests.fuzz.serving import Served, serving
 from tests.servers import RedisServer
 
-DATABASES = ["sqlite"] if EXAMPLES == SUITE_EXAMPLES else ["sqlite", "postgres"]  # the second one in `make fuzz` alone: time
+# only `make fuzz` uses the second one, to save time in the suite
+DATABASES = ["sqlite"] if EXAMPLES == SUITE_EXAMPLES else ["sqlite", "postgres"]
 _numbers = itertools.count(1)
 
 

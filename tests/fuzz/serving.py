@@ -42,7 +42,7 @@ class Served:
             "FLEETMARK_RECIPES_DIR": str(folder / "recipes"),
             "FLEETMARK_TOKEN": ADMIN,  # without this token, the first token that a test makes would end the access of all other calls
             "FLEETMARK_LOG_LEVEL": "warning",
-            "FLEETMARK_LOG_FORMAT": "text",  # `mistakes` looks for its words
+            "FLEETMARK_LOG_FORMAT": "text",  # `mistakes` searches for words of this format
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -75,13 +75,16 @@ class Served:
         return [line for line in self.said().splitlines() if " ERROR " in line or " CRITICAL " in line or line.startswith("Traceback")]
 
     def around_mistakes(self) -> str:
-        """The log around each of these lines: what came before says which call it was, what follows is the traceback."""
+        """Return the log around each of these lines. The lines before name the call, and the lines after are the traceback."""
         lines, wrong = self.said().splitlines(), set(self.mistakes())
         places = [number for number, line in enumerate(lines) if line in wrong]
         return "\n…\n".join("\n".join(lines[max(0, number - 5) : number + 60]) for number in places[:5])
 
     def kept(self) -> dict[str, int]:
-        """How much of everything a call can add to: workers, and rows of each table but the events, which the watch writes too."""
+        """Return the number of workers, and the number of rows in each table that a call can add to.
+
+        Events are left out, because the watch writes them too.
+        """
         with self._engine.connect() as connection:
             tables = [table for table in Campaign.metadata.sorted_tables if table.name != "events"]
             counts = {table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0) for table in tables}

@@ -22,7 +22,8 @@ from tests.fuzz.serving import ADMIN, Served
 from tests.fuzz.values import JSON, LONG, damaged, places, put, written
 
 ANSWER_S = 60.0
-# What a client may be told whatever it calls: unreadable, not let in, no such path or method, too slow, too large, guessing tokens.
+# These are the statuses that every call may return: unreadable, no access, no such path or method, too slow, too large, too many wrong
+# tokens.
 ALWAYS = {400, 401, 403, 404, 405, 408, 413, 429}
 PATHS_THAT_ARE_NONE = ("/", "/docs", "/openapi.json", "/docs-assets/swagger-ui.css", "/api", "/api/", "//", "/metrics/", "*", "/api/jobs/")
 UNKNOWN = {
@@ -119,7 +120,7 @@ class Answer:
 
 
 def is_whole(request: bytes) -> bool:
-    """Whether a server has all that it needs to answer, be it that this is no HTTP."""
+    """Return True if a server has everything that it needs to answer. The request need not be valid HTTP."""
     parser = h11.Connection(h11.SERVER)
     if request:  # for h11, empty data means the end
         parser.receive_data(request)
@@ -132,7 +133,7 @@ def is_whole(request: bytes) -> bool:
 
 
 def exchange(port: int, request: bytes, method: str) -> list[Answer]:
-    """Send exactly these bytes, hang up if a server would wait for more, and read what comes until it closes."""
+    """Send exactly these bytes, close the sending side if a server would wait for more, and read until the server closes the connection."""
     whole = is_whole(request)
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as connection:
         try:
@@ -148,7 +149,7 @@ def exchange(port: int, request: bytes, method: str) -> list[Answer]:
 class _Received:
     def __init__(self, content: bytes) -> None:
         self.file = io.BytesIO(content)
-        self.file.close = lambda: None  # type: ignore[method-assign]  # one file, several answers
+        self.file.close = lambda: None  # type: ignore[method-assign]  # several answers are read from one file
 
     def makefile(self, mode: str) -> io.BytesIO:
         return self.file
@@ -164,9 +165,9 @@ def _answers(received: bytes, method: str, *, whole: bool) -> Iterator[Answer]:
         except http.client.IncompleteRead as error:
             if whole:
                 raise
-            content = error.partial  # who hangs up while an answer is streamed is told no more
+            content = error.partial  # a client that hangs up while an answer is streamed gets only a part of it
         if method == "HEAD" and not received.startswith(b"HTTP/", source.file.tell()) and source.file.tell() < len(received):
-            source.file.seek(start)  # what could not be read as a request is refused with a body, even where HEAD was meant
+            source.file.seek(start)  # an unreadable request is refused with a body, even if its method was meant to be HEAD
         else:
             yield Answer(response.status, content, response.headers.get("Content-Type", ""))
         method = "GET"
@@ -269,7 +270,7 @@ def test_any_bytes_are_answered_with_a_documented_status(
 ) -> None:
     request = data.draw(requests(calls, there, served.port))
     if b" /api/reset" in request:
-        return  # it would take away what the others are asked about; the OpenAPI run calls it
+        return  # this call would delete what the other cases use; test_openapi.py calls it
     method = request.partition(b" ")[0].decode()
     before = served.kept()
     answers = exchange(served.port, request, method)
@@ -277,7 +278,7 @@ def test_any_bytes_are_answered_with_a_documented_status(
     for answer in answers[:1]:
         event(f"{answer.status}")
         assert_an_answer(answer, statuses_of(calls, request), method, request)
-    for answer in answers[1:]:  # a body that is longer than it said goes on as another request
+    for answer in answers[1:]:  # if a body is longer than its Content-Length, the rest is read as another request
         assert answer.status < 500, (request[:500], answer)
     if all(answer.status >= 400 for answer in answers):
         assert served.kept() == before, request[:500]

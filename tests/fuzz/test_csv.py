@@ -19,7 +19,7 @@ from shared.protocol.messages import Device
 from tests.fuzz.budget import tried
 from tests.unit.orchestrator.reports.bundles import ended_job, result_of
 
-# The store keeps no NUL and no half of a surrogate pair, so no row has one.
+# The store refuses NUL and lone surrogates, so no row contains one.
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40) | st.builds(
     str.__add__,
     st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", '"', "'", ",", ";", " =", "\ufeff=", "+1", "-1e5", "=cmd|' /C calc'!A0"]),
@@ -27,7 +27,8 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 )
 NUMBERS = st.none() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
 ROWS: st.SearchStrategy[Row] = st.fixed_dictionaries({name: st.none() | WORDS if name in TEXT_COLUMNS else NUMBERS for name in COLUMNS})
-# As docs/why/untrusted-input.md says it: begins, after spaces, with one of these and is no number, or with a tab or an end of line.
+# This is the rule of docs/why/untrusted-input.md: a cell is at risk if, after spaces, it begins with one of these signs and is not a
+# number, or if it begins with a tab or an end of line.
 SIGNS, BREAKS = ("=", "+", "-", "@"), ("\t", "\r", "\n")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

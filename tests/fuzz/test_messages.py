@@ -33,7 +33,7 @@ ASSIGNMENTS = st.sampled_from([plain(assignment())])
 
 
 def assert_survives(report: BaseModel) -> None:
-    """What was accepted can be stored and is the same when it is read again."""
+    """Check that an accepted message can be stored and is the same when it is read again."""
     text = report.model_dump_json()
     json.dumps(report.model_dump(mode="json"), allow_nan=False).encode()
     assert type(report).model_validate_json(text) == report

@@ -13,7 +13,7 @@ from tests.fuzz.budget import EXAMPLES, SEED, SUITE_EXAMPLES
 from tests.fuzz.serving import ADMIN, Served
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-# The phase `coverage` tries each rule of the schema by itself: thousands of calls, half a minute of both cores.
+# The phase `coverage` tries each rule of the schema separately. It makes thousands of calls and takes half a minute on both cores.
 COVERAGE = "coverage" if EXAMPLES > SUITE_EXAMPLES else pytest.param("coverage", marks=pytest.mark.long)
 
 

@@ -22,8 +22,8 @@ from shared.sources import model_name
 from tests.fuzz.budget import tried
 from tests.fuzz.values import JSON, damaged
 
-# NUL is refused at the door, and YAML has no way to write a lone surrogate; both are tried with the damaged ones.
-# Some are numbers to one version of YAML and text to the other.
+# The API refuses NUL, and YAML cannot express a lone surrogate. The tests of damaged recipes try both. Some of these words are numbers in
+# one version of YAML and text in the other.
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30) | st.sampled_from(
     ["1e3", "010", "089", "0o7", "1:30", "on", "~", "=", "<<", "1_0", "2026-03-01"]
 )
@@ -128,7 +128,7 @@ def test_a_recipe_written_out_is_read_back_the_same(content: dict[str, Any]) -> 
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
     short = recipe.model_dump(mode="json", exclude_defaults=True)
     assert load_recipe(json.dumps(short)) == recipe
-    assert load_recipe(recipe_text(short)) == recipe  # as it is kept with the results, to be run again
+    assert load_recipe(recipe_text(short)) == recipe  # the recipe is kept with the results in this form, so that it can be run again
 
 
 def jobs_of(recipe: Recipe) -> Sequence[PlannedJob]:
@@ -143,7 +143,7 @@ def test_a_recipe_means_the_product_of_its_lists_each_cell_once(content: dict[st
     entries = [entry.model_dump_json() for entry in recipe.entries()]
     assume(len(set(entries)) == len(entries))
     assume(not any(isinstance(one, dict) and ("inferences" in one or "options" in one) for one in content.get("models", [])))
-    assume(recipe.devices != "every" or recipe.requires.is_empty())  # else `every` may mean nobody, which is refused
+    assume(recipe.devices != "every" or recipe.requires.is_empty())  # otherwise `every` may match no device, which is refused
     jobs = jobs_of(recipe)
     expected = len(entries) * len(recipe.on) * (len(recipe.devices) if isinstance(recipe.devices, tuple) else 1)
     for values in recipe.sweep.values():

@@ -32,13 +32,14 @@ ENVELOPED = st.tuples(BODIES, st.sampled_from(["base64", None, "rot13"]))
 NO_ENVELOPES = (
     st.binary(max_size=50)
     | JSON.map(written).map(str.encode)
-    | st.just(b"[").map(lambda bracket: bracket * 100_000)  # not as a value, whose text hypothesis would keep for its reports
+    # built by a function, because hypothesis would keep the text of a plain value for its reports
+    | st.just(b"[").map(lambda bracket: bracket * 100_000)
     | st.sampled_from([b'{"body": "' + b"a" * 1000, b'{"body": "\xff\xfe"}', b'{"body": null, "properties": []}', b""])
 )
 
 
 def drained(served: Served) -> bool:
-    """Looked at in the order in which messages move."""
+    """Return True if no message waits or is being handled. The queue is read first, because messages move in this order."""
     waiting: Any = served.redis.llen(RESULTS_QUEUE)
     taken: Any = served.redis.keys(f"{keys.PREFIX}taken:*")
     return not waiting and not taken

@@ -32,7 +32,8 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
         "nan",
     ]
 )
-LONG = 10**400  # too large for a float; written, it stands for a number of 5 000 digits, which Python itself would not print
+# this is too large for a float. `written` writes a number of 5 000 digits in its place, which Python itself would refuse to print
+LONG = 10**400
 HUGE = st.sampled_from([2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**30, LONG])
 NUMBERS: st.SearchStrategy[Any] = st.integers() | st.floats() | HUGE
 SCALARS: st.SearchStrategy[Any] = st.none() | st.booleans() | NUMBERS | TEXTS
@@ -65,7 +66,7 @@ def put(content: Any, place: Sequence[Any], value: Any) -> Any:
 
 @st.composite
 def places(draw: st.DrawFn, content: Any) -> list[Any]:
-    """The path of some place in nested mappings and lists; one deep inside is no likelier than one near the top."""
+    """Draw the path of some place in nested mappings and lists. A deep place is not more likely than one near the top."""
     path: list[Any] = []
     while isinstance(content, dict | list) and content and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(content) if isinstance(content, dict) else range(len(content))))

@@ -21,11 +21,11 @@ from shared.ids import job_id
 from tests.integration.worker_process import eventually
 
 HEARTBEAT_TIMEOUT_S = 2.0
-TIMEOUT = str(HEARTBEAT_TIMEOUT_S)  # as the environment of its workers has it
+TIMEOUT = str(HEARTBEAT_TIMEOUT_S)  # the environment of its workers has the same value
 
 
 class FakeEngineQueue(CeleryQueue):
-    """Sends every job to the fake engine, which no worker advertises, by way of the queue that it was placed in."""
+    """Sends every job to the queue in which it was placed, but with the fake engine, which no worker advertises."""
 
     def publish(self, batch: Sequence[Dispatch]) -> None:
         super().publish([dataclasses.replace(item, assignment=item.assignment.model_copy(update={"capability": "fake"})) for item in batch])
@@ -56,7 +56,7 @@ def control_plane(redis_url: str, folder: Path, database_url: str | None = None,
 
 
 def submit_jobs(ctx: Context, model: Path, *, jobs: int = 1, inferences: int) -> list[str]:
-    """A campaign of jobs that run one schedule of the fake engine each; their ids."""
+    """Submit a campaign of jobs that each run one schedule of the fake engine. Return the ids of the jobs."""
     one = {"compute_unit": "cpu.onnx", "num_inference_runs": inferences, "runs_per_job": 1}
     body = {"model_url": model.as_uri(), "jobs": [one] * jobs}
     campaign = submit_short(ctx, ShortCampaign.model_validate(body, strict=False)).campaign

@@ -19,7 +19,7 @@ LOGIN = ("me", "s3cret")
 
 @contextmanager
 def flower_on(redis_url: str, folder: Path, **environment: str) -> Iterator[httpx.Client]:
-    """A client of Flower's pages and API, once it answers."""
+    """Yield a client of Flower's pages and API as soon as Flower answers."""
     port = free_port()
     command = [sys.executable, "-m", "cli.main", "flower", "--port", str(port)]
     settings = {**os.environ, "FLOWER_BASIC_AUTH": ":".join(LOGIN), "FLEETMARK_REDIS_URL": redis_url, **environment}

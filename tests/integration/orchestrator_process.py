@@ -15,12 +15,13 @@ from tests.servers import free_port
 
 
 class Orchestrator:
-    """The real control plane, in a process of its own, on SQLite."""
+    """Runs the real control plane in a process of its own, on SQLite."""
 
     def __init__(self, redis_url: str, folder: Path, ca_file: Path | None = None, **environment: str) -> None:
-        """
+        """Prepare the process.
+
         Args:
-            ca_file: of the authority behind its certificate, where `environment` makes it serve https.
+            ca_file: the certificate of the authority that signed the server's certificate, if `environment` makes it serve https.
         """
         self.folder = folder
         self.url = f"{'http' if ca_file is None else 'https'}://127.0.0.1:{free_port()}"

@@ -24,7 +24,7 @@ from worker.agent.login import Login
 
 @dataclass
 class Message:
-    """A message as it was taken: the list it came from, and the whole of it."""
+    """Holds the whole text of a message that was taken, and the list from which it came."""
 
     source: str
     text: str
@@ -40,13 +40,13 @@ class Broken(Exception):
 
 @dataclass
 class Process:
-    """One start of a worker. What it holds is lost with it; its device's spool is not."""
+    """Holds the state of one start of a worker. This state is lost when the worker ends, but the spool of its device is not."""
 
     worker_id: str
     broker: Broker
     message: Message | None = None
-    runs: AttemptKey | None = None  # claimed
-    claimed_in: int = 0  # Redis' memory at that time, counted by whoever empties it
+    runs: AttemptKey | None = None  # the attempt that it has claimed
+    claimed_in: int = 0  # how often Redis had lost its memory at that time; the test counts this
     last_beat: float = 0.0
     finished: set[AttemptKey] = field(default_factory=set)
     resting: bool = False
@@ -62,7 +62,7 @@ class SimulatedDevice:
         self.spool: dict[AttemptKey, Result] = {}
         self.connected = True
         self.process: Process | None = None
-        self.last: Message | None = None  # that it took
+        self.last: Message | None = None  # the last message that it took
 
     def start(self) -> None:
         broker = Broker(Login(self._url, None), new_incarnation(), self._timeout_s)
@@ -88,7 +88,7 @@ class SimulatedDevice:
         self.process = None
 
     def leave(self, *, heard: bool) -> None:
-        """In order, as on SIGTERM: the job in hand is handed back, which the orchestrator may never hear."""
+        """Leave in order, as on SIGTERM. The job in hand is handed back. If not `heard`, the orchestrator gets no report of that."""
         now = self._working()
         if now.runs is not None:
             now.broker.release(*now.runs)
@@ -122,7 +122,7 @@ class SimulatedDevice:
             self.finish("cancelled")
 
     def take(self) -> None:
-        """The next message: by the broker's order of priorities, from the capabilities' queues and the private one."""
+        """Take the next message from the queues of the capabilities and the private queue, in the broker's order of priorities."""
         now = self._working()
         for step in PRIORITY_STEPS:
             for queue in (*self.capabilities, worker_queue(now.worker_id)):
@@ -136,7 +136,7 @@ class SimulatedDevice:
         self._redis.rpush(message.source, message.text)
 
     def claim(self, *, heard: bool) -> str:
-        """Claim what the message in hand asks for, and say so, which the orchestrator may never hear."""
+        """Claim the attempt of the message in hand, and report its start. If not `heard`, the orchestrator gets no such report."""
         now = self._working()
         assert now.message is not None
         key = (now.message.assignment().job_id, now.message.assignment().attempt)
@@ -166,7 +166,7 @@ class SimulatedDevice:
         return self.process.runs
 
     def finish(self, outcome: str) -> None:
-        """The attempt ended: its result is on disk, and on its way if the network is there."""
+        """End the attempt. Its result is written to the spool, and is sent if the network works."""
         now = self.process
         assert now is not None
         assert now.runs is not None
@@ -177,7 +177,7 @@ class SimulatedDevice:
             "died": ("failed", "killed by SIGSEGV", "runner_died"),
             "cancelled": ("cancelled", "cancelled", "cancelled"),
         }[outcome]
-        made = result(job_id, attempt, status, error, kind, now.worker_id)  # type: ignore[arg-type]  # one of its words
+        made = result(job_id, attempt, status, error, kind, now.worker_id)  # type: ignore[arg-type]  # `kind` is one of the allowed words
         self.spool[now.runs] = made.model_copy(update={"incarnation": now.broker.incarnation})
         now.finished.add(now.runs)
         now.runs = now.message = None
@@ -190,7 +190,7 @@ class SimulatedDevice:
             self._tell(each)
 
     def collect(self) -> None:
-        """Read what became of the results; what is answered leaves the disk."""
+        """Read the answers to results. Each result that was answered is deleted from the spool."""
         now = self._working()
         answers = now.broker.answers(now.worker_id)
         for key in answers:

@@ -1,4 +1,7 @@
-"""The log of each attempt reaches `outputs/<campaign>/logs/<job>.log`: of failed ones, of those handed back, of lost ones."""
+"""Tests that the log of each attempt reaches `outputs/<campaign>/logs/<job>.log`.
+
+This includes attempts that failed, were handed back, or were lost.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def test_attempts_are_in_order_however_late_one_comes(ctx: Context, submit: Subm
     name = job_id(submit(jobs=1).campaign.id, 1)
     record(ctx, [started(name), handed_back(name), result(name, attempt=2)])
     assert [line["message"] for line in kept(ctx, name)] == ["attempt 2"]
-    record(ctx, [told(name, 1)])  # its job has ended long ago
+    record(ctx, [told(name, 1)])  # the job has ended long ago
     record(ctx, [told(name, 1)])
     assert [line["message"] for line in kept(ctx, name)] == ["attempt 1", "attempt 2"]
 
@@ -70,7 +73,10 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def test_each_attempt_of_a_job_tells_its_story_to_the_end(fleet: Fleet, redis_url: str, tmp_path: Path) -> None:
-    """Handed back, killed with its worker, dead of its model: three attempts, and one log of all of them."""
+    """One log contains all three attempts of the job.
+
+    One attempt is handed back, one is killed with its worker, and one fails by its model.
+    """
     schedule = tmp_path / "schedule.json"
     slow = {"sleeps_s": [0.1], "prints": "hello from the model"}
     schedule.write_text(json.dumps(slow))

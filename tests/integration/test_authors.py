@@ -32,7 +32,7 @@ OTHER = "worker-b"
 
 @pytest.fixture
 def ctx(ctx: Context) -> Context:
-    """With logins."""
+    """Return a control plane in which each worker has its own login."""
     return dataclasses.replace(ctx, settings=ctx.settings.model_copy(update={"broker_logins": True}))
 
 

@@ -47,7 +47,7 @@ NOT_JSON = ['{"format": 2, "model": {"sou', "", '{"timeout_s": NaN}', "[" * 100_
 
 
 def damage(ctx: Context, table: str, column: str, text: str, where: str) -> None:
-    """Write text that is no JSON into a JSON column, as a hand or a damaged disk may. Only SQLite lets it happen."""
+    """Write text that is not JSON into a JSON column, as a person or a damaged disk may do. Only SQLite accepts it."""
     key = "id" if table in ("jobs", "campaigns") else "job_id"
     statement = sql_text(f"UPDATE {table} SET {column} = :text WHERE {key} = :where")
     ctx.store.transact(lambda session: session.execute(statement, {"text": text, "where": where}))
@@ -58,7 +58,7 @@ def test_a_job_whose_work_is_no_json_fails_alone_and_every_call_answers(
     ctx: Context, submit: Submit, register: Register, text: str
 ) -> None:
     if not ctx.store.is_sqlite:
-        return  # it refuses such a text
+        return  # PostgreSQL refuses such a text
     campaign = submit(jobs=2).campaign
     damage(ctx, "jobs", "workload", text, job_id(campaign.id, 1))
     register()
@@ -73,7 +73,7 @@ def test_a_job_whose_work_is_no_json_fails_alone_and_every_call_answers(
 
 def test_a_campaign_whose_recipe_or_result_is_no_json_answers_every_call(ctx: Context, submit: Submit, register: Register) -> None:
     if not ctx.store.is_sqlite:
-        return  # it refuses such a text
+        return  # PostgreSQL refuses such a text
     worker = register()
     campaign = submit(jobs=2).campaign
     first, second = (job_id(campaign.id, number) for number in (1, 2))
@@ -143,7 +143,7 @@ def test_a_campaign_is_accepted_beside_a_row_that_cannot_be_read(ctx: Context, s
 def test_the_watch_condemns_a_silent_worker_beside_rows_that_cannot_be_read(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """One job is bad before it is sent, one while it runs, one while its lost message is sent again."""
+    """One job is damaged before it is sent, one while it runs, and one while its lost message is sent again."""
     worker = register()
     campaign = submit(jobs=2).campaign
     runs, vanished = job_id(campaign.id, 1), job_id(campaign.id, 2)

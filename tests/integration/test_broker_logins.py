@@ -47,10 +47,10 @@ def _redis_acl(server: RedisServer, *options: str) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def addresses(server: RedisServer) -> list[str]:
-    """Of the broker, for the orchestrator and for Flower, as the command tells them."""
+    """Return the addresses of the broker for the orchestrator and for Flower, as the command prints them."""
     made = _redis_acl(server, "--apply")
     assert made.returncode == 0, made.stderr
-    assert "gone when Redis ends" in made.stderr  # this server has no file to keep them in
+    assert "gone when Redis ends" in made.stderr  # this server has no ACL file in which it could keep the logins
     assert made.stdout == ""
     return re.findall(r"^FLEETMARK_REDIS_URL=(\S+)$", made.stderr, re.MULTILINE)
 
@@ -298,7 +298,7 @@ def test_a_job_in_hand_survives_the_loss_of_every_connection(fleet: Fleet, orche
         assert (job["status"], job["attempt"]) == ("complete", 1)
     eventually(lambda: fleet.redis.hlen(f"unacked:{worker_id}") == 0, "its message is acknowledged over a new connection")
     assert worker.end() == 0
-    assert _refused(fleet) == []  # nothing was put back
+    assert _refused(fleet) == []  # no message was put back into a queue
 
 
 def test_an_orchestrator_that_may_make_no_logins_says_what_it_needs(server: RedisServer, fleet: Fleet, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_worker_that_garbles_its_own_state_harms_nobody_else(fleet: Fleet, orc
         login.lpush("results", b"\xff\xfe no text", "no report")
         _run_campaign(orchestrator, tmp_path)
         login.hset(keys.worker(MINE), "quarantined_until", "soon")
-        for path in (f"/workers/{MINE}/heartbeat", "/register"):  # and it can come back
+        for path in (f"/workers/{MINE}/heartbeat", "/register"):  # the worker must be able to come back
             body = {"device_name": "mallory", "capabilities": ["cpu.onnx"], "device_info": {"UDID": "mallory"}}
             client.post(path, json=body if path == "/register" else {}).raise_for_status()
         client.delete(f"/workers/{MINE}").raise_for_status()
@@ -393,7 +393,7 @@ def test_workers_come_back_to_a_redis_that_forgot_its_users(tmp_path: Path) -> N
             server.start()
             eventually(lambda: fleet.redis.acl_getuser(f"fleetmark-{worker_id}"), "it has a login again")
             _run_campaign(made, tmp_path)
-            assert worker.log().count("; registering again") == 1  # said once
+            assert worker.log().count("; registering again") == 1  # the log says it only once
             assert worker.end() == 0
         made.stop()
         server.stop()
@@ -411,7 +411,7 @@ def test_the_printed_file_lets_in_the_orchestrator_and_flower_alone(tmp_path: Pa
     environment = {**os.environ, "FLEETMARK_ORCHESTRATOR_REDIS_PASSWORD": "one", "FLEETMARK_FLOWER_REDIS_PASSWORD": "two"}
     command = [sys.executable, "-m", "cli.main", "redis-acl"]
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert printed.stderr == ""  # whoever gave the passwords knows them
+    assert printed.stderr == ""  # nothing is printed, because the caller has chosen the passwords and knows them
     assert "one" not in re.findall(r"[^\W_]+", printed.stdout)
     users = tmp_path / "users.acl"
     users.write_text(printed.stdout)
@@ -422,7 +422,7 @@ def test_the_printed_file_lets_in_the_orchestrator_and_flower_alone(tmp_path: Pa
 
 
 def test_the_redis_of_compose_knows_its_users(tmp_path: Path) -> None:
-    """Its own command, with the server of this machine in the place of `redis-server`."""
+    """The test runs the command of compose.yaml, but with the server of this machine instead of `redis-server`."""
     command = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["command"]
     assert command[:2] == ["sh", "-c"]
     script = command[2].replace("$$", "$").replace("/tmp/users.acl", str(tmp_path / "users.acl"))

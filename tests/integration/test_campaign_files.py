@@ -186,7 +186,7 @@ def _devices(api: httpx.Client) -> list[str | None]:
 
 
 def test_no_transaction_is_open_while_the_files_are_written(ctx: Context, register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An open one would keep SQLite's journal from being emptied, for as long as a large campaign is written."""
+    """An open transaction would keep SQLite from emptying its journal while a large campaign is written."""
     worker = register("lab")
     campaign = submit_recipe(ctx, parse_recipe({"model": MODEL, "on": ["cpu.onnx"], "sweep": {"options.threads": [1, 2]}})).campaign
     record(ctx, [ran(job_id(campaign.id, number), worker) for number in (1, 2)])

@@ -87,7 +87,7 @@ def test_a_clock_that_was_set_right_is_right_after_the_next_registration(ctx: Co
 def test_without_an_orchestrator_the_clock_is_compared_with_that_of_redis(ctx: Context) -> None:
     seconds, _ = ctx.registry.redis.time()
     clock = FakeClock(NOON)
-    clock.advance(seconds - NOON.timestamp() - 600)  # ten minutes behind
+    clock.advance(seconds - NOON.timestamp() - 600)  # the clock of this device is ten minutes behind
     device = _device("pi-5")
     broker = Broker(Login(ctx.settings.redis_url, None), device.incarnation, 30)
     registered = register_in_redis(broker, ctx.settings.redis_url, device, clock)

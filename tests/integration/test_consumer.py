@@ -126,7 +126,7 @@ def test_a_report_that_no_one_foresaw_holds_up_no_other(
     with ctx.store.engine.begin() as connection:
         connection.execute(text("UPDATE jobs SET workload = :workload WHERE id = :id"), {"workload": '{"timeout_s": "soon"}', "id": broken})
 
-    def defective(workload: Any) -> float:  # stands for a defect that nobody knows of
+    def defective(workload: Any) -> float:  # this stands for a defect that is not known yet
         return float(workload.get("timeout_s", 60.0))
 
     monkeypatch.setattr("orchestrator.domain.lifecycle.timeout_of", defective)
@@ -180,7 +180,7 @@ def test_a_redis_full_of_results_is_emptied_by_recording_them(ctx: Context, subm
 
 
 def test_a_report_that_the_database_will_never_take_is_no_outage(ctx: Context, submit: Submit, register: Register, send: Send) -> None:
-    """As with a document larger than PostgreSQL's limit: an operational error, by its name, that no waiting mends."""
+    """This happens with a document larger than PostgreSQL's limit. The error is an `OperationalError`, but waiting does not help."""
     register()
     campaign = submit(jobs=3).campaign
     names = [job_id(campaign.id, number) for number in (1, 2, 3)]

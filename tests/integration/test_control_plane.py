@@ -1,4 +1,4 @@
-"""What the threads of the control plane do when a part of their work fails."""
+"""Tests what the threads of the control plane do when a part of their work fails."""
 
 from __future__ import annotations
 

@@ -111,7 +111,10 @@ def test_only_who_runs_a_job_can_hand_it_back(ctx: Context, submit: Submit, regi
 def test_a_failure_of_who_lost_the_claim_does_not_end_what_its_successor_runs(
     ctx: Context, submit: Submit, register: Register, status: Literal["failed", "cancelled"], kind: str
 ) -> None:
-    """The first stood still between its claim and its start; the second took the claim over, and its start was heard first."""
+    """The claim of the first worker was taken over before its start was reported.
+
+    The first worker was paused between its claim and its start. The start of the second worker was reported first.
+    """
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
     first, second = register("first"), register("second")
@@ -146,7 +149,7 @@ def test_who_runs_a_job_that_has_ended_is_told_again(ctx: Context, submit: Submi
     ended, runs = job_id(campaign.id, 1), job_id(campaign.id, 2)
     record(ctx, [started(ended, worker_id=worker)])
     cancel_job(ctx, ended)
-    ctx.registry.redis.delete(keys.ended(ended))  # as if Redis had been away at that moment
+    ctx.registry.redis.delete(keys.ended(ended))  # the same happens if Redis is away at that moment
     for held, stopped in ((runs, 0), (ended, 1), (f"campaign-{'0' * 18}-job-1", 1)):
         beat(ctx, worker, "first-start", held=f'[["{held}", 1]]', current_job=held)
         sweep(ctx, Memory(), may_condemn=False)
@@ -193,7 +196,8 @@ def test_a_claim_whose_job_ended_while_redis_could_not_be_told_is_forgotten(
     campaign = submit(jobs=2).campaign
     ended, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)
     cancel_job(ctx, ended)
-    ctx.registry.redis.delete(keys.ended(ended))  # as if it had died between the table and Redis
+    # the same happens if the process dies between its write to the table and its write to Redis
+    ctx.registry.redis.delete(keys.ended(ended))
     memory = Memory()
     sweep(ctx, memory, may_condemn=False)
     assert [claim(ctx, ended), claim(ctx, waits)] == ["claimed", "claimed"]
@@ -207,7 +211,7 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     record(ctx, [result(name)])
-    ctx.registry.redis.delete(keys.ended(name))  # Redis lost its memory
+    ctx.registry.redis.delete(keys.ended(name))  # Redis has lost its memory
     assert claim(ctx, name, worker_id="worker-b", incarnation="other") == "claimed"
     record(ctx, [result(name, worker_id="worker-b")])
     assert ctx.registry.marks.claimed() == set()
@@ -216,13 +220,13 @@ def test_a_result_that_comes_after_its_job_has_ended_leaves_no_claim(ctx: Contex
 def test_a_tombstone_of_a_job_that_has_not_ended_holds_it_up_for_one_round(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """The table is of a backup, or of a standby that lacked the last commits. Its worker has done this attempt, and drops it."""
+    """The table comes from a backup, or from a standby without the last commits. The worker has already done this attempt, and drops it."""
     register()
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
     ctx.registry.marks.tombstone([name])
     assert claim(ctx, name) == "cancelled"
-    ctx.queue.purge(["cpu.onnx"])  # and its message is gone
+    ctx.queue.purge(["cpu.onnx"])  # the message is lost, too
     clock.advance(1)
     memory = Memory()
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 1]
@@ -232,7 +236,7 @@ def test_a_tombstone_of_a_job_that_has_not_ended_holds_it_up_for_one_round(
 
 
 def test_who_stops_a_job_that_was_not_cancelled_gives_it_back(ctx: Context, submit: Submit, register: Register) -> None:
-    """It heard a tombstone of a newer table, or one from before the same attempt was sent to it again."""
+    """The worker saw a tombstone that belongs to a newer table, or one from before the same attempt was sent to it again."""
     worker = register(incarnation="first-start")
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
@@ -247,7 +251,7 @@ def test_who_stops_a_job_that_was_not_cancelled_gives_it_back(ctx: Context, subm
 def test_a_job_whose_start_was_not_heard_of_runs_all_the_same_and_nobody_else_hands_it_back(
     ctx: Context, submit: Submit, register: Register
 ) -> None:
-    """The word of a start is sent once. A copy of the message is declined by a worker that is leaving."""
+    """The report of a start is sent only once, and here it is lost. A worker that is leaving then declines a copy of the message."""
     worker = register(incarnation="its-start")
     campaign = submit(jobs=1, timeout_s=60).campaign
     name = job_id(campaign.id, 1)
@@ -264,7 +268,7 @@ def test_a_job_whose_start_was_not_heard_of_runs_all_the_same_and_nobody_else_ha
 
 
 def test_who_only_says_that_it_runs_a_job_and_has_not_claimed_it_does_not_run_it(ctx: Context, submit: Submit, register: Register) -> None:
-    """It asks for its claim just now, and will be told that another one holds it."""
+    """The worker is just asking for its claim, and the answer will be that another worker holds it."""
     worker, other = register("pi-0", incarnation="first-start"), register("pi-1", incarnation="second-start")
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)
@@ -299,12 +303,12 @@ def test_a_claim_that_no_worker_has_made_holds_up_nobody(ctx: Context, submit: S
 def test_a_claim_of_an_attempt_that_was_never_issued_holds_a_job_up_for_one_round(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register, attempt: str
 ) -> None:
-    """Forged, or the table is of a backup."""
+    """The claim is forged, or the table comes from a backup."""
     honest = register(incarnation="first-start")
     name = job_id(submit(jobs=1).campaign.id, 1)
     ctx.registry.redis.hset(keys.claim(name), mapping={"attempt": attempt, "worker": honest, "incarnation": "first-start"})
     assert claim(ctx, name) == "superseded"
-    ctx.queue.purge(["cpu.onnx"])  # and its message is gone
+    ctx.queue.purge(["cpu.onnx"])  # the message is lost, too
     clock.advance(1)
     memory = Memory()
     assert [sweep(ctx, memory, may_condemn=False).jobs_sent_again for _ in range(2)] == [0, 1]
@@ -314,11 +318,11 @@ def test_a_claim_of_an_attempt_that_was_never_issued_holds_a_job_up_for_one_roun
 def test_a_claim_of_the_next_attempt_outlives_a_copy_of_the_last_one_that_is_sent_again(
     ctx: Context, submit: Submit, register: Register
 ) -> None:
-    """A watch that read the table just before the next attempt was issued and claimed."""
+    """The watch has read the table just before the next attempt was issued and claimed."""
     worker = register(incarnation="first-start")
     name = job_id(submit(jobs=1).campaign.id, 1)
     assert claim(ctx, name, attempt=2, worker_id=worker, incarnation="first-start") == "claimed"
-    for _ in range(2):  # before its first beat, and when it has long had it
+    for _ in range(2):  # this is tried before the first heartbeat and long after it
         ctx.registry.marks.doubt_claims({name: 1})
         assert claim(ctx, name, attempt=2) == "held"
         pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
@@ -329,7 +333,7 @@ def test_a_claim_of_the_next_attempt_outlives_a_copy_of_the_last_one_that_is_sen
 
 
 def test_a_worker_that_was_removed_holds_nothing_up(ctx: Context, submit: Submit, register: Register) -> None:
-    """Whatever it had written of itself before."""
+    """This holds whatever the worker has written about itself before."""
     worker = register(incarnation="first-start")
     name = job_id(submit(jobs=1).campaign.id, 1)
     assert claim(ctx, name, worker_id=worker, incarnation="first-start") == "claimed"
@@ -340,13 +344,13 @@ def test_a_worker_that_was_removed_holds_nothing_up(ctx: Context, submit: Submit
 
 
 def test_what_a_worker_works_on_is_its_own_word_alone(ctx: Context, submit: Submit, register: Register) -> None:
-    """Somebody puts it back to work, or sends a heartbeat in its name; it enrols again, as its login had ended."""
+    """Another caller sets its status or sends a heartbeat in its name, or the worker registers again because its login was lost."""
     worker = register(incarnation="first-start")
     name = job_id(submit(jobs=1).campaign.id, 1)
     assert claim(ctx, name, worker_id=worker, incarnation="first-start") == "claimed"
     record(ctx, [started(name, worker_id=worker, incarnation="first-start")])
     beat(ctx, worker, "first-start", held=f'[["{name}", 1]]', current_job=name)
-    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # its claim is old
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # the claim is old by now
     memory = Memory()
     for said in (lambda: ctx.registry.reset(worker), lambda: ctx.registry.heartbeat(worker), lambda: register(incarnation="first-start")):
         said()

@@ -21,7 +21,7 @@ from tests.servers import RedisServer, server_folder
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A Redis of its own that a test may stop; it remembers, unless a test asks for one that does not."""
+    """Yield a Redis that a test may stop. It keeps its data, unless a test asks for one that does not."""
     with server_folder() as folder:
         made = RedisServer(folder, append_only=getattr(request, "param", True))
         made.start()
@@ -49,7 +49,7 @@ def line(server: RedisServer) -> Iterator[Forwarder]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A twentieth of a second each inference, and no CPU; ten warm-ups come first."""
+    """Return a model whose inferences take 50 ms each and use no CPU. There are ten warm-ups before them."""
     path = tmp_path / "schedule.json"
     path.write_text(json.dumps({"sleeps_s": [0.05]}))
     return path
@@ -61,7 +61,7 @@ def history(ctx: Context, name: str) -> list[str]:
 
 
 def once_only(ctx: Context, name: str) -> bool:
-    """One attempt was lost, one result counts, and the other one is known and not wanted."""
+    """Return True if one attempt was lost, one result counts, and the other result is recorded as unwanted."""
     kinds = history(ctx, name)
     return kinds.count("lost") == kinds.count("complete") == 1 and kinds[-1] == "unwanted"
 
@@ -73,7 +73,7 @@ def measuring(fleet: Fleet, worker_id: str) -> None:
 def test_a_worker_that_is_cut_off_measures_on_and_its_late_result_is_not_wanted(
     fleet: Fleet, ctx: Context, line: Forwarder, model: Path, tmp_path: Path
 ) -> None:
-    """Its connections are half open, as behind a firewall that forgot them, and stay so: only new ones pass again."""
+    """Its connections stay half open, as behind a firewall that has forgotten them. Only new connections work again."""
     cut_off = fleet.start(FLEETMARK_REDIS_URL=f"redis://127.0.0.1:{line.port}/0", FLEETMARK_HEARTBEAT_TIMEOUT_S=TIMEOUT)
     first = fleet.registered(cut_off)
     (name,) = submit_jobs(ctx, model, inferences=25)
@@ -142,7 +142,7 @@ def test_a_worker_that_stood_still_learns_that_its_job_is_done_and_takes_the_nex
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_redis_that_stands_still_condemns_nobody(fleet: Fleet, ctx: Context, server: RedisServer, model: Path) -> None:
-    """Twice the silence that makes a worker faulty; as long as Redis, everybody is silent."""
+    """The pause is twice the silence that makes a worker faulty. While Redis stands still, all workers are silent."""
     worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S=TIMEOUT)
     worker_id = fleet.registered(worker)
     names = submit_jobs(ctx, model, jobs=2, inferences=20)
@@ -162,7 +162,7 @@ def test_a_redis_that_stands_still_condemns_nobody(fleet: Fleet, ctx: Context, s
     "server", [pytest.param(True, id="with its file", marks=pytest.mark.long), pytest.param(False, id="empty")], indirect=True
 )
 def test_a_redis_that_is_restarted_at_work_loses_no_job(fleet: Fleet, ctx: Context, server: RedisServer, model: Path) -> None:
-    """Killed without a warning, with one job at work, others in its queue and results on their way."""
+    """Redis is killed without a warning while one job runs, others wait in its queue, and results are being sent."""
     worker = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S=TIMEOUT)
     worker_id = fleet.registered(worker)
     names = submit_jobs(ctx, model, jobs=3, inferences=10)

@@ -46,7 +46,7 @@ def test_a_database_that_only_reads_is_away_and_no_mistake_of_the_caller(databas
 
 
 def test_a_statement_that_no_database_would_take_is_no_outage(database_url: str) -> None:
-    """Whoever waits for the end of an outage would wait for ever."""
+    """A caller that takes this error for an outage would wait for ever."""
     store = Store(database_url)
     too_large = "SELECT json('{')" if store.is_sqlite else "SELECT repeat('x', 2000000000)"
     with pytest.raises(OperationalError), store.read() as session:
@@ -89,7 +89,7 @@ def test_a_lock_that_another_process_keeps_is_waited_for_once(
     holder, store, clock = Store(f"sqlite:///{file}"), Store(f"sqlite:///{file}"), SystemClock()
 
     def while_locked(session: Session) -> None:
-        session.execute(text("SELECT 1"))  # the transaction begins, and has the lock
+        session.execute(text("SELECT 1"))  # the transaction begins with this statement, and holds the lock
         began = clock.monotonic()
         with pytest.raises(Unavailable, match="database is locked"):
             store.transact(lambda other: other.execute(text("DELETE FROM events")))

@@ -30,7 +30,7 @@ def _look(ctx: Context) -> None:
 
 
 def _left(ctx: Context, worker_id: str) -> None:
-    """A worker that left longer ago than the watch waits for its last words."""
+    """Register a worker that has left. The watch does not wait for its last reports any more."""
     ctx.registry.remove(worker_id)
     pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)
     _look(ctx)
@@ -127,7 +127,10 @@ def test_one_whose_registration_cannot_be_read_is_forgotten_too(ctx: Context, re
 
 
 def test_a_registration_is_read_again_when_it_changes_and_only_then(ctx: Context, register: Register) -> None:
-    """Also one that a worker of an earlier version wrote, which leaves no digest: its process is another one then."""
+    """This also holds for a registration that a worker of an earlier version wrote.
+
+    Such a registration has no digest, so a new process counts as a change.
+    """
     worker = register("pi", incarnation="first")
     assert ctx.registry.fleets()[0].servers("cpu.onnx") == 1
     redis = ctx.registry.redis
@@ -149,12 +152,12 @@ def test_a_registration_is_read_again_when_it_changes_and_only_then(ctx: Context
 def _reads(ctx: Context) -> int:
     """Return how often a client has read registrations."""
     stats = ctx.registry.redis.info("commandstats")
-    # Within a script `HMGET` reads states: those calls are counted with the scripts' own.
+    # Scripts use `HMGET` to read states. The statistics count these calls too, so they are subtracted.
     return int(stats.get("cmdstat_hmget", {}).get("calls", 0)) - int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 def test_a_device_without_an_incarnation_can_be_deregistered_by_any_process(ctx: Context, register: Register) -> None:
-    """A heartbeat treats it in the same way: an empty incarnation conflicts with none."""
+    """A heartbeat follows the same rule: an empty incarnation is in conflict with no other."""
     plain, named = register("plain", incarnation=""), register("named", incarnation="first")
     deregister = ctx.registry.redis.register_script(scripts.DEREGISTER)
     assert [deregister(args=[worker, "second"]) for worker in (plain, named)] == [1, 0]

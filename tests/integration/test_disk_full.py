@@ -49,7 +49,7 @@ class Device:
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    """One for the module: it takes seconds to start, and has to outlive every disk that fills up under it."""
+    """Yield one device for the module. It takes seconds to start, and must keep running each time a disk becomes full."""
     folder = tmp_path_factory.mktemp("device")
     with ExitStack() as stack:
         server = RedisServer(stack.enter_context(server_folder()), append_only=False)
@@ -59,8 +59,9 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
         spool = stack.enter_context(small_disk(folder / "small-spool", 1))
         fleet = stack.enter_context(fleet_at(server.url, folder))
         worker = fleet.start(
-            log=Path("/dev/full"),  # a log that nobody can write ends nothing either
-            PYTHONUNBUFFERED="",  # nor what is left of it in a buffer, which a container image would not have
+            log=Path("/dev/full"),  # the worker must also keep running if its log cannot be written
+            # output is buffered then, which container images turn off; what remains in the buffer must not end the worker either
+            PYTHONUNBUFFERED="",
             FLEETMARK_WORKER_CACHE_DIR=str(cache.path),
             FLEETMARK_WORKER_SPOOL_DIR=str(spool.path),
             FLEETMARK_WORKER_ALLOW_PRIVATE_URLS="true",
@@ -129,7 +130,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def test_a_result_waits_at_its_worker_while_the_outputs_folder_is_full(
     ctx: Context, submit: Submit, register: Register, disk: SmallDisk
 ) -> None:
-    """The disk takes the first part of the samples and refuses the rest: half a file must not be answered as a whole one."""
+    """The disk accepts the first part of the samples and refuses the rest. Half a file must not be answered as if it were complete."""
     register()
     at = dataclasses.replace(ctx, settings=ctx.settings.model_copy(update={"outputs_dir": disk.path}))
     campaign = submit(jobs=1).campaign
@@ -155,7 +156,7 @@ def is_full(answer: httpx.Response) -> None:
     assert answer.headers["Retry-After"] == "5"
     assert answer.json()["error"] == "Unavailable"
     assert "free some space" in answer.json()["detail"]
-    assert "/proc/" not in answer.text  # where our folders lie is nobody's business
+    assert "/proc/" not in answer.text  # a caller must not learn where our folders are
 
 
 def test_files_that_the_orchestrator_has_no_room_for_are_503_and_leave_nothing(ctx: Context, submit: Submit, disk: SmallDisk) -> None:
@@ -177,7 +178,7 @@ def test_files_that_the_orchestrator_has_no_room_for_are_503_and_leave_nothing(c
 
 
 def test_an_sqlite_file_that_finds_no_room_is_503_and_still_read(redis_url: str, tmp_path: Path) -> None:
-    """SQLite's own limit of pages, as it follows links and so never comes to the small disk: the error is the same one."""
+    """The test sets SQLite's own limit of pages. SQLite follows links and would not write to the small disk, but the error is the same."""
     pages = "1000000000"
     with plane(redis_url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx, serving(ctx) as api:
         migrate(ctx.store)
@@ -187,7 +188,7 @@ def test_an_sqlite_file_that_finds_no_room_is_503_and_still_read(redis_url: str,
             connection.execute(f"PRAGMA max_page_count = {pages}").close()
 
         kept = api.post("/api/campaigns", json=CAMPAIGN).json()["campaign_id"]
-        pages = "1"  # SQLite makes of it as many as there are
+        pages = "1"  # SQLite raises this limit to the present number of pages
         ctx.store.engine.dispose()
         large = {**CAMPAIGN, "jobs": [{"compute_unit": "cpu.onnx"}] * 1000}
         is_full(api.post("/api/campaigns", json=large))

@@ -1,8 +1,8 @@
-"""Nothing is lost, whatever happens in whatever order: a state machine drives a control plane on a real database and a real Redis.
+"""Tests with a state machine that no job is lost, in whatever order faults happen. The database and Redis are real.
 
-Each step is one of the things that happen to a fleet: work comes and is cancelled, workers take, run, crash, come back and
-leave, messages vanish, are delivered twice and late, Redis forgets everything, two watches lead at once. After each step the
-invariants hold; at the end, with devices that work, every accepted job ends.
+Each step is something that happens to a fleet: jobs are submitted and cancelled, workers take jobs, run them, crash, come back and leave,
+messages are lost, delivered twice or late, Redis loses its data, two watches lead at once. The invariants are checked after each step. At
+the end all devices work, and every accepted job must end.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ WORK = [
     ("cpu.onnx", None, "any"),
 ]
 DEVICES = [("pi-0", ("cpu.onnx",)), ("pi-1", ("cpu.onnx",)), ("big-2", ("cpu.onnx", "gpu.rocm.onnx"))]
-SPARE = 1  # the device that is dead at the end
-LIMITS_S = (60, 100_000, 100_000)  # what is forgotten must come back by itself, not by its deadline alone
+SPARE = 1  # the index of the device that is dead at the end
+LIMITS_S = (60, 100_000, 100_000)  # two limits are long, so that a lost job must be found before its deadline
 QUEUES = ("cpu.onnx", "gpu.rocm.onnx", "cpu.onnx\x06\x163", "gpu.rocm.onnx\x06\x163")
 HAPPENS = (*["work"] * 6, "submit", *["consume"] * 3, "answers", "look", *["time"] * 3, *["fault"] * 3)
 FAULTS = (
@@ -54,7 +54,7 @@ FAULTS = (
     *("consumer_dies", "forget", "two_lead", "retry"),
 )
 ENDINGS = ("complete", "failed", "died", "failed")
-SETTLED_AFTER = 200  # rounds of a beat each
+SETTLED_AFTER = 200  # the largest number of rounds, each of one heartbeat
 
 
 class Row(NamedTuple):
@@ -72,33 +72,33 @@ class Row(NamedTuple):
 
 
 class Fleet(RuleBasedStateMachine):
-    """A control plane, three devices with a worker each or none, and what goes wrong between them."""
+    """Simulates a control plane and three devices, each with one worker or none, and the faults between them."""
 
     def __init__(self, ctx: Context, clock: FakeClock) -> None:
         super().__init__()
         self.ctx, self.clock = ctx, clock
         ctx.store.transact(campaigns.delete_all)
         ctx.registry.redis.flushall()
-        self.memory = 0  # how often Redis has lost it
+        self.memory = 0  # the number of times that Redis has lost its data
         self.watches = [Watch(ctx), Watch(ctx)]
         self.inbox = Inbox(ctx.settings.redis_url)
         self.devices = [
             SimulatedDevice(name, capabilities, ctx.registry.redis, ctx.settings.redis_url, ctx.registry.timeout_s, clock)
             for name, capabilities in DEVICES
         ]
-        self.ended: dict[str, tuple[Row, Any]] = {}  # as each was when it was first seen so
+        self.ended: dict[str, tuple[Row, Any]] = {}  # each ended job as it was when its end was first seen
         self.before: dict[str, Row] = {}
-        self.claimed: set[tuple[str, int, str]] = set()  # job, attempt, worker
-        self.of_one: set[str] = set()  # campaigns whose jobs all go to one device
-        self.newest: dict[str, tuple[int, int]] = {}  # job -> memory of Redis', attempt: the newest claim in it
+        self.claimed: set[tuple[str, int, str]] = set()  # the job, attempt and worker of each claim
+        self.of_one: set[str] = set()  # the campaigns whose jobs all go to one device
+        self.newest: dict[str, tuple[int, int]] = {}  # the newest claim of each job: how often Redis had lost its data, and the attempt
 
-    # What ought to happen
+    # These steps are the normal work.
 
     @initialize(which=st.integers(0, 99), faults=st.sets(st.sampled_from(FAULTS), min_size=1, max_size=5), logins=st.booleans())
     def begin(self, which: int, faults: set[str], logins: bool) -> None:
-        """Each run has its own few kinds of faults: a little of everything hides what a lot of one would show."""
+        """Choose the faults of this run. Each run has only a few kinds, because many kinds at once would hide what one of them does."""
         self.faults = sorted(faults)
-        # With logins an attempt is its worker's alone: that must lose nothing, either.
+        # With logins, only the worker that claimed an attempt may report on it. This must not lose anything either.
         self.ctx = replace(self.ctx, settings=self.ctx.settings.model_copy(update={"broker_logins": logins}))
         for turn in range(3):
             self._submit(which + turn, turn > 0)
@@ -112,20 +112,20 @@ class Fleet(RuleBasedStateMachine):
 
     def _submit(self, which: int, coin: bool) -> None:
         unit, device, devices = WORK[which % len(WORK)]
-        self.clock.advance(0.01)  # ids sort by it
+        self.clock.advance(0.01)  # ids are sorted by this time
         one = {"compute_unit": unit, "device": device, "priority": 5 if coin else 9, "timeout_s": LIMITS_S[which % 3]}
         body = {
             "model_url": "https://models.example/squeezenet.onnx",
             "jobs": [one] * (1 + which % 3),
             "devices": devices,
-            "wait_for_device": True,  # for the device that is absent
+            "wait_for_device": True,  # one device is absent
         }
         made = submit_short(self.ctx, ShortCampaign.model_validate(body, strict=False))
         if devices == "one":
             self.of_one.add(made.campaign.id)
 
     def _work(self, which: int, coin: bool) -> None:
-        """A device goes one step further: its worker starts, takes a message, claims the job, finishes it."""
+        """Let a device take the next step: start its worker, take a message, claim the job, or finish it."""
         device = self.devices[which % len(self.devices)]
         if device.process is None and device.connected:
             device.start()
@@ -160,7 +160,7 @@ class Fleet(RuleBasedStateMachine):
                 assert other.claimed_in < self.memory, "one attempt, claimed by two living workers"
 
     def _forgotten_at(self, job_id: str) -> int:
-        """Which memory of Redis' knew that this job has ended."""
+        """Return how often Redis had lost its data when this job ended. Redis knew of the end until the next loss."""
         return self.ended[job_id][1] if job_id in self.ended else self.memory
 
     def _answers(self, which: int, coin: bool) -> None:
@@ -178,7 +178,7 @@ class Fleet(RuleBasedStateMachine):
     def _look(self, which: int, coin: bool) -> None:
         self.watches[which % 2].once()
 
-    # What goes wrong
+    # These steps are the faults.
 
     def _device(self, which: int, able: Callable[[SimulatedDevice], bool]) -> SimulatedDevice | None:
         """Return one of the devices that can do this now."""
@@ -207,7 +207,7 @@ class Fleet(RuleBasedStateMachine):
             device.crash()
 
     def _come_back(self, which: int, coin: bool) -> None:
-        """A worker crashes, and starts again within two seconds."""
+        """Crash a worker and start it again. Both happen within two seconds."""
         if device := self._device(which, _works):
             device.crash()
             device.start()
@@ -217,14 +217,14 @@ class Fleet(RuleBasedStateMachine):
             runs = device.process.runs if device.process else None
             device.leave(heard=coin)
             if runs is not None and self.newest.get(runs[0]) == (self.memory, runs[1]):
-                del self.newest[runs[0]]  # its claim is released
+                del self.newest[runs[0]]  # the claim was released
 
     def _change_network(self, which: int, coin: bool) -> None:
         device = self.devices[which % len(self.devices)]
         device.connected = not device.connected
 
     def _cut_off(self, which: int, coin: bool) -> None:
-        """A device is off the network for long enough to be given up, and goes on with what it had when it is back."""
+        """Disconnect a device until it counts as faulty. When it is back, it continues with the work that it had."""
         if device := self._device(which, _works):
             device.connected = False
             for _ in range(16):
@@ -237,7 +237,7 @@ class Fleet(RuleBasedStateMachine):
             self.ctx.registry.reset(known[which % len(known)].id)
 
     def _vanish(self, which: int, coin: bool) -> None:
-        """A message leaves its queue and reaches nobody."""
+        """Remove a message from its queue, so that nobody receives it."""
         self.ctx.registry.redis.rpop(QUEUES[which % len(QUEUES)])
 
     def _double(self, which: int, coin: bool) -> None:
@@ -245,20 +245,20 @@ class Fleet(RuleBasedStateMachine):
             self.ctx.registry.redis.lpush(QUEUES[which % len(QUEUES)], text)
 
     def _deliver_again(self, which: int, coin: bool) -> None:
-        """The message of a job in hand, or of one that was finished, is in its queue once more."""
+        """Put the message of a job in hand, or of a finished one, into its queue again."""
         if device := self._device(which, lambda device: device.last is not None):
             assert device.last is not None
             self.ctx.registry.redis.rpush(device.last.source, device.last.text)
 
     def _consumer_dies(self, which: int, coin: bool) -> None:
-        """Before or after its transaction; what it had taken goes back into the queue after a while."""
+        """Kill the consumer before or after its transaction. The messages that it had taken return to the queue later."""
         reports = [REPORT.validate_json(message.body) for message in self.inbox.take(1 + which % 3)]
         if reports and coin:
             record(self.ctx, reports)
         self.inbox = Inbox(self.ctx.settings.redis_url)
 
     def _forget(self, which: int, coin: bool) -> None:
-        """Redis loses all its data."""
+        """Delete all data of Redis."""
         self.ctx.registry.redis.flushall()
         self.memory += 1
 
@@ -267,7 +267,7 @@ class Fleet(RuleBasedStateMachine):
             self.ctx.registry.redis.delete("fleetmark:leader")
             watch.once()
 
-    # Time, and who looks
+    # These steps let time pass.
 
     def _time(self, which: int, coin: bool) -> None:
         for _ in range((1, 2, 8, 20)[which % 4]):
@@ -282,7 +282,7 @@ class Fleet(RuleBasedStateMachine):
         if watched:
             self.watches[0].once()
 
-    # What holds
+    # These are the invariants.
 
     def _rows(self) -> dict[str, Row]:
         columns = [getattr(Job, name) for name in Row._fields]
@@ -331,10 +331,10 @@ class Fleet(RuleBasedStateMachine):
             assert (row.worker_id is not None) == (row.status == "running")
             assert row.worker_id is None or (row.id, row.attempt, row.worker_id) in self.claimed, "runs where it was claimed"
 
-    # The end
+    # This is the end of a run.
 
     def teardown(self) -> None:
-        """With devices that work, everything that was accepted ends; with what nobody can do, at the queue timeout."""
+        """Check that every accepted job ends. All devices work now; jobs that no device can run end at their queue timeout."""
         for device in self.devices:
             device.connected = True
             if device.process is None:
@@ -359,7 +359,7 @@ class Fleet(RuleBasedStateMachine):
         self.inbox.close()
 
     def _shorten_patience(self) -> None:
-        """A minute for a day: only the time in which somebody looks counts, and a day has many beats."""
+        """Set the queue deadlines to a minute instead of a day. Only watched time counts, and a day has many heartbeats."""
 
         def write(session: Session) -> None:
             for campaign in session.scalars(select(Campaign)):
@@ -368,9 +368,9 @@ class Fleet(RuleBasedStateMachine):
         self.ctx.store.transact(write)
 
     def _spare_one(self) -> None:
-        """One device takes work and is never seen again: it dies, it dies while Redis forgets it, or its last word is lost."""
+        """Let one device take work and disappear: it dies, it dies and Redis loses its data, or its last report is lost."""
         for _ in self.devices:
-            self._submit(4, False)  # urgent work without a short limit: enough for all
+            self._submit(4, False)  # these jobs are urgent and have no short limit, and there are enough for all devices
         self._settle(and_finish=False)
         spare = self.devices[SPARE]
         if len(self.before) % 3 == 0:
@@ -398,7 +398,7 @@ class Fleet(RuleBasedStateMachine):
         self.holds()
 
     def _doable(self) -> list[Row]:
-        """What has not ended, and is not meant for a device that is not there."""
+        """Return the jobs that have not ended, except for those that wait for a device that is not there."""
         here = [device.process.worker_id for device in self.devices if device.process is not None]
         gone = or_(col(Lane.device) == "absent", and_(col(Lane.one_device), col(Lane.device).not_in(here)))
         with self.ctx.store.read() as session:
@@ -419,7 +419,7 @@ def _works(device: SimulatedDevice) -> bool:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """As in production, but quicker to put a device into quarantine."""
+    """Return the settings of production, except that a device is put into quarantine sooner."""
     return settings.model_copy(update={"watch_sweep_s": 2.0, "deadline_grace_s": 60.0, "quarantine_after": 2})
 
 

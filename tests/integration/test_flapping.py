@@ -37,7 +37,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def _lose(ctx: Context, clock: FakeClock, worker: str, incarnation: str, name: str) -> int:
-    """The worker takes the job's current attempt and falls silent; how many devices that put into quarantine."""
+    """Let the worker take the job's current attempt and fall silent. Return how many devices this puts into quarantine."""
     with ctx.store.read() as session:
         attempt = jobs.get(session, name).attempt
     beat(ctx, worker, incarnation)
@@ -46,7 +46,7 @@ def _lose(ctx: Context, clock: FakeClock, worker: str, incarnation: str, name: s
     pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
     found = sweep(ctx, Memory(), may_condemn=True)
     assert found.faults_found == 1
-    clock.advance(60)  # past any backoff
+    clock.advance(60)  # this is longer than any backoff
     return found.workers_quarantined
 
 
@@ -105,7 +105,7 @@ def test_lost_workers_do_not_count_to_the_attempts_that_a_job_allows(
     died = {"status": "failed", "error": "killed by SIGSEGV", "error_kind": "runner_died"}
     for attempt in range(2, 2 + max_attempts):
         assert job(ctx, campaign).status == "pending"
-        record(ctx, [result(name, attempt, worker_id=worker, **died)])  # type: ignore[arg-type]  # its own words
+        record(ctx, [result(name, attempt, worker_id=worker, **died)])  # type: ignore[arg-type]  # `died` holds arguments of `result`
     ended = job(ctx, campaign)
     assert (ended.status, ended.deaths, ended.losses) == ("failed", max_attempts, 1)
     assert str(ended.error).startswith(f"{max_attempts} attempts broke down: attempt 1: {worker} (pi) fell silent; ")
@@ -116,7 +116,8 @@ def test_deaths_in_one_batch_are_all_in_the_history(ctx: Context, submit: Submit
     register()
     campaign = submit(jobs=1).campaign
     died = {"status": "failed", "error_kind": "runner_died"}
-    record(ctx, [result(job_id(campaign.id, 1), n, error=f"signal {n}", **died) for n in (1, 2, 3)])  # type: ignore[arg-type]  # as above
+    # `died` holds arguments of `result`
+    record(ctx, [result(job_id(campaign.id, 1), n, error=f"signal {n}", **died) for n in (1, 2, 3)])  # type: ignore[arg-type]
     assert job(ctx, campaign).error == (
         "3 attempts broke down: attempt 1 on worker-a: signal 1; attempt 2 on worker-a: signal 2; attempt 3 on worker-a: signal 3"
     )
@@ -145,7 +146,7 @@ def test_a_job_is_not_sent_again_before_its_pause_is_over(ctx: Context, clock: F
     register()
     campaign = submit(jobs=1).campaign
     died = {"status": "failed", "error": "SIGSEGV", "error_kind": "runner_died"}
-    record(ctx, [result(job_id(campaign.id, 1), **died)])  # type: ignore[arg-type]  # as above
+    record(ctx, [result(job_id(campaign.id, 1), **died)])  # type: ignore[arg-type]  # `died` holds arguments of `result`
     waits = job(ctx, campaign)
     assert waits.not_before is not None
     assert 0.5 <= (waits.not_before - clock.now()).total_seconds() <= 1.0
@@ -193,7 +194,7 @@ def test_a_quarantine_ends_by_itself_the_next_one_lasts_longer_and_a_reset_ends_
             beat(ctx, worker, "start")
             pass_time(ctx.registry.redis, ctx.registry.timeout_s + 0.1)
             sweep(ctx, Memory(), may_condemn=True)
-        beat(ctx, worker, "start")  # its own time is `now`
+        beat(ctx, worker, "start")  # its heartbeat has the present time of Redis
         rest = ctx.registry.get(worker).quarantine
         assert rest is not None
         return rest.until - ctx.registry.get(worker).last_seen

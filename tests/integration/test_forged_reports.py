@@ -29,14 +29,14 @@ from tests.servers import RedisServer, server_folder
 
 @dataclass
 class Device:
-    """One that was enrolled, and says what it is told to say."""
+    """Represents an enrolled device that sends the reports that a test gives to it."""
 
     worker_id: str
     key: str
     broker: redis.Redis
 
     def say(self, report: Report, key: str | None = None) -> None:
-        """Put a report into the results queue; signed with a key, its own unless told otherwise, with `""` not at all."""
+        """Put a report into the results queue. It is signed with the device's own key by default, and not signed if `key` is `""`."""
         body = report.model_dump_json().encode()
         key = self.key if key is None else key
         headers = {"mac": sign(key, body)} if key else {}
@@ -138,7 +138,7 @@ def standing_still(orchestrator: Orchestrator) -> Iterator[None]:
 
 
 def test_what_waits_while_its_worker_enrols_again_counts(client: httpx.Client, orchestrator: Orchestrator, tmp_path: Path) -> None:
-    """A result in the spool of a worker that was killed, and a hand-back in the queue of one that was stopped."""
+    """The reports are a result in the spool of a worker that was killed, and a hand-back in the queue of a worker that was stopped."""
     before = buried(client)
     model = tiny_job(tmp_path).workload.model.source
     with fleet_at(orchestrator.environment["FLEETMARK_REDIS_URL"], tmp_path) as fleet:
@@ -163,7 +163,7 @@ def test_what_waits_while_its_worker_enrols_again_counts(client: httpx.Client, o
             assert worker.end() == 0
             assert fleet.redis.llen(RESULTS_QUEUE) > 0
             worker = start()
-        fleet.registered(worker)  # only from then on it ends in order
+        fleet.registered(worker)  # a worker ends in order only after it has registered
         eventually(lambda: job(client, second)[1] == 2, "it is handed back")
         timeline = client.get(f"/jobs/{second}").json()["job"]["timeline"]
         assert "handed_back" in [event["kind"] for event in timeline], timeline

@@ -22,7 +22,7 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def _fill(fleet: Fleet) -> None:
-    """Allow Redis half of the memory that it uses."""
+    """Set Redis' memory limit to half of what it uses."""
     fleet.redis.config_set("maxmemory-policy", "noeviction")
     fleet.redis.config_set("maxmemory", int(fleet.redis.info("memory")["used_memory"]) // 2)
 
@@ -39,7 +39,7 @@ def test_a_job_that_is_taken_from_a_full_redis_is_not_lost(fleet: Fleet, tmp_pat
     fleet.send(first)
     assert fleet.report("result", first.job_id).status == "complete"
     fleet.redis.config_set("maxmemory-policy", "noeviction")
-    with fleet.redis.pipeline() as pipe:  # both in one step, so that the worker takes the job from a Redis that is full
+    with fleet.redis.pipeline() as pipe:  # both commands run in one step, so that the worker takes the job from a Redis that is full
         fleet.send(second, queue="aside")
         pipe.rename("aside", "cpu.onnx")
         pipe.config_set("maxmemory", 1)

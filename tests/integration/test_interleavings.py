@@ -78,7 +78,7 @@ def test_a_job_retried_while_its_campaign_is_cancelled_is_cancelled_with_it(ctx:
         assert go_on.wait(30)
 
     def retry() -> None:
-        with contextlib.suppress(IllegalTransition):  # SQLite takes one writer at a time: the cancel may be the first
+        with contextlib.suppress(IllegalTransition):  # SQLite has one writer at a time, so the cancel may come first
             retry_job(ctx, job_id(campaign.id, 1))
 
     with ThreadPoolExecutor() as pool:
@@ -86,7 +86,7 @@ def test_a_job_retried_while_its_campaign_is_cancelled_is_cancelled_with_it(ctx:
         assert locked.wait(10)
         cancelling = pool.submit(cancel_campaign, ctx, campaign.id)
         with pytest.raises(TimeoutError):
-            cancelling.result(timeout=0.5)  # PostgreSQL: it has seen which jobs there are, and waits for one of them
+            cancelling.result(timeout=0.5)  # on PostgreSQL, the cancel has read the list of jobs and waits for the lock on one of them
         retrying = pool.submit(retry)
         if not ctx.store.is_sqlite:
             retrying.result(30)
@@ -178,11 +178,14 @@ def test_a_campaign_whose_files_cannot_be_written_holds_up_no_other(ctx: Context
 def test_any_number_of_campaigns_whose_files_cannot_be_written_hold_up_no_other(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """As many as are looked up at once, older and newer than the one that can."""
+    """There are as many such campaigns as are looked up at once.
+
+    Some are older and some are newer than the campaign whose files can be written.
+    """
     register()
 
     def ended() -> str:
-        clock.advance(0.01)  # ids sort by it
+        clock.advance(0.01)  # ids are sorted by this time
         campaign = submit(jobs=1).campaign
         record(ctx, [result(job_id(campaign.id, 1))])
         return campaign.id
@@ -235,10 +238,13 @@ def test_everything_at_once_leaves_counters_that_equal_the_rows(ctx: Context, su
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         turns += [
-            lambda some=some: record(ctx, [started(name, worker_id=worker) for name in some]),  # type: ignore[misc]  # a default binds it
-            lambda some=some: record(ctx, [handed_back(name) for name in some[:3]]),  # type: ignore[misc]  # as above
-            lambda some=some: record(ctx, [result(name, worker_id=worker) for name in reversed(some)]),  # type: ignore[misc]  # as above
-            lambda some=some: cancel_job(ctx, some[5]),  # type: ignore[misc]  # as above
+            # the default value binds the variable
+            lambda some=some: record(ctx, [started(name, worker_id=worker) for name in some]),  # type: ignore[misc]
+            # the default value binds the variable
+            lambda some=some: record(ctx, [handed_back(name) for name in some[:3]]),  # type: ignore[misc]
+            # the default value binds the variable
+            lambda some=some: record(ctx, [result(name, worker_id=worker) for name in reversed(some)]),  # type: ignore[misc]
+            lambda some=some: cancel_job(ctx, some[5]),  # type: ignore[misc]  # the default value binds the variable
             lambda: top_up(ctx),
             lambda: sweep(ctx, Memory(), may_condemn=True),
         ]

@@ -99,13 +99,13 @@ def test_an_upload_goes_when_its_job_has_ended_without_it_or_is_gone(
 def test_a_whole_upload_that_a_recorded_result_still_lacks_stays(
     ctx: Context, clock: FakeClock, submit: Callable[..., Submitted], register: Callable[..., str]
 ) -> None:
-    """The outputs folder was full when it was recorded, and the device is gone: this is the only copy."""
+    """The outputs folder was full when the result was recorded, and the device has left. So this is the only copy."""
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     samples = Artifact(sha256=hashlib.sha256(b"a piece").hexdigest(), size=7)
     folder = ctx.settings.outputs_dir / campaign_of(name) / "samples"
     folder.parent.mkdir(parents=True)
-    folder.touch()  # no folder can be made in its place
+    folder.touch()  # this file prevents that the folder is made
     upload = uploaded(ctx, clock, name, whole=True)
     sent = result(name).model_copy(update={"artifacts": {"samples.npz": samples}})
     record(ctx, [sent])
@@ -119,7 +119,7 @@ def test_a_whole_upload_that_a_recorded_result_still_lacks_stays(
 
 def test_a_folder_that_gives_nothing_back_harms_nobody(ctx: Context, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     stuck = ctx.settings.models_dir / ".part-stuck"
-    stuck.mkdir(parents=True)  # no file, so it cannot be unlinked
+    stuck.mkdir(parents=True)  # this is a folder, so it cannot be unlinked
     (stuck / "inner").touch()
     age(stuck, ABANDONED_S + 1, clock)
     assert sweep_leftovers(ctx) == 0
@@ -137,7 +137,7 @@ def test_a_running_orchestrator_sweeps_when_it_starts(tmp_path: Path, redis_url:
 
 
 class Enough(Unavailable):
-    """The download is cancelled."""
+    """Cancels the download."""
 
 
 def test_an_interrupted_download_goes_after_a_week_unless_somebody_goes_on_with_it(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_an_interrupted_download_goes_after_a_week_unless_somebody_goes_on_with_
 def test_half_a_download_that_cannot_be_removed_fails_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = Cache(tmp_path, SystemClock())
     half = cache.partial("a" * 64)
-    half.mkdir()  # no file, so it cannot be unlinked
+    half.mkdir()  # this is a folder, so it cannot be unlinked
     os.utime(half, (1, 1))
     lock = tmp_path / "locks" / ("b" * 64)
-    lock.mkdir(parents=True)  # nor is this one that could be opened
+    lock.mkdir(parents=True)  # this is a folder, so it cannot be opened as a lock file
     other = cache.partial("b" * 64)
     other.touch()
     os.utime(other, (1, 1))

@@ -1,4 +1,4 @@
-"""A process of the control plane says at its start what it does not find, and starts."""
+"""Tests that a process of the control plane starts when something is missing, and says at its start what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_nothing_is_said_where_all_is_there(ctx: Context, caplog: pytest.LogCapt
 
 def test_each_thing_that_is_missing_is_said(ctx: Context, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
-    ctx.settings.outputs_dir.touch()  # a file where the folder should be
+    ctx.settings.outputs_dir.touch()  # this file is in the place of the folder
     url = f"redis://127.0.0.1:{port}/0"
     away = replace(
         ctx,

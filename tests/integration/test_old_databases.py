@@ -1,7 +1,7 @@
-"""A database that an earlier version filled: every row is there after the migration, and work goes on from it.
+"""Tests a database that an earlier version filled. After the migration every row is there, and work continues.
 
-`rows_of_revision_0001.json` was written by the code of that revision, through its own operations: jobs in every state, a
-result of each kind, an attempt handed back and one lost, a recipe that waits for a worker.
+The code of that revision wrote `rows_of_revision_0001.json` through its own operations. It contains jobs in every state, a result of each
+kind, an attempt that was handed back, an attempt that was lost, and a recipe that waits for a worker.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tests.integration.reports import result, started
 pytestmark = pytest.mark.both_databases
 
 FIRST = "0001"
-COLUMNS_THEN = 50  # of the CSV, in which the kept lines were written
+COLUMNS_THEN = 50  # the number of columns of the CSV when these lines were written
 ROWS: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / f"rows_of_revision_{FIRST}.json").read_text())
 ENDED, WAITING, AT_WORK = (campaign["id"] for campaign in ROWS["campaigns"])
 
-# A migration as the next one may be: on SQLite a column is changed by making its table anew.
+# The next migration may look like this one: SQLite can change a column only by making its table again.
 REBUILD = """
 import sqlalchemy as sa
 from alembic import op
@@ -140,7 +140,7 @@ def test_the_code_reads_what_an_earlier_version_wrote_and_goes_on_with_it(
 
 
 def test_a_migration_that_makes_a_table_anew_takes_nothing_with_it(old: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite deletes what refers to a table that is dropped, and to make one anew is to drop the old one."""
+    """To make a table again, SQLite drops the old one, and then also deletes the rows that refer to it."""
     folder = tmp_path / "migrations"
     shutil.copytree(schema_of.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "9999_rebuild.py").write_text(REBUILD.format(newest=newest()))
@@ -151,7 +151,7 @@ def test_a_migration_that_makes_a_table_anew_takes_nothing_with_it(old: Store, t
 
 
 def test_a_database_of_a_newer_version_is_left_alone_and_the_ways_out_are_named(old: Store) -> None:
-    """Nothing leads back but a backup: a step down would have to drop what only the newer version knows."""
+    """Only a backup leads back to the earlier version. A migration back would have to drop the data that only the newer version knows."""
     migrate(old)
     old.transact(lambda session: session.execute(text("UPDATE alembic_version SET version_num = '9999'")))
     for refuse in (migrate, require_current):

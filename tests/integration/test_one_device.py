@@ -57,7 +57,7 @@ def waits(ctx: Context, campaign: Campaign) -> str:
 
 
 def run_all(ctx: Context, campaign: Campaign) -> Counter[str]:
-    """Let the workers run everything of this campaign, each what lies in its own queue. Return how many jobs each has run."""
+    """Let the workers run all jobs of this campaign, each from its own queue. Return how many jobs each worker has run."""
     ran: Counter[str] = Counter()
     for _ in range(len(THREADS)):
         for one in rows(ctx, campaign):
@@ -99,7 +99,7 @@ def test_while_all_devices_are_at_work_the_campaign_waits_for_the_first_that_is_
 
 
 def test_a_device_that_only_just_gets_a_job_is_not_taken_for_free(ctx: Context, submit: Submit, register: Register) -> None:
-    """The job is in the queue, and nobody knows yet which of the two takes it."""
+    """The job is in the queue, and it is not known yet which of the two devices takes it."""
     workers = [register(name) for name in ("a", "b")]
     submitted = submit(jobs=1).campaign
     campaign = compare(ctx)
@@ -111,7 +111,7 @@ def test_a_device_that_only_just_gets_a_job_is_not_taken_for_free(ctx: Context, 
 def test_where_every_device_has_more_work_waiting_the_one_with_the_least_takes_the_campaign(
     ctx: Context, submit: Submit, register: Register
 ) -> None:
-    """Waiting for one to be free could last for ever, as later jobs would go first."""
+    """To wait for a free device could last for ever, because later jobs could go first."""
     workers = [register(name) for name in ("a", "b")]
     for worker, count in zip(workers, (9, 1), strict=True):
         campaign = submit(jobs=count, device=worker).campaign

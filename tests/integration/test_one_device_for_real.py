@@ -1,4 +1,4 @@
-"""Tests with two real workers that each of two sweeps is measured by one of them alone."""
+"""Tests with two real workers that each of two sweeps is measured by only one of them."""
 
 from __future__ import annotations
 

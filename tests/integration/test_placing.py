@@ -77,7 +77,7 @@ def test_a_sweep_gives_work_to_every_worker_that_can_do_it(ctx: Context, submit:
 
 
 def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, register: Register) -> None:
-    """One running and one next for each of the devices that can, however many there are."""
+    """Each device that fulfils the requirements gets one running job and one that waits next, however many devices there are."""
     able = {register(f"udid-{number}", hardware={"memory_mb": 2_000}) for number in range(20)}
     register("small", capabilities=("cpu.onnx",), hardware={"memory_mb": 500})
     recipe = {"model": "https://models.example/a.onnx", "on": ["cpu.onnx"], "sweep": {"inferences": list(range(1, 51))}}
@@ -94,7 +94,7 @@ def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, regist
 def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
     ctx: Context, submit: Submit, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each counts what the queue holds and adds what is missing: both at once would each send a whole window."""
+    """Each process counts the jobs in the queue and adds the missing ones. Without a lock, both would send a whole window."""
     submit(jobs=200)
     register()
     both_have_counted = threading.Barrier(2)
@@ -102,7 +102,7 @@ def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
 
     def counted(session: Session) -> list[Waiting]:
         found = count(session)
-        with contextlib.suppress(threading.BrokenBarrierError):  # the other one cannot count before this one has written
+        with contextlib.suppress(threading.BrokenBarrierError):  # on a lock, the other process can count only after this one has written
             both_have_counted.wait(1.0)
         return found
 
@@ -119,7 +119,7 @@ def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
 def test_a_process_that_was_cut_off_while_it_filled_the_queues_holds_up_nobody_for_long(
     ctx: Context, submit: Submit, register: Register
 ) -> None:
-    """PostgreSQL does not know for hours that nobody is at the other end: its transaction, and the lock, stay until then."""
+    """PostgreSQL does not notice for hours that a client has gone. Until then the transaction and its lock would stay."""
     register()
     if ctx.store.is_sqlite:
         with ctx.store.read() as session:

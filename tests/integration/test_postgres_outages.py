@@ -129,7 +129,7 @@ def test_a_serialization_failure_is_tried_again(store: Store) -> None:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         session.execute(text("SELECT n FROM pairs WHERE id = 1"))
         if not seen:
-            store.transact(lambda other: add_one(other, 1))  # somebody else is faster
+            store.transact(lambda other: add_one(other, 1))  # another client writes first
         try:
             add_one(session, 1)
         except OperationalError as error:
@@ -155,7 +155,10 @@ def test_a_failure_that_does_not_end_is_given_up_and_says_so(store: Store) -> No
 
 
 def test_connections_that_are_killed_at_work_lose_no_transaction_and_make_no_half_one(place: Place, store: Store) -> None:
-    """Whoever was answered counts, and nobody else: but for a commit whose answer was cut off, of which nobody can know."""
+    """A transaction counts if and only if its caller got an answer.
+
+    The exception is a commit whose answer was lost: its caller cannot know whether it counts.
+    """
     answered, doubtful, done = 0, 0, threading.Event()
     begun = threading.Event()
 
@@ -209,7 +212,7 @@ def test_a_restarted_server_is_used_again_by_itself(place: Place, redis_url: str
         place.server.stop(how)
         assert is_unavailable(api.post("/api/campaigns", json=CAMPAIGN), "database")
         place.server.start()
-        assert api.post("/api/campaigns", json=CAMPAIGN).status_code == 201  # stale connections in the pool are nobody's error
+        assert api.post("/api/campaigns", json=CAMPAIGN).status_code == 201  # a call must not fail because of stale connections in the pool
         assert kept in [one["campaign_id"] for one in api.get("/api/campaigns").json()["campaigns"]]
 
 
@@ -222,7 +225,7 @@ def test_a_full_disk_is_503_with_what_to_do_and_over_when_there_is_room(place: P
         try:
             answer = api.post("/api/campaigns", json={**CAMPAIGN, "jobs": [{"compute_unit": "cpu.onnx"}] * 20_000})
             assert is_unavailable(answer, "the database's disk is full")
-            assert api.get(f"/api/campaigns/{kept}").json()["total_jobs"] == 1  # what is there is still read
+            assert api.get(f"/api/campaigns/{kept}").json()["total_jobs"] == 1  # existing data can still be read
         finally:
             place.disk.free()
         assert eventually(api, "/api/health").status_code == 200
@@ -232,7 +235,7 @@ def test_a_full_disk_is_503_with_what_to_do_and_over_when_there_is_room(place: P
 
 
 def test_a_log_that_finds_no_room_stops_the_server_and_loses_nothing(place: Place, redis_url: str, tmp_path: Path) -> None:
-    """PostgreSQL panics when it cannot write its log; it comes back by itself, or is started, when there is room."""
+    """PostgreSQL stops with a panic when it cannot write its log. When there is space again, it restarts itself or is started."""
     with plane(redis_url, place.server.create_database(f"outages_{next(_numbers)}"), tmp_path) as ctx, serving(ctx) as api:
         migrate(ctx.store)
         kept = api.post("/api/campaigns", json=CAMPAIGN).json()["campaign_id"]

@@ -19,7 +19,7 @@ from worker.agent.consumer import CeleryConsumer
 from worker.agent.login import Login
 from worker.agent.transport import Channel, Transport
 
-WAIT_S = 30.0  # a bound against hanging, not a measure
+WAIT_S = 30.0  # this only stops a test that hangs; it is not an expected duration
 
 
 class Reader:
@@ -75,7 +75,7 @@ def queue(redis_url: str) -> Iterator[CeleryQueue]:
 def test_a_stop_waits_for_a_question_that_is_about_to_be_asked(
     start: Callable[[], Reader], queue: CeleryQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop has seen that it may take, and has not yet asked Redis: a message that this brings is still run."""
+    """The loop has decided to take a message, but has not asked Redis yet. A message that this request brings is still run."""
     about_to_ask, go_on, ask = Event(), Event(), Channel._brpop_start
 
     def held_up(channel: Channel, *args: Any) -> None:
@@ -103,8 +103,8 @@ def test_a_stop_waits_for_a_question_that_is_about_to_be_asked(
 def test_a_job_that_comes_after_the_pool_has_ended_is_handed_back(
     start: Callable[[], Reader], queue: CeleryQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closing the channel reads what Redis was asked for before (kombu does so on purpose); nothing can run it any more."""
-    monkeypatch.setattr(Transport, "brpop_timeout", int(WAIT_S))  # the question stays open, whenever the pool ends
+    """Closing the channel reads the answer to an earlier request (kombu does so on purpose), but no thread can run this job any more."""
+    monkeypatch.setattr(Transport, "brpop_timeout", int(WAIT_S))  # the request stays open, whenever the pool ends
     job = tiny_job(tmp_path)
     reader = start()
     controller = eventually(lambda: reader.consumer.ready.is_set() and reader.consumer._controller, "it reads")
@@ -147,7 +147,7 @@ def test_a_worker_that_pauses_takes_nothing_and_takes_again(start: Callable[[], 
 
 
 def test_a_second_consumer_of_the_process_runs_its_own_jobs(start: Callable[[], Reader], queue: CeleryQueue, tmp_path: Path) -> None:
-    """A worker that is registered under another id makes a new consumer, after the old one has ended."""
+    """A worker that is registered under another id makes a new consumer after the old one has ended."""
     first, second = tiny_job(tmp_path, 1), tiny_job(tmp_path, 2)
     old = start()
     queue.publish([Dispatch(first, "cpu.onnx", 9)])

@@ -54,7 +54,7 @@ def fill(url: str) -> None:
 
 @contextmanager
 def sentinel() -> Iterator[str]:
-    """A Sentinel that watches nothing; its address, written as that of a Redis."""
+    """Yield the address of a Sentinel that monitors no server. The address has the form of a Redis address."""
     with server_folder() as folder:
         port = free_port()
         (folder / "sentinel.conf").write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\n")
@@ -118,7 +118,7 @@ def test_a_policy_without_a_limit_evicts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_redis_is_told_with_its_size(tmp_path: Path) -> None:
-    """Redis lets go of a little memory whenever a client leaves, so it is filled anew before each question."""
+    """Redis frees a little memory whenever a client leaves, so the test fills it again before each check."""
     with server(*FULL) as full:
         plane = Orchestrator(full.url, tmp_path / "o")
 

@@ -48,7 +48,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    """A Redis on a disk that a test may fill. A script that runs for 50 ms is a busy one."""
+    """Yield a Redis on a disk that a test may fill. It counts as busy when a script has run for 50 ms."""
     with ExitStack() as stack:
         folder = stack.enter_context(server_folder())
         disk = stack.enter_context(small_disk(folder / "disk", 4))
@@ -72,7 +72,7 @@ def out_of_memory(place: Place) -> Iterator[None]:
 def out_of_disk(place: Place) -> Iterator[None]:
     place.disk.fill()
     until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:  # it finds out when it writes its log, once a second
+    while time.monotonic() < until:  # Redis notices the full disk when it writes its log, once a second
         try:
             place.ask("SET", "fleetmark:anything", "x" * 1000)
         except redis.ResponseError:
@@ -173,7 +173,7 @@ def test_every_way_to_redis_calls_it_away_and_works_again_by_itself(place: Place
             lambda: broker.claim("job", 1, worker_id, 60),
             lambda: outbox.deliver(result(), {}),
         ]
-        make_room: list[Callable[[], object]] = [  # in a Redis that is full of results: what takes them out of it
+        make_room: list[Callable[[], object]] = [  # these calls take something out of a Redis that is full of results
             lambda: inbox.take(10),
             lambda: registry.marks.tombstone(["job"]),
             lambda: registry.marks.answer([(worker_id, "job", 1, "recorded")]),
@@ -212,6 +212,7 @@ def test_the_api_says_that_redis_is_away_and_goes_on_by_itself(place: Place, tmp
             assert is_unavailable(api.post("/api/register", json=DEVICE), "Redis does not answer")
             health = api.get("/api/health")
             assert (health.status_code, health.json()["status"], health.json()["redis"]["connected"]) == (503, "degraded", False)
-            assert api.post("/api/campaigns", json=CAMPAIGN).status_code == 201  # the table takes it; the queue gets it later
+            # the campaign is stored in the database, and the queue gets its jobs later
+            assert api.post("/api/campaigns", json=CAMPAIGN).status_code == 201
         assert eventually(api, "/api/health").json()["status"] == "healthy"
         assert api.post("/api/register", json=DEVICE).json()["action"] == "reconnected"

@@ -98,7 +98,7 @@ def test_reports_that_were_being_written_during_the_removal_go_too(ctx: Context,
 
     def removed_meanwhile(*given: object) -> object:
         remove_campaign(ctx, campaign)
-        return write_campaign(*given)  # type: ignore[arg-type]  # passed on as they came
+        return write_campaign(*given)  # type: ignore[arg-type]  # the arguments are passed on unchanged
 
     monkeypatch.setattr("orchestrator.operations.finish.write_campaign", removed_meanwhile)
     finish(ctx, campaign)
@@ -119,7 +119,8 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_sweep(
             patch.setattr(where, what, killed)
             with pytest.raises(KeyboardInterrupt):
                 remove_campaign(ctx, name)
-    restored = ctx.settings.outputs_dir / f"campaign-{'0' * 18}"  # its rows are only missing from this database
+    # this folder is of a campaign whose rows are only missing from this database
+    restored = ctx.settings.outputs_dir / f"campaign-{'0' * 18}"
     restored.mkdir()
     marks = [ctx.settings.outputs_dir / name / MARK for name in (campaign, whole)]
     kept = sorted(set(files(ctx, whole)) - {marks[1]})
@@ -178,7 +179,7 @@ def test_only_models_that_no_job_names_are_removed(ctx: Context, clock: FakeCloc
     before = clock.now() - 30 * DAY
     for sha256 in (used, weights, unused):
         os.utime(path_of(ctx, sha256), (before.timestamp() - 1,) * 2)
-    os.utime(path_of(ctx, young), (before.timestamp() + 1,) * 2)  # uploaded again since
+    os.utime(path_of(ctx, young), (before.timestamp() + 1,) * 2)  # this model was uploaded again in the meantime
     assert [one.sha256 for one in unused_models(ctx, before)] == [unused]
     assert not remove_model(ctx, used, before, clock.now() - 60 * DAY), "a campaign has named it since the jobs were read"
     assert not remove_model(ctx, young, before, clock.now())
@@ -186,7 +187,8 @@ def test_only_models_that_no_job_names_are_removed(ctx: Context, clock: FakeCloc
     assert not remove_model(ctx, unused, before, clock.now()), "another process was faster"
     assert [path_of(ctx, one).exists() for one in (used, weights, unused, young)] == [True, True, False, True]
     with ctx.store.read() as session:
-        assert set(session.scalars(select(ModelFile.sha256))) == {used, weights, young}  # type: ignore[call-overload]  # SQLModel's types
+        # the types of SQLModel do not know this form
+        assert set(session.scalars(select(ModelFile.sha256))) == {used, weights, young}  # type: ignore[call-overload]
 
 
 def test_a_model_that_goes_while_a_campaign_is_submitted_refuses_the_campaign(
@@ -197,7 +199,7 @@ def test_a_model_that_goes_while_a_campaign_is_submitted_refuses_the_campaign(
 
     def removed_meanwhile(*given: object) -> object:
         assert remove_model(ctx, model, clock.now() + DAY, clock.now())
-        return plan(*given)  # type: ignore[arg-type]  # passed on as they came
+        return plan(*given)  # type: ignore[arg-type]  # the arguments are passed on unchanged
 
     monkeypatch.setattr("orchestrator.operations.submit.plan", removed_meanwhile)
     with pytest.raises(InvalidInput, match="has just been removed"):

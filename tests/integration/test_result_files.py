@@ -99,7 +99,7 @@ def test_a_result_whose_files_cannot_be_kept_is_not_answered_until_they_can(ctx:
     folder = ctx.settings.outputs_dir / campaign.id
     (folder / "samples").mkdir(parents=True)
     obstacle = folder / "samples" / f"{first}.npz"
-    obstacle.mkdir()  # a folder where the file belongs: no user, root neither, can write it
+    obstacle.mkdir()  # a folder in the place of the file: no user, not even root, can write the file
     record(ctx, [result(first), result(second)])
     assert counters(ctx, campaign) == {"complete": 2}
     assert answers(ctx) == {f"{second}/1": "recorded"}
@@ -127,7 +127,7 @@ def test_a_file_whose_collector_was_killed_before_it_said_that_it_is_whole_is_ke
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     report = announced(result(name), "samples.npz", b"many samples")
-    Upload(ctx, name, 1, "samples.npz").add(b"many samples", 0, 12)  # and no word more
+    Upload(ctx, name, 1, "samples.npz").add(b"many samples", 0, 12)  # the worker sends nothing after this
     assert api.head(f"/api/jobs/{name}/attempts/1/artifacts/samples.npz").headers["Upload-Offset"] == "12", "its worker sends nothing more"
     record(ctx, [report])
     assert answers(ctx) == {f"{name}/1": "recorded"}
@@ -176,7 +176,7 @@ def test_a_file_that_never_comes_is_given_up_and_the_history_says_so(
     name = job_id(campaign.id, 1)
     report = announced(result(name), "samples.npz", b"many samples")
     Upload(ctx, name, 1, "samples.npz").add(b"many", 0, 12)
-    for _ in range(2 * TRIES):  # copies of it that lay in the queue
+    for _ in range(2 * TRIES):  # these stand for copies of the report that were in the queue
         record(ctx, [report])
     assert events(ctx, campaign) == ["complete", *["file_awaited"] * TRIES]
     clock.advance(FILE_WAIT.total_seconds() - 1)
@@ -195,7 +195,7 @@ def test_an_hour_in_which_nothing_came_gives_up_no_file(ctx: Context, clock: Fak
     campaign = submit(jobs=1).campaign
     report = announced(result(job_id(campaign.id, 1)), "samples.npz", b"many samples")
     record(ctx, [report])
-    clock.advance(30 * 86_400)  # the orchestrator was off
+    clock.advance(30 * 86_400)  # the orchestrator was off for 30 days
     record(ctx, [report])
     assert (answers(ctx), events(ctx, campaign)) == ({}, ["complete", "file_awaited", "file_awaited"])
 
@@ -228,7 +228,7 @@ def test_the_samples_of_an_attempt_that_died_do_not_stand_for_those_of_the_next(
 def test_uploads_of_two_who_measured_one_attempt_do_not_stand_for_each_other(
     ctx: Context, submit: Submit, register: Register, api: httpx.Client
 ) -> None:
-    """The first had sent its file and died; the second took its claim over, and hears of a file that is there already."""
+    """The first worker sent its file and died. The second took over the claim, and is told that there is already a file."""
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     address = f"/api/jobs/{name}/attempts/1/artifacts/samples.npz"
@@ -246,7 +246,7 @@ def test_an_upload_that_cannot_be_removed_holds_up_no_answer(ctx: Context, submi
     register()
     name = job_id(submit(jobs=1).campaign.id, 1)
     late = announced(from_another(result(name)), "samples.npz", b"other samples")
-    Upload(ctx, name, 1, "samples.npz").whole.mkdir(parents=True)  # a folder where the file belongs
+    Upload(ctx, name, 1, "samples.npz").whole.mkdir(parents=True)  # a folder is in the place of the file
     record(ctx, [result(name), late])
     assert ctx.registry.redis.hgetall(keys.answers("worker-b")) == {f"{name}/1": "unwanted"}
 
@@ -270,7 +270,7 @@ def test_a_result_sent_again_under_its_devices_new_id_is_the_one_recorded(ctx: C
 
 
 def test_what_another_consumer_is_writing_at_this_moment_is_left_alone(ctx: Context, submit: Submit, register: Register) -> None:
-    """A batch may be recorded by two at once. Only the half of a writer that is not there any more is removed."""
+    """Two consumers may record a batch at once. An incomplete file is removed only if the process that wrote it has ended."""
     register()
     campaign = submit(jobs=1).campaign
     name = job_id(campaign.id, 1)

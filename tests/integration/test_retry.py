@@ -75,7 +75,7 @@ def test_a_retry_is_a_new_job_of_the_campaign_and_its_files_are_written_anew(
     record(ctx, [result(job_id(campaign.id, 2))])
     _fail(ctx, old)
     assert finish_ended(ctx) == 1
-    clock.advance(90_000)  # longer than the campaign's queue timeout
+    clock.advance(90_000)  # this is longer than the campaign's queue timeout
     new = retry_job(ctx, old).job
     assert (new.id, new.number, new.retry_of, new.attempt) == (job_id(campaign.id, 3), 3, old, 1)
     assert (new.workload["timeout_s"], new.priority) == (77, 7)
@@ -124,7 +124,7 @@ def test_of_many_retries_at_once_one_makes_a_job_and_the_others_name_it(ctx: Con
 
 
 class InterruptedClock(FakeClock):
-    """Somebody acts the first time that its owner looks at it."""
+    """Calls `act` when its owner reads the time for the first time."""
 
     def __init__(self, start: datetime, act: Callable[[], object]) -> None:
         super().__init__(start)

@@ -1,4 +1,4 @@
-"""Tests calls that meet in the middle of each other: nothing is lost, sent twice or left behind, and nothing runs for ever."""
+"""Tests calls that run at the same time: nothing is lost, sent twice or left behind, and every call ends."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ TURNS_AT_MOST = 20
 def test_a_priority_that_changes_between_two_pages_of_a_turn_sends_each_job_once(
     ctx: Context, submit: Submit, register: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lane whose priority is lowered meanwhile is on two pages."""
+    """If the priority of a lane is lowered meanwhile, the lane is on two pages."""
     if ctx.store.is_sqlite:
-        return  # it has one writer, so nobody changes a priority during a turn
+        return  # SQLite has one writer, so nobody changes a priority during a turn
     submit(jobs=1)
     submit(jobs=1)
     for name in ("a", "b"):
@@ -166,7 +166,7 @@ def test_an_upload_of_a_model_that_is_being_removed_keeps_its_file(ctx: Context,
         found = real(*given)
         if not found and upload.ident is None:
             upload.start()
-            time.sleep(0.3)  # the upload gets as far as it can beside the removal
+            time.sleep(0.3)  # by then the upload waits for the removal
         return found
 
     monkeypatch.setattr(removal, "_is_young", young)

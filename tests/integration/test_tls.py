@@ -26,7 +26,7 @@ PASSWORD = "admins-only"
 
 @dataclass
 class Lab:
-    """A control plane that can only be reached by TLS. Its worker's broker is behind `broker_port`."""
+    """Holds a control plane that can only be reached by TLS. The broker of its worker is behind `broker_port`."""
 
     authority: Authority
     stranger: Authority
@@ -68,7 +68,7 @@ def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def _start(fleet: Fleet, lab: Lab, ca_file: Path | None, broker: str = "") -> Worker:
-    """A worker that knows an authority or none, and its broker from the orchestrator unless one is named."""
+    """Start a worker that trusts the authority in `ca_file`, or none. It gets its broker from the orchestrator unless one is given."""
     return fleet.start(
         FLEETMARK_HOST=lab.orchestrator.url,
         FLEETMARK_TOKEN="a-token",
@@ -131,7 +131,7 @@ def test_an_address_given_by_hand_gets_the_login_of_the_enrolment(fleet: Fleet, 
 
 
 def test_celery_checks_the_brokers_certificate_without_being_told(lab: Lab) -> None:
-    """kombu by itself reads `rediss://` as: encrypt, and believe anyone."""
+    """By itself, kombu encrypts connections to `rediss://` but accepts any certificate."""
     for app, believed in [
         (make_celery_app(lab.broker), False),
         (make_celery_app(broker_trusting(lab.broker, lab.authority.ca_file)), True),

@@ -34,7 +34,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def changed(tracking: Tracking) -> set[str] | None:
-    """Return what has changed since the last look; None if that may be everything."""
+    """Return what has changed since the last call, or None if everything may have changed."""
     with tracking.session():
         names = tracking.look().changed
     return None if names is None else set(names)
@@ -50,7 +50,7 @@ def test_at_first_everything_may_have_changed_and_then_nothing(tracking: Trackin
 
 
 def test_after_a_while_everything_may_have_changed(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy may accept client tracking and pass none of its messages on."""
+    """A proxy may accept client tracking but pass on none of its messages."""
     assert [changed(tracking), changed(tracking)] == [None, set()]
     monkeypatch.setattr("orchestrator.tracking.WHOLE_S", 0.0)
     assert changed(tracking) is None

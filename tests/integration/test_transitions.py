@@ -52,7 +52,8 @@ def _overdue(ctx: Context, name: str, seen: JobStatus, ends: JobStatus) -> objec
     return end_overdue(ctx, {name: Overdue(1, deadline_at, seen, ends, "late", EventKind.DEADLINE_EXCEEDED)})
 
 
-# What befalls a job -> how to bring it about, and where it leads from `pending` and from `running`, as which attempt.
+# Each event has a function that causes it, the state and attempt to which it leads from `pending`, and those to which it leads from
+# `running`.
 EVENTS: Mapping[str, tuple[Act, tuple[str, int], tuple[str, int]]] = {
     "its start": (lambda ctx, name: record(ctx, [started(name)]), ("running", 1), ("running", 1)),
     "a result": (lambda ctx, name: record(ctx, [result(name)]), ("complete", 1), ("complete", 1)),
@@ -129,7 +130,7 @@ def test_a_row_that_moved_under_its_writer_is_left_alone_and_nothing_else_is_wri
     def write(session: Session) -> None:
         moves = Moves(session, ctx.clock.now())
         locked = lock_jobs(session, [first, second])
-        locked[second].status = "running"  # as if it had been read before somebody else's step
+        locked[second].status = "running"  # the row looks as if it had been read before another process changed it
         moves.step(locked[first], JobStatus.COMPLETE)
         moves.step(locked[second], JobStatus.COMPLETE)
         moves.flush()
@@ -165,7 +166,7 @@ def test_what_is_said_of_an_earlier_attempt_is_kept_and_changes_nothing(
 
 
 def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, submit: Submit, register: Register) -> None:
-    """It stood still between its look and its act, or another one leads: the job is at its second attempt by now."""
+    """The watch was paused between its look and its action, or another watch leads. By now the job is at its second attempt."""
     register()
     campaign = submit(jobs=2).campaign
     runs, waits = job_id(campaign.id, 1), job_id(campaign.id, 2)

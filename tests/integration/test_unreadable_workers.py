@@ -1,4 +1,4 @@
-"""A worker that is registered, and whose record cannot be read, keeps its jobs as long as its heartbeats come."""
+"""Tests that a registered worker whose record cannot be read keeps its jobs as long as its heartbeats come."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_field_that_cannot_be_read_counts_as_absent(ctx: Context, register: Re
 
 
 def test_a_worker_is_seen_whatever_other_threads_do_meanwhile(ctx: Context, register: Register) -> None:
-    """All threads of a process share what it keeps of the fleet, and its connection to Redis."""
+    """All threads of a process share its cached copy of the fleet and its connection to Redis."""
     worker = register()
     registry = Registry(ctx.settings.redis_url, 10.0)
 

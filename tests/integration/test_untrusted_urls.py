@@ -51,7 +51,7 @@ def server() -> Iterator[FileServer]:
         yield running
 
 
-# Addresses
+# These tests are about addresses.
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0"])
@@ -61,7 +61,7 @@ def test_an_address_of_this_device_is_refused_however_it_is_written(cache: Path,
     assert reason.startswith(f"{url} is at ")
     assert "which is no public address" in reason
     assert SETTING in reason
-    assert server.requests == []  # not even asked
+    assert server.requests == []  # no request was sent
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_worker_that_allows_it_fetches_from_its_own_network(cache: Path, serve
 def test_a_name_that_means_another_address_a_moment_later_gains_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch, server: FileServer
 ) -> None:
-    """127.0.0.2 stands for a public address, 127.0.0.1 for what the name is bound to once it has been looked at."""
+    """127.0.0.2 stands for a public address. 127.0.0.1 is the address to which the name changes after it was checked."""
     port = int(server.url.rpartition(":")[2])
     answers = iter(["127.0.0.2", "127.0.0.1", "127.0.0.1"])
     real = socket.getaddrinfo
@@ -110,7 +110,7 @@ def test_a_name_with_one_private_address_among_others_is_refused(cache: Path, mo
 
 
 def test_a_redirect_is_looked_at_like_a_url_of_its_own(cache: Path, server: FileServer) -> None:
-    """The first request goes where the worker's own settings lead it; where that one sends it, it is a stranger."""
+    """The worker's own settings lead to the first address. The address to which it redirects is not trusted."""
     port = server.url.rpartition(":")[2]
     server.redirects["/org/repo/resolve/main/m.onnx"] = f"http://localhost:{port}/model.onnx"
     reason = refused(cache, "hf://org/repo/m.onnx", hub=Own(server.url))
@@ -150,7 +150,7 @@ def test_a_redirect_to_what_is_no_web_address_is_refused(cache: Path, server: Fi
 
 
 def test_a_proxy_is_used_only_where_the_worker_trusts_it(cache: Path, monkeypatch: pytest.MonkeyPatch, server: FileServer) -> None:
-    """What address a proxy connects to cannot be looked at."""
+    """The worker cannot check to which address a proxy connects."""
     monkeypatch.setenv("http_proxy", server.url.replace("//", "//user:secret@"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server.files["http://models.example/model.onnx"] = CONTENT
@@ -192,17 +192,17 @@ def test_a_name_that_is_no_name_is_a_reason_and_no_traceback(cache: Path) -> Non
         assert refused(cache, url).startswith(url)
 
 
-# Time
+# These tests are about time.
 
 
 @contextlib.contextmanager
 def dripping(beginning: bytes, begun: threading.Event | None = None) -> Iterator[str]:
-    """A server that sends `beginning` and then a byte now and then, for as long as somebody listens; `begun` is set in between."""
+    """Yield a server that sends `beginning` and then single bytes, as long as a client listens. It sets `begun` in between."""
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
     def serve() -> None:
-        with contextlib.suppress(OSError):  # also of an `accept` for which nobody came
+        with contextlib.suppress(OSError):  # this also covers an `accept` for which no client came
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
@@ -250,7 +250,7 @@ def test_a_cancel_is_heard_while_a_server_drips(cache: Path, beginning: bytes) -
         store.fetch(ModelRef(source=url, name="m"), look)
 
 
-# Size
+# These tests are about size.
 
 
 def test_a_packed_answer_is_refused_and_never_unpacked(cache: Path, server: FileServer) -> None:
@@ -284,7 +284,7 @@ def test_the_limit_holds_for_a_model_and_what_lies_beside_it_together(cache: Pat
 
 
 def test_a_server_that_goes_on_with_another_file_is_started_over(cache: Path, server: FileServer) -> None:
-    """It ignores If-Range, so the other half would be glued to the first."""
+    """The server ignores If-Range, so the second half would belong to another file than the first."""
     server.cut_after, server.cut_always, server.ranges = 1000, True, False
     with pytest.raises(ModelUnavailable, match="truncated"):
         fetch(cache, f"{server.url}/model.onnx", allow_private=True)
@@ -293,7 +293,7 @@ def test_a_server_that_goes_on_with_another_file_is_started_over(cache: Path, se
     assert fetch(cache, f"{server.url}/model.onnx", allow_private=True).path.read_bytes() == other
 
 
-# The hub
+# These tests are about the model hub.
 
 
 def test_a_model_of_a_hub_is_found_by_revision_with_what_lies_beside_it(cache: Path, tmp_path: Path, server: FileServer) -> None:
@@ -308,7 +308,7 @@ def test_a_model_of_a_hub_is_found_by_revision_with_what_lies_beside_it(cache: P
 
 
 def test_the_hubs_token_stays_with_the_hub(cache: Path, server: FileServer) -> None:
-    """Not to where it redirects, not to another URL, and in no error."""
+    """The token is not sent to where the hub redirects or to another URL, and it is not in any error."""
     with file_server(blob=CONTENT) as elsewhere:
         server.redirects["/org/repo/resolve/main/m.onnx"] = f"{elsewhere.url}/blob"
         assert fetch(cache, "hf://org/repo/m.onnx", hub=Own(server.url, "hf_secret"), allow_private=True).size == len(CONTENT)

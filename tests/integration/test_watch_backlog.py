@@ -12,7 +12,7 @@ from shared.protocol import keys
 
 
 def takes(ctx: Context, consumer: str) -> None:
-    """Let a consumer look for messages now."""
+    """Record that a consumer looks for messages at this moment."""
     seconds, micros = ctx.registry.redis.time()
     ctx.registry.redis.zadd(keys.CONSUMERS, {consumer: seconds * 1000 + micros / 1000})
 
@@ -25,7 +25,7 @@ def look(ctx: Context, backlog: Backlog) -> tuple[bool, bool]:
 
 @pytest.fixture
 def backlog(ctx: Context, clock: FakeClock) -> Backlog:
-    """Of a watch that has seen the queue empty for a timeout."""
+    """Return the backlog of a watch that has seen the queue empty for longer than the timeout."""
     made = Backlog()
     assert look(ctx, made) == (False, False)
     clock.advance(ctx.registry.timeout_s + 1)
@@ -34,7 +34,7 @@ def backlog(ctx: Context, clock: FakeClock) -> Backlog:
 
 
 def test_a_result_in_the_batch_of_a_consumer_that_was_killed_waits_too(ctx: Context, clock: FakeClock, backlog: Backlog) -> None:
-    """Another consumer is at work all the time, and finds the queue empty: the batch comes back after a while."""
+    """Another consumer works all the time and finds the queue empty. The batch returns to the queue later."""
     ctx.registry.redis.lpush(keys.TAKEN + "first", "the result of the job whose third worker is lost now")
     takes(ctx, "first")
     clock.advance(1)

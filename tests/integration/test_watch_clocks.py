@@ -36,19 +36,19 @@ Submit = Callable[..., Submitted]
 Register = Callable[..., str]
 DAY_S = 86_400.0
 TIMEOUT_S = 60.0
-STEP_S = 10.0  # less than what counts as having been away
+STEP_S = 10.0  # a shorter gap than one that counts as an absence
 
 
 def say(
     ctx: Context, worker_id: str, held: list[str], current: str = "", stage: str = "", status: str = "busy", incarnation: str = INCARNATION
 ) -> None:
-    """A beat of a worker that holds the first attempts of these jobs."""
+    """Send a heartbeat of a worker that holds the first attempts of these jobs."""
     said = [worker_id, incarnation, status, current, json.dumps([[name, 1] for name in held]), stage, "", ""]
     ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *said)
 
 
 class Days:
-    """Time goes by, with a watch, a consumer and workers that beat, or without."""
+    """Lets time pass, with or without a watch, a consumer and workers that send heartbeats."""
 
     def __init__(self, ctx: Context, clock: FakeClock) -> None:
         self._ctx, self._clock = ctx, clock
@@ -57,7 +57,7 @@ class Days:
         self.beats: list[Callable[[], None]] = []
 
     def nobody_is_there(self, seconds: float) -> None:
-        """The control plane is away, and starts again."""
+        """Let time pass while the control plane is away, and then start it again."""
         self._clock.advance(seconds)
         pass_time(self._ctx.registry.redis, seconds)
         self.watch = Watch(self._ctx)
@@ -99,7 +99,7 @@ def _queue_timeout(ctx: Context, submitted: Submitted, seconds: float) -> None:
 
 
 def _report(ctx: Context, *names: str, worker_id: str) -> None:
-    """Results that lie in the queue."""
+    """Put results into the queue."""
     for name in names:
         ctx.registry.redis.lpush("results", result(name, worker_id=worker_id).model_dump_json())
 
@@ -126,7 +126,10 @@ def test_what_was_measured_before_an_outage_is_recorded_and_what_runs_keeps_the_
 def test_a_job_that_nobody_begins_fails_after_its_queue_timeout_of_days_on_which_somebody_looked(
     ctx: Context, days: Days, submit: Submit
 ) -> None:
-    """A laptop that is closed each night: the clock neither runs through the night nor begins anew each morning."""
+    """The queue timeout counts only the time in which a watch looked.
+
+    The laptop of this test is closed each night. The nights do not count, and the count does not start again in the morning.
+    """
     made = submit(jobs=1, device="absent")
     _queue_timeout(ctx, made, 300)
     for _ in range(3):
@@ -233,7 +236,7 @@ def test_a_wall_clock_that_is_set_forward_takes_the_deadlines_with_it(
 def test_a_result_that_its_worker_cannot_send_is_waited_for_a_day_longer(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """Its upload is refused, as the API is away: the heartbeat holds the job, which the worker does not work on any more."""
+    """Its upload is refused because the API is away. The heartbeat still names the job, but the worker does not work on it any more."""
     worker = register(incarnation=INCARNATION)
     campaign = submit(jobs=2, timeout_s=TIMEOUT_S).campaign
     lies, runs = job_id(campaign.id, 1), job_id(campaign.id, 2)
@@ -281,7 +284,7 @@ def test_a_worker_that_hangs_and_says_busy_holds_no_queue_timeout_once_its_job_h
 
 
 def _two_on_a_host(ctx: Context, submit: Submit, register: Register) -> tuple[Submitted, str, str]:
-    """One that measures and one that waits for it: the second's worker, and its job."""
+    """Start one job that measures and one that waits for the same host. Return the campaign, the waiting worker and its job."""
     first, second = register("first", ip_address="10.0.0.7", incarnation="f"), register("second", ip_address="10.0.0.7", incarnation="s")
     made = submit(jobs=2, timeout_s=TIMEOUT_S)
     measures, waits = job_id(made.campaign.id, 1), job_id(made.campaign.id, 2)
@@ -294,12 +297,12 @@ def _two_on_a_host(ctx: Context, submit: Submit, register: Register) -> tuple[Su
 def test_a_job_whose_host_is_taken_by_nobody_the_table_knows_is_ended_after_a_while_and_says_so(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """A neighbour that was stopped in the middle keeps the lock; so does any program that takes it."""
+    """A neighbour that was stopped while it measured keeps the lock. Any program that takes the lock has the same effect."""
     made, second, waits = _two_on_a_host(ctx, submit, register)
     clock.advance(TIMEOUT_S + ctx.settings.deadline_grace_s + 1)
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1, "the neighbour's own time is over"
     assert events(ctx, made.campaign, 1) == ["started", "deadline_exceeded"]
-    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # it is silent
+    pass_time(ctx.registry.redis, ctx.registry.timeout_s + 1)  # the worker is silent
     while clock.monotonic() < UNKNOWN_HOLDER_WAIT_S - 1_000:
         say(ctx, second, [waits], current=waits, stage=WAITING_FOR_HOST, incarnation="s")
         assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 0

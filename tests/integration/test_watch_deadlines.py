@@ -76,7 +76,7 @@ def test_the_queue_timeout_stands_still_while_a_worker_that_could_take_the_job_i
 def test_a_job_that_ran_when_last_nights_backup_was_made_is_lost_and_not_late(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """Its deadline is long over by now; its worker lives, and has let go of it."""
+    """Its deadline has passed long ago. Its worker is alive, but does not hold the job any more."""
     worker = register(incarnation="first-start")
     campaign = submit(jobs=1, timeout_s=60).campaign
     record(ctx, [started(job_id(campaign.id, 1), worker_id=worker, incarnation="first-start")])
@@ -166,7 +166,7 @@ def test_a_worker_that_left_without_a_word_of_its_job_has_lost_it(ctx: Context, 
 def test_after_a_sleep_everyone_gets_the_time_to_be_heard_again(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register, slept: bool
 ) -> None:
-    """A laptop that slept: every heartbeat is old, and nobody is at fault."""
+    """This happens on a laptop that slept: every heartbeat is old, but no worker is at fault."""
     worker = register()
     campaign = submit(jobs=1).campaign
     record(ctx, [started(job_id(campaign.id, 1), worker_id=worker)])
@@ -199,7 +199,8 @@ def test_a_campaign_that_is_committed_while_the_watch_adds_lost_time_has_not_wai
     ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(jobs=1)
-    monkeypatch.setattr(queue_waits, "_running", lambda _: [])  # the campaigns are read before this one is committed, its lane after
+    # the campaigns are read before this one is committed, and its lane is read after that
+    monkeypatch.setattr(queue_waits, "_running", lambda _: [])
     ctx.store.transact(lambda session: queue_waits.stand_still(session, timedelta(minutes=1), ctx.clock.now()))
     with ctx.store.read() as session:
         assert [lane.served_at for lane in session.scalars(select(Lane))] == [None]

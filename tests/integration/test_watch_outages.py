@@ -45,7 +45,7 @@ INCARNATION = "first-start"
 
 
 def _fleet(ctx: Context, submit: Submit, register: Register, workers: int) -> tuple[Submitted, dict[str, str]]:
-    """So many workers, each with a running job: the campaign, and worker -> job."""
+    """Register this number of workers, each with a running job. Return the campaign, and the job of each worker."""
     names = [register(f"pi-{number}", incarnation=INCARNATION) for number in range(workers)]
     made = submit(jobs=workers)
     running = {worker: job_id(made.campaign.id, number) for number, worker in enumerate(names, start=1)}
@@ -90,7 +90,7 @@ def test_an_outage_that_does_not_end_condemns_everyone_and_puts_nobody_into_quar
 def test_workers_that_died_while_redis_was_empty_lose_their_jobs_and_those_that_live_keep_them(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """Nobody knows the dead ones any more: their names stand in the rows of running jobs alone."""
+    """Redis does not know the dead workers any more. Only the rows of the running jobs still name them."""
     made, running = _fleet(ctx, submit, register, 2)
     watch = Watch(ctx)
     for _ in range(4):
@@ -121,7 +121,7 @@ def _last_event(ctx: Context, name: str) -> str:
 
 
 class PausingRegistry(Registry):
-    """A watch that is stopped (SIGSTOP, a laptop's lid) in the middle of its look, and goes on long after."""
+    """Pauses a watch in the middle of its look, as SIGSTOP or a closed laptop does, and lets it continue much later."""
 
     def __init__(self, url: str, timeout_s: float, pause: Callable[[], None]) -> None:
         super().__init__(url, timeout_s)
@@ -155,7 +155,7 @@ def test_a_leader_that_stood_still_in_the_middle_of_its_look_condemns_nobody_who
 
 
 class SlowRegistry(Registry):
-    """A Redis that takes its time with each look at the fleet, while workers go on."""
+    """Simulates a Redis that answers each look at the fleet slowly, while workers keep sending heartbeats."""
 
     def __init__(self, url: str, timeout_s: float, wait: Callable[[], None]) -> None:
         super().__init__(url, timeout_s)
@@ -173,7 +173,7 @@ class SlowRegistry(Registry):
 def test_a_sweep_that_takes_longer_than_its_interval_looks_all_the_same(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register
 ) -> None:
-    """24 s a sweep, of a timeout of 30 s and an interval of a tenth of a second: that is slow, and no standing still."""
+    """A sweep takes 24 s. The timeout is 30 s and the interval is 0.1 s. This is slow, but the watch was not paused."""
     made, running = _fleet(ctx, submit, register, 2)
     dead, living = running
     _beat_all(ctx, running)
@@ -196,7 +196,7 @@ def test_a_sweep_that_takes_longer_than_its_interval_looks_all_the_same(
 def test_a_watch_that_stood_still_in_the_middle_of_a_sweep_condemns_nobody_for_it(
     ctx: Context, clock: FakeClock, submit: Submit, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole machine slept, workers and Redis too: after that every heartbeat is old."""
+    """The whole machine slept, with its workers and Redis. After that every heartbeat is old."""
     made, running = _fleet(ctx, submit, register, 1)
     watch = Watch(ctx)
     for _ in range(4):
@@ -221,7 +221,7 @@ def test_a_watch_that_stood_still_in_the_middle_of_a_sweep_condemns_nobody_for_i
 
 @pytest.mark.both_databases
 def test_two_watches_that_lead_at_once_lose_each_attempt_once(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
-    """The lead only saves work: everything a watch does is a conditional write."""
+    """The lead only avoids double work. It is not needed for correctness, because every write of a watch is conditional."""
     made, _ = _fleet(ctx, submit, register, 3)
     waiting = submit(jobs=3).campaign
     late = submit(jobs=2, timeout_s=60).campaign
@@ -260,7 +260,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @contextmanager
 def _beating(url: str, running: dict[str, str], silent: set[str]) -> Iterator[None]:
-    """Workers that beat by themselves, all but the silent ones, and wait where Redis does not answer."""
+    """Run workers that send heartbeats by themselves, except for the silent ones. They wait while Redis does not answer."""
     stop = threading.Event()
 
     def beat_on(worker: str, name: str) -> None:
@@ -287,7 +287,10 @@ def _one_beat(client: redis.Redis, worker: str, name: str) -> None:
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp_path: Path) -> None:
-    """Shorter than the watch's own patience with Redis, longer than a worker may be silent: no call fails, all beats are late."""
+    """The pause is shorter than the watch waits for Redis, but longer than a worker may be silent.
+
+    No call fails, but all heartbeats are late.
+    """
     settings = Settings(
         database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}",
         redis_url=own_redis.url,
@@ -309,7 +312,8 @@ def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp
     watch = threading.Thread(target=Watch(ctx).run, args=(stop,))
     with _beating(own_redis.url, running, silent):
         watch.start()
-        until(lambda: ctx.registry.monitor.counters().get("sweeps", 0) > 20, 60)  # past the patience of a new leader
+        # wait longer than the time for which a new leader declares no worker faulty
+        until(lambda: ctx.registry.monitor.counters().get("sweeps", 0) > 20, 60)
         assert own_redis.process is not None
         own_redis.process.send_signal(signal.SIGSTOP)
         time.sleep(4)
@@ -318,7 +322,7 @@ def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp
         until(lambda: ctx.registry.monitor.counters()["sweeps"] > sweeps + 20, 60)
         assert ctx.registry.monitor.counters()["faults_found"] == 0
         assert counters(ctx, campaign) == {"running": 2}
-        silent.add(workers[0])  # and now one of them really dies
+        silent.add(workers[0])  # now one of them really dies
         until(lambda: ctx.registry.monitor.counters()["faults_found"] == 1, 60)
         until(lambda: counters(ctx, campaign) == {"running": 1, "pending": 1}, 60)
         stop.set()
@@ -329,7 +333,7 @@ def test_a_pause_of_the_whole_broker_condemns_nobody(own_redis: RedisServer, tmp
 
 
 def test_a_redis_that_came_back_from_an_older_file_condemns_nobody(own_redis: RedisServer, tmp_path: Path, clock: FakeClock) -> None:
-    """Between two looks, so that no call failed: every heartbeat in it is old, and its epoch key is there."""
+    """Redis came back between two looks, so no call failed. Every heartbeat in it is old, and its epoch key is there."""
     settings = Settings(database_url=f"sqlite:///{tmp_path / 'fleetmark.db'}", redis_url=own_redis.url)
     ctx = Context(settings, Store(settings.database_url), Registry(own_redis.url, 30), CeleryQueue(own_redis.url), clock)
     migrate(ctx.store)

@@ -41,7 +41,7 @@ def job(ctx: Context, campaign: Campaign, number: int = 1) -> Job:
 
 
 def counters(ctx: Context, campaign: Campaign) -> dict[str, int]:
-    """What is kept, which has to equal the rows: read in one statement, as others may write meanwhile."""
+    """Return the stored counters, which must equal the rows. Both are read in one statement, because others may write meanwhile."""
     statement = select(Campaign, col(Job.status)).join(Job, col(Job.campaign_id) == col(Campaign.id)).where(col(Campaign.id) == campaign.id)
     with ctx.store.read() as session:
         found = session.execute(statement).all()

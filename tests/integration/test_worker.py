@@ -33,7 +33,7 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 @dataclass
 class House:
-    """A worker that lives as long as these tests do, for those that need none of their own, on a Redis that nobody else empties."""
+    """Runs one worker for all tests that need none of their own, on a Redis that no other test empties."""
 
     fleet: Fleet
     worker: Worker
@@ -42,7 +42,7 @@ class House:
     jobs: int = 0
 
     def number(self) -> int:
-        """Of a job that none of these tests has had."""
+        """Return the number of a job that none of these tests has used."""
         self.jobs += 1
         return self.jobs
 
@@ -192,7 +192,7 @@ def test_a_worker_whose_identity_is_taken_over_stops(fleet: Fleet) -> None:
     assert worker.wait() == 2
     assert "is alive in another process" in worker.log()
     assert fleet.state(worker_id)["incarnation"] == "another"
-    assert fleet.state(worker_id)["status"] == "active"  # the other one's, left alone
+    assert fleet.state(worker_id)["status"] == "active"  # the state of the other worker is left alone
 
 
 def test_sigterm_hands_the_running_job_back_and_leaves_nothing(fleet: Fleet, tmp_path: Path) -> None:
@@ -208,13 +208,14 @@ def test_sigterm_hands_the_running_job_back_and_leaves_nothing(fleet: Fleet, tmp
     assert (back.attempt, back.worker_id) == (1, worker_id)
     assert fleet.redis.exists(keys.claim(job.job_id)) == 0
     assert fleet.unacknowledged() == 0
-    assert fleet.redis.llen("cpu.onnx") == 0  # acknowledged, not put back: the orchestrator issues the next attempt
+    # the message is acknowledged and not put back, because the orchestrator issues the next attempt
+    assert fleet.redis.llen("cpu.onnx") == 0
     assert fleet.state(worker_id)["status"] == "gone"
     assert [process for process in family if process.is_running()] == []
 
 
 def _rename(fleet: Fleet, worker: Worker, new_id: str) -> None:
-    """Have Redis forget the worker and give its device another id, as after a backup was put back."""
+    """Let Redis forget the worker and give its device another id, as after a backup was restored."""
     worker_id, udid = fleet.registered(worker), known_udid(worker.state)
     fleet.redis.hset(keys.IDENTITIES, udid, new_id)
     fleet.redis.hdel(keys.WORKERS, worker_id)
@@ -232,7 +233,8 @@ def test_a_stop_while_a_renamed_worker_finishes_its_job_hands_the_job_back(fleet
     family = worker.family()
     assert worker.end() == 0
     assert fleet.report("hand_back", job.job_id).attempt == 1
-    assert fleet.state("worker-0123456789ab")["status"] == "active"  # entered under this name, and never served under it
+    # the worker was registered under this name but has not run a job under it
+    assert fleet.state("worker-0123456789ab")["status"] == "active"
     assert [process for process in family if process.is_running()] == []
 
 
@@ -261,7 +263,7 @@ def test_with_drain_sigterm_lets_the_job_finish(fleet: Fleet, tmp_path: Path) ->
     assert worker.end() == 0
     assert fleet.report("result", job.job_id).status == "complete"
     assert [report for report in fleet.reports if report.job_id == waiting.job_id] == []
-    assert fleet.redis.llen("cpu.onnx") == 1  # for somebody else
+    assert fleet.redis.llen("cpu.onnx") == 1  # the message is left for another worker
 
 
 def test_a_second_signal_ends_everything_at_once(fleet: Fleet, tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ def test_two_workers_share_a_queue_and_run_each_job_once(fleet: Fleet, tmp_path:
     jobs = [tiny_job(tmp_path, number) for number in range(1, 7)]
     for job in jobs:
         fleet.send(job)
-        fleet.send(job)  # a copy, as the watch may make one
+        fleet.send(job)  # a copy of the message, as the watch may send one
     for job in jobs:
         assert fleet.report("result", job.job_id).status == "complete"
     eventually(lambda: fleet.unacknowledged() == 0 and fleet.redis.llen("cpu.onnx") == 0, "every copy is taken")
@@ -347,7 +349,7 @@ def test_a_job_in_hand_is_not_put_back_when_the_connection_is_lost(shared: House
     result = fleet.report("result", job.job_id)
     assert result.status == "complete"
     eventually(lambda: fleet.unacknowledged() == 0, "it is acknowledged over a new connection")
-    assert "cmdstat_rpush" not in fleet.redis.info("commandstats")  # how kombu puts a message back
+    assert "cmdstat_rpush" not in fleet.redis.info("commandstats")  # kombu would use this command to put a message back
     shared.settle(result)
 
 
@@ -367,7 +369,8 @@ def test_celery_sees_a_worker_named_after_its_device_while_a_job_runs(fleet: Fle
     fleet.report("started", job.job_id)
     nodename = f"lab-pi-3@{worker_id}"
     assert fleet.app.control.ping(destination=[nodename], timeout=10, limit=1) == [{nodename: {"ok": "pong"}}]
-    fleet.app.control.shutdown(destination=[nodename])  # Celery's own word: not obeyed, as anyone on the broker could say it
+    # this is Celery's own command; the worker ignores it, because everyone on the broker can send it
+    fleet.app.control.shutdown(destination=[nodename])
     fleet.app.control.cancel_consumer("cpu.onnx", destination=[nodename])
     (running,) = fleet.app.control.inspect([nodename], timeout=10, limit=1).active()[nodename]
     assert (running["id"], running["name"]) == (f"{job.job_id}.1", "fleetmark.run_job")

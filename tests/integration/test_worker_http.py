@@ -33,7 +33,7 @@ def fleet(server: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def orchestrator(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
-    """One for the module: it takes seconds to start. Each test brings a device of its own."""
+    """Yield one orchestrator for the module, because it takes seconds to start. Each test has its own device."""
     made = Orchestrator(server.url, tmp_path_factory.mktemp("orchestrator"))
     yield made
     made.stop()
@@ -108,7 +108,7 @@ def test_the_orchestrator_answers_a_cloned_identity_with_a_conflict(fleet: Fleet
 
 def test_a_worker_that_redis_does_not_know_says_so_once_while_the_orchestrator_is_away(fleet: Fleet) -> None:
     with http_double.orchestrator() as double:
-        double.register = (200, {"worker_id": "worker-1", "broker_url": fleet.url})  # and Redis has never heard of it
+        double.register = (200, {"worker_id": "worker-1", "broker_url": fleet.url})  # Redis does not know this worker
         worker = fleet.start(FLEETMARK_HOST=double.url)
         eventually(lambda: "Redis does not know this worker" in worker.log(), "it is told")
         double.register = (503, {"error": "Unavailable", "detail": "the database does not answer"})
@@ -132,7 +132,7 @@ def test_a_worker_whose_orchestrator_fails_at_first_registers_when_it_does_not(f
 def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tmp_path: Path) -> None:
     environment = {
         **orchestrator.environment,
-        "FLEETMARK_REDIS_URL": "",  # found by way of the orchestrator
+        "FLEETMARK_REDIS_URL": "",  # the worker asks the orchestrator for this address
         "FLEETMARK_WORKER_STATE_DIR": str(tmp_path / "state"),
         "FLEETMARK_WORKER_CACHE_DIR": str(tmp_path / "cache"),
         "FLEETMARK_WORKER_LOCK_FILE": str(tmp_path / "measure.lock"),
@@ -146,4 +146,4 @@ def test_trying_out_a_living_orchestrator_is_well(orchestrator: Orchestrator, tm
         f"ok      {step}" for step in ("orchestrator", "token", "broker", "measurement on cpu.onnx", "measurement on hardware.cpu")
     ]
     with orchestrator.client() as client:
-        assert client.get("/workers").json()["count"] == before  # nothing was registered
+        assert client.get("/workers").json()["count"] == before  # no worker was registered

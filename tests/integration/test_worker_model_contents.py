@@ -1,4 +1,7 @@
-"""What a model is known by on a device: one hash over the model and its weights, whichever way it came, and nothing else than promised."""
+"""Tests the hash of a model on a device: one hash over the model and its weights, however they came.
+
+Content that differs from what was promised is refused.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def sha256(data: bytes) -> str:
 
 
 def one_hash(model: bytes, **beside: bytes) -> str:
-    """By hand, as `shared/content.py` describes it."""
+    """Compute the hash without the product's code, as `shared/content.py` describes it."""
     named = {name.replace("__", "/"): data for name, data in beside.items()}
     lines = ["fleetmark-model 1", f"{sha256(model)} {len(model)}"]
     lines += [f"{sha256(data)} {len(data)} {name}" for name, data in sorted(named.items())]
@@ -47,7 +50,7 @@ def fetch(folder: Path, server: FileServer, source: str, **ref: object) -> Fetch
 
 
 def sources(folder: Path, server: FileServer) -> dict[str, tuple[str, list[dict[str, object]]]]:
-    """One model with its weights by each way in: its source, and what has to be said of its companions."""
+    """Return one model with its weights for each way of transport: its source, and what must be said about its companions."""
     path = onnx_models.external(folder / "made", location="w.bin")
     model, weights = path.read_bytes(), (path.parent / "w.bin").read_bytes()
     server.files |= {"/zoo/m.onnx": model, "/zoo/w.bin": weights}
@@ -116,7 +119,7 @@ def test_what_is_promised_is_checked_whichever_way_a_model_comes(tmp_path: Path,
             promise["companions"] = [companion | {"size": 3}]
         case _:
             promise["companions"] = [companion, companion | {"name": "other.bin"}]
-    if wrong == "none of its" and way != "file":  # what is said to belong to it does, and the bytes are here already
+    if wrong == "none of its" and way != "file":  # the file does belong to the model, and its bytes are already here
         assert fetch(tmp_path, server, source, **promise).sha256 == one_hash(model, **{"w.bin": weights})
         return
     with pytest.raises(ModelUnavailable, match=r"not the promised|was promised|does not name the promised"):
@@ -171,7 +174,7 @@ def test_a_file_of_the_device_that_changes_while_it_is_measured_fails_the_job(
     models = store(tmp_path, server)
     fetched = models.fetch(ModelRef(source=path.as_uri(), name="m.onnx"), lambda _share: None)
     with models.in_use(fetched):
-        path.read_bytes()  # reading is no change
+        path.read_bytes()  # reading changes nothing
     with pytest.raises(ModelUnavailable, match=f"{name} changed on this device while m.onnx was measured"), models.in_use(fetched):
         change(path.with_name(name))
 
@@ -186,7 +189,7 @@ def test_a_file_of_the_device_that_changes_while_it_is_hashed_fails_the_job(tmp_
             other.replace(path)
 
     fetched = models.fetch(ModelRef(source=path.as_uri(), name="m.onnx"), change_once_read)
-    assert fetched.sha256 == before != sha256(path.read_bytes())  # the latter would be measured
+    assert fetched.sha256 == before != sha256(path.read_bytes())  # otherwise the changed file would be measured
     with pytest.raises(ModelUnavailable, match=r"m\.onnx changed on this device while m\.onnx was measured"), models.in_use(fetched):
         pass
 

@@ -1,4 +1,4 @@
-"""Models over real HTTP and from real disks: fetched once, verified, resumed, refused with a reason, never harmed."""
+"""Tests models over real HTTP and from real disks: they are fetched once, verified, resumed, refused with a reason, and never damaged."""
 
 from __future__ import annotations
 
@@ -47,14 +47,17 @@ def cache(tmp_path: Path) -> Path:
 def fetch(
     cache: Path, source: str, *, host: str | None = None, token: str | None = None, limit: int = LIMIT, **ref: object
 ) -> FetchedModel:
-    """The tests' servers are on the loopback: a recipe may lead there only where the worker allows it, its own orchestrator is trusted."""
+    """Fetch a model as a worker does. The tests' servers have loopback addresses.
+
+    A recipe may name such an address only if the worker allows it. The worker's own orchestrator is always trusted.
+    """
     store = ModelStore(cache, host=host, token=token, max_bytes=limit, allow_private=host is None)
     return store.fetch(ModelRef.model_validate({"source": source, "name": "model.onnx", **ref}), lambda _share: None)
 
 
 def refused(cache: Path, source: str, **options: object) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        fetch(cache, source, **options)  # type: ignore[arg-type]  # the options of `fetch`, passed on
+        fetch(cache, source, **options)  # type: ignore[arg-type]  # these are options of `fetch`, passed on unchanged
     assert source.partition("?")[0] in caught.value.detail or source.startswith("sha256:")
     assert not list((cache / "blobs").iterdir() if (cache / "blobs").exists() else [])
     return caught.value.detail
@@ -84,7 +87,7 @@ def test_a_changed_file_is_downloaded_again(cache: Path, server: FileServer) -> 
     server.files["/big.onnx"] = MODEL
     second = fetch(cache, f"{server.url}/big.onnx")
     assert second.path.read_bytes() == MODEL
-    assert first.path.read_bytes() == BIG  # content-addressed: the job that still uses it keeps it
+    assert first.path.read_bytes() == BIG  # the file is addressed by its content, so the job that still uses it keeps it
     assert server.answers == [200, 200]
 
 
@@ -217,7 +220,7 @@ def test_an_uploaded_model_comes_from_the_orchestrator_with_the_token(cache: Pat
         assert fetched.path.read_bytes() == MODEL
         assert host.requests[0][1]["Authorization"] == "Bearer secret"
         fetch(cache, f"sha256:{sha256(MODEL)}", host=host.url, token="secret")
-        assert len(host.requests) == 1  # content does not change: nothing to ask
+        assert len(host.requests) == 1  # the content for a hash never changes, so nothing is requested
 
 
 def test_the_token_goes_to_the_orchestrator_alone(cache: Path, server: FileServer) -> None:
@@ -330,7 +333,7 @@ def test_the_cache_lets_go_of_what_was_used_longest_ago(cache: Path, server: Fil
     Cache(cache, SystemClock()).trim(len(MODEL))
     assert not first.path.exists()
     assert second.path.exists()
-    assert fetch(cache, f"{server.url}/big.onnx").path.read_bytes() == BIG  # its note of the URL is no use without it
+    assert fetch(cache, f"{server.url}/big.onnx").path.read_bytes() == BIG  # the note about its URL is useless without the file
 
 
 def test_what_was_used_within_the_hour_stays(cache: Path, server: FileServer) -> None:
@@ -340,7 +343,7 @@ def test_what_was_used_within_the_hour_stays(cache: Path, server: FileServer) ->
 
 
 def test_a_model_in_use_stays_for_as_long_as_the_job_lasts(tmp_path: Path) -> None:
-    """Another worker of the device fills the cache while a job of many hours is under way, between two of its processes."""
+    """Another worker of the device fills the cache while a job of many hours is between two of its processes."""
     cache = tmp_path / "cache"
     schedule = json.dumps({"sleeps_s": [0.05]}).encode()
 

@@ -14,7 +14,7 @@ from tests.servers import RedisServer, server_folder
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """A Redis of its own that a test may stop. It remembers nothing: what comes back is empty."""
+    """Yield a Redis that a test may stop. It keeps no data, so it is empty after a restart."""
     with server_folder() as folder:
         made = RedisServer(folder, append_only=False)
         made.start()
@@ -56,7 +56,7 @@ def test_a_redis_that_lost_its_memory_is_registered_with_again_under_the_same_id
     job = tiny_job(tmp_path)
     fleet.send(job)
     assert fleet.report("result", job.job_id).worker_id == worker_id
-    assert worker.log().count("Redis does not answer") == 1  # said once, however often it is tried
+    assert worker.log().count("Redis does not answer") == 1  # the log says it once, however often the worker tries
     assert worker.end() == 0
 
 

@@ -1,4 +1,7 @@
-"""What waits to be sent, with a real Redis and a server that answers as an orchestrator: nothing keeps anything else from it."""
+"""Tests reports that wait to be sent, with a real Redis and a server that answers like an orchestrator.
+
+No report delays another one.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def there() -> Iterator[Orchestrator]:
 
 @contextmanager
 def outbox_over(folder: Path, redis_url: str, host: str) -> Iterator[Spool]:
-    """An outbox at work on what lies in a folder."""
+    """Run an outbox that sends the reports of a folder."""
     with ExitStack() as stack:
         login = Login(redis_url, None)
         broker = Broker(login, "first", 30)
@@ -64,7 +67,7 @@ def outbox_over(folder: Path, redis_url: str, host: str) -> Iterator[Spool]:
 
 
 def leave(folder: Path, number: int, samples: bytes | None = None) -> Result:
-    """A result that an earlier process left, with samples beside it or none."""
+    """Write a result that an earlier process has left, with or without samples beside it."""
     described = {} if samples is None else {"samples.npz": Artifact(sha256=hashlib.sha256(samples).hexdigest(), size=len(samples))}
     written = result(number, artifacts=described)
     Spool(folder).write(written, {} if samples is None else {"samples.npz": samples})

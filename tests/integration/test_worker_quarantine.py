@@ -38,7 +38,7 @@ def test_a_worker_in_quarantine_takes_nothing_until_it_is_over(fleet: Fleet, reg
     steady = fleet.start(folder=tmp_path / "steady")
     other_id = fleet.registered(steady)
     taken = eventually(lambda: fleet.reported("result", first.job_id) or fleet.reported("hand_back", first.job_id), "it is taken")
-    if taken.kind == "hand_back":  # it was on its way to the first one, which does not begin it
+    if taken.kind == "hand_back":  # the message was on its way to the first worker, which does not start it
         assert taken.worker_id == worker_id
         fleet.send(tiny_job(tmp_path, 1, attempt=2))
     assert fleet.report("result", first.job_id).worker_id == other_id
@@ -62,7 +62,7 @@ def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_ba
     fleet.send(job)
     eventually(lambda: "in quarantine" in worker.log(), "it is told by its claim, or by its beat")
     eventually(lambda: fleet.unacknowledged() == 0, "it holds no message")
-    if fleet.redis.llen("cpu.onnx") == 0:  # it took the job before it heard
+    if fleet.redis.llen("cpu.onnx") == 0:  # the worker took the job before it knew of the quarantine
         assert fleet.report("hand_back", job.job_id).reason == "the device is in quarantine"
         fleet.send(tiny_job(tmp_path, attempt=2))
     registry.reset(worker_id)
@@ -83,7 +83,7 @@ def test_a_worker_that_fails_by_itself_rests_and_takes_jobs_again(fleet: Fleet, 
     lock.parent.mkdir()
     fleet.send(second)
     taken = eventually(lambda: fleet.reported("result", second.job_id) or fleet.reported("hand_back", second.job_id), "it is taken")
-    if taken.kind == "hand_back":  # it was on its way already
+    if taken.kind == "hand_back":  # the message was already on its way
         assert taken.reason == "the device rests after a failure of its own"
         fleet.send(tiny_job(tmp_path, 2, attempt=2))
     assert fleet.report("result", second.job_id).status == "complete"

@@ -1,4 +1,7 @@
-"""A queue with anything in it, before a real worker: each message that is no job is kept with its reason, and the next job runs."""
+"""Tests a real worker with a queue that contains messages of any kind.
+
+Each message that is not a job is kept with a reason, and the next job runs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 def envelope(
     body: Any = None, headers: dict[str, Any] | None = None, properties: dict[str, Any] | None = None, more: dict[str, Any] | None = None
 ) -> str:
-    """A message as kombu writes it, with whatever is to be wrong in it."""
+    """Return a message as kombu writes it, with the given mistakes."""
     content = {
         "body": base64.b64encode(json.dumps([[], {}, None] if body is None else body).encode()).decode(),
         "content-encoding": "utf-8",
@@ -40,7 +43,7 @@ def envelope(
 
 
 OURS = {"lang": "py", "task": TASK_NAME, "id": "one"}
-# What lies in the queue, and words of the reason that is kept for it.
+# Each case has a message that lies in the queue, and words of the reason with which it is kept.
 LETTERS: list[tuple[str | bytes, str]] = [
     ("{this is no message at all", "not JSON"),
     ("", "not JSON"),

@@ -1,4 +1,4 @@
-"""Runs a real worker process with a real Redis, and plays the orchestrator's part."""
+"""Runs a real worker process with a real Redis. The tests act as the orchestrator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.hardware.probe import PROBE_MODEL
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CAMPAIGN = "campaign-0123456789abcdefgh"
-PATIENCE_S = 60.0  # a bound against hanging, not a measure: the machine may be busy
+PATIENCE_S = 60.0  # this only stops a test that hangs; it is not an expected duration, because the machine may be busy
 
 
 def eventually(look: Callable[[], T | None], what: str) -> T:
@@ -55,7 +55,7 @@ def known_incarnation(state: Path) -> str | None:
 
 
 class Worker:
-    """One worker process; its log goes to a file beside its state."""
+    """Holds one worker process. Its log is a file beside its state."""
 
     def __init__(self, folder: Path, environment: dict[str, str], *options: str, log: Path | None = None) -> None:
         self.state = folder / "state"
@@ -65,7 +65,7 @@ class Worker:
             **{name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")},
             "FLEETMARK_WORKER_STATE_DIR": str(self.state),
             "FLEETMARK_WORKER_CACHE_DIR": str(folder / "cache"),
-            "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock"),  # other tests on this machine measure, too
+            "FLEETMARK_WORKER_LOCK_FILE": str(folder / "measure.lock"),  # other tests on this machine measure at the same time
             "FLEETMARK_WORKER_NAME": "lab pi@3",
             "FLEETMARK_WORKER_PORT": "0",
             "FLEETMARK_HEARTBEAT_S": "0.2",
@@ -146,7 +146,7 @@ class Fleet:
             self.reports.append(REPORT.validate_json(base64.b64decode(json.loads(message)["body"])))
 
     def reported(self, kind: str, job_id: str, after: int = 0) -> Any:
-        """The first report of this kind about a job, `after` skipping earlier ones; None when there is none yet."""
+        """Return the first report of this kind about a job after `after` earlier ones. None if there is none yet."""
         self._collect()
         found = [report for report in self.reports if report.kind == kind and report.job_id == job_id]
         return found[after] if len(found) > after else None
@@ -192,7 +192,7 @@ def tiny_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
 
 
 def long_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
-    """The engine with a known schedule: each inference sleeps a tenth of a second, 100 s in all."""
+    """Return a job of the engine with a known schedule: each inference sleeps 100 ms, and all take 100 s."""
     return sleeping_job(folder, number, attempt, inferences=1000)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.alone import Room
 
-BOUND_S = 60.0  # against hanging, not a measure: the machine may be busy
+BOUND_S = 60.0  # this only stops a test that hangs; it is not an expected duration, because the machine may be busy
 
 
 def _in_thread(work: Callable[[], None]) -> threading.Thread:
@@ -43,7 +43,7 @@ def test_whoever_is_alone_waits_for_those_inside_and_goes_before_those_who_come_
 
     inside.enter(alone=False)
     threads = [_in_thread(be_alone)]
-    while not _someone_holds_the_door(tmp_path):  # and waits for the room to empty
+    while not _someone_holds_the_door(tmp_path):  # wait until one test holds the first lock and waits for the others to finish
         threads[0].join(0.01)
     threads.append(_in_thread(come_later))
     seen.append("inside")
@@ -58,7 +58,7 @@ def test_whoever_is_alone_waits_for_those_inside_and_goes_before_those_who_come_
 def test_those_who_need_not_be_alone_are_inside_together(tmp_path: Path) -> None:
     first, second = Room(tmp_path), Room(tmp_path)
     first.enter(alone=False)
-    second.enter(alone=False)  # would hang
+    second.enter(alone=False)  # this call would hang
     for room in (first, second):
         room.leave()
         room.close()

@@ -47,7 +47,7 @@ def test_every_part_is_there(services: dict[str, Any]) -> None:
 def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) -> None:
     images = [service["image"] for service in services.values()]
     images += [line.split()[1] for text in dockerfiles.values() for line in text.splitlines() if line.startswith("FROM")]
-    assert len(images) == len(services) + 4  # two stages for each of our two images
+    assert len(images) == len(services) + 4  # each of our two images has two stages
     for image in images:
         tag = image.rpartition(":")[2]
         assert re.match(r"\d+\.\d+", tag), image
@@ -55,8 +55,8 @@ def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) 
 
 
 def test_whoever_can_be_asked_is_asked_for_its_health(services: dict[str, Any]) -> None:
-    unasked = {"migrate", "worker-token", "consumer", "watch"}  # they serve nothing
-    unasked.add("worker")  # a check would start a program beside the measurement
+    unasked = {"migrate", "worker-token", "consumer", "watch"}  # these services do not answer requests
+    unasked.add("worker")  # a health check would start a program while the worker measures
     for name, service in services.items():
         assert ("healthcheck" in service) == (name not in unasked), name
 
@@ -145,7 +145,7 @@ def test_ports_stay_on_this_machine_unless_asked(services: dict[str, Any]) -> No
 
 
 def test_no_container_of_ours_is_asked_through_a_proxy(services: dict[str, Any]) -> None:
-    """Docker gives the proxies of its configuration to every container."""
+    """Docker sets the proxies of its configuration in every container."""
     for name in OURS:
         test = services[name].get("healthcheck", {}).get("test", [])
         assert not any("urlopen" in str(part) for part in test) or name == "worker", name
@@ -170,7 +170,7 @@ def test_every_variable_is_one_that_the_parts_read(services: dict[str, Any]) -> 
 
 
 def test_an_implementation_of_compose_reads_it(tmp_path: Path) -> None:
-    engine = tmp_path / "podman"  # `config` asks an engine for its version and for nothing else
+    engine = tmp_path / "podman"  # `config` asks an engine only for its version
     engine.write_text("#!/bin/sh\necho podman version 5.0.0\n")
     engine.chmod(0o755)
     clean = {name: value for name, value in os.environ.items() if name not in SECRETS}

@@ -1,7 +1,7 @@
-"""What must not be in the product: anything that makes code of data, and a shell.
+"""Tests that the product contains nothing that makes code out of data, and starts no shell.
 
-Ruff's rules hold most of it, in every room: each is shown here to fire on an example under this project's own settings, and
-no `noqa` may silence one where it is not listed. What no rule knows is looked for in the syntax trees.
+Ruff's rules forbid most of this in every package. Here, each rule is shown to refuse an example under this project's own settings, and
+every `noqa` that silences one of them must be listed. The syntax trees are searched for what no rule covers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("shared", "orchestrator", "worker", "cli")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
-# The rule, and a line that it refuses.
+# Each entry has a rule and a line that the rule refuses.
 RULES = {
     "S102": "exec('1')",
     "S301": "import pickle as p\np.loads(b'')",
@@ -32,7 +32,7 @@ RULES = {
     "S605": "import os\nos.system('ls')",
     "TID251": "import pickle",
 }
-# Where one of them is silenced, and why that is right.
+# Each entry has a place where a rule is silenced, and the reason why this is right.
 SILENCED = {
     ("cli/commands/start.py", "S606"): "a list of arguments, no shell",
     ("cli/settings.py", "TID251"): "the environment of child processes",
@@ -66,7 +66,7 @@ def test_no_rule_is_silenced_where_it_is_not_listed() -> None:
         )
     clocks = {(path, code) for path, code in silenced if code == "TID251"} - set(SILENCED)
     assert silenced - clocks == set(SILENCED)
-    for name, _ in clocks:  # the other banned names are the clock's and the environment's
+    for name, _ in clocks:  # the other banned names are those of the clock and of the environment
         assert "pickle" not in (ROOT / name).read_text(), name
 
 
@@ -93,5 +93,5 @@ def test_celery_takes_json_alone() -> None:
 
     app = make_celery_app("redis://127.0.0.1:1/0", queues=("cpu.onnx",), worker_id="worker-1")
     assert (app.conf.accept_content, app.conf.task_serializer, app.conf.result_serializer) == (["json"], "json", "json")
-    assert app.conf.result_accept_content is None  # then Celery takes `accept_content`
+    assert app.conf.result_accept_content is None  # without a value of its own, Celery takes `accept_content`
     assert app.conf.event_serializer == "json"

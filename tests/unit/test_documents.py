@@ -22,6 +22,7 @@ from orchestrator.verdicts.matrix import AXES
 from shared.recipes import load_recipe
 from tools.recipe_examples import EXAMPLES, recipe_with, shown_example
 from tools.reference import RECIPE_PARTS
+from worker.drivers.registry import DRIVERS
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,12 +61,12 @@ def test_every_command_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_variable_is_read_by_something(page: Path) -> None:
     known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields}
-    known |= {variable for _, variable in variables()}
+    known |= {variable for _, variable in variables()} | {variable for entry in DRIVERS.values() for _, variable in entry.secrets}
     assert set(VARIABLE.findall(page.read_text())) <= known
 
 
 def test_no_reverse_proxy_lets_a_client_say_where_it_is() -> None:
-    """`FLEETMARK_TRUSTED_PROXIES` is told to believe it; nginx passes on what the client sent unless it is told otherwise."""
+    """Users tell `FLEETMARK_TRUSTED_PROXIES` to believe the proxy. By default, nginx passes on the header that the client has sent."""
     proxies = [proxy for page in PAGES for proxy in re.findall(r"proxy_pass [^}]*", page.read_text())]
     assert proxies
     for proxy in proxies:
@@ -73,7 +74,7 @@ def test_no_reverse_proxy_lets_a_client_say_where_it_is() -> None:
 
 
 def test_the_checks_of_the_pages_find_what_they_look_for() -> None:
-    """What each of them reads in all pages together: a pattern that finds nothing would let everything pass."""
+    """This counts what each check finds in all pages together, because a pattern that finds nothing would let everything pass."""
     text = "\n".join(page.read_text() for page in PAGES)
     assert len(LINK.findall(text)) > 30
     assert len(TARGET.findall(text)) > 10
@@ -133,7 +134,7 @@ def test_the_tests_that_the_promises_name_are_there() -> None:
 
 
 def test_every_module_is_in_the_house() -> None:
-    """The rooms that the architecture page names are the rooms there are."""
+    """The packages that the architecture page names are exactly those that exist."""
     page = (ROOT / "docs" / "why" / "architecture.md").read_text()
     for package in ("orchestrator", "worker"):
         for room in (ROOT / package).iterdir():

@@ -17,7 +17,7 @@ ROLES = ("demo", "dev", "docs", "orchestrator", "worker-apple", "worker-cpu", "w
 
 
 def _pins(role: str) -> dict[str, list[str]]:
-    """Package -> versions that a requirements file pins (several where Python versions differ)."""
+    """Return the versions of each package that a requirements file pins. There are several if Python versions differ."""
     found: dict[str, list[str]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements" / f"{role}.txt").read_text(), re.MULTILINE):
         found.setdefault(name.lower(), []).append(version)
@@ -32,7 +32,7 @@ def test_every_package_is_pinned_and_hashed(role: str) -> None:
     for entry in entries:
         assert "==" in entry.splitlines()[0], entry
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
-    assert "://" not in text  # no address of an index: the user's own is used
+    assert "://" not in text  # the file names no package index, so the user's own index is used
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "dev"])
@@ -48,7 +48,7 @@ def test_each_worker_has_the_runtime_of_its_device_and_nothing_of_the_control_pl
     cpu, cuda, apple = _pins("worker-cpu"), _pins("worker-cuda"), _pins("worker-apple")
     assert "onnxruntime" in cpu
     assert "onnxruntime-gpu" in cuda
-    assert "onnxruntime" not in cuda  # the two overwrite each other's files
+    assert "onnxruntime" not in cuda  # the two packages overwrite each other's files
     assert {"onnxruntime", "coremltools"} <= set(apple)
     for worker in (cpu, cuda, apple):
         assert {"fastapi", "sqlalchemy", "pandas", "flower"}.isdisjoint(worker)
@@ -94,7 +94,7 @@ def test_make_help_lists_every_target_of_the_house() -> None:
 
 
 def test_make_takes_a_python_that_runs(tmp_path: Path) -> None:
-    """A version manager leaves programs of the right name that only print an error."""
+    """Version managers install programs of the right name that only print an error."""
     broken, good = tmp_path / "python3.13", tmp_path / "python3.12"
     broken.write_text("#!/bin/sh\necho 'not installed' >&2\nexit 127\n")
     good.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -119,7 +119,7 @@ def test_an_old_python_is_refused_in_one_sentence() -> None:
 
 
 def test_the_bare_command_line_needs_no_extra() -> None:
-    """A laptop that only submits installs no numpy, no FastAPI, no runtime."""
+    """A laptop that only submits campaigns has no numpy, no FastAPI and no runtime."""
     hidden = ("numpy", "pandas", "matplotlib", "fastapi", "sqlmodel", "sqlalchemy", "onnx", "onnxruntime", "psutil", "alembic", "flower")
     code = (
         "import sys\n"

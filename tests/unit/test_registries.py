@@ -1,4 +1,4 @@
-"""Tests that only registries and plug-ins ask which kind, capability or engine it is, and that the check for this sees what it must."""
+"""Tests that only registries and plug-ins compare the names of kinds, capabilities and engines. Also tests this check itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make upgrade` brings a clone and its database to the newest version, one step after the other."""
+"""Tests that `make upgrade` brings a clone and its database to the newest version, one step after the other."""
 
 from __future__ import annotations
 

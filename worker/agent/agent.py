@@ -24,7 +24,7 @@ from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
 from worker.agent.broker import Broker
-from worker.agent.capabilities import offered
+from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import InfoServer, Vitals, open_info_server
 from worker.agent.log import masked
 from worker.agent.login import Login
@@ -150,6 +150,9 @@ class Agent:
         if not capabilities:
             reason = hardware.onnxruntime.note or "no engine found"
             raise InvalidInput(f"this device can run nothing: {reason} (to see more: {how_to_call('worker validate')})")
+        if not any(map(takes_models, capabilities)):
+            reason = hardware.onnxruntime.note or "no engine is installed"
+            log.warning("this device runs no models: %s (to see more: %s)", reason, how_to_call("worker validate"))
         address = settings.host or settings.redis_url or ""
         return Registration(
             device_name=settings.device_name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.capabilities import LABELS
+from shared.capabilities import LABELS, kinds_of
+from shared.kinds.inference import Inference
 from worker.hardware import Hardware
 from worker.kinds.registry import why_not
 
@@ -26,3 +27,8 @@ def offers(hardware: Hardware) -> list[Offer]:
 
 def offered(hardware: Hardware) -> list[str]:
     return [offer.capability for offer in offers(hardware) if offer.offered]
+
+
+def takes_models(capability: str) -> bool:
+    """Return whether a capability runs models, as most people start a worker to do."""
+    return Inference.name in kinds_of(capability)

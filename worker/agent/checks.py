@@ -14,7 +14,7 @@ from pathlib import Path
 from shared.errors import EngineUnavailable, FleetmarkError, InvalidInput
 from shared.hosts import in_url
 from shared.installation import how_to_install
-from worker.agent.capabilities import offered
+from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import required_token
 from worker.engines.registry import find_entry, resolve
 from worker.hardware import Hardware, detect
@@ -63,11 +63,12 @@ def _python() -> Check:
 
 def _engines(hardware: Hardware) -> Check:
     capabilities = offered(hardware)
-    if not capabilities:
+    if not any(map(takes_models, capabilities)):
         mend = how_to_install("onnx")
         if platform.system() in ("Linux", "Windows"):
             mend += f", or with an NVIDIA GPU: {how_to_install('onnx-cuda')}"
-        return Check("engines", False, hardware.onnxruntime.note or "none", mend)
+        only = f"; without one, this worker serves {', '.join(capabilities)} alone" if capabilities else ""
+        return Check("engines", False, (hardware.onnxruntime.note or "no engine runs models here") + only, mend)
     broken: list[str] = []
     for capability in capabilities:
         if find_entry(capability) is None:  # it measures the device itself, in no engine

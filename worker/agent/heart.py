@@ -34,6 +34,7 @@ class Heart:
         on_back: Callable[[], None],
         on_quarantine: Callable[[bool], None],
         measured: Callable[[], dict[str, Any]] = dict,
+        services: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
         """Prepare the thread.
 
@@ -44,13 +45,15 @@ class Heart:
             on_quarantine: Called at each heartbeat with whether this device is in quarantine.
             measured: Returns the last measured figures of this device. It is called after each job. The heartbeat tells them when they
                 have changed.
+            services: Returns the services that this worker runs at the moment. The heartbeat tells them when they have changed.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
         self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
         self._on_back, self._on_quarantine = on_back, on_quarantine
-        self._measured = measured
+        self._measured, self._services = measured, services
         self._figures: dict[str, Any] | None = None  # None when they have to be read: at the start, and after a job
+        self._last_figures: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
         self._wake = Event()
         self._closed = Event()
@@ -114,24 +117,26 @@ class Heart:
 
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
         """Send one heartbeat. If Redis refuses this worker's login, register for a new login and send it again."""
+        told = self._known(now)
         try:
-            answer = self._broker.heartbeat(self._worker_id, now, held, self._untold(now))
+            answer = self._broker.heartbeat(self._worker_id, now, held, told if told != self._told else None)
         except LoginRefused as error:
             if not self._refused:
                 log.warning("%s; registering again", error.detail)
             self._refused = True
             self._on_unknown()
-            answer = self._broker.heartbeat(self._worker_id, now, held, self._untold(now))
+            answer = self._broker.heartbeat(self._worker_id, now, held, told if told != self._told else None)
         self._refused = False
-        self._told = (self._figures or self._told) if answer.known else {}
+        self._told = told if answer.known else {}
         return answer
 
-    def _untold(self, now: Snapshot) -> dict[str, Any] | None:
-        """Return the figures of this device if Redis does not know them yet. A measurement is not disturbed for them."""
-        if now.job is not None:
-            return None
-        figures = self._figures = self._measured() if self._figures is None else self._figures
-        return figures if figures != self._told else None
+    def _known(self, now: Snapshot) -> dict[str, Any]:
+        """Return what Redis shall know of this device. Its figures are not read during a job, so that no measurement is disturbed."""
+        if now.job is None and self._figures is None:
+            self._figures = self._measured()
+            self._last_figures = self._figures
+        services = self._services()
+        return {**self._last_figures, **({"services": services} if services or "services" in self._told else {})}
 
     def close(self) -> None:
         self._closed.set()

@@ -25,6 +25,7 @@ from worker.agent.registration import Registered
 from worker.agent.uploads import Uploads
 from worker.hardware_tests.last import read
 from worker.job_log import Journals
+from worker.launchers.running import RunningServices
 from worker.ports import SupervisorPort
 from worker.reports import Author
 from worker.settings import WorkerSettings
@@ -43,6 +44,8 @@ LOOP_ENDS_WITHIN_S = 15.0
 class SupervisorLife(SupervisorPort, Protocol):
     """Adds a start and an end to the supervisor that a task needs."""
 
+    services: RunningServices
+
     def start(self) -> None: ...
 
     def close(self) -> None: ...
@@ -58,7 +61,7 @@ class Serving:
         registration: Registration,
         *,
         device: Device,
-        supervisor: SupervisorPort,
+        supervisor: SupervisorLife,
         clock: Clock,
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
@@ -127,6 +130,7 @@ class Serving:
             on_conflict=on_conflict,
             on_back=self._back,
             measured=lambda: told(read(settings.cache_dir)),
+            services=supervisor.services.listed,
             on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
 

@@ -14,7 +14,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.brokers import shown_place
-from shared.capabilities import kinds_of
 from shared.errors import InvalidInput
 from shared.hosts import in_url
 from shared.inputs import ModelRef
@@ -27,7 +26,7 @@ from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
 from shared.web import FAILURES, by_way_of, web_client
 from shared.workloads import inference_workload
-from worker.agent.capabilities import offered
+from worker.agent.capabilities import offered, takes_models
 from worker.agent.registration import reachable_broker
 from worker.agent.serving import SupervisorLife
 from worker.engines.registry import write_trial_model
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 FAILED, UNREACHABLE = 1, 3
 TIMEOUT_S = 10.0  # for an answer of a server that has accepted the connection
 TIMEOUT = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
-MODELS = "inference"  # the kind of work that takes a model
 TRIAL_CAMPAIGN = f"campaign-{'0' * 18}"
 
 
@@ -155,14 +153,14 @@ def _broker(url: str) -> Step:
 
 def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
     capabilities = offered(detect())
-    if not capabilities:
-        yield Step("measurement", f"no engine on this device: {how_to_call('worker validate')}", FAILED)
+    if not any(map(takes_models, capabilities)):
+        yield Step("measurement", f"no engine for models on this device: {how_to_call('worker validate')}", FAILED)
         return
     supervisor.start()
     try:
         with tempfile.TemporaryDirectory(prefix="fleetmark-test-") as folder:
             for number, capability in enumerate(capabilities, start=1):
-                if MODELS not in kinds_of(capability):
+                if not takes_models(capability):
                     yield Step(f"measurement on {capability}", "not tried: it takes no model; a recipe of its own kind tries it")
                     continue
                 path = write_trial_model(capability, Path(folder))

@@ -6,8 +6,8 @@ measured process (pydantic alone takes 16 MB). The same holds for the module of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ class Derived:
     """Holds what is computed from the records of a job.
 
     Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
-    worker keeps about its own device until the next such job.
+    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names.
     """
 
     said: str
     summary: Summary | None = None
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Measure(Protocol):

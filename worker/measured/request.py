@@ -19,6 +19,8 @@ class RunRequest:
         spec: What to measure, as the kind's own part of the workload writes it in JSON.
         inputs: The path of each input on this device, by the input's role, such as `model`.
         repeats: How many such processes the job has at most, for a kind whose time is that of the whole job.
+        address: Where the service is that gets the load, such as `redis://127.0.0.1:6379`. Empty for a kind without one.
+        repeat: The number of this process among the repeats, counted from 0, from which a seed of its own can be made.
     """
 
     kind: str
@@ -31,6 +33,8 @@ class RunRequest:
     warmup_max_s: float = 0.0
     load_only: bool = False
     repeats: int = 1
+    address: str = ""
+    repeat: int = 0
 
     def input(self, role: str) -> Path:
         """Return the path of the input with this role. A KeyError is a defect in our code: the workload was checked before."""

@@ -53,7 +53,7 @@ class Hwmon:
                     name=name,
                     unit="J" if sensor.role == "energy" else "W",
                     source="hwmon",
-                    device=sensor.label,
+                    device=sensor.device,
                     role="energy" if sensor.role == "energy" else "power",
                     feeds=sensor.feeds,
                     missing=why,
@@ -91,6 +91,7 @@ class Hwmon:
 class _Sensor:
     chip: str
     label: str
+    device: str  # two GPUs may have the same label, so a GPU has the address of its card
     role: str
     feeds: Feeds
     paths: tuple[Path, ...]
@@ -129,7 +130,14 @@ def _preferred(folder: Path, number: str) -> Path:
 def _sensor(folder: Path, chip: str, which: str, role: str, paths: tuple[Path, ...], scale: float) -> _Sensor:
     label = text_in(folder / f"{which}_label")
     feeds: Feeds = "gpu" if chip in GPUS else "board" if chip in METERS or (label and WHOLE_BOARD.search(label)) else ""
-    return _Sensor(chip, _word(label or which), role, feeds, paths, scale)
+    name = _word(label or which)
+    return _Sensor(chip, name, _card(folder) if feeds == "gpu" else name, role, feeds, paths, scale)
+
+
+def _card(folder: Path) -> str:
+    """Return what tells the card of a sensor from others: its PCI address, or the name of the sensor's folder where there is none."""
+    device = folder / "device"
+    return device.resolve().name if device.exists() else folder.name
 
 
 def _word(text: str) -> str:

@@ -201,6 +201,8 @@ def chosen_gpus(uuids: Sequence[str], visible: str | None, order: str) -> set[st
             if order.upper() != "PCI_BUS_ID":
                 return None
             return {uuids[int(first)]} if int(first) < len(uuids) else set()
+        if not first.isdigit() and len(uuids) > 1:  # an instance of a divided GPU (MIG-…), whose name does not say which GPU it is part of
+            return None
     return set(uuids) if len(uuids) == 1 else {uuids[0]} if uuids and order.upper() == "PCI_BUS_ID" else None
 
 

@@ -9,6 +9,7 @@ secrets of other programs (CVE-2020-8694).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shared.columns import Column
@@ -29,7 +30,8 @@ def lack(place: Place) -> Lack | None:
     zones = _zones(place.root)
     if not zones:
         return Lack("the system shows no energy counter of the processor (RAPL in /sys/class/powercap)")
-    return None if any(_readable(zone) for zone in zones) else Lack(ROOT_ONLY, MEND)
+    why = next((why for why in map(_why_unreadable, zones) if why), "")
+    return Lack(ROOT_ONLY, MEND) if why.startswith(ROOT_ONLY) else Lack(why) if why else None
 
 
 class Rapl:
@@ -41,7 +43,7 @@ class Rapl:
         self._missing: dict[str, str] = {}
 
     def open(self) -> Sequence[Column]:
-        columns = []
+        columns: list[Column] = []
         for zone in _zones(self._root):
             name = text_in(zone / "name")
             package = name if name.startswith("package") else f"{text_in(zone.parent / 'name')}_{name}"
@@ -53,6 +55,9 @@ class Rapl:
             )
         if not columns:
             raise Vanished(str(lack(Place(root=self._root))))
+        if any(column.missing for column in columns):
+            # The energy of the processor is that of all its parts. Those that can be read are shown, and enter no figure.
+            return [column if column.missing else replace(column, role="value") for column in columns]
         return columns
 
     def read(self) -> Values:
@@ -94,8 +99,8 @@ def _opened(zone: Path) -> tuple[KeptFile | None, str]:
     return file, ""
 
 
-def _readable(zone: Path) -> bool:
-    file, _ = _opened(zone)
+def _why_unreadable(zone: Path) -> str:
+    file, why = _opened(zone)
     if file is not None:
         file.close()
-    return file is not None
+    return why

@@ -23,6 +23,7 @@ from worker.hardware_tests.last import LastFigures, keep
 from worker.job_log import JobLog
 from worker.kinds.base import Derived, Measure, Repeat
 from worker.kinds.registry import model_suffixes, resolve
+from worker.launchers.running import RunningServices
 from worker.measured.request import RunRequest
 from worker.models import FetchedModel, ModelStore
 from worker.supervisor.deaths import software_of, without_output
@@ -34,6 +35,7 @@ from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.process_run import ProcessRun, Ran, TimeLimit
 from worker.supervisor.repeats import most_repeats, reason_to_stop
 from worker.supervisor.samples import pack
+from worker.supervisor.service import ServiceFailed, ServiceOfJob
 from worker.supervisor.telemetry import Telemetry
 
 _numbers = itertools.count(1)  # numbers for the record files of this process
@@ -68,6 +70,7 @@ class Attempt:
         job_log: JobLog,
         stopped: Callable[[], Why | None],
         host_wait_s: float,
+        running: RunningServices,
         telemetry: Telemetry,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
@@ -75,6 +78,14 @@ class Attempt:
         self._probe, self._clock, self._folder, self._on_stage, self._stopped = probe, clock, folder, on_stage, stopped
         self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
         self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log, lock_doubt)
+        self._service = ServiceOfJob(
+            assignment,
+            running=running,
+            clock=clock,
+            job_log=job_log,
+            on_stage=lambda stage: on_stage(stage, None),
+            check_stop=self._check_stop,
+        )
         self._timings: dict[str, float] = {}
         self._inputs: dict[str, FetchedModel] = {}  # by their roles
         self._repeats: list[Repeat] = []
@@ -83,6 +94,7 @@ class Attempt:
         self._software: dict[str, str] = {}
         self._noise: Noise | None = None
         self._own_cpu_s = 0.0
+        self._address = ""  # of the service that gets the load
         self._limit = TimeLimit(self._workload.timeout_s, math.inf)
         self._voided, self._stood_still_s, self._lost_s = 0, 0.0, 0.0
 
@@ -91,6 +103,7 @@ class Attempt:
         try:
             self._check_stop()
             resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
+            self._service.check()
             self._fetch()
             measured = self._measure_alone()
         except Stopped as stop:
@@ -172,16 +185,21 @@ class Attempt:
             guard.ready.wait(START_PATIENCE_S)  # so that its imports are neither noise nor part of the measurement
             facts = {"steering": guard.steering, "host_lock_doubt": self._turn.doubt}
             self._probe.before(self._assignment.capability, guard.pid, facts)
+            stack.callback(self._service.end)
             try:
                 self._telemetry.begin(guard, folder, self._assignment.capability, self._check_stop)
                 begin = self._clock.monotonic()
                 because = self._measure(folder, begin)
             finally:
+                self._own_cpu_s += self._service.cpu_s
                 self._timings["measure"] = self._clock.monotonic() - begin
                 self._telemetry.end(self._log)  # before the last look, so that sampling is no other program's work
                 measured = Measured(self._own_cpu_s, threads_of(self._runtime), self._voided, self._stood_still_s)
                 self._noise = self._probe.after(measured)
                 self._log.add("info", "system", f"noise: {self._noise.grade}{''.join(f'; {reason}' for reason in self._noise.reasons)}")
+            if facts := self._service.facts():
+                self._runtime = self._runtime | {"service": facts}
+            self._service.end()
             return self._summarised(because)
 
     def _summarised(self, because: str) -> dict[str, Any]:
@@ -192,7 +210,7 @@ class Attempt:
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts}
-        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples}
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": derived.files}
 
     def _remembered(self, derived: Derived, of_device: LastFigures) -> Derived:
         """Keep what was measured of the device, and add to the result which figures have moved since they were measured last."""
@@ -245,7 +263,7 @@ class Attempt:
         where = f"{'load' if load_only else 'repeat'} {index + 1} of {total}"
         for _ in range(TRIES):
             begin, started_at = self._clock.monotonic(), self._clock.now().timestamp()
-            ran = self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
+            ran = self._run_with_service(folder, where, index, load_only=load_only)
             if not ran.still_times:
                 return Repeat(ran.record, started_at)
             self._voided += 1
@@ -264,6 +282,26 @@ class Attempt:
             "something stops, freezes or suspends it on this device"
         )
 
+    def _run_with_service(self, folder: Path, where: str, index: int, *, load_only: bool) -> Ran:
+        """Run one process while its service runs. If the service ends meanwhile, both are started again, as often as the recipe allows.
+
+        Raises:
+            JobError: The process failed, or the service ended too often.
+        """
+        while True:
+            self._address = self._service.ready(self._limit.ends_at)
+            try:
+                return self._run_process(folder / f"{next(_numbers)}.record", where, index, load_only=load_only)
+            except Stopped:
+                raise
+            except JobError as error:
+                if not self._service.died():
+                    raise
+                if not self._service.may_restart():
+                    raise ServiceFailed(f"{self._service.last_words()} (in {where}: {error.detail})") from error
+            finally:
+                self._service.measured()
+
     def _run_process(self, record_path: Path, where: str, index: int, *, load_only: bool) -> Ran:
         run = ProcessRun(
             self._guard(),
@@ -278,7 +316,7 @@ class Attempt:
             software=lambda: software_of(self._assignment.capability),
         )
         try:
-            ran = run.run(self._request(record_path, load_only))
+            ran = run.run(self._request(record_path, index, load_only=load_only))
         finally:
             self._own_cpu_s += run.cpu_s
             self._telemetry.phase("", 0, "")
@@ -297,7 +335,7 @@ class Attempt:
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
         return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
 
-    def _request(self, record_path: Path, load_only: bool) -> RunRequest:
+    def _request(self, record_path: Path, index: int, *, load_only: bool) -> RunRequest:
         warmup = self._workload.warmup
         return RunRequest(
             kind=self._workload.kind,
@@ -310,6 +348,8 @@ class Attempt:
             warmup_max_s=warmup.max_s,
             load_only=load_only,
             repeats=most_repeats(self._workload),
+            address=self._address,
+            repeat=index,
         )
 
     # Events

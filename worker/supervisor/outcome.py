@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ class Outcome:
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)  # further artifacts of a complete attempt, by their names
     timings_s: dict[str, float] = field(default_factory=dict)
     telemetry_npz: bytes | None = None
 

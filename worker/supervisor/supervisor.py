@@ -17,6 +17,7 @@ from shared.protocol.messages import Assignment
 from worker.engines.registry import first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
+from worker.launchers.running import RunningServices
 from worker.models import ModelStore
 from worker.runner.plan import GuardPlan, plan_for
 from worker.supervisor.attempt import Attempt, OnStage
@@ -59,6 +60,8 @@ class Supervisor:
         self._place = lock_place(lock_path)
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
+        self.services = RunningServices()
+        """The services that run at the moment."""
         self._telemetry = Telemetry(clock, telemetry)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
@@ -113,6 +116,7 @@ class Supervisor:
                 job_log=job_log or JobLog(key, self._clock),
                 stopped=lambda: self._why_stopped(key),
                 host_wait_s=self._host_wait_s,
+                running=self.services,
                 telemetry=self._telemetry,
             ).run()
         finally:

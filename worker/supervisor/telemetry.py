@@ -30,9 +30,12 @@ from worker.supervisor.guard_process import GuardEvent, GuardProcess
 
 _numbers = itertools.count(1)
 MEASURING = "measuring"
+MAKING_READY = ("starting", "loading", "preparing inputs")
 OFF = "telemetry is turned off on this worker (FLEETMARK_WORKER_TELEMETRY_HZ=0)"
 HUNG = "the process that samples did not end when it was told to, and was killed: it was stopped, or a device's driver hangs"
 END_PATIENCE_S = 5.0  # the samples are written already; a process that takes longer hangs in a driver
+TOO_SHORT = "the measurement was over before the first sample could be taken"
+ENDS = ("exited", "not_started", "lost")
 OPEN_PATIENCE_S = 20.0  # NVML may take seconds to load a driver that is not kept loaded
 IDLE_S = 3.0  # how long the idle device is sampled before a measurement, where something shows its energy
 IDLE_LASTS_S = 600.0  # how long an idle power counts for the measurements that follow
@@ -59,13 +62,19 @@ class _Phase:
 
 
 class Telemetry:
-    """Samples beside one measurement at a time: `begin`, then `phase` at each phase of a measured process, then `end`."""
+    """Samples beside one measurement at a time: `begin`, then `phase` at each phase of a measured process, then `end`.
+
+    The process that samples starts with the first warm-up: its own start then disturbs neither a load nor a timed inference. It starts
+    before the first load only where the idle device is sampled.
+    """
 
     def __init__(self, clock: Clock, options: TelemetryOptions) -> None:
         self._clock, self._options = clock, options
         self._guard: GuardProcess | None = None
         self._events: SimpleQueue[GuardEvent] = SimpleQueue()
         self._number = 0
+        self._started = False  # whether the process was asked for
+        self._opened = False  # whether the process has said that its samplers are open, or has ended
         self._path = Path()
         self._uses: Feeds = ""
         self._phases: list[_Phase] = []
@@ -76,7 +85,7 @@ class Telemetry:
         self._idle_until: dict[str, float] = {}
 
     def begin(self, guard: GuardProcess, folder: Path, capability: str, check_stop: Callable[[], None]) -> None:
-        """Start to sample. Call it while the device is idle and no other worker measures on it.
+        """Prepare to sample. Call it while the device is idle and no other worker measures on it.
 
         It waits for the process only if the idle device has to be sampled first: at the first measurement, and every `IDLE_LASTS_S` after
         that, if something shows the energy of this device.
@@ -85,16 +94,20 @@ class Telemetry:
         self._uses = belongs_to(capability)
         if not self._options.hz:
             return
-        self._number, self._events, self._guard = -next(_numbers), SimpleQueue(), guard
+        self._number, self._events, self._guard, self._opened = -next(_numbers), SimpleQueue(), guard, False
         self._path = folder / f"telemetry-{-self._number}"
-        guard.sample(self._number, self._request(guard), self._events)
+        self._started = False
         if self._shows_energy is not False and self._clock.monotonic() >= self._idle_until.get(self._uses, -math.inf):
+            self._start(guard)
             self._sample_idle(check_stop)
 
     def phase(self, where: str, index: int, phase: str) -> None:
         """Note that a measured process begins a phase. An empty `where` means that no process runs."""
-        if self._guard is not None:
-            self._phases.append(_Phase(self._clock.monotonic(), where, index, phase))
+        if self._guard is None:
+            return
+        self._phases.append(_Phase(self._clock.monotonic(), where, index, phase))
+        if where and phase not in MAKING_READY and not self._started:
+            self._start(self._guard)
 
     def end(self, job_log: JobLog) -> None:
         """Stop to sample, and read the samples. This raises nothing, so that it may be called while an error is handled."""
@@ -102,6 +115,12 @@ class Telemetry:
             return
         self.phase("", 0, "")
         guard, self._guard = self._guard, None
+        if not self._started or not self._is_open():  # waiting for it would take longer than a job of no work
+            if self._started:
+                guard.kill(self._number)
+                guard.forget(self._number)
+            self._looks = Looks(ended=TOO_SHORT)
+            return
         guard.end(self._number)
         event = self._await("exited", "not_started", "lost", patience_s=END_PATIENCE_S)
         if event is None:
@@ -157,6 +176,7 @@ class Telemetry:
     def _sample_idle(self, check_stop: Callable[[], None]) -> None:
         opened = self._await("phase", "exited", "not_started", "lost", patience_s=OPEN_PATIENCE_S, check_stop=check_stop)
         said = opened.facts.get("phase") if opened is not None else None
+        self._opened = opened is not None
         if said not in (OPEN, OPEN_WITH_ENERGY):
             if opened is not None:
                 self._events.put(opened)  # it has ended; `end` says so
@@ -170,6 +190,25 @@ class Telemetry:
             self._clock.sleep(min(SLICE_S, left))
         self._idle = Window(begin, self._clock.monotonic() - begin, 0)
         self._idle_until[self._uses] = self._clock.monotonic() + IDLE_LASTS_S
+
+    def _start(self, guard: GuardProcess) -> None:
+        guard.sample(self._number, self._request(guard), self._events)
+        self._started = True
+
+    def _is_open(self) -> bool:
+        """Return whether the process has come to its first sample, or has already ended."""
+        ended = []
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                break
+            if event.event in ENDS:
+                ended.append(event)
+            self._opened = self._opened or event.event != "started"
+        for event in ended:
+            self._events.put(event)
+        return self._opened
 
     def _await(self, *names: str, patience_s: float, check_stop: Callable[[], None] = lambda: None) -> GuardEvent | None:
         until = self._clock.monotonic() + patience_s

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle
-from orchestrator.reports.hardware.roofline import rooflines
+from orchestrator.reports.hardware.roofline import Roofline, rooflines
+from orchestrator.reports.outcomes.measured import Measured
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED, Picture
 from orchestrator.reports.page_texts import figure_text
@@ -20,15 +21,29 @@ _NEXT_SECTION = "\n\n## How it was measured"
 class HardwarePage(OutcomePage):
     """Adds the rooflines to the page of outcomes."""
 
+    def __init__(self, kind: str, headline: str, labels: Mapping[str, str], varied: Sequence[str]) -> None:
+        super().__init__(kind, headline, labels, varied)
+        self._rooflines: list[Roofline] = []  # those that are listed
+        self._rooflines_total = 0
+
+    def take(self, one: Measured) -> None:
+        super().take(one)
+        found = rooflines([one])
+        self._rooflines_total += len(found)
+        self._rooflines += found[: MAX_LISTED - len(self._rooflines)]
+
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
         yield from super().pictures(folder, title)
-        if lines := rooflines(self.jobs):
+        if lines := self._rooflines:
             from orchestrator.reports.hardware.plots import roofline_png  # matplotlib costs a second of CPU and 60 MB
 
-            yield Picture(ROOFLINE, "The roofline of each device: what memory and what the units allow", roofline_png(lines, title))
+            yield Picture(
+                ROOFLINE,
+                "The roofline of each device: what memory and what the units allow",
+                roofline_png(lines, self._rooflines_total, title),
+            )
 
     def content(self, bundle: CampaignBundle, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        lines = rooflines(self.jobs)
         listed = [
             {
                 "job_id": line.job_id,
@@ -38,9 +53,9 @@ class HardwarePage(OutcomePage):
                 "tflops": line.tflops,
                 "ridge_operations_per_byte": line.ridge,
             }
-            for line in lines[:MAX_LISTED]
+            for line in self._rooflines
         ]
-        return {**super().content(bundle, pictures), "rooflines": listed, "rooflines_total": len(lines)}
+        return {**super().content(bundle, pictures), "rooflines": listed, "rooflines_total": self._rooflines_total}
 
     def markdown(self, content: dict[str, Any]) -> str:
         before, section, after = super().markdown(content).partition(_NEXT_SECTION)

@@ -13,8 +13,8 @@ from shared.controls import visible
 MAX_LINES = 24  # more would not be readable; the table and results.csv have all
 
 
-def roofline_png(lines: Sequence[Roofline], title: str) -> bytes:
-    """Return the picture as PNG. There must be at least one line."""
+def roofline_png(lines: Sequence[Roofline], total: int, title: str) -> bytes:
+    """Return the picture as PNG. There must be at least one line. `total` is how many lines the campaign has."""
     shown = lines[:MAX_LINES]
     canvas = new_canvas(10, 6)
     axes = canvas.add_subplot()
@@ -39,6 +39,6 @@ def roofline_png(lines: Sequence[Roofline], title: str) -> bytes:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    note = f"\n{len(shown)} of {len(lines)} lines" if len(lines) > len(shown) else ""
+    note = f"\n{len(shown)} of {total} lines" if total > len(shown) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     return png(canvas)

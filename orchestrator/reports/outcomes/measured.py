@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from shared.jobs import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Holds the figures of one job, and what makes them mean less. It is small, so that 100 000 of them fit in memory.
+    """Holds the figures of one job, and what makes them mean less.
+
+    Without `figures` it is small, so that 100 000 of them fit in memory.
 
     Attributes:
         name: what lists call the job.
@@ -64,7 +67,7 @@ def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -
         parameters=written(parameters),
         headline=next((one for one in figures if outcome and one.name == outcome.headline and one.value is not None), None),
         figures=figures,
-        methods=tuple(sorted({one.interval.method for one in figures if one.interval})),
+        methods=tuple(sorted({sys.intern(one.interval.method) for one in figures if one.interval})),
         noise=result.noise.grade if result is not None and result.noise else "",
         noise_reasons=tuple(result.noise.reasons) if result is not None and result.noise else (),
         warnings=tuple(warnings_of(result.runtime)) if result is not None else (),

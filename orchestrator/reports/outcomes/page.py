@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.outcomes.kept import KeptFigures
 from orchestrator.reports.outcomes.measured import Measured, measured
 from orchestrator.reports.outcomes.ranking import rank
 from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
@@ -35,17 +37,28 @@ _METHOD = (
 
 
 class OutcomePage:
-    """Implements `sheets.base.Page` for outcomes."""
+    """Implements `sheets.base.Page` for outcomes. `method` says how the figures were found, in sentences for people."""
+
+    method: tuple[str, ...] = _METHOD
 
     def __init__(self, kind: str, headline: str, labels: Mapping[str, str], varied: Sequence[str]) -> None:
         self._kind = kind
         self._headline = headline
         self._labels = labels
         self._varied = varied
-        self.jobs: list[Measured] = []
+        self._kept = KeptFigures(MAX_LISTED)
+        self._works: dict[Hashable, Hashable] = {}
+        self.jobs: list[Measured] = []  # without their figures, which `_kept` has of those that are listed
 
     def add(self, job: JobRecord) -> None:
-        self.jobs.append(measured(job, self._labels, self._varied))
+        one = measured(job, self._labels, self._varied)
+        self.take(one)
+        # Many jobs have the same work, and its text may be long, so equal ones are stored once.
+        self.jobs.append(replace(one, figures=(), work=self._works.setdefault(one.work, one.work)))
+
+    def take(self, one: Measured) -> None:
+        """Take from the figures of a job what the page needs. They are dropped afterwards."""
+        self._kept.add(one)
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
         del folder
@@ -64,16 +77,17 @@ class OutcomePage:
                     "question": ranking.work,
                     "verdict": ranking.verdict,
                     "measured": len(ranking.jobs),
-                    "ranking": [_entry(one) for one in ranking.jobs[:MAX_LISTED]],
+                    "ranking": [_entry(one, figures) for one in ranking.jobs if (figures := self._kept.of(one.job_id)) is not None],
                 }
                 for ranking in rankings[:MAX_LISTED]
             ],
             "answers_total": len(rankings),
             "measured_total": sum(len(ranking.jobs) for ranking in rankings),
+            "not_measured": self._kept.missing(),
             "plot": PLOT,
             "pictures": [{"file": name, "shows": shows} for name, shows in pictures],
             "caveats": _caveats(self.jobs),
-            "method": {"said": list(_METHOD), "interval_methods": sorted({method for one in self.jobs for method in one.methods})},
+            "method": {"said": list(self.method), "interval_methods": sorted({method for one in self.jobs for method in one.methods})},
             **tail(bundle, self.jobs),
         }
 
@@ -81,6 +95,7 @@ class OutcomePage:
         parts = [
             head_text(content),
             _answer_text(content),
+            _missing_text(content),
             _caveats_text(content),
             _method_text(content),
             failures_text(content, "work"),
@@ -90,13 +105,13 @@ class OutcomePage:
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _entry(one: Measured) -> dict[str, Any]:
+def _entry(one: Measured, figures: Sequence[Figure]) -> dict[str, Any]:
     return {
         "where": one.where,
         "job_id": one.job_id,
         "parameters": one.parameters,
         "noise": one.noise,
-        "figures": {figure.name: _figure(figure) for figure in one.figures},
+        "figures": {figure.name: _figure(figure) for figure in figures},
     }
 
 
@@ -143,10 +158,20 @@ def _table(ranking: list[dict[str, Any]]) -> str:
     for one in ranking:
         number = one["job_id"].rpartition("-job-")[2]
         for name, figure in one["figures"].items():
+            if figure["value"] is None:
+                continue
             value = f"{figure_text(figure['value'])} {cell(figure['unit'])}"
-            shown = value if figure["value"] is not None else f"– ({cell(figure['missing'] or 'not measured')})"
-            lines.append(f"| {number} | {cell(one['where'])} | {cell(name)} | {shown} | {interval_text(figure['interval'])} |")
+            lines.append(f"| {number} | {cell(one['where'])} | {cell(name)} | {value} | {interval_text(figure['interval'])} |")
     return "\n".join(lines)
+
+
+def _missing_text(content: dict[str, Any]) -> str:
+    """Return which figures are missing and why. Each reason is said once, with its figures and the number of its jobs."""
+    lines = [
+        f"- {', '.join(map(cell, one['figures']))}: {cell(one['said'], 500)} (in {one['jobs']} of {content['measured_total']} jobs)"
+        for one in content["not_measured"]
+    ]
+    return "## What was not measured\n\n" + "\n".join(lines) if lines else ""
 
 
 def _caveats_text(content: dict[str, Any]) -> str:

@@ -1,9 +1,13 @@
-"""Ranks the jobs of each work by their headline. If the intervals of two jobs overlap, no winner is named."""
+"""Ranks the jobs of each work by their headline. If the intervals of two jobs overlap, no winner is named.
+
+Jobs of the same work may have different headlines: a device that cannot give one figure has another, such as the latency of a kernel
+launch in place of that of memory. Such numbers are never compared.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.reports.outcomes.measured import Measured
@@ -15,7 +19,7 @@ MAX_NAMED = 3  # the most jobs that a sentence lists
 
 @dataclass(frozen=True)
 class Ranking:
-    """Holds the jobs of one work, the best first, with the name of each and the verdict on the best."""
+    """Holds the jobs of one work with the same headline, the best first, with the name of each and the verdict on the best."""
 
     work: str
     verdict: str
@@ -24,27 +28,40 @@ class Ranking:
 
 
 def rank(jobs: Sequence[Measured]) -> list[Ranking]:
-    """Return the measured jobs of each work. Works come in the order in which they first appear."""
+    """Return the measured jobs of each work and headline. They come in the order in which they first appear."""
     groups: dict[Hashable, list[Measured]] = defaultdict(list)
     for one in jobs:
         if one.headline is not None:
-            groups[one.work].append(one)
+            groups[question_of(one)].append(one)
     titles = _titles(list(groups.values()))
     rankings = []
     for title, members in zip(titles, groups.values(), strict=True):
-        ordered = sorted(members, key=lambda one: (_badness(_headline(one)), one.job_id))
+        ordered = sorted(members, key=lambda one: (badness(_headline(one)), one.job_id))
         rankings.append(Ranking(title, _verdict(ordered) + _noise(ordered), ordered, [one.where for one in ordered]))
     return rankings
 
 
+def question_of(one: Measured) -> Hashable:
+    """Return what a measured job answers: its work, by which figure. Only jobs with equal questions are ranked against each other."""
+    figure = _headline(one)
+    return one.work, figure.name, figure.unit, figure.better
+
+
 def _titles(groups: list[list[Measured]]) -> list[str]:
-    """Return a title for each work: the name of its jobs, their parameters where two works have one name, and a number as a last resort."""
-    names = [members[0].name for members in groups]
-    said = [
-        name if names.count(name) == 1 else " · ".join(filter(None, (name, members[0].parameters)))
-        for name, members in zip(names, groups, strict=True)
-    ]
-    return [title if said.count(title) == 1 else f"{title} · no. {number}" for number, title in enumerate(said, start=1)]
+    """Return a title for each ranking: the name of its jobs, and what else tells it from the others.
+
+    That is the parameters where two works have one name, then the figure by which they are ranked, and a number as a last resort.
+    """
+    said = [members[0].name for members in groups]
+    for more in _TELLING_APART:
+        times, further = Counter(said), [more(members[0]) for members in groups]
+        different = len(set(further)) > 1
+        said = [
+            title if times[title] == 1 or not different else " · ".join(filter(None, (title, text)))
+            for title, text in zip(said, further, strict=True)
+        ]
+    times = Counter(said)
+    return [title if times[title] == 1 else f"{title} · no. {number}" for number, title in enumerate(said, start=1)]
 
 
 def _headline(one: Measured) -> Figure:
@@ -52,7 +69,10 @@ def _headline(one: Measured) -> Figure:
     return one.headline
 
 
-def _badness(figure: Figure) -> float:
+_TELLING_APART: tuple[Callable[[Measured], str], ...] = (lambda one: one.parameters, lambda one: f"by {_headline(one).name}")
+
+
+def badness(figure: Figure) -> float:
     """Return a number that is smaller for a better figure. A figure without a better direction keeps the order of its values."""
     value = figure.value or 0.0
     return -value if figure.better == "higher" else value

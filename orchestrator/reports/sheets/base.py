@@ -104,6 +104,12 @@ class Sheet(Protocol):
     def units(self, entry: Mapping[str, Any]) -> int:
         """Return how many units of work a job's entry in `summary.json` counts, such as inferences."""
 
+    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
+        """Return how many of these failed, or None for a kind of work in which a unit that fails ends its job."""
+
+    def service_type_of(self, job: JobRecord) -> str:
+        """Return how `summary.json` calls what a job measured."""
+
     def work_of(self, job: JobRecord) -> Work: ...
 
     def asked(self, job: JobRecord) -> tuple[str, str]:
@@ -182,6 +188,14 @@ class OutcomeSheet:
     def units(self, entry: Mapping[str, Any]) -> int:
         measured = entry["distributions"].get(self.units_of_work)
         return int(measured["n"]) if measured else 0
+
+    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
+        del entry
+        return None
+
+    def service_type_of(self, job: JobRecord) -> str:
+        del job
+        return self.service_type
 
     def work_of(self, job: JobRecord) -> AskedWork:
         return asked_work(job)

@@ -65,6 +65,14 @@ class InferenceSheet:
     def units(self, entry: Mapping[str, Any]) -> int:
         return int(entry["inference_ms"]["n"]) if entry["inference_ms"] is not None else 0
 
+    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
+        del entry
+        return None
+
+    def service_type_of(self, job: JobRecord) -> str:
+        del job
+        return self.service_type
+
     def work_of(self, job: JobRecord) -> Work:
         return work_of(job)
 

@@ -29,7 +29,7 @@ START_S = 10.0
 @contextlib.contextmanager
 def serving(ctx: Context) -> Iterator[httpx.Client]:
     """Yield a client of a server that runs in a thread of this process."""
-    # asyncio turns Nagle's algorithm off only on sockets that say they are TCP; with it every answer waits 40 ms.
+    # asyncio turns off Nagle's algorithm only on sockets whose protocol is set to TCP. Without this, every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(server_config(make_api(ctx), ctx.settings))

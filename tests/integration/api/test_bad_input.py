@@ -20,7 +20,7 @@ def short(**job: Any) -> dict[str, Any]:
     return {"model_url": URL, "jobs": [JOB | job]}
 
 
-# Each could have been meant as an address with a login; the secret in it is the caller's, and still not for a screen.
+# Each of these could be meant as an address with a login. The secret in it belongs to the caller, but it must not be shown on a screen.
 ADDRESSES = [
     "https://user:p/SECRET@models.example/m.onnx",
     "https://us er:SECRET@models.example/m.onnx",
@@ -33,7 +33,7 @@ ADDRESSES = [
     "ftp://user:pa'SECRET@models.example/m.onnx",
 ]
 
-# body, path of the field that is wrong, what the message says about it
+# Each case has a body, the path of the field that is wrong, and what the message says about it.
 WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model_url": URL, "jobs": []}, "jobs", "needs at least 1, has 0"),
     ({"jobs": [JOB]}, "model_url", "is required"),
@@ -130,7 +130,7 @@ def test_every_mistake_is_named_at_once_and_ten_thousand_are_cut_short(api: http
     assert "(and 19999 more)" in answer["detail"]
 
 
-# body, media type, status, words of the detail
+# Each case has a body, a media type, the status, and words of the detail.
 UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b"", "application/json", 400, "the body is empty"),
     (b'{"model_url": ', "application/json", 400, "the body is not JSON: EOF"),
@@ -145,7 +145,7 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b"model: [", "application/yaml", 422, "is not valid YAML"),
     (b"a: &x [1]\nb: *x\n", "application/yaml", 422, "aliases"),
     (b"[" * 20_000, "application/yaml", 422, "inside one another"),
-    (b"x: 1" + b":59" * 175 + b".5", "application/yaml", 422, "on: "),  # YAML 1.1 would read a number to the base of 60
+    (b"x: 1" + b":59" * 175 + b".5", "application/yaml", 422, "on: "),  # YAML 1.1 would read this as a number to the base of 60
     (b"x: !!float 1" + b":59" * 200 + b".5", "application/yaml", 422, "no number that can be read"),
     (b"on: !!timestamp x", "application/yaml", 422, "line 1"),
     (b"x" * (2**20 + 1), "application/yaml", 413, "bytes of YAML; at most 1048576"),

@@ -1,4 +1,4 @@
-"""Reports many jobs at once by REST, as a device does that cannot reach the results queue."""
+"""Tests that a device which cannot reach the results queue can report many jobs at once by REST."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def port_of(api: httpx.Client) -> int:
     "origin", ["https://evil.example", "http://localhost:3000", "http://127.0.0.1:1", "null", "file://", "http://127.0.0.1.evil.example"]
 )
 def test_a_page_of_elsewhere_cannot_submit(api: httpx.Client, origin: str) -> None:
-    """A body of text/plain needs no permission from us before a browser sends it."""
+    """A browser may send a body of text/plain to another site without asking that site first."""
     headers = {"Origin": origin, "Content-Type": "text/plain"}
     refused = api.post("/api/campaigns", content=CAMPAIGN, headers=headers)
     assert (refused.status_code, refused.json()["error"]) == (403, "Forbidden")
@@ -40,7 +40,7 @@ def test_a_page_of_elsewhere_cannot_submit(api: httpx.Client, origin: str) -> No
 
 @pytest.mark.parametrize("name", ["evil.example", "rebound.evil.example", "127.0.0.1.evil.example", "10.1.2.3"])
 def test_a_page_whose_name_resolves_to_us_cannot_either(api: httpx.Client, name: str) -> None:
-    """DNS rebinding: to the browser we are then the page's own origin."""
+    """This is DNS rebinding: the browser then believes that we are the page's own origin."""
     host = f"{name}:{port_of(api)}"
     for headers in ({"Host": host}, {"Host": host, "Origin": f"http://{host}"}):
         read = api.get("/api/campaigns", headers=headers)
@@ -59,7 +59,7 @@ def test_our_own_pages_and_every_program_on_this_machine_can(api: httpx.Client) 
 
 
 def test_with_a_token_the_name_does_not_matter(ctx: Context) -> None:
-    """A page that is behind the name has no token; a reverse proxy has whatever name it likes."""
+    """A page that uses such a name has no token. A reverse proxy may have any name."""
     with serving(replace(ctx, settings=ctx.settings.model_copy(update={"token": SecretStr("c0nfigured")}))) as client:
         headers = {"Host": "lab.example", "Authorization": "Bearer c0nfigured"}
         assert client.get("/api/campaigns", headers=headers).status_code == 200
@@ -92,7 +92,7 @@ def test_every_answer_says_what_a_browser_must_not_do_with_it(api: httpx.Client,
         if not (path == "/docs" and name == "Content-Security-Policy"):
             assert answer.headers[name] == value, name
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-    assert "server" not in answer.headers  # neither our server's name nor its version
+    assert "server" not in answer.headers  # the answer shows neither the server's name nor its version
 
 
 def test_a_refusal_says_so_too(ctx: Context) -> None:

@@ -38,7 +38,7 @@ SHORT = {
     "model_url": "https://models.example/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 20}, {"compute_unit": "GPU (ONNX)"}],
 }
-# What `curl -d` sends when nobody says otherwise.
+# `curl -d` sends this header unless the user sets another one.
 CURL = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -271,7 +271,8 @@ def test_a_finished_campaign_s_file_is_listed_and_downloaded(api: httpx.Client, 
     answer = api.get(f"/api/results/download/{file['filename']}")
     assert answer.text == api.get(f"/api/campaigns/{campaign}/results").text
     recipe = (ctx.settings.outputs_dir / campaign / "recipe.yaml").read_bytes()
-    assert api.post("/api/campaigns", content=recipe, headers=CURL).json()["total_jobs"] == 2  # what the report says to type
+    # the report tells the reader to type this command
+    assert api.post("/api/campaigns", content=recipe, headers=CURL).json()["total_jobs"] == 2
 
 
 def test_queues_are_shown_by_worker_and_by_label(api: httpx.Client, worker: str, campaign: str) -> None:
@@ -309,7 +310,7 @@ def test_dead_letters_are_shown_newest_first_with_their_reasons(api: httpx.Clien
 
 @pytest.mark.parametrize("at", ["1e308", "-1e300", "1e999", "NaN", "253402300800", "-62135596801", '"soon"', "1" * 400])
 def test_a_dead_letter_of_an_impossible_time_hides_no_other(api: httpx.Client, ctx: Context, at: str) -> None:
-    """Every worker may add one, in its own words."""
+    """Every worker may add a dead letter with any content."""
     ctx.registry.redis.lpush(keys.DEAD_LETTERS, '{"at": 253402300799, "reason": "the last"}', f'{{"at": {at}, "reason": "x"}}')
     for path, found in (("status", "latest_dead_letters"), ("dead-letters", "dead_letters")):
         odd, even = api.get(f"/api/queue/{path}").raise_for_status().json()[found]

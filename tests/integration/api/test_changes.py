@@ -1,4 +1,4 @@
-"""Changes and deletes campaigns and workers by REST, also while somebody else still works on them."""
+"""Tests changing and deleting campaigns and workers by REST, also while others still work on them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_campaign_gets_another_name_and_its_waiting_jobs_another_priority(
     api: httpx.Client, ctx: Context, submit: Submit, register: Callable[..., str]
 ) -> None:
     register()
-    first = submit(jobs=400).campaign.id  # more than a queue's window holds
+    first = submit(jobs=400).campaign.id  # these are more jobs than the window of a queue
     with ctx.store.read() as session:
         sent = [job.id for job in jobs.page(session, campaign_id=first, limit=400) if job.dispatched_at is not None]
     assert 0 < len(sent) < 300
@@ -77,7 +77,7 @@ def test_a_campaign_gets_another_name_and_its_waiting_jobs_another_priority(
         assert {job.priority for job in listed if job.id not in sent} == {9}
         assert {job.priority for job in listed if job.id in sent} == {5}, "their messages say so"
         assert sum(job.dispatched_at is not None for job in listed) > len(sent), "the more urgent ones have a window of their own"
-    # One that comes back is sent with the priority of now; a retry has it too.
+    # A job that comes back is sent with the current priority, and a retry has this priority too.
     record(ctx, [started(sent[0]), result(sent[0], status="failed", error="x", error_kind="model_invalid")])
     retried = api.post(f"/api/jobs/{sent[0]}/retry").json()["job_id"]
     assert api.get(f"/api/jobs/{retried}").json()["job"]["priority"] == 9
@@ -123,7 +123,7 @@ def test_a_result_of_a_deleted_campaign_is_unwanted_and_leaves_nothing(api: http
 
 @pytest.mark.both_databases
 def test_a_retry_and_a_deletion_at_once_lose_nothing(api: httpx.Client, ctx: Context, submit: Submit) -> None:
-    """Either the campaign is gone with its jobs, or it runs again and the deletion is refused."""
+    """Either the campaign and its jobs are deleted, or the campaign runs again and the deletion is refused."""
     for _ in range(5):
         campaign = submit(jobs=1).campaign.id
         record(ctx, [result(f"{campaign}-job-1", status="failed", error="x")])
@@ -146,7 +146,7 @@ def test_a_download_does_not_end_as_if_it_were_whole(ctx: Context, submit: Submi
     monkeypatch.setattr(results, "PAGE", 1)
     campaign = submit(jobs=3).campaign.id
     record(ctx, [result(f"{campaign}-job-{number}") for number in (1, 2, 3)])
-    rows = _ended(ctx, campaign, ResultRow.line, 3)  # what the answer is made from
+    rows = _ended(ctx, campaign, ResultRow.line, 3)  # the answer is made from these rows
     next(rows)
     remove_campaign(ctx, campaign)
     with pytest.raises(NotFound):

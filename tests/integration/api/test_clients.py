@@ -1,4 +1,4 @@
-"""Generates a client from the OpenAPI file, as users do, and works with it. Checks that the examples in the file are right."""
+"""Tests the client that a user generates from the OpenAPI file. Also checks that the examples in the file are right."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def generated(document: dict[str, Any], tmp_path: Path) -> Iterator[str]:
     settings = ConfigFile(post_hooks=[])
     config = Config.from_sources(settings, MetaType.NONE, source, "utf-8", overwrite=False, output_path=target)
     said = [f"{error.header} {error.detail}" for error in generate(config=config)]
-    # It knows no YAML, no lines of JSON and no archives: these calls take JSON too, or hand their answers over as bytes.
+    # The generator does not know YAML, JSON lines and archives. These calls also accept JSON, or return their answers as bytes.
     unknown = re.compile(r"Unsupported content.type application/(yaml|x-ndjson|gzip)")
     assert [one for one in said if not unknown.search(one)] == []
     sys.path.insert(0, str(target.parent))
@@ -51,7 +51,7 @@ def generated(document: dict[str, Any], tmp_path: Path) -> Iterator[str]:
             del sys.modules[name]
 
 
-# The generator writes `1and`, which its formatter would mend; Python reads it, with a warning.
+# The generator writes `1and`, which its formatter would correct. Python reads it, but gives a warning.
 @pytest.mark.filterwarnings("ignore:invalid decimal literal")
 def test_a_generated_client_has_every_call_and_submits_a_campaign(
     api: httpx.Client, ctx: Context, document: dict[str, Any], generated: str
@@ -60,7 +60,7 @@ def test_a_generated_client_has_every_call_and_submits_a_campaign(
     assert made == {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
     models: Any = import_module(f"{generated}.models")
     client: Any = import_module(f"{generated}.client").Client(base_url=str(api.base_url), raise_on_unexpected_status=True)
-    client.set_httpx_client(api)  # which its fixture closes
+    client.set_httpx_client(api)  # the fixture of `api` closes this client
 
     def call(tag: str, name: str, **arguments: Any) -> Any:
         return import_module(f"{generated}.api.{tag}.{name}").sync(client=client, **arguments)
@@ -83,7 +83,7 @@ def test_a_generated_client_has_every_call_and_submits_a_campaign(
 
 
 def examples_of(document: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield every example of the document: where it is, its schema, and itself."""
+    """Yield every example of the document: its place, its schema and its value."""
 
     def inside(place: str, node: Any) -> Iterator[tuple[str, Any, Any]]:
         if isinstance(node, dict):
@@ -117,7 +117,7 @@ def test_the_api_takes_every_example_of_a_body(api: httpx.Client, ctx: Context, 
     campaign = api.post("/api/campaigns", json=short).raise_for_status().json()["campaign_id"]
     ids = {"campaign_id": campaign, "worker_id": worker, "job_id": f"{campaign}-job-1"}
     tried = 0
-    # The first token ends the time without tokens, and a reset forgets the rest.
+    # The first token ends open access, and a reset deletes everything else, so these calls come last.
     calls = sorted(document["paths"].items(), key=lambda item: ("/tokens" in item[0], "/reset" in item[0]))
     for path, operations in calls:
         for method, operation in operations.items():
@@ -126,10 +126,10 @@ def test_the_api_takes_every_example_of_a_body(api: httpx.Client, ctx: Context, 
                     continue
                 example = body["example"]
                 if path == "/api/tokens":
-                    example = example | {"role": "admin"}  # any other needs an administrator first
+                    example = example | {"role": "admin"}  # the first token must be an administrator's
                 text = yaml.safe_dump(example) if "yaml" in media else json.dumps(example)
                 text = text.replace("worker-0123456789ab", worker)
-                api.put(f"/api/workers/{worker}/reset")  # whatever state an earlier example has left it in
+                api.put(f"/api/workers/{worker}/reset")  # this undoes the state in which an earlier example has left the worker
                 answer = api.request(method, path.format(**ids), content=text, headers={"Content-Type": media})
                 assert answer.status_code < 300, (method, path, answer.text)
                 tried += 1

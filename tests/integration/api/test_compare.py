@@ -1,4 +1,4 @@
-"""Compares campaigns over HTTP, with results that workers sent and that the store keeps."""
+"""Tests the comparison of campaigns over HTTP, with results that workers sent and that the store keeps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def _device_of(api: httpx.Client, campaign_id: str) -> str:
 
 @pytest.fixture
 def measure(ctx: Context, register: Register) -> Measure:
-    """Run a campaign whose jobs have these medians, each a job with one thread more; None is a job that fails. Return its id."""
+    """Return a function that runs a campaign whose jobs have these medians, and returns its id.
+
+    Each job has one thread more than the one before. None stands for a job that fails.
+    """
     worker = register()
 
     def run(*medians: tuple[float, ...] | None, noise: Noise = QUIET, **said: Any) -> str:

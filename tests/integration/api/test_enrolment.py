@@ -1,4 +1,4 @@
-"""A device is entered in the registry only after it has everything it needs, and it leaves as it was told to."""
+"""Tests that a device is registered only after it has everything that it needs, and that it leaves in the way it was told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads figures as rows, and jobs sorted by a figure, page by page."""
+"""Tests reading figures as rows, and jobs sorted by a figure, page by page."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_an_unknown_figure_is_refused_with_the_nearest(api: httpx.Client, path: 
 
 
 def test_a_figure_that_only_a_result_names_can_be_asked_for(api: httpx.Client, ctx: Context, submit: Submit) -> None:
-    """A newer worker may measure what this version does not know."""
+    """A newer worker may measure figures that this version does not know."""
     job = f"{submit().campaign.id}-job-1"
     one = measured(job, 4.0)
     assert one.summary is not None
@@ -214,7 +214,7 @@ def test_figures_go_with_their_campaign(api: httpx.Client, ctx: Context, submit:
 
 
 def unfigured(ctx: Context, *campaigns: str) -> None:
-    """Leave the database as an earlier version would have: without figures, and with the mark that the migration makes."""
+    """Leave the database as an earlier version would: without figures, and with the mark that the migration makes."""
 
     def write(session: Session) -> None:
         for campaign in campaigns:
@@ -246,7 +246,7 @@ def test_results_of_an_earlier_version_get_their_figures_page_by_page(
     while backfill.step(ctx):
         steps += 1
         if steps == 2:
-            backfill = Backfill()  # the process was started again
+            backfill = Backfill()  # this stands for a restart of the process
         assert steps < 20
     readable = [one for one in wanted if one["job_id"] != f"{campaigns[0]}-job-2"]
     assert rows(api) == readable

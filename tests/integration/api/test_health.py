@@ -1,4 +1,4 @@
-"""The health says when the database answers and takes no writes."""
+"""Tests that the health call reports a database that answers but takes no writes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_busy_database_is_healthy_and_nobody_waits_for_it(ctx: Context, databa
     other = Store(ctx.settings.database_url)
 
     def work(session: Session) -> None:
-        session.execute(text("SELECT 1"))  # the transaction begins, and has the lock
+        session.execute(text("SELECT 1"))  # the transaction begins with this statement, and holds the lock
         began = clock.monotonic()
         assert ctx.store.write_trouble() is None
         assert clock.monotonic() - began < 1

@@ -41,7 +41,7 @@ HOSTILE = {
 
 
 def ask(api: httpx.Client, method: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a call whose path no client has tidied up. It carries what every route could want beside its id."""
+    """Return status and body of a call whose path no client has normalised. It has every header that some route may need."""
     address = urlsplit(str(api.base_url))
     headers = (
         f"Host: {address.netloc}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
@@ -118,7 +118,7 @@ def test_names_in_queries_and_bodies_are_refused_too(api: httpx.Client, ctx: Con
         assert api.post("/api/models", params={"name": hostile}, content=b"x").status_code == 422, hostile
         assert api.post("/api/models", params={"name": "m", "sha256": hostile}, content=b"x").status_code == 422, hostile
         if hostile == "../x":
-            continue  # as a name of a campaign or a device it is only that
+            continue  # this text is a valid name of a campaign or a device
         for key in ("name", "model_url"):
             body = {"model_url": "https://models.example/m", "jobs": [{"compute_unit": "cpu.onnx"}], key: hostile}
             assert api.post("/api/campaigns", json=body).status_code == 422, (key, hostile)

@@ -17,14 +17,14 @@ LIMIT = 10_000
 
 @pytest.fixture
 def small(ctx: Context) -> Iterator[httpx.Client]:
-    """A server that takes little."""
+    """Return a client of a server that accepts only small requests."""
     with serving(replace(ctx, settings=ctx.settings.model_copy(update={"max_body_bytes": LIMIT, "max_model_bytes": LIMIT}))) as client:
         yield client
 
 
 @pytest.fixture
 def guarded(ctx: Context) -> Iterator[httpx.Client]:
-    """A server with a token."""
+    """Return a client of a server that requires a token."""
     with serving(replace(ctx, settings=ctx.settings.model_copy(update={"token": SecretStr("s3cret")}))) as client:
         yield client
 
@@ -46,7 +46,7 @@ def test_a_body_over_the_limit_is_refused_declared_or_in_chunks(small: httpx.Cli
 
 def test_a_body_at_the_limit_is_taken(small: httpx.Client) -> None:
     assert small.post("/api/models?name=m.onnx", content=b"x" * LIMIT).status_code == 201
-    assert small.post("/api/campaigns", content=b" " * LIMIT).status_code == 400  # read, and found empty
+    assert small.post("/api/campaigns", content=b" " * LIMIT).status_code == 400  # the body is read and found to be empty
 
 
 def test_a_refused_upload_leaves_no_file(small: httpx.Client, ctx: Context) -> None:

@@ -26,7 +26,7 @@ def test_uvicorn_listens_by_itself_on_every_other_address() -> None:
 
 
 def test_every_address_is_one_socket_of_each_family_on_one_port() -> None:
-    if not _speaks_ipv6():  # then there is nothing to listen on, and that is said
+    if not _speaks_ipv6():  # without IPv6 there is nothing to listen on, so the function raises an error
         with pytest.raises(OSError):
             open_sockets("::", 0)
         return
@@ -34,14 +34,14 @@ def test_every_address_is_one_socket_of_each_family_on_one_port() -> None:
     try:
         port = listeners[0].getsockname()[1]
         assert [listener.getsockname()[:2] for listener in listeners] == [("0.0.0.0", port), ("::", port)]
-        # asyncio turns Nagle's algorithm off only on sockets that say they are TCP: else every answer waits 40 ms.
+        # asyncio turns off Nagle's algorithm only on sockets whose protocol is set to TCP. Without this, every answer waits 40 ms.
         assert {listener.proto for listener in listeners} == {socket.IPPROTO_TCP}
         for host, seen_as in (("127.0.0.1", "127.0.0.1"), ("::1", "::1")):
             with socket.create_connection((host, port), timeout=5):
                 answering = next(each for each in listeners if (each.family == socket.AF_INET6) == (":" in host))
                 accepted, address = answering.accept()
                 accepted.close()
-                assert address[0] == seen_as  # not `::ffff:127.0.0.1`, which no list of trusted proxies knows
+                assert address[0] == seen_as  # the address is not `::ffff:127.0.0.1`, which no list of trusted proxies contains
         with pytest.raises(OSError) as taken:
             open_sockets("::", port)
         assert taken.value.errno == errno.EADDRINUSE

@@ -1,4 +1,4 @@
-"""Reads lists of jobs page by page: their order, and how long they say that they are."""
+"""Tests lists of jobs that are read page by page: their order, and the totals that they state."""
 
 from __future__ import annotations
 

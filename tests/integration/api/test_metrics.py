@@ -54,7 +54,7 @@ def test_durations_and_waits_of_jobs_are_counted_once(
     first, second = (job_id(campaign, number) for number in (1, 2))
     done = result(first).model_copy(update={"started_at": 100.0, "ended_at": 190.0})
     record(ctx, [started(first), done])
-    record(ctx, [started(first), done])  # a copy of the same messages
+    record(ctx, [started(first), done])  # the same messages arrive twice
     record(ctx, [result(second, status="failed", error="it broke")])
     labels = {"capability": "cpu.onnx", "status": "complete"}
     counted = {bound: value(api, "fleetmark_job_duration_seconds_bucket", le=bound, **labels) for bound in ("60.0", "120.0", "+Inf")}

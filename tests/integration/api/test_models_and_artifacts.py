@@ -58,7 +58,7 @@ def test_an_upload_renames_no_earlier_one_of_the_same_bytes(api: httpx.Client) -
     shown = [api.post("/api/campaigns", json={"model_url": one["source"], "jobs": jobs}).json()["jobs"][0] for one in (first, second)]
     assert [job["model"] for job in shown] == ["a.onnx", "b.onnx"]
     workload = api.get(f"/api/jobs/{shown[1]['job_id']}").json()["job"]["workload"]
-    assert workload["model"]["source"] == f"sha256:{SHA}"  # as every worker knows it
+    assert workload["model"]["source"] == f"sha256:{SHA}"  # every worker knows the model by this source
     assert 'filename="a.onnx"' in api.get(f"/api/models/{SHA}").headers["Content-Disposition"]
 
 
@@ -118,7 +118,7 @@ def test_a_git_lfs_pointer_is_called_one(api: httpx.Client) -> None:
     assert (answer.status_code, "is a Git LFS pointer" in answer.json()["detail"]) == (422, True)
     assert "git lfs pull" in answer.json()["detail"]
     assert api.head(f"/api/models/{hashlib.sha256(pointer).hexdigest()}").status_code == 404
-    longer = pointer + b"x" * 1024  # the specification ends at 1024 bytes: this is some other file
+    longer = pointer + b"x" * 1024  # a pointer may have at most 1024 bytes according to the specification, so this is some other file
     assert api.post("/api/models?name=m.onnx", content=longer).status_code == 201
 
 

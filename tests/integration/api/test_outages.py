@@ -51,14 +51,15 @@ BATCH: dict[str, Any] = {
 }
 STATUS: dict[str, Any] = {"json": {"status": "active"}}
 
-# Every call that there is, as one that is well formed, and the parts without which it is 503.
+# Each call of the API is listed with a valid request and with the parts that it needs. If one of these parts is away, the answer is 503.
 CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("get", "/api/health/workers"): ("/api/health/workers", {}, {"redis"}),
     ("post", "/api/register"): ("/api/register", {"json": DEVICE}, {"redis"}),
     ("get", "/api/workers"): ("/api/workers", {}, {"redis"}),
     ("get", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),
     ("patch", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {"json": {"labels": {"site": "lab"}}}, {"redis"}),
-    ("delete", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),  # the database for one that there is
+    # it would also need the database if this worker existed
+    ("delete", "/api/workers/{worker_id}"): ("/api/workers/worker-a", {}, {"redis"}),
     ("put", "/api/workers/{worker_id}/status"): ("/api/workers/worker-a/status", STATUS, {"redis"}),
     ("post", "/api/workers/{worker_id}/heartbeat"): ("/api/workers/worker-a/heartbeat", {}, {"redis"}),
     ("get", "/api/workers/{worker_id}/health"): ("/api/workers/worker-a/health", {}, {"redis"}),
@@ -77,7 +78,7 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
         for page in ("artifacts", "report", "report.md", "report.json", "summary", "logs", "logs.tar.gz")
     },
     ("get", "/api/campaigns/{campaign_id}/artifacts/{name}"): (f"/api/campaigns/{ID}/artifacts/report.md", {}, {"database"}),
-    ("post", "/api/jobs/batch"): ("/api/jobs/batch", {"json": BATCH}, {"redis"}),  # the database for a worker that there is
+    ("post", "/api/jobs/batch"): ("/api/jobs/batch", {"json": BATCH}, {"redis"}),  # it would also need the database if this worker existed
     ("get", "/api/jobs"): ("/api/jobs", {}, {"database"}),
     ("get", "/api/jobs/{job_id}"): (f"/api/jobs/{JOB}", {}, {"database"}),
     ("post", "/api/jobs/{job_id}/cancel"): (f"/api/jobs/{JOB}/cancel", {}, {"database"}),
@@ -92,7 +93,8 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any], set[str]]] = {
     ("get", "/api/monitoring/stats"): ("/api/monitoring/stats", {}, {"redis"}),
     ("post", "/api/prune"): ("/api/prune", {"json": {"older_than_s": 86_400}}, {"database"}),
     ("post", "/api/reset"): ("/api/reset", {}, {"redis", "database"}),
-    # A worker's token, which there can be none of before there is an administrator's: nothing is made, and no call needs one.
+    # This asks for a worker's token, which cannot be made before there is an administrator's token. So no token is made, and the other
+    # calls still need none.
     ("post", "/api/tokens"): ("/api/tokens", {"json": {"name": "pi", "role": "worker"}}, {"database"}),
     ("get", "/api/tokens"): ("/api/tokens", {}, {"database"}),
     ("get", "/api/tokens/{token_id}"): (f"/api/tokens/{TOKEN}", {}, {"database"}),
@@ -196,7 +198,7 @@ def test_without_the_database_what_needs_it_is_503_and_nothing_is_half_written(
             lambda: api.post("/api/models?name=m.onnx", content=b"bytes"),
         ]
         assert all(is_unavailable(call(), "database") for call in calls)
-        assert api.post("/api/register", json=DEVICE).status_code == 200  # workers live in Redis
+        assert api.post("/api/register", json=DEVICE).status_code == 200  # workers are stored in Redis
         assert 'fleetmark_up{part="database"} 0.0' in api.get("/metrics").text
 
         own_postgres.start()
@@ -210,7 +212,7 @@ def test_without_the_database_what_needs_it_is_503_and_nothing_is_half_written(
 def test_a_database_that_goes_away_before_the_first_row_is_no_half_table(
     redis_url: str, own_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    """It was there when the campaign was looked up: once the answer has begun, all that is left is to break it off."""
+    """The database answers when the campaign is looked up. Once the answer has begun, the server can only break it off."""
     with plane(redis_url, own_postgres.create_database("outage"), tmp_path) as ctx, serving(ctx) as api:
         migrate(ctx.store)
         kept = api.post("/api/campaigns", json=CAMPAIGN).json()["campaign_id"]
@@ -239,7 +241,7 @@ def test_every_call_that_needs_the_database_is_503_while_it_is_away_and_the_othe
 ) -> None:
     with plane(redis_url, own_postgres.create_database("every_call"), tmp_path) as ctx, serving(ctx) as api:
         migrate(ctx.store)
-        assert api.get("/api/recipes").status_code == 200  # that no token is needed is known from here on
+        assert api.get("/api/recipes").status_code == 200  # from this call on, the server knows that no token is needed
         own_postgres.stop()
         expect_of_every_call(api, {"database"})
         own_postgres.start()
@@ -247,7 +249,7 @@ def test_every_call_that_needs_the_database_is_503_while_it_is_away_and_the_othe
 
 
 def test_a_redis_that_stands_still_is_503_within_a_few_seconds(own_redis: RedisServer, tmp_path: Path) -> None:
-    """Accepted and never answered: nobody waits longer than the client's patience of half a minute."""
+    """Redis accepts connections but never answers. No call waits longer than half a minute, which is the client's limit."""
     own_redis.start()
     with plane(own_redis.url, f"sqlite:///{tmp_path / 'fleetmark.db'}", tmp_path) as ctx, serving(ctx) as api:
         migrate(ctx.store)

@@ -1,4 +1,4 @@
-"""Reads the report, the summary and the other files of a campaign by REST."""
+"""Tests reading the report, the summary and the other files of a campaign by REST."""
 
 from __future__ import annotations
 

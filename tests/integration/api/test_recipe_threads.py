@@ -14,12 +14,12 @@ from orchestrator.registry.records import WorkerRecord
 from tests.integration.api.conftest import serving
 from tests.integration.api.test_slow_clients import BOUND_S, connect
 
-CROWD = 60  # more than a server has threads
+CROWD = 60  # these are more callers than a server has threads
 RECIPE = json.dumps({"model": "https://models.example/m.onnx", "on": ["cpu.onnx"]}).encode()
 
 
 class HeldUp(Registry):
-    """A registry whose list of workers, which checking a recipe ends with, comes when it may."""
+    """Delays the list of workers until the test lets it continue. Checking a recipe ends with a request for this list."""
 
     may_go_on: threading.Event
     waiting: threading.Semaphore

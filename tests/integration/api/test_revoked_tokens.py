@@ -18,7 +18,7 @@ from tests.integration.api.conftest import serving
 from tests.integration.api.test_tokens import bearer, make
 from tests.servers import PostgresServer
 
-BOUND_S = 60.0  # against hanging, not a measure
+BOUND_S = 60.0  # this only stops a test that hangs; it is not an expected duration
 
 
 def ask(client: httpx.Client, token: str) -> int:
@@ -38,12 +38,12 @@ def test_a_database_that_goes_away_at_once_saves_no_revoked_token(own_postgres: 
         assert ask(client, thief["secret"]) == 200
         revoke(client, thief, by=keeper)
         own_postgres.stop()
-        assert ask(client, thief["secret"]) == 503  # whether it is right cannot be looked up, and nothing vouches for it
+        assert ask(client, thief["secret"]) == 503  # the token cannot be looked up, and no earlier check can be used in its place
         assert ask(client, keeper["secret"]) == 200
 
 
 def waiting_for(server: PostgresServer) -> int:
-    """Queries that wait for a lock."""
+    """Return the number of queries that wait for a lock."""
     with psycopg.connect(f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres", autocommit=True) as connection:
         row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
     assert row is not None
@@ -53,7 +53,7 @@ def waiting_for(server: PostgresServer) -> int:
 def test_of_many_calls_with_a_revoked_token_none_vouches_for_the_others(
     own_postgres: PostgresServer, ctx_of: Callable[[str], Context]
 ) -> None:
-    """The first of them is held up where it looks the token up; the next must not be let in meanwhile."""
+    """The first call is delayed while it looks up the token. The next call must not be let in meanwhile."""
     url = own_postgres.create_database("tokens")
     ctx = ctx_of(url)
     migrate(ctx.store)
@@ -62,7 +62,7 @@ def test_of_many_calls_with_a_revoked_token_none_vouches_for_the_others(
         thief = make(client, "viewer", keeper["secret"])
         assert ask(client, thief["secret"]) == 200
         revoke(client, thief, by=keeper)
-        assert ask(client, keeper["secret"]) == 200  # whether tokens are needed is known from here on
+        assert ask(client, keeper["secret"]) == 200  # from this call on, the server knows that tokens are needed
         with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as lock:
             lock.execute("LOCK TABLE tokens")
             answers = []
@@ -94,6 +94,6 @@ def test_a_look_up_that_began_before_the_revocation_is_not_remembered_after_it(a
             revoke(api, thief, by=keeper)
         finally:
             may_go_on.set()
-        answer.result(BOUND_S)  # whatever it is: it came before
+        answer.result(BOUND_S)  # any answer is right, because the call came before the token was revoked
     event.remove(ctx.store.engine, "after_cursor_execute", hold)
     assert ask(api, thief["secret"]) == 401

@@ -29,13 +29,13 @@ def guarded(ctx: Context) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def secrets(ctx: Context) -> dict[Role, str]:
-    """A token of each role."""
+    """Return a token of each role."""
     return {role: create_token(ctx, f"a {role}", role)[1] for role in Role}
 
 
 def routes_of(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
     for route in routes:
-        included = getattr(route, "original_router", None)  # how FastAPI keeps a router that was included
+        included = getattr(route, "original_router", None)  # FastAPI keeps an included router in this attribute
         if included is not None:
             yield from routes_of(included.routes)
         else:
@@ -43,7 +43,7 @@ def routes_of(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
 
 
 def calls_of(ctx: Context) -> set[str]:
-    """`METHOD path` of every route there is, whether or not the description shows it."""
+    """Return `METHOD path` of every route, whether or not the API's description shows it."""
     found = set()
     for route in routes_of(make_api(ctx).routes):
         if isinstance(route, Mount):
@@ -65,7 +65,7 @@ def test_every_route_has_a_role_and_every_role_a_route(ctx: Context) -> None:
 
 
 def test_what_is_open_says_nothing_of_this_system(guarded: httpx.Client, ctx: Context) -> None:
-    """Health, and the description of the API: equal to that of any other orchestrator of this version."""
+    """The open calls are the health and the description of the API. Any other orchestrator of this version answers the same."""
     assert guarded.get("/openapi.json").json() == make_api(ctx).openapi()
     assert guarded.get("/docs").status_code == 200
     assert guarded.get("/api/health").json().keys() == {"status", "timestamp", "redis", "database", "version"}
@@ -80,7 +80,7 @@ def test_without_a_token_every_other_route_is_401(guarded: httpx.Client, ctx: Co
         else:
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), call
     for path in OPEN:
-        assert guarded.post(path).status_code == 401, path  # open to be read, not to be written
+        assert guarded.post(path).status_code == 401, path  # a GET of this path needs no token, but a POST does
 
 
 def test_with_too_low_a_role_every_route_is_403(guarded: httpx.Client, secrets: dict[Role, str]) -> None:
@@ -95,7 +95,7 @@ def test_with_too_low_a_role_every_route_is_403(guarded: httpx.Client, secrets: 
 
 
 def test_with_a_role_that_is_named_no_route_refuses(guarded: httpx.Client, secrets: dict[Role, str]) -> None:
-    """What they answer to a request without a body about things that do not exist is another matter."""
+    """Only access is tested here. The requests have no body and name things that do not exist, so the answers may be other errors."""
     for call, allowed in MAY_CALL.items():
         method, path = as_sent(call)
         for token in (*(secrets[role] for role in allowed), *([CONFIGURED] if allowed != ALL else [])):

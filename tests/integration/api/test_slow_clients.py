@@ -15,8 +15,8 @@ import pytest
 from orchestrator.operations.context import Context
 from tests.integration.api.conftest import serving
 
-PATIENCE_S = 1.5  # of the server; a busy machine may hold a client up for a second
-BOUND_S = 60.0  # against hanging, not a measure: the machine may be busy
+PATIENCE_S = 1.5  # the patience of the server; a busy machine may delay a client by a second
+BOUND_S = 60.0  # this only stops a test that hangs; it is not an expected duration, because the machine may be busy
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def connect(client: httpx.Client) -> socket.socket:
 
 
 def trickle(connection: socket.socket, start: bytes, piece: bytes) -> bytes:
-    """Send a piece now and then until the server has enough of it; what it said, to the end of the connection."""
+    """Send one piece after another until the server answers. Return everything that the server sent."""
     connection.sendall(start)
     connection.settimeout(PATIENCE_S / 10)
     said, until = b"", time.monotonic() + BOUND_S
@@ -52,7 +52,7 @@ def trickle(connection: socket.socket, start: bytes, piece: bytes) -> bytes:
 def is_healthy(client: httpx.Client) -> bool:
     try:
         return client.get("/api/health").status_code == 200
-    except httpx.TransportError:  # hung up on
+    except httpx.TransportError:  # the server has closed the connection
         return False
 
 
@@ -92,7 +92,7 @@ def test_a_body_that_trickles_ends_with_408_and_leaves_nothing(ctx: Context, fra
 
 
 def test_a_body_that_comes_steadily_may_take_longer(ctx: Context) -> None:
-    """A large model over a slow line: each of its seconds is paid for by what arrives."""
+    """A large model may be uploaded over a slow line. Each piece that arrives extends the time that the client gets."""
     pieces = 5
 
     def steadily() -> Iterator[bytes]:
@@ -106,27 +106,27 @@ def test_a_body_that_comes_steadily_may_take_longer(ctx: Context) -> None:
 
 
 def test_a_body_nobody_wants_is_not_read_for_ever(ctx: Context) -> None:
-    """The answer is sent at once. The rest of the body is dropped, and then the connection is closed."""
+    """The server sends its answer at once. It drops the rest of the body, and then closes the connection."""
     with impatient(ctx) as client, connect(client) as connection:
         start = b"POST /api/nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert trickle(connection, start, b"1\r\na\r\n").startswith(b"HTTP/1.1 404")
 
 
 def test_slow_uploads_hold_no_thread(ctx: Context) -> None:
-    """More of them than the server has threads, and every other call is answered meanwhile."""
+    """There are more slow uploads than the server has threads, and every other call is still answered."""
     start = b"POST /api/models?name=m.onnx HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na"
     with serving(ctx) as client, contextlib.ExitStack() as stack:
         for _ in range(60):
             stack.enter_context(connect(client)).sendall(start)
         parts = ctx.settings.models_dir
         until = time.monotonic() + BOUND_S
-        while len(list(parts.glob(".part-*"))) < 60:  # each of them has begun
+        while len(list(parts.glob(".part-*"))) < 60:  # wait until every upload has begun
             assert time.monotonic() < until
             time.sleep(0.02)
         assert client.get("/api/campaigns").status_code == 200
         assert client.post("/api/models?name=quick.onnx", content=b"quick").status_code == 201
     until = time.monotonic() + BOUND_S
-    while list(parts.glob(".part-*")):  # whoever hangs up leaves nothing
+    while list(parts.glob(".part-*")):  # a client that disconnects leaves no file
         assert time.monotonic() < until
         time.sleep(0.02)
 
@@ -138,7 +138,8 @@ def test_a_client_that_takes_no_answer_is_cut_off(ctx: Context) -> None:
         file.truncate(200_000_000)
     with impatient(ctx) as client, connect(client) as connection:
         connection.sendall(b"GET /api/results/download/large.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        time.sleep(4 * PATIENCE_S)  # what the kernel holds is taken after it; the rest is not there any more
+        # the client gets only what the kernel has buffered, because the server has closed the connection meanwhile
+        time.sleep(4 * PATIENCE_S)
         received = 0
         with contextlib.suppress(ConnectionError):
             while piece := connection.recv(1_000_000):
@@ -173,7 +174,7 @@ def test_one_connection_too_many_is_answered_503_and_the_others_go_on(ctx: Conte
 
 
 def test_one_address_does_not_take_every_place(ctx: Context) -> None:
-    """Beyond the loopback; there, whoever connects is this machine, or a proxy on it."""
+    """This limit is only for addresses beyond the loopback. A caller from the loopback is this machine, or a proxy on it."""
     crowded: dict[str, object] = {"host": "0.0.0.0", "max_connections": 6, "max_connections_per_address": 3}
     for more, taken in (({}, 3), ({"trusted_proxies": "10.0.0.1, 127.0.0.0/8"}, 6), ({"host": "127.0.0.1"}, 6)):
         settings = ctx.settings.model_copy(update=crowded | more)
@@ -184,7 +185,7 @@ def test_one_address_does_not_take_every_place(ctx: Context) -> None:
             assert (b"FLEETMARK_MAX_CONNECTIONS_PER_ADDRESS" in said) == (taken == 3)
             others.pop().close()
             until = time.monotonic() + BOUND_S
-            while not is_healthy(client):  # the place that was left is free
+            while not is_healthy(client):  # wait until the place of the closed connection is free
                 assert time.monotonic() < until
                 time.sleep(0.05)
 
@@ -193,6 +194,6 @@ def test_a_connection_without_a_request_is_closed_after_its_keep_alive(ctx: Cont
     with serving(ctx) as client, connect(client) as connection:
         connection.sendall(b"GET /api/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
         said = b""
-        while piece := connection.recv(65_536):  # ends when the server hangs up
+        while piece := connection.recv(65_536):  # the loop ends when the server closes the connection
             said += piece
         assert said.count(b"HTTP/1.1") == 1

@@ -38,14 +38,14 @@ def with_token(ctx: Context) -> Context:
 
 @pytest.fixture
 def guarded(ctx: Context) -> Iterator[httpx.Client]:
-    """A server with a token in its settings."""
+    """Return a client of a server that has a token in its settings."""
     with serving(with_token(ctx)) as client:
         yield client
 
 
 @pytest.fixture
 def proxied(ctx: Context) -> Iterator[Ask]:
-    """`GET /api/campaigns` from an address of one's choice, with a token: the server believes a proxy on this machine."""
+    """Return a function that calls `GET /api/campaigns` with a token from any address, as the server trusts a proxy on this machine."""
     settings = ctx.settings.model_copy(update={"token": SecretStr(CONFIGURED), "trusted_proxies": "127.0.0.1"})
     with serving(replace(ctx, settings=settings)) as client:
         yield lambda address, token: client.get("/api/campaigns", headers={"X-Forwarded-For": address, **bearer(token)})
@@ -72,7 +72,7 @@ def test_a_token_is_made_listed_looked_at_and_revoked(guarded: httpx.Client, ctx
     assert guarded.get(path).json() == listed["tokens"][0]
     revoked = guarded.delete(path).json()
     assert revoked["revoked_at"] == made["created_at"]
-    assert guarded.delete(path).json() == revoked  # once more changes nothing
+    assert guarded.delete(path).json() == revoked  # a second call changes nothing
     assert guarded.get("/api/tokens").json()["count"] == 0
     assert guarded.get("/api/tokens?revoked=true").json()["tokens"] == [revoked]
     assert guarded.get("/api/campaigns", headers=bearer(secret)).status_code == 401
@@ -143,7 +143,7 @@ def test_the_first_token_closes_the_door_and_is_an_administrators(api: httpx.Cli
     unmeant = api.post("/api/reset", headers=bearer(first["secret"]))
     assert (unmeant.status_code, '{"confirm": true}' in unmeant.json()["detail"]) == (400, True)
     assert api.post("/api/reset", json={"confirm": True}, headers=bearer(first["secret"])).status_code == 200
-    assert api.get("/api/campaigns", headers=bearer(viewer["secret"])).status_code == 200  # tokens outlive a reset
+    assert api.get("/api/campaigns", headers=bearer(viewer["secret"])).status_code == 200  # a reset does not delete tokens
 
 
 def test_a_token_of_another_process_counts_and_ceases_within_seconds(api: httpx.Client, ctx: Context, clock: FakeClock) -> None:
@@ -154,7 +154,7 @@ def test_a_token_of_another_process_counts_and_ceases_within_seconds(api: httpx.
     assert api.get("/api/campaigns", headers=bearer(secret)).status_code == 200
     revoke_token(ctx, token.id)
     clock.advance(FRESH_S)
-    assert api.get("/api/campaigns").status_code == 200  # that was the last one, and this is a loopback
+    assert api.get("/api/campaigns").status_code == 200  # that was the last token, and this call comes from a loopback address
     create_token(ctx, "another", Role.ADMIN)
     clock.advance(FRESH_S)
     assert api.get("/api/campaigns", headers=bearer(secret)).status_code == 401
@@ -194,7 +194,7 @@ def test_a_known_token_costs_no_query(api: httpx.Client, ctx: Context, clock: Fa
     call(1)
     assert call(10) == 0
     clock.advance(FRESH_S)
-    assert call(10) == 2  # is one needed, and is this one right
+    assert call(10) == 2  # the two queries ask whether a token is needed and whether this one is right
     event.remove(ctx.store.engine, "before_cursor_execute", note)
 
 
@@ -219,7 +219,8 @@ def wrong_tokens() -> Iterator[str]:
 def test_wrong_tokens_are_counted_by_address_and_then_not_looked_at(proxied: Ask, ctx: Context, clock: FakeClock) -> None:
     wrong = wrong_tokens()
     assert [proxied("192.0.2.1", next(wrong)).status_code for _ in range(BURST + 1)] == [401] * BURST + [429]
-    refused = proxied("192.0.2.1", CONFIGURED)  # right, but new from there: a guesser does not learn that it is
+    # this token is right but was never used from there, so it is refused too: a guesser must not learn that it is right
+    refused = proxied("192.0.2.1", CONFIGURED)
     assert (refused.status_code, refused.json()["error"]) == (429, "TooManyFailures")
     assert refused.headers["Retry-After"] == str(int(FORGIVEN_EVERY_S))
     assert proxied("192.0.2.2", CONFIGURED).status_code == 200
@@ -247,7 +248,7 @@ def test_calls_without_a_token_guess_nothing_and_are_not_counted(guarded: httpx.
 
 
 def test_an_address_that_nobody_vouches_for_is_not_believed(guarded: httpx.Client) -> None:
-    """Without FLEETMARK_TRUSTED_PROXIES a header cannot move a caller to another address."""
+    """Without FLEETMARK_TRUSTED_PROXIES, no header can change the address under which a caller is counted."""
     answers = [guarded.get("/api/campaigns", headers={"X-Forwarded-For": f"192.0.2.{n}", **bearer("wrong")}) for n in range(BURST + 1)]
     assert [answer.status_code for answer in answers] == [401] * BURST + [429]
 
@@ -264,7 +265,7 @@ def test_while_the_database_is_away_what_was_right_stays_right_for_minutes(
         own_postgres.stop()
         for _ in range(2):
             clock.advance(FRESH_S)
-            assert client.get("/api/workers", headers=bearer(secret)).status_code == 200  # workers live in Redis
+            assert client.get("/api/workers", headers=bearer(secret)).status_code == 200  # workers are stored in Redis
         assert client.get("/api/workers").status_code == 401
         unknown = client.get("/api/workers", headers=bearer(unused))
         assert (unknown.status_code, unknown.headers["Retry-After"]) == (503, "5")

@@ -33,7 +33,10 @@ class Request:
 
 @dataclass
 class ScriptedServer:
-    """`answers` maps `GET /api/x` to what comes back, the last one again and again; anything else is the API's 404."""
+    """Answers each call with what `answers` has for it, for example for `GET /api/x`.
+
+    The last answer is repeated. Any other call gets the API's 404.
+    """
 
     url: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)

@@ -109,7 +109,7 @@ def test_what_the_orchestrator_lacks_is_told_from_what_it_has(server: ScriptedSe
 
 
 def test_a_refusal_of_head_is_told_in_the_words_of_the_api(server: ScriptedServer) -> None:
-    """An answer to HEAD has no body: a viewer's `run` was told of a 403 "which is not how an orchestrator says it"."""
+    """An answer to HEAD has no body, so the client asks again with GET to get the API's message."""
     refusal = {"error": "Forbidden", "detail": "this needs the role submitter; your token (me) is a viewer's"}
     server.on("HEAD /api/models/abc", refusal, status=403)
     server.on("GET /api/models/abc", refusal, status=403)
@@ -133,7 +133,7 @@ def test_a_proxy_that_does_not_lead_there_is_named(monkeypatch: pytest.MonkeyPat
             client.get("health")
         assert "hunter2" not in caught.value.detail
     with Client("http://lab.test:5000") as client, pytest.raises(Unreachable, match=r"through the proxy .*lab\.test in NO_PROXY"):
-        client.get("health")  # the proxy is gone
+        client.get("health")  # the proxy has stopped
 
 
 def test_a_refused_stream_is_an_error_and_not_a_file(server: ScriptedServer) -> None:

@@ -33,7 +33,7 @@ ROW = {"Status": "Complete", "FileName": "m.onnx", "InferenceMsMedian": 1.5, "In
 
 
 def process(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process of its own: one that replaces its process, or whose process is what is tested."""
+    """Run a command in a process of its own. This is for commands that replace their process, and for tests of the process itself."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")} | variables
     command = [sys.executable, "-m", "cli.main", *arguments]
     return subprocess.run(

@@ -24,7 +24,7 @@ def _speaks_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-    except OSError:  # many a container
+    except OSError:  # many containers have no IPv6
         return False
     return True
 
@@ -132,7 +132,7 @@ def test_the_broker_of_a_killed_stack_is_not_used(tmp_path: Path) -> None:
         stack.start_redis()
         stack.announce()
         left_behind = (plan.data_dir / "running.json").read_text()
-    (plan.data_dir / "running.json").write_text(left_behind)  # a process that is killed removes no file
+    (plan.data_dir / "running.json").write_text(left_behind)  # a process that is killed does not remove the file
     assert Stack.announced_redis_url(plan.data_dir) is None
 
 
@@ -144,13 +144,13 @@ def test_an_announcement_without_a_broker_announces_none(tmp_path: Path, content
 
 
 def test_an_announcement_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "running.json").mkdir()  # root, who may run this test, can read a file of any mode
+    (tmp_path / "running.json").mkdir()  # root may run this test and can read a file of any mode, so a folder is in the place of the file
     with pytest.raises(InvalidInput, match=r"running\.json cannot be read: .*name the broker with FLEETMARK_REDIS_URL"):
         Stack.announced_redis_url(tmp_path)
 
 
 def test_with_a_token_no_other_user_can_read_what_is_kept(tmp_path: Path) -> None:
-    """Also what a start without one left behind, in a data directory that everyone can enter."""
+    """This includes what an earlier start without a token has left in a data directory that everyone can enter."""
     open_plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs")
     open_plan.data_dir.mkdir(mode=0o755)
     (open_plan.data_dir / "fleetmark.db").touch(mode=0o644)
@@ -177,6 +177,6 @@ def test_a_data_directory_that_is_made_is_its_users_alone(tmp_path: Path) -> Non
 
 
 def _others_reach(path: Path, root: Path) -> bool:
-    """Whether mode bits of the path, and of every folder from `root` down to it, let other users read it."""
+    """Return True if the mode bits of the path, and of every folder from `root` down to it, let other users read it."""
     folders = [folder for folder in path.parents if root in folder.parents]
     return bool(path.stat().st_mode & 0o044) and all(folder.stat().st_mode & 0o011 for folder in folders)

@@ -61,7 +61,7 @@ def test_what_is_not_a_model_has_no_companions(tmp_path: Path, content: bytes) -
 
 
 def test_a_link_out_of_the_folder_is_not_sent(tmp_path: Path) -> None:
-    """A model from elsewhere may bring a link along, and what it leads to would be uploaded."""
+    """A model from an untrusted source may contain such a link. Without this check, the file to which it leads would be uploaded."""
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "downloaded"
     folder.mkdir()

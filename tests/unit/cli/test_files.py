@@ -50,7 +50,7 @@ def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
 
 
 def test_a_full_device_is_an_error_and_stays_a_device(tmp_path: Path) -> None:
-    link = tmp_path / "full"  # a link, so that a mistake could not replace the device itself
+    link = tmp_path / "full"  # the test uses a link, so that a mistake could not replace the device itself
     link.symlink_to("/dev/full")
     with pytest.raises(InvalidInput, match="full cannot be written: No space left on device"):
         write_whole(link, [b"x" * 100_000])

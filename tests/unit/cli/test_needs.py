@@ -1,4 +1,4 @@
-"""`fleetmark up` says what is missing before it starts anything."""
+"""Tests that `fleetmark up` says what is missing before it starts anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers import PostgresServer, free_port
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a server that takes connections and never answers."""
+    """Yield the port of a server that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
@@ -29,7 +29,8 @@ def silent() -> Iterator[int]:
 
 
 def needs(tmp_path: Path, **more: object) -> None:
-    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", **more)  # type: ignore[arg-type]  # as given
+    # the settings are passed on unchanged
+    plan = Plan(data_dir=tmp_path / "data", outputs_dir=tmp_path / "outputs", **more)  # type: ignore[arg-type]
     with running_stack(plan) as stack:
         stack.check_needs()
         assert stack.parts == []

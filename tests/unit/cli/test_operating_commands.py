@@ -1,4 +1,4 @@
-"""`fleetmark logs` and `fleetmark prune` ask the orchestrator for what the user asked for, and say what it answered."""
+"""Tests that `fleetmark logs` and `fleetmark prune` send the right request to the orchestrator, and show its answer."""
 
 from __future__ import annotations
 

@@ -94,6 +94,22 @@ def test_a_time_limit_leaves_the_campaign_running(run: Run, server: ScriptedServ
     assert not any("cancel" in request.path for request in server.requests)
 
 
+def test_a_time_limit_that_is_no_number_submits_nothing(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(RECIPE)
+    for arguments in (("run", str(recipe)), ("watch", "campaign-1")):
+        with pytest.raises(InvalidInput, match="--timeout nan is no number of seconds"):
+            run(*arguments, "--timeout", "nan")
+    assert server.requests == []
+
+
+def test_without_workers_the_advice_works_from_where_the_user_stands(run: Run, server: ScriptedServer) -> None:
+    server.on("GET /api/workers", {"count": 0, "workers": []})
+    _, _, said = run("workers")
+    assert f"On this machine:  {how_to_call('worker start')} --host {server.url}" in said
+    assert "--bind 0.0.0.0" in said, "another device cannot reach a loopback address"
+
+
 def test_ctrl_c_says_that_the_campaign_goes_on(run: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# What a library does while it is imported: a dataclass is a text that is executed.
+# Libraries run such code while they are imported. For example, a dataclass executes text that it has made.
 STOPPED = """
 import signal
 from cli.commands.start import _stopped_by_signals

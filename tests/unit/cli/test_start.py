@@ -49,7 +49,7 @@ def test_who_is_up_on_another_port_says_how_the_other_commands_find_it(capsys: p
 
 
 def _settings(**values: str) -> CliSettings:
-    return CliSettings(**values)  # type: ignore[arg-type]  # some are no texts
+    return CliSettings(**values)  # type: ignore[arg-type]  # pydantic converts the texts
 
 
 def test_flower_asks_for_a_login_where_the_system_has_tokens(capsys: pytest.CaptureFixture[str]) -> None:

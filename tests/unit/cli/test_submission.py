@@ -22,7 +22,7 @@ ACCEPTED = {"campaign_id": "campaign-1", "total_jobs": 1, "jobs": [], "warnings"
 
 def _submitted(server: ScriptedServer) -> dict[str, Any]:
     body = next(request.body for request in server.requests if request.path == "/api/campaigns")
-    load_recipe(body.decode())  # the orchestrator reads it with the same words
+    load_recipe(body.decode())  # the orchestrator reads the recipe with the same function
     content: dict[str, Any] = json.loads(body)
     return content
 
@@ -81,7 +81,8 @@ def test_a_recorded_recipe_finds_its_model_by_content(server: ScriptedServer, tm
     server.requests.clear()
     with Client(server.url) as client:
         submit(client, load_recipe(recorded), tmp_path)
-    assert [request.path for request in server.requests] == ["/api/campaigns"]  # not the same model: the orchestrator may have it
+    # the file is not the recorded model, which the orchestrator may have
+    assert [request.path for request in server.requests] == ["/api/campaigns"]
 
 
 def test_external_data_travels_with_its_model(server: ScriptedServer, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_recipe_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_files_of_values_travel_with_the_model_under_their_own_names(server: ScriptedServer, tmp_path: Path) -> None:
-    """From the recipe's folder or the model's, of the recipe, an entry or a sweep, each once."""
+    """The files come from the folder of the recipe or of the model. A recipe, an entry or a sweep may name them, and each is sent once."""
     folder = tmp_path / "models"
     folder.mkdir()
     model, mask, other, swept = folder / "mine.onnx", tmp_path / "mask.npz", folder / "other.npy", tmp_path / "long.npz"
@@ -168,7 +169,7 @@ def test_files_of_values_travel_with_the_model_under_their_own_names(server: Scr
         ("models.0.options.values: [{x: a.npz}, {x: b.npz}]", ["a.npz", "b.npz"]),
         ("models.0.options: [{values: {x: a.npz}}, {batch_size: 2}]", ["a.npz"]),
         ("options: [{values: {x: a.npz}}, {values: {x: b.npz}}]", ["a.npz", "b.npz"]),
-        ("models.1.options.values.x: [a.npz, b.npz]", []),  # another model's
+        ("models.1.options.values.x: [a.npz, b.npz]", []),  # these files belong to another model
     ],
 )
 def test_files_of_values_are_uploaded_wherever_a_sweep_names_them(
@@ -347,7 +348,7 @@ def test_swept_files_of_values_travel_with_the_models_that_use_them(
     files = [tmp_path / name for name in ("m.onnx", "n.onnx", "a.npz", "b.npz")]
     for file in files:
         file.write_bytes(file.name.encode())
-        server.on(f"HEAD /api/models/{sha256_of(file)}", {})  # the orchestrator has all files already
+        server.on(f"HEAD /api/models/{sha256_of(file)}", {})  # the orchestrator already has all files
     _scripted(server)
     with Client(server.url) as client:
         submit(client, load_recipe(f"{{models: [m.onnx, n.onnx], on: [cpu.onnx], sweep: {{{sweep}}}}}"), tmp_path)

@@ -44,7 +44,7 @@ COMMANDS = [
 
 
 def _on_a_terminal(*arguments: str, host: str) -> str:
-    """All that the command writes, both streams being one terminal."""
+    """Return everything that the command writes, with one terminal for both of its output streams."""
     ours, its = pty.openpty()
     environment = {**os.environ, "FLEETMARK_HOST": host, "TERM": "xterm-256color", "COLUMNS": "300", "LINES": "50"}
     command = [sys.executable, "-m", "cli.main", *arguments]
@@ -61,7 +61,7 @@ def _on_a_terminal(*arguments: str, host: str) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux says so when the last writer has gone
+    except OSError:  # Linux raises this error after the last writer has closed the terminal
         return b""
 
 
@@ -83,10 +83,10 @@ def test_what_others_wrote_commands_no_terminal(server: ScriptedServer, command:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_stream_without_our_characters_is_no_error(tmp_path: Path, encoding: str) -> None:
-    """As Windows opens a pipe or a file."""
+    """Windows opens pipes and files with such an encoding."""
     done = _run_raw(["doctor", "--host", "http://127.0.0.1:1"], tmp_path, PYTHONIOENCODING=encoding)
     assert b"Traceback" not in done.stderr
-    assert re.search(rb"\? (\S*fleetmark up|port 5000 is taken)", done.stdout)  # a question mark in the place of the arrow
+    assert re.search(rb"\? (\S*fleetmark up|port 5000 is taken)", done.stdout)  # a question mark stands in the place of the arrow
     done = _run_raw(["doctor", "--json", "--host", "http://127.0.0.1:1"], tmp_path, PYTHONIOENCODING=encoding, FLEETMARK_DATA_DIR="datä")
     assert "datä" in str(json.loads(done.stdout.decode(encoding)))
 

@@ -14,7 +14,7 @@ import pytest
 from cli.parts import TETHER, Part
 from shared.clock import SystemClock
 
-# Writes its own id and that of a child of its own, then waits. `deaf` ignores SIGTERM.
+# This program writes its own id and that of a child, and then waits. With `deaf`, it ignores SIGTERM.
 FAMILY = """
 import os, signal, subprocess, sys, time
 if sys.argv[2] == "deaf": signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -81,7 +81,7 @@ def test_kill_9_of_the_tether_ends_the_command_too(tmp_path: Path) -> None:
     assert tether.stdin is not None
     tether.stdin.close()
     _wait(lambda: not _alive(command))
-    os.kill(child, signal.SIGKILL)  # a grandchild is the command's own to end
+    os.kill(child, signal.SIGKILL)  # the tether ends only the command; the command must end its own children
 
 
 @pytest.mark.parametrize(("code", "expected"), [("import sys; sys.exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
@@ -154,7 +154,7 @@ def test_what_a_part_said_at_an_earlier_start_is_not_taken_for_its_last_words(tm
     for words in ("the first start", '{"time": "12:00", "level": "error", "logger": "worker", "message": "the second", "error": "why"}'):
         part = Part("oracle", [sys.executable, "-c", f"print({words!r})"], dict(os.environ), log, SystemClock())
         part.start()
-        _wait(lambda part=part: not part.is_running())  # type: ignore[misc]  # a default binds the part
+        _wait(lambda part=part: not part.is_running())  # type: ignore[misc]  # the default value binds the part
         failure = part.failure("ended").detail
         part.stop()
     assert "the first start" in log.read_text()

@@ -1,4 +1,4 @@
-"""The verdict of the report stands below the table, as soon as the report is written."""
+"""Tests that the verdict of the report is shown below the table as soon as the report is written."""
 
 from __future__ import annotations
 

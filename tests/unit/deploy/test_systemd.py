@@ -25,7 +25,7 @@ def _settings() -> dict[str, list[str]]:
     return found
 
 
-# What systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) know, of what a service like ours may use.
+# These are the directives of systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) that a service like ours may use.
 KNOWN = {
     "Unit": {"Description", "Documentation", "Wants", "Requires", "After", "StartLimitIntervalSec", "StartLimitBurst"},
     "Service": {
@@ -40,7 +40,7 @@ KNOWN = {
 
 
 def test_the_unit_holds_only_what_systemd_knows() -> None:
-    """Systemd ignores a word that it does not know, with a warning that nobody reads. This needs no systemd."""
+    """Systemd ignores a directive that it does not know, and only logs a warning. This test does not need systemd."""
     section, found = "", 0
     for number, line in enumerate(UNIT.read_text().splitlines(), start=1):
         if line.startswith("["):
@@ -56,7 +56,7 @@ def test_the_unit_holds_only_what_systemd_knows() -> None:
 
 @pytest.mark.systemd
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """This machine's Python stands for the program that it starts, which has to exist; everything else is as it ships."""
+    """Python stands for the program that the unit starts, because that program must exist. The rest of the unit is as it ships."""
     assert shutil.which("systemd-analyze"), "install systemd, or choose to leave this test out with -m 'not long and not systemd'"
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/fleetmark/bin/python", sys.executable))

@@ -1,4 +1,4 @@
-"""Every step of a job and of a worker, and what a loss leads to."""
+"""Tests every step of a job and of a worker, and the consequences of a loss."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ BOTH = KnownWorker("worker-c", "c", ("cpu.onnx", "gpu.cuda.onnx"))
 def chooser(
     *workers: KnownWorker, waiting: dict[str, int] | None = None, running: tuple[str, ...] = (), aimed: tuple[str, ...] = ()
 ) -> Chooser:
-    """Return a chooser for these workers. `waiting` says how many jobs lie in each queue."""
+    """Return a chooser for these workers. `waiting` is the number of jobs in each queue."""
     living = Fleet(workers)
     return Chooser(Windows(living, [(queue, 5, count) for queue, count in (waiting or {}).items()]), living, running, aimed)
 
@@ -34,9 +34,9 @@ def chooser(
         ({}, (), ("worker-a",), "worker-b"),
         ({}, (), ("a",), "worker-b"),  # a lane may name a device by its name
         ({}, ("worker-a", "worker-b"), (), None),
-        ({"cpu.onnx": 1}, (), (), None),  # one of them takes it in a moment
-        ({"cpu.onnx": 2}, ("worker-a",), (), "worker-b"),  # too much for the idle one: everybody has work waiting
-        ({}, ("worker-a",), ("b", "b"), None),  # b has work waiting, a has not
+        ({"cpu.onnx": 1}, (), (), None),  # one of them takes the job in a moment
+        ({"cpu.onnx": 2}, ("worker-a",), (), "worker-b"),  # there is more work than the idle worker takes, so both have work waiting
+        ({}, ("worker-a",), ("b", "b"), None),  # b has work waiting, but a has not
         ({}, ("worker-a", "worker-b"), ("a", "b", "b"), "worker-a"),
     ],
 )
@@ -76,7 +76,7 @@ WORKERS = st.lists(st.sets(st.sampled_from(["cpu.onnx", "gpu.cuda.onnx"])), min_
 
 @given(WORKERS, st.data())
 def test_somebody_is_chosen_or_somebody_will_be_free_without_new_work(capabilities: list[set[str]], data: st.DataObject) -> None:
-    """Whatever the devices do: if the jobs wait, then for a device that has nothing to do after its present job."""
+    """If the jobs wait, then they wait for a device that has no other work after its present job."""
     workers = [KnownWorker(f"worker-{number}", f"{number}", tuple(sorted(some))) for number, some in enumerate(capabilities)]
     names = [worker.id for worker in workers]
     queues = [*map(worker_queue, names), "cpu.onnx", "gpu.cuda.onnx"]

@@ -1,4 +1,4 @@
-"""Which workers can run a job, and which queues it may be sent to."""
+"""Tests which workers can run a job, and to which queues it may be sent."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_more_jobs_than_a_campaign_may_have_are_refused_before_they_are_made() -
 
 
 def test_a_sweep_that_means_too_many_jobs_is_refused_before_its_cells_are_looked_at() -> None:
-    values = ", ".join(map(str, range(1, 100_001)))  # with a thousand models, looking at all cells would take minutes
+    values = ", ".join(map(str, range(1, 100_001)))  # with a thousand models, it would take minutes to look at all cells
     with pytest.raises(InvalidInput, match="more than 100000 jobs"):
         plan(f"models: [{', '.join(f'm{number}' for number in range(1_000))}]\non: [cpu.onnx]\nsweep: {{inferences: [{values}]}}\n")
 

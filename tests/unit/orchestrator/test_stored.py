@@ -49,7 +49,7 @@ def test_a_job_of_the_first_format_keeps_the_defaults_it_was_submitted_with() ->
 
 
 def test_what_is_written_names_its_format_and_every_field() -> None:
-    """So a later change of a default does not change a submitted job."""
+    """All fields are stored, so that a later change of a default does not change a submitted job."""
     plain = written(inference_workload(model=MODEL))
     assert plain["format"] == FORMAT == 2
     assert plain.keys() == {"format", "model", "inferences", "loads", "options", "repeats", "warmup", "stop", "timeout_s"}

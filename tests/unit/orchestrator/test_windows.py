@@ -35,7 +35,7 @@ def test_a_job_goes_where_the_least_work_waits_for_each_worker() -> None:
 
 @given(workers=st.integers(1, 30), jobs=st.integers(0, 80), routes=st.integers(1, 3))
 def test_jobs_for_any_of_some_devices_fill_every_device_evenly_in_one_turn(workers: int, jobs: int, routes: int) -> None:
-    """However many lanes share the devices: each placement counts for all of them at once."""
+    """This holds for any number of lanes that share the devices, because each placement counts for all of them at once."""
     windows = Windows(Fleet([KnownWorker(f"w{number}", "pi", ("cpu.onnx",)) for number in range(workers)]), [])
     places = [Place(f"worker.w{number}", "cpu.onnx") for number in range(workers)]
     ways = [Route(places, 5, windows) for _ in range(routes)]

@@ -35,7 +35,7 @@ UNREADABLE = [
     "https://user:pa\\secret@host/m.onnx",
     "https://user:pa\tsecret@host/m.onnx",
     "https://user:[secret@host/m.onnx",
-    "https://user:secret\u2100@host/m.onnx",  # the parser's own words repeat this one: it means a/c
+    "https://user:secret\u2100@host/m.onnx",  # the message of Python's parser contains this address; the character stands for a/c
     "redis://:secret",
 ]
 

@@ -35,7 +35,8 @@ def test_two_models_have_one_hash_only_if_they_are_the_same_files(one: dict[str,
 
 def test_an_upload_knows_its_hash_before_any_device_has_it() -> None:
     weights = Companion(name="./w.bin", sha256="b" * 64, size=20)
-    values = Companion(name="mask.npz", sha256="c" * 64, size=20)  # what an input is filled with is no part of the model
+    values = Companion(name="mask.npz", sha256="c" * 64, size=20)  # a file with values for an input is not a part of the model
     ref = ModelRef(source=f"sha256:{'a' * 64}", name="m.onnx", sha256="a" * 64, size=10, companions=(weights, values))
     assert ref.content_sha256 == content_hash(GRAPH, {"w.bin": ONE})
-    assert ModelRef(source="https://models.example/m.onnx", name="m", sha256="a" * 64, size=10).content_sha256 is None  # weights unknown
+    # the weights are not known
+    assert ModelRef(source="https://models.example/m.onnx", name="m", sha256="a" * 64, size=10).content_sha256 is None

@@ -4,7 +4,7 @@ import unicodedata
 
 from shared.controls import visible
 
-TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # what Unicode calls explicit formatting
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode calls these explicit formatting characters
 
 
 def _is_seen(character: str) -> bool:
@@ -12,7 +12,7 @@ def _is_seen(character: str) -> bool:
 
 
 def test_every_control_and_nothing_else_is_written_out() -> None:
-    marks = {"\u200e", "\u200f", "\u061c"}  # they turn what has no direction of its own
+    marks = {"\u200e", "\u200f", "\u061c"}  # these change the direction of neutral characters
     for character in map(chr, range(0x110000)):
         if _is_seen(character) and character not in marks:
             assert visible(character) == character

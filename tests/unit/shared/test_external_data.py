@@ -32,7 +32,7 @@ def stored_at(name: str, location: str, offset: str = "0") -> onnx.TensorProto:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of the wire format."""
+    """Return a length-delimited field of the wire format."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
@@ -45,15 +45,15 @@ def varint(number: int) -> bytes:
 
 
 def nested(levels: int, innermost: bytes) -> bytes:
-    """A graph whose nodes' attributes hold graphs, `levels` deep: model, then three messages a level."""
+    """Return a graph that is nested in attributes of nodes, `levels` deep. It is three messages deeper for each level."""
     graph = innermost
     for _ in range(levels):
-        graph = field(1, field(5, field(6, graph)))  # node, attribute, its graph
+        graph = field(1, field(5, field(6, graph)))  # these are a node, its attribute, and the attribute's graph
     return field(7, graph)
 
 
 def test_every_file_is_found_once_wherever_the_tensor_is(tmp_path: Path) -> None:
-    """In initializers, in the attribute of a node, in a subgraph of a branch, in a default of a function."""
+    """The tensors are in initializers, in the attribute of a node, in a subgraph of a branch, and in a default of a function."""
     scalar = onnx_models.tensor("y", TensorProto.FLOAT, [1])
     constant = helper.make_node("Constant", [], ["c"], value=stored_at("v", "attribute.bin"))
     branch = helper.make_graph(
@@ -79,7 +79,7 @@ def test_a_model_with_its_weights_inside_names_none(name: str) -> None:
     "location",
     [
         *("../w.bin", "/w.bin", "a/../../w.bin", "..\\w.bin", "C:\\w.bin", "c:w.bin", "", ".", "folder/", "a\0b", "a\nb", "//host/w.bin"),
-        "*/_ORT_MEM_ADDR_/*",  # ONNX Runtime's own word for an address in its memory
+        "*/_ORT_MEM_ADDR_/*",  # ONNX Runtime uses this name for an address in its memory
     ],
 )
 def test_a_file_outside_the_models_folder_is_refused(tmp_path: Path, location: str) -> None:
@@ -102,7 +102,7 @@ def test_an_offset_that_is_no_number_of_bytes_is_refused(tmp_path: Path, offset:
 
 
 def test_what_is_hidden_as_protobuf_allows_is_found() -> None:
-    """Behind unknown groups, in repeated and empty fields, under tags written longer than they need be."""
+    """The fields are behind unknown groups, repeated or empty, or have tags that are longer than needed. Protobuf allows all of this."""
     tensor = stored_at("w", "hidden.bin").SerializeToString()
     group = bytes([200 << 3 & 0x7F | 0x80 | 3, 200 >> 4, 8, 1, 200 << 3 & 0x7F | 0x80 | 4, 200 >> 4])
     long_tag = bytes([0x80 | 7 << 3 | 2, 0x80, 0x00])  # field 7 of the model, in three bytes instead of one
@@ -116,7 +116,7 @@ def test_what_is_hidden_as_protobuf_allows_is_found() -> None:
 
 
 def test_whatever_the_runtime_would_still_parse_is_looked_through() -> None:
-    """Protobuf reads messages a hundred deep, this walk as deep; beyond that a model is refused, not waved through."""
+    """Protobuf reads messages up to a depth of 100, and so does this search. A model that is deeper is refused."""
     tensor = field(5, stored_at("w", "deep.bin").SerializeToString())
     deepest = max(levels for levels in range(40) if _parses(nested(levels, tensor)))
     assert external_locations(nested(deepest, tensor), "m") == ["deep.bin"]
@@ -125,7 +125,7 @@ def test_whatever_the_runtime_would_still_parse_is_looked_through() -> None:
 
 
 def _parses(model: bytes) -> bool:
-    """Whether ONNX Runtime gets so far as to look at the graph."""
+    """Return True if ONNX Runtime can parse the model. It may still refuse the graph."""
     try:
         onnxruntime.InferenceSession(model)
     except Exception as error:
@@ -136,7 +136,7 @@ def _parses(model: bytes) -> bool:
 def test_a_model_made_to_be_read_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external_data, "MAX_FIELDS", 10_000)
     with pytest.raises(ModelInvalid, match="more than 10000 parts"):
-        external_locations(field(7, b"\x0a\x00" * 10_001), "m")  # empty nodes
+        external_locations(field(7, b"\x0a\x00" * 10_001), "m")  # these are empty nodes
     many = b"".join(field(5, stored_at("w", f"{number}.bin").SerializeToString()) for number in range(200))
     monkeypatch.setattr(external_data, "MAX_FILES", 100)
     with pytest.raises(ModelInvalid, match="more than 100 files"):
@@ -144,7 +144,7 @@ def test_a_model_made_to_be_read_for_ever_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_a_forest_of_a_million_numbers_is_no_such_model() -> None:
-    """Tree ensembles keep each number in a field of its own; they are stepped over in runs."""
+    """Tree ensembles store each number in a field of its own. The search skips such fields in groups."""
     node = onnx.NodeProto(op_type="TreeEnsembleClassifier")
     node.attribute.add(name="nodes_values", type=onnx.AttributeProto.FLOATS).floats.extend([0.5] * 1_000_000)
     node.attribute.add(name="nodes_treeids", type=onnx.AttributeProto.INTS).ints.extend([10**12, -1] * 500_000)
@@ -161,7 +161,7 @@ def test_a_forest_of_a_million_numbers_is_no_such_model() -> None:
 def test_no_bytes_break_it(content: bytes) -> None:
     try:
         external_locations(content, "m")
-    except ModelInvalid:  # a location by accident is still refused in one word
+    except ModelInvalid:  # the bytes may contain an invalid location by accident, which is refused with one known error
         return
 
 

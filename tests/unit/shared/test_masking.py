@@ -19,7 +19,7 @@ SECRET = "fleetmark_" + secrets.token_urlsafe(32)
         ('{"a": "redis://:pw@h", "b": "x@y"}', '{"a": "redis://***@h", "b": "x@y"}'),
         ("redis://host:6379/0 and http://host:5000/api", "redis://host:6379/0 and http://host:5000/api"),
         ("postgresql://postgres@host/db", "postgresql://***@host/db"),
-        ("https://ghp_secret@host/m.onnx", "https://***@host/m.onnx"),  # many a token is a user name
+        ("https://ghp_secret@host/m.onnx", "https://***@host/m.onnx"),  # many services use a token as the user name
         ("see 'https://user:pa'ss@host/m.onnx'", "see 'https://***@host/m.onnx'"),
         ('"https://user:pa"ss@host/m.onnx"', '"https://***@host/m.onnx"'),
         (r'"https://user:pa\"ss@host/m.onnx"', '"https://***@host/m.onnx"'),
@@ -40,7 +40,8 @@ def test_a_login_in_an_address_is_not_shown(text: str, shown: str) -> None:
     [
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ("Illegal header value b'bearer abc\\n'", "Illegal header value b'bearer ***'"),
-        pytest.param(f"made {SECRET}, keep it", "made fleetmark_***, keep it", id="a secret"),  # another one each time, in no name
+        # the secret differs in each run, so it must not be in the name of the test
+        pytest.param(f"made {SECRET}, keep it", "made fleetmark_***, keep it", id="a secret"),
         ("send `Authorization: Bearer <token>` or `Bearer …`", "send `Authorization: Bearer <token>` or `Bearer …`"),
         (f"token-{'0' * 18} is only a name", f"token-{'0' * 18} is only a name"),
     ],
@@ -50,7 +51,7 @@ def test_a_token_is_not_shown(text: str, shown: str) -> None:
 
 
 def test_a_long_text_takes_no_longer_than_its_length_says() -> None:
-    """A pattern that tries each start again would take hours for these."""
+    """A pattern that starts again at each place would take hours for these texts."""
     starts = [
         *("://a:" * 200_000 + "@", "@ " + "://a:b" * 200_000, "@ " + ":\\a:b" * 200_000),
         *("@ ://" + "a:" * 500_000, "@ ://" + '"' * 1_000_000, "@ " + "://a:b" + ":/" * 500_000),

@@ -1,4 +1,4 @@
-"""Tests that the engines of other installed packages are found, and that a package which cannot be right is refused by its name."""
+"""Tests that the engines of other installed packages are found, and that an invalid package is refused with its name."""
 
 from __future__ import annotations
 

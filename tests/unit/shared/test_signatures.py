@@ -4,7 +4,7 @@ import pytest
 
 from shared.protocol.signatures import is_signed, new_key, sign
 
-# RFC 4231, test cases 1 and 2
+# These are the test cases 1 and 2 of RFC 4231.
 VECTORS = [
     ("0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
     (b"Jefe".hex(), b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),

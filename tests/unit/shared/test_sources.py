@@ -15,7 +15,7 @@ from shared.names import PATTERN
 from shared.sources import MAX_NAME, file_path, model_name, upload_of, upload_source
 
 SHA = "ab" * 32
-# What a file may be called on Linux: anything of 255 bytes but `/` and NUL, and not `.` or `..`.
+# A file on Linux may have any name of up to 255 bytes without `/` and NUL, except for `.` and `..`.
 FILE_NAMES = (
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="/"), min_size=1)
     .filter(lambda name: len(name.encode()) <= 255)

@@ -60,13 +60,13 @@ def test_the_student_quantiles_are_right(degrees: int) -> None:
 def test_the_median_interval_has_the_exact_level_it_states(n: int) -> None:
     interval = stats.describe(np.arange(n, dtype=np.float64)).median_ci_within
     assert interval is not None
-    rank = int(interval.low) + 1  # values are 0..n-1, so that a value is its rank less one
+    rank = int(interval.low) + 1  # the values are 0..n-1, so a value is its rank minus one
     assert interval.high == n - rank
     exact = 1 - 2 * float(scipy_stats.binom.cdf(rank - 1, n, 0.5))
     narrower = 1 - 2 * float(scipy_stats.binom.cdf(rank, n, 0.5))
     if n <= stats.NORMAL_APPROXIMATION_FROM:
         assert interval.level == pytest.approx(exact, abs=1e-12)
-        assert exact >= 0.95 > narrower  # the narrowest that keeps 95 %
+        assert exact >= 0.95 > narrower  # this is the narrowest interval that still has 95 %
     else:
         assert interval.level == 0.95
         assert 0.95 <= exact < 0.958
@@ -75,7 +75,7 @@ def test_the_median_interval_has_the_exact_level_it_states(n: int) -> None:
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 9])
 @pytest.mark.parametrize("shape", ["normal, 3 %", "lognormal, 3 %", "lognormal, 40 %"])
 def test_intervals_over_repeats_cover_the_truth_as_often_as_they_say(n: int, shape: str) -> None:
-    """Processes whose medians differ by a known amount around a known 10 ms."""
+    """The medians of the processes vary by a known amount around a known 10 ms."""
     random = np.random.default_rng(n)
     trials, covered, level = 4000, 0, 0.0
     kind, _, spread = shape.partition(", ")
@@ -92,7 +92,10 @@ def test_intervals_over_repeats_cover_the_truth_as_often_as_they_say(n: int, sha
 
 @pytest.mark.parametrize("n", [6, 9])
 def test_from_six_repeats_on_the_shape_of_the_distribution_does_not_matter(n: int) -> None:
-    """Four of five processes are fast, and every fifth is up to ten times as slow: no logarithm of these is normal."""
+    """Four of five processes are fast, and every fifth is up to ten times as slow.
+
+    The logarithms of these times are not normally distributed.
+    """
     random = np.random.default_rng(n)
     trials = 4000
     values = 10.0 + random.random((trials, n)) * np.where(random.random((trials, n)) < 0.2, 90.0, 1.0)
@@ -113,7 +116,7 @@ def test_the_interval_of_few_repeats_is_students_of_their_logarithms() -> None:
 
 
 def test_the_interval_within_the_pooled_sample_understates_the_truth_between_processes() -> None:
-    """Why the process is the unit of replication: the same samples, grouped and not."""
+    """This is why the process is the unit of replication: the same samples are compared with and without their groups."""
     random = np.random.default_rng(5)
     hits = {"over repeats": 0, "within": 0}
     for _ in range(200):
@@ -190,7 +193,7 @@ def test_mser5_cuts_where_the_series_settles() -> None:
 
 
 def test_mser5_is_that_of_its_definition() -> None:
-    """The slow form straight from White (1997) as the truth for the one with running sums."""
+    """The slow form of White (1997) is the truth. The product's form uses running sums."""
     values = np.random.default_rng(8).lognormal(sigma=0.5, size=103)
     batches = values[:100].reshape(-1, 5).mean(axis=1)
     errors = [float(np.var(batches[cut:]) / batches[cut:].size) for cut in range(11)]
@@ -237,7 +240,7 @@ def test_a_job_is_not_steady_when_chance_does_not_explain_its_repeats(alarms: in
 
 
 def test_percentiles_come_from_merged_samples_and_not_from_averages() -> None:
-    """Two repeats of unlike tails: the p90 of all differs from the mean of the two p90."""
+    """The two repeats have different tails, so the p90 of all samples differs from the mean of the two p90."""
     low, high = np.full(100, 1.0), np.linspace(1.0, 100.0, 100)
     repeats = [RawRepeat(0, 1, [], (low * 1e6).astype(int).tolist()), RawRepeat(1, 1, [], (high * 1e6).astype(int).tolist())]
     merged = float(np.percentile(np.concatenate([low, high]), 90))
@@ -279,7 +282,7 @@ def test_a_job_with_a_stop_rule_carries_the_two_stage_interval_and_how_near_it_c
 
 
 def test_a_million_samples_are_summarised() -> None:
-    """A quadratic step anywhere would not end."""
+    """The test would not end in time if any step were quadratic."""
     values = np.random.default_rng(0).lognormal(size=1_000_000)
     assert stats.steadiness(values) == "steady"
     assert stats.steadiness(np.sort(values)) == "not steady"
@@ -288,7 +291,10 @@ def test_a_million_samples_are_summarised() -> None:
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 40.0], [42.4, 24.0, 71.0], [0.000001, 3_600_000.0], [5.0, 5.0]])
 def test_no_end_of_an_interval_is_what_a_time_cannot_be(values: list[float]) -> None:
-    """Of the times themselves, the first two gave 0 as their lower end, and loads are summarised by the same function."""
+    """The ends of an interval of times are positive.
+
+    Intervals over the times themselves, without logarithms, had a lower end of 0 for the first two cases. Loads use the same function.
+    """
     summary = stats.summarise([RawRepeat(index, int(ms * 1e6), [], [int(ms * 1e6)] * 3) for index, ms in enumerate(values)])
     for interval in (summary.inference.median_ci, summary.load.median_ci):
         assert interval is not None

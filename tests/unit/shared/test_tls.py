@@ -72,7 +72,7 @@ def test_a_system_without_authorities_gets_those_of_certifi(tmp_path: Path, monk
     usual = len(ssl.create_default_context(cafile=certifi.where()).get_ca_certs())
     assert _number_of(verification(None)) == usual
     assert _number_of(verification(Authority(tmp_path / "own").ca_file)) == usual + 1
-    (tmp_path / "5ed36f99.0").write_bytes(b"")  # an authority in a folder is found by its hash when it is needed
+    (tmp_path / "5ed36f99.0").write_bytes(b"")  # OpenSSL finds an authority in a folder by its hash when it is needed
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(capath=str(tmp_path)))
     assert _number_of(verification(None)) == 0
 

@@ -14,12 +14,12 @@ from shared.two_stage import PILOT, STUDENT_T_975_OF_PILOT, repeats_wanted, two_
 
 JOBS = 4_000
 TRUTH_MS = 10.0
-SPREAD = 0.02  # coefficient of variation between fresh processes
+SPREAD = 0.02  # the coefficient of variation between fresh processes
 MONTE_CARLO_ERROR = math.sqrt(0.95 * 0.05 / JOBS)
 
 
 def jobs(shape: str, repeats: int) -> NDArray[np.float64]:
-    """Medians of `repeats` fresh processes for each of the simulated jobs, around a median of `TRUTH_MS`."""
+    """Return the medians of `repeats` fresh processes for each simulated job. They vary around a median of `TRUTH_MS`."""
     random = np.random.default_rng([20_26, repeats])
     noise = SPREAD * random.standard_normal((JOBS, repeats))
     return TRUTH_MS * (np.exp(noise) if shape == "lognormal" else 1 + noise)
@@ -47,7 +47,8 @@ def test_the_interval_after_the_rule_covers_the_truth_in_95_of_100_jobs(shape: s
     assert covered / JOBS >= 0.95 - 3 * MONTE_CARLO_ERROR
     assert widest <= precision * (1 + 1e-9)
     assert min(taken) >= PILOT
-    # The rule is not just generous: for a known variance (Student's t with the pilot's degrees) it would take about this many.
+    # The number of repeats is not larger than needed. For a known variance (Student's t with the pilot's degrees of freedom), about this
+    # many are needed.
     expected = (STUDENT_T_975_OF_PILOT * SPREAD / math.log1p(precision)) ** 2
     if max_repeats == 400:
         assert expected <= np.mean(taken) <= 1.3 * expected + 1
@@ -55,7 +56,7 @@ def test_the_interval_after_the_rule_covers_the_truth_in_95_of_100_jobs(shape: s
 
 @pytest.mark.parametrize("precision", [0.01, 0.02])
 def test_stopping_at_the_first_narrow_interval_would_cover_less(precision: float) -> None:
-    """The same jobs under the rule that looks after each repeat: this simulation would notice if the two stages were given up."""
+    """The same jobs are stopped by a rule that checks after each repeat. So this simulation would notice if the two stages were removed."""
     covered = 0
     for medians in jobs("normal", 100)[:1_000].tolist():
         for n in range(3, 101):
@@ -68,7 +69,7 @@ def test_stopping_at_the_first_narrow_interval_would_cover_less(precision: float
 
 
 def test_the_figures_are_those_of_the_formula() -> None:
-    """Five medians worked out by hand: logarithms 0, ±d, ±2d have the standard deviation d × √2.5."""
+    """Five medians are calculated by hand: the logarithms 0, ±d, ±2d have the standard deviation d × √2.5."""
     d = 0.01
     medians = [math.exp(d * step) for step in (0, 1, -1, 2, -2)]
     reach = 2.776445105 * d * math.sqrt(2.5)

@@ -29,7 +29,7 @@ def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Restore the logging, because `start` configures it for its process, which here is the process of the tests."""
+    """Restore the logging. `start` configures it for its process, which is the process of the tests here."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -133,10 +133,18 @@ main()
 """
 
 
-@pytest.mark.parametrize("command", ["info", "validate", "start", "test"])
+def test_a_worker_without_an_engine_for_models_says_so_and_serves_the_rest(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_ONNXRUNTIME, "start", "--host", "http://127.0.0.1:1", "--log-format", "text"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as worker:
+        said = next(line for line in worker.stdout or () if "runs no models" in line)
+        worker.terminate()
+    assert how_to_install("onnx") in said
+
+
+@pytest.mark.parametrize("command", ["info", "validate", "test"])
 def test_advice_names_the_extra_in_its_brackets(command: str) -> None:
-    """The terminal library read `[onnx]` as markup and left it out."""
-    options = ["--host", "http://127.0.0.1:1"] if command in ("start", "test") else []
+    """The terminal library once read `[onnx]` as markup and left it out."""
+    options = ["--host", "http://127.0.0.1:1"] if command == "test" else []
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_ONNXRUNTIME, command, *options], check=False, capture_output=True, text=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""The log of an attempt, in memory and in its journal."""
+"""Tests the log of an attempt, in memory and in its journal."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_a_killed_process_left_is_found_and_says_how_it_ended(tmp_path: Pat
     before = Journals(tmp_path, CLOCK, WORKER)
     JobLog(KEY, CLOCK, WORKER, before.begin(KEY)).add("info", "system", "measuring")
     assert before.left() == {}, "it is under way"
-    for _ in range(2):  # and a process that is killed before it could send it changes nothing
+    for _ in range(2):  # the second time stands for a process that was killed before it could send it; this changes nothing
         after = Journals(tmp_path, CLOCK, "worker-after")
         assert [line["message"] for line in lines(after.left()[KEY])] == ["measuring", DIED]
     after.done(KEY)

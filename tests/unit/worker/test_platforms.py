@@ -1,4 +1,7 @@
-"""Tests that a worker needs nothing that Windows or macOS lacks: each system is imitated in a process that cannot import it."""
+"""Tests that a worker needs nothing that Windows or macOS lacks.
+
+Each system is imitated in a process that cannot import what the system lacks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import shared
 import worker
 
 ROOT = Path(worker.__file__).resolve().parent.parent
-# Modules and names that exist on Linux only, or on no Windows.
+# These modules and names exist only on Linux, or do not exist on Windows.
 NOT_ON_WINDOWS = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog")
 NAMES_NOT_ON_WINDOWS = {
     "os": (
@@ -27,7 +30,7 @@ NAMES_NOT_ON_WINDOWS = {
 }
 NAMES_NOT_ON_MACOS = {"os": ("sched_getaffinity", "sched_setaffinity", "waitid"), "select": ("epoll",), "time": ("CLOCK_BOOTTIME",)}
 SYSTEMS = {"win32": (NOT_ON_WINDOWS, NAMES_NOT_ON_WINDOWS), "darwin": ((), NAMES_NOT_ON_MACOS)}
-# The libraries of others are imported first, as Linux has them. Only our own modules must do without.
+# Libraries of other projects are imported first, with everything that Linux has. Only our own modules must do without it.
 LIBRARIES = "import celery, kombu, redis, httpx, psutil, numpy, pydantic, pydantic_settings, onnxruntime, typer, rich, asyncio, tempfile"
 IMITATION = """
 import importlib, importlib.abc, os, select, signal, sys, time, ctypes, shutil, socket, selectors, threading, logging, logging.handlers
@@ -51,11 +54,11 @@ sys.platform = {system!r}
 if sys.platform == "win32":
     sys.modules["msvcrt"] = type(sys)("msvcrt")  # Windows has it, and it is imported there
 """
-LINUX_ALONE = {"worker.runner.forking"}  # the guard of Linux; the others have `worker.runner.spawning`
+LINUX_ALONE = {"worker.runner.forking"}  # the guard of Linux; the other systems use `worker.runner.spawning`
 
 
 def like(system: str, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process that seems to be on another system, as far as our own modules can see."""
+    """Run code in a process that looks like another system to our own modules."""
     modules, names = SYSTEMS[system]
     whole = IMITATION.format(libraries=LIBRARIES, modules=modules, names=names, system=system) + code
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETMARK_")}
@@ -73,7 +76,7 @@ def own_modules() -> list[str]:
     found = []
     for package in (shared, worker):
         found += [one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    # These import a runtime that is not installed here; its own tests import them.
+    # These modules import a runtime that is not installed here. Their own tests import them.
     runtimes = ("worker.engines.torch", "worker.engines.torch_exported", "worker.engines.torch_script", "worker.engines.torch_types")
     return [name for name in found if name not in LINUX_ALONE and name not in (*runtimes, "worker.engines.coreml_model")]
 

@@ -90,7 +90,7 @@ def test_a_login_in_the_address_of_an_orchestrator_is_refused_and_not_shown(type
     with pytest.raises(InvalidInput, match=r"\*\*\*@.* has a login in it.*FLEETMARK_TOKEN") as caught:
         load_settings(host=typed)
     assert "hunter2" not in caught.value.detail
-    with pytest.raises(ValueError, match="has a login in it") as refused:  # as the command line of a client reads it
+    with pytest.raises(ValueError, match="has a login in it") as refused:  # the command line of a client reads it in this way
         orchestrator_address(typed)
     assert "hunter2" not in str(refused.value)
 

@@ -33,7 +33,8 @@ def test_a_result_outlives_the_process_with_its_attachments(tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_synced_leaves_no_message_without_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rename of the message succeeds, and the sync of its folder fails."""
-    real, failures = os.fsync, iter([False, False, False, True])  # of the file and of the folder, for the samples and for the message
+    # the calls are for the file and the folder of the samples, and then for those of the message
+    real, failures = os.fsync, iter([False, False, False, True])
 
     def fsync(descriptor: int) -> None:
         if next(failures, False):
@@ -88,7 +89,7 @@ def test_a_message_that_its_writer_is_sending_over_a_dead_connection_is_sent_by_
 def test_files_that_their_writer_is_sending_are_not_sent_by_another_at_the_same_time(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     entry = spool.write(result(artifacts=_large(b"samples")), {"samples.npz": b"samples"})
-    spool.hurry()  # the broker is back, in the middle of it
+    spool.hurry()  # the broker comes back while the entry is being sent
     assert entry.due > 1e12
     entry.failed(now=100.0)
     spool.hurry()
@@ -123,7 +124,7 @@ def test_what_is_set_aside_keeps_its_samples_for_a_version_that_can_read_it(tmp_
     assert entry.path is not None
     readable = entry.path.read_text()
     entry.path.write_text(readable.replace('"format":1', '"format":2'))
-    for _ in range(2):  # the start that sets it aside, and one after it
+    for _ in range(2):  # the first start sets the file aside, and the second one comes after it
         assert Spool(tmp_path).keys() == []
     assert (tmp_path / f"{JOB}.1.samples.npz").read_bytes() == b"samples"
     (tmp_path / f"{JOB}.1.unreadable").rename(entry.path)
@@ -132,7 +133,7 @@ def test_what_is_set_aside_keeps_its_samples_for_a_version_that_can_read_it(tmp_
 
 
 def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_starting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / f"{JOB}.1.json").mkdir()  # root may read any file
+    (tmp_path / f"{JOB}.1.json").mkdir()  # root may read any file, so a folder is in the place of the file
     (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"samples")
     Spool(tmp_path).write(result(2), {})
     assert Spool(tmp_path).keys() == [(f"{CAMPAIGN}-job-2", 1)]
@@ -149,7 +150,7 @@ def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_full_disk_is_an_error_that_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """The limit on a file's size stands for the full disk: the write itself fails, in a process of its own."""
+    """A limit on the size of files stands for the full disk. The write itself fails, in a process of its own."""
     script = """
 import resource, signal, sys
 from pathlib import Path

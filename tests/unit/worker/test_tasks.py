@@ -28,7 +28,7 @@ from worker.tasks import CLAIM_WITHIN_S, INLINE_BYTES, QUARANTINED, UNCLAIMED, J
 
 @dataclass
 class FixedSupervisor:
-    """Returns the given answer, after it has recorded what the worker reports about itself."""
+    """Returns the given answer, and records what the worker says about itself at that moment."""
 
     outcome: Outcome | Exception
     activity: Activity
@@ -48,7 +48,7 @@ class FixedSupervisor:
 
 @dataclass
 class MemoryBroker:
-    """Claims and dead letters in lists; each verdict is taken once, the last one stays."""
+    """Keeps claims and dead letters in lists. Each verdict is used once, and the last one is repeated."""
 
     verdicts: list[str | Unavailable]
     released: list[tuple[str, int]] = field(default_factory=list)
@@ -192,7 +192,7 @@ def test_a_claim_that_waits_says_so_once_and_is_given_up_in_the_end(tmp_path: Pa
         at.clock.advance(CLAIM_WITHIN_S / 2)
         raise Unavailable("no claims today")
 
-    at.broker.claim = refuse  # type: ignore[method-assign]  # the same broker, and time that passes
+    at.broker.claim = refuse  # type: ignore[method-assign]  # the broker stays the same while time passes
     assert at.run(assignment()) == f"dropped: {UNCLAIMED}"
     assert at.outbox.told == [], "handed back it would begin its wait in the queues anew"
     assert caplog.text.count("waits for its claim: no claims today") == 1
@@ -254,7 +254,7 @@ def test_an_attempt_that_is_delivered_twice_runs_once(tmp_path: Path) -> None:
 
 
 def test_an_attempt_whose_result_was_answered_is_handed_back_should_the_orchestrator_have_forgotten_it(tmp_path: Path) -> None:
-    """Its database is of a backup. Dropped in silence, the message would be sent again for a day, to the only worker there is."""
+    """Its database comes from a backup. If the message were dropped, the watch would send it again for a day to the only worker."""
     at = house(tmp_path, COMPLETE)
     at.run(assignment())
     at.spool.answered((assignment().job_id, 1))
@@ -360,7 +360,7 @@ def test_an_outcome_that_no_message_can_carry_fails_its_job_with_that_reason(tmp
 
 def test_a_disk_that_takes_nothing_does_not_lose_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     at = house(tmp_path / "spool", Outcome("complete", samples_npz=b"x" * (INLINE_BYTES + 1)))
-    (tmp_path / "spool").rmdir()  # gone under the worker: every write fails
+    (tmp_path / "spool").rmdir()  # the folder disappears while the worker runs, so every write fails
     assert at.run(assignment()) == "complete"
     ((sent, attachments),) = at.outbox.delivered
     assert sent.status == "complete"
@@ -410,7 +410,7 @@ def test_what_is_no_assignment_becomes_a_dead_letter(tmp_path: Path, args: tuple
 
 
 def test_an_assignment_of_another_format_becomes_a_dead_letter_and_its_job_ends(tmp_path: Path) -> None:
-    """Left alone, the watch would send it again for a day."""
+    """If it were ignored, the watch would send it again for a day."""
     body = json.loads(assignment().model_dump_json()) | {"format": 2}
     at = house(tmp_path, COMPLETE)
     assert at.task((body,), {}).startswith("failed")

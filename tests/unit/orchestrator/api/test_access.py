@@ -98,7 +98,7 @@ def test_a_line_names_whose_token_it_was_and_never_the_token(caplog: pytest.LogC
     [("GET", 200, 2), ("GET", 404, 61), ("POST", 201, 61)],
 )
 def test_whoever_asks_the_same_every_second_fills_no_log(method: str, status: int, lines: int, caplog: pytest.LogCaptureFixture) -> None:
-    """61 requests with 0.5 s between the end of one and the next: two minutes in all."""
+    """61 requests follow each other with 0.5 s between the end of one and the start of the next. They take two minutes in all."""
     request = {**scope("/api/campaigns/campaign-1"), "method": method}
     with caplog.at_level(logging.INFO, logger="orchestrator.api.access"):
         call(status, request, Counts(), times=61, pause_s=0.4)
@@ -107,7 +107,8 @@ def test_whoever_asks_the_same_every_second_fills_no_log(method: str, status: in
 
 def test_only_so_many_reads_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.api.access.REMEMBERED", 3)
-    access = Access(lambda *_: None, FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), Counts())  # type: ignore[arg-type]  # never called
+    # the application is never called
+    access = Access(lambda *_: None, FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), Counts())  # type: ignore[arg-type]
     for number in range(10):
         assert not access._is_usual(scope(f"/api/jobs/{number}"), "")
     assert len(access._reads) == 3

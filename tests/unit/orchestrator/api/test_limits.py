@@ -1,4 +1,4 @@
-"""A body that nobody reads breaks off no answer that is streamed."""
+"""Tests that a request body which nobody reads does not break off a streamed answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def pieces() -> AsyncIterator[bytes]:
 
 
 def streamed(receive_after_s: float, scope: Scope = SCOPE) -> bytes:
-    """What is sent to a client whose body comes in pieces, each after so long."""
+    """Return what is sent to a client that sends each piece of its body after this many seconds."""
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -96,7 +96,7 @@ def record(number: int = 1, result: Result | None = None, **changes: Any) -> Job
 
 
 def bundle(jobs: Iterable[JobRecord], **changes: Any) -> CampaignBundle:
-    """A campaign of these jobs; its devices are those of their results, where the jobs are a list."""
+    """Return a campaign of these jobs. If the jobs are a list, its devices are those of their results."""
     results = [job.result for job in jobs if job.result is not None] if isinstance(jobs, list) else []
     labels = device_labels((result.worker_id, result.device.name) for result in results)
     content: dict[str, Any] = {

@@ -33,7 +33,8 @@ def cell(
     """Return a job of the sweep that takes `ms` for a call with `batch` images of `side` × `side` pixels.
 
     Args:
-        symbol: what the runtime says of the batch's symbol. None is what today's workers say; an empty mapping is what older ones say.
+        symbol: what the runtime reports about the batch's symbol. None is what present workers report, and an empty mapping is what older
+            workers report.
     """
     bound: dict[str, Any] = {
         "name": "image",

@@ -1,4 +1,4 @@
-"""The table for spreadsheets that read by locale, read by the rules of a German one.
+"""Tests the table for spreadsheets that read numbers by locale, with the rules of a German one.
 
 `make test-spreadsheet` opens the same file with LibreOffice in a German locale.
 """
@@ -19,7 +19,7 @@ from orchestrator.reports.tables import stream_csv
 from shared.jobs import JobStatus
 from tests.unit.orchestrator.reports.bundles import ended_job, result_of
 
-# What a German spreadsheet takes for a number: points group thousands by three, and the comma is the decimal one.
+# A German spreadsheet reads these texts as numbers: points separate groups of three digits, and the comma is the decimal separator.
 GERMAN = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?")
 
 
@@ -31,7 +31,10 @@ def german(cell: str) -> float | str | None:
 
 
 def opened(rows: list[Row]) -> list[dict[str, float | str | None]]:
-    """Return the file's rows as a double click shows them: the mark names the encoding, semicolons separate the cells."""
+    """Return the rows of the file as a double click shows them.
+
+    The mark at its start names the encoding, and semicolons separate the cells.
+    """
     content = b"".join(stream_excel(rows))
     assert content.startswith(b"\xef\xbb\xbf")
     lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=";")
@@ -52,7 +55,7 @@ def test_every_number_means_in_a_german_spreadsheet_what_was_measured() -> None:
 
 
 def test_the_plain_file_is_the_one_that_a_german_spreadsheet_misreads() -> None:
-    """The rule that this test file reads by really is one that mistakes a point."""
+    """This proves that the rule of this test file misreads a decimal point."""
     plain = next(csv.DictReader(io.StringIO(b"".join(stream_csv([{"PeakLoadRamUsage": 43.957}])).decode(), newline="")))
     assert german(plain["PeakLoadRamUsage"]) == 43957
 

@@ -66,7 +66,7 @@ def test_the_ridge_is_where_memory_and_units_limit_equally() -> None:
     by_precision = {line.precision: line for line in rooflines([one])}
     assert set(by_precision) == {"fp32", "fp64"}
     line = by_precision["fp32"]
-    assert line.ridge == pytest.approx(10.0)  # 200 GFLOP/s by 20 GB/s
+    assert line.ridge == pytest.approx(10.0)  # 200 GFLOP/s divided by 20 GB/s
     assert line.tflops_at(1.0) == pytest.approx(0.02)
     assert line.tflops_at(10.0) == pytest.approx(0.2)
     assert line.tflops_at(1_000.0) == pytest.approx(0.2)
@@ -81,7 +81,7 @@ def test_the_report_draws_the_roofline_and_says_what_moved_and_what_is_missing()
     places = [text.index(part) for part in ("## The answer", "plots/roofline.png", "## The rooflines", "## How it was measured")]
     assert places == sorted(places)
     assert "was 10 when it was measured last and is 12 now: +20.0 %" in text
-    assert "CPUs have no units for fp8" in text
+    assert r"- fp8\_tflops: CPUs have no units for fp8 (in 2 of 2 jobs)" in text, "each reason once, apart from what was measured"
 
 
 def test_a_job_that_measured_only_one_of_both_has_no_roofline() -> None:
@@ -95,3 +95,17 @@ def test_a_device_whose_name_looks_like_a_formula_is_drawn_as_it_is() -> None:
     device = done.result.device.model_copy(update={"name": r"$\frac{1}{"})
     _, _, pictures = page_of(record(1, done.result.model_copy(update={"device": device}), workload=WORKLOAD, row=done.row))
     assert "plots/roofline.png" in pictures
+
+
+def test_the_page_does_not_grow_by_the_figures_of_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.reports.outcomes.page.MAX_LISTED", 5)
+    monkeypatch.setattr("orchestrator.reports.hardware.page.MAX_LISTED", 5)
+    jobs = [job(number, peak_gb_per_s=20.0 + number, fp32_tflops=0.2) for number in range(1, 21)]
+    page = sheet_of("hardware").page({}, [])
+    for one in jobs:
+        page.add(one)
+    content = page.content(bundle(jobs), [])
+    assert [one["job_id"].rpartition("-")[2] for one in content["answers"][0]["ranking"]] == ["20", "19", "18", "17", "16"]
+    assert (content["measured_total"], content["rooflines_total"], len(content["rooflines"])) == (20, 20, 5)
+    assert "fp8\\_tflops: CPUs have no units for fp8 (in 20 of 20 jobs)" in page.markdown(content)
+    assert not any(one.figures for one in page.jobs)  # type: ignore[attr-defined]

@@ -17,14 +17,17 @@ from orchestrator.reports.inferences.figures import figure
 from orchestrator.reports.inferences.plots import medians_png
 from orchestrator.reports.inferences.ranking import rank
 from orchestrator.reports.outputs import write_campaign
+from orchestrator.reports.sheets.registry import sheet_of
+from orchestrator.reports.summary import SummaryTail, summary_job
 from shared.engine_options import EngineOptions
 from shared.inputs import Companion, ModelRef
 from shared.jobs import JobStatus
+from shared.kinds.hardware import HardwareSpec
 from shared.measurements import Noise
 from shared.protocol.messages import Device
 from shared.recipes import load_recipe
 from shared.repetition import StopRule
-from shared.workloads import inference_workload
+from shared.workloads import Workload, inference_workload
 from tests.halves import being_written
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, record, result_of
 
@@ -357,14 +360,24 @@ def test_the_noise_of_a_job_that_failed_is_no_noise_of_a_result(tmp_path: Path) 
 
 
 def test_the_page_says_where_its_folder_is(tmp_path: Path) -> None:
-    """`fleetmark report` shows the page in a terminal, which is in no folder of the page."""
+    """`fleetmark report` shows the page in a terminal, where the reader cannot see the folder of the page."""
     write_campaign(tmp_path, bundle([record(1, result_of(1, 2.0))]))
     assert f"In the folder of this page, `{CAMPAIGN}` in the outputs of the orchestrator" in (tmp_path / CAMPAIGN / "report.md").read_text()
 
 
 def test_the_page_counts_jobs_by_noise_and_not_machines(tmp_path: Path) -> None:
-    """One machine ran both jobs."""
+    """Both jobs ran on one machine."""
     noisy = Noise(grade="noisy", reasons=["throttled"], facts={})
     write_campaign(tmp_path, bundle([record(number, result_of(number, 2.0, noise=noisy)) for number in (1, 2)]))
     page = (tmp_path / CAMPAIGN / "report.md").read_text()
     assert "Jobs by how quiet their machine was while they were measured: 2 noisy." in page
+
+
+def test_summary_json_of_one_job_without_a_latency_says_that_and_not_that_several_jobs_do_not_merge() -> None:
+    """One `hardware` job is complete: nothing is there that could not be merged."""
+    sheet = sheet_of("hardware")
+    tail = SummaryTail(sheet)
+    done = record(1, result_of(1).model_copy(update={"summary": None}), workload=Workload(spec=HardwareSpec(), repeats=3), kind="hardware")
+    tail.add(done, summary_job(done, sheet, {}))
+    missing = tail.content()["missing"]
+    assert missing["latency_s"] == missing["requests_per_second"] == "the job that is complete has no such figure; see its entry in `jobs`"

@@ -21,7 +21,8 @@ def test_options_that_differ_between_the_models_are_parameters_and_the_others_ar
     models = [{"model": "a", "options": {"threads": 4, "graph": "all"}}, {"model": "b", "options": {"graph": "all", "batch_size": 2}}, "c"]
     assert varied_paths(None, models, {"graph": "all"}) == ("options.batch_size", "options.threads")
     assert varied_paths({}, ["a", "b"], {"threads": 1}) == ()
-    added = [{"model": "a", "options": {"graph": "all"}}, {"model": "b", "options": {"threads": 1}}]  # to the recipe's, key by key
+    # these are merged with the recipe's options, key by key
+    added = [{"model": "a", "options": {"graph": "all"}}, {"model": "b", "options": {"threads": 1}}]
     assert varied_paths({}, added, {"graph": "all", "threads": 1}) == ()
 
 

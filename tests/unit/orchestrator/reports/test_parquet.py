@@ -1,4 +1,4 @@
-"""Parquet, read back by pandas."""
+"""Tests that pandas reads back the Parquet file."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ HEADER = (
     "EnergySource,EnergyJPerToken,CostPer1MTokens,Rouge1,Rouge2,RougeLsum,RecallAtK,GBPerS,Tflops,Provider,BatchSize,Threads"
 )
 OURS = ",ModelSha256,StoppedBecause,Warnings,SamplesPerS,CostPer1000Samples,PricePerHour,PriceSource"
-# Lines that a version wrote whose last column was `Error`, as it wrote them.
+# An earlier version, whose last column was `Error`, wrote these lines.
 KEPT = (
     "Complete,campaign-0123456789abcdefgh-job-1,squeezenet.onnx,4956208,CPU (ONNX),pi-5,BCM2712,7.9,Linux,80.000002,80.000002,2e-06,120.5,"
     "5.00174,4.999743,0.147152,130.25,4.751053,5.246271,5.200796,5.229712,,4.969577,5.031039,4.817182,80.0,500,5,5,0,200.01,180.0,,,,,"
@@ -75,7 +75,7 @@ def test_a_percentile_below_its_floor_is_an_empty_cell() -> None:
     row = csv_row(ended_job(), result_of(repeats=1, inferences=64))
     assert row["InferenceMsP90"] is not None
     assert row["InferenceMsP95"] is None
-    assert row["InferenceMsMedianCiLow"] is None  # one process says nothing of the spread between processes
+    assert row["InferenceMsMedianCiLow"] is None  # one process does not show how much processes differ
     assert pd.isna(pd.read_csv(io.StringIO(written([row])))["InferenceMsP95"][0])
 
 
@@ -84,7 +84,7 @@ def test_cost_is_price_times_time_and_empty_without_a_price() -> None:
     assert priced.summary is not None
     assert priced.summary.throughput_per_s is not None
     row = csv_row(ended_job(), priced)
-    # 0.36 an hour is 0.0001 a second; a thousand inferences take 1000 / throughput seconds.
+    # A price of 0.36 an hour is 0.0001 a second, and a thousand inferences take 1000 / throughput seconds.
     assert row["CostPer1000"] == pytest.approx(0.0001 * 1000 / priced.summary.throughput_per_s, rel=1e-4)
     assert csv_row(ended_job(), result_of(device=Device(name="x")))["CostPer1000"] is None
     assert csv_row(ended_job(), result_of(device=Device(name="x", labels={"price_per_hour": "cheap"})))["CostPer1000"] is None
@@ -107,7 +107,7 @@ def test_the_cost_of_samples_counts_the_batch_and_says_where_the_price_comes_fro
 
 
 def test_a_cost_keeps_its_digits_however_small_it_is_and_is_never_infinite() -> None:
-    """A device that does a million samples each second for 0.01 an hour."""
+    """The device does a million samples each second and costs 0.01 an hour."""
     assert Price(0.01, "a label").of_1000(1e6) == pytest.approx(0.01 / 3600 * 1000 / 1e6, rel=1e-9)
     assert Price(1.7e308, "a label").of_1000(0.05) is None
     row = csv_row(ended_job(), result_of(1, 5_000.0, inferences=2, device=Device(name="x", labels={"price_per_hour": "1.7e308"})))
@@ -160,7 +160,7 @@ def test_only_the_named_columns_hold_text() -> None:
 
 def test_json_and_jsonl_hold_the_same_rows_across_chunks() -> None:
     rows = [csv_row(ended_job(number), None if number % 2 else result_of(number)) for number in range(1, 7)]
-    rows *= 200  # 1 200 rows: three chunks
+    rows *= 200  # the table then has 1 200 rows, which are three chunks
     assert json.loads(b"".join(FORMATS["json"].stream(rows))) == rows
     assert [json.loads(line) for line in b"".join(FORMATS["jsonl"].stream(rows)).splitlines()] == rows
     assert json.loads(b"".join(FORMATS["json"].stream([]))) == []

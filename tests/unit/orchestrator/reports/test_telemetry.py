@@ -32,7 +32,7 @@ from worker.supervisor.beside import Found, beside
 from worker.supervisor.telemetry import _Phase, pack
 
 NAN = math.nan
-BEGIN = 500.0  # when the first sample was taken, on the worker's monotonic clock
+BEGIN = 500.0  # the time of the first sample, on the worker's monotonic clock
 ONE_GPU = [
     Column("gpu0_percent", "percent", "nvml", UUIDS[0], "use", "gpu", True),
     Column("gpu0_memory_mb", "MB", "nvml", UUIDS[0], "memory", "gpu", True),

@@ -21,7 +21,7 @@ from tests.unit.orchestrator.reports.bundles import record, result_of
 
 A, B = "aa" * 32, "bb" * 32
 QUIET = Noise(grade="quiet")
-# Medians of six repeats with a spread of about 1 %.
+# These are the medians of six repeats with a spread of about 1 %.
 SIX = (9.98, 10.05, 10.11, 9.91, 10.02, 10.07)
 
 
@@ -64,7 +64,7 @@ def job(
     soc: str = "chip",
     **changes: Any,
 ) -> JobRecord:
-    """Return a complete job. `changes` replace fields of its result, `said` what the runtime reports."""
+    """Return a complete job. `changes` replace fields of its result, and `said` replaces what the runtime reports."""
     result = result_of(
         number,
         summary=summarise(raw_of(medians)),
@@ -96,6 +96,6 @@ def sides(*jobs: JobRecord, metric: str = INFERENCE, varied: Sequence[str] = ())
 
 
 def drawn(generator: np.random.Generator, *, cv: float, ratio: float = 1.0, repeats: int = 6, drift: float = 0.0) -> tuple[float, ...]:
-    """Return medians of repeats that spread by `cv` between processes, and that drift by `drift` from the first to the last."""
+    """Return medians of repeats that vary by `cv` between processes, and that drift by `drift` from the first to the last."""
     noise = generator.normal(0.0, cv, repeats) + np.linspace(-drift / 2, drift / 2, repeats)
     return tuple(10.0 * ratio * np.exp(noise))

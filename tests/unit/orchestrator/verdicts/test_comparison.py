@@ -1,4 +1,4 @@
-"""Verdicts on pairs of jobs whose truth is known: planted slowdowns, equal jobs, and everything that must not be judged."""
+"""Tests verdicts on pairs of jobs whose truth is known: known slowdowns, equal jobs, and pairs that must not be judged."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_side_that_has_no_result_is_inconclusive(unsuitable: JobRecord, side: 
 
 
 def test_a_figure_that_is_missing_is_inconclusive() -> None:
-    terms = Terms(figure=FIGURES["load_peak_mb"])  # these workers reported none
+    terms = Terms(figure=FIGURES["load_peak_mb"])  # these workers did not report the figure
     found = compare(sides(job(), metric="load_peak_mb"), sides(job(), metric="load_peak_mb"), terms)
     assert found.verdict is INCONCLUSIVE
     assert found.judged[0].reason == "BASE has no load_peak_mb; NEW has no load_peak_mb"
@@ -223,7 +223,7 @@ def test_a_job_that_only_new_has_is_named_and_changes_nothing() -> None:
 
 
 def test_jobs_of_a_sweep_over_inferences_meet_those_with_as_many_even_if_one_was_retried() -> None:
-    """With 10 inferences each takes 15 % longer. In NEW that job was retried, so its number is the last."""
+    """With 10 inferences, each inference takes 15 % longer. In NEW that job was retried, so its number is the last."""
     base = sides(job(times(1.15), 1, inferences=10), job(SIX, 2, inferences=1000))
     found = compare(base, sides(job(SIX, 2, inferences=1000), job(times(1.15), 3, inferences=10)), Terms())
     met = [(one.pair.baseline, one.pair.current) for one in found.judged]
@@ -251,7 +251,7 @@ def sweep(factors: list[float]) -> list[JobRecord]:
 
 
 def test_many_pairs_are_judged_as_one_family() -> None:
-    """With 6 repeats the smallest p is 0.0022, so one pair among 24 cannot be told from chance; the answer says how many could."""
+    """With 6 repeats the smallest p is 0.0022, so one pair among 24 cannot be told from chance. The answer says how many pairs could be."""
     alone = compare(sides(*sweep([1.0] * 24)), sides(*sweep([1.2] + [1.0] * 23)), Terms())
     assert alone.verdict is INCONCLUSIVE
     assert "corrected for 24 pairs p = 0.052" in alone.judged[0].reason
@@ -276,7 +276,7 @@ def test_memory_that_grew_is_found_although_its_values_do_not_spread() -> None:
 
 
 def _verdicts(pairs: int, seed: int, **drawing: Any) -> list[Verdict]:
-    """Return the verdicts on this number of pairs of campaigns. The new side has the given ratio to the base."""
+    """Return the verdicts on this number of pairs of campaigns. The median of the new side is that of the base times the given ratio."""
     generator = np.random.default_rng(seed)
     ratio = drawing.pop("ratio", 1.0)
     found = []
@@ -297,7 +297,7 @@ SPREADS = [{"cv": 0.005}, {"cv": 0.01}, {"cv": 0.02}, {"cv": 0.01, "drift": 0.02
 
 @pytest.mark.parametrize("spread", SPREADS)
 def test_equal_campaigns_raise_no_alarm(spread: dict[str, float]) -> None:
-    """A/A: at most 5 of 100 may fail. With a threshold of 5 % and these spreads, none of 400 does."""
+    """Base and new side have the same truth. At most 5 of 100 pairs may be called slower. With a threshold of 5 %, none of 400 is."""
     found = _verdicts(400, seed=1, **spread)
     assert found.count(FAIL) <= 2
     assert found.count(PASS) >= (390 if spread["cv"] <= 0.01 else 300)
@@ -311,7 +311,7 @@ def test_ten_percent_more_work_is_found_in_campaigns_that_spread(spread: dict[st
 
 
 def test_a_machine_that_spreads_too_much_raises_no_more_false_alarms_than_the_level() -> None:
-    """With a spread of 10 % the threshold protects nobody, and the test alone holds: 2.5 % of equal pairs are called slower."""
+    """With a spread of 10 % the threshold has no effect, so only the rank test decides: 2.5 % of equal pairs are called slower."""
     found = _verdicts(1_000, seed=3, cv=0.10)
     assert found.count(FAIL) / 1_000 < 0.025 + 3.3 * (0.025 * 0.975 / 1_000) ** 0.5
     assert found.count(PASS) / 1_000 < 0.2

@@ -1,4 +1,4 @@
-"""A campaign's jobs as a matrix: every cell answers one question."""
+"""Tests a campaign's jobs as a matrix, in which every cell answers one question."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_peak_of_two_jobs_is_the_larger_of_theirs() -> None:
 
 
 def test_load_times_with_further_loads_have_no_common_value_and_say_so() -> None:
-    """The figure of one job is over all its loads. Only those of its repeats are known one by one."""
+    """The figure of a job covers all its loads. Only the first load of each repeat is known separately."""
     loads = [measured(number, [replace(one, load_ns=500_000_000) for one in raw_of(SIX[:2])], [5_000_000] * 20) for number in (1, 2)]
     assert [one.value for one in cells(loads[0], metric="load_ms")] == [5.0]
     (cell,) = cells(*loads, metric="load_ms")
@@ -99,7 +99,7 @@ def test_a_job_that_failed_first_does_not_hide_how_far_its_cell_is_from_the_best
 
 
 def test_the_only_value_of_a_sweep_whose_other_job_failed_does_not_stand_for_the_cell() -> None:
-    """One device failed at the one batch, and the other device at the other batch: their values answer different questions."""
+    """One device failed at one batch size, and the other device at the other one. Their values answer different questions."""
     eight: dict[str, Any] = {"said": runtime(inputs=[bound(shape=(8, 4))], batch_size=8), "options": {"batch_size": 8}}
     jobs = job(), failed(2, options={"batch_size": 8}), failed(3), job(times(8), 4, **eight)
     varied = ["options.batch_size"]

@@ -1,4 +1,4 @@
-"""Which job of one campaign is paired with which job of another."""
+"""Tests which job of one campaign is paired with which job of another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.orchestrator.verdicts.jobs import B, failed, job, runtime, sides
 
 
 def numbers(baseline: Sequence[JobRecord], current: Sequence[JobRecord], *, other_models: bool = False) -> list[tuple[str, str]]:
-    """Return the numbers of the jobs of each pair; an empty text stands for a job that is not there."""
+    """Return the numbers of the jobs of each pair. An empty text stands for a missing job."""
     return [
         tuple(side.job_id.rpartition("-")[2] if side else "" for side in (pair.baseline, pair.current))  # type: ignore[misc]
         for pair in pair_up(sides(*baseline), sides(*current), other_models=other_models)

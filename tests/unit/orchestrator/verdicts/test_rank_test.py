@@ -1,4 +1,4 @@
-"""The test, the interval and the correction, against scipy and against samples whose truth is known."""
+"""Tests the rank test, the interval and the correction, against scipy and against samples whose truth is known."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_empty_sample_is_refused() -> None:
 
 @pytest.mark.parametrize(("n", "m", "place", "confidence"), [(6, 6, 6, 0.9589), (5, 6, 4, 0.9697), (5, 5, 3, 0.9683), (4, 4, 1, 0.9714)])
 def test_the_interval_ends_where_published_tables_say(n: int, m: int, place: int, confidence: float) -> None:
-    """Critical values of Mann-Whitney's U at 5 %, two-sided, are 5, 3, 2 and 0 for these sizes. The interval begins one ratio later."""
+    """The critical values of Mann-Whitney's U (5 %, two-sided) are 5, 3, 2 and 0 for these sizes. The interval begins one ratio later."""
     generator = np.random.default_rng(5)
     first, second = np.exp(generator.normal(size=n)), np.exp(generator.normal(size=m))
     ratios = sorted(float(b / a) for a in first for b in second)
@@ -76,7 +76,7 @@ def test_too_few_values_for_the_level_give_no_interval() -> None:
     "draw", [lambda g, n: g.normal(0, 0.02, n), lambda g, n: g.standard_t(2, n) * 0.01, lambda g, n: g.exponential(0.02, n)]
 )
 def test_the_interval_covers_the_true_ratio_as_often_as_it_says(draw: object) -> None:
-    """2 000 pairs of samples whose true ratio is 1.07, from a normal, a heavy-tailed and a skewed distribution."""
+    """The true ratio of these 2 000 pairs of samples is 1.07. They come from a normal, a heavy-tailed and a skewed distribution."""
     generator = np.random.default_rng(11)
     hits, confidence = 0, 0.0
     for _ in range(2_000):

@@ -1,4 +1,4 @@
-"""Reads thresholds, facts and figures as people write them, and refuses what they cannot mean."""
+"""Tests that thresholds, facts and figures are read as people write them, and that invalid ones are refused."""
 
 from __future__ import annotations
 

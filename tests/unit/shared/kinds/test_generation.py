@@ -25,6 +25,8 @@ def test_prompts_beside_a_model_make_it_a_generation() -> None:
     assert (one.prompts.input_tokens, one.prompts.output_tokens, one.prompts.requests) == (512, 128, 10)
     assert (one.options.batch_size, one.options.dtype, one.loads, one.decoding.temperature) == (4, "bfloat16", 2, 0)
     assert load_recipe(BASE).kind == "inference"
+    assert (load_recipe(BASE).repeats, load_recipe(BASE + "prompts: {}").repeats) == (6, 3)
+    assert load_recipe(BASE + "prompts: {}\nrepeats: 7").repeats == 7
     assert load_recipe(BASE + "prompts: {}").kind == "generation"
     assert load_recipe("models: [a, b]\non: [gpu.cuda.torch]\nprompts: {}").kind == "generation"
 
@@ -51,8 +53,8 @@ def test_lengths_batches_and_decoding_can_be_swept() -> None:
         ("prompts: {}\ndecoding: {top_k: 5}", r"decoding\.top_k has no effect at the temperature 0"),
         ("prompts: {}\ndecoding: {temperature: .nan}", r"decoding\.temperature"),
         ("decoding: {temperature: 1}", r"`decoding` cannot stand beside `model`"),
-        ("prompts: {}\nhardware: {}", r"has only one of `model`, `models`, `hardware`; it has `model`, `hardware`"),
-        ("prompts: {}\nmodels: [a]", r"has only one of `model`, `models`, `hardware`; it has `model`, `models`"),
+        ("prompts: {}\nhardware: {}", r"has only one of `model`, `models`, `hardware`, `service`; it has `model`, `hardware`"),
+        ("prompts: {}\nmodels: [a]", r"has only one of `model`, `models`, `hardware`, `service`; it has `model`, `models`"),
         ("prompts: {requests: 1000000, output_tokens: 1000}", r"more than \d+ stamps; measure fewer"),
         ("prompts: {tokens: 3}", r"prompts.*unknown key 'tokens'"),
     ],

@@ -185,7 +185,7 @@ AXES = st.fixed_dictionaries(
 
 @given(AXES)
 def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, list[Any]]) -> None:
-    """Each cell against a recipe without a sweep, in which the values stand where the paths lead."""
+    """Each cell is compared with a recipe without a sweep, which has the swept values at the places of their paths."""
     by_hand = []
     for values in itertools.product(*sweep.values()):
         content: dict[str, Any] = {**GOOD, "on": ["gpu.rocm.onnx"], "devices": "any", "options": {"graph": "all"}}
@@ -211,7 +211,7 @@ def test_the_cells_are_those_of_the_recipe_written_out_by_hand(sweep: dict[str, 
     ("written", "devices"),
     [
         ({}, ["any"]),
-        ({"sweep": {"options.threads": [1]}}, ["any"]),  # one cell, which is compared with nothing
+        ({"sweep": {"options.threads": [1]}}, ["any"]),  # there is one cell, which is compared with nothing
         ({"sweep": {"options.threads": [1, 2]}}, ["one", "one"]),
         ({"model": None, "models": ["a", "b"]}, ["one", "one"]),
         ({"sweep": {"options.threads": [1, 2]}, "devices": None}, ["one", "one"]),

@@ -10,7 +10,7 @@ from shared.recipes.text import MAX_DEPTH, PythonParser, read_yaml, reader_over,
 
 READERS = [pytest.param(reader_over(yaml.CSafeLoader.__base__), id="libyaml"), pytest.param(reader_over(PythonParser), id="python")]
 
-# what is written, what it means
+# Each case has the text that is written, and the value that it means.
 WORDS: list[tuple[str, Any]] = [
     ("12", 12),
     ("-7", -7),
@@ -60,7 +60,7 @@ def test_what_is_no_value_of_json_is_refused_with_its_line(reader: Any, wrong: s
 
 @pytest.mark.parametrize("reader", READERS)
 def test_what_could_grow_without_end_is_refused_with_its_line(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.recipes.text.MAX_VALUES", few := 2_000)  # reading as many as are allowed takes seconds
+    monkeypatch.setattr("shared.recipes.text.MAX_VALUES", few := 2_000)  # reading as many values as are allowed takes seconds
     for text, said in (
         ("a: &x [1]\nb: *x", "aliases"),
         ("a:\n " + "[" * (MAX_DEPTH + 1), "inside one another"),

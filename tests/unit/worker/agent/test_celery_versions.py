@@ -1,4 +1,4 @@
-"""The installed Celery, kombu and redis-py are among those that the queue reader was tested with."""
+"""Tests that the installed Celery, kombu and redis-py are among the versions with which the queue reader was tested."""
 
 from __future__ import annotations
 

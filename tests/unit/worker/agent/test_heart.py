@@ -14,7 +14,7 @@ FIRST, SECOND = ({"measured": [{"capability": "hardware.cpu", "peak_gb_per_s": v
 
 
 class Redis:
-    """Notes the figures of each heartbeat. `knows` is whether it knows the worker."""
+    """Records the figures of each heartbeat. `knows` is True if this Redis knows the worker."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any] | None] = []

@@ -176,7 +176,7 @@ def test_an_empty_address_is_the_default_and_not_every_address() -> None:
 def test_a_model_that_is_evicted_while_the_cache_is_listed_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / ("a" * 64)).write_bytes(b"12345")
-    (tmp_path / "blobs" / ("b" * 64)).symlink_to(tmp_path / "gone")  # its name is there, and nothing behind it
+    (tmp_path / "blobs" / ("b" * 64)).symlink_to(tmp_path / "gone")  # the link has a name, but the file behind it does not exist
     assert cached_models(tmp_path) == [{"sha256": "a" * 64, "size": 5}]
 
 
@@ -190,7 +190,7 @@ def test_a_crowd_takes_no_more_threads_than_there_are_places(server: InfoServer)
         for connection in crowd:
             connection.close()
     deadline = time.monotonic() + 60
-    while True:  # places become free as the server notices
+    while True:  # the server notices free places after a moment
         try:
             assert httpx.get(f"{server.address}/health", verify=False).status_code == 200
         except httpx.TransportError:

@@ -60,7 +60,7 @@ def test_what_may_pass_is_tried_again(there: Orchestrator, status: int) -> None:
 
 @pytest.mark.parametrize("body", ["<html>back soon</html>", [], {"status": "ok"}, {"worker_id": 7}])
 def test_an_answer_that_is_no_orchestrators_is_tried_again(there: Orchestrator, body: object) -> None:
-    """Such pages come from a proxy during an upgrade, or from a hotel that shows its terms."""
+    """Such pages come from a proxy during an upgrade, or from the login page of a hotel network."""
     there.register = (200, body)
     with pytest.raises(Unavailable, match="not as an orchestrator does"):
         register_by_http(there.url, None, REGISTRATION, None)

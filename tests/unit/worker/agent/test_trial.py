@@ -1,4 +1,4 @@
-"""`worker test` says what it found in one line each, whatever answers at the orchestrator's address."""
+"""Tests that `worker test` reports each finding in one line, whatever answers at the orchestrator's address."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.unit.worker.agent.http_double import Orchestrator, orchestrator
 from tests.unit.worker.results import result
 from worker.agent.uploads import CHUNK_BYTES, NotSent, Refused, Unwanted, Uploads
 
-CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"the rest"  # this makes two full pieces and a small one
+CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"the rest"  # these bytes are sent as two full pieces and a small one
 
 
 def described(content: bytes = CONTENT) -> Result:

@@ -1,4 +1,4 @@
-"""The ONNX engine: every kind of graph and input, options as the runtime reports them, and reasons for a refusal."""
+"""Tests the ONNX engine: every kind of graph and input, options as the runtime reports them, and the reasons of refusals."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Pa
 
 
 def test_where_layout_and_all_are_one_level_it_is_reported_as_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in onnxruntime 1.20 and 1.21."""
+    """This is so in onnxruntime 1.20 and 1.21."""
     monkeypatch.setitem(GRAPH_LEVELS, "layout", GRAPH_LEVELS["all"])
     assert run(onnx_models.linear(tmp_path / "linear.onnx"))[0].facts().runtime["graph_level"] == "all"
 
 
 @pytest.mark.parametrize("graph", ["disabled", "basic", "extended", "layout", "all"])
 def test_each_graph_level_is_reported_by_its_name(graph: str, tmp_path: Path) -> None:
-    one_level = GRAPH_LEVELS["layout"] == GRAPH_LEVELS["all"]  # before onnxruntime 1.22
+    one_level = GRAPH_LEVELS["layout"] == GRAPH_LEVELS["all"]  # this is so before onnxruntime 1.22
     known = "all" if graph == "layout" and one_level else graph
     assert run(onnx_models.linear(tmp_path / "linear.onnx"), Options(graph=graph))[0].facts().runtime["graph_level"] == known
 
@@ -202,7 +202,7 @@ def test_the_runtimes_words_are_kept_without_its_source_files(tmp_path: Path) ->
     engine = OnnxEngine()
     engine.load(onnx_models.reshaped(tmp_path / "r.onnx"), Options(), "cpu.onnx")
     state = onnxruntime.capi.onnxruntime_pybind11_state
-    with pytest.raises((state.Fail, state.RuntimeException)) as caught:  # the second is what onnxruntime 1.20 raises
+    with pytest.raises((state.Fail, state.RuntimeException)) as caught:  # onnxruntime 1.20 raises the second one
         engine.bind(make_inputs(engine, Options(), tmp_path).arrays)()
     reason = engine.explain(caught.value)
     assert reason is not None
@@ -220,7 +220,7 @@ def test_a_category_that_a_pipeline_refuses_is_told_with_those_it_knows(tmp_path
     assert said.startswith("p.onnx cannot take these values: its OneHotEncoder node is given a category that it does not know")
     assert said.endswith("options.values: {city: [Paris, Rome, Oslo], colour: [red, green]}")
     said = why(onnx_people.numbered_classes(tmp_path / "n.onnx"), Options(values={"X": 9}))
-    assert said.endswith("options.values: {X: [1, 3]}")  # a range
+    assert said.endswith("options.values: {X: [1, 3]}")  # this is a range
 
 
 def test_a_locale_that_the_device_lacks_is_named(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_condition_that_is_all_the_runtime_says_is_kept() -> None:
 
 
 def test_a_model_in_the_runtimes_own_format_runs_under_any_name(tmp_path: Path) -> None:
-    """The worker's cache keeps models without their suffix, and the runtime goes by it."""
+    """The worker's cache stores models without their suffix, but the runtime decides by the suffix."""
     chosen = onnxruntime.SessionOptions()
     chosen.optimized_model_filepath = str(tmp_path / "model.ort")
     chosen.add_session_config_entry("session.save_model_format", "ORT")
@@ -282,7 +282,8 @@ NODE = "Non-zero status code returned while running {} node. Name:'n7' Status Me
             "or smaller sizes: options.dims: {n: …}",
         ),
         (
-            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : indices element out of data bounds, idx=6157 data_dim=6148",  # 0.4.0
+            # this is the message of version 0.4.0
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : indices element out of data bounds, idx=6157 data_dim=6148",
             called("ids", "int64", (4,)),
             "one of its nodes looks up place 6157 of a table whose last place is 6147; give options.values: {ids: [0, 6147]}",
         ),

@@ -1,4 +1,4 @@
-"""A capability's result is its own provider's: most nodes run there, and the runtime can say so."""
+"""Tests that a result belongs to the provider of its capability: most nodes run there, and the runtime can report this."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_real_session_says_where_its_nodes_run(tmp_path: Path) -> None:
     path = LIGHT_MODELS / "light_squeezenet.onnx"
     session = onnxruntime.InferenceSession(path, options, providers=["AzureExecutionProvider", CPU])
     nodes = nodes_by_provider(session)
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # before onnxruntime 1.24
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # this is missing before onnxruntime 1.24
         assert nodes is None
         return
     assert nodes is not None

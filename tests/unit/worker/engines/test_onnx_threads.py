@@ -1,4 +1,4 @@
-"""Threads are reported as they are, counted by the system: in a fresh process each, so that no other session's are among them."""
+"""Tests that the reported threads equal those that the system counts. Each case runs in a fresh process, without other sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import onnx_models
 from worker.engines.onnx_threads import one_node
 from worker.runner.command import ROOT
 
-# Counts the threads that appear with the model's own session, by the system, then asks the engine.
+# This program counts the threads that appear with the model's own session, as the system shows them. Then it asks the engine.
 _PROBE = """
 import json, os, sys
 sys.path.insert(0, {root!r})

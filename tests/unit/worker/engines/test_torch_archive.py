@@ -1,4 +1,4 @@
-"""Tests what is known of a file of PyTorch before torch opens it."""
+"""Tests what can be read from a file of PyTorch before torch opens it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_other_archives_are_refused_with_the_way_out(tmp_path: Path, records: li
 
 
 def test_the_export_of_an_old_torch_is_refused_with_the_version(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as made:  # it has no folder of its own
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as made:  # this archive has no folder at its top
         made.writestr("serialized_exported_program.json", b"{}")
     with pytest.raises(ModelInvalid, match=r"was exported by torch 2\.7 or older"):
         kind_of(tmp_path / "net.pt2")

@@ -1,4 +1,4 @@
-"""Tests what the engine of PyTorch does on a GPU, on a double of torch: there is no GPU where these tests run."""
+"""Tests the PyTorch engine on a GPU with a double of torch, because the test machines have no GPU."""
 
 from __future__ import annotations
 

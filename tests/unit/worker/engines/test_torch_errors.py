@@ -1,4 +1,4 @@
-"""Tests that torch's messages, as versions 2.8 to 2.13 write them, become sentences that say what to do."""
+"""Tests that messages of torch 2.8 to 2.13 are turned into sentences that tell the user what to do."""
 
 from __future__ import annotations
 

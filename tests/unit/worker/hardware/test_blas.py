@@ -14,7 +14,7 @@ def test_the_library_of_numpy_says_which_kernels_it_uses() -> None:
     assert np.ones(1).size
     blas = read_blas()
     assert blas.name
-    if blas.name == "OpenBLAS":  # what numpy's wheels bring for Linux
+    if blas.name == "OpenBLAS":  # the wheels of numpy for Linux contain it
         assert blas.core
         assert blas.core in blas.config
         assert (blas.threads or 0) >= 1

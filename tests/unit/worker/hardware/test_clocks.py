@@ -26,7 +26,10 @@ def test_the_fastest_of_the_cpus_that_the_process_may_use_tells_the_clock(tmp_pa
 
 
 def test_where_nothing_tells_of_turbo_the_clock_that_all_cores_can_hold_is_unknown(tmp_path: Path) -> None:
-    """Kernels before 6.9 have no file for the boost of amd-pstate: 4 500 MHz is one core alone, and 3 400 under load is no fault."""
+    """Kernels before 6.9 have no file for the boost of amd-pstate.
+
+    One core alone reaches 4 500 MHz, and 3 400 MHz under load are normal.
+    """
     policy(tmp_path, 0, "0", scaling_driver="amd-pstate-epp", scaling_cur_freq="3400000", cpuinfo_max_freq="4500000")
     assert read_turbo(tmp_path) is None
     assert read_limits(None, tmp_path) == ClockLimits(4500, None)
@@ -47,7 +50,10 @@ def test_with_turbo_the_clock_that_all_cores_can_hold_is_the_base(tmp_path: Path
 
 
 def test_a_boost_that_nothing_tells_of_is_not_taken_for_a_clock_that_all_cores_can_hold(tmp_path: Path) -> None:
-    """amd_pstate before Linux 6.11, as in Ubuntu 24.04: no `boost`, no `base_frequency`, and the boost's own clock as the highest."""
+    """Before Linux 6.11, amd_pstate has no files `boost` and `base_frequency`.
+
+    The highest clock that it shows is that of the boost. Ubuntu 24.04 has such a kernel.
+    """
     policy(tmp_path, 0, "0", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
     policy(tmp_path, 1, "1", scaling_cur_freq="4200000", cpuinfo_max_freq="5759000")
     (tmp_path / "amd_pstate").mkdir()
@@ -58,7 +64,7 @@ def test_a_boost_that_nothing_tells_of_is_not_taken_for_a_clock_that_all_cores_c
         folder.mkdir(parents=True)
         (folder / "nominal_freq").write_text(f"{nominal}\n")
     assert read_limits(None, tmp_path) == ClockLimits(5759, 3801)
-    assert read_limits({0}, tmp_path) == ClockLimits(5759, None)  # a firmware that writes 0 says nothing
+    assert read_limits({0}, tmp_path) == ClockLimits(5759, None)  # some firmware writes 0 if it does not know the value
 
 
 def test_a_virtual_machine_tells_only_what_cpuinfo_says(tmp_path: Path) -> None:

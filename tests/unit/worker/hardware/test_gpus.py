@@ -13,7 +13,7 @@ from worker.hardware.nvml import ask_nvml
 from worker.hardware.one_gpu import open_gpu
 from worker.hardware.torch_gpus import _gpu, ask_torch, list_devices
 
-# Written after nvsmi_device_v12.dtd, the definition that the file itself names.
+# This was written after nvsmi_device_v12.dtd, the definition that the output itself names.
 LOG = """<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
 <nvidia_smi_log>

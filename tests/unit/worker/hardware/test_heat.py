@@ -1,4 +1,4 @@
-"""Heat as the kernel shows it on an Intel desktop, an AMD server, a Raspberry Pi and a board with an ARM chip."""
+"""Tests temperature sensors as the kernel shows them on an Intel desktop, an AMD server, a Raspberry Pi and a board with an ARM chip."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ INTEL = {
 }  # fmt: skip
 AMD = {
     "class/hwmon/hwmon0/name": "k10temp\n",
-    "class/hwmon/hwmon0/temp1_input": "93500\n", "class/hwmon/hwmon0/temp1_max": "70000\n",  # a constant of the driver, and not a limit
+    # this limit is a constant of the driver and not a limit of the device
+    "class/hwmon/hwmon0/temp1_input": "93500\n", "class/hwmon/hwmon0/temp1_max": "70000\n",
 }  # fmt: skip
 RASPBERRY_PI = {
     "class/thermal/thermal_zone0/type": "cpu-thermal\n", "class/thermal/thermal_zone0/temp": "81200\n",
@@ -43,7 +44,8 @@ ARM_BOARD = {
     "class/thermal/thermal_zone0/trip_point_1_type": "passive\n", "class/thermal/thermal_zone0/trip_point_1_temp": "85000\n",
     "class/thermal/thermal_zone1/type": "battery\n", "class/thermal/thermal_zone1/temp": "99000\n",
     "class/thermal/cooling_device0/type": "cpufreq-cpu4\n", "class/thermal/cooling_device0/cur_state": "3\n",
-    "class/thermal/cooling_device1/type": "pwm-fan\n", "class/thermal/cooling_device1/cur_state": "2\n",  # a fan slows down nothing
+    # a fan does not slow down the processor
+    "class/thermal/cooling_device1/type": "pwm-fan\n", "class/thermal/cooling_device1/cur_state": "2\n",
 }  # fmt: skip
 
 
@@ -52,7 +54,7 @@ ARM_BOARD = {
     [
         (INTEL, Heat(temperature_c=74.0, limit_c=100.0, throttle_events=17)),
         (AMD, Heat(temperature_c=93.5)),
-        # 0x5000d: bits 0, 2 and 3 hold now; the bits from 16 on say what has been since the start.
+        # In 0x5000d, the bits 0, 2 and 3 are present conditions. The bits from 16 on are conditions that occurred since the start.
         (RASPBERRY_PI, Heat(temperature_c=81.2,
                             firmware=("the supply voltage is too low", "the firmware throttles the clock", "a temperature limit"))),
         (ARM_BOARD, Heat(temperature_c=86.0, limit_c=70.0, cooling=("cpufreq-cpu4",))),

@@ -58,7 +58,7 @@ def test_a_second_worker_with_the_same_folder_is_refused_with_the_way_out(tmp_pa
 
 
 def test_a_worker_that_starts_while_another_process_looks_is_not_refused(tmp_path: Path) -> None:
-    """As `fleetmark worker validate` does, which takes a shared lock for a moment."""
+    """`fleetmark worker validate` is such a process. It takes a shared lock for a moment."""
     (tmp_path / LOCK_FILE).touch()
     look = os.open(tmp_path / LOCK_FILE, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)

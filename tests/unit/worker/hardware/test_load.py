@@ -35,7 +35,8 @@ def seen(at: float, busy_s: float, steal_s: float, total_s: float, ours: dict[in
 def test_other_cores_are_what_is_busy_less_what_is_ours() -> None:
     before = seen(100.0, 50.0, 1.0, 400.0, {1: 10.0}, {7: 2.0})
     after = seen(110.0, 75.0, 3.0, 440.0, {1: 22.0, 2: 3.0}, {7: 4.0, 8: 1.0})
-    # 25 s busy in 10 s; of them 15 s this worker's and its guard's, 3 s of the parts beside it, and the rest others'.
+    # The CPUs were busy for 25 s within 10 s. This worker and its guard used 15 s, the parts beside it used 3 s, and other processes used
+    # the rest.
     assert other_cores(before, after, 0.0, relatives_are_ours=False) == pytest.approx(1.0)
     assert other_cores(before, after, 0.0, relatives_are_ours=True) == pytest.approx(0.7)
     assert other_cores(before, after, 4.0, relatives_are_ours=True) == pytest.approx(0.3)
@@ -43,7 +44,7 @@ def test_other_cores_are_what_is_busy_less_what_is_ours() -> None:
 
 
 def test_other_work_is_never_more_than_the_cpus_there_are() -> None:
-    """The second look was held up between the clock and the CPUs: 2.2 s of CPU time in a window of 1 s, on 2 CPUs."""
+    """The second look was delayed between reading the clock and reading the CPUs. It saw 2.2 s of CPU time in a window of 1 s on 2 CPUs."""
     before, after = Look(10.0, CpuTime(100.0, 0.0, 200.0, 2), {}, {}), Look(11.0, CpuTime(102.2, 0.0, 202.4, 2), {}, {})
     assert other_cores(before, after, 0.0, relatives_are_ours=False) == 2.0
 
@@ -63,7 +64,7 @@ def burner() -> Iterator[psutil.Process]:
 
 
 def test_a_process_that_is_named_as_ours_is_no_other_work(burner: psutil.Process) -> None:
-    """One window, judged twice: whatever else runs here is in both, so that the difference is what the process itself used."""
+    """The same window is judged twice. Other processes are in both judgements, so the difference is the CPU time of this process."""
     clock = SystemClock()
     before = load.look(clock, None, {os.getpid()}, {burner.pid})
     used = sum(burner.cpu_times()[:2])
@@ -93,7 +94,7 @@ def test_a_worker_that_was_started_alone_has_no_relatives() -> None:
 
 
 def test_the_parts_that_one_start_brought_up_are_relatives(tmp_path: object) -> None:
-    """`fleetmark up` does this: it starts each part on a tether."""
+    """`fleetmark up` starts each part on a tether, so the parts are children of one process."""
     from cli.parts import TETHER
 
     nap = [sys.executable, "-c", "import time; time.sleep(60)"]

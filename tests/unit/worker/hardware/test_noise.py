@@ -1,4 +1,4 @@
-"""The grade of the noise follows from the facts, and other work is judged in cores."""
+"""Tests that the grade of the noise follows from the facts, and that other work is judged in cores."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_each_fault_has_its_grade_and_its_reason(facts: dict[str, object], expec
     ("cpus", "threads", "other", "expected"),
     [
         (2, 2, 0.05, "quiet"),
-        (2, 2, 0.2, "fair"),  # a fifth of a core, where every core is used
+        (2, 2, 0.2, "fair"),  # this is a fifth of a core while every core is used
         (2, 2, 0.5, "noisy"),
-        (2, 1, 0.3, "quiet"),  # it fits on the other cores, beside the one thread
+        (2, 1, 0.3, "quiet"),  # the other work fits on the other cores, beside the one thread
         (2, 1, 0.9, "noisy"),  # this is an average, so at times it needs more than the free core
         (64, 64, 1.0, "noisy"),  # one busy core is 1.6 % of the machine, and is taken from a thread that all others wait for
         (64, 4, 1.0, "fair"),  # it has sixty free cores, and shares memory and power with the process

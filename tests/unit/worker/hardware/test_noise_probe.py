@@ -1,4 +1,4 @@
-"""The probe on this machine as it is: what it sees, what it leaves out, and what a sensor that fails costs."""
+"""Tests the probe on this machine: what it measures, what it leaves out, and the effect of a failing sensor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_core_that_somebody_else_keeps_busy_is_seen() -> None:
 
 
 def test_what_a_worker_does_when_it_starts_is_no_noise_of_its_first_job() -> None:
-    """The guard's imports, say. One probe knows its guard, the other takes it for somebody else's process; both look at the same time."""
+    """The guard's imports are such work. Both probes look at the same time, but only one of them knows that the guard is its own."""
     ours, theirs = NoiseProbe(SystemClock()), NoiseProbe(SystemClock())
     burn = "import sys, time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\nsys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE) as guard:

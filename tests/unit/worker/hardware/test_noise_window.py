@@ -1,4 +1,4 @@
-"""How far back the look before a measurement reaches, and when a measurement has to wait for it."""
+"""Tests how far back the look before a measurement reaches, and when a measurement has to wait for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _waited(probe: NoiseProbe, clock: FakeClock) -> float:
 
 
 def test_small_jobs_that_follow_each_other_wait_for_the_window_once_and_not_before_each_of_them() -> None:
-    """10 ms to measure and 5 ms between them: the window reaches back over the last few, whose own work is not counted."""
+    """Each job measures for 10 ms, with 5 ms between two jobs. The window covers the last few jobs, but does not count their own work."""
     probe, clock = _probe()
     waits = []
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Quotas as both versions of control groups write them, and one that is really set."""
+"""Tests CPU quotas as both versions of control groups write them, and one quota that is really set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.control_groups import CpuQuota
 from tests.measuring import NO_WARMUP, Stages, assignment, descendants, schedule, supervisor
 from worker.hardware.quota import cores_allowed, parse_cpu_max, parse_cpu_stat, read_quotas, throttling_between
 
-# As the kernel writes them. Version 2 has more lines of which none matters here.
+# The kernel writes the files in this form. Version 2 has more lines, which are not needed here.
 STAT_2 = "usage_usec 21063240\nuser_usec 20000000\nnr_periods 294\nnr_throttled 277\nthrottled_usec 13770512\nnr_bursts 0\n"
 STAT_1 = "nr_periods 294\nnr_throttled 277\nthrottled_time 13770512345\n"
 MOUNT_2 = "31 23 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -17,7 +17,20 @@ def test_a_triad_in_blocks_computes_what_a_triad_is(elements: int) -> None:
     b, c = generator.standard_normal((2, elements))
     a = np.zeros(elements)
     cpu_bandwidth._triad_in_blocks(a, b, c)()
-    assert np.array_equal(a, b + 3.0 * c)
+    assert np.array_equal(a, b + cpu_bandwidth.SCALAR * c)
+
+
+def test_values_stay_finite_in_any_number_of_rounds() -> None:
+    kernels = cpu_bandwidth._kernels(8, fused=False)
+    for _ in range(3_000):
+        for kernel in kernels.values():
+            kernel()  # a warning of an overflow would be an error here
+
+
+def test_an_array_begins_at_a_large_page_and_holds_its_value() -> None:
+    array = cpu_bandwidth._aligned(1_001, 2.0)
+    assert array.ctypes.data % (2 * 2**20) == 0
+    assert array.tolist() == [2.0] * 1_001
 
 
 @pytest.mark.parametrize(("most", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
@@ -85,4 +98,4 @@ def test_the_factors_are_random_normal_numbers(kind: type) -> None:
     product = cpu_flops._numpy_product(256, kind)()
     assert isinstance(product, np.ndarray)
     assert product.dtype == kind
-    assert float(np.std(product)) == pytest.approx(16.0, rel=0.05)  # the root of 256
+    assert float(np.std(product)) == pytest.approx(16.0, rel=0.05)  # this is the square root of 256

@@ -7,7 +7,7 @@ from worker.hardware_tests.base import Share
 from worker.hardware_tests.conditions import Condition, Conditions
 from worker.hardware_tests.products import FIRST_SIZE, Precision, Product, measure, readings
 
-FLOPS = 2.0e10  # of the simulated device
+FLOPS = 2.0e10  # the speed of the simulated device
 
 
 class Time:
@@ -43,7 +43,7 @@ def looked_at() -> Conditions:
 
 def test_the_figures_are_those_of_a_device_whose_speed_is_known(time: Time) -> None:
     rate = measure(simulated(time), Share(10), looked_at(), 2**40)
-    assert rate.size == 2_048  # 1 024 takes 0.107 s, 2 048 takes 0.859 s
+    assert rate.size == 2_048  # a product of size 1 024 takes 0.107 s, and one of size 2 048 takes 0.859 s
     assert rate.ended_because == "one call takes more than 0.2 s"
     assert rate.seconds_per_call == pytest.approx(2 * rate.size**3 / FLOPS)
     assert rate.burst == pytest.approx(FLOPS / 1e12)

@@ -23,7 +23,7 @@ def test_the_time_is_divided_by_the_weights_of_the_tests(monkeypatch: pytest.Mon
     monkeypatch.setitem(registry.TESTS, "fake", {"one": entry, "other": heavy})
     found = run_here("fake", ("one", "other"), 40)
     assert found["one"].facts["share_s"] == pytest.approx(10, abs=0.5)
-    assert found["other"].facts["share_s"] == pytest.approx(40, abs=0.5)  # the first one took no time
+    assert found["other"].facts["share_s"] == pytest.approx(40, abs=0.5)  # the first test took no time
 
 
 def test_what_makes_a_library_slower_than_the_device_is_removed_and_said() -> None:

@@ -6,6 +6,7 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from shared.errors import EngineUnavailable
@@ -18,6 +19,7 @@ from tests.measuring import assignment, supervisor
 from worker.hardware_tests.base import Reading, Readings
 from worker.hardware_tests.last import LastFigures, compare, read
 from worker.hardware_tests.run import Run
+from worker.interpreter import python_command
 from worker.kinds.base import Repeat
 from worker.kinds.hardware import HardwareMeasure
 from worker.measured.request import RunRequest
@@ -33,7 +35,7 @@ def test_a_process_records_the_calls_and_the_figures(tmp_path: Path) -> None:
     record = HardwareMeasure().run(request(tmp_path), lambda _phase: None)
     assert list(record.series) == ["known"]
     assert record.facts["runtime"]["capability"] == "fake"
-    assert record.facts["hardware"]["tests"]["known"]["facts"]["share_s"] == pytest.approx(2, abs=0.3)  # 6 s in 3 processes
+    assert record.facts["hardware"]["tests"]["known"]["facts"]["share_s"] == pytest.approx(2, abs=0.3)  # 6 s are shared by 3 processes
     assert HardwareMeasure().stop_value(record) == 11.0
 
 
@@ -131,3 +133,14 @@ def test_every_figure_of_every_test_has_a_meaning() -> None:
     names |= {f"{name}_gb_per_s" for name in cuda_bandwidth.LINKS}
     names |= {"memory_latency_ns", "thread_wakeup_us", "ufunc_call_us", "kernel_launch_us", "kernel_round_trip_us"}
     assert names == set(FIGURES)
+
+
+def test_a_deadline_ends_the_tests_with_their_own_process(tmp_path: Path) -> None:
+    """The tests run in a process below the measured one. It must not go on computing when the job has failed."""
+    workload = Workload(spec=HardwareSpec(tests=("flops",), seconds=600), repeats=1, timeout_s=4)
+    work = assignment("file:///unused.json", capability="hardware.cpu").model_copy(update={"workload": workload})
+    with supervisor(tmp_path) as made:
+        outcome = made.run(work, lambda _stage, _progress: None)
+        assert (outcome.status, outcome.error_kind) == ("failed", "deadline_exceeded")
+        command = python_command("worker.hardware_tests.__main__", "hardware.cpu", "flops", "600.0")
+        assert command not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]

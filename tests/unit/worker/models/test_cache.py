@@ -18,7 +18,7 @@ def blob(root: Path, name: str, size: int, used: float) -> Path:
 
 
 def model(cache: Cache, root: Path, number: int) -> Path:
-    """A model with external data that was used `number` seconds after 1970: its set is newer than its blobs."""
+    """Make a model with external data that was used `number` seconds after 1970. The folder of the set is newer than its blobs."""
     blob(root, f"{number}g", GRAPH // 2, number)
     blob(root, f"{number}w", LARGE // 2, number)
     folder = cache.assemble("model.onnx", {"model.onnx": f"{number}g", "w.bin": f"{number}w"}).parent

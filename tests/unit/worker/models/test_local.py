@@ -27,7 +27,7 @@ def reason(folder: Path, source: str) -> str:
 
 
 def test_of_a_file_that_is_no_model_by_name_nothing_is_told(tmp_path: Path) -> None:
-    """Not whether it exists, nor its size, nor its hash: the answer follows from the name alone."""
+    """The answer follows from the name alone. It does not tell whether the file exists, nor its size or its hash."""
     secret = tmp_path / "id_rsa"
     secret.write_text("secret")
     there, absent = reason(tmp_path, secret.as_uri()), reason(tmp_path, (tmp_path / "id_dsa").as_uri())
@@ -107,7 +107,7 @@ def test_a_cache_that_links_model_and_weights_into_one_folder_is_read(tmp_path: 
 
 
 def test_a_hard_link_beside_a_model_is_the_owners_own_doing_and_the_cache_makes_none_to_what_is_not_its(tmp_path: Path) -> None:
-    """Only who may write in the folder can make one; a recipe cannot. The cache links its own blobs, and nobody's else."""
+    """Only a user who may write in the folder can make a hard link; a recipe cannot. The cache makes hard links only to its own blobs."""
     model = onnx_models.external(tmp_path / "made", location="w.bin")
     own = tmp_path / "own.bin"
     (tmp_path / "made" / "w.bin").replace(own)

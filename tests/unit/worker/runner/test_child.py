@@ -1,4 +1,4 @@
-"""One measured process: its phases, what its record says of the inputs, and how a refusal of the inputs is told."""
+"""Tests one measured process: its phases, what its record says about the inputs, and how it reports refused inputs."""
 
 from __future__ import annotations
 

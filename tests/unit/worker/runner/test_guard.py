@@ -1,4 +1,4 @@
-"""The guard itself: it outlives every way in which its runners end, and says what became of each."""
+"""Tests that the guard survives every way in which its runners end, and reports how each of them ended."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def exits(inbox: SimpleQueue[GuardEvent], wanted: int) -> dict[int, dict[str, An
 
 
 def test_it_outlives_runners_that_end_in_the_middle_of_a_line(guard: tuple[GuardProcess, SimpleQueue[GuardEvent]], tmp_path: Path) -> None:
-    """Output, phases and the end of several runners come at once: none may be read after it was closed."""
+    """Output, phases and the end of several runners come at once. No pipe may be read after it was closed."""
     process, inbox = guard
     rounds, together = (8, 4) if process.spawned is False else (1, 4)
     talkative = schedule(tmp_path, prints="x" * 3000, then="exit:3", at_call=1)
@@ -141,10 +141,10 @@ def test_a_fork_that_fails_costs_its_job_and_not_the_guard(spawn: bool, tmp_path
 
 
 def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end() -> None:
-    """The reader's wait and `poll` exclude each other; a job that began in that moment was sent to a dead guard, and failed."""
+    """The reader's wait and `poll` exclude each other. Earlier, a job that began in that moment was sent to a dead guard and failed."""
     process = GuardProcess(SimpleQueue(), FAKE)
     process.ready.wait(60)
-    with process._process._waitpid_lock:  # type: ignore[attr-defined]  # as held by the reader
+    with process._process._waitpid_lock:  # type: ignore[attr-defined]  # the reader holds this lock while it waits
         process._process.send_signal(signal.SIGKILL)
         until = time.monotonic() + 10
         while process.alive and time.monotonic() < until:
@@ -155,7 +155,7 @@ def test_a_guard_that_has_ended_is_not_alive_while_its_reader_waits_for_its_end(
 
 
 def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its number may be that of another group by then."""
+    """Its number may belong to another group by then."""
     killed: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, _number: killed.append(pid))
     guard = SpawningGuard(0, Reporter(1), [])
@@ -172,7 +172,7 @@ def test_a_group_whose_process_was_reaped_is_not_killed(monkeypatch: pytest.Monk
 def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(mode: str, tmp_path: Path) -> None:
     """This is the state after a `kill -9` of the worker, at a moment when the guard wants to send a message."""
     family = tmp_path / "family"
-    kind = "spawn:family" if mode == "forked" else "spawn"  # only a forking guard finds children in sessions of their own
+    kind = "spawn:family" if mode == "forked" else "spawn"  # only a guard that forks finds children in sessions of their own
     model = schedule(tmp_path, then=kind, at_call=0, pid_file=str(family), note_pid_in=str(tmp_path / "runner"), sleeps_s=[0.05])
     asked = run_request(model, tmp_path / "1.record", inferences=40)
     with subprocess.Popen(
@@ -189,7 +189,7 @@ def test_a_guard_that_nobody_listens_to_ends_its_runner_and_what_that_has_left(m
         while len(family.read_text().split() if family.exists() else []) < (2 if mode == "forked" else 1):
             assert time.monotonic() < until
             time.sleep(0.01)
-        guard.stdout.close()  # nobody reads the next event, the end of the runner
+        guard.stdout.close()  # nobody reads the next event, which is the end of the runner
         assert guard.wait(60) == 0
         left = [int(pid) for file in (family, tmp_path / "runner") for pid in file.read_text().split()]
         assert len(left) == (3 if mode == "forked" else 2)

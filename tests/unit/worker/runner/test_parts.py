@@ -1,4 +1,4 @@
-"""The small parts of the runner: bounded output, the memory killer's counter, records, the hot loop."""
+"""Tests the small parts of the runner: limited output, the counter of the memory killer, records, and the timed loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests what the guard of some work is like, and that work whose guards would be the same shares one."""
+"""Tests which guard a workload needs, and that workloads with equal guards share one."""
 
 from __future__ import annotations
 

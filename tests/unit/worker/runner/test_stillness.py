@@ -1,4 +1,4 @@
-"""When a late look of the guard means that a runner stood still, and when only the guard was late."""
+"""Tests when a late look of the guard means that a runner was stopped, and when only the guard was late."""
 
 from __future__ import annotations
 

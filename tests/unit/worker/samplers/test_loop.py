@@ -1,4 +1,4 @@
-"""Tests the process that samples: its schedule, its gaps, what it does when a source is gone, and that its memory stays bounded."""
+"""Tests the sampling process: its schedule, its gaps, its behaviour when a source disappears, and its bounded memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., tuple[Looks, list[str]]]
 
 
 class Schedule:
-    """Is a clock whose waits are exact, unless one is named that takes longer. It ends the sampling after a number of waits."""
+    """Is a clock whose waits are exact, except for those that are given a longer time. It ends the sampling after a number of waits."""
 
     def __init__(self, samples: int, longer: dict[int, float] | None = None, jump_s: float = 0.0) -> None:
         self._clock, self._left, self._longer, self._number = FakeClock(datetime(2026, 3, 4, tzinfo=UTC)), samples, longer or {}, 0

@@ -61,6 +61,36 @@ def test_a_counter_that_only_root_may_read_is_null_with_the_command_that_mends_i
     assert all(column.missing.startswith("only root may read") and ALLOW in column.missing for column in columns)
 
 
+def test_a_counter_beside_one_that_cannot_be_read_is_not_taken_for_the_energy_of_the_processor(tmp_path: Path) -> None:
+    """With two packages, the energy of an inference would be half of what it is."""
+    zone = sampled.powercap(tmp_path)
+    other = zone.parent / "intel-rapl:1"
+    sampled.put(other / "name", "package-1")
+    (other / "energy_uj").mkdir()
+    sampler, columns = opened("rapl", tmp_path)
+    assert [(column.name, column.role) for column in columns] == [
+        ("rapl_package_0_j", "value"),
+        ("rapl_package_0_dram_j", "value"),
+        ("rapl_package_1_j", "energy"),
+    ]
+    assert "cannot be read" in columns[2].missing
+    assert sampler.read() == [0.0, 0.0, None]
+    assert "energy_uj cannot be read" in str(lack_of("rapl", Place(tmp_path)))
+
+
+def test_the_powers_of_two_gpus_with_the_same_label_belong_to_two_devices(tmp_path: Path) -> None:
+    """A board's own GPU and a card are both called PPT. As one device, their powers would be added up."""
+    for number, slot in ((0, "0000:03:00.0"), (1, "0000:0b:00.0")):
+        folder = tmp_path / f"sys/class/hwmon/hwmon{number}"
+        sampled.put(folder / "name", "amdgpu")
+        sampled.put(folder / "power1_label", "PPT")
+        sampled.put(folder / "power1_average", 10_000_000)
+        (tmp_path / slot).mkdir()
+        (folder / "device").symlink_to(tmp_path / slot)
+    _, columns = opened("hwmon", tmp_path)
+    assert [(column.feeds, column.device) for column in columns] == [("gpu", "0000:03:00.0"), ("gpu", "0000:0b:00.0")]
+
+
 def test_a_counter_that_vanishes_is_null_from_then_on(tmp_path: Path) -> None:
     zone = sampled.powercap(tmp_path)
     sampler, _ = opened("rapl", tmp_path)

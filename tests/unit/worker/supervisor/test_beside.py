@@ -1,4 +1,4 @@
-"""Tests which samples become the figures of a job: of its own GPU, of one source of energy, and with the reason where there is none."""
+"""Tests which samples become figures of a job: those of its own GPU and of one source of energy. A missing figure has a reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WINDOWS = [Window(1.0, 9.0, 90), Window(11.0, 9.0, 90)]
 
 
 def looks(*columns: tuple[Column, float | list[float]], absent: dict[str, str] | None = None, ended: str = "") -> Looks:
-    """Return 20.1 s of samples. A number stands for a column that always has this value; an energy grows by it each second."""
+    """Return 20.1 s of samples. A number stands for a column that always has this value. The value of an energy grows by it each second."""
     times = array("d", [place / 10 for place in range(202)])
     values = [
         array("d", given if isinstance(given, list) else [given * (at if column.role == "energy" else 1) for at in times])

@@ -1,4 +1,4 @@
-"""Tests a whole attempt at work of a kind that has neither a model nor an engine: what all kinds have in common must be enough for it."""
+"""Tests a whole attempt of a kind that has neither a model nor an engine. It uses only what all kinds have in common."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def test_its_result_carries_figures_and_no_summary(measurer: Supervisor) -> None
     assert sent["summary"] is None
     of_kind, of_telemetry = sent["outcome"]["figures"][:2], sent["outcome"]["figures"][2:]
     assert [figure["name"] for figure in of_kind] == ["fake_per_s", "fake_ms"]
-    assert "fake_per_s" not in {figure["name"] for figure in of_telemetry}  # which every kind has beside its own figures
+    # `of_telemetry` are the figures that every kind has in addition to its own
+    assert "fake_per_s" not in {figure["name"] for figure in of_telemetry}
     assert Result.model_validate(sent) == result
 
 

@@ -1,4 +1,4 @@
-"""Every worker of a host finds the same lock, whatever its user and its environment."""
+"""Tests that every worker of a host finds the same lock, whatever its user and its environment."""
 
 from __future__ import annotations
 

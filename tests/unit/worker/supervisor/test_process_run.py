@@ -18,7 +18,7 @@ STILL = {"still_s": 0.0, "asleep_s": 0.0, "times": 0}
 
 
 class GuardThatIsLate:
-    """It reports the beginning of a process only when it is asked for it at the end of the process's time."""
+    """Reports the beginning of a process only when it is asked for it, after the time of the process is over."""
 
     pid, alive = 1, True
 
@@ -26,7 +26,7 @@ class GuardThatIsLate:
         self._inbox = inbox
 
     def run(self, number: int, request: RunRequest) -> None:
-        """It starts nothing."""
+        """Accept the request but start nothing."""
 
     def ask(self, number: int) -> None:
         self._inbox.put(GuardEvent("started", {"id": number, "pid": 2**22 + 1}))

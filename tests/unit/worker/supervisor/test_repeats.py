@@ -16,7 +16,7 @@ from worker.kinds.base import Repeat
 from worker.kinds.inference import InferenceMeasure
 from worker.supervisor.repeats import reason_to_stop
 
-STEADY_MS = (10.0, 10.1, 9.9, 10.2, 9.8)  # standard deviation of the logarithms 1.58 %, so that ±1 % takes 20 repeats
+STEADY_MS = (10.0, 10.1, 9.9, 10.2, 9.8)  # the standard deviation of the logarithms is 1.58 %, so ±1 % needs 20 repeats
 
 
 def workload(stop: StopRule | None = None, repeats: int = 5) -> Workload:
@@ -59,7 +59,8 @@ def test_a_narrow_interval_before_the_end_of_the_pilot_stops_nothing() -> None:
 
 def test_repeats_that_are_spent_say_how_near_it_came() -> None:
     n, said = run_to_the_end(StopRule(precision=0.01, max_repeats=8), [*STEADY_MS, 10.0, 10.0, 10.0])
-    # By numpy and scipy: expm1(t(0.975, 4) × std(log(STEADY_MS)) / √8) is 0.0156, over √7 it is 0.0167, and 19.4 repeats give 0.01.
+    # These values were calculated with numpy and scipy: expm1(t(0.975, 4) × std(log(STEADY_MS)) / √8) is 0.0156, over √7 it is 0.0167, and
+    # 19.4 repeats give 0.01.
     assert n == 8
     assert said == "repeats spent: 8 of 8; the median is known to ±1.56%, ±1% was asked, which takes about 20 repeats"
 
@@ -68,7 +69,8 @@ def test_a_budget_that_is_spent_lets_three_repeats_run_and_says_how_near_it_came
     rule = StopRule(precision=0.01, max_repeats=100, budget_s=0.5)
     n, said = run_to_the_end(rule, list(STEADY_MS))
     assert n == 3
-    # Student's t over the logarithms of 10.0, 10.1 and 9.9, whose standard deviation is 0.0100004: exp(4.302653 × 0.0100004 / √3) - 1.
+    # This is Student's t over the logarithms of 10.0, 10.1 and 9.9, whose standard deviation is 0.0100004: exp(4.302653 × 0.0100004 / √3) -
+    # 1.
     assert said == "budget spent: 3 s of 0.5 s after 3 repeats; the median is known to ±2.52%, ±1% was asked"
     n, said = run_to_the_end(StopRule(precision=0.01, max_repeats=100, budget_s=7), [*STEADY_MS, 10.0, 10.0])
     assert n == 7

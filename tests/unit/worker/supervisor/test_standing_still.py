@@ -1,4 +1,7 @@
-"""Measured processes that are stopped, frozen or asleep: that time is in no sample, and does not count against `timeout_s`."""
+"""Tests measured processes that are stopped, frozen or asleep.
+
+The time of a stop is in no sample, and does not count against `timeout_s`.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from worker.runner import stillness
 from worker.runner.stillness import BEAT_S, Stillness, StillnessWatch
 from worker.supervisor import Outcome, Supervisor
 
-STILL_S = 1.5  # three beats of the guard; it counts what is longer than two
+STILL_S = 1.5  # this is three beats of the guard, which counts a stop that is longer than two beats
 CALL_S = 0.02
-LONGEST_MS = 1_000.0  # a sample that holds the standing still has 1 500 ms; an honest one has 20, on a machine that is busy
+LONGEST_MS = 1_000.0  # a sample that contains the stop has 1 500 ms; a valid sample has about 20 ms on a busy machine
 SPAWNED_LATER = pytest.param("spawned", 60.0, marks=pytest.mark.long)  # the guard and the runner are stopped in this mode, too
 
 
@@ -35,7 +38,7 @@ def wait_until_stopped(pid: int) -> None:
 def stopped_once(
     pids_file: Path, stop: Callable[[int], None], go_on: Callable[[int], None]
 ) -> Iterator[Callable[[str, float | None], None]]:
-    """Yields an `on_stage` that has the first process that measures stand still for a while, and goes on at once itself."""
+    """Yield an `on_stage` that stops the first process that measures, and returns at once. The process continues after `STILL_S`."""
     threads: list[threading.Thread] = []
 
     def stand_still(runner: int) -> None:
@@ -77,7 +80,7 @@ def longest_ms(outcome: Outcome) -> float:
 
 
 def repeated(outcome: Outcome, said: list[str]) -> None:
-    """Both repeats are there, one process was void, and the samples know nothing of the standing still."""
+    """Check that both repeats exist, that one process was void, and that no sample contains the stop."""
     assert outcome.status == "complete", outcome.error
     assert outcome.summary is not None
     assert len(outcome.summary.repeats) == 2
@@ -93,7 +96,7 @@ def repeated(outcome: Outcome, said: list[str]) -> None:
 def test_a_stopped_runner_is_measured_again_and_the_stop_does_not_count_against_its_limit(
     tmp_path: Path, mode: str, timeout_s: float
 ) -> None:
-    """40 calls of 20 ms in each of 2 repeats fit into 3.2 s, but not with the void repeat and the 1.5 s in which it stood still."""
+    """40 calls of 20 ms in each of 2 repeats fit into 3.2 s. With the void repeat and the stop of 1.5 s they would not."""
     stop, go_on = (lambda pid: os.kill(pid, signal.SIGSTOP)), (lambda pid: os.kill(pid, signal.SIGCONT))
     with supervisor(tmp_path, spawn=mode == "spawned") as made:
         repeated(*measured_while(made, tmp_path, stop, go_on, timeout_s=timeout_s))
@@ -170,14 +173,14 @@ def test_a_process_that_stands_still_each_time_fails_as_the_devices_fault(tmp_pa
 
 @pytest.mark.cgroups
 def test_a_frozen_container_is_noticed_when_it_thaws(tmp_path: Path) -> None:
-    """The whole worker is frozen: supervisor, guard and runner. Its time is up at once when it thaws, were that time its own."""
+    """The whole worker is frozen: supervisor, guard and runner. If the frozen time counted, the time limit would be over when it thaws."""
     pids, said = tmp_path / "pids", tmp_path / "said"
     go, gone = os.pipe()
     worker = os.fork()
     if worker == 0:
         code = 1
         try:
-            os.read(go, 1)  # the worker is in the group now, and its guard will be in it, too
+            os.read(go, 1)  # by now the worker is in the group, and its guard will be in it, too
             with supervisor(tmp_path) as made:
                 job = assignment(schedule(tmp_path, note_pid_in=str(pids), sleeps_s=[CALL_S]), inferences=50, warmup=NO_WARMUP, timeout_s=3)
 
@@ -219,7 +222,7 @@ def test_sleep_of_the_machine_is_told_by_the_clock_that_goes_on_meanwhile(monkey
     clock.advance(BEAT_S)
     watch.look([one])
     assert (one.stillness.times, one.stillness.asleep_s) == (0, 0.0)
-    asleep[0] += 3_600.0  # the lid was closed for an hour; the monotonic clock knows nothing of it
+    asleep[0] += 3_600.0  # the lid was closed for an hour, which the monotonic clock does not count
     clock.advance(BEAT_S)
     watch.look([one])
     assert (one.stillness.times, one.stillness.asleep_s, one.stillness.still_s) == (1, 3_600.0, 0.0)

@@ -1,4 +1,4 @@
-"""A worker that is stopped for a while (SIGSTOP, Ctrl-Z) while its job is measured: only the job's own time counts."""
+"""Tests a worker that is stopped (SIGSTOP, Ctrl-Z) while its job is measured. Only the job's own time counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model may crash, hang, talk without end or leave processes behind: one job fails with its reason, the worker lives."""
+"""Tests models that crash, hang, write without end or leave processes behind. One job fails with its reason, and the worker survives."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_native_crash_fails_its_job_by_the_signals_name(measurer: Supervisor, 
     error = failed(measurer.run(work, Stages(), job_log), "runner_died")
     assert error.startswith(f"the measured process of repeat 1 of 2 ended while measuring: killed by {name}: ")
     assert error.endswith("; its last output:\nhello from the model")
-    # Python's account of where it was is told once, in the log; nor does the log hold the output twice.
+    # The log contains Python's report of the crash once, and it does not contain the output twice.
     (told,) = [line["message"] for line in lines_of(job_log) if "hello from the model" in line["message"]]
     assert told.count("Fatal Python error: ") == 1
     assert "in time_calls" in told  # it names our line that made the call
@@ -221,7 +221,8 @@ def test_closing_hands_back_what_is_running(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_worker_are_cleared_and_a_living_ones_are_not(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    for name in ("4194304", f"{os.getppid()}", "notes"):  # beyond the largest process id; alive; not ours
+    # the first is larger than any process id, the second belongs to a living process, and the third is not ours
+    for name in ("4194304", f"{os.getppid()}", "notes"):
         (runs / name).mkdir(parents=True)
     models = ModelStore(tmp_path, host=None, token=None, max_bytes=1)
     made = Supervisor(cache_dir=tmp_path, models=models, clock=SystemClock(), lock_path=tmp_path / "lock")

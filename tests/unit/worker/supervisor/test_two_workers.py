@@ -1,4 +1,4 @@
-"""Two workers on one host never measure at once, and a worker killed with -9 leaves no process behind."""
+"""Tests that two workers on one host never measure at the same time, and that a killed worker leaves no process behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
 
-# A worker's process, as far as measuring goes: one attempt at a job that hangs.
+# This program is a worker's process as far as measuring is concerned. It makes one attempt at a job that hangs.
 WORKER = """
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ with supervisor(folder, spawn=sys.argv[2] == "spawned") as made:
     made.run(assignment(model), lambda stage, progress: print(stage, flush=True))
 """
 
-# The same, with a model that leaves a child and a grandchild in a session of their own and goes on.
+# This program is the same, but its model starts a child and a grandchild in a session of their own and continues.
 FATHERING = """
 import sys
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_a_worker_killed_with_9_leaves_no_process(tmp_path: Path, mode: str, pha
         assert any(phase in line for line in iter(worker.stdout.readline, ""))
         family = descendants(worker.pid)
         assert len(family) == 3  # these are the guard, its runner, and the process that samples beside it
-        assert set(family) >= noted(tmp_path / "pids")  # a runner that loads may not have come to note itself
+        assert set(family) >= noted(tmp_path / "pids")  # a runner that is still loading may not have noted itself
         os.kill(worker.pid, signal.SIGKILL)
     assert all(is_gone(pid) for pid in family)
 
@@ -136,12 +136,15 @@ def test_waiting_for_another_worker_can_be_called_off(tmp_path: Path) -> None:
         assert waiter.run(work, stop_when_waiting).status == "handed_back"
         assert "waiting for another measurement on this host" in stages.names()
         give_back()
-        # and the turn that was given up is not kept: the next attempt has the lock
+        # The turn that was given up is not kept, so the next attempt gets the lock.
         assert waiter.run(assignment(schedule(tmp_path, calls_s=[0.001])), Stages()).status == "complete"
 
 
 def test_an_attempt_that_waits_twice_for_the_same_worker_says_so_twice(tmp_path: Path) -> None:
-    """Before it hashes its model and before it measures. The orchestrator postpones the deadline of a job by this stage alone."""
+    """The attempt waits before it hashes its model and before it measures.
+
+    The orchestrator extends the deadline of a job only because of this stage.
+    """
     neighbour, stages = HostLock(tmp_path / "lock"), Stages()
     turn = HostTurn(HostLock(tmp_path / "lock"), 60, SystemClock(), stages, JobLog(("campaign-job-1", 1), SystemClock()))
     inbox: SimpleQueue[Any] = SimpleQueue()
@@ -179,7 +182,7 @@ def test_what_another_worker_measured_meanwhile_is_no_load_just_before(tmp_path:
             windows.append(time.monotonic() - look.at if look else 0.0)
             before(*arguments)
 
-        waiter._probe.before = watched  # type: ignore[method-assign, assignment]  # how far back it looks is seen nowhere else
+        waiter._probe.before = watched  # type: ignore[method-assign, assignment]  # this is the only way to see how far back it looks
 
         def end_neighbour(stage: str, _: float | None) -> None:
             if stage == WAITING_FOR_HOST:
@@ -195,11 +198,11 @@ def test_whoever_takes_over_a_place_in_the_queue_gets_what_it_wants(tmp_path: Pa
     """A download gives up its place at any moment while the lock becomes free, and a measurement takes it over."""
     lock, mine = HostLock(tmp_path / "lock"), threading.Event()
     neighbour = HostLock(tmp_path / "lock").take(lambda _: None)
-    lock.take(lambda _: None, shared=True)()  # waits, and gives up: its thread stays in the queue
+    lock.take(lambda _: None, shared=True)()  # this call waits and then gives up, but its thread stays in the queue
     entered = 0
 
     class Watched:
-        """The lock's state. Before the waiting thread enters it for a certain time, the measurement asks."""
+        """Wraps the lock's state. Before the waiting thread enters it for the chosen time, the measurement asks for the lock."""
 
         def __init__(self, inner: Any) -> None:
             self._inner = inner
@@ -221,7 +224,7 @@ def test_whoever_takes_over_a_place_in_the_queue_gets_what_it_wants(tmp_path: Pa
         lock.take(lambda _: mine.set())
     assert mine.wait(10)
     with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no download beside a measurement
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no download may run beside a measurement
     lock._give_back()
 
 
@@ -250,7 +253,7 @@ def test_a_lock_given_back_goes_to_the_one_that_waits(tmp_path: Path) -> None:
     assert turns == ["first", "third"]
 
 
-# Another worker's process, as far as the lock goes: it has it until its standard input ends.
+# This program is another worker's process as far as the lock is concerned. It holds the lock until its standard input ends.
 NEIGHBOUR = """
 import sys
 from pathlib import Path
@@ -300,7 +303,7 @@ def test_with_a_neighbour_that_was_stopped_the_patience_is_short(tmp_path: Path,
 
 
 def test_a_lock_that_anybody_holds_is_waited_for_no_longer(tmp_path: Path) -> None:
-    """Anyone who may open the file may lock it, also a program that knows nothing about workers."""
+    """Everyone who may open the file may lock it, also a program that knows nothing about workers."""
     lock = tmp_path / "lock"
     lock.touch(0o666)
     work = assignment(schedule(tmp_path, calls_s=[0.001]))
@@ -357,7 +360,7 @@ def test_a_neighbours_heavy_work_goes_on_beside_ours_and_not_beside_a_measuremen
 
 
 def test_a_measurement_is_not_overtaken_by_heavy_work_that_comes_later(tmp_path: Path) -> None:
-    """Downloads that follow each other on many workers would otherwise keep it out for ever."""
+    """Otherwise, downloads that follow each other on many workers would block the measurement for ever."""
     lock, order = tmp_path / "lock", []
     measures, works = threading.Event(), threading.Event()
 
@@ -386,7 +389,7 @@ def test_a_measurement_is_not_overtaken_by_heavy_work_that_comes_later(tmp_path:
 
 
 def test_heavy_work_lets_a_measurement_in_and_goes_on_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that hashes gigabytes, and a neighbour's process that wants to measure meanwhile, three times."""
+    """A worker hashes gigabytes, and a process of a neighbour wants to measure in the meantime. This happens three times."""
     monkeypatch.setattr("worker.supervisor.heavy_work.SLICE_S", 0.05)
     lock = HostLock(tmp_path / "lock")
     ours = threading.Event()
@@ -449,7 +452,7 @@ def test_a_neighbour_measures_while_a_fetch_waits_for_a_stalled_server(tmp_path:
         try:
             until = time.monotonic() + 10
             while not list((tmp_path / "a").glob("cache/partial/*.json")) and time.monotonic() < until:
-                time.sleep(0.01)  # until the first half of the body has arrived
+                time.sleep(0.01)  # wait until the first half of the body has arrived
             give_back = HostLock(lock).take(lambda _: ours.set())
             assert ours.wait(5), "the server stalls for 20 s"
             stall.set()
@@ -462,7 +465,7 @@ def test_a_neighbour_measures_while_a_fetch_waits_for_a_stalled_server(tmp_path:
 
 
 def test_a_fetch_waits_for_a_neighbour_that_measures(tmp_path: Path) -> None:
-    """Hashing a model of gigabytes takes a core; the first block already is held back."""
+    """Hashing a model of gigabytes uses a whole core, so even the first block has to wait."""
     lock, stages = tmp_path / "lock", Stages()
     work = assignment(schedule(tmp_path, calls_s=[0.001]))
     with supervisor(tmp_path / "a", lock=lock, host_wait_s=0.3) as made:
@@ -470,5 +473,5 @@ def test_a_fetch_waits_for_a_neighbour_that_measures(tmp_path: Path) -> None:
             outcome = made.run(work, stages)
             assert (outcome.status, outcome.error_kind) == ("failed", "host_busy")
             assert "measure" not in outcome.timings_s
-            assert outcome.model_sha256 is None  # it was not read
+            assert outcome.model_sha256 is None  # the model was not read
         assert made.run(work, stages).status == "complete"

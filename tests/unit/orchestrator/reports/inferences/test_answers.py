@@ -1,4 +1,4 @@
-"""A sweep has one answer, for latency and for samples per second. It names a winner only where one can be named."""
+"""Tests the answer of a sweep, for latency and for samples per second. It names a winner only if the data show one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answered(*jobs: JobRecord) -> list[Answer]:
 
 
 def content_of(jobs: list[JobRecord], found: list[Figure] | None = None) -> dict[str, Any]:
-    """Return the data of the page of these jobs; `found` are their figures."""
+    """Return the data of the page of these jobs, whose figures are `found`."""
     found = found or figures(*jobs)
     return report(bundle(jobs), found, rank(found), answers(found))
 
@@ -99,7 +99,7 @@ def test_devices_that_measured_every_cell_are_compared() -> None:
 
 
 def test_devices_that_measured_different_cells_are_not_compared_and_each_has_its_own_verdict() -> None:
-    """All cells with one thread ended on one device, and all cells with two on another."""
+    """All cells with one thread ran on one device, and all cells with two threads on another."""
     jobs = [cell(1, 40.0), cell(2, 160.0, batch=8), cell(3, 20.0, threads=2, **NUC), cell(4, 100.0, batch=8, threads=2, **NUC)]
     (answer,) = answered(*jobs)
     assert not answer.compared
@@ -126,7 +126,7 @@ def test_a_cell_that_failed_on_a_device_had_its_turn_there() -> None:
 
 
 def test_a_cell_that_was_lost_with_its_worker_had_its_turn_there() -> None:
-    """A lost job has no result, but it says which worker had it."""
+    """A lost job has no result, but its row names the worker that had it."""
     gone: dict[str, Any] = {"result": None, "status": JobStatus.FAILED, "error": "the worker was lost", "worker_id": NUC["worker"]}
     jobs = [cell(1, 40.0), cell(2, 160.0, batch=8), cell(3, 20.0, **NUC), replace(cell(4, 1.0, batch=8, **NUC), **gone)]
     assert figures(*jobs)[3].device == "nuc"
@@ -150,7 +150,7 @@ def test_values_that_the_recipe_states_are_a_part_of_the_question_and_the_batch_
 
 
 def test_works_that_differ_in_more_than_their_batch_are_not_put_together() -> None:
-    """Two files of one name: what the recipe states is equal, and the values that were bound are not."""
+    """Two files have the same name. Their options in the recipe are equal, but the bound values are not."""
 
     def with_values(number: int, sha256: str) -> JobRecord:
         job = cell(number, 10.0 * number, options={"values": {"image": "images.npz"}})

@@ -1,4 +1,4 @@
-"""The figures of an inference are those of its row in the CSV, with one value for each repeat."""
+"""Tests that the figures of an inference are those of its row in the CSV, with one value for each repeat."""
 
 from __future__ import annotations
 

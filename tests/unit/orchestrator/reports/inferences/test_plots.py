@@ -1,4 +1,4 @@
-"""Each picture is drawn when there is something to see, and bad files are left out."""
+"""Tests that each plot is drawn if there are data for it, and that bad files are left out."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_samples_are_read_in_the_order_of_the_repeats_and_in_milliseconds(tmp_pa
 
 
 def test_samples_that_the_version_before_wrote_are_read(tmp_path: Path) -> None:
-    """The file was written by the version before, with three repeats of five inferences and two further loads."""
+    """The samples in this file were written by the previous version, with three repeats of five inferences and two further loads."""
     written = Path(__file__).with_name("samples_format_1.npz")
     (tmp_path / "samples").mkdir()
     shutil.copy(written, tmp_path / "samples" / "job-1.npz")

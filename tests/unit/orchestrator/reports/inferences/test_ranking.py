@@ -1,4 +1,4 @@
-"""Page one names a winner only among jobs of the same work, and tells apart whatever it compares."""
+"""Tests that page one names a winner only among jobs of the same work, and shows how the compared jobs differ."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_threads_that_differ_between_devices_alone_need_not_be_said() -> None:
 
 
 def test_threads_that_the_recipe_swept_are_said_though_each_device_ran_one_of_them() -> None:
-    """The jobs of a sweep may fall to different devices; a row that names the device alone hides half of the difference."""
+    """The jobs of a sweep may run on different devices. A row with only the device's name would hide half of the difference."""
     jobs = job(1, 5.0, options={"threads": 4}), job(2, 10.0, options={"threads": 1}, worker="worker-bbbb", device="h200")
     (ranking,) = ranked(*jobs, varied=("options.threads",))
     assert ranking.places == ["pi-5 · CPU (ONNX) · threads 4", "h200 · CPU (ONNX) · threads 1"]
 
 
 def test_works_that_only_their_values_tell_apart_are_called_as_the_recipe_swept_them() -> None:
-    """A batch changes the values of every input, so that a title has no room for the one that was swept."""
+    """A batch changes the values of every input, so a title has no space for the one input that the recipe swept."""
     inputs = [f"past.{number}" for number in range(6)] + ["use_cache"]
 
     def decoder(number: int, batch: int, cache: bool) -> JobRecord:
@@ -152,7 +152,7 @@ def test_one_device_that_ran_the_same_bytes_under_two_names_is_not_faster_than_i
 
 
 def test_ten_thousand_jobs_of_one_work_and_a_thousand_models_of_one_name_take_a_moment() -> None:
-    """With each compared to each other, the files of a large campaign would take the reporter half an hour."""
+    """If each job were compared with each other one, the reporter would need half an hour for the files of a large campaign."""
     one = figure(job(1, 1.0))
     same = [replace(one, job_id=f"job-{number}") for number in range(10_000)]
     models = [

@@ -1,4 +1,4 @@
-"""Which jobs may be ranked against each other: known pairs of jobs, some of the same work and some not."""
+"""Tests which jobs may be ranked against each other, with known pairs of jobs: some have the same work and some do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bound(
 def job(
     *, sha256: str | None = A, inputs: list[dict[str, Any]] | None = None, options: dict[str, Any] | None = None, **runtime: Any
 ) -> JobRecord:
-    """A job of the model `m.onnx`; `runtime` is what the runtime said beside its inputs."""
+    """Return a job of the model `m.onnx`. `runtime` is what the runtime reported apart from its inputs."""
     said: dict[str, Any] = {"inputs": inputs if inputs is not None else [bound()], "batch_size": 1, **runtime}
     workload = inference_workload(model=ModelRef(source="file:///m.onnx", name="m.onnx"), options=EngineOptions(**options or {}))
     return record(1, result_of(1, runtime=said, model_sha256=sha256, model_name="m.onnx"), workload=workload)
@@ -41,7 +41,7 @@ def job(
         job(options={"graph": "basic"}, graph_level="basic"),
         job(options={"compile": "max-autotune"}, graph_level="max-autotune"),
         job(options={"providers": ("CUDAExecutionProvider",)}, provider="CUDAExecutionProvider"),
-        job(options={"batch_size": 1}),  # the recipe asked for the size that would be bound anyway
+        job(options={"batch_size": 1}),  # the recipe asks for the batch size that is also the default
         job(options={"shapes": {"x": (1, 3, 224, 224)}}),
     ],
     ids=[
@@ -80,7 +80,7 @@ def test_where_the_question_differs_it_is_other_work_and_is_called_otherwise(oth
 
 
 def test_the_bytes_beside_a_model_are_part_of_it() -> None:
-    """An upload that no device has answered for: what is known of it is its graph and its weights."""
+    """No device has run this upload yet, so only its graph and its weights are known."""
 
     def with_weights(sha256: str) -> JobRecord:
         weights = Companion(name="weights.bin", sha256=sha256, size=1)
@@ -106,7 +106,7 @@ def test_the_device_is_no_part_of_the_work() -> None:
 
 
 def test_of_a_worker_that_does_not_say_what_it_bound_the_options_tell() -> None:
-    """Results of earlier workers: the shapes are there, the values are not; they were drawn by the seed."""
+    """Results of earlier workers contain the shapes but not the values, which were drawn from the seed."""
 
     def old(**options: Any) -> JobRecord:
         inputs = [{"name": "x", "type": "tensor(float)", "shape": ["n", 4], "bound_shape": [1, 4]}]

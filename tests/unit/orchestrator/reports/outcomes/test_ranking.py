@@ -1,6 +1,8 @@
-"""The jobs of a kind of work are ranked by their headline, in the direction that is better, and no winner is named by chance."""
+"""Tests that jobs of a kind are ranked by their headline figure, in the better direction, and that chance names no winner."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -56,3 +58,18 @@ def test_different_work_has_titles_of_its_own_and_is_not_compared() -> None:
 @pytest.mark.parametrize("value", [0.0, -3.0])
 def test_a_value_that_is_not_above_zero_is_ranked_too(value: float) -> None:
     assert only(job(1, value), job(2, 9.0)).jobs[0].job_id == "c-job-2"
+
+
+def test_different_figures_of_the_same_work_are_never_ranked_against_each_other() -> None:
+    """A CPU's headline may be the latency of memory in ns, and a GPU's that of a kernel launch in us: 95 against 4 says nothing."""
+    cpu, gpu = job(1, 95.0, better="lower"), job(2, 4.0, better="lower")
+    launch = Figure(name="kernel_launch_us", unit="us", better="lower", value=4.0, interval=gpu.headline.interval if gpu.headline else None)
+    rankings = rank([cpu, replace(gpu, headline=launch)])
+    assert [one.work for one in rankings] == ["triad · by triad_gb_per_s", "triad · by kernel_launch_us"]
+    assert [one.verdict.split(":")[0] for one in rankings] == [f"only {one.where} measured it" for one in (cpu, gpu)]
+
+
+def test_equal_names_with_different_units_are_never_ranked_against_each_other() -> None:
+    fast, slow = job(1, 0.005, 0.001, better="lower"), job(2, 4.0, better="lower")
+    assert fast.headline is not None
+    assert len(rank([replace(fast, headline=fast.headline.model_copy(update={"unit": "s"})), slow])) == 2

@@ -1,4 +1,4 @@
-"""One symbol has one size; the batch is found by its name or its place; what nobody sized is 1 and said to be."""
+"""Tests the sizes of dimensions. One symbol has one size, the batch is found by name or place, and unknown sizes are 1."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_hyphen_in_a_name_is_no_subtraction() -> None:
 
 
 def test_a_dimension_that_is_named_by_a_number_is_free() -> None:
-    """`dim_param: "0"` was taken for a size of 0: the model was called with no elements at all, and that was measured."""
+    """The name "0" (`dim_param: "0"`) was once taken for a size of 0. The model was then measured with no elements at all."""
     assumed = sized(Options(), x=("0", 3), y=("0", "1"))
     assert (assumed.shapes, assumed.assumed) == ({"x": (1, 3), "y": (1, 1)}, {"0": 1, "1": 1})
     assert sized(Options(dims={"0": 5}), x=("0", 3)).shapes["x"] == (5, 3)

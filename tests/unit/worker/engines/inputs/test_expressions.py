@@ -1,4 +1,4 @@
-"""Dimensions that are calculations are worked out by hand-written rules; nothing in them is ever run as code."""
+"""Tests that dimensions given as expressions are evaluated by rules of our own. Nothing in them is ever run as code."""
 
 from __future__ import annotations
 

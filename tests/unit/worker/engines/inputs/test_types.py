@@ -1,4 +1,4 @@
-"""Files of values hold whatever numpy can save. What an input cannot take is refused in one sentence, and nothing is lost silently."""
+"""Tests files of values with everything that numpy can save. Values that do not fit an input are refused, and nothing is lost silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that nobody stated are seeded, plausible and within what the model takes; stated ones are checked and recorded."""
+"""Tests the values of inputs. Generated values are seeded, plausible and valid for the model; given ones are checked and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph says what its inputs may hold. Each model here is run by the real runtime with the values that follow."""
+"""Tests the limits of inputs that follow from the graph. The real runtime runs each model here with the values that are chosen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(path: Path, **options: object) -> tuple[Inputs, list[np.ndarray]]:
 def test_ids_are_followed_through_casts_reshapes_and_offsets_to_their_tables(tmp_path: Path) -> None:
     inputs, outputs = run(people.transformer(tmp_path / "t.onnx"), batch_size=20, dims={"sequence_length": 9})
     assert set(inputs.arrays["input_ids"].ravel().tolist()) == set(range(7))
-    assert inputs.arrays["position_ids"][0].tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 6]  # 2 more are added, and the table has 9 rows
+    assert inputs.arrays["position_ids"][0].tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 6]  # the graph adds 2 more, and the table has 9 rows
     assert outputs[0].shape == (20, 9, 4)
 
 
@@ -246,7 +246,7 @@ def test_a_function_that_calls_itself_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_single_value_without_axes_is_followed_and_runs(tmp_path: Path) -> None:
-    """The input's rank is unknown, so the runtime takes a single value; over an axis, its sum is that value."""
+    """The rank of the input is unknown, so the runtime accepts a scalar. The sum of a scalar over an axis is its own value."""
     axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
     path = save(tmp_path / "m.onnx", [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)], [x], [y], [axes])
@@ -262,14 +262,14 @@ def test_an_input_of_texts_may_choose_the_branch_of_an_if(tmp_path: Path) -> Non
 
 
 def test_a_number_may_choose_the_branch_of_an_if(tmp_path: Path) -> None:
-    """One of 64 bits without a sign, whose type reaches beyond that of the numbers that are made up."""
+    """The number is an unsigned one of 64 bits. Its type has a larger range than the values that are generated."""
     inputs, outputs = run(_one_or_two(tmp_path, TensorProto.UINT64, helper.make_node("Cast", ["x"], ["chosen"], to=TensorProto.BOOL)))
     assert outputs[0].tolist() == [2.0]
     assert inputs.arrays["x"].tolist() == [0]
 
 
 def _one_or_two(folder: Path, kind: int, choice: onnx.NodeProto, *constants: onnx.TensorProto) -> Path:
-    """A model that puts out 1 or 2, as `choice` decides by its input `x`."""
+    """Return a model that outputs 1 or 2, as the node `choice` decides by the input `x`."""
     branches = {}
     for name, value in (("then_branch", 1.0), ("else_branch", 2.0)):
         constant = helper.make_node("Constant", [], ["v"], value=helper.make_tensor("c", TensorProto.FLOAT, [1], [value]))
@@ -290,7 +290,7 @@ def test_indices_of_every_type_are_places_of_their_table(kind: int, rows: int, t
 
 
 def test_the_body_of_a_scan_sees_one_slice_and_what_it_puts_out_is_stacked(tmp_path: Path) -> None:
-    """Three rows of nine: `first` looks up places of a row, `second` rows of what the scan put out."""
+    """The data have three rows of nine. `first` is an index into a row, and `second` an index into the rows of the scan's output."""
     row, out = tensor("row", TensorProto.FLOAT, [9]), tensor("out", TensorProto.FLOAT, [2])
     body = helper.make_graph([helper.make_node("Gather", ["row", "first"], ["out"])], "body", [row], [out])
     nodes = [

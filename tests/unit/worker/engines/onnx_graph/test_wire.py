@@ -1,4 +1,4 @@
-"""Fields are read as protobuf's own library writes them, and broken bytes are called broken."""
+"""Tests that fields are read as protobuf's own library writes them, and that damaged bytes are reported as damaged."""
 
 from __future__ import annotations
 

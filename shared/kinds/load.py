@@ -1,0 +1,141 @@
+"""Defines the kind `load`: one job drives a service. Its unit of work is one request, and making it ready is starting the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from shared.figures import FigureKind
+from shared.inputs import ModelRef
+from shared.kinds.base import Spec
+from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
+from shared.kinds.load_figures import FIGURES
+from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
+from shared.services.registry import CLIENT_TYPES, SERVICES
+from shared.strict import Strict
+from shared.targets import Existing, Launched, Target
+
+MAX_CLIENTS = 256
+
+
+class ServiceOfJob(Strict):
+    """Says which service is driven, and with which settings it is started."""
+
+    type: str = Field(max_length=64)
+    name: str = Field(default="", max_length=200)
+    settings: dict[str, Any] = Field(default_factory=dict, description="every setting of the type, with its defaults")
+
+
+class ClientOfJob(Strict):
+    """Says what the clients send. `settings` holds every setting of the type of service, with its defaults."""
+
+    type: str = Field(max_length=64)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Slo(Strict):
+    """Says what the service must keep. Reports look for the highest load at which it does."""
+
+    p50_latency_ms: float | None = Field(default=None, gt=0, description="the largest median latency, in milliseconds")
+    p95_latency_ms: float | None = Field(default=None, gt=0, description="the largest 95th percentile of the latency, in milliseconds")
+    p99_latency_ms: float | None = Field(default=None, gt=0, description="the largest 99th percentile of the latency, in milliseconds")
+    max_error_rate: float = Field(default=0.01, ge=0, le=1, description="the largest share of requests that may fail; 0.01 is 1 %")
+
+
+class LoadSpec(Spec):
+    """Says how one service is put under load.
+
+    `service`, `client`, `load` and `slo` have the structure of the recipe's sections, so that swept paths name the same value in both.
+    What follows from several of them is resolved here: `phases` and the numbers below.
+    """
+
+    kind: Literal["load"] = "load"
+    service: ServiceOfJob
+    client: ClientOfJob
+    load: Arrivals = Arrivals()
+    slo: Slo | None = None
+    phases: tuple[Phase, ...] = Field(min_length=1, max_length=20)
+    concurrent_clients: int = Field(default=1, ge=1, le=MAX_IN_FLIGHT, description="requests in flight of each client process")
+    num_clients: int = Field(default=1, ge=1, le=MAX_CLIENTS, description="client processes, which start together")
+    client_delay_s: float = Field(default=0.0, ge=0, le=3_600, description="how long the clients wait after they are ready, in seconds")
+    warmup_delay_s: float = Field(default=0.0, ge=0, le=3_600, description="how long a started service is left alone, in seconds")
+    request_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
+
+    def said(self, repeats: int) -> str:
+        counts = [phase.count for phase in self.phases if phase.count is not None]
+        much = str(sum(counts)) if counts else f"{sum(phase.duration_s or 0 for phase in self.phases):g} s"
+        return f"{repeats} x {much}"
+
+    def check(self, repeats: int) -> None:
+        requests = repeats * sum(phase.count or 0 for phase in self.phases)
+        if requests > MAX_REQUESTS:
+            raise ValueError(f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}; send fewer, or split the job")
+
+
+class Load:
+    """Describes the kind `load`; see `shared.kinds.base.Kind`."""
+
+    name = "load"
+    spec = LoadSpec
+    roles: tuple[str, ...] = ()
+    marks = ("service",)
+    keys: frozenset[str] = frozenset({"configuration", "service", "client", "benchmarks", "load", "slo", "monitoring", "warmup", "stop"})
+    section = ""
+    default_repeats = 3
+    headline = "requests_per_s"
+    figures: Mapping[str, FigureKind] = {**FIGURES, **{name: one for kind in SERVICES.values() for name, one in kind.figures.items()}}
+
+    def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
+        service = content.get("service")
+        named = service.get("type") if isinstance(service, Mapping) else None
+        return (f"service.{named}",) if isinstance(named, str) and named in SERVICES else ()
+
+    def spec_of(self, settings: Any) -> LoadSpec:
+        """Return the specification of a job.
+
+        Raises:
+            ValueError: two keys of the recipe contradict each other.
+        """
+        service, slo = settings.service, settings.slo
+        kind = SERVICES[service.type]
+        if settings.client is not None and CLIENT_TYPES[settings.client.type] != service.type:
+            raise ValueError(f"the client {settings.client.type} is not for a service of the type {service.type}")
+        client = settings.client.settings if settings.client is not None else kind.client()
+        arrivals = arrivals_of(settings.load, client)
+        count, duration_s = amount_of(settings.load, client)
+        many = settings.benchmarks
+        return LoadSpec(
+            service=ServiceOfJob(type=service.type, name=service.name, settings=service.settings.model_dump(mode="json")),
+            client=ClientOfJob(type=service.type, settings=client.model_dump(mode="json")),
+            load=arrivals,
+            slo=slo,
+            phases=kind.phases(client, count, duration_s),
+            concurrent_clients=client.concurrent_clients,
+            num_clients=many.num_clients if many is not None else 1,
+            client_delay_s=many.client_delay if many is not None else 0.0,
+            warmup_delay_s=client.warmup_delay if service.address is None or "warmup_delay" in client.model_fields_set else 0.0,
+            request_timeout_s=client.request_timeout_s,
+        )
+
+    def target_of(self, settings: Any) -> Target | None:
+        service = settings.service
+        if service.address is not None:
+            return Existing(address=whole_address(SERVICES[service.type], service.address))
+        return Launched(
+            service=service.type,
+            launcher=service.launcher or ("container" if service.image is not None else "process"),
+            settings={} if service.image is None else {"image": service.image},
+            fresh=service.fresh,
+            restarts=service.restarts,
+            health_timeout_s=service.health_timeout_s,
+        )
+
+    def title(self, spec: Spec, inputs: Mapping[str, ModelRef]) -> str:
+        del inputs
+        return (spec.service.name or spec.service.type)[:255] if isinstance(spec, LoadSpec) else spec.kind
+
+    def upgrade(self, stored: dict[str, Any], written_in: int) -> dict[str, Any]:
+        del written_in
+        return stored

@@ -1,0 +1,89 @@
+"""Tests that `requests.jsonl` says of each request what its binary record says."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.reports.load.requests import write_requests
+from shared.request_records import RECORD, TIMEOUT, Header, Part, join
+
+NAN = float("nan")
+
+
+def write(folder: Path, job: int, records: list[bytes], phase: str = "mixed") -> None:
+    (folder / "requests").mkdir(exist_ok=True)
+    header = Header("redis", ("get", "set"), (Part(1, phase, 2, len(records), 1_700_000_000.0, (0, 10**9)),))
+    (folder / "requests" / f"campaign-x-job-{job}.bin").write_bytes(join(header, records))
+
+
+def read(folder: Path) -> list[dict[str, object]]:
+    path = write_requests(folder)
+    assert path is not None
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_request_is_one_line_with_its_times_and_what_became_of_it(tmp_path: Path) -> None:
+    good = RECORD.pack(500_000_000, 1_000.0, 20_000.0, 30_000.0, 288, 0, 1, 0)
+    late = RECORD.pack(-5_000, 0.0, NAN, 2e9, 10, 503, 0, TIMEOUT)
+    write(tmp_path, 1, [good, late])
+    first, second = read(tmp_path)
+    assert first == {
+        "timestamp_start": pytest.approx(1_700_000_000.500001, abs=1e-6),
+        "timestamp_end": pytest.approx(1_700_000_000.500031, abs=1e-6),
+        "latency_s": 3e-05,
+        "success": True,
+        "service_type": "redis",
+        "job_id": "campaign-x-job-1",
+        "repeat": 1,
+        "client": 2,
+        "scenario": "mixed",
+        "warmup": False,
+        "scheduled_s": 0.5,
+        "operation_type": "set",
+        "ttfb_s": 2e-05,
+    }
+    assert (second["success"], second["error"], second["http_status"], second["warmup"]) == (False, "timeout", 503, True)
+    assert "ttfb_s" not in second
+
+
+def test_a_request_that_was_never_sent_has_no_times(tmp_path: Path) -> None:
+    write(tmp_path, 1, [RECORD.pack(1_000, NAN, NAN, NAN, 0, 0, 0, 8)])
+    (only,) = read(tmp_path)
+    assert (only["timestamp_start"], only["timestamp_end"], only["latency_s"], only["error"]) == (None, None, None, "open")
+
+
+def test_jobs_follow_each_other_by_their_numbers_and_a_cut_file_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = RECORD.pack(0, 0.0, 1.0, 2.0, 1, 0, 0, 0)
+    for job in (10, 2, 3):
+        write(tmp_path, job, [one])
+    cut = tmp_path / "requests" / "campaign-x-job-3.bin"
+    cut.write_bytes(cut.read_bytes()[:-5])
+    assert [line["job_id"] for line in read(tmp_path)] == ["campaign-x-job-2", "campaign-x-job-10"]
+    assert "campaign-x-job-3" in caplog.text
+
+
+def test_there_is_no_file_without_records(tmp_path: Path) -> None:
+    assert write_requests(tmp_path) is None
+
+
+def test_the_memory_does_not_grow_with_the_number_of_requests(tmp_path: Path) -> None:
+    count = 300_000
+    (tmp_path / "requests").mkdir()
+    header = Header("redis", ("get", "set"), (Part(0, "mixed", 0, count, 1.7e9, (0, 1)),))
+    with (tmp_path / "requests" / "campaign-x-job-1.bin").open("wb") as file:
+        file.write(header.to_line())
+        file.write(np.zeros(count * RECORD.size, np.uint8).tobytes())
+    tracemalloc.start()
+    try:
+        path = write_requests(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path is not None
+    assert path.stat().st_size > 200 * count
+    assert peak < 60e6

@@ -1,0 +1,228 @@
+"""Tests how the service of a job is started, watched, started again and ended, with real servers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from shared.clock import SystemClock
+from shared.errors import EngineUnavailable, ModelInvalid
+from shared.ids import new_campaign_id
+from shared.kinds.load import ClientOfJob, LoadSpec
+from shared.kinds.load import ServiceOfJob as ServiceSpec
+from shared.protocol.messages import Assignment
+from shared.recipes import load_recipe
+from shared.recipes.cells import cells_of
+from shared.services.base import Phase
+from shared.targets import Existing, Launched
+from shared.workloads import Workload
+from tests.servers import free_port, server_folder
+from worker.job_log import JobLog
+from worker.launchers.running import RunningServices
+from worker.supervisor.service import ServiceFailed, ServiceOfJob
+
+CAMPAIGN = new_campaign_id(datetime(2026, 1, 1, tzinfo=UTC))
+PHASES = (Phase(name="all", operations={"get": 1.0}, count=1),)
+
+
+class Stop(Exception):
+    pass
+
+
+class Services:
+    """Makes services of jobs, and ends them after the test."""
+
+    def __init__(self) -> None:
+        self.made: list[ServiceOfJob] = []
+        self.running = RunningServices()
+        self.log = JobLog(("job", 1), SystemClock())
+        self.check_stop: Callable[[], None] = lambda: None
+
+    def of(self, workload: Workload) -> ServiceOfJob:
+        job = Assignment(job_id=f"{CAMPAIGN}-job-1", campaign_id=CAMPAIGN, attempt=1, capability="service.redis", workload=workload)
+        service = ServiceOfJob(
+            job,
+            running=self.running,
+            clock=SystemClock(),
+            job_log=self.log,
+            on_stage=lambda _stage: None,
+            check_stop=lambda: self.check_stop(),
+        )
+        self.made.append(service)
+        return service
+
+    def fake(self, settings: dict[str, Any] | None = None, **launched: Any) -> ServiceOfJob:
+        spec = LoadSpec(service=ServiceSpec(type="fake", settings=settings or {}), client=ClientOfJob(type="fake"), phases=PHASES)
+        return self.of(Workload(spec=spec, target=Launched(service="fake", **launched)))
+
+    def of_recipe(self, recipe: str) -> ServiceOfJob:
+        cell = next(cells_of(load_recipe(recipe)))
+        return self.of(Workload(spec=cell.spec(), target=cell.target()))
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    made = Services()
+    yield made
+    for one in made.made:
+        one.end()
+
+
+def soon() -> float:
+    return time.monotonic() + 30
+
+
+def test_a_redis_is_started_with_its_settings_and_nothing_is_left_of_it(services: Services) -> None:
+    service = services.of_recipe("service: {type: redis, settings: {maxmemory: 64mb}}\nclient: {settings: {warmup_delay: 0}}")
+    service.check()
+    address = service.ready(soon())
+    (told,) = services.running.listed()
+    assert (told["type"], told["address"], told["state"], told["job"]) == ("redis", address, "healthy", f"{CAMPAIGN}-job-1")
+    client = redis.Redis.from_url(address)
+    folder = Path(str(client.config_get("dir")["dir"]))
+    assert client.config_get("maxmemory") == {"maxmemory": str(64 * 2**20)}
+    client.set("a", "b")
+    assert service.ready(soon()) == address, "a fresh service for each job is the same for all repeats"
+    assert client.get("a") == b"b"
+    client.close()
+    service.measured()
+    facts = service.facts()
+    assert facts["health"]["ok"]
+    assert [one["when"] for one in facts["counters"]] == ["before", "before", "after"]
+    assert facts["counters"][-1]["total_commands_processed"] > facts["counters"][0]["total_commands_processed"]
+    service.end()
+    assert services.running.listed() == []
+    assert not folder.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1)
+
+
+def test_a_postgres_has_the_database_and_the_tuning_of_the_recipe_in_a_folder_of_its_own(services: Services) -> None:
+    with server_folder() as parent:  # one that the server can enter: it runs as another user if the tests run as root
+        data = parent / "data"
+        recipe = f"service: {{type: postgres, settings: {{db_name: bench, data_dir: {data}, tuning: {{shared_buffers: 16MB}}}}}}"
+        service = services.of_recipe(f"{recipe}\nclient: {{settings: {{warmup_delay: 0}}}}")
+        service.check()
+        address = service.ready(soon())
+        assert address.endswith("/bench")
+        with psycopg.connect(address) as connection:
+            assert connection.execute("SHOW shared_buffers").fetchone() == ("16MB",)
+            assert connection.execute("SELECT current_database()").fetchone() == ("bench",)
+        assert list(data.iterdir())
+        service.end()
+        assert list(data.iterdir()) == [], "the folder of the user stays, and what was made in it is gone"
+
+
+def test_a_data_folder_that_is_not_empty_is_never_touched(services: Services, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("thesis")
+    service = services.of_recipe(f"service: {{type: postgres, settings: {{data_dir: {tmp_path}}}}}")
+    with pytest.raises(ModelInvalid, match="is not empty, and a folder with data in it is never touched"):
+        service.check()
+    assert [*tmp_path.iterdir()] == [precious]
+    assert precious.read_text() == "thesis"
+
+
+def test_a_taken_port_is_named(services: Services) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        service = services.of_recipe(f"service: {{type: redis, settings: {{port: {port}}}}}")
+        with pytest.raises(ModelInvalid, match=rf"port {port} of this device cannot be used"):
+            service.ready(soon())
+
+
+def test_the_wanted_port_is_taken(services: Services) -> None:
+    port = free_port()
+    service = services.fake({"port": port})
+    assert service.ready(soon()) == f"fake://127.0.0.1:{port}"
+
+
+def test_a_service_that_never_gets_healthy_says_why_and_what_it_wrote(services: Services) -> None:
+    service = services.fake({"listens": False, "says": "reading 7 files"}, restarts=1, health_timeout_s=0.3)
+    with pytest.raises(ServiceFailed) as raised:
+        service.ready(soon())
+    assert "the service fake did not become healthy: its health check failed for" in raised.value.detail
+    assert "Connection refused" in raised.value.detail
+    assert "in any of 2 starts" in raised.value.detail
+    assert "reading 7 files" in raised.value.detail
+    assert services.running.listed() == []
+
+
+def test_a_service_that_ends_at_once_is_not_waited_for(services: Services) -> None:
+    service = services.fake({"lives_s": 0.0, "says": "no licence"}, restarts=0, health_timeout_s=60)
+    begin = time.monotonic()
+    with pytest.raises(ServiceFailed, match=r"(?s)ended before it was healthy.*no licence"):
+        service.ready(soon())
+    assert time.monotonic() - begin < 20
+
+
+def test_a_service_that_died_is_started_again_as_often_as_the_recipe_allows(services: Services) -> None:
+    service = services.fake(restarts=1)
+    first = service.ready(soon())
+    kill_server(service)
+    assert service.died()
+    assert service.may_restart()
+    service.measured()
+    assert service.ready(soon()) != first
+    assert (service.facts()["restarts"], len(service.facts()["starts_ms"])) == (1, 2)
+    kill_server(service)
+    assert not service.may_restart()
+    assert "the service fake ended (exit code 137)" in service.last_words()
+    with pytest.raises(ServiceFailed, match="the service fake ended"):
+        service.ready(soon())
+
+
+def kill_server(service: ServiceOfJob) -> None:
+    assert service._server is not None
+    for process in psutil.Process(service._server.pid).children():
+        process.kill()
+    deadline = time.monotonic() + 10
+    while not service.died():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_service_that_is_fresh_for_each_repeat_ends_with_it(services: Services) -> None:
+    service = services.fake(fresh="repeat")
+    first = service.ready(soon())
+    service.measured()
+    assert services.running.listed() == []
+    assert service.ready(soon()) != first
+
+
+def test_a_job_that_is_stopped_does_not_wait_for_its_service(services: Services) -> None:
+    service = services.fake({"listens": False}, health_timeout_s=60)
+
+    def stop() -> None:
+        if services.running.listed():
+            raise Stop
+
+    services.check_stop = stop
+    with pytest.raises(Stop):
+        service.ready(soon())
+    assert services.running.listed() == []
+
+
+def test_a_service_that_runs_already_is_left_alone(services: Services) -> None:
+    spec = LoadSpec(service=ServiceSpec(type="redis"), client=ClientOfJob(type="redis"), phases=PHASES)
+    service = services.of(Workload(spec=spec, target=Existing(address="redis://there:1")))
+    service.check()
+    assert service.ready(soon()) == "redis://there:1"
+    service.measured()
+    assert service.facts() == {}
+
+
+def test_a_device_without_the_server_says_how_to_get_one(services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("worker.services.redis.find_spec", lambda _name: None)
+    with pytest.raises(EngineUnavailable, match="no Redis server on this device: install"):
+        services.of_recipe("service: {type: redis}").check()

@@ -1,0 +1,1 @@
+"""Contains one driver for each protocol that a service under load may speak."""

@@ -1,0 +1,72 @@
+"""Maps each type of driver to its class. A new driver needs one file beside this one, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from shared.errors import EngineUnavailable, nearest
+
+if TYPE_CHECKING:
+    from worker.drivers.base import Driver
+    from worker.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class DriverEntry:
+    """Says what the rest of the worker must know about a driver.
+
+    Attributes:
+        target: Where it is, as `module:Class`.
+        needs: The libraries that it cannot do without; the extra `load` brings them.
+        secrets: Keys and passwords that it may need, and the variable of the worker's environment that holds each.
+    """
+
+    target: str
+    needs: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+
+
+DRIVERS: dict[str, DriverEntry] = {
+    "redis": DriverEntry("worker.drivers.redis:RedisDriver", ("hiredis",), (("password", "FLEETMARK_WORKER_REDIS_PASSWORD"),)),
+    "postgres": DriverEntry("worker.drivers.postgres:PostgresDriver", ("asyncpg",), (("password", "FLEETMARK_WORKER_POSTGRES_PASSWORD"),)),
+    "http": DriverEntry("worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),)),
+    # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
+    "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
+}
+
+
+def why_not(name: str) -> str:
+    """Return why this device has no such driver, or an empty text if it has."""
+    entry = DRIVERS.get(name)
+    if entry is None:
+        return f"this worker has no driver for {name!r}: {nearest(name, list(DRIVERS))}"
+    missing = [library for library in entry.needs if find_spec(library) is None]
+    return f"the driver of {name} needs {', '.join(missing)}: install the extra 'load' on this device" if missing else ""
+
+
+def why_not_here(capability: str, hardware: Hardware) -> str:
+    """Return why this device cannot drive the service of a capability, or an empty text if it can."""
+    del hardware
+    return why_not(capability.removeprefix("service."))
+
+
+def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys and passwords of a driver that the worker's environment has."""
+    return {secret: environment[variable] for secret, variable in DRIVERS[name].secrets if environment.get(variable)}
+
+
+def resolve(name: str) -> type[Driver]:
+    """Import and return the class of a driver.
+
+    Raises:
+        EngineUnavailable: There is none, or its libraries are missing.
+    """
+    if reason := why_not(name):
+        raise EngineUnavailable(reason)
+    module, _, attribute = DRIVERS[name].target.partition(":")
+    driver: type[Driver] = getattr(import_module(module), attribute)
+    return driver

@@ -1,0 +1,238 @@
+"""Measures a service under load. One call is one request, and each repeat has fresh client processes.
+
+The measured process itself sends nothing: it starts the client processes, tells them when to begin, and waits. The records of the requests
+are files beside the record of the repeat, because 10^7 of them are too many for it; the facts say where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from shared.clock import SystemClock
+from shared.errors import ModelInvalid
+from shared.series import Phase, Record, Series
+from worker.drivers.registry import credentials
+from worker.kinds.base import Derived, Repeat
+from worker.load.arrivals import CLOSED_PATTERNS, Shape, seed_text
+from worker.load.ceiling import measure_ceiling
+from worker.load.clients import Clients, PhaseRun
+from worker.load.plan import ClientPlan, PhasePlan
+from worker.measured.request import Announce, RunRequest
+
+if TYPE_CHECKING:
+    from shared.request_records import Header
+    from shared.workloads import Workload
+    from worker.load.phases import Measured
+
+PREPARE = "prepare"
+CEILING_FILE = "ceiling.json"  # beside the records: the first repeat of a job writes it
+
+
+class LoadMeasure:
+    """Drives one service, as described at the top of this module."""
+
+    stops_on = "the requests per second"
+    loading = PREPARE
+
+    def run(self, request: RunRequest, announce: Announce) -> Record:
+        spec = request.spec
+        driver = request.capability.removeprefix("service.")
+        announce("loading")
+        begin = perf_counter_ns()
+        folder = Path(tempfile.mkdtemp(prefix="requests-", dir=Path(request.record_path).parent))
+        plans = plans_of(request, driver, str(folder))
+        ceiling = self._ceiling(request, plans, driver, announce)
+        with Clients(plans) as clients:
+            announce("preparing inputs")
+            prepared = clients.prepare()
+            try:
+                ready_ns = perf_counter_ns() - begin
+                if spec["client_delay_s"]:
+                    SystemClock().sleep(spec["client_delay_s"])
+                announce("warming up")
+                runs = []
+                if not request.load_only:
+                    for number in range(len(plans[0].phases)):
+                        clients.make_ready(number)
+                        if number == 0:
+                            announce("measuring")
+                        runs.append(clients.run(number))
+            finally:
+                clients.clean()
+        facts = self._facts(request, clients, runs, prepared, ceiling)
+        phases = {PREPARE: Phase(PREPARE, ready_ns)}
+        return Record(phases, {PREPARE: Series(PREPARE, values=array("q", [ready_ns]))}, facts)
+
+    def _ceiling(self, request: RunRequest, plans: Sequence[ClientPlan], driver: str, announce: Announce) -> float | None:
+        """Return the ceiling of these clients. It is measured once in a job, by its first repeat."""
+        kept = Path(request.record_path).parent / CEILING_FILE
+        if kept.exists():
+            known: float | None = json.loads(kept.read_text())
+            return known
+        announce("measuring what the clients can do")
+        found = measure_ceiling(plans, driver, int(plans[0].settings.get("value_size_bytes", 2)))
+        kept.write_text(json.dumps(found))
+        return found
+
+    def _facts(
+        self, request: RunRequest, clients: Clients, runs: Sequence[PhaseRun], prepared: Mapping[str, Any], ceiling: float | None
+    ) -> dict[str, Any]:
+        kept = [
+            {
+                "phase": run.name,
+                "began_at": run.began_at,
+                "files": {str(client): str(path) for client, path in run.files.items()},
+                "counts": {str(client): count for client, count in run.counts.items()},
+                "processes": {str(client): facts for client, facts in run.facts.items()},
+                "died": {str(client): why for client, why in run.died.items()},
+            }
+            for run in runs
+        ]
+        facts: dict[str, Any] = {
+            "load": {"runs": kept, "operations": clients.facts["operations"], "ceiling_per_s": ceiling, "prepared": dict(prepared)},
+            "runtime": {"runtime": f"{clients.facts['wire']} driver", "capability": request.capability, "loop": clients.facts["loop"]},
+            "software": {**clients.facts["software"], **prepared.get("server", {})},
+        }
+        if runs:
+            from worker.load.phases import rate  # needs numpy, which the guard must not hold in memory
+
+            facts["requests_per_s"] = rate(phases_of(facts["load"], request.spec))
+        return facts
+
+    def further_loads(self, workload: Workload) -> int:
+        del workload
+        return 0
+
+    def stop_value(self, record: Record) -> float:
+        """Return the requests per second of one repeat."""
+        return float(record.facts["requests_per_s"])
+
+    def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
+        from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
+        from worker.load.figures import outcome_of
+
+        spec = workload.spec.model_dump(mode="json")
+        known = [repeat.record.facts["load"] for repeat in repeats]
+        died = [why for one in known for why in one["runs"][-1]["died"].values()]
+        gave_up = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
+        lost = sum(f["lost"] for one in known for run in one["runs"] for f in run["processes"].values())
+        opened = sum(f["opened"] for one in known for f in one["runs"][-1]["processes"].values())
+        said = next((f["said"] for one in known for run in one["runs"] for f in run["processes"].values() if f["said"]), "")
+        ceiling = known[0]["ceiling_per_s"]
+        outcome = outcome_of(
+            [phases_of(one, spec) for one in known],
+            service_type=spec["service"]["type"],
+            operations=known[0]["operations"],
+            concurrency=spec["num_clients"] * in_flight(spec),
+            ceiling_per_s=ceiling,
+            no_ceiling="there is no null server for this protocol",
+            detail={
+                "stopped_because": stopped_because,
+                "prepared": known[0]["prepared"],
+                "connections": {"opened": opened, "lost": lost},
+                "client_processes": {"asked": spec["num_clients"], "died": died, "gave_up": gave_up},
+                "first_error_of_the_service": said,
+                "partial": bool(died or gave_up),
+            },
+        )
+        per_s = outcome.figures[0].value or 0.0
+        in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
+        return Derived(in_words, outcome=outcome, files={NAME: requests_file(known, spec)})
+
+
+def in_flight(spec: Mapping[str, Any]) -> int:
+    """Return how many requests each client process keeps in flight."""
+    if spec["load"]["pattern"] == "single_stream":
+        return 1
+    if spec["load"]["pattern"] == "multi_stream":
+        return int(spec["load"]["per_query"])
+    return int(spec["concurrent_clients"])
+
+
+def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
+    """Return what each client process does.
+
+    Raises:
+        ModelInvalid: Two settings do not go together.
+    """
+    spec = request.spec
+    settings, load = spec["client"]["settings"], spec["load"]
+    point = json.dumps({name: value for name, value in spec.items() if name != "slo"}, sort_keys=True)
+    closed = load["pattern"] in CLOSED_PATTERNS
+    if not closed and int(settings.get("pipeline") or 1) > 1:
+        asked = f"client.settings.pipeline is {settings['pipeline']} and load.pattern is {load['pattern']}"
+        raise ModelInvalid(f"{asked}: requests with a schedule are sent one by one; write a pipeline of 1, or a closed loop")
+    schedule = seed_text(load["seed"], point, request.repeat)
+    # A ramp and a trace say what is sent from the first moment on, so nothing is sent before.
+    lead_s = 0.0 if load["pattern"] in ("ramp", "trace") else request.warmup_min_s + load["ramp_up_s"]
+    phases = []
+    for number, phase in enumerate(spec["phases"]):
+        shape = Shape(
+            pattern=load["pattern"],
+            rate=load["rate"] or 0.0,
+            rate_from=load["rate_from"] or 0.0,
+            ramp_s=phase["duration_s"] or 0.0,
+            burstiness=load["burstiness"],
+            trace_s=tuple(load["trace_s"] or ()),
+            seed=f"{schedule}/{number}",
+        )
+        lead = lead_s if number == 0 else 0.0
+        phases.append(PhasePlan(phase["name"], phase["operations"], shape, phase["count"], phase["duration_s"], lead))
+    return [
+        ClientPlan(
+            driver=driver,
+            address=request.address,
+            settings=settings,
+            phases=tuple(phases),
+            concurrent=in_flight(spec),
+            client=client,
+            clients=spec["num_clients"],
+            seed=seed_text(load["seed"], point, request.repeat, client),
+            timeout_s=spec["request_timeout_s"],
+            folder=folder,
+            secrets=credentials(driver, os.environ),  # noqa: TID251 - keys are in the worker's environment, and nowhere else
+        )
+        for client in range(spec["num_clients"])
+    ]
+
+
+def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
+    """Read the records of one repeat."""
+    import numpy as np  # imported here, because the guard must not hold it in memory
+
+    from shared.request_records import record_type
+    from worker.load.phases import Measured
+
+    durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
+    closed = spec["load"]["pattern"] in CLOSED_PATTERNS
+    return [
+        Measured(
+            run["phase"],
+            np.concatenate([np.fromfile(path, record_type(), count=run["counts"][client]) for client, path in run["files"].items()]),
+            durations[run["phase"]],
+            not closed,
+        )
+        for run in known["runs"]
+    ]
+
+
+def requests_file(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> bytes:
+    """Return the artifact that holds every record of a job."""
+    from shared.request_records import RECORD, Header, Part, join
+
+    parts, blocks = [], []
+    for repeat, (one, phases) in enumerate((one, phases_of(one, spec)) for one in known):
+        for run, measured in zip(one["runs"], phases, strict=True):
+            window = (0, round(measured.window_s() * 1e9))
+            for client, path in run["files"].items():
+                parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
+                blocks.append(Path(path).read_bytes()[: run["counts"][client] * RECORD.size])
+    header: Header = Header(spec["service"]["type"], tuple(known[0]["operations"]), tuple(parts))
+    return join(header, blocks)

@@ -1,0 +1,177 @@
+"""Runs fresh client processes that start together, and gathers what they recorded.
+
+All of them count time on the same monotonic clock, so an agreed moment is the same for each. A process that dies ends nothing but itself:
+the others go on, and what is returned says which one died and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+from typing import IO, Any
+
+from shared.clock import Clock, SystemClock
+from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid
+from shared.request_records import RECORD
+from worker.interpreter import python_command
+from worker.load.plan import ClientPlan
+
+NS = 1_000_000_000
+AHEAD_NS = 50_000_000  # between telling the processes the moment and the moment itself
+_ERRORS: Mapping[str, type[JobError]] = {error.kind: error for error in (EngineUnavailable, ModelInvalid, DeviceFailed)}
+
+
+@dataclass
+class PhaseRun:
+    """Holds what one phase of one repeat gave.
+
+    Attributes:
+        began_at: When the measured window began, in seconds since 1970.
+        files: The records of each client process that lives, by its index.
+        counts: How many records each has.
+        facts: What each process reports, by its index.
+        died: Why processes died, by their index.
+    """
+
+    name: str
+    began_at: float
+    files: dict[int, Path] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    facts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    died: dict[int, str] = field(default_factory=dict)
+
+
+class Clients:
+    """Owns client processes. Leaving the context ends them."""
+
+    def __init__(self, plans: Sequence[ClientPlan], clock: Clock | None = None) -> None:
+        self._plans = plans
+        self._clock = clock or SystemClock()
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self._errors: dict[int, IO[str]] = {}
+        self.died: dict[int, str] = {}
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> Clients:
+        for plan in self._plans:
+            errors = (Path(plan.folder) / f"client-{plan.client}.stderr").open("w+")
+            self._errors[plan.client] = errors
+            command = python_command("worker.load.client")
+            self.processes[plan.client] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        for plan in self._plans:
+            self._tell(plan.client, {"do": "plan", "plan": plan.to_json()})
+        answers = self._answers()
+        self.facts = next(iter(answers.values()))
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    _close(pipe)
+        for errors in self._errors.values():
+            errors.close()
+
+    def prepare(self) -> dict[str, Any]:
+        """Make the population, in the first process.
+
+        Raises:
+            JobError: It could not be made.
+        """
+        self._tell(self._plans[0].client, {"do": "prepare"})
+        prepared: dict[str, Any] = self._answers([self._plans[0].client])[self._plans[0].client]["prepared"]
+        return prepared
+
+    def clean(self) -> None:
+        """Remove what `prepare` made, by a process that still lives."""
+        if self.processes:
+            first = min(self.processes)
+            self._tell(first, {"do": "clean"})
+            self._answers([first])
+
+    def make_ready(self, phase: int) -> None:
+        """Open every connection of a phase.
+
+        Raises:
+            JobError: One of the processes cannot.
+        """
+        for client in list(self.processes):
+            self._tell(client, {"do": "ready", "phase": phase})
+        self._answers()
+
+    def run(self, phase: int) -> PhaseRun:
+        """Run one phase in every process, and wait until the last of them has ended.
+
+        Raises:
+            DeviceFailed: Every process died.
+        """
+        plan = self._plans[0].phases[phase]
+        begin_ns = perf_counter_ns() + AHEAD_NS + round(plan.lead_s * NS)
+        began_at = self._clock.now().timestamp() + (begin_ns - perf_counter_ns()) / NS
+        for client in list(self.processes):
+            self._tell(client, {"do": "run", "phase": phase, "begin_ns": begin_ns})
+        answers = self._answers()
+        run = PhaseRun(plan.name, began_at, died=dict(self.died))
+        for each in self._plans:
+            path = Path(each.folder) / each.spool_name(phase)
+            if each.client in answers:
+                run.facts[each.client] = answers[each.client]
+            if path.exists():  # a process that died leaves whole blocks of records
+                run.files[each.client] = path
+                run.counts[each.client] = path.stat().st_size // RECORD.size
+        return run
+
+    def _tell(self, client: int, command: dict[str, Any]) -> None:
+        pipe = self.processes[client].stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died; `_answers` says so
+            pipe.write(json.dumps(command) + "\n")
+            pipe.flush()
+
+    def _answers(self, clients: Sequence[int] | None = None) -> dict[int, dict[str, Any]]:
+        """Read one line from each process.
+
+        Raises:
+            JobError: A process says why it cannot go on, or all have died.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        for client in list(self.processes) if clients is None else clients:
+            process = self.processes[client]
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.endswith("\n"):
+                self._bury(client)
+                continue
+            answer = json.loads(line)
+            if "error" in answer:
+                raise _ERRORS.get(answer["error_kind"], EngineUnavailable)(answer["error"])
+            found[client] = answer
+        if not found:
+            raise DeviceFailed(f"every client process died: {next(iter(self.died.values()))}")
+        return found
+
+    def _bury(self, client: int) -> None:
+        process = self.processes.pop(client)
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                _close(pipe)
+        errors = self._errors[client]
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["it wrote nothing"])[-1]
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self.died[client] = f"client process {client} ended with {how}: {last}"
+
+
+def _close(pipe: IO[str]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # there was something left to write, and nobody reads it any more
+        pipe.close()

@@ -1,0 +1,42 @@
+"""Maps each type of service that a worker can start to its class. A new type needs one file beside this one, and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from shared.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from worker.services.base import Service
+
+SERVICES: dict[str, str] = {
+    "redis": "worker.services.redis:RedisService",
+    "postgres": "worker.services.postgres:PostgresService",
+    # Only tests use it. No recipe can ask for it.
+    "fake": "worker.services.fake:FakeService",
+}
+
+
+def resolve(name: str) -> Service:
+    """Return the service of a type.
+
+    Raises:
+        EngineUnavailable: This worker cannot start such a service.
+    """
+    if name not in SERVICES:
+        raise EngineUnavailable(f"this worker can start no service of the type {name!r}; give the `address` of one that runs")
+    module, _, attribute = SERVICES[name].partition(":")
+    made: Service = getattr(import_module(module), attribute)()
+    return made
+
+
+def startable() -> dict[str, str]:
+    """Return the types of service that can be started on this device, each with the version of its server program."""
+    found: dict[str, str] = {}
+    for name in SERVICES:
+        try:
+            found[name] = resolve(name).version()
+        except (EngineUnavailable, OSError):
+            continue
+    return found

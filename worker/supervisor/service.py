@@ -1,0 +1,300 @@
+"""Starts and ends the service that a job puts under load. A job whose service runs already only has its address."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shared.clock import Clock
+from shared.errors import DeviceFailed, JobError, ModelInvalid
+from shared.kinds.load import LoadSpec
+from shared.protocol.messages import Assignment
+from shared.targets import Existing, Launched
+from shared.workloads import Workload, spec_as
+from worker.job_log import JobLog
+from worker.launchers.kept import KeptServer
+from worker.launchers.registry import resolve as launcher_named
+from worker.launchers.running import RunningService, RunningServices
+from worker.services.base import LOOPBACK, NotHealthy, Place
+from worker.services.registry import resolve as service_named
+from worker.supervisor.deaths import with_output
+
+NOBODY = 65_534  # some servers refuse to run as root
+LOOK_S = 0.05
+LOOK_AT_MOST_S = 0.5
+SHORTEST_TIMEOUT_S = 0.1
+
+
+class ServiceFailed(JobError):
+    kind = "service_failed"
+
+
+class ServiceOfJob:
+    """Holds the service of one attempt. Without a target, it does nothing.
+
+    Args:
+        on_stage: Called with what is being done.
+        check_stop: Raises when the attempt must stop.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        running: RunningServices,
+        clock: Clock,
+        job_log: JobLog,
+        on_stage: Callable[[str], None],
+        check_stop: Callable[[], None],
+    ) -> None:
+        self._workload: Workload = assignment.workload
+        self._job = assignment.job_id
+        self._id = f"{assignment.job_id}.{assignment.attempt}"
+        self._running, self._clock, self._log = running, clock, job_log
+        self._on_stage, self._check_stop = on_stage, check_stop
+        self._server: KeptServer | None = None
+        self._port = 0
+        self._cpu_before_s = 0.0
+        self._restarted = 0
+        self._version = ""
+        self._starts_ms: list[float] = []
+        self._counted: list[dict[str, Any]] = []
+        self._last = ""
+        self._health: dict[str, Any] | None = None
+        self.cpu_s = 0.0
+        """The CPU time of the servers that have ended or were looked at, while load was sent."""
+
+    @property
+    def _launched(self) -> Launched | None:
+        target = self._workload.target
+        return target if isinstance(target, Launched) else None
+
+    @property
+    def _spec(self) -> LoadSpec:
+        return spec_as(self._workload, LoadSpec)
+
+    def check(self) -> None:
+        """Check that the service can be started on this device, before the job waits for anything.
+
+        Raises:
+            JobError: It cannot.
+        """
+        if self._launched is not None:
+            service = service_named(self._launched.service)
+            service.check(self._spec.service.settings)
+            self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
+
+    def ready(self, ends_at: float) -> str:
+        """Return the address of the service. A service that does not run is started, and this returns when it is healthy.
+
+        Args:
+            ends_at: When the time of the job is over, on the monotonic clock.
+
+        Raises:
+            JobError: It did not become healthy, or the attempt was stopped.
+        """
+        target = self._workload.target
+        if isinstance(target, Existing):
+            return target.address
+        if target is None:
+            return ""
+        if self._server is not None and not self._server.alive:
+            self._use_restart("ended")
+        while self._server is None:
+            try:
+                self._start(target, ends_at)
+            except NotHealthy as error:
+                self._last = str(error)
+                self._use_restart("did not become healthy")
+            except BaseException:
+                self.end()
+                raise
+        self._cpu_before_s = self._cpu_of_tree()
+        self._count("before")
+        return service_named(target.service).address(self._spec.service.settings, self._port)
+
+    def died(self) -> bool:
+        """Return whether the service that was started has ended."""
+        return self._server is not None and not self._server.alive
+
+    def may_restart(self) -> bool:
+        return self._launched is not None and self._restarted < self._launched.restarts
+
+    def last_words(self) -> str:
+        """Return how the service ended, with what it said last."""
+        assert self._server is not None
+        return with_output(f"the service {self._spec.service.type} ended (exit code {self._server.exit_code})", self._server.output())
+
+    def measured(self) -> None:
+        """Take note that one measured process has ended. A service that is fresh for each repeat ends here."""
+        if self._launched is None or self._server is None:
+            return
+        self.cpu_s += max(0.0, self._cpu_of_tree() - self._cpu_before_s)
+        self._count("after")
+        self._check_health()
+        if self._launched.fresh == "repeat":
+            self.end()
+
+    def end(self) -> str:
+        """End the server, and delete the folder that was made for it. Return what it wrote last."""
+        if self._server is None:
+            return ""
+        server, self._server = self._server, None
+        server.stop()
+        self._running.remove(self._id)
+        return server.output()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what reports show of the service."""
+        target = self._launched
+        if target is None:
+            return {}
+        return {
+            "version": self._version,
+            "launcher": target.launcher,
+            "fresh": target.fresh,
+            "starts_ms": self._starts_ms,
+            "restarts": self._restarted,
+            "counters": self._counted,
+            "health": self._health,
+        }
+
+    # Starting
+
+    def _use_restart(self, why: str) -> None:
+        """Take note that the server ended or is not healthy, and end it.
+
+        Raises:
+            ServiceFailed: It was started again as often as the recipe allows.
+        """
+        assert self._launched is not None
+        code = self._server.exit_code if self._server is not None else None
+        output = self.end()
+        how = f"{why}{f' (exit code {code})' if code is not None else ''}{f': {self._last}' if self._last else ''}"
+        if not self.may_restart():
+            tries = f" in any of {self._restarted + 1} starts" if self._restarted and why != "ended" else ""
+            raise ServiceFailed(with_output(f"the service {self._spec.service.type} {how}{tries}", output))
+        self._restarted += 1
+        self._log.add("warning", "application", with_output(f"the service {self._spec.service.type} {how}; it is started again", output))
+
+    def _start(self, target: Launched, ends_at: float) -> None:
+        service, settings = service_named(target.service), self._spec.service.settings
+        self._port = _port_for(settings.get("port"))
+        user = NOBODY if service.needs_other_user and target.launcher == "process" and _is_root() else None
+        folder = _own_folder(service.data_parent(settings), user)
+        place = Place(self._port, folder, self._spec.num_clients * self._spec.concurrent_clients, user)
+        self._on_stage(f"starting {target.service}")
+        begin = self._clock.monotonic()
+        try:
+            self._server = launcher_named(target.launcher).start(service, settings, place, target.settings)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        address, at = service.address(settings, self._port), self._clock.now().timestamp()
+        self._running.add(RunningService(self._id, target.service, address, self._job, target.launcher, self._version, at))
+        patience = min(begin + target.health_timeout_s, ends_at)
+        wait_s = LOOK_S
+        while True:
+            self._check_stop()
+            if not self._server.alive:
+                self._last = ""
+                raise NotHealthy("it ended before it was healthy")
+            try:
+                service.health(settings, self._port)
+                break
+            except NotHealthy as error:
+                if self._clock.monotonic() >= patience:
+                    waited = self._clock.monotonic() - begin
+                    raise NotHealthy(f"its health check failed for {waited:.1f} s; last: {error}") from error
+            self._clock.sleep(wait_s)
+            wait_s = min(2 * wait_s, LOOK_AT_MOST_S)
+        took_ms = (self._clock.monotonic() - begin) * 1e3
+        self._starts_ms.append(took_ms)
+        self._running.change(self._id, "healthy")
+        self._log.add("info", "infrastructure", f"{self._version} is healthy on port {self._port} after {took_ms:.0f} ms")
+        self._leave_alone(self._spec.warmup_delay_s)
+
+    def _leave_alone(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        if seconds:
+            self._on_stage("waiting for the service to warm up")
+        while (left := end - self._clock.monotonic()) > 0:
+            self._check_stop()
+            self._clock.sleep(min(left, LOOK_AT_MOST_S))
+
+    # Looking
+
+    def _count(self, when: str) -> None:
+        if self._launched is not None and self._server is not None:
+            found = service_named(self._launched.service).metrics(self._spec.service.settings, self._port)
+            self._counted.append({"when": when, **found})
+
+    def _check_health(self) -> None:
+        assert self._launched is not None
+        said = ""
+        try:
+            service_named(self._launched.service).health(self._spec.service.settings, self._port)
+        except NotHealthy as error:
+            said = str(error)
+        self._health = {"ok": not said, "checked_at": self._clock.now().isoformat(timespec="milliseconds"), "said": said or None}
+
+    def _cpu_of_tree(self) -> float:
+        """Return the CPU time of the server and its children so far, in seconds. 0 if it cannot be read."""
+        if self._server is None:
+            return 0.0
+        total = 0.0
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._server.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    times = process.cpu_times()
+                    total += times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        return total
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _port_for(wanted: int | None) -> int:
+    """Return the port for a server: the wanted one, or a free one.
+
+    Raises:
+        ModelInvalid: The wanted port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, wanted or 0))
+        except OSError as error:
+            raise ModelInvalid(
+                f"service.settings.port: port {wanted} of this device cannot be used ({error.strerror}); "
+                "leave `port` out, and a free one is taken"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _own_folder(parent: Path | None, user: int | None) -> Path:
+    """Make an empty folder for a server. Its user can enter it.
+
+    Raises:
+        DeviceFailed: It cannot be made.
+    """
+    try:
+        if parent is not None and not parent.exists():
+            parent.mkdir(parents=True)
+            parent.chmod(0o755 if user is not None else 0o700)
+        folder = Path(tempfile.mkdtemp(prefix="fleetmark-service-", dir=parent))
+        folder.chmod(0o755)
+        if user is not None:
+            os.chown(folder, user, user)
+    except OSError as error:
+        raise DeviceFailed(f"no folder for the service could be made: {error}") from error
+    return folder
