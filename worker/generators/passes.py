@@ -103,7 +103,7 @@ class Passes:
             cpu, begin = time.process_time_ns(), self._clock()
             for block, start in enumerate(range(0, requests, BLOCK)):
                 numbers = range(start, min(requests, start + BLOCK))
-                passes: Sequence[Callable[[range], None]] = (self._streamed_block, self._plain_block, self._prefill_block)
+                passes: Sequence[Callable[[range], None]] = (self._streamed_block, self.plain_block, self._prefill_block)
                 for one in passes if block % 2 == 0 else reversed(passes):
                     one(numbers)
             self.stamps.wall_ns, self.stamps.cpu_ns = self._clock() - begin, time.process_time_ns() - cpu
@@ -117,7 +117,8 @@ class Passes:
             self.stamps.streamed.append(duration)
             self.stamps.tokens.extend(times)
 
-    def _plain_block(self, numbers: range) -> None:
+    def plain_block(self, numbers: range) -> None:
+        """Make the plain calls with these numbers."""
         for number in numbers:
             self.stamps.plain.append(self._plain_call(number, self._shape.output_tokens))
 
