@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-from orchestrator.reports.bundle import EndedJob
+from orchestrator.reports.bundle import EndedJob, JobRecord
 from orchestrator.reports.columns import Row, rounded
 from orchestrator.reports.money import price_of
+from orchestrator.reports.outcomes.work import AskedWork, asked_work
 from orchestrator.reports.runtimes import whole_number
 from orchestrator.reports.sheets.base import OutcomeSheet
 from shared.protocol.messages import Result
@@ -28,6 +30,19 @@ class GenerationSheet(OutcomeSheet):
         "load_peak_mb": "PeakLoadRamUsage",
         "generation_peak_mb": "PeakInferenceRamUsage",
     }
+
+    def work_of(self, job: JobRecord) -> AskedWork:
+        """Return what a job asked for. How many calls and further loads there were is no part of it."""
+        asked = asked_work(job)
+        if not asked.may_be_ranked():
+            return asked
+        content = json.loads(asked.text)
+        content.pop("loads", None)
+        content.get("prompts", {}).pop("requests", None)
+        return AskedWork(json.dumps(content, sort_keys=True))
+
+    def asked(self, job: JobRecord) -> tuple[str, str]:
+        return job.name, self.work_of(job).text
 
     def cells(self, job: EndedJob, result: Result) -> Row:
         row = super().cells(job, result)

@@ -13,7 +13,7 @@ from orchestrator.reports.sheets.registry import sheet_of
 from shared.distributions import Distribution
 from shared.figures import Figure, Outcome
 from shared.inputs import ModelRef
-from shared.kinds.generation import GenerationSpec
+from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection
 from shared.kinds.generation_figures import FIGURES
 from shared.protocol.messages import Result
 from shared.workloads import Workload
@@ -71,3 +71,14 @@ def test_the_page_ranks_by_tokens_per_second_and_says_that_weights_are_random() 
     text = page.markdown(content)
     assert "needs 662 samples, has 90" in text
     assert RANDOM in text
+
+
+def test_two_jobs_did_the_same_work_if_lengths_and_decoding_are_equal_however_many_calls_there_were() -> None:
+    def work(**spec: Any) -> str:
+        job = record(1, result(), workload=WORKLOAD.model_copy(update={"spec": GenerationSpec(**spec)}))
+        return sheet_of("generation").asked(job)[1]
+
+    first = work(prompts=PromptsSection(output_tokens=8))
+    assert work(prompts=PromptsSection(output_tokens=8, requests=99), loads=3) == first
+    assert work(prompts=PromptsSection(output_tokens=9)) != first
+    assert work(prompts=PromptsSection(output_tokens=8), decoding=DecodingSection(temperature=0.5)) != first
