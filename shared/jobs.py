@@ -8,6 +8,7 @@ MAX_INFERENCES = 1_000_000  # in each repeat; this is 8 MB of raw samples. Split
 MAX_REPEATS = 1_000
 MAX_TIMEOUT_S = 7 * 86_400
 MAX_JOBS = 100_000
+MAX_BLOCK = 8  # jobs in one message, whose repeats take turns. A crash of their worker interrupts all of them
 DEFAULT_TIMEOUT_S = 3_600
 DEFAULT_QUEUE_TIMEOUT_S = 86_400
 DEFAULT_PRIORITY = 5

@@ -73,6 +73,12 @@ class Registration(BaseModel):
     )
     agent_type: OneLine = Field(default="white_box", max_length=64)
     version: OneLine = Field(default="", max_length=64)
+    max_block: int = Field(
+        default=1,
+        ge=1,
+        le=1_000,
+        description="how many jobs one message may hold for this worker, which then measures them in turns; 1 if it cannot",
+    )
     clock: float | None = Field(
         default=None,
         ge=0,

@@ -25,6 +25,7 @@ from worker.job_log import JobLog
 from worker.measured.request import RunRequest
 from worker.models import ModelStore
 from worker.supervisor import Outcome, Supervisor, TelemetryOptions
+from worker.supervisor.block import TURN_S
 from worker.supervisor.supervisor import HOST_WAIT_S
 
 LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -41,6 +42,7 @@ def supervisor(
     spawn: bool = False,
     lock: Path | None = None,
     host_wait_s: float = HOST_WAIT_S,
+    turn_s: float = TURN_S,
     telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
 ) -> Iterator[Supervisor]:
     """Start a supervisor with its own lock file, so that it does not wait for a worker that measures on this machine."""
@@ -51,6 +53,7 @@ def supervisor(
         clock=SystemClock(),
         lock_path=lock or folder / "lock",
         host_wait_s=host_wait_s,
+        turn_s=turn_s,
         spawn=spawn,
         telemetry=telemetry,
     )
@@ -135,8 +138,8 @@ def descendants(pid: int) -> list[int]:
 
 def samples(pid: int) -> bool:
     """Return whether a child of a guard samples beside the measured processes. In a fork, its stdin is a pipe, and theirs is /dev/null."""
-    command = " ".join(psutil.Process(pid).cmdline())
-    with contextlib.suppress(OSError):  # it has just ended
+    with contextlib.suppress(OSError, psutil.Error):  # it has just ended
+        command = " ".join(psutil.Process(pid).cmdline())
         stdin = Path(f"/proc/{pid}/fd/0").readlink()
         return "worker.samplers" in command or ("--once" not in command and str(stdin).startswith("pipe:"))
     return False

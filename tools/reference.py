@@ -188,6 +188,12 @@ one job for each of its entries. An entry is the id of a worker or the name of a
 with the nearest name, unless the recipe says `wait_for_device: true` (or `fleetmark run --wait-for-device`): then the job waits for the
 device. A name that several workers have is refused, and the error lists their ids.
 
+**Turns.** The repeats of jobs that are compared on one device (`one`, a name, `every`) take turns: a round measures one repeat of each job,
+and each round has a random order of its own. So heat, or other work on the device, affects all of them alike. Up to eight jobs take turns;
+more jobs are spread evenly over several such blocks, one after the other. The time limit of a job (`timeout_s`) runs only in its own turns, and
+a job with a stop rule leaves when it is done. All results of a block come near its end, and an urgent job for the same device waits until the
+block is over. With `any`, jobs are measured one after the other ([why](../decisions/0038-repeats-take-turns.md)).
+
 **Models.** Each entry of `models` gives one job or several, also where two entries name the same file. The `options` of an entry are added
 to those of the recipe, key by key: an entry's `threads` replaces the recipe's `threads`, and the recipe's `batch_size` stays. `shapes`,
 `dims` and `values` are merged name by name.

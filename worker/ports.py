@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, Started
 from worker.job_log import JobLog
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
+    from worker.supervisor.block import OnBlockStage, OnOver
 
 
 class SupervisorPort(Protocol):
     """Defines the part of `worker.supervisor.Supervisor` that a task needs."""
 
     def run(self, assignment: Assignment, on_stage: Callable[[str, float | None], None], job_log: JobLog | None = None) -> Outcome: ...
+
+    def run_block(
+        self, assignments: Sequence[Assignment], on_stage: OnBlockStage, job_logs: Mapping[AttemptKey, JobLog], on_over: OnOver
+    ) -> None: ...
 
     def stop(self, job_id: str, attempt: int, why: Literal["cancelled", "handed_back"]) -> None: ...
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from shared.clock import Clock
+from shared.errors import DeviceFailed, HostBusy
 
 REST_S = 10.0  # long enough for another worker to take the next attempt, which is sent a second or two later
 LONGEST_REST_S = 600.0
+OWN_FAILURES = frozenset({DeviceFailed.kind, HostBusy.kind})  # failures of the device: another device may be able to run the same job
 
 
 class Rest:

@@ -210,7 +210,9 @@ def _live(ctx: Ctx, job: dict[str, Any]) -> tuple[str | None, float | None]:
         worker = ctx.registry.get(job["worker_id"])
     except (NotFound, Unavailable):
         return None, None
-    return (worker.stage or None, worker.progress) if worker.current_job == job["job_id"] else (None, None)
+    if worker.current_job == job["job_id"]:
+        return worker.stage or None, worker.progress
+    return worker.others.get(job["job_id"], (None, None))  # it takes turns with the current job
 
 
 @router.post("/jobs/{job_id}/cancel", name="cancel_job", response_model=CancelledJob, responses=documented(404, 409))

@@ -24,12 +24,17 @@ from shared.protocol.messages import TASK_NAME, Assignment
 from shared.protocol.outage import answering, once_more
 
 PIPELINE = 1_000
-# KEYS: a list of messages. Returns the ids of our messages in it. For 2 000 jobs, the ids are 80 kB, but the messages are 5 MB.
+# KEYS: a list of messages. Returns the job and the attempt of each assignment in our messages. For 2 000 jobs, the ids are 80 kB, but the
+# messages are 5 MB.
 _IDS = """
 local ids = {}
 for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
   local id = string.match(message, '"id": "(campaign%-%w+%-job%-%d+%.%d+)"')
   if id and #id < 80 then table.insert(ids, id) end
+  local others = string.match(message, '"others": "([%w%-%. ]+)"') or ''
+  for other in string.gmatch(others, 'campaign%-%w+%-job%-%d+%.%d+') do
+    if #other < 80 then table.insert(ids, other) end
+  end
 end
 return ids
 """
@@ -69,10 +74,12 @@ class CeleryQueue:
 
         A field that is None is left out. A worker refuses fields that it does not know, so a worker of an earlier version can run every
         job that does not use a newer field.
+
+        Several jobs in one message are several arguments of the task. The header `others` names those behind the first, so that the watch
+        finds them without reading the body.
         """
-        assignment = item.assignment
-        task_id = f"{assignment.job_id}.{assignment.attempt}"
-        body = f"[[{assignment.model_dump_json(exclude_none=True)}]{_BODY_END}"
+        task_id = message_id(item.assignment)
+        body = f"[[{', '.join(one.model_dump_json(exclude_none=True) for one in item.assignments)}]{_BODY_END}"
         envelope: dict[str, Any] = {
             "body": base64.b64encode(body.encode()).decode(),
             "content-encoding": "utf-8",
@@ -90,13 +97,14 @@ class CeleryQueue:
                 "timelimit": [None, None],
                 "root_id": task_id,
                 "parent_id": None,
-                "argsrepr": readable(assignment),
+                "argsrepr": readable(item.assignment, len(item.others)),
                 "kwargsrepr": "{}",
                 "origin": self._origin,
                 "ignore_result": True,
                 "replaced_task_nesting": 0,
                 "stamped_headers": None,
                 "stamps": {},
+                **({"others": " ".join(map(message_id, item.others))} if item.others else {}),
             },
             "properties": {
                 "correlation_id": task_id,
@@ -138,11 +146,21 @@ class CeleryQueue:
         self.app.close()
 
 
-def readable(assignment: Assignment) -> str:
-    """Return the text that Flower shows for a job."""
+def message_id(assignment: Assignment) -> str:
+    """Return the id of the message whose first assignment this is."""
+    return f"{assignment.job_id}.{assignment.attempt}"
+
+
+def readable(assignment: Assignment, others: int = 0) -> str:
+    """Return the text that Flower shows for a message.
+
+    Args:
+        others: how many other jobs are in the same message.
+    """
     work = assignment.workload
     what = f"{work.title} on {assignment.capability}, {work.spec.said(work.repeats)}"
-    return f"{assignment.job_id} attempt {assignment.attempt}: {what}"
+    more = f", in turns with {others} other{'' if others == 1 else 's'} of its campaign" if others else ""
+    return f"{assignment.job_id} attempt {assignment.attempt}: {what}{more}"
 
 
 def _list_of(queue: str, priority: int) -> str:

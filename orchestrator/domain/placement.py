@@ -20,6 +20,7 @@ class KnownWorker:
     labels: Mapping[str, str] = field(default_factory=dict)
     memory_mb: float = 0
     gpu_memory_mb: float = 0
+    max_block: int = 1  # how many jobs one message may hold for it
 
 
 class Fleet:

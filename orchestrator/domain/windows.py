@@ -67,6 +67,7 @@ class Route:
 
     def __init__(self, places: Sequence[Place], priority: int, windows: Windows) -> None:
         self._priority, self._windows = priority, windows
+        self._places = {place.queue: place for place in places}
         self._heap = [(windows.load(place), order, place) for order, place in enumerate(places)]
         heapq.heapify(self._heap)
 
@@ -83,17 +84,21 @@ class Route:
                 return place
         return None
 
+    def at(self, queue: str) -> Place | None:
+        """Return the place whose queue this is, or None if it is none of the places."""
+        return self._places.get(queue)
+
     def add(self, place: Place) -> None:
         """Count a job that was sent to this place."""
         self._windows.add(place, self._priority)
 
 
-def deal(in_flight: Mapping[str, int], give: Callable[[str], bool]) -> int:
-    """Send jobs one by one, always of the campaign with the fewest jobs in flight, until no campaign can send one.
+def deal(in_flight: Mapping[str, int], give: Callable[[str], int]) -> int:
+    """Send messages one by one, always of the campaign with the fewest jobs in flight, until no campaign can send one.
 
     Args:
         in_flight: how many jobs each campaign has in flight now, the oldest campaign first.
-        give: sends one job of a campaign. It returns False if the campaign has no job that can be sent.
+        give: sends one message of a campaign, and returns how many jobs it holds. It returns 0 if the campaign has no job that can be sent.
 
     Returns:
         How many jobs were sent.
@@ -103,9 +108,9 @@ def deal(in_flight: Mapping[str, int], give: Callable[[str], bool]) -> int:
     sent = 0
     while heap:
         flying, order, campaign_id = heap[0]
-        if give(campaign_id):
-            heapq.heapreplace(heap, (flying + 1, order, campaign_id))
-            sent += 1
+        if jobs := give(campaign_id):
+            heapq.heapreplace(heap, (flying + jobs, order, campaign_id))
+            sent += jobs
         else:
             heapq.heappop(heap)
     return sent

@@ -12,6 +12,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.placement import Place
 from orchestrator.domain.stored import Unreadable, read_workload
 from orchestrator.operations.context import Context
+from orchestrator.operations.open_lanes import Chosen
 from orchestrator.operations.turn import take
 from orchestrator.operations.unreadable import UnreadableJob, fail_unreadable
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
@@ -45,8 +46,8 @@ def top_up(ctx: Context) -> int:
             waits += 1
             ctx.clock.sleep(TURN_WAIT_S)
             continue
-        if taken.chosen:
-            ctx.queue.publish([_dispatch(one.job, one.workload, one.place) for one in taken.chosen])
+        if taken.messages:
+            ctx.queue.publish([_dispatch(message) for message in taken.messages])
             for one in taken.chosen:
                 log.info("attempt %d of %s is sent to %s", one.job.attempt, one.job.id, one.place.queue)
         sent += len(taken.chosen)
@@ -77,6 +78,8 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     the job waits to be sent as its next attempt, because workers may be done with this one. If the job ends in between, the watch
     writes the tombstone again.
 
+    Each job is sent alone, also if it was lost with the message of a block.
+
     Returns:
         How many jobs were sent, or wait to be sent as their next attempt.
     """
@@ -95,7 +98,7 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
                 moves.again(locked[job.id])
             else:
                 moves.note(locked[job.id], EventKind.SENT_AGAIN, "its message was lost: it was in no queue, and no worker had it")
-                moves.set(locked[job.id], dispatched_at=ctx.clock.now())
+                moves.set(locked[job.id], dispatched_at=ctx.clock.now(), block=None)
         moves.flush()
         return still
 
@@ -103,7 +106,8 @@ def publish_again(ctx: Context, found: Sequence[Job]) -> int:
     ctx.registry.marks.revive(job.id for job in still if job.id in ended)
     again = [job for job in still if job.id not in ended]
     ctx.registry.marks.doubt_claims({job.id: job.attempt for job in again})
-    ctx.queue.publish([_dispatch(job, workloads[job.id], Place(str(job.queue), str(job.capability))) for job in again])
+    places = {job.id: Place(str(job.queue), str(job.capability)) for job in again}
+    ctx.queue.publish([_dispatch([Chosen(job, workloads[job.id], places[job.id])]) for job in again])
     return len(still)
 
 
@@ -123,13 +127,16 @@ def _is_sent(job: LockedJob, attempt: int) -> bool:
     return job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempt
 
 
-def _dispatch(job: Job, workload: Workload, place: Place) -> Dispatch:
-    assignment = Assignment.model_construct(
-        format=1,
-        job_id=job.id,
-        campaign_id=job.campaign_id,
-        attempt=job.attempt,
-        capability=place.capability,
-        workload=workload,
+def _dispatch(message: Sequence[Chosen]) -> Dispatch:
+    first, *others = (
+        Assignment.model_construct(
+            format=1,
+            job_id=one.job.id,
+            campaign_id=one.job.campaign_id,
+            attempt=one.job.attempt,
+            capability=one.place.capability,
+            workload=one.workload,
+        )
+        for one in message
     )
-    return Dispatch(assignment, place.queue, job.priority)
+    return Dispatch(first, message[0].place.queue, message[0].job.priority, tuple(others))

@@ -203,7 +203,7 @@ def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcom
 def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started, outcome: Recorded) -> bool:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
-        until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
+        until = deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
         moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
         moves.note(job, EventKind.STARTED, worker_id=report.worker_id)

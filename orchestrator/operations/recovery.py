@@ -137,7 +137,7 @@ def stand_still(ctx: Context, missed_s: float) -> int:
     until: dict[str, tuple[int, datetime]] = {}
     for job in running:
         if job.deadline_at is not None:
-            latest = min(job.deadline_at + missed, deadline(now, job.workload, ctx.settings.deadline_grace_s))
+            latest = min(job.deadline_at + missed, deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s))
             until |= {job.id: (job.attempt, latest)} if latest > job.deadline_at else {}
     moved = postpone(ctx, until)
     ctx.store.transact(lambda session: queue_waits.stand_still(session, missed, now))
@@ -159,7 +159,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
         still = [job for job in lock_jobs(session, found).values() if job.status == JobStatus.PENDING and job.attempt == found[job.id][0]]
         for job in still:
             _, worker_id, incarnation = found[job.id]
-            until = deadline(now, job.workload, ctx.settings.deadline_grace_s)
+            until = deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s)
             moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, worker_id=worker_id, incarnation=incarnation)
             moves.note(job, EventKind.STARTED, "as its worker's heartbeat says: the report of the start was lost", worker_id=worker_id)
         moves.flush()
@@ -200,7 +200,7 @@ def undispatch(ctx: Context, found: Iterable[Job]) -> int:
         for job in lock_jobs(session, attempts).values():
             if job.status == JobStatus.PENDING and job.dispatched_at is not None and job.attempt == attempts[job.id]:
                 moves.note(job, EventKind.UNDISPATCHED, f"{job.queue} is served by nobody")
-                moves.set(job, dispatched_at=None, queue=None, capability=None)
+                moves.set(job, dispatched_at=None, queue=None, capability=None, block=None, block_timeout_s=None)
                 back += 1
         moves.flush()
         return back

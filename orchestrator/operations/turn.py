@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlmodel import Session
 
 from orchestrator.domain.one_device import Need, place_of, waits_for_chosen
 from orchestrator.domain.placement import Fleet, KnownWorker, Place, places_for
-from orchestrator.domain.stored import Unreadable, read_requirements, read_workload
+from orchestrator.domain.stored import Unreadable, read_requirements
 from orchestrator.domain.windows import Route, Windows, deal
 from orchestrator.operations.chosen_devices import ChosenDevices
+from orchestrator.operations.open_lanes import MOST_JOBS, Chosen, OpenCampaign, OpenLane, Taken
 from orchestrator.operations.unreadable import UnreadableJob
 from orchestrator.store import jobs, lanes
 from orchestrator.store.lanes import LaneChange
-from orchestrator.store.tables import Job, Lane
+from orchestrator.store.tables import Lane
+from shared.capabilities import worker_queue
 from shared.recipes import Requirements
-from shared.workloads import Workload
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
-FIRST_JOBS, MOST_JOBS = 16, 1_024  # page sizes of one lane, growing by four. Rows that are read are also locked
-MOST_UNREADABLE = 1_024  # jobs in one turn; else a campaign of which nothing can be read would be locked and held in memory whole
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Holds a job that is sent now, and where it goes."""
-
-    job: Job
-    workload: Workload
-    place: Place
-
-
-@dataclass
-class Taken:
-    """Holds the outcome of one turn."""
-
-    chosen: list[Chosen] = field(default_factory=list)
-    unreadable: list[UnreadableJob] = field(default_factory=list)
-    busy: bool = False  # True if another process fills the queues now, so that this turn did nothing
 
 
 def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> Taken:
@@ -59,7 +39,8 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
         in_flight[item.campaign_id] += item.jobs
     taken = Taken()
     running_of: dict[str, int] = {}
-    by_priority: dict[int, dict[str, deque[_OpenLane]]] = defaultdict(lambda: defaultdict(deque))
+    blocks = {worker_queue(worker.id): worker.max_block for worker in living.workers if worker.max_block > 1}
+    by_priority: dict[int, dict[str, OpenCampaign]] = defaultdict(lambda: defaultdict(lambda: OpenCampaign(blocks)))
     routes = _Routes(windows, living, quarantined)
     opened = list(_open_lanes(session, now))
     devices = ChosenDevices(session, windows, living, [lane for lane, _ in opened])
@@ -76,26 +57,31 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
         if lane.waiting_for != reason:
             changes[lane.id] = LaneChange(reason, lane.device, lane.device_name)
         if route is not None:
-            by_priority[lane.priority][lane.campaign_id].append(_OpenLane(session, lane, route, now, taken))
+            is_bound = device is not None or lane.device is not None
+            by_priority[lane.priority][lane.campaign_id].add(OpenLane(session, lane, route, is_bound, now, taken))
     changes |= {lane_id: LaneChange("", worker.id, worker.device_name) for lane_id, worker in devices.made.items()}
     lanes.change(session, changes)
     in_flight.update(running_of)
     for priority in sorted(by_priority, reverse=True):
         campaigns = by_priority[priority]
 
-        def send_one(campaign_id: str, open_lanes: dict[str, deque[_OpenLane]] = campaigns) -> bool:
-            mine = open_lanes[campaign_id]
-            while mine:
-                if (chosen := mine[0].next()) is not None:
-                    taken.chosen.append(chosen)
-                    in_flight[campaign_id] += 1
-                    return True
-                mine.popleft()
-            return False
+        def send_one(campaign_id: str, open_campaigns: dict[str, OpenCampaign] = campaigns) -> int:
+            message = open_campaigns[campaign_id].next()
+            if message:
+                taken.messages.append(message)
+                in_flight[campaign_id] += len(message)
+            return len(message)
 
         deal({campaign_id: in_flight[campaign_id] for campaign_id in campaigns}, send_one)
-    jobs.mark_dispatched(session, [(one.job, one.place.queue, one.place.capability) for one in taken.chosen], now)
+    jobs.mark_dispatched(session, [sent for message in taken.messages for sent in _sent(message)], now)
     return taken
+
+
+def _sent(message: Sequence[Chosen]) -> Iterator[jobs.Sent]:
+    first, is_block = message[0].job, len(message) > 1
+    block = f"{first.id}.{first.attempt}" if is_block else None
+    timeout_s = sum(one.workload.timeout_s for one in message) if is_block else None
+    return (jobs.Sent(one.job.id, one.place.queue, one.place.capability, block, timeout_s) for one in message)
 
 
 class _Routes:
@@ -135,45 +121,6 @@ class _Routes:
         if (place := place_of(need, device, self._living)) is not None:
             return [place], ""
         return [], waits_for_chosen(need, device, lane.device_name, {worker.id for worker in self._quarantined.workers})
-
-
-class _OpenLane:
-    """Reads the sendable jobs of one lane, a page at a time."""
-
-    def __init__(self, session: Session, lane: Lane, route: Route, now: datetime, taken: Taken) -> None:
-        assert lane.id is not None
-        self._session, self._lane_id, self._priority = session, lane.id, lane.priority
-        self._route, self._now, self._taken = route, now, taken
-        self._page: deque[Job] = deque()
-        self._size = FIRST_JOBS
-        self._last = 0
-        self._ended = False
-
-    def next(self) -> Chosen | None:
-        """Return the lane's next job and where it goes, or None if there is no room for it or no job is left."""
-        while (
-            len(self._taken.unreadable) < MOST_UNREADABLE
-            and (place := self._route.next()) is not None
-            and (job := self._next_job()) is not None
-        ):
-            try:
-                workload = read_workload(job.workload)
-            except Unreadable as error:
-                self._taken.unreadable.append(UnreadableJob(job.id, job.attempt, str(error)))
-            else:
-                self._route.add(place)
-                if job.priority != self._priority:  # it was changed while the job was in a queue, and the job has come back
-                    job.priority = self._priority
-                return Chosen(job, workload, place)
-        return None
-
-    def _next_job(self) -> Job | None:
-        if not self._page and not self._ended:
-            self._page.extend(jobs.next_in_lane(self._session, self._lane_id, self._now, self._size, after=self._last))
-            self._ended = len(self._page) < self._size
-            self._last = (self._page[-1].position or 0) if self._page else self._last
-            self._size = min(4 * self._size, MOST_JOBS)
-        return self._page.popleft() if self._page else None
 
 
 def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:

@@ -46,11 +46,16 @@ class WorkerRecord(NamedTuple):  # a sweep makes a thousand of these; frozen dat
     beats: int  # the number of heartbeats since the worker first registered
     quarantine: Quarantine | None
     clock_offset_s: float | None  # how far its clock was ahead of ours when it registered; None if it did not send its time
+    others: dict[str, tuple[str, float | None]] = {}  # noqa: RUF012 (never changed): the stage and the progress of jobs that take turns
     unread: tuple[str, ...] = ()  # the fields of its state that cannot be read; each has the value of a field that is absent
 
     def known(self) -> KnownWorker:
         """Return what placement needs to know about this worker."""
         return known_worker(self.id, self.registration)
+
+    def works_on(self, job_id: str) -> bool:
+        """Return whether it measures this job, or measures it in turns with the current job."""
+        return job_id in (self.current_job, *self.others)
 
 
 class Sight(NamedTuple):
@@ -88,6 +93,7 @@ RECORD_FIELDS = (
     "held",
     "stage",
     "progress",
+    "others",
     "metrics",
     "beats",
     "quarantined_until",
@@ -107,6 +113,7 @@ def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
         labels=registration.labels,
         memory_mb=_number(hardware.get("memory_mb")),
         gpu_memory_mb=_number(hardware.get("gpu_memory_mb")),
+        max_block=registration.max_block,
     )
 
 
@@ -184,6 +191,7 @@ def record_of(
         held=read("held", _held, ()),
         stage=state.get("stage", ""),
         progress=read("progress", _share, None),
+        others=read("others", _others, {}),
         metrics=read("metrics", _metrics, {}),
         beats=read("beats", int, 0),
         quarantine=Quarantine(until, state.get("quarantine_reason", "")) if until > now else None,
@@ -214,6 +222,14 @@ def registration_of(text: str) -> Registration:
 
 def _held(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(job_id), int(attempt)) for job_id, attempt in json.loads(text)) if text != "[]" else ()
+
+
+def _others(text: str) -> dict[str, tuple[str, float | None]]:
+    others = json.loads(text)
+    if not isinstance(others, dict):
+        raise TypeError(f"stages are an object, not {type(others).__name__}")
+    _check_answerable(others)
+    return {str(job_id): (str(stage), None if done is None else _between(0, float(done), 1)) for job_id, (stage, done) in others.items()}
 
 
 def _labels(text: str) -> dict[str, str] | None:

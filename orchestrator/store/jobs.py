@@ -27,12 +27,13 @@ DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_no
 
 @dataclass(frozen=True)
 class Waiting:
-    """Counts the dispatched, unclaimed jobs of one campaign and priority in one queue."""
+    """Counts the dispatched, unclaimed jobs of one campaign and priority in one queue, and the messages that hold them."""
 
     queue: str
     campaign_id: str
     priority: int
     jobs: int
+    messages: int
 
 
 class JobHead(NamedTuple):
@@ -210,8 +211,9 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
 def waiting(session: Session) -> list[Waiting]:
     """Return how many jobs are in the queues according to the table. The windows limit this number, however large the campaigns are."""
     group = (col(Job.queue), col(Job.campaign_id), col(Job.priority))
-    statement = select(*group, func.count()).where(*DISPATCHED).group_by(*group)
-    return [Waiting(str(queue), campaign_id, priority, jobs) for queue, campaign_id, priority, jobs in session.execute(statement)]
+    messages = func.count(func.distinct(func.coalesce(col(Job.block), col(Job.id))))
+    statement = select(*group, func.count(), messages).where(*DISPATCHED).group_by(*group)
+    return [Waiting(str(queue), *counts) for queue, *counts in session.execute(statement)]
 
 
 def lock_windows(session: Session) -> bool:
@@ -240,25 +242,32 @@ def next_in_lane(session: Session, lane_id: int, now: datetime, limit: int, afte
     return list(session.scalars(statement))
 
 
-def mark_dispatched(session: Session, jobs: Sequence[tuple[Job, str, str]], now: datetime) -> None:
-    """Write where locked, pending jobs are sent.
+class Sent(NamedTuple):
+    """Says where a job is sent. `block` and `block_timeout_s` are None if it is alone in its message."""
 
-    Args:
-        jobs: (job, queue, capability).
-    """
+    job_id: str
+    queue: str
+    capability: str
+    block: str | None
+    block_timeout_s: float | None
+
+
+def mark_dispatched(session: Session, jobs: Sequence[Sent], now: datetime) -> None:
+    """Write where locked, pending jobs are sent."""
     if not jobs:
         return
-    rows = [{"b_id": job.id, "b_queue": queue, "b_capability": capability} for job, queue, capability in jobs]
+    names = ("queue", "capability", "block", "block_timeout_s")
+    rows = [{"b_id": sent.job_id, **{f"b_{name}": getattr(sent, name) for name in names}} for sent in jobs]
     statement = (
         update(Job.__table__)  # type: ignore[attr-defined]  # untyped in SQLModel
         .where(col(Job.id) == bindparam("b_id"))
-        .values(queue=bindparam("b_queue"), capability=bindparam("b_capability"), dispatched_at=now)
+        .values({"dispatched_at": now, **{name: bindparam(f"b_{name}") for name in names}})
     )
     session.connection().execute(statement, rows)
 
 
 def working_on(session: Session) -> list[str]:
-    """Return the id of the worker of each running job. There are at most as many as there are workers."""
+    """Return the id of the worker of each running job. A worker has one, or the jobs of one block."""
     return [str(worker_id) for worker_id in session.scalars(select(col(Job.worker_id)).where(col(Job.status) == JobStatus.RUNNING))]
 
 
@@ -291,7 +300,7 @@ def dispatched_queues(session: Session) -> list[str]:
 
 
 def running(session: Session) -> list[Job]:
-    """Return every running job. There are at most as many as there are workers."""
+    """Return every running job. A worker has one, or the jobs of one block."""
     return list(session.scalars(select(Job).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))))
 
 

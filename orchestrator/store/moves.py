@@ -51,6 +51,7 @@ class LockedJob:
     dispatched_at: datetime | None
     queue: str | None
     capability: str | None
+    block_timeout_s: float | None
     worker_id: str | None
     incarnation: str | None
     started_at: datetime | None
@@ -100,7 +101,15 @@ class Moves:
             not_before: when the job may be sent; now if left out. Its queue timeout counts from then on.
         """
         changes |= {"attempt": job.attempt + 1, "not_before": not_before or self.now, "dispatched_at": None, "queue": None}
-        changes |= {"capability": None, "worker_id": None, "incarnation": None, "started_at": None, "deadline_at": None}
+        changes |= {
+            "block": None,
+            "block_timeout_s": None,
+            "capability": None,
+            "worker_id": None,
+            "incarnation": None,
+            "started_at": None,
+            "deadline_at": None,
+        }
         if job.status != JobStatus.PENDING:
             check_step(job.id, job.status, JobStatus.PENDING)
         self._change(job, seen=job.status, status=str(JobStatus.PENDING), **changes)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     Float,
     ForeignKey,
     Index,
@@ -179,6 +180,8 @@ class Job(SQLModel, table=True):
     dispatched_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     queue: str | None = Field(default=None, sa_column=Column(String(128)))
     capability: str | None = Field(default=None, sa_column=Column(String(64)))
+    block: str | None = Field(default=None, sa_column=Column(String(80)))  # the id of its message, if other jobs are in the same message
+    block_timeout_s: float | None = Field(default=None, sa_column=Column(Double))  # the timeouts of all jobs in that message together
     worker_id: str | None = Field(default=None, sa_column=Column(String(80)))
     incarnation: str | None = Field(default=None, sa_column=Column(String(64)))
     started_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))

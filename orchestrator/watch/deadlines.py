@@ -39,8 +39,8 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
         longest_s = HOST_WAIT_S if worker.registration.ip_address in taken else UNKNOWN_HOLDER_WAIT_S
         over = job.started_at is None or now - job.started_at > timedelta(seconds=longest_s)
         # A deadline moves long before it is reached, so that enough time is left for the job, but it does not move at every sweep.
-        if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2):
-            until[job.id] = (job.attempt, deadline(now, job.workload, grace_s))
+        if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2, job.block_timeout_s):
+            until[job.id] = (job.attempt, deadline(now, job.workload, grace_s, job.block_timeout_s))
     found.deadlines_postponed += postpone(ctx, until)
     note_served(ctx, [worker.known() for worker in busy.values() if _is_at_work(worker)])
 
@@ -70,7 +70,7 @@ def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
     held = holds(worker, job)
     if worker.incarnation and not held and "held" not in worker.unread:
         return False  # the table may be restored from a backup in which the job ran; after two more beats the job counts as lost
-    finished = held and (worker.status is WorkerStatus.CLEANUP or worker.current_job != job.id)
+    finished = held and (worker.status is WorkerStatus.CLEANUP or not worker.works_on(job.id))
     return job.deadline_at + timedelta(seconds=RESULT_WAIT_S if finished else 0) < now
 
 

@@ -109,7 +109,8 @@ def requeue_unheld(
     memory.unheld = missed
     done = _lose(ctx, lost, found, may_give_up)
     found.attempts_unheld += len(done.back) + len(done.given_up)
-    found.workers_quarantined += quarantine_flapping(ctx, [restarted[name] for name in (*done.back, *done.given_up) if name in restarted])
+    once = {restarted[name].worker_id: restarted[name] for name in (*done.back, *done.given_up) if name in restarted}
+    found.workers_quarantined += quarantine_flapping(ctx, once.values())  # a restart is one fault, however many jobs took turns
 
 
 def _lose(ctx: Context, seen: dict[str, tuple[int, str]], found: Found, may_give_up: bool) -> Lost:

@@ -22,7 +22,7 @@ def send_lost(
     only if it has fewer messages than the table says.
 
     Args:
-        sent: how many jobs are in each queue according to the table. It names only queues that a worker serves.
+        sent: how many messages are in each queue according to the table. It names only queues that a worker serves.
         missed: the (job id, attempt) pairs that were missing in the last sweep.
 
     Returns:

@@ -120,9 +120,9 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
     says = {
         (name, attempt): worker
         for worker in workers.values()
-        if ctx.registry.is_heard(worker) and worker.current_job not in known
+        if ctx.registry.is_heard(worker)
         for name, attempt in worker.held
-        if name == worker.current_job
+        if name not in known and worker.works_on(name)
     }
     twice = {key: worker for key, worker in says.items() if key in memory.unstarted}
     again = {name: (attempt, worker.id, worker.incarnation) for (name, attempt), worker in twice.items()}
@@ -138,7 +138,7 @@ def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     Once a minute, and first of all as a new leader, this also looks at all claims. It forgets claims of jobs that the table does not
     know. It writes the tombstones of jobs whose end is in the table but not in Redis, because the process that ended them died.
     """
-    at_work = {worker.current_job for worker in workers.values() if JOB_ID.fullmatch(worker.current_job)}
+    at_work = {name for worker in workers.values() for name in (worker.current_job, *worker.others) if JOB_ID.fullmatch(name)}
     claimed: set[str] = set()
     now = ctx.clock.monotonic()
     if memory.claims_seen_at is None or now - memory.claims_seen_at >= CLAIMS_EVERY_S:
@@ -160,7 +160,7 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     sent: Counter[str] = Counter()
     with ctx.store.read() as session:
         for item in jobs.waiting(session):
-            sent[item.queue] += item.jobs
+            sent[item.queue] += item.messages
     served_by_some = _served(workers.values())
     deserted = [queue for queue in sent if queue not in served_by_some]
     with ctx.store.read() as session:

@@ -35,9 +35,9 @@ UNACKED = ("unacked:", "unacked_index:", "unacked_mutex:")  # kombu's records of
 def worker(worker_id: str) -> str:
     """Return the key of the hash that holds a worker's state.
 
-    Its fields are status, incarnation, current_job, held, stage, progress, metrics, beats, last_seen (ms), registered_at (ms) and said
-    (the SHA-1 of its registration). clock_offset_ms is present if the worker's clock was compared with ours. quarantined_until (ms) and
-    quarantine_reason are present if it was in quarantine.
+    Its fields are status, incarnation, current_job, held, stage, progress, others, metrics, beats, last_seen (ms), registered_at (ms) and
+    said (the SHA-1 of its registration). `others` holds the stages of the jobs that take turns with the current one. clock_offset_ms is
+    present if the worker's clock was compared with ours. quarantined_until (ms) and quarantine_reason are present if it was in quarantine.
     """
     return WORKER + worker_id
 

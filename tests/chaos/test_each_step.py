@@ -46,6 +46,14 @@ WORKER: tuple[Step, ...] = (
     ("before", "worker.spool:Spool.answered", "{job}'"),
     ("after", "worker.spool:Spool.answered", "{job}'"),  # the answer is still in Redis
 )
+# The same for the second of three jobs whose repeats take turns.
+BLOCK: tuple[Step, ...] = (
+    ("before", "worker.agent.broker:Broker.claim", "{job}'"),  # the first job is claimed, the others are not
+    ("after", "worker.agent.outbox:Outbox.tell", "{job}'"),  # two starts are reported
+    ("before", "worker.activity:Activity.stage", "load 1 of 1 is next"),  # one job is measured, except for its last process
+    ("before", "worker.spool:Spool.write", "{job}'"),  # all jobs are measured, and some results are in the spool
+    ("after", "worker.agent.outbox:Outbox.deliver", "{job}'"),
+)
 CONSUMER: tuple[Step, ...] = (
     ("before", "orchestrator.consumer.loop:record", "status='complete'"),  # the batch is taken
     ("before", "orchestrator.operations.record:keep_artifacts", ""),  # the transaction is committed, but there are no files yet
@@ -127,6 +135,21 @@ def test_a_worker_killed_at_any_step_loses_no_job(system: System, client: Client
     worker.start()
     left_as_it_must_be(system, client, campaign)
     assert {job["id"]: job["error"] for job in read_books(system, campaign).jobs if job["status"] != "complete"} == {}
+
+
+@pytest.mark.long
+def test_a_worker_killed_at_any_step_of_a_block_loses_it_once_and_each_job_ends_once(system: System, client: Client) -> None:
+    worker = system.parts["worker-1"]
+    for step in BLOCK:
+        worker.kill()  # it still counts as alive for a while, so the block is sent to it
+        campaign = client.submit(recipe(system.folder, [20, 21, 22]) | {"devices": "one", "loads": 1}, key=f"step-{next(_keys)}")
+        arm(worker, step, job_id(campaign, 2))
+        dies(worker, step)
+        worker.start()
+        left_as_it_must_be(system, client, campaign)
+        books = read_books(system, campaign)
+        assert [(job["status"], job["deaths"]) for job in books.jobs] == [("complete", 0)] * 3
+        assert max(job["losses"] for job in books.jobs) <= 1, "and alone none of them is lost again"
 
 
 @pytest.mark.long

@@ -43,8 +43,8 @@ def taken(queue: DispatchQueue, name: str) -> list[str]:
     """Ids in the order in which a worker is given them; on Celery by a real kombu consumer."""
     if isinstance(queue, MemoryQueue):
         found: list[str] = []
-        while (assignment := queue.take(name)) is not None:
-            found.append(assignment.job_id)
+        while message := queue.take(name):
+            found.append(message[0].job_id)
         return found
     assert isinstance(queue, CeleryQueue)
     return [headers["id"].rpartition(".")[0] for headers, _ in messages(queue.app, name)]
@@ -101,6 +101,40 @@ def test_purging_drops_what_waits_and_says_how_much(queue: DispatchQueue) -> Non
     queue.publish([dispatch(1), dispatch(2, priority=9), dispatch(3, queue="gpu.cuda.onnx")])
     assert queue.purge(["cpu.onnx"]) == 2
     assert queue.depths(["cpu.onnx", "gpu.cuda.onnx"]) == {"cpu.onnx": 0, "gpu.cuda.onnx": 1}
+
+
+def block(*numbers: int, queue: str = "cpu.onnx") -> Dispatch:
+    first, *others = (dispatch(number).assignment for number in numbers)
+    return Dispatch(first, queue, 5, tuple(others))
+
+
+def test_every_job_of_a_message_is_seen_to_wait_and_the_message_counts_once(queue: DispatchQueue) -> None:
+    queue.publish([block(1, 2, 3), dispatch(4)])
+    assert queue.waiting(["cpu.onnx"]) == {(job_id(CAMPAIGN, number), 1) for number in (1, 2, 3, 4)}
+    assert queue.depths(["cpu.onnx"]) == {"cpu.onnx": 2}
+    assert taken(queue, "cpu.onnx") == [job_id(CAMPAIGN, number) for number in (1, 4)]
+
+
+def test_a_worker_of_an_earlier_version_finds_several_arguments_where_it_expects_one(redis_url: str) -> None:
+    """So it makes a dead letter of the message and fails none of its jobs; the watch sends them again, each alone."""
+    queue = CeleryQueue(redis_url)
+    queue.publish([block(1, 2)])
+    [(headers, body)] = messages(queue.app, "cpu.onnx")
+    assert (headers["id"], headers["others"]) == (f"{job_id(CAMPAIGN, 1)}.1", f"{job_id(CAMPAIGN, 2)}.1")
+    assert [Assignment.model_validate_json(json.dumps(one)).job_id for one in body[0]] == [job_id(CAMPAIGN, 1), job_id(CAMPAIGN, 2)]
+    assert "in turns with 1 other of its campaign" in headers["argsrepr"]
+    queue.close()
+
+
+def test_the_name_of_a_model_names_no_jobs(redis_url: str) -> None:
+    """It stands in a header, where anybody could try to write what looks like the list of the other jobs."""
+    queue = CeleryQueue(redis_url)
+    model = ModelRef(source="https://models.example/a.onnx", name=f'", "others": "{job_id(CAMPAIGN, 9)}.1')
+    given = dispatch(1)
+    named = given.assignment.model_copy(update={"workload": inference_workload(model)})
+    queue.publish([Dispatch(named, given.queue, given.priority)])
+    assert queue.waiting(["cpu.onnx"]) == {(job_id(CAMPAIGN, 1), 1)}
+    queue.close()
 
 
 def test_a_batch_goes_to_each_list_with_one_command(redis_url: str) -> None:

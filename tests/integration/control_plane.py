@@ -28,7 +28,8 @@ class FakeEngineQueue(CeleryQueue):
     """Sends every job to the queue in which it was placed, but with the fake engine, which no worker advertises."""
 
     def publish(self, batch: Sequence[Dispatch]) -> None:
-        super().publish([dataclasses.replace(item, assignment=item.assignment.model_copy(update={"capability": "fake"})) for item in batch])
+        fakes = [(item, [one.model_copy(update={"capability": "fake"}) for one in item.assignments]) for item in batch]
+        super().publish([Dispatch(first, item.queue, item.priority, tuple(others)) for item, (first, *others) in fakes])
 
 
 @contextmanager

@@ -30,8 +30,12 @@ class Message:
     text: str
 
     def assignment(self) -> Assignment:
+        [only] = self.assignments()
+        return only
+
+    def assignments(self) -> list[Assignment]:
         body = json.loads(base64.b64decode(json.loads(self.text)["body"]))
-        return Assignment.model_validate_json(json.dumps(body[0][0]))
+        return [Assignment.model_validate_json(json.dumps(one)) for one in body[0]]
 
 
 class Broken(Exception):

@@ -15,10 +15,11 @@ from sqlmodel import col
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
 from orchestrator.operations.finish import finish_ended
+from orchestrator.operations.open_lanes import MOST_UNREADABLE
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
-from orchestrator.operations.turn import MOST_UNREADABLE, take
+from orchestrator.operations.turn import take
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job, Lane, ResultRow
 from orchestrator.watch import Watch

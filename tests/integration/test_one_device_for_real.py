@@ -1,25 +1,27 @@
-"""Tests with two real workers that each of two sweeps is measured by only one of them."""
+"""Tests with two real workers that each of two sweeps is measured by only one of them, and that its repeats take turns."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.operations.submit import submit_recipe
-from orchestrator.store import campaigns, jobs
+from orchestrator.store import campaigns, jobs, results
+from shared.ids import AttemptKey
 from shared.recipes import parse_recipe
 from tests.integration.control_plane import control_plane
 from tests.integration.worker_process import eventually, fleet_at
+from worker.supervisor.rounds import order_of
 
-CELLS = 4
+CELLS, REPEATS = 4, 2
 
 
 def test_each_of_two_sweeps_is_measured_by_one_of_two_workers(redis_url: str, tmp_path: Path) -> None:
     schedule = tmp_path / "schedule.json"
     schedule.write_text(json.dumps({"sleeps_s": [0.002]}))
     recipe = {
-        **{"model": schedule.as_uri(), "on": ["cpu.onnx"], "repeats": 1, "warmup": {"min_calls": 1, "min_s": 0.0}},
+        **{"model": schedule.as_uri(), "on": ["cpu.onnx"], "repeats": REPEATS, "warmup": {"min_calls": 1, "min_s": 0.0}},
         "sweep": {"inferences": list(range(10, 10 + CELLS))},
     }
     with control_plane(redis_url, tmp_path) as ctx, fleet_at(redis_url, tmp_path) as fleet:
@@ -39,8 +41,21 @@ def test_each_of_two_sweeps_is_measured_by_one_of_two_workers(redis_url: str, tm
         for campaign_id in submitted:
             run = eventually(lambda campaign_id=campaign_id: _run_file(tmp_path, campaign_id), "run.json is written")  # type: ignore[misc]
             assert run["order_seed"] == campaign_id
-            by_start = sorted(run["jobs"], key=lambda job: job["started_at"])
-            assert [job["position"] for job in by_start] == [1, 2, 3, 4], "they ran in the order that is written"
+            assert sorted(job["position"] for job in run["jobs"]) == [1, 2, 3, 4]
+            with ctx.store.read() as session:
+                found_repeats = [
+                    (repeat["started_at"], int(job["job_id"].rpartition("-")[2]))
+                    for job in run["jobs"]
+                    for repeat in results.get(session, job["job_id"]).result["summary"]["repeats"]  # type: ignore[union-attr]
+                ]
+            block = [Keyed((f"{campaign_id}-job-{number}", 1), number) for number in range(1, CELLS + 1)]
+            expected = [job.number for number in range(1, REPEATS + 1) for job in order_of(block, number)]
+            assert [number for _, number in sorted(found_repeats)] == expected, "each round measured one repeat of each job"
+
+
+class Keyed(NamedTuple):
+    key: AttemptKey
+    number: int
 
 
 def _run_file(folder: Path, campaign_id: str) -> dict[str, Any] | None:

@@ -131,11 +131,11 @@ class Fleet:
     def state(self, worker_id: str) -> dict[str, str]:
         return cast("dict[str, str]", self.redis.hgetall(keys.worker(worker_id)))
 
-    def send(self, assignment: Assignment, queue: str = "cpu.onnx") -> None:
-        """Publish an assignment as the dispatcher does."""
+    def send(self, assignment: Assignment, *others: Assignment, queue: str = "cpu.onnx") -> None:
+        """Publish a message as the dispatcher does."""
         self.app.send_task(
             TASK_NAME,
-            args=[json.loads(assignment.model_dump_json())],
+            args=[json.loads(one.model_dump_json()) for one in (assignment, *others)],
             task_id=f"{assignment.job_id}.{assignment.attempt}",
             queue=queue,
             argsrepr=f"({assignment.job_id!r}, attempt={assignment.attempt})",
@@ -196,15 +196,18 @@ def long_job(folder: Path, number: int = 1, attempt: int = 1) -> Assignment:
     return sleeping_job(folder, number, attempt, inferences=1000)
 
 
-def sleeping_job(folder: Path, number: int, attempt: int = 1, *, inferences: int) -> Assignment:
+def sleeping_job(folder: Path, number: int, attempt: int = 1, *, inferences: int, repeats: int = 1) -> Assignment:
     schedule = folder / "schedule.json"
     schedule.write_text(json.dumps({"sleeps_s": [0.1]}))
-    return _job(schedule, number, attempt, "fake", inferences=inferences)
+    return _job(schedule, number, attempt, "fake", inferences=inferences, repeats=repeats)
 
 
-def _job(model: Path, number: int, attempt: int, capability: str, inferences: int) -> Assignment:
+def _job(model: Path, number: int, attempt: int, capability: str, inferences: int, repeats: int = 1) -> Assignment:
     workload = inference_workload(
-        model=ModelRef(source=model.as_uri(), name=model.name), inferences=inferences, repeats=1, warmup=Warmup(min_calls=1, min_s=0.0)
+        model=ModelRef(source=model.as_uri(), name=model.name),
+        inferences=inferences,
+        repeats=repeats,
+        warmup=Warmup(min_calls=1, min_s=0.0),
     )
     job_id = f"{CAMPAIGN}-job-{number}"
     return Assignment(job_id=job_id, campaign_id=CAMPAIGN, attempt=attempt, capability=capability, workload=workload)

@@ -19,6 +19,7 @@ from shared.clock import Clock, clock_warning
 from shared.errors import Conflict, FleetmarkError, IdentityInUse, InvalidInput, Unavailable
 from shared.ids import new_incarnation
 from shared.installation import how_to_call
+from shared.jobs import MAX_BLOCK
 from shared.log import of_this_process
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
@@ -164,6 +165,7 @@ class Agent:
             previous_incarnation=identity.previous_incarnation,
             agent_type=settings.worker_type,
             version=self._version,
+            max_block=MAX_BLOCK,
             hardware=hardware.for_placement(settings.worker_price_per_hour),
         )
 

@@ -123,7 +123,9 @@ class Broker:
         job = now.job[0] if now.job else ""
         pairs = json.dumps([list(pair) for pair in held])
         told = json.dumps(metrics) if metrics else ""
-        answer = cast("list[str]", self._run("HEARTBEAT", worker_id, self.incarnation, now.status, job, pairs, now.stage, progress, told))
+        others = json.dumps({other: list(stage) for (other, _), stage in now.others.items()}) if now.others else ""
+        step = (now.stage, progress, told, others)
+        answer = cast("list[str]", self._run("HEARTBEAT", worker_id, self.incarnation, now.status, job, pairs, *step))
         if answer[0] != "ok":
             return Beat(known=answer[0] != "unknown", conflict=answer[0] == "conflict")
         return Beat(quarantine=answer[2], cancelled=tuple(answer[3:]))

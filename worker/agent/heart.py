@@ -93,7 +93,7 @@ class Heart:
 
     def beat(self) -> None:
         now = self._activity.snapshot()
-        held = [*([now.job] if now.job else []), *self._unanswered()][:HELD_AT_MOST]
+        held = [*now.jobs, *self._unanswered()][:HELD_AT_MOST]
         answer = self._say(now, list(dict.fromkeys(held)))
         if answer.conflict:
             self._on_conflict()
@@ -112,8 +112,9 @@ class Heart:
             log.warning("%s", f"in quarantine, no job is taken: {answer.quarantine}" if answer.quarantine else "out of quarantine")
         self._quarantine = answer.quarantine
         self._on_quarantine(bool(answer.quarantine))
-        if now.job and now.job[0] in answer.cancelled:
-            self._on_cancelled(now.job)
+        for job in now.jobs:
+            if job[0] in answer.cancelled:
+                self._on_cancelled(job)
 
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
         """Send one heartbeat. If Redis refuses this worker's login, register for a new login and send it again."""

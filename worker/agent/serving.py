@@ -10,7 +10,6 @@ from typing import Protocol
 from shared.capabilities import worker_queue
 from shared.clock import Clock, clock_warning
 from shared.errors import InvalidInput, Unavailable
-from shared.ids import AttemptKey
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
@@ -161,8 +160,8 @@ class Serving:
             may_finish: Returns whether the current job may run to its end, however long it takes. It is called every second, because a
                 stop may come meanwhile. A job that may not finish is handed back.
         """
-        job = self.activity.snapshot().job
-        log.info("stopping%s", f": {'finishing' if may_finish() else 'handing back'} {job[0]}" if job else "")
+        jobs = ", ".join(job_id for job_id, _ in self.activity.snapshot().jobs)
+        log.info("stopping%s", f": {'finishing' if may_finish() else 'handing back'} {jobs}" if jobs else "")
         self.activity.stop()
         self._consumer.stop_taking()
         said_at = self._clock.monotonic()
@@ -184,12 +183,13 @@ class Serving:
 
     def _hand_back(self) -> None:
         until = self._clock.monotonic() + HAND_BACK_WITHIN_S
-        job: AttemptKey | None
-        while (job := self.activity.snapshot().job) is not None:
+        while jobs := self.activity.snapshot().jobs:
             if self._clock.monotonic() > until:
-                log.error("%s could not be handed back within %g s; the watch will find it", job[0], HAND_BACK_WITHIN_S)
+                names = ", ".join(job_id for job_id, _ in jobs)
+                log.error("%s could not be handed back within %g s; the watch will find what is left", names, HAND_BACK_WITHIN_S)
                 return
-            self._supervisor.stop(*job, "handed_back")
+            for job in jobs:
+                self._supervisor.stop(*job, "handed_back")
             self.activity.wait_idle(STOP_AGAIN_S)
 
     def _await_acknowledgement(self) -> None:

@@ -40,6 +40,7 @@ class TransformersGenerator:
     def __init__(self) -> None:
         self._torch: Any = None
         self._transformers: Any = None
+        self._tokenizers: Any = None
         self._model: Any = None
         self._settings = Settings()
         self._device: Device = Cpu()
@@ -61,7 +62,9 @@ class TransformersGenerator:
         started = clock()
         os.environ.update(_OFFLINE)  # noqa: TID251 - no settings of ours
         self._torch, self._transformers = torch, transformers = import_module("torch"), import_module("transformers")
-        causal = transformers.AutoModelForCausalLM  # transformers imports what is behind a name when it is first asked for
+        # transformers imports what is behind a name when it is first asked for.
+        causal, _ = transformers.AutoModelForCausalLM, transformers.PreTrainedTokenizerFast
+        self._tokenizers = transformers.AutoTokenizer
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         imported = clock()
@@ -103,7 +106,7 @@ class TransformersGenerator:
         if not any((self._folder / name).is_file() for name in names):
             return False
         try:
-            found = self._transformers.AutoTokenizer.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+            found = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
         except Exception as error:  # the libraries raise dozens of unrelated exception types
             raise ModelInvalid(f"the tokenizer of {self._folder.name} cannot be read: {' '.join(str(error).split())[:400]}") from error
         self._tokenizer = type(found).__name__

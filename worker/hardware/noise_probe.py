@@ -23,6 +23,7 @@ from worker.hardware.gpu_state import GpuState, GpuWatch, seen_on_gpu, watch_of
 from worker.hardware.heat import Heat, read_heat
 from worker.hardware.load import Look, allowed_cpus, look, other_cores, relatives_of, steal_share
 from worker.hardware.noise import grade
+from worker.hardware.noise_windows import Window
 from worker.hardware.quota import Group, cores_allowed, read_quotas, throttling_between
 from worker.hardware.surroundings import load_1m, on_battery, virtual
 
@@ -68,7 +69,7 @@ class _Seen:
 
 
 class NoiseProbe:
-    """Observes one measurement at a time: call `before`, then `during` any number of times, then `after`."""
+    """Observes one measurement at a time: call `before`, then `during` any number of times, then `after` or `observed`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -132,6 +133,10 @@ class NoiseProbe:
 
     def after(self, measured: Measured) -> Noise:
         """Look just after the last process has ended, and return the grade."""
+        return grade(self.observed(measured).facts)
+
+    def observed(self, measured: Measured) -> Window:
+        """Look just after the last process has ended, and return what was seen since `before`."""
         before = self._before
         if before is None:
             raise RuntimeError("noise was asked for without a look before")
@@ -154,7 +159,7 @@ class NoiseProbe:
             **_heat_facts(before, after, self._seen),
             **_gpu_facts(before.gpu, after.gpu, self._seen.gpu),
         }
-        return grade(facts)
+        return Window(wall_s, facts)
 
     def _note(self, seen: Look | None) -> None:
         if seen is not None:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy
 from shared.workers import WAITING_FOR_HOST
-from worker.job_log import JobLog
+from worker.job_log import Level, Source
 from worker.supervisor.host_lock import HostLock
 
 LOOK_S = 10.0  # how often a waiting attempt checks who holds the lock
 STOPPED_PATIENCE_S = 300.0  # how long to wait for a process of a measurement that was stopped by a signal: somebody may continue it
 
 
+class TakesLines(Protocol):
+    """Defines the part of a job's log that is needed here."""
+
+    def add(self, level: Level, source: Source, message: str) -> None: ...
+
+
 class HostTurn:
-    """Takes the host's lock for one attempt, and reports in the job's log which process it waits for.
+    """Takes the host's lock, and reports in the log which process it waits for.
 
     Args:
         patience_s: How long to wait while other workers hold the lock.
-        doubt: Why other workers of the host may use another lock. Empty if there is no doubt.
     """
 
     def __init__(
@@ -30,12 +35,10 @@ class HostTurn:
         patience_s: float,
         clock: Clock,
         on_stage: Callable[[str, float | None], None],
-        job_log: JobLog,
-        doubt: str = "",
+        job_log: TakesLines,
     ) -> None:
         self._lock, self._patience_s, self._clock, self._on_stage, self._log = lock, patience_s, clock, on_stage, job_log
-        self.doubt = doubt
-        self.waited = False  # for another worker, at any time of this attempt
+        self.waited = False  # for another worker
         self._waits_for = ""
 
     def take(self, inbox: SimpleQueue[Any], next_event: Callable[[float], Any], *, shared: bool = False) -> Callable[[], None]:

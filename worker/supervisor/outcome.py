@@ -41,8 +41,13 @@ class Outcome:
 
 
 class Stopped(JobCancelled):
-    """Raised inside an attempt after `Supervisor.stop` was called for it."""
+    """Raised inside an attempt that must end without a result, for example because `Supervisor.stop` was called for it."""
 
-    def __init__(self, why: Why) -> None:
+    def __init__(self, why: Why, reason: str = "") -> None:
+        """Say how the attempt ends.
+
+        Args:
+            reason: Why it is handed back, unless the worker is stopping.
+        """
         super().__init__("cancelled" if why == "cancelled" else HANDED_BACK)
-        self.why = why
+        self.why, self.reason = why, reason

@@ -1,4 +1,4 @@
-"""Runs attempts, one at a time, and controls each from outside: deadline, kill and captured output."""
+"""Runs attempts, one process at a time, and controls each from outside: deadline, kill and captured output."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import contextlib
 import os
 import shutil
 import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from shared.clock import Clock
 from shared.errors import DeviceFailed, InvalidInput
+from shared.ids import AttemptKey
 from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Assignment
 from worker.engines.registry import first_installed
@@ -21,8 +24,10 @@ from worker.launchers.running import RunningServices
 from worker.models import ModelStore
 from worker.runner.plan import GuardPlan, plan_for
 from worker.supervisor.attempt import Attempt, OnStage
+from worker.supervisor.block import TURN_S, Block, OnBlockStage, OnOver
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
+from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.telemetry import Telemetry, TelemetryOptions
@@ -39,6 +44,7 @@ class Supervisor:
         cache_dir: Runs keep their records in its folder `runs/` while they last. It is created if it does not exist.
         lock_path: The host's lock file. By default the place that all workers of the host use.
         host_wait_s: How long an attempt waits while another worker measures on the host.
+        turn_s: How long a block of several attempts keeps the host's lock while another worker waits for it.
         spawn: Start each repeat in a new interpreter even where forking is possible.
         telemetry: What is sampled beside each measurement.
     """
@@ -51,18 +57,19 @@ class Supervisor:
         clock: Clock,
         lock_path: Path | None = None,
         host_wait_s: float = HOST_WAIT_S,
+        turn_s: float = TURN_S,
         spawn: bool = False,
         telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
-        self._host_wait_s = host_wait_s
+        self._host_wait_s, self._turn_s = host_wait_s, turn_s
         self._place = lock_place(lock_path)
         self._lock = HostLock(self._place.path)
         self._probe = NoiseProbe(clock)
         self.services = RunningServices()
         """The services that run at the moment."""
-        self._telemetry = Telemetry(clock, telemetry)
+        self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
         self._running = threading.Lock()
@@ -97,32 +104,67 @@ class Supervisor:
                 is measured, so it must only store the values and return.
             job_log: Receives an entry for each thing that happens.
         """
-        if not self._running.acquire(blocking=False):
-            raise RuntimeError("a supervisor runs one attempt at a time")
         key = (assignment.job_id, assignment.attempt)
+        ended: dict[AttemptKey, Outcome] = {}
+
+        def note(stage: str, progress: float | None, job: AttemptKey, *, in_turn: bool = True) -> None:
+            if in_turn and job == key:
+                on_stage(stage, progress)
+
+        self.run_block([assignment], note, {key: job_log or JobLog(key, self._clock)}, ended.__setitem__)
+        return ended[key]
+
+    def run_block(
+        self, assignments: Sequence[Assignment], on_stage: OnBlockStage, job_logs: Mapping[AttemptKey, JobLog], on_over: OnOver
+    ) -> None:
+        """Run one attempt at each of several jobs, in turns. An exception from here is a defect in our code.
+
+        Args:
+            on_stage: As in `run`, for one job of the block.
+            job_logs: Each job's log.
+            on_over: Called with the outcome of each attempt, in this thread, while no process is measured.
+        """
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("a supervisor runs one block of attempts at a time")
+        keys = [(assignment.job_id, assignment.attempt) for assignment in assignments]
         try:
-            return Attempt(
-                assignment,
+            Block(
+                [self._attempt(assignment, on_stage, job_logs[key]) for key, assignment in zip(keys, assignments, strict=True)],
                 inbox=self._inbox,
-                guard=lambda: self._living_guard(plan_for(assignment.workload.kind, assignment.capability)),
-                models=self._models,
                 lock=self._lock,
-                lock_doubt=self._place.doubt,
-                cache_dir=self._runs.parent,
+                host_wait_s=self._host_wait_s,
                 probe=self._probe,
                 clock=self._clock,
-                folder=self._runs / f"{os.getpid()}",
                 on_stage=on_stage,
-                job_log=job_log or JobLog(key, self._clock),
-                stopped=lambda: self._why_stopped(key),
-                host_wait_s=self._host_wait_s,
-                running=self.services,
-                telemetry=self._telemetry,
+                on_over=on_over,
+                turn_s=self._turn_s,
             ).run()
         finally:
             with self._state:
-                self._stops.pop(key, None)
+                for key in keys:
+                    self._stops.pop(key, None)
             self._running.release()
+
+    def _attempt(self, assignment: Assignment, on_stage: OnBlockStage, job_log: JobLog) -> Attempt:
+        key = (assignment.job_id, assignment.attempt)
+        return Attempt(
+            assignment,
+            inbox=self._inbox,
+            guard=lambda: self._living_guard(plan_for(assignment.workload.kind, assignment.capability)),
+            models=self._models,
+            lock=self._lock,
+            lock_doubt=self._place.doubt,
+            cache_dir=self._runs.parent,
+            probe=self._probe,
+            clock=self._clock,
+            folder=self._runs / f"{os.getpid()}",
+            on_stage=lambda stage, progress: on_stage(stage, progress, key),
+            job_log=job_log,
+            stopped=partial(self._why_stopped, key),
+            host_wait_s=self._host_wait_s,
+            running=self.services,
+            telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
+        )
 
     def stop(self, job_id: str, attempt: int, why: Why) -> None:
         """Make an attempt end soon, in whatever stage it is. An attempt that has not begun ends as soon as it begins."""

@@ -6,7 +6,8 @@ from shared.protocol.scripts.words import KEYS, NOW, UNACKED
 
 # Records a heartbeat.
 # ARGV: worker id, incarnation or '' (for a device that uses only REST), status or '', current job,
-#       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or ''
+#       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or '', and if the current job takes turns with
+#       others, their stages as JSON {job_id: [stage, progress or null], ...}
 # Returns {'unknown'} | {'conflict'} | {'ok', status, reason of its quarantine or '', ids of the held jobs that have ended ...}.
 # A worker with the status `gone` is unknown too, and must register again. A heartbeat over REST does not overwrite the jobs that
 # a worker process has reported.
@@ -27,7 +28,7 @@ end
 redis.call('HSET', key, 'last_seen', now)
 if ARGV[8] ~= '' then redis.call('HSET', key, 'metrics', ARGV[8]) end
 if ARGV[2] ~= '' or not mine or mine == '' then
-  redis.call('HSET', key, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7])
+  redis.call('HSET', key, 'current_job', ARGV[4], 'held', ARGV[5], 'stage', ARGV[6], 'progress', ARGV[7], 'others', ARGV[9] or '')
   redis.call('HINCRBY', key, 'beats', 1)
 end
 local rest = redis.call('HMGET', key, 'quarantined_until', 'quarantine_reason')

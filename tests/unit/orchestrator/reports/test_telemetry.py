@@ -29,7 +29,7 @@ from tests.sampled import UUIDS
 from tests.unit.orchestrator.reports.bundles import CAMPAIGN, bundle, ended_job, record, result_of
 from worker.samplers.looks import Looks
 from worker.supervisor.beside import Found, beside
-from worker.supervisor.telemetry import _Phase, pack
+from worker.supervisor.telemetry_file import Phase, pack
 
 NAN = math.nan
 BEGIN = 500.0  # the time of the first sample, on the worker's monotonic clock
@@ -63,11 +63,11 @@ def gpu_looks(count: int = 200, **more: Any) -> Looks:
 
 WINDOWS = [Window(BEGIN + 5.0, 7.4, 1_000), Window(BEGIN + 12.5, 7.4, 1_000)]
 PHASES = [
-    _Phase(BEGIN + 3.0, "repeat", 0, "loading"),
-    _Phase(BEGIN + 5.0, "repeat", 0, "measuring"),
-    _Phase(BEGIN + 12.4, "", 0, ""),
-    _Phase(BEGIN + 12.5, "repeat", 1, "measuring"),
-    _Phase(BEGIN + 19.9, "", 0, ""),
+    Phase(BEGIN + 3.0, "repeat", 0, "loading"),
+    Phase(BEGIN + 5.0, "repeat", 0, "measuring"),
+    Phase(BEGIN + 12.4, "", 0, ""),
+    Phase(BEGIN + 12.5, "repeat", 1, "measuring"),
+    Phase(BEGIN + 19.9, "", 0, ""),
 ]
 
 

@@ -17,8 +17,7 @@ from shared import energy
 from shared.figures import Figure
 from shared.telemetry import ENERGY, ENERGY_ABOVE_IDLE, POWER, RUNTIME_KEY, SOURCE_KEY, TELEMETRY_FORMAT, Beside, Header
 from tests.measuring import NO_WARMUP, Stages, assignment, samples, schedule, supervisor
-from worker.supervisor import Outcome, TelemetryOptions
-from worker.supervisor import telemetry as telemetry_module
+from worker.supervisor import Outcome, TelemetryOptions, sampling
 
 POWER_COLUMN = {"name": "fake_w", "unit": "W", "role": "power", "feeds": "cpu"}
 
@@ -121,7 +120,7 @@ def test_the_idle_power_is_an_extra_figure_and_measured_once_for_several_jobs(tm
 def test_a_sampling_process_that_dies_or_hangs_costs_telemetry_and_not_the_measurement(
     tmp_path: Path, number: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry_module, "END_PATIENCE_S", 0.5)
+    monkeypatch.setattr(sampling, "END_PATIENCE_S", 0.5)
 
     def hurt(stage: str, _progress: float | None) -> None:
         if stage.endswith("repeat 2 of 2: measuring"):
@@ -205,7 +204,7 @@ def test_a_job_that_is_over_at_once_does_not_wait_for_its_samples(tmp_path: Path
         (own,) = (tmp_path / "cache" / "runs").iterdir()
         assert list(own.iterdir()) == []
     short = [outcome for outcome in outcomes if told(outcome).ended]
-    assert {told(outcome).ended for outcome in short} <= {telemetry_module.TOO_SHORT}
+    assert {told(outcome).ended for outcome in short} <= {sampling.TOO_SHORT}
     assert all(figure(outcome, ENERGY).value is None for outcome in outcomes)
 
 
