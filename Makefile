@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -34,6 +34,11 @@ setup: python ## make the development environment in .venv from requirements/dev
 
 demo: demo-setup ## install what is needed, measure real networks on this machine, and show the results
 	@exec $(BIN)/fleetmark demo
+
+demo-llm: python ## make a tiny language model with random weights, and measure it token by token (installs torch and transformers in .venv-llm)
+	@$(PYTHON) tools/engine_tests.py --only-prepare llm
+	@test -f recipes/models/tiny-llama/config.json || .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
+	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml
 
 demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
 	@exec $(BIN)/fleetmark demo recipes/services/redis_sweep.yaml recipes/services/postgres_sweep.yaml
@@ -63,6 +68,9 @@ test-onnxruntime-versions: setup ## run the tests of the ONNX engine with the lo
 
 test-torch: python ## run the tests of the PyTorch engine in an environment of its own (Python 3.11, `torch` as pip finds it)
 	@$(PYTHON) tools/engine_tests.py torch $(PYTEST_ARGS)
+
+test-llm: python ## run the tests of language models in an environment of its own (Python 3.11, `transformers` on `torch` as pip finds them)
+	@$(PYTHON) tools/engine_tests.py llm $(PYTEST_ARGS)
 
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared import snapshots
 from shared.errors import FieldError, InvalidInput, ModelInvalid
 from shared.external_data import VALUE_FILES, external_locations, is_inside
 from shared.model_packages import files_in, items_of, parts_of, shown_path
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def external_files(model: Path) -> list[Path]:
-    """Return the files that the tensors of `model` name, in the order of their first mention. For the manifest of a package: its parts.
+    """Return the files that the tensors of `model` name, in the order of their first mention. For the manifest of a package
+    and the `config.json` of a snapshot: its parts.
 
     The list is empty if the file is neither an ONNX model nor a manifest.
 
@@ -27,6 +29,8 @@ def external_files(model: Path) -> list[Path]:
     try:
         if (items := items_of(model, name)) is not None:
             return [model.parent / part for part in parts_of(items, files_in(model.parent, name), name)]
+        if snapshots.is_snapshot(model):
+            return [model.parent / part for part in snapshots.parts_of(snapshots.files_in(model.parent, name), name)]
     except ModelInvalid as error:
         raise _invalid(shown_path(model), error.detail) from error
     if model.stat().st_size == 0:  # an empty file cannot be mapped; the device that loads it reports the error

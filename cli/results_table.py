@@ -84,6 +84,19 @@ def _of_hardware(rows: Rows) -> list[_Column]:
     ]
 
 
+def _of_generation(rows: Rows) -> list[_Column]:
+    return [
+        _Column("Tokens/s", [_milliseconds(row.get("TokensPerS")) for row in rows]),
+        _Column("First token ms", [_milliseconds(row.get("TtftMsMedian")) for row in rows]),
+        *_if_any(rows, "TpotMsMedian", "ms/token", _milliseconds),
+        *_if_any(rows, "ItlMsP99", "p99 between tokens", _milliseconds),
+        *_if_any(rows, "DecodeTokensPerS", "Decode tokens/s", _milliseconds),
+        _Column("Prefill tokens/s", [_milliseconds(row.get("PrefillTokensPerS")) for row in rows]),
+        _Column("Load ms", [_milliseconds(row.get("LoadMsMedian")) for row in rows]),
+        *_if_any(rows, "CostPer1MTokens", "Cost/1M tokens", lambda value: _number(value, ".3g")),
+    ]
+
+
 BAR = 24  # characters of the longest bar
 
 
@@ -125,8 +138,13 @@ def _of_any_kind(rows: Rows) -> list[_Column]:
 
 INFERENCE = "inference"
 # This maps the name of each kind of work to its figures.
-FIGURES: Mapping[str, Callable[[Rows], list[_Column]]] = {INFERENCE: _of_inferences, "hardware": _of_hardware, "load": _of_load}
-WORK: Mapping[str, str] = {INFERENCE: "Model", "load": "Service"}  # the heading of what was measured
+FIGURES: Mapping[str, Callable[[Rows], list[_Column]]] = {
+    INFERENCE: _of_inferences,
+    "generation": _of_generation,
+    "hardware": _of_hardware,
+    "load": _of_load,
+}
+WORK: Mapping[str, str] = {INFERENCE: "Model", "generation": "Model", "load": "Service"}  # the heading of what was measured
 FEW_SAMPLES = frozenset({INFERENCE})  # the kinds whose rows say which percentiles they have too few samples for
 
 

@@ -38,6 +38,8 @@ RUNNABLE: dict[str, str] = {
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
+    "cpu.torch": ("inference", "generation"),
+    "gpu.cuda.torch": ("inference", "generation"),
     "hardware.cpu": ("hardware",),
     "hardware.cuda": ("hardware",),
     "service.redis": ("load",),

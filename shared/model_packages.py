@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared.errors import ModelInvalid
 from shared.external_data import MAX_FILES, is_inside
+from shared.snapshots import CONFIG, config_file
 
 SUFFIX = ".mlpackage"
 MANIFEST = "Manifest.json"
@@ -20,13 +21,14 @@ MAX_BYTES = 2**20  # the limit of a manifest; a usual one has a few hundred byte
 
 
 def model_file(path: Path) -> Path:
-    """Return the file that stands for a model: for a package its manifest, otherwise the path itself."""
-    return path / MANIFEST if path.suffix.lower() == SUFFIX and path.is_dir() else path
+    """Return the file that stands for a model: for a package its manifest, for a snapshot its `config.json`, otherwise the path itself."""
+    return path / MANIFEST if path.suffix.lower() == SUFFIX and path.is_dir() else config_file(path)
 
 
 def shown_path(file: Path) -> Path:
-    """Return what the user calls a model: for the manifest of a package the package, otherwise the file itself."""
-    return file.parent if file.name == MANIFEST and file.parent.suffix.lower() == SUFFIX else file
+    """Return what the user calls a model: for the manifest of a package and the `config.json` of a snapshot its folder, else the file."""
+    is_package = file.name == MANIFEST and file.parent.suffix.lower() == SUFFIX
+    return file.parent if is_package or file.name == CONFIG else file
 
 
 def items_of(file: Path, name: str) -> list[str] | None:

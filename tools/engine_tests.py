@@ -1,10 +1,13 @@
 """Runs the tests of an engine whose library is not in the environment of the other tests, in an environment of its own.
 
     python tools/engine_tests.py torch             PyTorch, its build for the CPU
+    python tools/engine_tests.py llm               language models: transformers on PyTorch
+    python tools/engine_tests.py --only-prepare llm   only makes the environment, as `make demo-llm` needs it
     python tools/engine_tests.py coreml -k package coremltools, which builds and reads models on Linux; further arguments go to pytest
 
-The environment (`.venv-torch`, `.venv-coreml`) has Python 3.11, the locked packages of the other tests, and the library as pip finds it.
-pip asks the index that the user has configured. For Linux, PyPI has PyTorch with CUDA only, which is several gigabytes; the small build is
+The environment (`.venv-torch`, `.venv-llm`, `.venv-coreml`) has Python 3.11, the locked packages of the other tests, and the
+library as pip finds it. pip asks the index that the user has configured. For Linux, PyPI has PyTorch with CUDA only, which is several
+gigabytes; the small build is
 on PyTorch's own index: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 
 This script uses only the standard library, because it runs before anything is installed.
@@ -19,7 +22,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "3.11"
-LIBRARIES = {"torch": ["torch==2.13.0"], "coreml": ["coremltools==9.0", "pillow==13.0.0"]}
+PREPARE = "--only-prepare"
+LIBRARIES = {
+    "torch": ["torch==2.13.0"],
+    "llm": ["torch==2.13.0", "transformers==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0"],
+    "coreml": ["coremltools==9.0", "pillow==13.0.0"],
+}
+CONTRACTS = {"llm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
 
 
 def find_python() -> str | None:
@@ -50,7 +59,8 @@ def environment(name: str, python: str) -> Path:
 
 
 def main() -> int:
-    name, *more = sys.argv[1:] or [""]
+    arguments = [one for one in sys.argv[1:] if one != PREPARE]
+    name, *more = arguments or [""]
     if name not in LIBRARIES:
         print(f"name what to test: {' or '.join(LIBRARIES)}", file=sys.stderr)
         return 2
@@ -67,8 +77,14 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"the environment of {name} could not be made: {error}", file=sys.stderr)
         return 1
+    if PREPARE in sys.argv:
+        return 0
     # Among the other tests, `tests/engines/NAME` is left out by its conftest, and the contract runs on a double of the library.
-    tests = [] if any(one.startswith("tests/") for one in more) else [f"tests/engines/{name}", "tests/contracts/test_engines.py"]
+    tests = (
+        []
+        if any(one.startswith("tests/") for one in more)
+        else [f"tests/engines/{name}", f"tests/contracts/{CONTRACTS.get(name, 'test_engines.py')}"]
+    )
     quiet = ["-W", "ignore:Setuptools is replacing distutils:UserWarning"]  # torch imports both, in the order that setuptools warns of
     return subprocess.run([own, "-m", "pytest", *quiet, *tests, *more], check=False, cwd=ROOT).returncode
 

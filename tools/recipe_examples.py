@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from shared.engine_options import EngineOptions
+from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.recipes import ModelEntry, Recipe, Requirements
@@ -62,8 +63,12 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "retries": {"max_attempts": 1},
         "labels": {"team": "vision"},
         "hardware": {"tests": ["bandwidth"], "seconds": 30},
+        "prompts": {"input_tokens": 512, "output_tokens": 128},
+        "decoding": {"temperature": 0.7},
         **_LOAD,
     },
+    PromptsSection: {"input_tokens": 512, "output_tokens": 128, "requests": 20},
+    DecodingSection: {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "attention": "eager"},
     HardwareSection: {"tests": ["bandwidth", "flops"], "seconds": 30},
     ModelEntry: {
         "model": "https://models.example/net.onnx",
@@ -189,6 +194,12 @@ def recipe_with(model: type[BaseModel], key: str) -> dict[str, Any]:
         return part if key == "hardware" else {"service": {"type": "redis"}} | part
     if model in _PLACES:
         return _in_a_load(model, key, part)
+    language_model = {"model": "models/llama", "prompts": {}, "on": ["cpu.torch"]}
+    if model in (PromptsSection, DecodingSection):
+        drawn = {"temperature": 0.7} if key.startswith("top_") else {}
+        return language_model | {"prompts" if model is PromptsSection else "decoding": drawn | part}
+    if model is Recipe and key in ("prompts", "decoding"):
+        return language_model | part
     if model is Recipe:
         return {name: value for name, value in base.items() if (name, key) != ("model", "models")} | part
     if model is ModelEntry:

@@ -32,6 +32,7 @@ from orchestrator.api.roles import MAY_CALL, OPEN
 from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
+from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
@@ -222,6 +223,8 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`stop`", StopRule),
     ("`requires`", Requirements),
     ("`retries`", Retries),
+    ("`prompts`", PromptsSection),
+    ("`decoding`", DecodingSection),
     ("`hardware`", HardwareSection),
     ("`service`", ServiceSection),
     *((f"`service.settings` of {name}", kind.settings) for name, kind in SERVICES.items() if kind.settings.model_fields),

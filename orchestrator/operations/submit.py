@@ -31,7 +31,7 @@ from shared.sources import UPLOAD
 
 log = logging.getLogger(__name__)
 
-_SECTIONS = ("hardware", *sorted(KINDS["load"].keys - {"warmup", "stop"}))  # keys that earlier versions did not know
+_SECTIONS = ("hardware", "prompts", "decoding", *sorted(KINDS["load"].keys - {"warmup", "stop"}))  # keys that earlier versions did not know
 
 
 @dataclass(frozen=True)

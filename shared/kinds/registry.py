@@ -9,11 +9,12 @@ from pydantic import Field
 from shared.errors import nearest
 from shared.kinds.base import Kind, Spec
 from shared.kinds.fake import Fake
+from shared.kinds.generation import Generation
 from shared.kinds.hardware import Hardware
 from shared.kinds.inference import Inference
 from shared.kinds.load import Load
 
-_ALL: tuple[Kind, ...] = (Inference(), Hardware(), Load(), Fake())
+_ALL: tuple[Kind, ...] = (Inference(), Generation(), Hardware(), Load(), Fake())
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 DEFAULT_KIND = Inference.name  # of a workload whose JSON names no kind, as all did before there was a second one
 

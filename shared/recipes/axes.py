@@ -30,6 +30,8 @@ OF_A_JOB = (
     "timeout_s",
     "retries",
     "hardware",
+    "prompts",
+    "decoding",
     "service",
     "client",
     "load",

@@ -19,6 +19,7 @@ from shared.engine_options import EngineOptions
 from shared.errors import FieldError, InvalidInput
 from shared.jobs import MAX_JOBS
 from shared.kinds.base import Spec
+from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
@@ -56,6 +57,8 @@ class Cell(NamedTuple):
     timeout_s: float
     retries: Retries
     hardware: HardwareSection | None = None
+    prompts: PromptsSection | None = None
+    decoding: DecodingSection | None = None
     service: ServiceSection | None = None
     client: ClientSection | None = None
     load: LoadSection | None = None

@@ -67,7 +67,9 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
 
 def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe with the defaults of its kind of work, as far as they differ from kind to kind."""
+    marks = [key for kind in KINDS.values() for key in kind.marks if key in content]
     kinds = [kind for kind in KINDS.values() if any(key in content for key in kind.marks)]  # more than one is refused later
+    kinds = [kind for kind in kinds if kind.keys.issuperset(marks)] or kinds  # `prompts` stands beside the mark of another kind
     if "on" not in content and (units := next(filter(None, (kind.default_on(content) for kind in kinds)), ())):
         content = {**content, "on": list(units)}
     if "repeats" not in content and len(kinds) == 1 and kinds[0].default_repeats != DEFAULT_REPEATS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -20,6 +20,7 @@ from shared.jobs import (
     MAX_REPEATS,
     MAX_TIMEOUT_S,
 )
+from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection, check_options
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.load import Slo
@@ -104,8 +105,8 @@ class Retries(Strict):
 class Recipe(Strict):
     """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job.
 
-    The keys that are present decide the kind of work: `model` or `models` measure models, `hardware` measures the device itself, and
-    `service` puts a service under load.
+    The keys that are present decide the kind of work: `model` or `models` measure models, `prompts` beside them measures language models,
+    `hardware` measures the device itself, and `service` puts a service under load.
     """
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
@@ -117,6 +118,10 @@ class Recipe(Strict):
         max_length=MAX_MODELS,
         description="several models; each is written like `model`, or is a mapping with what differs for it",
     )
+    prompts: PromptsSection | None = Field(
+        default=None, description="measures language models token by token; it stands beside `model` or `models`, which name snapshots"
+    )
+    decoding: DecodingSection | None = Field(default=None, description="how a language model chooses the next token; beside `prompts`")
     hardware: HardwareSection | None = Field(default=None, description="measures the device itself, in place of a model")
     service: AnyService | None = Field(
         default=None, description="puts a service under load, in place of a model: which one, and where it is"
@@ -173,17 +178,25 @@ class Recipe(Strict):
     @property
     def kind(self) -> str:
         """Return the name of the kind of work."""
-        return next(name for name, kind in KINDS.items() if any(getattr(self, key) is not None for key in kind.marks))
+        return _kind_of(self._marked())
+
+    def _marked(self) -> list[str]:
+        """Return the keys of this recipe that decide its kind of work."""
+        return [key for kind in KINDS.values() for key in kind.marks if getattr(self, key) is not None]
 
     @model_validator(mode="after")
     def _one_kind_of_work(self) -> Recipe:
-        marks = {key: name for name, kind in KINDS.items() for key in kind.marks}
-        found = [key for key in marks if getattr(self, key) is not None]
+        found = self._marked()
+        marks = [key for kind in KINDS.values() for key in kind.marks if key not in _BESIDE]
         if not found:
             raise ValueError(f"a recipe says what it measures, with one of {_listed(marks)}; it has none of them")
-        if len(found) > 1:
-            raise ValueError(f"a recipe has only one of {_listed(marks)}; it has {_listed(found)}")
-        kind = KINDS[marks[found[0]]]
+        main = [key for key in found if key not in _BESIDE]
+        if len(main) > 1:
+            raise ValueError(f"a recipe has only one of {_listed(marks)}; it has {_listed(main)}")
+        kind = KINDS[_kind_of(found)]
+        found = [key for key in found if key in kind.marks]
+        if kind.roles and self.model is None and self.models is None:
+            raise ValueError(f"`{found[0]}` needs a model: write `model` or `models` beside it")
         others = {key for other in KINDS.values() for key in other.keys} - kind.keys
         if lost := sorted(others & self.model_fields_set):
             raise ValueError(f"{_listed(lost)} cannot stand beside `{found[0]}`: it has no effect on this kind of work; leave it out")
@@ -192,6 +205,18 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _units_that_can(self) -> Recipe:
         require_kind(self.on, self.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_a_language_model(self) -> Recipe:
+        if self.prompts is None:
+            return self
+        for number, entry in enumerate(self.entries()):
+            if entry.inferences is not None:
+                raise ValueError(f"`models.{number}.inferences` cannot stand beside `prompts`: write `prompts.requests`")
+            check_options(entry.options or self.options)
+        spec = GenerationSpec(prompts=self.prompts, decoding=self.decoding or DecodingSection(), options=self.options)
+        spec.check(self.stop.max_repeats if self.stop else self.repeats)
         return self
 
     @model_validator(mode="after")
@@ -206,6 +231,21 @@ class Recipe(Strict):
         """Return the models as entries, whether the recipe uses `model` or `models`. A recipe without a model has no entries."""
         listed = self.models if self.models is not None else () if self.model is None else (self.model,)
         return [entry if isinstance(entry, ModelEntry) else ModelEntry(model=entry) for entry in listed]
+
+
+# The keys that stand beside the mark of another kind of work and make it theirs, such as `prompts` beside `model`.
+_BESIDE = frozenset(
+    key
+    for kind in KINDS.values()
+    for key in kind.marks
+    if any(kind.keys.intersection(other.marks) for other in KINDS.values() if other is not kind)
+)
+
+
+def _kind_of(found: Sequence[str]) -> str:
+    """Return the kind of work that these marks mean: the first that has one of them and knows all of them, or the first that has one."""
+    having = [kind for kind in KINDS.values() if set(kind.marks).intersection(found)]
+    return next((kind.name for kind in having if kind.keys.issuperset(found)), having[0].name)
 
 
 def _listed(keys: Iterable[str]) -> str:

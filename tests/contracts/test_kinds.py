@@ -36,7 +36,8 @@ TRUTH_MS = (1, 3, 2)  # the shortest duration of each call, in turn
 class Case:
     """Holds work of one kind whose durations are known.
 
-    `timed` is the series of its timed calls. `headline` computes the headline figure of one repeat from its record.
+    `timed` is the series of its timed calls, and `phase` the phase in which they were made, if it has another name.
+    `headline` computes the headline figure of one repeat from its record.
     """
 
     kind: str
@@ -46,6 +47,8 @@ class Case:
     spec: dict[str, Any]
     inputs: Callable[[Path], dict[str, str]]
     refused: Callable[[RunRequest], RunRequest]
+    phase: str = ""
+    warmups: int = WARMUPS
 
     def request(self, folder: Path) -> RunRequest:
         return RunRequest(
@@ -76,6 +79,21 @@ CASES = [
         lambda _folder: {},
         lambda request: replace(request, spec={**request.spec, "refuses": "this work cannot be done"}),
     ),
+    Case(
+        "generation",
+        "fake",
+        "plain",
+        lambda record: TIMED * 2 * 5 / (sum(record.series["plain"].values) / 1e9),
+        {
+            "prompts": {"input_tokens": 4, "output_tokens": 5, "requests": TIMED},
+            "decoding": {"temperature": 0.0, "top_k": None, "top_p": None, "attention": None},
+            "options": {"batch_size": 2},
+        },
+        lambda folder: {"model": str(schedule(folder, load_s=0.002, first_s=[ms / 1e3 for ms in TRUTH_MS]))},
+        lambda request: replace(request, inputs={"model": request.inputs["model"] + ".missing"}),
+        phase="passes",
+        warmups=3,  # whole calls of each shape, whatever is asked for
+    ),
 ]
 
 
@@ -93,10 +111,10 @@ def kind(case: Case) -> Measure:
 def test_the_timed_calls_are_recorded_once_and_in_their_order_and_the_warm_ups_apart(case: Case, kind: Measure, tmp_path: Path) -> None:
     record = kind.run(case.request(tmp_path), lambda _phase: None)
     warmups, timed = record.series["warmup"].values, record.series[case.timed].values
-    assert (len(warmups), len(timed)) == (WARMUPS, TIMED)
+    assert (len(warmups), len(timed)) == (case.warmups, TIMED)
     for taken, known_ms in zip([*warmups, *timed], [*TRUTH_MS, *TRUTH_MS], strict=False):
         assert taken >= known_ms * MS
-    phase = record.phases[case.timed]
+    phase = record.phases[case.phase or case.timed]
     assert phase.wall_ns >= sum(timed)
     assert phase.cpu_ns is not None
     assert phase.cpu_ns > 0
@@ -179,7 +197,7 @@ def test_the_raw_samples_name_each_series_of_each_repeat(case: Case, kind: Measu
     with np.load(io.BytesIO(pack(records, [load], kind.loading)), allow_pickle=False) as arrays:
         for index, record in enumerate(records):
             assert arrays[f"repeat_{index}_{case.timed}_ns"].tolist() == record.series[case.timed].values.tolist()
-            assert len(arrays[f"repeat_{index}_warmup_ns"]) == WARMUPS
+            assert len(arrays[f"repeat_{index}_warmup_ns"]) == case.warmups
         assert arrays[f"extra_{kind.loading}_ns"].tolist() == load.series[kind.loading].values.tolist()
 
 
@@ -209,5 +227,7 @@ def test_every_kind_has_a_case_here_and_a_description_that_both_sides_share() ->
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(EngineUnavailable, match=r"cannot measure work of the kind 'weaving'; it knows: inference, hardware, load, fake"):
+    with pytest.raises(
+        EngineUnavailable, match=r"cannot measure work of the kind 'weaving'; it knows: inference, generation, hardware, load, fake"
+    ):
         resolve("weaving")

@@ -25,16 +25,22 @@ class KindEntry:
         in_engine: Whether the work runs in the engine of the job's capability. If so, a capability without an engine is refused.
         present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
             the work cannot be done here, or an empty text if it really can.
+        imports: Whether importing the engine's libraries is part of what is measured. If so, no process imports them beforehand.
+        suffixes: The endings of model files of this kind, if they are not those of the engine.
     """
 
     target: str
     preload: tuple[str, ...] = ()
     in_engine: bool = True
     present: str = ""
+    imports: bool = False
+    suffixes: tuple[str, ...] = ()
 
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
+    # By file:// it opens the `config.json` of a folder, and the files of the snapshot beside it (`shared.snapshots`).
+    "generation": KindEntry("worker.kinds.generation:GenerationMeasure", imports=True, suffixes=("config.json",)),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
     "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here"),
     # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
@@ -73,6 +79,15 @@ def why_not(capability: str, hardware: Hardware) -> str:
         return engines.why_not(capability, hardware)
     reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in without_engine]
     return "" if "" in reasons else "; ".join(reasons)
+
+
+def model_suffixes(kind: str, capability: str) -> tuple[str, ...]:
+    """Return the endings of the model files that a job may name by file://.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    return entry_of(kind).suffixes or engines.model_suffixes(capability)
 
 
 def preloads(kind: str) -> tuple[str, ...]:

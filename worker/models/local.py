@@ -17,6 +17,8 @@ from shared.content import Content, beside
 from shared.errors import ModelInvalid, ModelUnavailable
 from shared.external_data import external_locations
 from shared.model_packages import items_of, parts_of
+from shared.snapshots import CONFIG, is_snapshot
+from shared.snapshots import parts_of as parts_of_snapshot
 from shared.sources import file_path
 from worker.models.cache import hash_file
 
@@ -32,9 +34,12 @@ def local_path(source: str, suffixes: tuple[str, ...]) -> Path:
     except ValueError as error:
         raise ModelUnavailable(str(error)) from error
     path = Path(text)
+    if CONFIG in suffixes:  # a folder; only its `config.json` is looked for, and the files that belong to it
+        path = path if path.name == CONFIG else path / CONFIG
     if not path.is_absolute() or text.startswith(("//", "\\\\")):  # // is another host on Windows
-        raise ModelUnavailable(f"{source} is no absolute path: file:///path/to/model{suffixes[0]}")
-    if path.suffix.lower() not in suffixes:
+        example = "" if CONFIG in suffixes else suffixes[0]
+        raise ModelUnavailable(f"{source} is no absolute path: file:///path/to/model{example}")
+    if CONFIG not in suffixes and path.suffix.lower() not in suffixes:
         raise ModelUnavailable(
             f"{source} is not called as a model is: by file:// a worker reads files that end in {' or '.join(suffixes)} and no others"
         )
@@ -90,13 +95,16 @@ def locations(model: Path, name: str, known: Iterable[str] = ()) -> list[str]:
 
     Args:
         name: What the model is called in error messages.
-        known: The files beside it. A package names folders, too; all known files in them belong to it.
+        known: The files beside it. A package names folders, too; all known files in them belong to it. A snapshot names none, and its
+            files are known by their names.
 
     Raises:
         ModelInvalid: One of the paths leaves the model's folder, or a part of a package is not known.
     """
     if (items := items_of(model, name)) is not None:
         return parts_of(items, known, name)
+    if is_snapshot(model):
+        return parts_of_snapshot(known, name)
     if model.stat().st_size == 0:  # an empty file cannot be mapped; the runtime will report it
         return []
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -18,6 +18,8 @@ from shared.hub import HUB, HubFile
 from shared.ids import SHA256
 from shared.inputs import ModelRef
 from shared.model_packages import MANIFEST, files_in, items_of, model_file
+from shared.snapshots import CONFIG, is_snapshot
+from shared.snapshots import files_in as files_in_snapshot
 from shared.tls import verification
 from worker.models.cache import Cache, hash_file, key_of
 from worker.models.download import Download, Validators
@@ -151,7 +153,7 @@ class ModelStore:
         stamp = Stamp.of(path)  # the stamp is taken before hashing, because the hash does not cover what is written meanwhile
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
-        weights = locations(path, ref.name, files_in(path.parent, ref.name) if path.name == MANIFEST else ())
+        weights = locations(path, ref.name, _files_in(path.parent, path.name, ref.name))
         for companion in ref.companions:  # checked by name before the disk is read: a recipe must not reach other files beside a model
             if companion.name not in weights and not companion.name.endswith(VALUE_FILES):
                 raise ModelUnavailable(f"{ref.source} does not name the promised companion {companion.name!r} as a file of its weights")
@@ -288,11 +290,25 @@ class ModelStore:
             refuse_pointer(other, f"{name!r} beside {ref.source}")
         check_promises(ref, model, companions)
         if files:
-            folder, name = (PACKAGE, MANIFEST) if items_of(path, ref.name) is not None else ("", MODEL)
+            folder, name = _place(path, ref.name)
             while name in files:
                 name = f"the-{name}"
             path = self._cache.assemble(folder + name, {folder + one: content for one, content in {name: sha256, **files}.items()})
         return fetched_model(ref, path, model, {name: companions[name] for name in weights})
+
+
+def _files_in(folder: Path, file: str, name: str) -> list[str]:
+    """Return the files beside a model that consists of a folder, and no files for any other model."""
+    if file == MANIFEST:
+        return files_in(folder, name)
+    return files_in_snapshot(folder, name) if file == CONFIG else []
+
+
+def _place(model: Path, name: str) -> tuple[str, str]:
+    """Return the subfolder of an assembled folder, and the file name in it, by which the runtime knows a model."""
+    if items_of(model, name) is not None:
+        return PACKAGE, MANIFEST
+    return "", CONFIG if is_snapshot(model) else MODEL
 
 
 def _size(*paths: Path) -> int:

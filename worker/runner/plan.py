@@ -26,7 +26,9 @@ def plan_for(kind: str, capability: str) -> GuardPlan:
         EngineUnavailable: This worker does not know the kind, or it needs an engine, and no engine runs this capability.
     """
     of_kind = kinds.preloads(kind)
-    if not kinds.entry_of(kind).in_engine:
+    entry = kinds.entry_of(kind)
+    if not entry.in_engine:
         return GuardPlan(of_kind)
     engine = entry_of(capability)
-    return GuardPlan((*preloadable(capability), *of_kind), engine.forks, tuple(sorted(engine.environment.items())))
+    libraries = () if entry.imports else preloadable(capability)
+    return GuardPlan((*libraries, *of_kind), engine.forks, tuple(sorted(engine.environment.items())))

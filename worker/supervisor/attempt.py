@@ -18,11 +18,10 @@ from shared.errors import DeviceFailed, JobError
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
-from worker.engines.registry import model_suffixes
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
-from worker.kinds.registry import resolve
+from worker.kinds.registry import model_suffixes, resolve
 from worker.launchers.running import RunningServices
 from worker.models import FetchedModel, ModelStore
 from worker.supervisor.deaths import without_output
@@ -247,8 +246,9 @@ class Attempt:
 
         try:
             # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
+            suffixes = model_suffixes(self._workload.kind, self._assignment.capability)
             for role, wanted in self._workload.inputs.items():
-                found = self._models.fetch(wanted, on_progress, model_suffixes(self._assignment.capability), on_wait=heavy.close)
+                found = self._models.fetch(wanted, on_progress, suffixes, on_wait=heavy.close)
                 self._inputs[role] = found
                 size = f"{found.size} bytes, sha256 {found.sha256}"
                 self._log.add("info", "infrastructure", f"{role} {found.name} from {wanted.source}: {size}")

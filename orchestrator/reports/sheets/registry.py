@@ -19,6 +19,7 @@ class SheetEntry:
 
 SHEETS: dict[str, SheetEntry] = {
     "inference": SheetEntry("orchestrator.reports.sheets.inference:InferenceSheet"),
+    "generation": SheetEntry("orchestrator.reports.sheets.generation:GenerationSheet"),
     "hardware": SheetEntry("orchestrator.reports.sheets.hardware:HardwareSheet"),
     "load": SheetEntry("orchestrator.reports.sheets.load:LoadSheet"),
     "fake": SheetEntry("orchestrator.reports.sheets.fake:FakeSheet"),

@@ -391,3 +391,27 @@ def test_a_folder_that_is_no_package_is_refused_by_what_it_lacks(tmp_path: Path)
     folder = package(tmp_path / "half.mlpackage", files={})
     with pytest.raises(InvalidInput, match=r"half\.mlpackage.* names 'Data/com\.apple\.CoreML/model\.mlmodel' in its manifest"):
         external_files(folder / "Manifest.json")
+
+
+def test_the_folder_of_a_snapshot_is_uploaded_without_what_is_no_part_of_the_model(server: ScriptedServer, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "tiny-llama"
+    folder.mkdir(parents=True)
+    content = {"config.json": '{"model_type": "llama"}', "model.safetensors": "weights", "tokenizer.json": "{}", "README.md": "read me"}
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    config = folder / "config.json"
+    _scripted(server, config, folder / "model.safetensors", folder / "tokenizer.json")
+    with Client(server.url) as client:
+        submit(client, load_recipe("{model: models/tiny-llama, on: [cpu.torch], prompts: {output_tokens: 8}}"), tmp_path)
+    body = _submitted(server)
+    (entry,) = body["models"]
+    assert (entry["model"], entry["name"]) == (f"sha256:{sha256_of(config)}", "tiny-llama")
+    assert [one["name"] for one in entry["companions"]] == ["model.safetensors", "tokenizer.json"]
+    assert body["prompts"] == {"output_tokens": 8}
+
+
+def test_a_snapshot_with_pickled_weights_is_refused_before_anything_is_uploaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(InvalidInput, match=r"keeps its weights in 'pytorch_model\.bin', a format that can run code"):
+        external_files(tmp_path / "config.json")

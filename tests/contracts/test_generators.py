@@ -1,0 +1,118 @@
+"""Tests that every generator keeps its promises to the passes. `make test-llm` runs the suite on transformers, too."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+
+from shared.errors import EngineUnavailable, JobError
+from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Generator, Settings
+from worker.generators.registry import GENERATORS, resolve
+
+PROMPTS = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
+
+
+def schedule(folder: Path) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({"load_s": 0.001, "longest": 64}))
+    return path
+
+
+def tiny_llama(folder: Path) -> Path:
+    from tools.tiny_llama import make  # needs torch
+
+    return make(folder / "tiny", num_hidden_layers=1, hidden_size=32, intermediate_size=64) / "config.json"
+
+
+MODELS: dict[str, Callable[[Path], Path]] = {"fake": schedule, "cpu.torch": tiny_llama}
+
+
+@pytest.fixture(scope="module", params=[name for name in MODELS if all(find_spec(one) for one in GENERATORS[name].needs)])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MODELS[name](tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def loaded(name: str, model: Path) -> Generator:
+    generator = resolve(name)()
+    generator.load(model, Settings(), name, perf_counter_ns)
+    generator.prepare(PROMPTS)
+    return generator
+
+
+def test_loading_says_how_long_each_stage_took(name: str, model: Path) -> None:
+    generator = resolve(name)()
+    before = perf_counter_ns()
+    stages = generator.load(model, Settings(), name, perf_counter_ns)
+    assert set(stages) == {IMPORT, TOKENIZER, WEIGHTS}
+    assert 0 < sum(taken or 0 for taken in stages.values()) <= perf_counter_ns() - before
+    generator.unload()
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 9])
+def test_a_call_writes_exactly_as_many_tokens_as_it_was_asked_for(loaded: Generator, tokens: int) -> None:
+    seen: list[int] = []
+    assert list(loaded.generate(0, tokens)) == [tokens] * 2
+    assert list(loaded.generate(1, tokens, lambda: seen.append(perf_counter_ns()))) == [tokens] * 2
+    assert len(seen) == tokens, "once for each token of the whole batch"
+    assert seen == sorted(seen)
+
+
+def test_it_says_what_prompts_it_takes(loaded: Generator) -> None:
+    assert loaded.vocabulary() > 12
+    assert (loaded.longest() or 0) >= 12
+
+
+def test_its_facts_are_json_and_name_the_runtime(loaded: Generator) -> None:
+    facts = loaded.facts()
+    assert json.loads(json.dumps(facts.runtime))["runtime"]
+    assert all(isinstance(version, str) and version for version in facts.software.values())
+    loaded.start_phase()
+    assert loaded.peak_gpu_mb() is None
+
+
+def test_a_model_that_is_not_one_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("no model")
+    with pytest.raises(JobError) as refusal:
+        resolve(name)().load(tmp_path / "config.json", Settings(), name, perf_counter_ns)
+    assert "config.json" in refusal.value.detail
+
+
+def test_an_error_of_its_own_is_explained_and_a_defect_of_ours_is_not(loaded: Generator) -> None:
+    class Ours(Exception):
+        pass
+
+    assert loaded.explain(Ours("x")) is None
+
+
+@pytest.mark.parametrize("capability", list(GENERATORS))
+def test_every_entry_has_the_methods_of_the_port_with_their_arguments(capability: str) -> None:
+    entry = GENERATORS[capability]
+    module, _, target = entry.target.partition(":")
+    generator = getattr(__import__(module, fromlist=[target]), target)  # imports no library: loading a model does
+    port = {name: inspect.signature(method) for name, method in vars(Generator).items() if inspect.isfunction(method) and name[0] != "_"}
+    assert len(port) >= 9
+    for method, wanted in port.items():
+        assert list(inspect.signature(getattr(generator, method)).parameters) == list(wanted.parameters), method
+
+
+def test_a_capability_without_a_generator_is_refused_with_those_that_have_one() -> None:
+    with pytest.raises(EngineUnavailable, match=r"no language model runs on 'cpu\.onnx' here. Known: cpu\.torch, gpu\.cuda\.torch, fake"):
+        resolve("cpu.onnx")
+
+
+@pytest.mark.skipif(find_spec("transformers") is not None, reason="says what happens where transformers is not installed")
+def test_a_missing_library_is_a_sentence_with_the_command_that_installs_it() -> None:
+    with pytest.raises(EngineUnavailable, match=r"a language model on cpu\.torch needs \w+, which is not installed: .*transformers"):
+        resolve("cpu.torch")

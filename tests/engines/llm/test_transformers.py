@@ -1,0 +1,214 @@
+"""Tests language models with the real transformers: the truth comes from calls that these tests make by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from shared.errors import EngineUnavailable, JobError, ModelInvalid
+from worker.generators.base import Settings
+from worker.generators.registry import resolve
+from worker.generators.transformers import SAID_RANDOM
+from worker.kinds.generation import GenerationMeasure
+from worker.measured.request import RunRequest
+
+PROMPT = [[5, 6, 7, 8, 9, 10]]
+DECODING = {"temperature": 0.0, "top_k": None, "top_p": None, "attention": None}
+
+
+def loaded(folder: Path, settings: Settings = Settings(), prompts: Any = (PROMPT,)) -> Any:  # noqa: B008 - it is frozen
+    generator = resolve("cpu.torch")()
+    generator.load(folder / "config.json", settings, "cpu.torch", perf_counter_ns)
+    generator.prepare(prompts)
+    return generator
+
+
+def copied(tiny: Path, folder: Path, **config: Any) -> Path:
+    """Return a copy of the snapshot with other values in its config.json. A value of None removes the key."""
+    shutil.copytree(tiny, folder)
+    content = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return folder
+
+
+class Recorded:
+    """Stands between a generator and its model, and keeps what the model answered."""
+
+    def __init__(self, generator: Any) -> None:
+        self.answers: list[Any] = []
+        inner = generator._model.generate
+
+        def generate(*arguments: Any, **more: Any) -> Any:
+            self.answers.append(inner(*arguments, **more))
+            return self.answers[-1]
+
+        generator._model.generate = generate
+
+
+def by_hand(folder: Path, tokens: int) -> list[int]:
+    """Return the likeliest tokens after the prompt, one whole forward pass for each: without a cache, and without `generate`."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = torch.tensor(PROMPT)
+    with torch.no_grad():
+        for _ in range(tokens):
+            ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+    return [int(one) for one in ids[0, len(PROMPT[0]) :]]
+
+
+def test_it_writes_what_the_model_finds_likeliest_in_both_passes_and_in_each_call_anew(tiny: Path) -> None:
+    generator = loaded(tiny)
+    recorded = Recorded(generator)
+    for visible in (None, lambda: None, None):
+        generator.generate(0, 7, visible)
+    written = [answer[0, 6:].tolist() for answer in recorded.answers]
+    assert written == [by_hand(tiny, 7)] * 3
+
+
+def test_a_model_that_would_end_at_once_writes_as_many_tokens_as_it_was_asked_for(tiny: Path, tmp_path: Path) -> None:
+    likeliest = by_hand(tiny, 1)[0]
+    folder = copied(tiny, tmp_path / "ends", eos_token_id=likeliest)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": likeliest, "max_length": 8}))
+    generator = loaded(folder)
+    recorded = Recorded(generator)
+    assert list(generator.generate(0, 5)) == [5]
+    assert recorded.answers[0][0, 6].item() == likeliest, "the token that would end the text is not forbidden, it only ends nothing"
+
+
+def test_stamps_are_those_of_a_streamer_that_keeps_its_own_times(tiny: Path) -> None:
+    ours: list[int] = []
+    generator = loaded(tiny)
+    theirs: list[int] = []
+    inner = generator._watched
+
+    def watched(visible: Any) -> Any:
+        streamer = inner(visible)
+        put = streamer.put
+
+        def noting(ids: Any) -> None:
+            theirs.append(perf_counter_ns())
+            put(ids)
+
+        streamer.put = noting
+        return streamer
+
+    generator._watched = watched
+    generator.generate(0, 12)  # the first call is slower
+    generator.generate(0, 12, lambda: ours.append(perf_counter_ns()))
+    assert len(theirs) == 13, "the prompt first"
+    differences = sorted(our - their for our, their in zip(ours, theirs[1:], strict=True))
+    assert differences[0] >= 0
+    assert differences[len(differences) // 2] < 200_000
+
+
+def test_drawing_depends_on_the_seed_alone(tiny: Path) -> None:
+    def drawn(seed: int) -> list[int]:
+        generator = loaded(tiny, Settings(temperature=5.0, top_k=100, top_p=0.99, seed=seed))
+        recorded = Recorded(generator)
+        generator.generate(0, 10)
+        answer: list[int] = recorded.answers[0][0, 6:].tolist()
+        return answer
+
+    first = drawn(1)
+    assert drawn(1) == first
+    assert drawn(2) != first
+    assert first != by_hand(tiny, 10)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_dtype_attention_and_threads_are_what_was_asked_for(tiny: Path, attention: str) -> None:
+    before = torch.get_num_threads()
+    try:
+        runtime = loaded(tiny, Settings(dtype="bfloat16", attention=attention, threads=1)).facts().runtime
+    finally:
+        torch.set_num_threads(before)
+    assert (runtime["dtype"], runtime["attention"], runtime["threads"]["intra_op"]) == ("bfloat16", attention, 1)
+
+
+def test_a_result_says_that_the_weights_are_random_and_only_then(tiny: Path, tmp_path: Path) -> None:
+    assert loaded(tiny).facts().runtime["warnings"] == [SAID_RANDOM]
+    trained = loaded(copied(tiny, tmp_path / "trained", random_weights=None)).facts()
+    assert "warnings" not in trained.runtime
+    assert trained.software["transformers"] == transformers.__version__
+    assert trained.runtime["parameters"] == sum(one.numel() for one in loaded(tiny)._model.parameters())
+
+
+def test_a_snapshot_without_a_tokenizer_is_measured_and_says_so(tiny: Path, tmp_path: Path) -> None:
+    folder = copied(tiny, tmp_path / "bare")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    stages = resolve("cpu.torch")().load(folder / "config.json", Settings(), "cpu.torch", perf_counter_ns)
+    assert stages["tokenizer"] is None
+    assert stages["weights"]
+
+
+def _pickled(folder: Path) -> None:
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _damaged(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+
+
+def _bad_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+
+
+def _own_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_pickled, "can run code"),
+        (_damaged, "cannot load broken|damaged"),
+        (_bad_tokenizer, "the tokenizer of broken"),
+        (_own_code, "mine|custom code"),
+    ],
+)
+def test_a_broken_snapshot_is_refused_with_its_name(tiny: Path, tmp_path: Path, spoil: Any, said: str) -> None:
+    folder = copied(tiny, tmp_path / "broken")
+    spoil(folder)
+    with pytest.raises(JobError, match=said) as refusal:
+        loaded(folder)
+    assert "broken" in refusal.value.detail
+    assert not (folder / "ran").exists(), "no code of a snapshot runs"
+
+
+def test_another_file_is_no_snapshot(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(ModelInvalid, match=r"model\.onnx is no config\.json of a Hugging Face snapshot"):
+        resolve("cpu.torch")().load(tmp_path / "model.onnx", Settings(), "cpu.torch", perf_counter_ns)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_a_gpu_that_is_not_there_is_a_reason(tiny: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="finds no CUDA device here"):
+        resolve("gpu.cuda.torch")().load(tiny / "config.json", Settings(), "gpu.cuda.torch", perf_counter_ns)
+
+
+def test_a_whole_run_records_every_pass(tiny: Path) -> None:
+    spec = {
+        "prompts": {"input_tokens": 16, "output_tokens": 4, "requests": 3},
+        "decoding": DECODING,
+        "options": {"batch_size": 2, "seed": 1},
+    }
+    request = RunRequest("generation", "cpu.torch", spec, "", {"model": str(tiny / "config.json")}, warmup_max_s=1)
+    record = GenerationMeasure().run(request, lambda _phase: None)
+    assert [len(record.series[name].values) for name in ("streamed", "tokens", "plain", "prefill", "warmup")] == [3, 12, 3, 3, 3]
+    tokens = record.series["tokens"].values
+    assert all(
+        before < after for call in range(3) for before, after in zip(tokens[4 * call : 4 * call + 3], tokens[4 * call + 1 :], strict=False)
+    )
+    assert all(tokens[4 * call + 3] <= record.series["streamed"].values[call] for call in range(3))

@@ -1,0 +1,57 @@
+"""Makes a tiny language model on the spot: the architecture of Llama with random weights, and a tokenizer trained on a few sentences.
+
+    python -m tools.tiny_llama FOLDER        in an environment with torch, transformers, tokenizers and safetensors
+
+The same version of the libraries makes the same files. The `config.json` says that the weights are random (`random_weights`), and so does
+each result.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+SIZES = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4}
+VOCABULARY = 2_000
+LONGEST = 2_048
+SENTENCES = (
+    "A benchmark measures how long a piece of work takes on a device.",
+    "The first token of an answer comes after the whole prompt was read.",
+    "Each further token needs all weights of the model once.",
+    "A result without its noise says little about the next run.",
+)
+
+
+def make(folder: Path, **sizes: Any) -> Path:
+    """Write a snapshot into a folder, and return it."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106 - a word of the tokenizer
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    words = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **words).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=LONGEST, bos_token_id=1, eos_token_id=2, random_weights=True, **{**SIZES, **sizes}
+    )
+    LlamaForCausalLM(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    folder = make(Path(sys.argv[1]))
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+    print(f"{folder} has a tiny Llama with random weights ({size:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Defines the interface that every generator implements: a language model in this process.
+
+This module imports neither pydantic nor numpy at run time, for the reason that `worker.engines.base` states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from worker.engines.base import Facts
+
+if TYPE_CHECKING:
+    from shared.errors import JobError
+
+# The stages of a cold start, in their order.
+IMPORT, TOKENIZER, WEIGHTS = "import", "tokenizer", "weights"
+Clock = Callable[[], int]  # returns nanoseconds
+Batch = Sequence[Sequence[int]]  # the token ids of each prompt; all of them have the same length
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Says how a model is loaded and how it chooses tokens. None means the runtime's own default.
+
+    Attributes:
+        temperature: 0 takes the likeliest token each time.
+        seed: What tokens are drawn with.
+    """
+
+    dtype: str | None = None
+    threads: int | None = None
+    inter_threads: int | None = None
+    attention: str | None = None
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Settings:
+        """Return the settings in the specification of a job, as its JSON writes them."""
+        options = {name: spec["options"].get(name) for name in ("dtype", "threads", "inter_threads")}
+        return cls(**options, **spec["decoding"], seed=spec["options"].get("seed", 0))
+
+
+class Generator(Protocol):
+    """Runs one language model in one process. The calls come in this order: load, prepare, generate (often), facts, unload."""
+
+    def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
+        """Make the model ready.
+
+        Returns:
+            The nanoseconds of each stage: `import`, `tokenizer`, `weights`. A stage that there is not is None.
+
+        Raises:
+            ModelInvalid: The runtime cannot read or run the model.
+            EngineUnavailable: The capability is not usable here.
+        """
+
+    def vocabulary(self) -> int:
+        """Return how many token ids there are: prompts hold numbers from 0 to below it."""
+
+    def longest(self) -> int | None:
+        """Return how many tokens of prompt and answer together the model takes. None if it states no limit."""
+
+    def prepare(self, batches: Sequence[Batch]) -> None:
+        """Put the prompts where the model reads them, so that no call copies anything."""
+
+    def generate(self, batch: int, new_tokens: int, visible: Callable[[], None] | None = None) -> Sequence[int]:
+        """Write exactly this many new tokens for each prompt of a prepared batch, and return when the device has done its work.
+
+        Each call starts with an empty cache of keys and values.
+
+        Args:
+            batch: The index of the batch.
+            visible: Called each time the next token of all sequences is visible to the caller. None in the plain pass.
+
+        Returns:
+            How many new tokens each sequence has.
+        """
+
+    def start_phase(self) -> None:
+        """Begin a new peak of the device's memory."""
+
+    def peak_gpu_mb(self) -> float | None:
+        """Return the most memory of a GPU, in MB of 2^20 bytes, that tensors held since the phase began. None without a GPU."""
+
+    def facts(self) -> Facts:
+        """Return what the runtime reports. It is called after the measurement, never during it."""
+
+    def explain(self, error: Exception) -> JobError | None:
+        """Return the reason for an error of `generate`, in words for the user. None if the error does not come from the runtime."""
+
+    def unload(self) -> None: ...

@@ -1,0 +1,137 @@
+"""Computes the figures of a language model from the records of a job. Pure functions: everything that they know is in the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.distributions import Distribution
+from shared.figures import Figure, Outcome
+from shared.kinds.generation import Generation
+from shared.kinds.generation_figures import FIGURES
+from shared.series import Record
+from shared.stats import describe, median_interval_of_repeats
+
+ONLY_ONE = "a call that writes one token has no token after the first"
+NO_GPU = "the job did not run on a GPU"
+Values = NDArray[np.float64]
+
+
+class _Repeat:
+    """Holds the times of one record, in milliseconds."""
+
+    def __init__(self, record: Record) -> None:
+        shape = record.facts["shape"]
+        self.batch, self.read, self.written = (int(shape[name]) for name in ("batch_size", "input_tokens", "output_tokens"))
+        self.streamed, self.plain, self.prefill = (_ms(record, name) for name in ("streamed", "plain", "prefill"))
+        tokens = _ms(record, "tokens").reshape(-1, self.written)
+        self.ttft: Values = tokens[:, 0]
+        self.decoding: Values = tokens[:, -1] - tokens[:, 0]
+        self.itl: Values = np.diff(tokens, axis=1).ravel()
+        self.tpot: Values = self.decoding / (self.written - 1) if self.written > 1 else np.empty(0)
+
+    def tokens_per_s(self) -> float:
+        return _rate(self.batch * self.written * self.plain.size, self.plain)
+
+    def decode_tokens_per_s(self) -> float:
+        return _rate(self.batch * (self.written - 1) * self.decoding.size, self.decoding)
+
+    def prefill_tokens_per_s(self) -> float:
+        return _rate(self.batch * self.read * self.prefill.size, self.prefill)
+
+    def streaming_cost_percent(self) -> float:
+        return 100 * (float(np.median(self.streamed)) / float(np.median(self.plain)) - 1)
+
+
+def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_because: str) -> Outcome:
+    """Return the outcome of a job.
+
+    Args:
+        records: one for each repeat.
+        loads: the records of the processes that only loaded the model.
+    """
+    repeats = [_Repeat(record) for record in records]
+    times = {
+        "ttft": _pooled([one.ttft for one in repeats]),
+        "unit": _pooled([one.plain for one in repeats]),
+        "streamed": _pooled([one.streamed for one in repeats]),
+        "prefill": _pooled([one.prefill for one in repeats]),
+        "itl": _pooled([one.itl for one in repeats]),
+        "tpot": _pooled([one.tpot for one in repeats]),
+    }
+    loaded = [record.phases["load"].wall_ns / 1e6 for record in [*records, *loads]]
+    distributions = {name: one for name, one in times.items() if one is not None} | {"load": describe(loaded, loaded)}
+    several = repeats[0].written > 1
+    figures = [
+        _rates("tokens_per_s", [one.tokens_per_s() for one in repeats]),
+        *_of_times("ttft", [one.ttft for one in repeats], times["ttft"]),
+        *_of_times("itl", [one.itl for one in repeats], times["itl"]),
+        *_of_times("tpot", [one.tpot for one in repeats], times["tpot"], tail=False),
+        *_of_times("latency", [one.plain for one in repeats], times["unit"], tail=False),
+        _rates("decode_tokens_per_s", [one.decode_tokens_per_s() for one in repeats] if several else [], ONLY_ONE),
+        _rates("prefill_tokens_per_s", [one.prefill_tokens_per_s() for one in repeats]),
+        _rates("streaming_cost_percent", [one.streaming_cost_percent() for one in repeats]),
+        _once_each("load_ms", loaded),
+        *(_stage(name, [*records, *loads]) for name in ("import", "tokenizer", "weights")),
+        _once_each("cold_first_token_ms", [record.facts["first_token_ns"] / 1e6 for record in records]),
+        _largest("load_peak_mb", [record.phases["load"].peak_mb for record in records], "this system does not say"),
+        _largest("generation_peak_mb", [record.phases["passes"].peak_mb for record in records], "this system does not say"),
+        _largest("generation_peak_gpu_mb", [record.facts["peak_gpu_mb"] for record in records], NO_GPU),
+    ]
+    detail: dict[str, Any] = {"shape": records[0].facts["shape"], "stopped_because": stopped_because}
+    return Outcome(headline=Generation.headline, figures=tuple(figures), distributions=distributions, detail=detail)
+
+
+def _ms(record: Record, name: str) -> Values:
+    return np.asarray(record.series[name].values, dtype=np.float64) / 1e6
+
+
+def _rate(count: int, durations_ms: Values) -> float:
+    total = float(durations_ms.sum())
+    return count / total * 1e3 if total else 0.0
+
+
+def _pooled(samples: Sequence[Values]) -> Distribution | None:
+    """Return the summary of the samples of all repeats together, or None if there are none."""
+    if not all(sample.size for sample in samples):
+        return None
+    return describe(np.concatenate(samples), [float(np.median(sample)) for sample in samples])
+
+
+def _rates(name: str, each: Sequence[float], missing: str = "") -> Figure:
+    if not each:
+        return Figure.of(name, FIGURES[name], missing=missing)
+    return Figure.of(name, FIGURES[name], median(each), interval=median_interval_of_repeats(each), n=len(each), repeats=tuple(each))
+
+
+def _of_times(name: str, samples: Sequence[Values], all_of_them: Distribution | None, *, tail: bool = True) -> list[Figure]:
+    """Return the median of a time and, with `tail`, its 99th percentile: null with the reason if the sample is too small."""
+    middle, end = f"{name}_ms", f"{name}_p99_ms"
+    if all_of_them is None:
+        return [Figure.of(one, FIGURES[one], missing=ONLY_ONE) for one in ((middle, end) if tail else (middle,))]
+    each = [float(np.median(sample)) for sample in samples]
+    interval = median_interval_of_repeats(each)
+    figures = [Figure.of(middle, FIGURES[middle], all_of_them.median, interval=interval, n=all_of_them.n, repeats=tuple(each))]
+    if tail:
+        figures.append(Figure.of(end, FIGURES[end], all_of_them.p99, n=all_of_them.n, missing=all_of_them.missing.get("p99", "")))
+    return figures
+
+
+def _once_each(name: str, values: Sequence[float]) -> Figure:
+    """Return the median of a time that each process has once."""
+    return Figure.of(name, FIGURES[name], median(values), interval=median_interval_of_repeats(values), n=len(values), repeats=tuple(values))
+
+
+def _stage(stage: str, records: Sequence[Record]) -> Figure:
+    name = f"cold_{stage}_ms"
+    values = [taken / 1e6 for record in records if (taken := record.facts["stages_ns"].get(stage)) is not None]
+    return _once_each(name, values) if values else Figure.of(name, FIGURES[name], missing=f"there is no {stage} beside this model")
+
+
+def _largest(name: str, values: Sequence[float | None], missing: str) -> Figure:
+    known = [value for value in values if value is not None]
+    return Figure.of(name, FIGURES[name], max(known), n=len(known)) if known else Figure.of(name, FIGURES[name], missing=missing)

@@ -1,0 +1,222 @@
+"""Generates with transformers on PyTorch: a Hugging Face snapshot on the CPU or on a CUDA GPU.
+
+Weights are read from `.safetensors` only, no code of a snapshot is run, and nothing is fetched from a hub. torch and transformers are
+imported by `load`, because how long that takes is a part of the cold start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from shared.errors import JobError, ModelInvalid
+from shared.snapshots import CONFIG, is_snapshot, parts_of
+from shared.snapshots import WEIGHTS as WEIGHTS_SUFFIX
+from worker.engines.base import Facts
+from worker.engines.torch_devices import Cpu, Device, open_device
+from worker.engines.torch_errors import explain_call, explain_load
+from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Settings
+
+RANDOM = "random_weights"  # a key of a config.json that says that nobody trained the model
+SAID_RANDOM = "the weights of this model are random: its speed is real, and what it writes means nothing"
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+}
+_MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError, OSError, KeyError, AttributeError)
+
+
+class TransformersGenerator:
+    """Implements the capabilities `cpu.torch` and `gpu.cuda.torch` for language models."""
+
+    def __init__(self) -> None:
+        self._torch: Any = None
+        self._transformers: Any = None
+        self._tokenizers: Any = None
+        self._model: Any = None
+        self._settings = Settings()
+        self._device: Device = Cpu()
+        self._folder = Path()
+        self._inputs: list[Any] = []
+        self._masks: list[Any] = []
+        self._configs: dict[int, Any] = {}
+        self._watched: Callable[[Callable[[], None]], object] | None = None
+        self._tokenizer = ""
+        self._load_peak_mb: float | None = None
+
+    def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
+        if model.name != CONFIG or not is_snapshot(model):
+            raise ModelInvalid(
+                f"{model.name} is no {CONFIG} of a Hugging Face snapshot: give a folder with {CONFIG}, the tokenizer and *{WEIGHTS_SUFFIX}"
+            )
+        self._folder, self._settings = model.parent, settings
+        parts_of((path.name for path in model.parent.iterdir()), model.parent.name)
+        started = clock()
+        os.environ.update(_OFFLINE)  # noqa: TID251 - no settings of ours
+        self._torch, self._transformers = torch, transformers = import_module("torch"), import_module("transformers")
+        # transformers imports what is behind a name when it is first asked for.
+        causal, _ = transformers.AutoModelForCausalLM, transformers.PreTrainedTokenizerFast
+        self._tokenizers = transformers.AutoTokenizer
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        imported = clock()
+        self._device = open_device(torch, capability)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        if settings.inter_threads is not None and settings.inter_threads != torch.get_num_interop_threads():
+            torch.set_num_interop_threads(settings.inter_threads)  # torch allows this once in a process, before its first work
+        torch.set_grad_enabled(False)
+        before = clock()
+        has_tokenizer = self._read_tokenizer()
+        tokenized = clock()
+        self._device.start_phase()
+        try:
+            self._model = causal.from_pretrained(
+                str(self._folder),
+                dtype=getattr(torch, settings.dtype) if settings.dtype else "auto",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                **({"attn_implementation": settings.attention} if settings.attention else {}),
+            ).eval()
+            self._model.to(self._device.name)
+            self._device.wait()
+        except JobError:
+            raise
+        except Exception as error:  # the two libraries raise dozens of unrelated exception types
+            raise explain_load(error, self._folder.name, self._versions(), self._device.name) from error
+        loaded = clock()
+        self._load_peak_mb = self._device.peak_mb()
+        # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
+        self._model.generation_config = transformers.GenerationConfig()
+        self._watched = _streamer_class(transformers)
+        return {IMPORT: imported - started, TOKENIZER: tokenized - before if has_tokenizer else None, WEIGHTS: loaded - tokenized}
+
+    def _read_tokenizer(self) -> bool:
+        """Read the tokenizer, as a program that takes text would. Return False if the snapshot has none: prompts of token ids need none."""
+        names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+        if not any((self._folder / name).is_file() for name in names):
+            return False
+        try:
+            found = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # the libraries raise dozens of unrelated exception types
+            raise ModelInvalid(f"the tokenizer of {self._folder.name} cannot be read: {' '.join(str(error).split())[:400]}") from error
+        self._tokenizer = type(found).__name__
+        return True
+
+    def vocabulary(self) -> int:
+        return int(self._text_config().vocab_size)
+
+    def longest(self) -> int | None:
+        longest = getattr(self._text_config(), "max_position_embeddings", None)
+        return longest if isinstance(longest, int) else None
+
+    def _text_config(self) -> Any:
+        return self._model.config.get_text_config()
+
+    def prepare(self, batches: Sequence[Batch]) -> None:
+        torch = self._torch
+        self._inputs = [torch.tensor(batch, dtype=torch.long, device=self._device.name) for batch in batches]
+        self._masks = [torch.ones_like(one) for one in self._inputs]
+        self._device.wait()
+        torch.manual_seed(self._settings.seed)
+
+    def generate(self, batch: int, new_tokens: int, visible: Callable[[], None] | None = None) -> Sequence[int]:
+        inputs = self._inputs[batch]
+        streamer = self._watched(visible) if visible is not None and self._watched is not None else None
+        answer = self._model.generate(
+            inputs, attention_mask=self._masks[batch], generation_config=self._config(new_tokens), streamer=streamer
+        )
+        self._device.wait()
+        return [int(answer.shape[1] - inputs.shape[1])] * int(answer.shape[0])
+
+    def _config(self, new_tokens: int) -> Any:
+        """Return how a call generates: exactly this many tokens, with no token that ends a text, and with a new cache."""
+        if new_tokens not in self._configs:
+            settings = self._settings
+            drawn = {"do_sample": True, "temperature": settings.temperature, "top_k": settings.top_k or 0, "top_p": settings.top_p or 1.0}
+            self._configs[new_tokens] = self._transformers.GenerationConfig(
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                eos_token_id=None,
+                pad_token_id=0,
+                num_beams=1,
+                use_cache=True,
+                **(drawn if settings.temperature > 0 else {"do_sample": False}),
+            )
+        return self._configs[new_tokens]
+
+    def start_phase(self) -> None:
+        self._device.start_phase()
+
+    def peak_gpu_mb(self) -> float | None:
+        return self._device.peak_mb()
+
+    def facts(self) -> Facts:
+        torch, model = self._torch, self._model
+        config = model.config
+        types = Counter(str(one.dtype).removeprefix("torch.") for one in model.parameters())
+        runtime: dict[str, Any] = {
+            "runtime": "transformers",
+            "version": self._transformers.__version__,
+            "provider": self._device.name,
+            "architecture": type(model).__name__,
+            "model_type": config.model_type,
+            "parameters": sum(one.numel() for one in model.parameters()),
+            "weights_mb": sum(one.numel() * one.element_size() for one in model.parameters()) / 2**20,
+            "dtype": self._settings.dtype or (types.most_common(1)[0][0] if types else None),
+            "attention": getattr(config, "_attn_implementation", None),
+            "cache": "new for each call",
+            "tokenizer": self._tokenizer or None,
+            "longest": self.longest(),
+            "vocabulary": self.vocabulary(),
+            "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},
+            "load_peak_gpu_mb": self._load_peak_mb,
+            **self._device.facts(),
+        }
+        if json.loads((self._folder / CONFIG).read_text()).get(RANDOM):
+            runtime["warnings"] = [SAID_RANDOM]
+        libraries = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+        return Facts(runtime, {name: str(import_module(name).__version__) for name in libraries})
+
+    def explain(self, error: Exception) -> JobError | None:
+        if isinstance(error, JobError):
+            return error
+        if isinstance(error, _MEANT) or type(error).__module__.startswith(("torch", "transformers")):
+            return explain_call(error, self._folder.name, self._versions(), self._device.name, self._settings.dtype)
+        return None
+
+    def unload(self) -> None:
+        self._model = None
+        self._inputs, self._masks = [], []
+
+    def _versions(self) -> str:
+        return f"{self._torch.__version__} with transformers {self._transformers.__version__}"
+
+
+def _streamer_class(transformers: Any) -> Callable[[Callable[[], None]], object]:
+    """Return the class of an object that is told of each token when it is on the CPU, and with it visible to the caller."""
+
+    class Visible(transformers.generation.streamers.BaseStreamer):  # type: ignore[misc]  # known when transformers is imported
+        def __init__(self, visible: Callable[[], None]) -> None:
+            self._visible = visible
+            self._is_prompt = True
+
+        def put(self, _ids: object) -> None:
+            if self._is_prompt:  # generate shows the prompt first
+                self._is_prompt = False
+            else:
+                self._visible()
+
+        def end(self) -> None:
+            pass
+
+    return Visible
