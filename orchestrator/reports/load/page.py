@@ -18,6 +18,7 @@ from shared.markdown import cell
 
 CURVE = "plots/load.png"
 ECDF = "plots/latency.png"
+CLIENT_BOUND = "client_bound"  # the figure that says whether the client may have been the limit
 _SECTION = "## The answer"
 _METHOD = (
     "**Throughput** is the number of requests that succeeded within the measured window, divided by the window. What was sent before and "
@@ -43,6 +44,8 @@ class LoadPage(OutcomePage):
         super().add(job)
         if said := partial_said(job.result.outcome if job.result is not None else None):
             self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, said))
+        if _is_client_bound(job):
+            self.jobs[-1] = replace(self.jobs[-1], cannot_win="client-bound and wins nothing")
         self._curves.add(job, self.jobs[-1].where, self.jobs[-1].parameters)
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
@@ -62,6 +65,13 @@ class LoadPage(OutcomePage):
     def markdown(self, content: dict[str, Any]) -> str:
         before, section, after = super().markdown(content).partition(_SECTION)
         return before + _load_text(content) + section + after
+
+
+def _is_client_bound(job: JobRecord) -> bool:
+    """Return whether the client and not the service may have been the limit."""
+    outcome = job.result.outcome if job.result is not None else None
+    figure = outcome.figure(CLIENT_BOUND) if outcome is not None else None
+    return figure is not None and bool(figure.value)
 
 
 def _of_curve(curve: Curve) -> dict[str, Any]:

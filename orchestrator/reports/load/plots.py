@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.drawable import drawable
 from orchestrator.reports.load.points import LEVELS, Curve
 from orchestrator.reports.load.requests import FOLDER
+from orchestrator.reports.load.slo import Point
 from shared.controls import visible
 from shared.distributions import Distribution
 from shared.request_records import read_parts
@@ -24,7 +27,7 @@ STEPS = {"min": 0.0, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p97":
 
 def curve_png(curves: Sequence[Curve], title: str) -> bytes:
     """Return the picture as PNG: throughput above, the 99th percentile of the latency below. A hollow point was limited by the client."""
-    shown = curves[:MAX_CURVES]
+    shown = [replace(curve, points=[point for point in curve.points if _is_drawable(point)]) for curve in curves[:MAX_CURVES]]
     canvas = new_canvas(10, 7)
     above, below = canvas.subplots(2, 1, sharex=True)
     colours = colours_of([f"{curve.name} {curve.where}" for curve in shown])
@@ -57,6 +60,10 @@ def curve_png(curves: Sequence[Curve], title: str) -> bytes:
     note = "\nhollow: the client may have been the limit" if bound else ""
     above.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     return png(canvas)
+
+
+def _is_drawable(point: Point) -> bool:
+    return drawable(point.per_s, point.low, point.high, point.p50, point.p99)
 
 
 def ecdf_png(folder: Path, curves: Sequence[Curve], title: str) -> bytes:

@@ -30,6 +30,7 @@ class Measured:
         figures: all figures, without their repeats.
         methods: how the intervals were computed.
         energy: what was sampled beside it; None if the job was not measured.
+        cannot_win: why the job is never named the best, such as `client-bound`; empty if it may be.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class Measured:
     warnings: tuple[str, ...] = ()
     error: str = ""
     energy: EnergyOf | None = None
+    cannot_win: str = ""
 
 
 def measured(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str]) -> Measured:

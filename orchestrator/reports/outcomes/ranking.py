@@ -36,8 +36,10 @@ def rank(jobs: Sequence[Measured]) -> list[Ranking]:
     titles = _titles(list(groups.values()))
     rankings = []
     for title, members in zip(titles, groups.values(), strict=True):
-        ordered = sorted(members, key=lambda one: (badness(_headline(one)), one.job_id))
-        rankings.append(Ranking(title, _verdict(ordered) + _noise(ordered), ordered, [one.where for one in ordered]))
+        ordered = sorted(members, key=lambda one: (bool(one.cannot_win), badness(_headline(one)), one.job_id))
+        able = [one for one in ordered if not one.cannot_win]
+        verdict = _verdict(able) if able else "no winner is named"
+        rankings.append(Ranking(title, verdict + _out_of_it(ordered) + _noise(ordered), ordered, [one.where for one in ordered]))
     return rankings
 
 
@@ -106,6 +108,12 @@ def _edge(figure: Figure, *, worst: bool) -> float:
     higher = figure.better == "higher"
     end = figure.interval.low if higher == worst else figure.interval.high
     return -end if higher else end
+
+
+def _out_of_it(ordered: Sequence[Measured]) -> str:
+    """Return how many of the jobs win nothing, and why."""
+    reasons = Counter(one.cannot_win for one in ordered if one.cannot_win)
+    return "".join(f"; {count} of these {len(ordered)} results {'is' if count == 1 else 'are'} {why}" for why, count in reasons.items())
 
 
 def _noise(ordered: Sequence[Measured]) -> str:

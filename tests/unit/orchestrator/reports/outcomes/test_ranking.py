@@ -73,3 +73,14 @@ def test_equal_names_with_different_units_are_never_ranked_against_each_other() 
     fast, slow = job(1, 0.005, 0.001, better="lower"), job(2, 4.0, better="lower")
     assert fast.headline is not None
     assert len(rank([replace(fast, headline=fast.headline.model_copy(update={"unit": "s"})), slow])) == 2
+
+
+def test_a_result_that_cannot_win_is_never_the_best() -> None:
+    """The rate of a service whose client was the limit says how fast the client is."""
+    fast, slow = replace(job(1, 9.0), cannot_win="client-bound and wins nothing"), job(2, 5.0)
+    assert only(fast, slow).verdict == (
+        "only pi-2 · hardware.cpu measured it: triad_gb_per_s 5 GB/s, 95 % interval 4.9 – 5.1; "
+        "1 of these 2 results is client-bound and wins nothing"
+    )
+    assert [one.job_id for one in only(fast, slow).jobs] == ["c-job-2", "c-job-1"]
+    assert only(fast).verdict == "no winner is named; 1 of these 1 results is client-bound and wins nothing"
