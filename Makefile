@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ test-llm: python ## run the tests of language models in an environment of its ow
 
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
+
+test-services: setup ## start real servers and put them under load, also in the tests that take long
+	@$(BIN)/python -m pytest -m "" tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
+		tests/unit/worker/supervisor/test_service.py $(PYTEST_ARGS)
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)

@@ -31,7 +31,8 @@ def run_flower(redis_url: str, bind: str, port: int, *, login: str | None = None
     try:
         address = "" if bind in ANYWHERE else bind  # an empty address means IPv4 and IPv6; for Tornado, `::` means IPv6 only
         settings_file = [] if reads_settings_file else [f"--conf={os.devnull}"]
-        logins = [f"--basic_auth={login}"] if login is not None else []  # not in the list of processes: this process has started already
+        # this is not visible in the list of processes, because this process has started already
+        logins = [f"--basic_auth={login}"] if login is not None else []
         _list_the_results_queue()
         app.start(["flower", f"--address={address}", f"--port={port}", "--read_only=true", *logins, *settings_file])
         code = 0

@@ -18,12 +18,12 @@ from cli.errors import PartFailed
 from shared.clock import Clock
 
 TETHER = Path(__file__).with_name("tether.py")
-GRACE_S = 5.0  # between SIGTERM and SIGKILL
+GRACE_S = 5.0  # the time between SIGTERM and SIGKILL
 POLL_S = 0.05
 START_TIMEOUT_S = 90.0  # the very first start is slow, because Python compiles all imported modules
 TAIL_LINES = 25
-MAX_LOG_BYTES = 10 * 2**20  # of one file
-KEPT_LOGS = 2  # older files that are kept: redis.log.1 and redis.log.2
+MAX_LOG_BYTES = 10 * 2**20  # the limit of one log file
+KEPT_LOGS = 2  # how many older files are kept: redis.log.1 and redis.log.2
 
 
 def readable(line: str) -> str:

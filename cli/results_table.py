@@ -15,8 +15,8 @@ from cli.terminal import shown
 from shared.device_labels import device_labels
 from shared.percentiles import PERCENTILE_FLOORS
 
-MAX_SWEPT = 3  # values that a table has columns for
-SHORT_HASH = 8  # characters of a hash in a table
+MAX_SWEPT = 3  # a table has columns for at most so many swept values
+SHORT_HASH = 8  # a table shows so many characters of a hash
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -137,7 +137,7 @@ def _of_any_kind(rows: Rows) -> list[_Column]:
 
 
 INFERENCE = "inference"
-# The figures of each kind of work, by its name.
+# This maps the name of each kind of work to its figures.
 FIGURES: Mapping[str, Callable[[Rows], list[_Column]]] = {
     INFERENCE: _of_inferences,
     "generation": _of_generation,

@@ -98,7 +98,7 @@ class CliSettings:
         default=None, repr=False, metadata=_about("a database of yours, instead of the SQLite file of `fleetmark up`", _database)
     )
 
-    # Variables of Flower, which has documented them
+    # Flower defines and documents these variables.
     flower_basic_auth: str | None = field(default=None, repr=False, metadata=_about("", variable="FLOWER_BASIC_AUTH"))
     flower_conf: str | None = field(default=None, metadata=_about("", variable="FLOWER_CONF"))
 

@@ -32,7 +32,7 @@ STATE_STYLES = {
     "gone": "dim",
 }
 MISSING = "—"
-MAX_VALUE = 40  # characters of one option in the name of a job
+MAX_VALUE = 40  # the most characters of one option that the name of a job shows
 
 
 def state(words: str) -> Text:

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 CHANNELS = (3, 16, 32, 64, 128, 256, 512, 1024, 1024)
-POOL_STRIDES = (2, 2, 2, 2, 2, 1)  # of the pooling after each of the first six blocks; the last one keeps the size 13×13
+POOL_STRIDES = (2, 2, 2, 2, 2, 1)  # the strides of the pooling after each of the first six blocks; the last one keeps the size 13×13
 OUTPUT_CHANNELS = 125
 SIDE = 416
 OPSET = 13  # supported by every onnxruntime of the last years

@@ -27,7 +27,7 @@ LIGHT_GRAPHS = {
     "vgg19": "light_vgg19",
     "zfnet512": "light_zfnet512",
 }
-SMALL_BYTES = 2**20  # no network of these holds its weights in so few bytes
+SMALL_BYTES = 2**20  # no network of this list stores its weights in so few bytes
 TINY_YOLO = "tiny-yolov2"
 NAMES = sorted([*LIGHT_GRAPHS, TINY_YOLO])
 

@@ -90,7 +90,7 @@ class ControlPlane:
                     self._sweep_leftovers()
                 began = clock.monotonic()
                 if backfill.step(self.context):
-                    self._report.wait(clock.monotonic() - began)  # so that half of the time is left for the API and the consumer
+                    self._report.wait(clock.monotonic() - began)  # half of the time is left for the API and the consumer
                     continue
             except Unavailable as error:
                 log.warning("the files of campaigns wait: %s", error.detail)

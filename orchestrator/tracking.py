@@ -57,7 +57,7 @@ class Tracking:
         """Prepare the connection. It is opened when it is first used."""
         self._changed: set[str] = set()
         self._all_changed = True
-        self._whole_at = 0.0  # by Redis' clock: when everything last counted as changed
+        self._whole_at = 0.0  # the time by Redis' clock when everything last counted as changed
         self._tracks = True  # False once the server or its rules for this login have refused
         self._connection: ConnectionInterface | None = None
         self._lock = threading.RLock()
@@ -95,7 +95,7 @@ class Tracking:
             raise redis.TimeoutError(f"another thread has waited for its answer for {WAIT_S:g} s")
         try:
             yield
-        except BaseException:  # an answer that nobody has read would be taken for that of the next command
+        except BaseException:  # otherwise an answer that was not read would be taken for that of the next command
             self._close()
             raise
         finally:
@@ -173,7 +173,7 @@ class Tracking:
         connection, self._connection = self._connection, None
         self._all_changed = True
         if connection is not None:
-            connection.disconnect()  # type: ignore[no-untyped-call]  # as above
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py types this class only in part
 
     def close(self) -> None:
         """Close the connection. A later look opens it again."""
@@ -183,7 +183,7 @@ class Tracking:
 
 def _exchange(connection: ConnectionInterface, *words: Any) -> Any:
     """Send a command and return its answer. Messages of the server in between are noted by the parser."""
-    connection.send_command(*words)  # type: ignore[no-untyped-call]  # as above
+    connection.send_command(*words)  # type: ignore[no-untyped-call]  # redis-py types this class only in part
     while (answer := connection.read_response(push_request=True)) is _PUSHED:
         pass
     return answer

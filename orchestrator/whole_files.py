@@ -43,9 +43,9 @@ def whole_file(path: Path, parts: Path | None = None, *, durable: bool = True) -
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-            if sys.platform != "win32":  # before the lock goes with the descriptor
+            if sys.platform != "win32":  # this happens before the lock ends with the descriptor
                 _rename(name, path)
-        if sys.platform == "win32":  # which cannot rename an open file
+        if sys.platform == "win32":  # Windows cannot rename an open file
             _rename(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def _open_part(folder: Path, prefix: str) -> tuple[int, str]:
         _lock(descriptor)
         if sys.platform == "win32" or os.fstat(descriptor).st_nlink:
             return descriptor, name
-        os.close(descriptor)  # another process took it for one left behind, before the lock was there
+        os.close(descriptor)  # another process took the file for one left behind, before it was locked
 
 
 def _lock(descriptor: int) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 MEND = "in a user name or a password, write / as %2F, ? as %3F, # as %23, @ as %40 and whatever is no letter or digit likewise"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-# Characters that may not occur in an address before its path. Python's parser drops some of them silently and parses the rest.
+# These characters may not occur in an address before its path. Python's parser drops some of them silently and parses the rest.
 _UNREADABLE = re.compile(r"[\s\x00-\x1f\x7f\"\\]")
 _LOGIN_WITHOUT_SCHEME = re.compile(r".*[:\\].*@", re.DOTALL)
 

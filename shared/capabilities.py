@@ -59,7 +59,7 @@ WITHOUT_ENGINE: dict[str, str] = {
     **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 
-# Maps each known capability to its label.
+# This maps each known capability to its label.
 LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
 _ADDED: set[str] = set()  # the capabilities of other packages
 

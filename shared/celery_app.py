@@ -19,7 +19,7 @@ from shared.capabilities import RESULTS_QUEUE
 from shared.jobs import MAX_TIMEOUT_S
 from shared.protocol import keys
 
-# kombu's priorities on Redis. Messages of priority 0 are taken first. Each step other than 0 has its own Redis list.
+# These are kombu's priorities on Redis. Messages of priority 0 are taken first. Each step other than 0 has its own Redis list.
 PRIORITY_STEPS = [0, 3, 6, 9]
 VISIBILITY_TIMEOUT_S = MAX_TIMEOUT_S + 86_400
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-# The control characters C0 and C1, line and paragraph separators, the marks, embeddings, overrides and isolates that change the direction
-# of writing (https://www.unicode.org/reports/tr9/), and lone surrogates, which cannot be encoded as UTF-8.
+# These are the control characters C0 and C1, line and paragraph separators, the marks, embeddings, overrides and isolates that change the
+# direction of writing (https://www.unicode.org/reports/tr9/), and lone surrogates, which cannot be encoded as UTF-8.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_ONE_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

@@ -19,7 +19,7 @@ MIN_SECONDS = 5.0
 MIN_STEPS = 100
 MAX_GAP_S = 3.0
 MAX_DISAGREEMENT = 0.10
-MIN_COVERED = 0.5  # of a window: samples that lie in less of it say too little about the rest
+MIN_COVERED = 0.5  # if samples cover less of a window, they say too little about the rest
 
 Source = Literal["", "counter", "integrated"]
 Point = tuple[float, float]  # seconds, and a value

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Data = bytes | mmap
 
-# The messages of onnx.proto that can lead to a file name: message -> field number -> message in that field. Other fields are skipped.
+# These are the messages of onnx.proto that can lead to a file name: message -> field number -> message in that field. Other fields are
+# skipped.
 SCHEMA: dict[str, dict[int, str]] = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},

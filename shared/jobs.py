@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-MAX_INFERENCES = 1_000_000  # in each repeat; this is 8 MB of raw samples. Split longer measurements into several jobs
+MAX_INFERENCES = 1_000_000  # the limit for each repeat; this is 8 MB of raw samples. Split longer measurements into several jobs
 MAX_REPEATS = 1_000
 MAX_TIMEOUT_S = 7 * 86_400
 MAX_JOBS = 100_000
@@ -12,7 +12,7 @@ MAX_BLOCK = 8  # jobs in one message, whose repeats take turns. A crash of their
 DEFAULT_TIMEOUT_S = 3_600
 DEFAULT_QUEUE_TIMEOUT_S = 86_400
 DEFAULT_PRIORITY = 5
-DEFAULT_REPEATS = 6  # the fewest whose smallest and largest value are a 95 % interval, whatever the distribution (96.9 %)
+DEFAULT_REPEATS = 6  # this is the smallest number whose smallest and largest value are a 95 % interval for every distribution (96.9 %)
 
 
 class JobStatus(StrEnum):

@@ -31,8 +31,8 @@ FORMAT_HELP = (
 )
 NO_REQUEST = "-"
 
-# What a line is about, by the beginning of its logger's name; the longest one counts. `application` is what a model's process prints: only
-# the logs of jobs have such lines (`worker.job_log`).
+# This maps the beginning of a logger's name to what its lines are about; the longest beginning counts. `application` is what a model's
+# process prints: only the logs of jobs have such lines (`worker.job_log`).
 _SOURCES: dict[str, LogSource] = {
     "": "infrastructure",
     "worker.hardware": "system",

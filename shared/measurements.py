@@ -32,11 +32,11 @@ class RawRepeat:
     warmup_ns: Sequence[int]  # an `array("q")` for large samples; a list of a million integers takes too much memory
     inference_ns: Sequence[int]
     inference_wall_ns: int = 0  # from the start of the first inference to the end of the last
-    load_peak_mb: float | None = None  # of the whole process, in MB of 2^20 bytes
+    load_peak_mb: float | None = None  # the peak of the whole process, in MB of 2^20 bytes
     inference_peak_mb: float | None = None
-    baseline_mb: float | None = None  # resident memory before loading began
+    baseline_mb: float | None = None  # the resident memory before loading began
     memory_method: str = ""
-    cpu_percent: float | None = None  # during the timed inferences, in percent of one core; 200 means two busy cores
+    cpu_percent: float | None = None  # the use during the timed inferences, in percent of one core; 200 means two busy cores
     runtime: dict[str, Any] = field(default_factory=dict)  # facts that the runtime reports about itself
     started_at: float | None = None  # when its process was started, by the device's clock, in seconds since 1970
 

@@ -16,8 +16,8 @@ from shared.snapshots import CONFIG, config_file
 
 SUFFIX = ".mlpackage"
 MANIFEST = "Manifest.json"
-DATA = "Data"  # the folder of the package in which everything is that the manifest names
-MAX_BYTES = 2**20  # of a manifest; it has a few hundred
+DATA = "Data"  # the folder of the package that contains everything that the manifest names
+MAX_BYTES = 2**20  # the limit of a manifest; a usual one has a few hundred bytes
 
 
 def model_file(path: Path) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# For each percentile: its rank and the smallest sample for which it is reported. The sizes are the query counts for 90 % confidence in
-# the MLPerf Inference rules.
+# This gives for each percentile its rank, and the smallest sample for which it is reported. The sizes are the query counts for 90 %
+# confidence in the MLPerf Inference rules.
 PERCENTILE_FLOORS: dict[str, tuple[float, int]] = {
     "p75": (75.0, 24),
     "p90": (90.0, 64),

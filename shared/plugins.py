@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENGINES = "fleetmark.engines"
 CAPABILITY = re.compile(r"(cpu|gpu|ane)(\.[a-z0-9_]+){1,2}")
-MAX_CAPABILITY = 64  # as long as the fields of messages
+MAX_CAPABILITY = 64  # the fields of messages have the same limit
 
 
 def engines_of_packages(known: Collection[str] = ()) -> dict[str, EntryPoint]:

@@ -20,9 +20,9 @@ from shared.two_stage import METHOD, exp_within, two_stage_interval
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "not steady", "unknown"]
 
-ORDER_STATISTICS_FROM = 6  # repeats; the smallest and the largest of fewer values cover the median in less than 95 %
+ORDER_STATISTICS_FROM = 6  # with fewer repeats, the smallest and the largest value cover the median in less than 95 %
 STUDENT_METHOD = "student-t over repeats (logarithms)"
-# Two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom, which are 2 to 5 repeats.
+# These are the two-sided 95 % quantiles of Student's t for 1 to 4 degrees of freedom, which are 2 to 5 repeats.
 STUDENT_T_975 = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}
 STANDARD_NORMAL_975 = 1.959963985
 NORMAL_APPROXIMATION_FROM = 1_000

@@ -22,8 +22,8 @@ TELEMETRY_FORMAT = 1
 BESIDE_FORMAT = 1
 # 1: the first format.
 
-RUNTIME_KEY = "telemetry"  # of the facts about the runtime, where a result says how it was sampled
-SOURCE_KEY = "energy_source"  # beside it: `counter`, `integrated` or `estimated`; missing if there is no energy
+RUNTIME_KEY = "telemetry"  # the key among the facts about the runtime where a result says how it was sampled
+SOURCE_KEY = "energy_source"  # the fact beside it: `counter`, `integrated` or `estimated`; missing if there is no energy
 
 GPU_PERCENT = "gpu_percent"
 GPU_TEMPERATURE = "gpu_temperature_max_c"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "fleetmark_"  # lets people and secret scanners recognise a leaked token
-# The form of the tokens that the orchestrator's `new_secret` makes: 32 random bytes as base64url.
+# This is the form of the tokens that the orchestrator's `new_secret` makes: 32 random bytes as base64url.
 MADE = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 SHOWN_IN_THE_PROCESS_LIST = "--token shows the token in the process list; FLEETMARK_TOKEN and FLEETMARK_TOKEN_FILE do not"
 _USABLE = re.compile(r"[\x21-\x7e]+")

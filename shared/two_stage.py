@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from shared.distributions import Interval
 
 PILOT = 5
-STUDENT_T_975_OF_PILOT = 2.776445105  # two-sided 95 % quantile of Student's t for PILOT - 1 degrees of freedom
+STUDENT_T_975_OF_PILOT = 2.776445105  # the two-sided 95 % quantile of Student's t for PILOT - 1 degrees of freedom
 _SMALLEST = math.ulp(0.0)
 LONGEST_MS = (2**63 - 1) / 1e6  # the largest time that a sample can hold, 292 years; two scattered repeats may give a later end
 METHOD = f"Stein's two-stage rule over repeats (pilot of {PILOT}, logarithms)"

@@ -16,8 +16,8 @@ from shared.installation import how_to_install_library
 from shared.proxies import Proxy, proxy_for
 from shared.tls import verification
 
-# The exceptions that a request can raise if there is no answer. `InvalidURL` is not a subclass of `HTTPError`. An invalid host name such as
-# `a..b` raises a `UnicodeError` in the standard library.
+# These are the exceptions that a request can raise if there is no answer. `InvalidURL` is not a subclass of `HTTPError`. An invalid host
+# name such as `a..b` raises a `UnicodeError` in the standard library.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 SCHEMES = ("http", "https")
 SOCKS = ("socks5", "socks5h")  # these need the package socksio

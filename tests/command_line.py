@@ -1,4 +1,4 @@
-"""Runs commands of `fleetmark` in the process of the tests. To start a process for each of them would take most of the time."""
+"""Runs commands of `fleetmark` in the process of the tests, because starting a process for each would take most of the time."""
 
 from __future__ import annotations
 

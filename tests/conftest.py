@@ -19,7 +19,7 @@ from tests.proxy_server import VARIABLES
 from tests.servers import PostgresServer, RedisServer, server_folder
 from worker.hardware.steering import NO_TELEMETRY
 
-# The suite's servers are on this machine, and its own clients would ask a proxy for them; tests of proxies name their own.
+# The servers of the suite are on this machine, and its own clients would use a proxy for them. Tests of proxies set their own.
 for _name in VARIABLES:
     os.environ.pop(_name, None)
     os.environ.pop(_name.lower(), None)
@@ -31,13 +31,14 @@ os.environ |= NO_TELEMETRY
 _numbers = itertools.count(1)
 # No test may fail because the machine is busy, so neither an example nor the making of examples has a time limit.
 hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("suite"), print_blob=True)  # --hypothesis-profile=long
+# the option --hypothesis-profile=long selects it
+hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("suite"), print_blob=True)
 hypothesis.settings.load_profile("suite")
 _room = pytest.StashKey[Room]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # one of several processes; each has its temporary folder in the one of their run
+    if hasattr(config, "workerinput"):  # this is one of several processes; the temporary folder of each is in the folder of their run
         config.stash[_room] = Room(Path(config.option.basetemp).parent)
 
 
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout: its clock does not run while a test waits here
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # this wraps pytest-timeout, whose clock does not run while a test waits here
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     room = item.config.stash.get(_room, None)
     if room is None:
@@ -62,7 +63,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         return (yield)
     finally:
-        if not (alone and next_alone):  # else both are one stay, and the others are waited for once
+        if not (alone and next_alone):  # otherwise both tests are one stay, and the wait for the others happens once
             room.leave()
 
 
@@ -112,7 +113,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """`sqlite` or `postgres`."""
+    """Return `sqlite` or `postgres`."""
     kind: str = request.param
     return kind
 

@@ -16,7 +16,7 @@ NEEDED = (
 
 
 class ControlGroup:
-    """A group of one controller that is removed in the end. Processes that are left in it go back to its parent."""
+    """Holds a group of one controller. It is removed at the end, and processes that are left in it go back to its parent."""
 
     controller = ""
 

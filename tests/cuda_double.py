@@ -89,7 +89,7 @@ class Device:
         self.is_free_at = 0.0
 
     def perf_counter_ns(self) -> int:
-        self.now += 50e-9  # what reading a clock takes
+        self.now += 50e-9  # the time that reading a clock takes
         return int(self.now * 1e9)
 
     def runs(self, seconds: float) -> None:
@@ -115,7 +115,7 @@ class Event:
         self._device.now = max(self._device.now, self.at)
 
     def elapsed_time(self, end: Event) -> float:
-        return (end.at - self.at) * 1e3  # milliseconds
+        return (end.at - self.at) * 1e3  # in milliseconds
 
 
 def cuda_torch(speeds: Speeds | None = None, *, available: bool = True, cuda: str | None = "13.0") -> Any:
@@ -167,7 +167,7 @@ def cuda_torch(speeds: Speeds | None = None, *, available: bool = True, cuda: st
 
     return SimpleNamespace(
         __version__="2.13.0",
-        perf_counter_ns=device.perf_counter_ns,  # not of torch: the simulated clock, for the modules that measure
+        perf_counter_ns=device.perf_counter_ns,  # torch has no such function: this is the simulated clock, for the modules that measure
         version=SimpleNamespace(cuda=cuda, hip=None),
         **{name: name for name in SIZES},
         backends=SimpleNamespace(cuda=SimpleNamespace(matmul=matmul)),

@@ -20,7 +20,7 @@ class FileServer:
     validators: bool = True
     cut_after: int | None = None  # end the connection after this many bytes of a body, once for each path
     cut_always: bool = False
-    chunked: bool = False  # no Content-Length
+    chunked: bool = False  # send no Content-Length
     headers: dict[str, str] = field(default_factory=dict)  # headers for every file; they override the correct ones
     if_range: bool = True  # False ignores If-Range, and continues with the current content of the file
     redirects: dict[str, str] = field(default_factory=dict)

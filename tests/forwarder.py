@@ -49,7 +49,7 @@ class Forwarder:
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in accept
+            self._listener.shutdown(socket.SHUT_RDWR)  # this wakes the thread that waits in accept
         self._listener.close()
         with self._lock:
             for connection in self._connections:

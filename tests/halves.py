@@ -21,7 +21,7 @@ sys.stdin.read()
 
 @contextmanager
 def being_written(part: Path, content: bytes = b"half") -> Iterator[None]:
-    """A process of its own holds the partial file, as `orchestrator.whole_files` does, until the block ends. The file stays."""
+    """Let a process of its own hold the partial file, as `orchestrator.whole_files` does, until the block ends. The file stays."""
     command = [sys.executable, "-S", "-c", _WRITER, str(part), content.decode()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None

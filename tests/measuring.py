@@ -100,7 +100,7 @@ def assignment(
 
 
 def request(model: Path, record: Path, capability: str = "fake", *, inferences: int, warmups: int = 0, **options: Any) -> RunRequest:
-    """Return what one measured process is asked for: an inference, without the worker around it."""
+    """Return the request to one measured process: an inference, without the worker around it."""
     spec = {"inferences": inferences, "options": options}
     return RunRequest("inference", capability, spec, str(record), {"model": str(model)}, warmup_min_calls=warmups)
 

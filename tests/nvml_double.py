@@ -9,12 +9,12 @@ from typing import Any
 
 
 class NVMLError(Exception):
-    """Is what every function raises that the driver does not answer."""
+    """Is raised by every function that the driver does not answer."""
 
 
 @dataclass
 class Card:
-    """Describes one GPU. The names of `unsupported` are functions that raise, as they do for a device that has no such sensor."""
+    """Describes one GPU. The functions named in `unsupported` raise an error, as for a device that has no such sensor."""
 
     uuid: str = "GPU-1"
     name: str = "NVIDIA H200"
@@ -27,7 +27,7 @@ class Card:
 
 
 def nvml(*cards: Card, refuse: str = "") -> Any:
-    """Return the double with these GPUs. With `refuse`, there is no driver, and `nvmlInit` says so."""
+    """Return the double with these GPUs. With `refuse`, there is no driver, and `nvmlInit` reports that."""
 
     def init() -> None:
         if refuse:

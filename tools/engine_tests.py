@@ -51,7 +51,7 @@ def environment(name: str, python: str) -> Path:
     stamp, own = venv / f".fleetmark-{name}", venv / "bin" / "python"
     if not stamp.is_file() or stamp.read_text() != "\n".join(LIBRARIES[name]):
         print(f"Installing {' '.join(LIBRARIES[name])}", flush=True)
-        # The locked packages stay as they are: the other tests have passed with them.
+        # The locked packages keep their versions, because the other tests have passed with them.
         keep = ["--upgrade-strategy", "only-if-needed"]
         subprocess.run([own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *keep, *LIBRARIES[name]], check=True)
         stamp.write_text("\n".join(LIBRARIES[name]))

@@ -118,7 +118,7 @@ def commands() -> str:
 
 
 def _command(name: str, command: Any) -> list[str]:
-    if hasattr(command, "commands"):  # a group of them
+    if hasattr(command, "commands"):  # it is a group of commands
         inner = [part for one in command.commands.values() for part in _command(f"{name} {one.name}", one)]
         return [f"## `{name}`\n\n{_help(inspect.cleandoc(command.help or ''))}\n", *_options(command), *inner]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]

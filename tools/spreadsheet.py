@@ -54,7 +54,7 @@ def opened(file: Path, separator: int) -> list[list[Cell]]:
         profile = Path(folder, "profile", "user")
         profile.mkdir(parents=True)
         (profile / "registrymodifications.xcu").write_text(GERMAN)
-        # Separator, quote, UTF-8 (76), from line 1; the language is left to the locale, which is German.
+        # The numbers mean: separator, quote, UTF-8 (76), and reading from line 1. The language is left to the locale, which is German.
         reading = f"--infilter=CSV:{separator},34,76,1"
         command = ["soffice", "--headless", f"-env:UserInstallation={profile.parent.as_uri()}", reading]
         command += ["--convert-to", "fods", "--outdir", folder, str(file)]

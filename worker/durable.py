@@ -16,7 +16,8 @@ def write_durably(path: Path, content: bytes) -> None:
         OSError: It could not be written, because the disk is full or the folder is not writable. No temporary file is left behind. If
             only the folder could not be synced, the file has its final name already.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")  # another writer may be writing the same file
+    # the name is unique, because another writer may be writing the same file
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -102,7 +102,7 @@ class WorkerSettings(BaseSettings):
     )
     worker_drain: bool = Field(default=False, description="on SIGTERM finish the running job, instead of handing it back")
 
-    # Variables of the Hugging Face hub, which its other tools read as well.
+    # These are variables of the Hugging Face hub, which its other tools read as well.
     hf_endpoint: str | None = Field(
         default=None, validation_alias="HF_ENDPOINT", description=f"the hub that `hf://` means; default: `{HUB}`"
     )
@@ -110,7 +110,7 @@ class WorkerSettings(BaseSettings):
         default=None, validation_alias="HF_TOKEN", description="token for that hub's private models; sent to that host only"
     )
 
-    # The system's variables for the folders of a user's files.
+    # These are the system's variables for the folders of a user's files.
     xdg_state_home: Path | None = Field(default=None, validation_alias="XDG_STATE_HOME", exclude=True)
     xdg_cache_home: Path | None = Field(default=None, validation_alias="XDG_CACHE_HOME", exclude=True)
     local_app_data: Path | None = Field(default=None, validation_alias="LOCALAPPDATA", exclude=True)
@@ -257,7 +257,7 @@ def load_settings(**given: Any) -> WorkerSettings:
         InvalidInput: A value cannot be used. `fields` names each one by the variable or the option that it came from.
     """
     try:
-        # Read here, so that a token file from the command line takes precedence over a token in the environment.
+        # The token file is read here, so that a token file from the command line takes precedence over a token in the environment.
         return WorkerSettings(**with_token_of_file({name: value for name, value in given.items() if value is not None}))
     except ValidationError as error:
         fields = [_field_error(dict(problem), given) for problem in error.errors(include_url=False)]

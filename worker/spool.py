@@ -29,7 +29,7 @@ SOON_S = 5.0  # the wait after the first failed try
 LATER_S = 60.0  # the longest wait after failed tries: a whole fleet may be waiting for an orchestrator whose disk is full
 FIRST_RESEND_S = 30.0  # the wait after a successful try: a working orchestrator answers within a second or two
 LAST_RESEND_S = 600.0
-MEMORY_BYTES = 64 * 2**20  # for results that do not fit on the disk; a small device has 512 MB of memory
+MEMORY_BYTES = 64 * 2**20  # the limit for results that do not fit on the disk; a small device has 512 MB of memory
 
 
 @dataclass

@@ -36,7 +36,7 @@ JOB_COLUMNS = [
     ("Worker", "worker_id"),
     ("Why", "why"),
 ]
-MAX_STAGES = 10  # each takes a call
+MAX_STAGES = 10  # the stage of each job takes one call
 
 
 def list_campaigns(
@@ -107,7 +107,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
 
 
 def _add_stages(client: Client, listed: list[dict[str, Any]]) -> None:
-    """Add to running jobs what they do at the moment, such as `fetching`. Of many running jobs only the first get it: each takes a call."""
+    """Add to running jobs what they do at the moment, such as `fetching`. Only the first jobs get it, because each takes one call."""
     for job in [job for job in listed if job["status"] == JobStatus.RUNNING and "stage" not in job][:MAX_STAGES]:
         now = client.get(f"jobs/{job['job_id']}")["job"]
         job |= {name: now.get(name) for name in ("stage", "progress")}

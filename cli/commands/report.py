@@ -83,7 +83,7 @@ def _print(page: str) -> None:
 def _as(ending: str, client: Client, campaign_id: str) -> str:
     if ending != ".html":
         return _text(client, campaign_id, f"report{ending}")
-    from cli.pages import html_page  # as above
+    from cli.pages import html_page  # imported here for the same reason
 
     def picture(name: str) -> bytes | None:
         try:

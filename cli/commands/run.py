@@ -138,7 +138,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
 
 def _devices(recipe: Recipe, cells: int) -> str:
     """Return where the jobs of a recipe go, in words."""
-    from shared.recipes.cells import default_devices  # imported here, as above
+    from shared.recipes.cells import default_devices  # imported here for the same reason
 
     if isinstance(recipe.devices, tuple):
         return f"{', '.join(recipe.devices)}; each of them measures all combinations"

@@ -127,7 +127,7 @@ def _start(stack: Stack, plan: Plan) -> None:
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
         if plan.with_worker:
-            stack.start_worker()  # not after the orchestrator is ready: both take seconds to import, and do so in parallel
+            stack.start_worker()  # this does not wait for the orchestrator: both take seconds to import, and do so in parallel
         stack.wait_for_orchestrator()
         if plan.with_worker:
             status.update("Starting a worker")
@@ -196,7 +196,7 @@ def _demonstrate(stack: Stack, contents: Sequence[tuple[Recipe, Path]]) -> int:
         stack.start_redis()
         status.update("Starting the orchestrator")
         stack.start_orchestrator()
-        stack.start_worker()  # not after the orchestrator is ready: both take seconds to import, and do so in parallel
+        stack.start_worker()  # this does not wait for the orchestrator: both take seconds to import, and do so in parallel
         for content, recipe in contents:
             prepare(content, recipe.parent)  # makes the networks while the parts start
         stack.wait_for_orchestrator()

@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 HEADER = "X-Request-Id"
 _FREQUENT = ("/health", "/heartbeat", "/metrics")  # machines call these every few seconds, so only failures are logged at level INFO
 REPEATED_S = 60.0
-REMEMBERED = 1_000  # reads
+REMEMBERED = 1_000  # the number of different reads that are remembered
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-# The id of the current request; `-` outside of a request.
+# This is the id of the current request. It is `-` outside of a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -46,7 +46,7 @@ class Access:
         self._app = app
         self._clock = clock
         self._metrics = metrics
-        self._reads: dict[tuple[str, ...], float] = {}  # read -> when it was last logged
+        self._reads: dict[tuple[str, ...], float] = {}  # the time when each read was last logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,7 +89,7 @@ class Access:
         key, now = (scope["method"], scope["path"], by_whom, client[0]), self._clock.monotonic()
         last = self._reads.pop(key, -math.inf)
         repeated = now - last < REPEATED_S
-        self._reads[key] = last if repeated else now  # at the end: the oldest read is forgotten first
+        self._reads[key] = last if repeated else now  # the entry goes to the end, because the oldest read is forgotten first
         if len(self._reads) > REMEMBERED:
             del self._reads[next(iter(self._reads))]
         return repeated

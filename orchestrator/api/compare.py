@@ -28,7 +28,7 @@ COMPARISON_FORMAT = 1
 # 1: the first format.
 MATRIX_FORMAT = 1
 # 1: the first format.
-MAX_LISTED = 1_000  # pairs in one answer, the worst first; `pairs_total` and `counts` have all of them
+MAX_LISTED = 1_000  # the most pairs in one answer, the worst first; `pairs_total` and `counts` cover all of them
 
 
 class Compared(BaseModel):

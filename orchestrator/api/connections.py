@@ -76,7 +76,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket] | None:
     try:
         narrow = _listener(socket.AF_INET, "0.0.0.0", wide.getsockname()[1])  # noqa: S104 (the user asked for every address)
     except OSError as error:
-        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # a machine without IPv4
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # the machine has no IPv4
             return [wide]
         wide.close()
         raise
@@ -119,7 +119,7 @@ class BoundedConnection(H11Protocol):
     proxies: list[Network]
     of_each: ClassVar[Counter[str]]  # open connections by the client's network
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it in this way
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)

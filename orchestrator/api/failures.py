@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 from shared.clock import Clock
 
-BURST = 20  # wrong tokens at once: a script of twenty calls with a mistyped token still learns what is wrong
+BURST = 20  # the number of wrong tokens at once: a script of twenty calls with a mistyped token still learns what is wrong
 FORGIVEN_EVERY_S = 3.0
-REMEMBERED = 10_000  # addresses; the one with the oldest last failure is forgotten first
+REMEMBERED = 10_000  # the number of addresses; the one with the oldest last failure is forgotten first
 
 
 class Failures:
@@ -17,7 +17,7 @@ class Failures:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._clear_at: OrderedDict[str, float] = OrderedDict()  # by address: when its last failure is forgiven (monotonic)
+        self._clear_at: OrderedDict[str, float] = OrderedDict()  # the time (monotonic) when the last failure of each address is forgiven
 
     def wait_s(self, address: str) -> int:
         """Return the whole seconds until this address may try again; 0 if it may try now."""

@@ -36,7 +36,7 @@ class DatabaseHealth(BaseModel):
     connected: bool
     kind: str
     latency_ms: float | None
-    problems: list[str]  # why it takes no writes, and what to do
+    problems: list[str]  # why the database takes no writes, and what to do
 
 
 class Health(BaseModel):

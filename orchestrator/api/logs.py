@@ -21,8 +21,8 @@ from shared.log import LogSource
 
 router = APIRouter(prefix="/api", tags=["logs"])
 
-LOOK_S = 1.0  # between two looks for new lines
-ALIVE_S = 10.0  # an empty line says so often that the connection is alive
+LOOK_S = 1.0  # the time between two looks for new lines
+ALIVE_S = 10.0  # an empty line is sent at least this often, to show that the connection is alive
 MAX_TAIL = 100_000
 
 _LINES: dict[str, Any] = {

@@ -36,8 +36,8 @@ TimeoutHandler = _counters("TimeoutHandler", OF_TIME, deadline_grace_s=(float, .
 
 
 class MonitoringStats(BaseModel):
-    health_monitor: HealthMonitor  # type: ignore[valid-type]  # made from the counters
-    timeout_handler: TimeoutHandler  # type: ignore[valid-type]  # as above
+    health_monitor: HealthMonitor  # type: ignore[valid-type]  # the model is made from the counters
+    timeout_handler: TimeoutHandler  # type: ignore[valid-type]  # the model is made from the counters
 
 
 @router.get("/monitoring/stats", name="get_monitoring_stats", response_model=MonitoringStats)

@@ -12,8 +12,8 @@ from orchestrator.api.bodies import BODIES, SCHEMA_KEY
 from orchestrator.api.roles import ADMINS, MAY_CALL, OPEN
 
 _REF = "#/components/schemas/{model}"
-# Bodies that have one of two keys: name of the form -> (the key that it has, the key that it has not). Two schemas say so in a way that
-# generators of clients can read; they drop a schema that has `oneOf` beside its properties, and every call that takes it.
+# These are bodies that have one of two keys: name of the form -> (the key that it has, the key that it has not). Two schemas say so in a
+# way that generators of clients can read. Generators drop a schema that has `oneOf` beside its properties, and every call that takes it.
 ALTERNATIVES = {"Recipe": {"Recipe": ("model", "models"), "RecipeOfModels": ("models", "model")}}
 
 

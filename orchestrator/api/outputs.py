@@ -59,7 +59,7 @@ def list_artifacts(
         try:
             state = (folder / name).lstat()
         except FileNotFoundError:
-            continue  # removed since the folder was listed
+            continue  # the file was removed after the folder was listed
         found.append({"name": name, "size": state.st_size, "modified": text_of_epoch(state.st_mtime)})
     more = names[limit - 1] if len(names) > limit else None
     return JSONResponse({"count": len(found), "artifacts": found, "next_cursor": more})

@@ -1,5 +1,7 @@
-"""Refuses unknown query parameters, and those that are given twice. Otherwise a misspelt filter would be ignored, and the answer would list
-everything; and of two values for one parameter, only the last would count.
+"""Refuses unknown query parameters, those that are given twice, and values that no database can look for.
+
+Otherwise a misspelt filter would be ignored, and the answer would list everything; and of two values for one parameter, only the last would
+count.
 """
 
 from __future__ import annotations
@@ -11,17 +13,20 @@ from typing import Any
 from fastapi import Request
 
 from shared.errors import FieldError, InvalidInput, nearest
+from shared.storable import NUL
 
 
 async def refuse_unknown(request: Request) -> None:
-    """Refuse unknown query parameters, and several values for a parameter that takes one. Every route depends on this.
+    """Refuse unknown query parameters, several values for a parameter that takes one, and a NUL in a value. Every route depends on this.
 
     It is asynchronous because it never waits, and a thread would cost more than the work itself.
 
     Raises:
         InvalidInput: the call has no such query parameter, and the message names the nearest known one. Or the parameter takes one value.
+            Or a value holds a NUL, which PostgreSQL has in no text.
     """
-    given = Counter(name for name, _ in request.query_params.multi_items())
+    items = request.query_params.multi_items()
+    given = Counter(name for name, _ in items)
     if not given:
         return
     call: Mapping[str, Any] = request.app.openapi()["paths"].get(request.scope["route"].path_format, {}).get(request.method.lower(), {})
@@ -33,6 +38,7 @@ async def refuse_unknown(request: Request) -> None:
         for name, count in given.items()
         if count > 1 and name in schemas and not _takes_several(schemas[name])
     ]
+    fields += [FieldError(f"query.{name}", f"{value!r:.80} holds a NUL, and no text here has one") for name, value in items if NUL in value]
     if fields:
         raise InvalidInput(f"{fields[0].path}: {fields[0].message}", fields=fields)
 

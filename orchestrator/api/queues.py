@@ -19,7 +19,7 @@ from shared.workers import WorkerStatus
 
 router = APIRouter(prefix="/api", tags=["queues"])
 
-LATEST = 5  # dead letters shown with the queues
+LATEST = 5  # the number of dead letters that are shown with the queues
 
 
 class WorkerQueue(BaseModel):

@@ -123,7 +123,7 @@ def list_files(ctx: Ctx) -> JSONResponse:
         try:
             state = path.lstat()
         except FileNotFoundError:
-            continue  # removed since the folder was listed
+            continue  # the file was removed after the folder was listed
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             found.append((state.st_mtime, path.name, state.st_size))
     files = [

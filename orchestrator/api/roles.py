@@ -18,7 +18,7 @@ WORKERS: Roles = ADMINS | {Role.WORKER}
 ALL: Roles = READERS | WORKERS
 
 ASSETS = "/docs-assets"
-# Calls that need no token: the health of the system, and the description of the API, which is the same everywhere.
+# These calls need no token: the health of the system, and the description of the API, which is the same everywhere.
 OPEN = frozenset({"/api/health", "/", "/docs", "/openapi.json"})
 
 # Worker tokens are stored on many devices, so they may read as little as possible: single models (by hash) and single workers (by id), but
@@ -57,7 +57,7 @@ MAY_CALL: dict[str, Roles] = {
     "GET /api/results/files": READERS,
     "GET /api/results/download/{filename}": READERS,
     "GET /api/recipes": READERS,
-    "POST /api/recipes/validate": READERS,  # writes nothing
+    "POST /api/recipes/validate": READERS,  # this call writes nothing
     "GET /api/services": READERS,
     "POST /api/services/{service_id}/stop": SUBMITTERS,
     "GET /api/queue/status": READERS,

@@ -15,11 +15,12 @@ BACKOFF_BASE_S = 1.0
 BACKOFF_LIMIT_S = 60.0
 WORKERS_LOST_LIMIT = 3  # a job that was lost with so many workers may be what kills them, so it fails, whatever its `max_attempts`
 HANDED_BACK_LIMIT = 100  # a job that no worker keeps must fail at some time
-HANDED_BACK_FREELY = 3  # so often a job that was handed back is sent at once: workers that are stopped for an update hand jobs back
-# Failures that say nothing about the model. A timeout or an error of the model on a healthy worker is a result, and is not retried.
+# a job that was handed back is sent at once up to this number of times, because workers that are stopped for an update hand jobs back
+HANDED_BACK_FREELY = 3
+# These failures say nothing about the model. A timeout or an error of the model on a healthy worker is a result, and is not retried.
 RETRIED_KINDS = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
-STORY_LIMIT = 20_000  # characters; the limit of a result's error
-TOLD_LIMIT = 1_000  # characters of each setback except the last, which is not cut
+STORY_LIMIT = 20_000  # the number of characters; a result's error has the same limit
+TOLD_LIMIT = 1_000  # the most characters of each setback except the last, which is not cut
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
 from shared.workloads import Workload
 
-MAX_NAMED = 20  # devices that an error lists
+MAX_NAMED = 20  # an error lists at most this number of devices
 NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
 
 

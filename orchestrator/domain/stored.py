@@ -21,7 +21,7 @@ from shared.workloads import Workload
 
 Content = TypeVar("Content", Workload, Requirements)
 
-LONGEST_KIND = 100  # characters of the name of a kind of work
+LONGEST_KIND = 100  # the most characters in the name of a kind of work
 FORMAT = 2
 # 1: there is no `format` key. Values equal to their default were left out, so a missing key means the default of that time.
 # 2: every field is written, and `format` is 2. A field that is added later needs a new format only if its default changes what old
@@ -31,7 +31,7 @@ _REQUIREMENTS_1: dict[str, Any] = {"min_memory_mb": 0, "min_gpu_memory_mb": 0, "
 
 
 class NotJson(str):
-    """What stands for a stored value that is no JSON: its text. A damaged disk or an edit by hand may leave one, in SQLite alone."""
+    """Stands for a stored value that is not JSON, and holds its text. It occurs only in SQLite, after damage or an edit by hand."""
 
     __slots__ = ()
 

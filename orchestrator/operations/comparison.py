@@ -24,7 +24,7 @@ from shared.jobs import CampaignStatus
 
 T = TypeVar("T")
 
-MOST_JOBS = 10_000  # of one campaign in one answer; reading a job's result takes about 0.3 ms
+MOST_JOBS = 10_000  # the limit for one campaign in one answer; reading a job's result takes about 0.3 ms
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from shared.storable import storable_text
 
 log = logging.getLogger(__name__)
 
-MOST_FIGURES = 1_000  # of one job; a result with more is no result of a person's benchmark, and would slow every query down
-# The better direction of each figure that a kind of work or a sampler of this version has. A newer worker may send others, which the table
-# knows.
+MOST_FIGURES = 1_000  # the limit for one job; a result with more figures would slow every query down
+# These are the better directions of each figure that a kind of work or a sampler of this version has. A newer worker may send others, which
+# the table knows.
 DECLARED: dict[str, Better] = {
     name: kind.better for kinds in (*(sheet.figures for sheet in known_sheets()), telemetry.FIGURES) for name, kind in kinds.items()
 }

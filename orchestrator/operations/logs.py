@@ -25,7 +25,7 @@ from shared.jobs import CampaignStatus
 from shared.masking import masked
 
 LEVELS = ("debug", "info", "warning", "error")
-HISTORY_PAGE = 1_000  # jobs
+HISTORY_PAGE = 1_000  # the number of jobs whose history is read at once
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class CampaignLogs:
             if wanted.job is not None and jobs.get(session, wanted.job).campaign_id != campaign_id:
                 raise NotFound(f"campaign {campaign_id} has no job {wanted.job!r}; GET /api/jobs?campaign={campaign_id} lists its jobs")
         self._ctx, self._campaign_id, self._wanted = ctx, campaign_id, wanted
-        self._seen: dict[Path, tuple[tuple[int, int], Counter[int]]] = {}  # file -> its state, and how many lines of each attempt were read
+        # the state of each file, and how many lines of each attempt were read
+        self._seen: dict[Path, tuple[tuple[int, int], Counter[int]]] = {}
 
     def new_lines(self) -> Iterator[bytes]:
         """Yield the wanted lines that were not returned before, job by job, each with its line end.
@@ -166,7 +167,7 @@ def _pack(ctx: Context, campaign_id: str, total: int) -> Iterator[bytes]:
             except FileNotFoundError:  # the campaign was removed
                 continue
             yield from out.taken()
-        with tempfile.TemporaryFile() as history:  # of 100 000 jobs it has 60 MB
+        with tempfile.TemporaryFile() as history:  # the history of 100 000 jobs has 60 MB
             history.writelines(_history(ctx, campaign_id, total))
             size = history.tell()
             history.seek(0)

@@ -13,7 +13,7 @@ from shared.errors import IllegalTransition, NotFound
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100  # campaigns of one call
+AT_ONCE = 100  # the most campaigns that one call removes
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, R
 
 log = logging.getLogger(__name__)
 
-WRITERS = 2  # threads that store files; creating a small file is mostly kernel time
+WRITERS = 2  # the number of threads that store files; creating a small file is mostly kernel time
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Recorded:
     kept: list[Result] = field(default_factory=list)  # results whose files are wanted
     again: set[AttemptKey] = field(default_factory=set)  # attempts among `kept` whose result was recorded before
     dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
-    logs: list[Result | AttemptLog] = field(default_factory=list)  # of attempts without a recorded result
+    logs: list[Result | AttemptLog] = field(default_factory=list)  # the logs of attempts without a recorded result
     varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
     observations: list[Observation] = field(default_factory=list)  # for the histograms
     refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason

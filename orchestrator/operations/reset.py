@@ -30,7 +30,7 @@ def reset(ctx: Context) -> Cleared:
     workers = ctx.registry.everyone()
     with ctx.store.read() as session:
         private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
-    note_reset(ctx, done=False)  # first, so that whoever misses a campaign sees that it may be reset
+    note_reset(ctx, done=False)  # this comes first, so that a process which misses a campaign sees that it may have been reset
     gone = ctx.store.transact(campaigns.delete_all)
     note_reset(ctx, done=True)
     messages = ctx.queue.purge({*LABELS, *private, *(worker_queue(worker.id) for worker in workers), RESULTS_QUEUE})

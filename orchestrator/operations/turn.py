@@ -89,7 +89,7 @@ class _Routes:
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
-        self._requires: dict[str, Requirements] = {}  # by their stored JSON, which thousands of lanes may have in common
+        self._requires: dict[str, Requirements] = {}  # the requirements by their stored JSON, which thousands of lanes may have in common
         self._found: dict[tuple[int, str, str | None, bool, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane, chosen: KnownWorker | None) -> tuple[Route | None, str]:

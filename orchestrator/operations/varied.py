@@ -11,7 +11,7 @@ from sqlmodel import Session
 from orchestrator.reports.parameters import varied_paths
 from orchestrator.store import campaigns
 
-REMEMBERED = 1_000  # campaigns in the cache; a recipe may have megabytes, but its varied paths are short
+REMEMBERED = 1_000  # the number of campaigns in the cache; a recipe may have megabytes, but its varied paths are short
 
 
 class Varied:

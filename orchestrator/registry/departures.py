@@ -39,7 +39,8 @@ class Departures(Looks):
                 if said == status and now_ms - _ms(last_seen) > kept_s * 1000
             ]
             for worker_id, status in old:
-                if status is WorkerStatus.GONE:  # only after the timeout: its last messages may still arrive, and the watch waits for them
+                # this happens only after the timeout: the last messages of the worker may still arrive, and the watch waits for them
+                if status is WorkerStatus.GONE:
                     self._depart(args=[worker_id])
             left = [(worker_id, WorkerStatus.GONE) for worker_id in self._roster.states(keys.DEPARTED, ("status",))]
             return [worker_id for worker_id, status in (*left, *old) if self._forgets(worker_id, status)]

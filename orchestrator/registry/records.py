@@ -83,7 +83,7 @@ class Pulse(NamedTuple):
     ended: bool  # it is gone or faulty
 
 
-# The fields of a worker's state that `WorkerRecord` is made from.
+# `WorkerRecord` is made from these fields of a worker's state.
 RECORD_FIELDS = (
     "status",
     "incarnation",

@@ -31,7 +31,7 @@ COLUMNS: tuple[str, ...] = (
     *("ModelSha256", "StoppedBecause", "Warnings"),
     *("SamplesPerS", "CostPer1000Samples", "PricePerHour", "PriceSource"),
 )
-# The columns that can hold text. Some of it is untrusted: names of devices and files, errors.
+# These columns can hold text. Some of it is untrusted: names of devices and files, errors.
 TEXT_COLUMNS = frozenset(
     {
         *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
@@ -39,7 +39,7 @@ TEXT_COLUMNS = frozenset(
         *("Kind", "Parameters", "ClientBound", "EnergySource", "Provider", "ModelSha256", "StoppedBecause", "Warnings", "PriceSource"),
     }
 )
-# The columns that hold whole numbers.
+# These columns hold whole numbers.
 COUNT_COLUMNS = frozenset(
     {
         *("FileSize", "Inferences", "Loads", "Repeats", "Outliers", "InputTokens", "OutputTokens", "Attempt"),

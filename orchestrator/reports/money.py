@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.protocol.messages import Device
 
 SETTING = "FLEETMARK_WORKER_PRICE_PER_HOUR"
-PRICE_LABEL = "price_per_hour"  # the label of a worker that may hold the price, too
+PRICE_LABEL = "price_per_hour"  # a worker may have the price in a label of this name, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(report_page, page.markdown(content).encode())
-    for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder
+    for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder is enough
         remove_left_behind(written)
     return [*paths, *(folder / name for name, _ in pictures), *filter(None, (telemetry, requests)), flat]
 
@@ -150,7 +150,7 @@ def recipe_text(content: dict[str, Any]) -> str:
     as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if "model_url" in content:
         return as_json
-    return write_yaml(json.loads(as_json))  # through JSON, so that tuples become lists and enums become their values
+    return write_yaml(json.loads(as_json))  # the content passes through JSON, so that tuples become lists and enums become their values
 
 
 def _replace(path: Path, content: bytes) -> None:

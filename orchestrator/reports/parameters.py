@@ -17,7 +17,7 @@ from shared.workloads import inference_workload
 OPTIONS = "options"
 INFERENCES = "inferences"
 VALUES = "options.values."  # an array among them may have 65 536 elements, and a spreadsheet's cell holds 32 767 characters
-MAX_TEXT = 200  # characters of one value
+MAX_TEXT = 200  # the most characters of one value
 # Jobs that were stored in format 1 left out values that were equal to their default of that time (see `domain.stored`).
 _DEFAULTS = inference_workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json")
 _NO_PART_OF_THE_WORK = frozenset({"model", "on", "devices", "priority", "requires", "retries"})  # other columns show them
@@ -36,7 +36,7 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
     """
     paths = [_path_in_job(path) for path in sweep or ()]
     own = [(entry.get(OPTIONS) if isinstance(entry, Mapping) else None) or {} for entry in models or ()]
-    of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # key by key
+    of_entries: list[dict[str, Any]] = [{**(options or {}), **of_entry} for of_entry in own]  # options are merged key by key
     if len({entry.get(INFERENCES) if isinstance(entry, Mapping) else None for entry in models or ()}) > 1:
         paths.append(INFERENCES)
     for name in dict.fromkeys(name for entry in of_entries for name in entry):

@@ -17,9 +17,9 @@ from shared.controls import visible
 
 PLOT = "plots/telemetry.png"
 MAX_JOBS = 4
-MAX_LOOKED_AT = 12  # jobs whose telemetry is looked at, to draw some of them
-MAX_LINES = 8  # lines of one panel
-LEAST_SAMPLES = 10  # fewer show no course of time
+MAX_LOOKED_AT = 12  # the telemetry of at most so many jobs is looked at, to draw some of them
+MAX_LINES = 8  # the most lines of one panel
+LEAST_SAMPLES = 10  # fewer samples show no course of time
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("power, W", ("_w",)),
     ("temperature, °C", ("_temperature_c",)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from shared.telemetry import ENERGY, GPU_MEMORY, GPU_PERCENT, GPU_TEMPERATURE, POWER, SOURCE_KEY
 
-# Figure -> column, and the digits behind the point.
+# This maps each figure to its column, and to the number of digits behind the point.
 SAMPLED: Mapping[str, tuple[str, int]] = {
     GPU_PERCENT: ("GpuPercent", 1),
     GPU_TEMPERATURE: ("GpuTemperatureMaxC", 1),

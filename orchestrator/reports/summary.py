@@ -70,15 +70,17 @@ class SummaryTail:
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
         self._states = dict.fromkeys(JobStatus, 0)
-        self._units = 0  # of work, such as inferences
-        self._failed: int | None = None  # of these; None if a unit that fails ends its job
+        self._units = 0  # the units of work, such as inferences
+        self._failed: int | None = None  # how many of these failed; None if a unit that fails ends its job
         self._only: dict[str, Any] | None = None
 
     def add(self, job: JobRecord, entry: dict[str, Any]) -> None:
         self._states[job.status] += 1
-        self._units += self._sheet.units(entry)
         if job.status is JobStatus.COMPLETE:
             self._only = entry
+        units = self._sheet.units(entry)
+        if units:
+            self._units += units
             if (failed := self._sheet.failed_units(entry)) is not None:
                 self._failed = (self._failed or 0) + failed
 

@@ -35,10 +35,10 @@ FOLDER = "telemetry"
 PARQUET = "telemetry.parquet"
 PARQUET_FORMAT = 1
 # 1: the first format.
-MAX_BYTES = 256 * 2**20  # of the unpacked arrays of one job: 900 columns of 36 000 samples
-MAX_COLUMNS = 2_000  # of a campaign; devices with very many different series lose some
+MAX_BYTES = 256 * 2**20  # the limit of the unpacked arrays of one job: 900 columns of 36 000 samples
+MAX_COLUMNS = 2_000  # the limit of one campaign; devices with very many different series lose some
 GROUP_ROWS = 50_000
-# What a damaged archive raises (see `raw_samples`).
+# A damaged archive raises these errors (see `raw_samples`).
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 

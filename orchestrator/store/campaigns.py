@@ -18,7 +18,7 @@ from shared.errors import NotFound
 from shared.ids import first_campaign_id
 from shared.jobs import CampaignStatus
 
-PAGE = 20  # ended campaigns per query; the files of each take about a second to write
+PAGE = 20  # the number of ended campaigns in one query; the files of each take about a second to write
 
 # A recipe may list 100 000 jobs, so queries that only show a campaign do not read it.
 _WITHOUT_RECIPE = defer(col(Campaign.recipe), raiseload=True)  # type: ignore[arg-type]  # SQLModel types columns as values
@@ -118,7 +118,8 @@ def set_priority(session: Session, campaign_id: str, priority: int) -> int:
     A job that comes back from its queue, or is retried, takes the priority of its lane when it is sent.
     """
     waiting = (col(Job.campaign_id) == campaign_id, *UNDISPATCHED)
-    session.execute(select(col(Job.id)).where(*waiting).order_by(col(Job.id)).with_for_update())  # locked in the order of all transactions
+    # rows are locked in the order that all transactions use
+    session.execute(select(col(Job.id)).where(*waiting).order_by(col(Job.id)).with_for_update())
     session.execute(update(Lane).where(col(Lane.campaign_id) == campaign_id).values(priority=priority))
     done: CursorResult[Any] = session.connection().execute(
         update(Job.__table__).where(*waiting).values(priority=priority)  # type: ignore[attr-defined]  # untyped in SQLModel

@@ -38,7 +38,8 @@ MAX_TRIES = 5
 SQLITE_BUSY_TIMEOUT_MS = 15_000  # how long a writer waits for another one, all tries of a transaction together
 SQLITE_MIN_FREE_BYTES = 1 << 20  # with less room than this, the next transactions would fail
 POOL_TIMEOUT_S = 10.0
-# Parameters of libpq. An unreachable server is given up after about as long as Redis is, instead of after the kernel's 15 minutes.
+# These are parameters of libpq. An unreachable server is given up after about as long as Redis is, instead of after the kernel's 15
+# minutes.
 POSTGRES_TIMEOUTS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,

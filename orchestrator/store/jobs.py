@@ -19,7 +19,8 @@ from shared.jobs import CampaignStatus, JobStatus
 
 _WINDOWS_LOCK = 7_218_002  # any number that no other lock has (see `schema`)
 
-MOST_COUNTED = 10_000  # jobs that are counted row by row; beyond this, a count would cost much more than the page that it belongs to
+# the most jobs that are counted row by row; beyond this, a count would cost much more than the page that it belongs to
+MOST_COUNTED = 10_000
 
 UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))

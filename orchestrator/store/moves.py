@@ -26,10 +26,10 @@ from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 log = logging.getLogger(__name__)
 
-ID_BATCH = 5_000  # ids in one statement
+ID_BATCH = 5_000  # the most ids in one statement
 MANY = 20  # from this many jobs with the same change, one statement updates them all
 
-MANY_LINES = 200  # entries of one transaction that are logged one by one
+MANY_LINES = 200  # a transaction logs at most so many entries one by one
 
 
 @dataclass
@@ -172,7 +172,7 @@ class Moves:
         for start in range(0, len(job_ids), ID_BATCH):
             some = job_ids[start : start + ID_BATCH]
             statement = (
-                update(Job.__table__)  # type: ignore[attr-defined]  # as above
+                update(Job.__table__)  # type: ignore[attr-defined]  # SQLModel does not type `__table__`
                 .where(col(Job.id).in_(some), col(Job.status) == seen)
                 .values(changes)
             )
@@ -181,14 +181,15 @@ class Moves:
 
     def _count(self, campaign_id: str, deltas: dict[str, int]) -> bool:
         """Change a campaign's counters. Return whether it has no unfinished job left."""
-        columns = Campaign.__table__.c  # type: ignore[attr-defined]  # as above
+        columns = Campaign.__table__.c  # type: ignore[attr-defined]  # SQLModel does not type `__table__`
         left = columns.pending_jobs + columns.running_jobs + deltas.get("pending_jobs", 0) + deltas.get("running_jobs", 0)
         over = (left == 0) & (columns.status == CampaignStatus.RUNNING)
         values: dict[Any, Any] = {columns[name]: columns[name] + delta for name, delta in deltas.items() if delta}
         values[columns.status] = case((over, str(CampaignStatus.COMPLETED)), else_=columns.status)
         values[columns.ended_at] = case((left == 0, bindparam("now", self.now, type_=columns.ended_at.type)), else_=columns.ended_at)
         connection = self._session.connection()
-        done: CursorResult[Any] = connection.execute(update(Campaign.__table__).where(columns.id == campaign_id).values(values))  # type: ignore[attr-defined]  # as above
+        # SQLModel does not type `__table__`
+        done: CursorResult[Any] = connection.execute(update(Campaign.__table__).where(columns.id == campaign_id).values(values))  # type: ignore[attr-defined]
         assert done.rowcount == 1
         state = connection.execute(select(columns.pending_jobs + columns.running_jobs).where(columns.id == campaign_id)).scalar_one()
         return bool(state == 0)

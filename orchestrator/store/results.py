@@ -13,7 +13,7 @@ from orchestrator.store.types import where_json
 from shared.errors import NotFound
 from shared.jobs import TERMINAL
 
-PAGE = 1_000  # job numbers per query, and so the most rows in memory at once
+PAGE = 1_000  # the number of job numbers in one query, and so the most rows in memory at once
 
 
 def get(session: Session, job_id: str) -> ResultRow | None:

@@ -32,7 +32,7 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
     more: dict[Any, Any] = {columns.total_jobs: columns.total_jobs + 1, columns.pending_jobs: columns.pending_jobs + 1}
     again: dict[Any, Any] = {columns.status: str(CampaignStatus.RUNNING), columns.ended_at: None, columns.reported_at: None}
     statement = (
-        update(Campaign.__table__)  # type: ignore[attr-defined]  # as above
+        update(Campaign.__table__)  # type: ignore[attr-defined]  # untyped in SQLModel
         .where(columns.id == old.campaign_id, columns.status != CampaignStatus.CANCELLED)
         .values(more | again)
         .returning(columns.total_jobs)
@@ -41,11 +41,11 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
     if number is None:
         return None
     new = job_id(old.campaign_id, number)
-    moment = Job.__table__.c.not_before.type  # type: ignore[attr-defined]  # as above
+    moment = Job.__table__.c.not_before.type  # type: ignore[attr-defined]  # untyped in SQLModel
     own = {
         "id": literal(new),
         "number": literal(number),
-        "position": literal(number),  # behind all jobs of its campaign
+        "position": literal(number),  # the job comes behind all jobs of its campaign
         "priority": select(col(Lane.priority)).where(col(Lane.id) == col(Job.lane_id)).scalar_subquery(),  # it may have been changed since
         "retry_of": literal(old.id),
         "status": literal(str(JobStatus.PENDING)),
@@ -56,5 +56,6 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
         "not_before": bindparam("now", now, type_=moment),  # its queue timeout counts from here
     }
     source = select(*(getattr(Job, name) for name in _SAME), *own.values()).where(col(Job.id) == old.id)
-    session.connection().execute(insert(Job.__table__).from_select([*_SAME, *own], source))  # type: ignore[attr-defined]  # as above
+    # untyped in SQLModel
+    session.connection().execute(insert(Job.__table__).from_select([*_SAME, *own], source))  # type: ignore[attr-defined]
     return new

@@ -73,7 +73,8 @@ class Campaign(SQLModel, table=True):
     recipe_hash: str = Field(sa_column=Column(String(64), nullable=False))
     idempotency_key: str | None = Field(default=None, sa_column=Column(String(255), nullable=True))
     request_hash: str = Field(sa_column=Column(String(64), nullable=False))
-    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))  # the name of its token
+    # the name of the token that submitted it
+    submitted_by: str = Field(default="", sa_column=Column(String(200), nullable=False, server_default=""))
     warnings: list[str] = Field(default_factory=list, sa_column=Column(Json, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     queue_deadline_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
@@ -99,7 +100,7 @@ class Lane(SQLModel, table=True):
     __tablename__: ClassVar[str] = "lanes"
     __table_args__ = (
         Index("ix_lanes_campaign_id", "campaign_id"),
-        # The lanes whose device is still to be chosen.
+        # This index has the lanes whose device is still to be chosen.
         Index(
             "ix_lanes_unchosen",
             "campaign_id",
@@ -114,11 +115,11 @@ class Lane(SQLModel, table=True):
     compute_unit: str = Field(sa_column=Column(String(64), nullable=False))
     device: str | None = Field(default=None, sa_column=Column(String(200)))
     one_device: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
-    device_name: str | None = Field(default=None, sa_column=Column(String(200)))  # of a device that dispatch chose
+    device_name: str | None = Field(default=None, sa_column=Column(String(200)))  # the name of the device that dispatch chose
     requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
     waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
-    # When a busy worker that could take the lane's jobs was last seen, to within a twentieth of the queue timeout. Time in which no watch
-    # looked is added.
+    # This is when a busy worker that could take the lane's jobs was last seen, to within a twentieth of the queue timeout. Time in which no
+    # watch looked is added.
     served_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
 
 
@@ -130,7 +131,7 @@ class Job(SQLModel, table=True):
         CheckConstraint(_one_of("status", list(JobStatus)), name="status"),
         CheckConstraint("attempt >= 1", name="attempt"),
         UniqueConstraint("campaign_id", "number"),
-        # The jobs that dispatch can take next.
+        # This index has the jobs that dispatch can take next.
         Index(
             "ix_jobs_frontier",
             "lane_id",
@@ -138,7 +139,7 @@ class Job(SQLModel, table=True):
             postgresql_where=text("status = 'pending' AND dispatched_at IS NULL"),
             sqlite_where=text("status = 'pending' AND dispatched_at IS NULL"),
         ),
-        # The jobs whose message is in Redis and that are not claimed yet. The windows limit their number.
+        # This index has the jobs whose message is in Redis and that are not claimed yet. The windows limit their number.
         Index(
             "ix_jobs_dispatched",
             "queue",
@@ -147,7 +148,7 @@ class Job(SQLModel, table=True):
             sqlite_where=text("status = 'pending' AND dispatched_at IS NOT NULL"),
         ),
         Index("ix_jobs_running", "worker_id", postgresql_where=text("status = 'running'"), sqlite_where=text("status = 'running'")),
-        # The foreign key. Without this index, the jobs of all campaigns would be read for each lane that is deleted.
+        # This index is for the foreign key. Without it, the jobs of all campaigns would be read for each lane that is deleted.
         Index("ix_jobs_lane_id", "lane_id"),
         Index("ix_jobs_status_campaign_id_number", "status", "campaign_id", "number"),
         Index(
@@ -170,8 +171,8 @@ class Job(SQLModel, table=True):
     status: str = Field(default=JobStatus.PENDING, sa_column=Column(String(16), nullable=False))
     attempt: int = 1
     max_attempts: int = 3
-    losses: int = 0  # attempts lost with their worker
-    deaths: int = Field(default=0, sa_column_kwargs={"server_default": "0"})  # proven deaths of the measured process
+    losses: int = 0  # the number of attempts that were lost with their worker
+    deaths: int = Field(default=0, sa_column_kwargs={"server_default": "0"})  # the number of proven deaths of the measured process
     workload: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
     model_name: str = Field(sa_column=Column(String(255), nullable=False))
     retry_of: str | None = Field(default=None, sa_column=Column(String(64)))
@@ -217,9 +218,10 @@ class FigureRow(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "figures"
     __table_args__ = (
-        Index("ix_figures_name_created_at", "name", "created_at", "campaign_id", "number"),  # a trend
-        Index("ix_figures_name_value", "name", "value", "campaign_id", "number"),  # all jobs, sorted by a figure
-        Index("ix_figures_campaign_id_name_value", "campaign_id", "name", "value", "number"),  # the jobs of a campaign, sorted by a figure
+        Index("ix_figures_name_created_at", "name", "created_at", "campaign_id", "number"),  # this index serves a trend
+        Index("ix_figures_name_value", "name", "value", "campaign_id", "number"),  # this index sorts all jobs by a figure
+        # this index sorts the jobs of a campaign by a figure
+        Index("ix_figures_campaign_id_name_value", "campaign_id", "name", "value", "number"),
     )
 
     campaign_id: str = Field(sa_column=Column(String(40), primary_key=True))

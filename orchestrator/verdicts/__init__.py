@@ -1,4 +1,4 @@
-"""Judges results: whether a campaign got worse than another, and how its cells differ. Pure: figures in, verdicts with their evidence out.
+"""Judges results: whether a campaign got worse than another, and how its cells differ. All functions are pure.
 
 A verdict never rests on a figure that is missing. Without evidence, the answer is INCONCLUSIVE.
 """

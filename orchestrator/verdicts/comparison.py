@@ -22,7 +22,7 @@ from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import Terms
 
 NOISY = "noisy"
-LONGEST_ERROR = 300  # characters of a failed job's error in a reason
+LONGEST_ERROR = 300  # the most characters of a failed job's error in a reason
 
 
 class Verdict(StrEnum):

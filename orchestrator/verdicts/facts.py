@@ -11,7 +11,7 @@ from orchestrator.reports.facts import Fact
 from orchestrator.reports.sheets.base import Work
 from orchestrator.reports.sheets.registry import known_sheets
 
-LONGEST = 200  # characters of a fact; a language model has hundreds of inputs
+LONGEST = 200  # the most characters of a fact; a language model has hundreds of inputs
 SHORT_HASH = 8
 
 

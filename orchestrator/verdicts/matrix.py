@@ -68,7 +68,7 @@ def _threads(job: JobRecord) -> str:
     return str(threads) if threads is not None else UNKNOWN
 
 
-# The axes that need nothing but the job. `device` and `parameters` need what is known of the whole campaign.
+# These axes need nothing but the job. `device` and `parameters` need what is known of the whole campaign.
 _OF_JOB: dict[str, Callable[[JobRecord], str]] = {
     "capability": _capability,
     "model": lambda job: job.name,

@@ -82,5 +82,5 @@ _ROUNDS: tuple[Key, ...] = (
     _measured(lambda _side: ()),
     lambda side: side.asked,
 )
-# Without the model's name.
+# This key does not contain the model's name.
 _OTHER_MODELS: tuple[Key, ...] = (lambda side: (side.asked[1:], side.device_id), lambda side: side.asked[1:])

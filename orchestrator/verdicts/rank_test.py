@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from shared.stats import ranks
 
-EXACT_UP_TO = 60  # values in both samples together; counting their permutations takes milliseconds, and above the normal curve is close
+# the number of values in both samples together; counting their permutations takes milliseconds, and above it the normal curve is close
+EXACT_UP_TO = 60
 
 
 @dataclass(frozen=True, slots=True)

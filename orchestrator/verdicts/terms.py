@@ -12,8 +12,8 @@ from shared.errors import FieldError, InvalidInput, nearest
 MAX_REGRESSION = "5%"
 LEVEL = 0.05
 LEAST_LEVEL, MOST_LEVEL = 0.001, 0.2
-# 0% to 100%, or a fraction below 1. Above 100 %, a model that takes twice as long would pass, which is always a mistake in the unit (5 for
-# 5 %). `1` without a unit is refused too: whoever means 1 % would accept a model that takes twice as long.
+# A share is 0% to 100%, or a fraction below 1. More than 100 % is always a mistake in the unit (5 for 5 %): a model that takes twice as
+# long would pass. `1` without a unit is refused too, because a user who means 1 % would accept a model that takes twice as long.
 SHARE = re.compile(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%|0(\.[0-9]{1,6})?")
 _ONE = re.compile(r"1(\.0*)?")
 

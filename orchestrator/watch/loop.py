@@ -30,10 +30,10 @@ class Watch:
         self._leads = False
         self._memory = Memory()
         self._backlog = Backlog()
-        self._trusted_from: float | None = None  # monotonic; before this time no worker is condemned and no job is late
-        self._last_sign: datetime | None = None  # wall clock, when this process last noted that it runs
+        self._trusted_from: float | None = None  # a monotonic time; before it, no worker is declared faulty and no job is late
+        self._last_sign: datetime | None = None  # the wall-clock time when this process last noted that it runs
         self._unseen_s = 0.0  # how long this process stood still, not yet added to the deadlines
-        self._lease_until = 0.0  # monotonic, when our lease ends
+        self._lease_until = 0.0  # the monotonic time when our lease ends
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until `stop` is set. Continue after outages of Redis or of the database."""

@@ -22,7 +22,7 @@ FIGURES: Mapping[str, FigureKind] = {
     "ttfb_ms_p50": FigureKind("ms", "lower", "the median time from sending a request to the first byte of its answer"),
     "ttfb_ms_p99": FigureKind("ms", "lower", "the 99th percentile of that time"),
     "dispatch_delay_ms_p99": FigureKind(
-        "ms", "neither", "how late the client sent: the 99th percentile of sent minus scheduled, or minus the end of the request before"
+        "ms", "neither", "how late the client sent: the 99th percentile of sent minus scheduled; null for a closed loop"
     ),
     "rate_asked": FigureKind("1/s", "neither", "requests per second that the schedule asked for; null for a closed loop"),
     "rate_achieved": FigureKind("1/s", "neither", "requests per second that were sent"),

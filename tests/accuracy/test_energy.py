@@ -34,7 +34,7 @@ def test_a_counter_that_steps_on_a_known_schedule_gives_the_energy_within_one_st
 
 
 def test_only_the_timed_inferences_count_and_not_what_is_between_them() -> None:
-    """10 W while a process starts, and 50 W while it measures: the average over everything would be 30 W."""
+    """The device takes 10 W while a process starts, and 50 W while it measures. The average over everything would be 30 W."""
     times = times_of(40)
     power = [50.0 if at % 8 >= 4 else 10.0 for at in times]
     counter = np.concatenate([[0.0], np.cumsum([0.1 * (50.0 if at % 8 >= 4 - 1e-9 else 10.0) for at in times[:-1]])])
@@ -85,7 +85,7 @@ def test_a_counter_and_a_power_that_disagree_give_no_energy() -> None:
 
 
 def test_a_gap_of_three_seconds_ends_the_trapezoid_and_a_shorter_one_does_not() -> None:
-    """The power grows from 0 to 100 W, so a trapezoid over a gap is right here; it is refused because nobody can know that."""
+    """The power grows from 0 to 100 W, so a trapezoid over a gap would be right here. It is refused because that cannot be known."""
     for gap_s, source in ((2.9, "integrated"), (3.0, "")):
         times = [at for at in times_of(10) if not 4.0 < at < 4.0 + gap_s - 1e-9]
         found = energy_of(times, [Window(0.0, 10.0, 50)], power=[10 * at for at in times])
@@ -123,7 +123,7 @@ def test_without_samples_or_without_windows_the_reason_is_said() -> None:
 
 
 def test_a_counter_that_starts_again_at_zero_goes_on_growing() -> None:
-    """A package at 150 W, whose counter starts again at 262 143.328850 J after 1 748 s, for an hour."""
+    """The package takes 150 W for an hour. Its counter starts again at 262 143.328850 J after 1 748 s."""
     modulus = 262_143.328850
     total = Unwrapped(modulus)
     truth = [150.0 * second for second in range(3600)]

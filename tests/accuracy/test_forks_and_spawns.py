@@ -18,7 +18,10 @@ def _few_regroupings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shares(between: float) -> NDArray[np.float64]:
-    """What the test says of simulated benchmarks: forks spread by 1.5 %, zygotes by `between`, on a machine that grows 30 % slower."""
+    """Return what the test says about simulated benchmarks on a machine that becomes 30 % slower.
+
+    Forks vary by 1.5 %, and zygotes by `between`.
+    """
     random = np.random.default_rng(11)
     slower = np.linspace(0.0, 0.3, FORKS)
     noise = random.normal(0.0, 0.015, (SIMULATED, ZYGOTES, FORKS)) + random.normal(0.0, between, (SIMULATED, ZYGOTES, 1))

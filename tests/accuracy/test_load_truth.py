@@ -45,13 +45,14 @@ def test_percentiles_are_those_of_the_servers_own_log(tmp_path: Path) -> None:
     seen = latencies_ms([of(records, phase)])
     assert len(seen) == len(known) == len(records)
     for rank in (25, 50, 75, 90):
-        assert 0 < np.percentile(seen, rank) - np.percentile(known, rank) < 3  # the way there and back, on a busy machine
+        # the difference is the time to the server and back, on a busy machine
+        assert 0 < np.percentile(seen, rank) - np.percentile(known, rank) < 3
     assert (records["first"] <= records["last"]).all()
 
 
 @pytest.mark.alone
 def test_a_stall_shows_in_the_latency_from_the_schedule_and_not_in_that_from_sending(tmp_path: Path) -> None:
-    """Coordinated omission: with one connection, only one request meets the stall, and a hundred users wait for it."""
+    """The error is called coordinated omission: with one connection, only one request meets the stall, but a hundred users wait for it."""
     phase = PhasePlan("all", {"get": 1.0}, Shape("constant", rate=100.0), duration_s=3.0)
     with http_truth(HttpTruth(stalls=(1.0, 1.0))) as truth:
         records = drive(truth, tmp_path, phase, concurrent=1)
@@ -72,7 +73,7 @@ def test_a_schedule_is_kept(tmp_path: Path) -> None:
     measured = [of(records, phase)]
     assert rate_asked(measured) == pytest.approx(500, rel=0.01)
     assert len(records) == len(truth.log) == 1_000
-    assert np.median(records["delay"]) < 500_000  # half a millisecond; what p99 is, `benchmarks/load_clients.py` says
+    assert np.median(records["delay"]) < 500_000  # this is half a millisecond; `benchmarks/load_clients.py` measures the p99
     assert records["scheduled"].tolist() == sorted(records["scheduled"].tolist())
 
 
@@ -108,7 +109,7 @@ def test_an_answer_that_ends_with_its_connection_is_an_answer(tmp_path: Path) ->
     with http_truth(HttpTruth(answer=lambda _number: (0.0, b"HTTP/1.1 200 OK\r\n\r\nuntil the end"))) as truth:
         records = drive(truth, tmp_path, phase, concurrent=1)
     assert set(records["failure"]) == {0}
-    assert truth.accepted == 10  # the server asks for it: the result counts the connections
+    assert truth.accepted == 10  # each answer ends with its connection, so every request opens a new one, and the result counts them
 
 
 def test_what_was_due_and_never_sent_when_the_window_ended_is_open(tmp_path: Path) -> None:

@@ -52,11 +52,11 @@ def test_each_call_is_recorded_once_and_in_its_order(measurer: Supervisor, tmp_p
         assert (len(warmups), len(taken)) == (4, 8)
         for measured, known in zip([*warmups, *taken], truth * 3, strict=True):
             assert known <= measured
-    inside = outcome.runtime["calls_ns"]  # by the model's own clock, whatever else the machine did
+    inside = outcome.runtime["calls_ns"]  # the durations by the model's own clock, whatever else the machine did
     outside = [*samples["repeat_0_warmup_ns"].tolist(), *samples["repeat_0_inference_ns"].tolist()]
     gaps = [around - within for around, within in zip(outside, inside, strict=True)]
     assert min(gaps) >= 0
-    assert median(gaps) < 20_000  # one Python call and two readings of the clock
+    assert median(gaps) < 20_000  # a gap has one Python call and two readings of the clock
 
 
 @pytest.mark.alone
@@ -67,7 +67,7 @@ def test_the_load_is_timed_apart_from_the_calls(measurer: Supervisor, tmp_path: 
     loads = [int(samples["repeat_0_load_ns"][0]), int(samples["repeat_1_load_ns"][0]), *samples["extra_load_ns"].tolist()]
     assert len(loads) == 5
     assert all(load >= 80 * MS for load in loads)
-    assert min(loads) < 160 * MS  # and not the interpreter's start beside it
+    assert min(loads) < 160 * MS  # the start of the interpreter is not included
     assert outcome.summary is not None
     assert outcome.summary.load.n == 5
     assert outcome.summary.load.first == pytest.approx(loads[0] / 1e6)
@@ -89,11 +89,11 @@ def test_the_peak_of_a_known_allocation_is_found_in_its_phase(measurer: Supervis
     base, base_load, base_inference = peaks(small)
     assert base <= base_load
     _, load, inference = peaks(on_load)
-    assert load - base_load == pytest.approx(96, abs=6)  # and it is held, so that the inferences have it too
+    assert load - base_load == pytest.approx(96, abs=6)  # the memory is kept, so that the inferences have it too
     assert inference - base_inference == pytest.approx(96, abs=6)
     _, load, inference = peaks(in_passing)
-    assert load - base_load == pytest.approx(160, abs=6)  # made and let go within the load
-    assert inference - base_inference == pytest.approx(0, abs=6)  # which the next phase must not inherit
+    assert load - base_load == pytest.approx(160, abs=6)  # the memory is allocated and freed within the load
+    assert inference - base_inference == pytest.approx(0, abs=6)  # the next phase must not contain the earlier peak
 
 
 def test_every_repeat_is_a_fresh_process(measurer: Supervisor, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def watch_dies(system: System, step: Step) -> None:
     system.redis.delete(keys.LEADER)
 
 
-def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -> None:
+def test_every_broken_promise_is_reported(system: System, client: Client) -> None:
     """The test breaks each promise for a separate job, and the audit must name it."""
     campaign = submit(system, client, *range(20, 28))
     left_as_it_must_be(system, client, campaign)
@@ -290,7 +290,7 @@ def test_whatever_is_not_as_it_must_be_is_seen(system: System, client: Client) -
         assert problem in found
 
 
-def test_whoever_ends_by_itself_or_outlives_the_end_is_seen(system: System, client: Client) -> None:
+def test_a_process_that_ends_by_itself_or_outlives_the_stop_is_reported(system: System, client: Client) -> None:
     worker = system.parts["worker-1"]
     os.kill(worker.pid, signal.SIGKILL)
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)

@@ -16,7 +16,7 @@ def test_a_plan_that_was_printed_can_be_replayed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
-def test_every_plan_does_everything_to_everyone(seed: int) -> None:
+def test_every_plan_has_each_kind_of_fault_for_each_target(seed: int) -> None:
     assert {(fault.kind, fault.target.partition("-")[0]) for fault in draw(seed)} == set(EACH)
 
 

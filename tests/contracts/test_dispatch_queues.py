@@ -40,7 +40,7 @@ def queue(request: pytest.FixtureRequest) -> Iterator[DispatchQueue]:
 
 
 def taken(queue: DispatchQueue, name: str) -> list[str]:
-    """Ids in the order in which a worker is given them; on Celery by a real kombu consumer."""
+    """Return ids in the order in which a worker gets them. On Celery, a real kombu consumer takes them."""
     if isinstance(queue, MemoryQueue):
         found: list[str] = []
         while message := queue.take(name):
@@ -183,7 +183,7 @@ def test_a_batch_message_is_what_celery_itself_would_send(redis_url: str) -> Non
 
 def sent(workload: Workload) -> dict[str, Any]:
     """Return the assignment as a worker finds it in its queue."""
-    queue = CeleryQueue("redis://127.0.0.1:1/0")  # it connects when it publishes, not before
+    queue = CeleryQueue("redis://127.0.0.1:1/0")  # the queue connects only when it publishes
     given = dispatch(1)
     message = json.loads(queue.message(Dispatch(given.assignment.model_copy(update={"workload": workload}), given.queue, given.priority)))
     queue.close()
@@ -192,7 +192,7 @@ def sent(workload: Workload) -> dict[str, Any]:
 
 
 def test_a_worker_of_an_earlier_version_can_read_a_job_that_uses_nothing_newer() -> None:
-    """The first workers refuse every field that they do not know, also one without a value. These are the fields they know."""
+    """The first workers refuse every field that they do not know, even without a value. These are the fields that they know."""
     work = sent(inference_workload(model=ModelRef(source="https://models.example/squeezenet.onnx", name="squeezenet.onnx")))["workload"]
     assert set(work) <= {"model", "inferences", "repeats", "loads", "warmup", "stop", "options", "timeout_s"}
     assert set(work["model"]) <= {"source", "name", "sha256", "size", "companions"}

@@ -126,7 +126,7 @@ def test_each_request_is_recorded_once_and_none_opens_a_connection(case: Case, t
     done = load(case, tmp_path)
     assert len(done.records) == REQUESTS == done.seen
     assert set(done.records["failure"]) == {0}
-    assert done.opened == done.accepted == CONNECTIONS + 1  # and one for `prepare`
+    assert done.opened == done.accepted == CONNECTIONS + 1  # `prepare` opens the additional one
     assert (done.records["last"] > 0).all()
     first = done.records["first"]
     assert np.isnan(first).all() or (first <= done.records["last"]).all()

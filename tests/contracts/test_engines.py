@@ -33,7 +33,7 @@ CASES: list[Case] = [
     ("cpu.onnx", lambda folder: onnx_models.linear(folder / "linear.onnx", batch=BATCH)),
     ("cpu.torch", lambda folder: torch_models.linear(folder / "linear.pt2")),
 ]
-# Models whose one input indexes a table of seven rows.
+# The one input of each of these models indexes a table of seven rows.
 INDEXING: list[Case] = [
     ("fake", lambda folder: schedule(folder, inputs=[["ids", "int64", [BATCH, 1]]], table_rows={"ids": 7})),
     ("cpu.onnx", lambda folder: onnx_people.table(folder / "table.onnx", BATCH, rows=7)),
@@ -128,7 +128,7 @@ def test_facts_are_json_and_name_runtime_version_and_inputs(loaded: Engine, tmp_
     runtime = json.loads(json.dumps(facts.runtime))
     assert runtime["runtime"]
     assert runtime["version"]
-    if runtime["runtime"] != "fake":  # what two results must both know before they may be compared
+    if runtime["runtime"] != "fake":  # two results must both have this value before they may be compared
         assert {"provider", "graph_level", "threads"} <= runtime.keys()
     assert [entry["name"] for entry in runtime["inputs"]] == [spec.name for spec in loaded.signature()]
     assert all(isinstance(version, str) for version in facts.software.values())
@@ -191,7 +191,7 @@ def test_the_engines_options_are_those_of_a_workload() -> None:
 
 
 def test_what_recipes_may_ask_for_is_what_an_engine_runs() -> None:
-    """The orchestrator does not import the registry of engines, so the names stand in `shared` too."""
+    """The orchestrator does not import the registry of engines, so `shared` has a list of the names too."""
     assert {name for name in RUNNABLE if Inference.name in kinds_of(name)} == set(ENGINES) - {"fake"}
     assert RUNNABLE.keys().isdisjoint(WITHOUT_ENGINE)
 

@@ -24,7 +24,7 @@ BETTER = {"GB/s": "higher", "TFLOP/s": "higher", "ns": "lower", "us": "lower"}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make everything small. The figures mean nothing then; what they must keep is their form."""
+    """Make everything small. The figures then have no meaning, but they must have the right form."""
     monkeypatch.setitem(sys.modules, "torch", None)
     for module in (cpu_bandwidth, cpu_latency):
         monkeypatch.setattr(module, "read_last_level_cache", lambda: LastLevelCache(2**18, "this test"))

@@ -29,7 +29,7 @@ from worker.supervisor.samples import pack
 
 MS = 1_000_000
 WARMUPS, TIMED = 2, 3
-TRUTH_MS = (1, 3, 2)  # how long each call takes at least, in turn
+TRUTH_MS = (1, 3, 2)  # the shortest duration of each call, in turn
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def test_files_that_vanish_become_null_and_raise_nothing(name: str, tmp_path: Pa
     sampler.read()
     for file in sorted((tmp_path / "sys").rglob("*")):
         if file.is_file():
-            file.write_text("")  # as the kernel shows a device that is gone: the file is open, and reading it gives nothing
+            file.write_text("")  # the kernel shows a removed device in this way: the file is open, and reading it gives nothing
     values = sampler.read()
     assert len(values) == len(columns)
     assert all(value is None for value in values)

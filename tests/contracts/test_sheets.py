@@ -33,7 +33,10 @@ def figure(name: str, sheet: Sheet, scale: float = 1.0) -> Figure:
 
 
 def complete(kind: str, number: int = 1, scale: float = 1.0, **changes: Any) -> JobRecord:
-    """Return a complete job of a kind of work, as a worker would report it: an inference by its summary, any other by its outcome."""
+    """Return a complete job of a kind of work, as a worker would report it.
+
+    An inference has a summary, and any other kind has an outcome.
+    """
     sheet = sheet_of(kind)
     one = record(number, result_of(number, 10.0 * scale, repeats=6, **changes))
     assert one.result is not None

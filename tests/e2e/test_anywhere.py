@@ -130,7 +130,7 @@ def test_no_command_runs_a_module_of_the_current_folder(tmp_path: Path, command:
 
 
 @pytest.mark.parametrize("command", [["worker.cli", "info", "--json"], ["orchestrator.cli", "--help"]], ids=" ".join)
-def test_of_a_module_started_by_name_python_itself_finds_only_the_first_in_the_current_folder(tmp_path: Path, command: list[str]) -> None:
+def test_python_takes_only_the_module_that_is_started_by_name_from_the_current_folder(tmp_path: Path, command: list[str]) -> None:
     """Only the first module that Python starts by name can come from the current folder.
 
     `python -m worker.cli` runs a `worker.py` of that folder before any of our code (`python -P -m` does not). All later imports find our

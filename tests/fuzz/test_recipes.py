@@ -106,7 +106,7 @@ def test_any_text_is_a_recipe_or_invalid(text: str) -> None:
 
 @tried(40)
 @given(st.sampled_from(["[", "{a: ", "- ", "{'", "? ", "!!", "&a ", "a: {"]), st.integers(1, 20_000))
-def test_depth_without_end_is_invalid(opening: str, depth: int) -> None:
+def test_a_recipe_that_is_nested_too_deeply_is_invalid(opening: str, depth: int) -> None:
     assert load(opening * depth) is None
     assert load("\n".join(f"{' ' * level}- " for level in range(min(depth, 1500)))) is None
 

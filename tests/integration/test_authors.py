@@ -63,7 +63,7 @@ def test_a_worker_has_one_key_until_it_is_removed_and_what_it_signed_counts_unti
     assert [bool(doubt) for doubt in doubts(ctx, [before, said(worker, second)])] == [True, False]
 
 
-def test_who_has_a_key_is_believed_with_it_alone(ctx: Context, register: Register) -> None:
+def test_a_worker_with_a_key_is_believed_only_with_its_signature(ctx: Context, register: Register) -> None:
     worker, other = register(), register("other")
     key, others = report_key_for(ctx, worker, None), report_key_for(ctx, other, None)
     unsigned, wrong, right = doubts(ctx, [said(worker, None), said(worker, others), said(worker, key)])
@@ -128,7 +128,7 @@ def test_a_removed_worker_may_come_back_with_any_token(ctx: Context, register: R
         report_key_for(ctx, worker, first)
 
 
-def test_an_attempt_that_runs_is_its_worker_s(ctx: Context, submit: Submit, register: Register) -> None:
+def test_only_its_worker_may_report_on_a_running_attempt(ctx: Context, submit: Submit, register: Register) -> None:
     register()
     campaign = submit().campaign
     name = job_id(campaign.id, 1)
@@ -160,7 +160,9 @@ def test_a_late_result_of_an_earlier_attempt_is_its_worker_s(ctx: Context, submi
     assert ctx.registry.redis.hgetall(f"fleetmark:answers:{OTHER}") == {f"{name}/2": "unwanted"}
 
 
-def test_an_attempt_whose_start_was_lost_is_whose_result_comes(ctx: Context, submit: Submit, register: Register) -> None:
+def test_an_attempt_without_a_known_start_belongs_to_the_worker_that_sends_a_result(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
     register()
     campaign = submit().campaign
     assert refusals(ctx, result(job_id(campaign.id, 1))) == []

@@ -213,7 +213,7 @@ def test_a_worker_cannot(login: redis.Redis, command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [FORBIDDEN[name] for name in ("read what others report", "give other workers work", "lead")])
-def test_a_script_gets_a_worker_no_further(login: redis.Redis, command: list[str]) -> None:
+def test_a_script_gives_a_worker_no_further_rights(login: redis.Redis, command: list[str]) -> None:
     script = login.register_script("return redis.call(unpack(ARGV))")
     with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)no permission|can't access|can't run"):
         script(args=command)

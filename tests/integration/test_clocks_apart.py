@@ -68,7 +68,7 @@ def test_a_device_that_does_not_say_what_time_it_has_is_accepted_and_known_for_t
 
 
 @pytest.mark.parametrize("time", [-1, 1e300, "noon"])
-def test_a_time_that_is_none_is_refused(ctx: Context, time: object) -> None:
+def test_a_value_that_is_no_time_is_refused(ctx: Context, time: object) -> None:
     with serving(ctx) as api:
         answer = api.post("/api/register", json={"device_name": "odd", "capabilities": ["cpu.onnx"], "clock": time})
     assert answer.status_code == 422

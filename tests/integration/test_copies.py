@@ -108,7 +108,7 @@ def test_only_who_runs_a_job_can_hand_it_back(ctx: Context, submit: Submit, regi
 
 
 @pytest.mark.parametrize(("status", "kind"), [("failed", "timeout"), ("failed", "runner_died"), ("cancelled", "cancelled")])
-def test_a_failure_of_who_lost_the_claim_does_not_end_what_its_successor_runs(
+def test_a_failure_of_a_worker_that_lost_the_claim_does_not_end_the_job_of_its_successor(
     ctx: Context, submit: Submit, register: Register, status: Literal["failed", "cancelled"], kind: str
 ) -> None:
     """The claim of the first worker was taken over before its start was reported.
@@ -143,7 +143,7 @@ def test_a_job_handed_back_before_its_start_was_heard_of_goes_out_again(ctx: Con
     assert (back.status, back.attempt, back.losses) == ("pending", 2, 0)
 
 
-def test_who_runs_a_job_that_has_ended_is_told_again(ctx: Context, submit: Submit, register: Register) -> None:
+def test_a_worker_that_runs_an_ended_job_is_told_again(ctx: Context, submit: Submit, register: Register) -> None:
     worker = register(incarnation="first-start")
     campaign = submit(jobs=2).campaign
     ended, runs = job_id(campaign.id, 1), job_id(campaign.id, 2)
@@ -235,7 +235,7 @@ def test_a_tombstone_of_a_job_that_has_not_ended_holds_it_up_for_one_round(
     assert events(ctx, campaign) == ["undispatched"]
 
 
-def test_who_stops_a_job_that_was_not_cancelled_gives_it_back(ctx: Context, submit: Submit, register: Register) -> None:
+def test_a_worker_that_stops_a_job_which_was_not_cancelled_gives_it_back(ctx: Context, submit: Submit, register: Register) -> None:
     """The worker saw a tombstone that belongs to a newer table, or one from before the same attempt was sent to it again."""
     worker = register(incarnation="first-start")
     campaign = submit(jobs=1).campaign
@@ -267,7 +267,7 @@ def test_a_job_whose_start_was_not_heard_of_runs_all_the_same_and_nobody_else_ha
     assert events(ctx, campaign) == ["started", "unwanted"]
 
 
-def test_who_only_says_that_it_runs_a_job_and_has_not_claimed_it_does_not_run_it(ctx: Context, submit: Submit, register: Register) -> None:
+def test_a_worker_that_reports_a_job_without_a_claim_does_not_run_it(ctx: Context, submit: Submit, register: Register) -> None:
     """The worker is just asking for its claim, and the answer will be that another worker holds it."""
     worker, other = register("pi-0", incarnation="first-start"), register("pi-1", incarnation="second-start")
     campaign = submit(jobs=1).campaign
@@ -343,7 +343,7 @@ def test_a_worker_that_was_removed_holds_nothing_up(ctx: Context, submit: Submit
     assert claim(ctx, name) == "claimed"
 
 
-def test_what_a_worker_works_on_is_its_own_word_alone(ctx: Context, submit: Submit, register: Register) -> None:
+def test_only_a_worker_itself_says_what_it_works_on(ctx: Context, submit: Submit, register: Register) -> None:
     """Another caller sets its status or sends a heartbeat in its name, or the worker registers again because its login was lost."""
     worker = register(incarnation="first-start")
     name = job_id(submit(jobs=1).campaign.id, 1)

@@ -213,7 +213,7 @@ def test_a_quarantine_ends_by_itself_the_next_one_lasts_longer_and_a_reset_ends_
     assert 45 < flap() <= 60, "what was forgiven is forgotten"
 
 
-def test_faults_that_are_old_or_one_jobs_are_no_flapping(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
+def test_old_faults_and_faults_of_one_job_are_no_flapping(ctx: Context, clock: FakeClock, submit: Submit, register: Register) -> None:
     worker = register("pi", incarnation="start")
     campaign = submit(jobs=2).campaign
     for _ in range(WORKERS_LOST_LIMIT):

@@ -238,13 +238,11 @@ def test_everything_at_once_leaves_counters_that_equal_the_rows(ctx: Context, su
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         turns += [
-            # the default value binds the variable
+            # In these four lines, the default value binds the variable.
             lambda some=some: record(ctx, [started(name, worker_id=worker) for name in some]),  # type: ignore[misc]
-            # the default value binds the variable
             lambda some=some: record(ctx, [handed_back(name) for name in some[:3]]),  # type: ignore[misc]
-            # the default value binds the variable
             lambda some=some: record(ctx, [result(name, worker_id=worker) for name in reversed(some)]),  # type: ignore[misc]
-            lambda some=some: cancel_job(ctx, some[5]),  # type: ignore[misc]  # the default value binds the variable
+            lambda some=some: cancel_job(ctx, some[5]),  # type: ignore[misc]
             lambda: top_up(ctx),
             lambda: sweep(ctx, Memory(), may_condemn=True),
         ]

@@ -191,7 +191,7 @@ def test_half_a_download_that_cannot_be_removed_fails_no_other(tmp_path: Path, c
     assert caplog.text.count("cannot be removed") >= 2
 
 
-def test_halves_count_into_what_a_cache_may_hold_and_go_before_what_was_used_since(tmp_path: Path) -> None:
+def test_partial_downloads_count_in_the_cache_limit_and_are_removed_before_newer_files(tmp_path: Path) -> None:
     cache = Cache(tmp_path, SystemClock())
     half, blob = cache.partial("a" * 64), tmp_path / "blobs" / "b"
     notes = half.with_suffix(NOTES)

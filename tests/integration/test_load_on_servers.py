@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -18,6 +25,7 @@ from shared.kinds.load import LoadSpec
 from shared.request_records import NAME, RECORD, read_header
 from shared.workloads import Workload
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
+from worker.interpreter import ROOT
 from worker.kinds.base import Repeat
 from worker.kinds.load import LoadMeasure
 from worker.measured.request import RunRequest
@@ -80,7 +88,7 @@ def test_two_repeats_of_two_processes_give_every_figure_and_leave_the_users_keys
     operations = derived.outcome.detail["by_operation"]
     assert operations["get"]["requests"] + operations["set"]["requests"] == 4_000
     assert 0.7 < operations["get"]["requests"] / 4_000 < 0.8
-    assert derived.outcome.detail["connections"] == {"opened": 2 * (8 + 1), "lost": 0}  # one of each repeat made the keys
+    assert derived.outcome.detail["connections"] == {"opened": 2 * (8 + 1), "lost": 0}  # one connection of each repeat made the keys
     assert phases[:3] == ["loading", "measuring what the clients can do", "preparing inputs"]
     assert phases.count("measuring what the clients can do") == 1
 
@@ -154,3 +162,48 @@ def test_phases_of_postgresql_follow_each_other_and_a_table_of_the_users_is_neve
                 assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
         finally:
             server.stop()
+
+
+def test_a_load_tells_how_it_goes_while_it_runs(server: RedisServer, tmp_path: Path) -> None:
+    told: list[str] = []
+    LoadMeasure().run(request(server, tmp_path, spec(None, 3.0, num_clients=2)), told.append)
+    news = [phase for phase in told if phase.startswith("measuring (")]
+    assert len(news) >= 2
+    assert any(re.fullmatch(r"measuring \(\d[\d.e+]* requests/s, median [\d.]+ ms, none failed\)", one) for one in news), news
+
+
+def test_a_server_that_dies_in_the_middle_leaves_a_partial_result_that_says_so(tmp_path: Path) -> None:
+    with server_folder() as folder:
+        server = RedisServer(folder, append_only=False)
+        server.start()
+        asked = request(server, tmp_path, spec(10_000_000, concurrent_clients=2, request_timeout_s=0.5))
+
+        def kill_soon(phase: str) -> None:
+            if phase == "measuring":
+                Timer(0.7, server.stop, (signal.SIGKILL,)).start()
+
+        record = LoadMeasure().run(asked, kill_soon)
+    workload = Workload.model_validate({"kind": "load", **asked.spec, "repeats": 1}, strict=False)
+    outcome = LoadMeasure().derive(workload, [Repeat(record, 1.8e9)], [], "").outcome
+    assert outcome is not None
+    assert outcome.detail["partial"]
+    assert outcome.detail["client_processes"]["gave_up"][0].startswith("no connection could be opened for 0.5 s")
+    assert outcome.detail["left_behind"][0].startswith("what the clients had made in the service could not be removed")
+    assert outcome.detail["failures"]["kinds"]["closed"] >= 2  # one for each connection, and for each that a dying server still accepts
+    assert outcome.figures[0].value > 0  # type: ignore[operator]
+
+
+def test_client_processes_end_when_the_process_that_started_them_is_killed(server: RedisServer, tmp_path: Path) -> None:
+    asked = request(server, tmp_path, spec(None, 60.0, num_clients=2))
+    code = "import json, sys; sys.path.insert(0, sys.argv[1]); from worker.kinds.load import LoadMeasure; "
+    code += "from worker.measured.request import RunRequest; "
+    code += "LoadMeasure().run(RunRequest(**json.loads(sys.argv[2])), lambda phase: print(phase, flush=True))"
+    command = [sys.executable, "-c", code, str(ROOT), json.dumps(asked.to_json())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line == "measuring\n" for line in process.stdout)
+        clients = psutil.Process(process.pid).children()
+        process.kill()
+    assert len(clients) == 2
+    _, alive = psutil.wait_procs(clients, timeout=10)
+    assert not alive

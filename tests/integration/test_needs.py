@@ -14,7 +14,7 @@ from orchestrator.store import Store
 from tests.servers import free_port
 
 
-def test_nothing_is_said_where_all_is_there(ctx: Context, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_if_nothing_is_missing(ctx: Context, caplog: pytest.LogCaptureFixture) -> None:
     assert log_what_is_missing(ctx, files=True) == 0
     assert caplog.text == ""
 

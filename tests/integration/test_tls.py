@@ -104,7 +104,7 @@ def test_a_job_goes_all_its_way_encrypted(fleet: Fleet, lab: Lab, tmp_path: Path
 
 
 @pytest.mark.parametrize("believes", ["a stranger", "the public authorities"])
-def test_an_orchestrator_that_is_not_believed_is_one_clear_error(fleet: Fleet, lab: Lab, believes: str) -> None:
+def test_an_orchestrator_with_an_untrusted_certificate_is_one_clear_error(fleet: Fleet, lab: Lab, believes: str) -> None:
     worker = _start(fleet, lab, lab.stranger.ca_file if believes == "a stranger" else None)
     assert worker.wait() == 2
     assert f"the certificate of {lab.orchestrator.url} is not trusted" in worker.log()
@@ -112,7 +112,7 @@ def test_an_orchestrator_that_is_not_believed_is_one_clear_error(fleet: Fleet, l
     assert "Traceback" not in worker.log()
 
 
-def test_a_broker_that_is_not_believed_is_one_clear_error(fleet: Fleet, lab: Lab) -> None:
+def test_a_broker_with_an_untrusted_certificate_is_one_clear_error(fleet: Fleet, lab: Lab) -> None:
     with tls_in_front_of(lab.server.port, lab.stranger) as port:
         worker = _start(fleet, lab, lab.authority.ca_file, f"rediss://127.0.0.1:{port}/0")
         assert worker.wait() == 2
@@ -155,7 +155,7 @@ def _run(lab: Lab, ca_file: Path, *command: str) -> subprocess.CompletedProcess[
     return subprocess.run([sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_command_line_believes_whom_it_is_told_to(lab: Lab) -> None:
+def test_the_command_line_trusts_the_configured_authority(lab: Lab) -> None:
     assert _run(lab, lab.authority.ca_file, "cli.main", "workers", "--json").returncode == 0
     refused = _run(lab, lab.stranger.ca_file, "cli.main", "workers")
     assert refused.returncode == 3
@@ -163,7 +163,7 @@ def test_the_command_line_believes_whom_it_is_told_to(lab: Lab) -> None:
     assert "FLEETMARK_CA_FILE" in refused.stderr
 
 
-def test_redis_acl_believes_whom_it_is_told_to(lab: Lab) -> None:
+def test_redis_acl_trusts_the_configured_authority(lab: Lab) -> None:
     assert _run(lab, lab.authority.ca_file, "cli.main", "redis-acl", "--apply", "--redis-url", lab.broker).returncode == 0
     refused = _run(lab, lab.stranger.ca_file, "cli.main", "redis-acl", "--apply", "--redis-url", lab.broker)
     assert refused.returncode == 3
@@ -171,7 +171,7 @@ def test_redis_acl_believes_whom_it_is_told_to(lab: Lab) -> None:
     assert PASSWORD not in refused.stderr
 
 
-def test_trying_out_the_way_believes_whom_it_is_told_to(lab: Lab) -> None:
+def test_worker_test_trusts_the_configured_authority(lab: Lab) -> None:
     tried = _run(lab, lab.authority.ca_file, "worker.cli", "test")
     assert [line.split(":")[0] for line in tried.stdout.splitlines()][:3] == [
         f"ok      {step}" for step in ("orchestrator", "token", "broker")

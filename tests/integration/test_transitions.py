@@ -104,7 +104,7 @@ def test_a_job_takes_the_steps_of_the_table_in_the_database_and_no_other(ctx: Co
 
 
 @pytest.mark.parametrize("seen", list(JobStatus))
-def test_whatever_befalls_a_job_leads_where_the_table_says(ctx: Context, submit: Submit, register: Register, seen: JobStatus) -> None:
+def test_every_event_leads_a_job_to_the_state_in_the_table(ctx: Context, submit: Submit, register: Register, seen: JobStatus) -> None:
     register()
     campaign = submit(jobs=len(EVENTS)).campaign
     for number, (what, (act, from_pending, from_running)) in enumerate(EVENTS.items(), start=1):

@@ -185,7 +185,7 @@ def _reason_without_network(cache: Path, monkeypatch: pytest.MonkeyPatch, source
     return _reason(cache, source)
 
 
-def test_a_name_that_is_no_name_is_a_reason_and_no_traceback(cache: Path) -> None:
+def test_an_invalid_host_name_is_a_reason_and_no_traceback(cache: Path) -> None:
     for host in ("x" * 64 + ".example", "a..b"):
         assert "cannot be reached" in refused(cache, f"http://{host}/m.onnx")
     for url in ("http://", "http:///m.onnx", "http://[::1/m.onnx", "http://exa mple/m", "http://host:99999999/m"):
@@ -262,7 +262,7 @@ def test_a_packed_answer_is_refused_and_never_unpacked(cache: Path, server: File
     assert not list(cache.glob("partial/*"))
 
 
-def test_a_length_that_is_a_lie_is_found_out(cache: Path, server: FileServer) -> None:
+def test_a_wrong_content_length_is_detected(cache: Path, server: FileServer) -> None:
     server.headers = {"Content-Length": str(len(CONTENT) + 1), "Connection": "close"}
     server.cut_after, server.cut_always = len(CONTENT), True
     assert "is truncated" in refused(cache, f"{server.url}/model.onnx", allow_private=True)

@@ -27,7 +27,7 @@ def _someone_holds_the_door(folder: Path) -> bool:
     return False
 
 
-def test_whoever_is_alone_waits_for_those_inside_and_goes_before_those_who_come_later(tmp_path: Path) -> None:
+def test_a_test_marked_alone_waits_for_earlier_tests_and_runs_before_later_ones(tmp_path: Path) -> None:
     inside, alone, later = (Room(tmp_path) for _ in range(3))
     seen: list[str] = []
 

@@ -54,7 +54,7 @@ def test_no_image_floats(services: dict[str, Any], dockerfiles: dict[str, str]) 
         assert "latest" not in tag
 
 
-def test_whoever_can_be_asked_is_asked_for_its_health(services: dict[str, Any]) -> None:
+def test_each_container_that_answers_requests_has_a_health_check(services: dict[str, Any]) -> None:
     unasked = {"migrate", "worker-token", "consumer", "watch"}  # these services do not answer requests
     unasked.add("worker")  # a health check would start a program while the worker measures
     for name, service in services.items():

@@ -82,7 +82,7 @@ def test_the_checks_of_the_pages_find_what_they_look_for() -> None:
     assert len(VARIABLE.findall(text)) > 50
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=_id)
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("**/*.yaml")), ids=_id)
 def test_every_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
     text = file.read_text()
     load_recipe(text, str(file))

@@ -33,6 +33,7 @@ from worker.agent.registration import Registered, explain_conflict, register_by_
 from worker.agent.serving import Serving, SupervisorLife
 from worker.hardware import Hardware, Identity, detect
 from worker.hardware.system import own_address
+from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Agent:
         self._signals = 0
         self._refusal = ""  # why this worker must stop
         self._renamed = Event()  # the registry gave this device another id; use it when the current job has ended
-        self._contested_at: float | None = None  # monotonic seconds; since when another process is reported to be this device
+        self._contested_at: float | None = None  # the monotonic time since which another process is reported to be this device
         self._serving: Serving | None = None
 
     def run(self) -> int:
@@ -119,7 +120,8 @@ class Agent:
                 supervisor=self._supervisor,
                 clock=self._clock,
                 on_unknown=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # a default binds the id
-                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # as above
+                # a default binds the id
+                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]
             )
             self._serving = serving
             serving.start()
@@ -133,7 +135,7 @@ class Agent:
             return False
         return self._settings.worker_drain or not self._stop.is_set()
 
-    # Identity and registration
+    # These methods are about identity and registration.
 
     def _claim_identity(self) -> Identity:
         folder = self._settings.state_dir
@@ -166,7 +168,7 @@ class Agent:
             agent_type=settings.worker_type,
             version=self._version,
             max_block=MAX_BLOCK,
-            hardware=hardware.for_placement(settings.worker_price_per_hour),
+            hardware={**hardware.for_placement(settings.worker_price_per_hour), "services": startable()},
         )
 
     def _register(self, registration: Registration) -> Registered | None:
@@ -252,7 +254,7 @@ class Agent:
             self._refusal = explain_conflict(error, settings.state_dir, settings.heartbeat_timeout_s)
         self._stop.set()
 
-    # Signals and health
+    # These methods are about signals and health.
 
     def _own_signals(self) -> None:
         if current_thread() is not main_thread():
@@ -264,7 +266,7 @@ class Agent:
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)  # no cleanup, on purpose: the guard kills its runners when our pipe closes
-        # Done in another thread: this one may be inside `wait` and hold the event's lock.
+        # This is done in another thread, because this one may be inside `wait` and hold the event's lock.
         Thread(target=self._stop.set, name="stop").start()
 
     def _vitals(self) -> Vitals:

@@ -80,8 +80,8 @@ class CeleryConsumer:
                 raise JobFailed(said.removeprefix(FAILED).removeprefix(": "))  # Celery acknowledges the message all the same
             return said
 
-        # Not shared: Celery adds a shared task to every later application of this process, in place of that application's own. After
-        # a new registration under another id, jobs would run under the old id, which has stopped.
+        # The task is not shared. Celery adds a shared task to every later application of this process, in place of that application's own.
+        # After a new registration under another id, jobs would run under the old id, which has stopped.
         self.app.task(name=TASK_NAME, acks_late=True, ignore_result=True, shared=False)(run_job)
 
     def start(self) -> None:

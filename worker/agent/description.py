@@ -35,6 +35,7 @@ def show(body: dict[str, Any], console: Console) -> None:
     for gpu in info["gpus"]:
         facts.add_row("gpu", f"{gpu['name']}, {gpu['memory_total_mb'] / 1024:.1f} GB, compute capability {gpu['compute_capability']}")
     facts.add_row("frameworks", ", ".join(f"{framework['name']} {framework['version']}" for framework in info["frameworks"]) or "none")
+    facts.add_row("can start", ", ".join(info["services"].values()) or "no service; a load on a service that runs already is possible")
     facts.add_row("models", f"{len(info['models'])} in the cache")
     console.print(facts)
     offers = Table("capability", "offered", "why not")

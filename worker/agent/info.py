@@ -32,6 +32,7 @@ from worker.hardware import Hardware
 from worker.hardware.gpu import Gpu
 from worker.hardware_tests.last import LastFigures
 from worker.hardware_tests.last import read as read_last_figures
+from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
     """Return the body of `/api/v1/info`, with the current state of memory and GPUs."""
     present = hardware.with_present_load()
     last = read_last_figures(settings.cache_dir)
-    metrics = ["latency", "throughput", "memory_usage"]  # those that a job on this worker really measures
+    metrics = ["latency", "throughput", "memory_usage"]  # a job on this worker really measures these
     return {
         "agent_id": agent_id,
         "agent_type": settings.worker_type,
@@ -122,6 +123,7 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
             "frameworks": [asdict(framework) for framework in present.frameworks],
             "execution_providers": [asdict(provider) for provider in present.onnxruntime.providers],
             "capabilities": [asdict(offer) for offer in offers(present)],
+            "services": startable(),
             "models": cached_models(settings.cache_dir),
             "metrics": metrics,
         },
@@ -142,7 +144,7 @@ def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
         return []
     found = []
     for path in sorted(folder.iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # evicted since the folder was listed
+        with contextlib.suppress(FileNotFoundError):  # the file was evicted after the folder was listed
             if SHA256.fullmatch(path.name):
                 found.append({"sha256": path.name, "size": path.stat().st_size})
     return found

@@ -17,7 +17,7 @@ class Login(CredentialProvider):
     report_key: str | None  # the key that signs reports; None if the orchestrator gives out no logins
 
     def __init__(self, broker_url: str, ca_file: Path | None, report_key: str | None = None) -> None:
-        # Without the secret, because libraries show this address when they show their settings.
+        # The address has no secret, because libraries show it when they show their settings.
         self.address = broker_trusting(with_login(broker_url, ""), ca_file)
         self.renew(broker_url, report_key)
 

@@ -25,8 +25,8 @@ ANSWER_WITHIN_S = 5.0
 QUESTIONS = ("ping", "stats", "conf", "active", "active_queues", "query_task", "registered", "reserved", "revoked", "scheduled")
 SENT_BY_FLOWER = ("enable_events",)  # Flower sends it every few seconds; it has no effect, because events are always on
 
-DeadLetter = Callable[[str, str, str], None]  # reason, message, queue
-HandBack = Callable[[tuple[Any, ...], dict[str, Any]], None]  # arguments and keywords of a message
+DeadLetter = Callable[[str, str, str], None]  # the arguments are the reason, the message and the queue
+HandBack = Callable[[tuple[Any, ...], dict[str, Any]], None]  # the arguments are the positional and the keyword arguments of a message
 
 
 class Questions(Control):  # type: ignore[misc]  # Celery has no types

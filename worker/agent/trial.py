@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from worker.supervisor import Outcome
 
 FAILED, UNREACHABLE = 1, 3
-TIMEOUT_S = 10.0  # for an answer of a server that has accepted the connection
+TIMEOUT_S = 10.0  # the limit for an answer of a server that has accepted the connection
 TIMEOUT = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
 TRIAL_CAMPAIGN = f"campaign-{'0' * 18}"
 

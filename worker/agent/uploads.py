@@ -17,9 +17,10 @@ from shared.web import FAILURES, by_way_of, web_client
 
 CHUNK_BYTES = 8 * 2**20
 TIMEOUT = httpx.Timeout(60, connect=10)
-# Status codes after which another try may succeed: the token may be set meanwhile, or the server is busy.
+# After these status codes another try may succeed: the token may be set meanwhile, or the server is busy.
 PASSING = frozenset({401, 403, 408, 425, 429})
-# For a piece also: 409, it does not continue the stored part (the next try asks first); 422, the hash is wrong (it starts over).
+# For a piece, there are two more. 409: it does not continue the stored part, so the next try asks first. 422: the hash is wrong, so the
+# next try starts over.
 PASSING_OF_A_PIECE = PASSING | {409, 422}
 
 

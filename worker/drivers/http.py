@@ -20,6 +20,7 @@ from worker.drivers.wire import WireLane
 if TYPE_CHECKING:
     from worker.drivers.base import Lane, Sink, Work
 
+PATIENCE_S = 30.0  # for the answer to the first request
 DEFAULTS: dict[str, Any] = {"method": "GET", "path": "", "headers": {}, "body": "", "expect_status": 200}
 OURS = ("host", "content-length", "connection", "transfer-encoding")  # headers that say how a request is read
 
@@ -141,7 +142,7 @@ class HttpDriver:
         probe = _Probe(answered)
         lane = await self.open(probe)
         lane.send(0, 0)
-        status, failure = await answered
+        status, failure = await asyncio.wait_for(answered, PATIENCE_S)
         lane.close()
         if failure and failure != STATUS:
             raise EngineUnavailable(f"{self._host}:{self._port} does not answer a request with HTTP")

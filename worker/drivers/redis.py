@@ -27,6 +27,7 @@ GET, SET = 0, 1
 PREFIX = b"fleetmark:"
 MOST_COMMAND_BYTES = 64 * 2**20  # of the commands that are made before the load
 DRAWS = 65_536  # as many draws of command and key are made before the load; then they start again
+PATIENCE_S = 30.0  # for one answer while the population is made
 DEFAULTS: dict[str, Any] = {"key_size_bytes": 32, "value_size_bytes": 256, "pipeline": 1, "num_keys": 10_000, "key_distribution": "uniform"}
 
 _pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub allows one part only
@@ -221,7 +222,7 @@ class _Talk(asyncio.Protocol):
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(_pack(command))
-        reply = await self._answer
+        reply = await asyncio.wait_for(self._answer, PATIENCE_S)
         if isinstance(reply, hiredis.ReplyError):
             raise EngineUnavailable(f"Redis at {self._driver.place} refuses {command[0].decode()}: {reply}")
         return reply

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from worker.engines.base import Arrays
 
 ONNX, COREML = "ONNX", "CoreML"
-_GRAPH = 7  # the graph in ONNX's ModelProto; CoreML's Model has no such field
-_FIRST_KIND = 200  # from here on, a field of CoreML's Model holds the network
-_MOST_FIELDS = 1_000  # more kinds of fields than any of the two formats has
+_GRAPH = 7  # the number of the graph in ONNX's ModelProto; CoreML's Model has no such field
+_FIRST_KIND = 200  # from this number on, a field of CoreML's Model holds the network
+_MOST_FIELDS = 1_000  # each of the two formats has fewer kinds of fields
 
 
 class CoremlEngine:

@@ -10,7 +10,7 @@ from shared.errors import ModelInvalid
 from worker.engines.base import InputSpec
 from worker.engines.inputs.types import Array
 
-# Names in ArrayFeatureType.ArrayDataType. `predict` takes float16 as float32, and converts it itself.
+# These are names in ArrayFeatureType.ArrayDataType. `predict` takes float16 as float32, and converts it itself.
 _ELEMENTS = {"FLOAT32": "float", "DOUBLE": "double", "INT32": "int32", "FLOAT16": "float16", "INT8": "int8"}
 _SCALARS = {"int64Type": "int64", "doubleType": "double", "stringType": "string"}
 _NO_UPPER_END = -1

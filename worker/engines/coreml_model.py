@@ -120,10 +120,10 @@ class CoremlModelEngine:
             "version": platform.mac_ver()[0],  # CoreML is part of macOS
             "coremltools": coremltools.__version__,
             "compute_unit": UNITS[self._capability],
-            # The device of most operations, and where that is not known, what CoreML was allowed to use.
+            # This is the device of most operations. Where that is not known, it is what CoreML was allowed to use.
             "provider": max(self._devices, key=lambda name: self._devices[name]) if self._devices else UNITS[self._capability],
             "provider_share": self._share,
-            "operations_by_device": dict(self._devices),  # as planned by CoreML
+            "operations_by_device": dict(self._devices),  # CoreML has planned these devices
             "model_type": str(spec.WhichOneof("Type")),
             "specification_version": int(spec.specificationVersion),
             "threads": CHOSEN,  # CoreML neither lets anybody choose them nor says them

@@ -12,11 +12,11 @@ from typing import Any
 
 from shared.errors import EngineUnavailable
 
-UNITS = {"cpu.coreml": "CPU_ONLY", "gpu.coreml": "CPU_AND_GPU", "ane.coreml": "CPU_AND_NE"}  # names in coremltools.ComputeUnit
+UNITS = {"cpu.coreml": "CPU_ONLY", "gpu.coreml": "CPU_AND_GPU", "ane.coreml": "CPU_AND_NE"}  # these are names in coremltools.ComputeUnit
 DEVICES = {"cpu.coreml": "CPU", "gpu.coreml": "GPU", "ane.coreml": "NeuralEngine"}
 # Maps the classes of coremltools.models.compute_device to our names.
 _NAMES = {"MLCPUComputeDevice": "CPU", "MLGPUComputeDevice": "GPU", "MLNeuralEngineComputeDevice": "NeuralEngine"}
-LEAST_SHARE = 0.5  # of a model's operations; with a smaller share on the device, the result would mostly measure the CPU
+LEAST_SHARE = 0.5  # the least share of a model's operations; with a smaller share on the device, the result would mostly measure the CPU
 
 
 def planned_devices(plan: Any) -> Counter[str]:

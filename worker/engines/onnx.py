@@ -33,7 +33,7 @@ GRAPH_LEVELS = {
     "all": _LEVELS.ORT_ENABLE_ALL,
 }
 QUIET = 3  # errors only; warnings would fill the captured output
-# TensorProto.DataType of the types that numpy lacks. Their bits are bound under these types.
+# These are the TensorProto.DataType of the types that numpy lacks. Their bits are bound under these types.
 _ONNX_TYPES = {"bfloat16": 16, "float8e4m3fn": 17, "float8e4m3fnuz": 18, "float8e5m2": 19, "float8e5m2fnuz": 20}
 
 onnxruntime.disable_telemetry_events()

@@ -41,7 +41,7 @@ _BAD_INPUT = re.compile(r"(?:Got invalid dimensions|Invalid rank) for input: (?P
 _LOCALE = re.compile(r"Failed to construct locale with name:(?P<locale>[\w.-]+?):")
 _PATH = re.compile(r"Load model from .*? failed: ?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (?P<status>\w+) : ")
-# The place in the runtime's source code: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
+# This matches the place in the runtime's source code: `/…/reshape_helper.h:84 …(…) size != 0 was false. `, `matmul_helper.h:59 Compute `.
 _SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:.*? was false\. ?|.*?\) (?:const )?(?=[A-Z]))|\b\w+\.(?:cc|h):\d+ \w+ ")
 
 _CONDITION_BEFORE = re.compile(r"\) const |\) |\] ")

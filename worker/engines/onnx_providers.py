@@ -10,7 +10,7 @@ from shared.errors import EngineUnavailable
 from worker.engines.base import Options
 
 CPU = "CPUExecutionProvider"
-# The default provider of each capability.
+# This is the default provider of each capability.
 PROVIDERS = {
     "cpu.onnx": CPU,
     "gpu.cuda.onnx": "CUDAExecutionProvider",
@@ -20,13 +20,13 @@ PROVIDERS = {
     "ane.coreml": "CoreMLExecutionProvider",
     "cpu.coreml": "CoreMLExecutionProvider",
 }
-# The options of a capability's default provider, where it needs some. The provider of CoreML stands for three devices.
+# These are the options of a capability's default provider, where it needs some. The provider of CoreML stands for three devices.
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     "gpu.coreml": {"MLComputeUnits": "CPUAndGPU"},
     "ane.coreml": {"MLComputeUnits": "CPUAndNeuralEngine"},
     "cpu.coreml": {"MLComputeUnits": "CPUOnly"},
 }
-# The providers whose results count for a capability. A recipe may name any of them.
+# The results of these providers count for a capability. A recipe may name any of them.
 ALTERNATIVES = {
     "cpu.onnx": {CPU, "DnnlExecutionProvider", "XnnpackExecutionProvider", "OpenVINOExecutionProvider", "ACLExecutionProvider"},
     "gpu.cuda.onnx": {"CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"},
@@ -36,7 +36,7 @@ ALTERNATIVES = {
     "ane.coreml": {"CoreMLExecutionProvider"},
     "cpu.coreml": {"CoreMLExecutionProvider"},
 }
-LEAST_SHARE = 0.5  # of a model's nodes; with a smaller share on the GPU, the result would mostly measure the CPU
+LEAST_SHARE = 0.5  # the least share of a model's nodes; with a smaller share on the GPU, the result would mostly measure the CPU
 
 
 def wanted_providers(options: Options, capability: str, available: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Presence = Callable[[str, Hardware], str]
     Trial = Callable[[str, Path], Path | None]
 
-# The options that describe the inputs of a model. The common code of the inputs takes care of them, whatever the engine.
+# These options describe the inputs of a model. The common code of the inputs takes care of them, whatever the engine.
 OF_INPUTS = frozenset({"batch_size", "shapes", "dims", "values", "seed"})
 
 
@@ -93,7 +93,7 @@ _COREML = EngineEntry(
     extra="coreml",
     preload=("numpy", "onnxruntime", "coremltools"),  # one of the two runtimes is enough
     forks=False,
-    options=frozenset({"threads", "graph"}),  # of the ONNX Runtime only; the engine refuses them for CoreML's own models
+    options=frozenset({"threads", "graph"}),  # only the ONNX Runtime has these; the engine refuses them for CoreML's own models
     suffixes=(".mlpackage", ".mlmodel", ".onnx"),
     trial="worker.engines.coreml_presence:write_trial_model",
 )
@@ -109,7 +109,7 @@ ENGINES: dict[str, EngineEntry] = {
     "cpu.torch": _TORCH,
     "gpu.cuda.torch": _TORCH,
     "gpu.mps.torch": _TORCH,
-    # Follows a known schedule, so that tests can check what the measured process reports. No worker advertises it.
+    # This engine follows a known schedule, so that tests can check what the measured process reports. No worker advertises it.
     "fake": EngineEntry(
         "worker.engines.fake:FakeEngine", suffixes=(".json",), options=frozenset(one.name for one in fields(Options)) - OF_INPUTS
     ),

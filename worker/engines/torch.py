@@ -123,7 +123,7 @@ class TorchEngine:
         self._compiled = {
             "mode": mode,
             "backend": "inductor",
-            "seconds": seconds,  # with the first inference
+            "seconds": seconds,  # this includes the first inference
             "graphs": graphs,
             "graph_breaks": breaks,
             "cudagraph_skips": int(counters["inductor"]["cudagraph_skips"]),

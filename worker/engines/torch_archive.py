@@ -25,7 +25,7 @@ HOW_TO_EXPORT = (
     "and give the .pt2 file"
 )
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-# The functions that a size or a condition may call. All of them calculate with numbers.
+# A size or a condition may call these functions. All of them calculate with numbers.
 _FUNCTIONS = frozenset(
     {
         *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Mod", "Min", "Max", "Abs", "floor", "ceiling", "sqrt", "log"),
@@ -39,7 +39,7 @@ _METHODS = frozenset({"size", "stride", "storage_offset", "isnan", "inf", "sym_m
 _WORDS = frozenset({"L", "True", "False", "oo", "int_oo", "zoo", "nan", "math", "torch"})
 _SYMBOL = re.compile(r"[a-z]{1,3}\d+", re.ASCII)
 _TEXT = re.compile(r"[\w.]{0,200}", re.ASCII)
-# What the node of a graph may call: operators of torch, arithmetic of sizes, and blocks of control flow.
+# The node of a graph may call these: operators of torch, arithmetic of sizes, and blocks of control flow.
 _TARGET = re.compile(r"torch\.ops\.[\w.]+|_operator\.\w+|math\.\w+|torch\._?sym_\w+|torch\._C\._set_grad_enabled", re.ASCII)
 _PARTS = (
     *(ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.Attribute, ast.Subscript, ast.Index, ast.keyword, ast.Tuple),

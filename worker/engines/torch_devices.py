@@ -17,7 +17,7 @@ RESIDENT = "tensors that are on the device already; nothing is copied within an 
 class Device(Protocol):
     """Is the device that a model runs on."""
 
-    name: str  # as torch calls it
+    name: str  # the name that torch uses
 
     def finished(self, call: Callable[[], object]) -> Callable[[], object]:
         """Return a call that makes `call` and returns when its work on the device is done."""
@@ -139,7 +139,7 @@ class Mps:
     def facts(self) -> dict[str, Any]:
         return {
             "device": self.name,
-            "gpu_mb": float(self._torch.mps.driver_allocated_memory()) / MB,  # of now: there is no peak
+            "gpu_mb": float(self._torch.mps.driver_allocated_memory()) / MB,  # this is the present value, because there is no peak
             "binding": RESIDENT,
             "synchronised": "after each inference",
         }

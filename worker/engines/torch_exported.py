@@ -16,13 +16,13 @@ from worker.engines.base import InputSpec, Limits
 from worker.engines.torch_archive import HOW_TO_EXPORT, check_exported
 from worker.engines.torch_types import name_of
 
-# Operators that pass an index on as it is.
+# These operators pass an index on unchanged.
 _PASS_ON = (
     *("aten._to_copy", "aten.to", "aten.view", "aten.reshape", "aten.clone", "aten.contiguous", "aten.unsqueeze", "aten.squeeze"),
     *("aten.slice", "aten.expand", "aten.alias", "aten.detach", "aten.flatten", "aten.transpose", "aten.permute"),
 )
 _TABLES = ("aten.embedding.default", "aten.embedding_bag.padding_idx", "aten._embedding_bag.default")
-# Below this lower end torch itself sets no condition: it says 2 of any size that was not 0 or 1 in the example.
+# Below this lower end torch itself sets no condition. It reports a lower end of 2 for any size that was not 0 or 1 in the example.
 _NO_LOWER_END = 2
 
 

@@ -18,7 +18,7 @@ _NAMES = tuple((before, after) for before in ("scipy_", "") for after in ("64_",
 
 @dataclass(frozen=True)
 class Blas:
-    """Describes a BLAS library. Empty or None where it does not tell."""
+    """Describes a BLAS library. A value is empty or None if the library does not tell it."""
 
     name: str
     version: str

@@ -64,7 +64,7 @@ def _fastest(cpus: Path, allowed: Collection[int] | None, name: str) -> float | 
 
 
 def _nominal_mhz(allowed: Collection[int] | None, cpus: Path) -> float | None:
-    """The clock that the firmware guarantees (ACPI's CPPC: AMD, and servers with an ARM chip); some firmware writes 0."""
+    """Return the clock that the firmware guarantees (ACPI's CPPC: AMD, and servers with an ARM chip). Some firmware writes 0."""
     values = []
     for file in cpus.glob("cpu[0-9]*/acpi_cppc/nominal_freq"):
         number, text = file.parents[1].name.removeprefix("cpu"), _text(file) or ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-# The features that matter to a reader of benchmark results. The kernel lists a hundred more.
+# These features matter to a reader of benchmark results. The kernel lists a hundred more.
 TELLING_FEATURES = (
     *(
         "sse4_2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-# display name -> (distribution, whether it is built for a GPU; None where its name does not tell)
+# Each entry is: display name -> (distribution, whether it is built for a GPU; None where its name does not tell).
 KNOWN = {
     "onnxruntime": ("onnxruntime", False),
     "onnxruntime-gpu": ("onnxruntime-gpu", True),

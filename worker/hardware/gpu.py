@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-# Newest first: the first compute capability, the tensor core generation, and the precisions of its matrix units.
+# The newest come first. Each entry has the first compute capability, the tensor core generation, and the precisions of its matrix units.
 TENSOR_CORES: tuple[tuple[tuple[int, int], int, tuple[str, ...]], ...] = (
     ((10, 0), 5, ("TF32", "BF16", "FP16", "FP8", "FP6", "FP4", "INT8")),
     ((9, 0), 4, ("TF32", "BF16", "FP16", "FP8", "INT8")),

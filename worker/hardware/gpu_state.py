@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-# nvmlClocksEventReasons: the bits that mean that the clocks are lower than the work would need.
+# These bits of nvmlClocksEventReasons mean that the clocks are lower than the work would need.
 SLOWDOWNS = {
     0x08: "hardware slowdown",
     0x20: "heat (software)",
@@ -21,10 +21,10 @@ class GpuState:
     """Holds the state of all NVIDIA GPUs at one moment. None where the driver does not tell."""
 
     processes: frozenset[int] | None = None
-    temperature_c: float | None = None  # of the hottest GPU
+    temperature_c: float | None = None  # the temperature of the hottest GPU
     slowdowns: tuple[str, ...] = ()
     power_capped: bool | None = None
-    slowed_by_heat_ns: int | None = None  # since the driver was loaded, summed over all GPUs
+    slowed_by_heat_ns: int | None = None  # the time since the driver was loaded, summed over all GPUs
 
 
 class GpuWatch:
@@ -94,7 +94,8 @@ def seen_on_gpu(before: frozenset[int] | None, after: frozenset[int] | None) -> 
     return sorted(seen) if seen or (before is not None and after is not None) else None
 
 
-# What watches the GPU during a job, by the whole name of its capability or by the part before the engine. Other jobs use no GPU of NVIDIA.
+# This says what watches the GPU during a job, by the whole name of its capability or by the part before the engine. Other jobs use no GPU
+# of NVIDIA.
 WATCHES: dict[str, type[GpuWatch]] = {"gpu.cuda": GpuWatch, "hardware.cuda": GpuWatch}
 
 

@@ -13,9 +13,9 @@ from worker.hardware.torch_gpus import ask_torch
 __all__ = ["Answer", "Gpu", "Gpus", "read_gpus", "tensor_cores"]
 
 Ask = Callable[[], Answer]
-# The order in which they are asked. torch starts a process and creates a CUDA context there, so it is asked only if NVML knows no GPU.
+# They are asked in this order. torch starts a process and creates a CUDA context there, so it is asked only if NVML knows no GPU.
 SOURCES: dict[str, Ask] = {"NVML": ask_nvml, "torch": ask_torch, "nvidia-smi": ask_nvidia_smi}
-WHILE_RUNNING = ("NVML", "nvidia-smi")  # those that a running measurement does not notice
+WHILE_RUNNING = ("NVML", "nvidia-smi")  # a running measurement does not notice these
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYS = Path("/sys")
-# The sensors inside a processor: Intel, AMD, then boards with an ARM chip. Other sensors (disks, batteries) do not matter here.
+# These are the sensors inside a processor: Intel, AMD, then boards with an ARM chip. Other sensors (disks, batteries) do not matter here.
 SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
 ZONES = ("cpu", "soc", "x86_pkg_temp", "cluster")
-COOLERS = ("cpufreq", "thermal-cpufreq", "processor", "cpu-idle")  # cooling devices that slow the processor down
-# get_throttled of a Raspberry Pi's firmware: the current state (the higher bits hold what has happened since the start).
+COOLERS = ("cpufreq", "thermal-cpufreq", "processor", "cpu-idle")  # these cooling devices slow the processor down
+# These are bits of get_throttled of a Raspberry Pi's firmware. They show the current state; the higher bits hold what has happened since
+# the start.
 FIRMWARE = {
     0: "the supply voltage is too low",
     1: "the firmware caps the clock",
@@ -23,7 +24,7 @@ FIRMWARE = {
 class Heat:
     """Holds one reading of the sensors. None where the system does not tell."""
 
-    temperature_c: float | None = None  # of the processor's hottest sensor
+    temperature_c: float | None = None  # the temperature of the processor's hottest sensor
     limit_c: float | None = None  # the temperature at which that sensor's device says it slows down
     throttle_events: int | None = None  # counted by the processor since the machine started (Intel)
     cooling: tuple[str, ...] = ()  # cooling devices that are slowing the processor down now

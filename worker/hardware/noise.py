@@ -15,14 +15,14 @@ from shared.measurements import Noise
 
 Grade = Literal["quiet", "fair", "noisy"]
 
-# Other work, in cores. If it competes for the cores of the measured process, more than 0.1 is `fair` and more than 0.4 is `noisy`. If
-# there are enough free cores for it, it still shares caches, memory bandwidth and the power budget: more than 0.5 is `fair`.
+# These limits are for other work, in cores. If it competes for the cores of the measured process, more than 0.1 is `fair` and more than 0.4
+# is `noisy`. If there are enough free cores for it, it still shares caches, memory bandwidth and the power budget: more than 0.5 is `fair`.
 CROWDED_FAIR, CROWDED_NOISY, BESIDE_FAIR = 0.1, 0.4, 0.5
 STEAL_FAIR, STEAL_NOISY = 0.005, 0.02  # shares of the CPUs' time
 HOT_C, GPU_HOT_C = 90.0, 85.0  # most processors slow down between 95 and 105 °C, data center GPUs above 85 °C
-SLOW_CLOCK = 0.95  # of the clock that all cores can hold: at a lower clock, something slowed them down
-LOW_CLOCK = 0.6  # of the highest clock of a processor that does not say what all cores can hold
-MOVED_CLOCK = 0.10  # difference between the readings, as a share of the highest
+SLOW_CLOCK = 0.95  # a share of the clock that all cores can hold: at a lower clock, something slowed them down
+LOW_CLOCK = 0.6  # a share of the highest clock of a processor that does not say what all cores can hold
+MOVED_CLOCK = 0.10  # the difference between the readings, as a share of the highest
 
 
 def grade(facts: Mapping[str, Any]) -> Noise:

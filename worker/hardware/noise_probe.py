@@ -36,7 +36,7 @@ T = TypeVar("T")
 # whose processes count as ours. So small jobs that follow each other do not have to wait.
 MIN_WINDOW_S = 0.05
 MAX_WINDOW_S = 10.0
-LOOKS_KEPT = 16  # a measurement makes two
+LOOKS_KEPT = 16  # a measurement takes two looks
 SEARCH_AGAIN_S = 10.0  # how often to look for other parts of the same `fleetmark up` if none were found; a search takes milliseconds
 _GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does not give the CPU time of ended children
 
@@ -45,7 +45,7 @@ _GUARD_ACCOUNTS_FOR_RUNNERS = sys.platform == "linux"  # elsewhere psutil does n
 class Measured:
     """Holds what the supervisor knows of the measured processes after they have ended."""
 
-    cpu_s: float = 0.0  # of all measured processes
+    cpu_s: float = 0.0  # the CPU time of all measured processes
     threads: int | None = None  # the threads that the runtime says it uses
     voided: int = 0  # repeats that were measured again because their process stood still
     stood_still_s: float = 0.0

@@ -15,7 +15,7 @@ from worker.hardware.gpu import TENSOR_CORES, Answer, Gpu
 COMMAND = ("nvidia-smi", "-q", "-x")
 TIMEOUT_S = 30  # the driver may have to be loaded first
 
-# The compute capability that the architecture begins with.
+# This is the compute capability that the architecture begins with.
 ARCHITECTURES = {"Volta": (7, 0), "Turing": (7, 5), "Ampere": (8, 0), "Ada Lovelace": (8, 9), "Hopper": (9, 0), "Blackwell": (10, 0)}
 
 

@@ -52,7 +52,7 @@ def _read_one(nvml: Any, index: int) -> Gpu:
         value = asked(read)
         return None if value is None else float(value) / per
 
-    ecc = asked(lambda: nvml.nvmlDeviceGetEccMode(handle))  # now, and after the next restart
+    ecc = asked(lambda: nvml.nvmlDeviceGetEccMode(handle))  # the state now, and the state after the next restart
     mig = asked(lambda: nvml.nvmlDeviceGetMigMode(handle))
     return Gpu(
         index=index,

@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-# MatMul and Relu on a 2 x 2 float input, opset 13, IR 7: a provider must load its math libraries to run it.
+# This graph has MatMul and Relu on a 2 x 2 float input (opset 13, IR 7): a provider must load its math libraries to run it.
 PROBE_MODEL = base64.b64decode(
     "CAcSCWZsZWV0bWFyazpSChEKAXgKAXgSAW0iBk1hdE11bAoMCgFtEgF5IgRSZWx1EgVwcm9iZVoTCgF4Eg4KDAgBEggKAggCCgIIAmITCgF5Eg4KDAgBEggKAggCCgIIAkIECgAQDQ=="
 )

@@ -10,7 +10,7 @@ from shared.installation import how_to_install
 from worker.hardware.short_process import answer_of
 
 CPU = "CPUExecutionProvider"
-# Beside the CPU's. Others are not tried, because no capability stands for them.
+# These are tried in addition to the CPU's provider. Others are not tried, because no capability stands for them.
 TRIED = frozenset(
     {"CUDAExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider"}
 )

@@ -10,7 +10,7 @@ PREFIXES = (
     *("CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "HIP_", "ROCR_", "HSA_", "MIOPEN_"),
     *("MALLOC_", "MIMALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"),
 )
-LONGEST = 500  # characters of a value that are kept; a value chosen by a person is shorter
+LONGEST = 500  # the most characters of a value that are kept; a value chosen by a person is shorter
 
 
 def steering_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from worker.hardware_tests.base import Share
 
-LINE = 64  # bytes of a cache line, and of a node with the interpreter's own fields (64-bit CPython)
-STEPS = 32  # of one round of the loop
+LINE = 64  # the bytes of a cache line, and of a node with the interpreter's own fields (64-bit CPython)
+STEPS = 32  # the steps of one round of the loop
 IN_CACHE = 64  # nodes: 4 KB
 LEAST_WALKS = WALKS_IN_A_RING = 16
 MOST_WALKS = 200

@@ -28,10 +28,10 @@ from worker.hardware_tests.team import Kernel, Team
 
 BYTES = {"copy": 16, "add": 24, "triad": 24}
 CACHES = 4  # an array is this many times as large as the last-level caches together
-SMALLEST_ARRAY = 64 * 2**20  # bytes; on a small cache, so that a call takes milliseconds
-MEMORY_SHARE = 0.5  # of the free memory
+SMALLEST_ARRAY = 64 * 2**20  # in bytes; with a small cache, this makes a call take milliseconds
+MEMORY_SHARE = 0.5  # a share of the free memory
 LEAST_ROUNDS = 4  # the first one is a warm-up
-BLOCK = 65_536  # doubles of a block of triad in numpy: 512 KB, in the second-level cache of most processors
+BLOCK = 65_536  # the doubles of a block of triad in numpy: 512 KB, in the second-level cache of most processors
 ALIGNMENT = 2 * 2**20  # bytes: a large page of x86 and of most ARM systems
 SCALAR = 0.5  # below 1, so that the values stay finite in any number of rounds
 
@@ -119,7 +119,7 @@ def _triad_in_blocks(a: Any, b: Any, c: Any) -> Kernel:
 
 def _triad_of_torch(a: Any, b: Any, c: Any) -> Kernel:
     torch: Any = importlib.import_module("torch")  # takes seconds and hundreds of MB, so it is imported only where it is used
-    torch.set_num_threads(1)  # of each calling thread: the team's threads share the work
+    torch.set_num_threads(1)  # this is for each calling thread, because the team's threads share the work
     to, one, other = (torch.from_numpy(array) for array in (a, b, c))
     return lambda: torch.add(one, other, alpha=SCALAR, out=to)
 

@@ -22,7 +22,7 @@ from worker.hardware_tests.products import Precision, Product, Rate, facts_of, m
 from worker.hardware_tests.torch_products import torch_precision
 
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8")
-MEMORY_SHARE = 0.5  # of the free memory
+MEMORY_SHARE = 0.5  # a share of the free memory
 WITHOUT_TORCH = "needs torch, which is not installed: numpy has fast matrix products for fp64 and fp32 only"
 
 

@@ -83,7 +83,7 @@ def _wake_ups() -> list[float]:
     for _ in range(WAKE_UPS):
         ready.wait()
         ready.clear()
-        pause.wait(0.001)  # until the other thread really sleeps
+        pause.wait(0.001)  # wait until the other thread really sleeps
         begin = perf_counter_ns()
         go.set()
         done.wait()

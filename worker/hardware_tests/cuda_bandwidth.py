@@ -17,7 +17,7 @@ from worker.hardware_tests.cuda import CudaDevice, open_cuda
 BYTES = {"copy": 8, "add": 12, "triad": 12}
 CACHES = 4  # an array is this many times as large as the second-level cache, and at least
 SMALLEST_ARRAY = 2**30  # bytes
-MEMORY_SHARE = 0.8  # of the free memory of the device
+MEMORY_SHARE = 0.8  # a share of the free memory of the device
 LINK_BYTES = 256 * 2**20
 LINKS = tuple(f"{way}_{kind}" for way in ("host_to_device", "device_to_host") for kind in ("pinned", "pageable"))
 LEAST_COPIES = 5

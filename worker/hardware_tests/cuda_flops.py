@@ -11,7 +11,7 @@ from worker.hardware_tests.products import Precision, Rate, facts_of, measure, r
 from worker.hardware_tests.torch_products import torch_precision
 
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8")
-MEMORY_SHARE = 0.5  # of the free memory of the device
+MEMORY_SHARE = 0.5  # a share of the free memory of the device
 FIRST_WITH_TF32 = (8, 0)  # an older device ignores the flag and computes fp32, so that the figure would have a false name
 
 

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from worker.hardware_tests.base import Reading, Readings, Share
 from worker.hardware_tests.cuda import open_cuda
 
-CALLS = 1_000  # of one block of launches
+CALLS = 1_000  # the calls of one block of launches
 LEAST_BLOCKS = 5
 MOST_BLOCKS = 100
 

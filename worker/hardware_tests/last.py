@@ -13,8 +13,8 @@ from worker.durable import write_durably
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-MOVED = 0.05  # a figure that differs by more is a finding
-MOST_SAID = 8  # figures in a sentence; `since_last_time` in the result has all
+MOVED = 0.05  # a figure that differs by more than this share is a finding
+MOST_SAID = 8  # the most figures in a sentence; `since_last_time` in the result has all
 RESTLESS = ("_burst_", "_median_", "thread_wakeup", "ufunc_call")
 # 1: `format`, `capability`, `device` (a GPU's id, or empty), `measured_at` (ISO 8601), `figures` (name → {unit, value, missing}),
 #    `facts` (test → facts).

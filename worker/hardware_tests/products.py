@@ -11,12 +11,12 @@ from worker.hardware_tests.base import Reading, Share
 from worker.hardware_tests.conditions import Conditions
 
 FIRST_SIZE = 256
-LONG_ENOUGH_S = 0.2  # of one call: then the cost of the call itself does not matter
+LONG_ENOUGH_S = 0.2  # the duration of one call; then the cost of the call itself does not matter
 LEAST_CALLS = 3
 AT_LEAST_IN_TIME = 2  # calls of a size must fit into what is left of the share, or the size is not tried
-FIRST_CALLS = 2, 20  # of each size: at least and at most
+FIRST_CALLS = 2, 20  # the calls of each size: at least and at most
 FIRST_CALLS_S = 0.02
-WARM_UP_SHARE = 0.5  # of the sustained calls: the first half is how the device gets hot, the second half is the figure
+WARM_UP_SHARE = 0.5  # a share of the sustained calls: the device gets hot in the first half, and the second half is the figure
 
 
 class Product(Protocol):

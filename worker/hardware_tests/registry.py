@@ -33,7 +33,7 @@ class TestEntry:
 # OpenBLAS computes with the kernels of the processor that this variable names, not with those of the processor that is there.
 _CORE_TYPE = ("OPENBLAS_CORETYPE",)
 
-# The capability, then the name that a recipe uses.
+# The keys are the capability and then the name that a recipe uses.
 TESTS: dict[str, dict[str, TestEntry]] = {
     "hardware.cpu": {
         "bandwidth": TestEntry("worker.hardware_tests.cpu_bandwidth:CpuBandwidth", ("numpy",)),
@@ -45,7 +45,7 @@ TESTS: dict[str, dict[str, TestEntry]] = {
         "flops": TestEntry("worker.hardware_tests.cuda_flops:CudaFlops", ("torch",), weight=2.0),
         "latency": TestEntry("worker.hardware_tests.cuda_latency:CudaLatency", ("torch",), weight=0.5),
     },
-    # Returns figures that are known in advance, so that tests can check what is made of them. No worker advertises it.
+    # This test returns figures that are known in advance, so that tests can check what is made of them. No worker advertises it.
     "fake": {"known": TestEntry("worker.hardware_tests.fake:FakeTest", ())},
 }
 
@@ -85,7 +85,7 @@ def _cuda(hardware: Hardware) -> str:
     return why_not_torch("gpu.cuda.torch", hardware) if hardware.gpus.devices else hardware.gpus.note or "no CUDA device"
 
 
-# How a worker finds out whether a device is really there that libraries alone do not make.
+# These functions find out whether a device is really there. Installed libraries alone do not prove it.
 PRESENT: dict[str, Callable[[Hardware], str]] = {"hardware.cuda": _cuda}
 
 

@@ -13,7 +13,7 @@ from worker.hardware_tests.base import Readings, Share
 from worker.hardware_tests.registry import entries, resolve
 from worker.interpreter import python_command
 
-SPARE_S = 120  # beyond the tests' own time: starting, importing, and the smallest samples on a slow device
+SPARE_S = 120  # the time beyond the tests' own: starting, importing, and the smallest samples on a slow device
 
 
 @dataclass(frozen=True)

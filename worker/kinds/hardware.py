@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shared.workloads import Workload
 
 TESTS = "tests"
-# The figure that stands for a job: the first that it has.
+# This is the figure that stands for a job: the first of these that it has.
 HEADLINES = ("peak_gb_per_s", "fp32_tflops", "memory_latency_ns", "kernel_launch_us")
 
 

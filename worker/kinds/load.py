@@ -16,7 +16,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from shared.clock import SystemClock
-from shared.errors import ModelInvalid
+from shared.errors import JobError, ModelInvalid
 from shared.series import Phase, Record, Series
 from worker.drivers.registry import credentials
 from worker.kinds.base import Derived, Repeat
@@ -49,6 +49,8 @@ class LoadMeasure:
         folder = Path(tempfile.mkdtemp(prefix="requests-", dir=Path(request.record_path).parent))
         plans = plans_of(request, driver, str(folder))
         ceiling = self._ceiling(request, plans, driver, announce)
+        runs: list[PhaseRun] = []
+        cut_short = left_behind = ""
         with Clients(plans) as clients:
             announce("preparing inputs")
             prepared = clients.prepare()
@@ -56,19 +58,41 @@ class LoadMeasure:
                 ready_ns = perf_counter_ns() - begin
                 if spec["client_delay_s"]:
                     SystemClock().sleep(spec["client_delay_s"])
-                announce("warming up")
-                runs = []
                 if not request.load_only:
-                    for number in range(len(plans[0].phases)):
-                        clients.make_ready(number)
-                        if number == 0:
-                            announce("measuring")
-                        runs.append(clients.run(number))
+                    announce("warming up")
+                    cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
             finally:
-                clients.clean()
+                left_behind = self._clean(clients)
         facts = self._facts(request, clients, runs, prepared, ceiling)
+        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
         return Record(phases, {PREPARE: Series(PREPARE, values=array("q", [ready_ns]))}, facts)
+
+    def _run_phases(self, clients: Clients, phases: Sequence[PhasePlan], runs: list[PhaseRun], announce: Announce) -> str:
+        """Run each phase, and return why the last ones were left out. What was measured before is kept.
+
+        Raises:
+            JobError: The service cannot be reached before anything was measured.
+        """
+        for number, phase in enumerate(phases):
+            try:
+                clients.make_ready(number)
+            except JobError as error:
+                if not runs:
+                    raise
+                return f"the phase {phase.name} could not begin: {error.detail}"
+            if number == 0:
+                announce("measuring")
+            runs.append(clients.run(number, lambda news: announce(f"measuring ({news})")))
+        return ""
+
+    def _clean(self, clients: Clients) -> str:
+        """Remove what the clients have made in the service. Returns why it is still there, because that costs no measurement."""
+        try:
+            clients.clean()
+        except JobError as error:
+            return f"what the clients had made in the service could not be removed: {error.detail}"
+        return ""
 
     def _ceiling(self, request: RunRequest, plans: Sequence[ClientPlan], driver: str, announce: Announce) -> float | None:
         """Return the ceiling of these clients. It is measured once in a job, by its first repeat."""
@@ -125,6 +149,7 @@ class LoadMeasure:
         lost = sum(f["lost"] for one in known for run in one["runs"] for f in run["processes"].values())
         opened = sum(f["opened"] for one in known for f in one["runs"][-1]["processes"].values())
         said = next((f["said"] for one in known for run in one["runs"] for f in run["processes"].values() if f["said"]), "")
+        cut_short = [one["cut_short"] for one in known if one["cut_short"]]
         ceiling = known[0]["ceiling_per_s"]
         outcome = outcome_of(
             [phases_of(one, spec) for one in known],
@@ -139,7 +164,9 @@ class LoadMeasure:
                 "connections": {"opened": opened, "lost": lost},
                 "client_processes": {"asked": spec["num_clients"], "died": died, "gave_up": gave_up},
                 "first_error_of_the_service": said,
-                "partial": bool(died or gave_up),
+                "cut_short": cut_short,
+                "left_behind": [one["left_behind"] for one in known if one["left_behind"]],
+                "partial": bool(died or gave_up or cut_short),
             },
         )
         per_s = outcome.figures[0].value or 0.0

@@ -43,7 +43,7 @@ KINDS: dict[str, KindEntry] = {
     "generation": KindEntry("worker.kinds.generation:GenerationMeasure", imports=True, suffixes=("config.json",)),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
     "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here"),
-    # Follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
+    # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
 

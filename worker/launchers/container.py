@@ -11,8 +11,7 @@ from typing import Any
 
 from shared.errors import DeviceFailed, EngineUnavailable
 from shared.masking import without_credentials
-from worker.launchers.kept import Kept, KeptServer
-from worker.launchers.process import LOG
+from worker.launchers.kept import LOG, Kept, KeptServer
 from worker.services.base import LOOPBACK, Place, Service
 
 ENGINES = ("docker", "podman", "apptainer", "singularity")

@@ -14,6 +14,7 @@ from shared.masking import masked
 from worker.launchers import keeper
 
 GRACE_S = 10.0
+LOG = "server.log"  # in the server's own folder
 END_S = 20.0  # how long a keeper may take after the grace, to kill what is left and to delete the folder
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from shared.errors import DeviceFailed
 from shared.masking import masked, without_credentials
-from worker.launchers.kept import Kept, KeptServer
+from worker.launchers.kept import LOG, Kept, KeptServer
 from worker.services.base import Command, Place, Service
 
 PREPARE_S = 120.0
-LOG = "server.log"
 
 
 class ProcessLauncher:

@@ -103,7 +103,7 @@ class Client:
         try:
             return await work
         except TimeoutError as error:
-            raise EngineUnavailable(f"the service did not answer within {self._plan.timeout_s:g} s") from error
+            raise EngineUnavailable("the service accepts connections and does not answer") from error
         except OSError as error:
             raise EngineUnavailable(f"the service cannot be reached: {error}") from error
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns
@@ -20,9 +22,11 @@ from shared.clock import Clock, SystemClock
 from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid
 from shared.request_records import RECORD
 from worker.interpreter import python_command
+from worker.load.news import News
 from worker.load.plan import ClientPlan
 
 NS = 1_000_000_000
+NEWS_S = 1.0  # how often it is told how a phase goes
 AHEAD_NS = 50_000_000  # between telling the processes the moment and the moment itself
 _ERRORS: Mapping[str, type[JobError]] = {error.kind: error for error in (EngineUnavailable, ModelInvalid, DeviceFailed)}
 
@@ -108,8 +112,12 @@ class Clients:
             self._tell(client, {"do": "ready", "phase": phase})
         self._answers()
 
-    def run(self, phase: int) -> PhaseRun:
+    def run(self, phase: int, on_news: Callable[[str], None] | None = None) -> PhaseRun:
         """Run one phase in every process, and wait until the last of them has ended.
+
+        Args:
+            on_news: Called about once a second with how it goes, in a few words. It is read from the files of the processes, so that it
+                costs them nothing.
 
         Raises:
             DeviceFailed: Every process died.
@@ -119,7 +127,8 @@ class Clients:
         began_at = self._clock.now().timestamp() + (begin_ns - perf_counter_ns()) / NS
         for client in list(self.processes):
             self._tell(client, {"do": "run", "phase": phase, "begin_ns": begin_ns})
-        answers = self._answers()
+        news = News([Path(each.folder) / each.spool_name(phase) for each in self._plans])
+        answers = self._answers(on_wait=None if on_news is None else lambda: on_news(news.look()))
         run = PhaseRun(plan.name, began_at, died=dict(self.died))
         for each in self._plans:
             path = Path(each.folder) / each.spool_name(phase)
@@ -137,8 +146,8 @@ class Clients:
             pipe.write(json.dumps(command) + "\n")
             pipe.flush()
 
-    def _answers(self, clients: Sequence[int] | None = None) -> dict[int, dict[str, Any]]:
-        """Read one line from each process.
+    def _answers(self, clients: Sequence[int] | None = None, on_wait: Callable[[], None] | None = None) -> dict[int, dict[str, Any]]:
+        """Read one line from each process. While none comes, `on_wait` is called every `NEWS_S`.
 
         Raises:
             JobError: A process says why it cannot go on, or all have died.
@@ -147,6 +156,8 @@ class Clients:
         for client in list(self.processes) if clients is None else clients:
             process = self.processes[client]
             assert process.stdout is not None
+            while on_wait is not None and sys.platform != "win32" and not select.select([process.stdout], [], [], NEWS_S)[0]:
+                on_wait()
             line = process.stdout.readline()
             if not line.endswith("\n"):
                 self._bury(client)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 ENDLESS = 2**62
+FLUSH_S = 1.0  # how often the records so far are written: a block of a few kB, which takes some microseconds
 LOOK_S = 0.02  # how often lanes are looked at for a request that takes too long
 RETRY_S, MOST_RETRY_S = 0.05, 1.0  # between two attempts to open a connection again
 
@@ -243,8 +244,12 @@ class Dispatcher:
     async def _look(self) -> None:
         """Give up requests that take too long. The limit holds to `LOOK_S`: a timer for each request would cost more than the request."""
         limit = round(self._plan.timeout_s * NS)
+        flushed = perf_counter_ns()
         while True:
             await asyncio.sleep(LOOK_S)
+            if perf_counter_ns() - flushed > FLUSH_S * NS:
+                flushed = perf_counter_ns()
+                self._spool.flush()
             oldest = perf_counter_ns() - limit
             for lane in [lane for lane in self._lanes if 0 < lane.sent < oldest]:
                 lane.abort(TIMEOUT)

@@ -63,8 +63,12 @@ class Spool:
             self._file.write(self._buffer)
             self._place = 0
 
-    def close(self) -> None:
-        """Write what is left."""
+    def flush(self) -> None:
+        """Write what is there, so that others can see how the load goes."""
         self._file.write(memoryview(self._buffer)[: self._place])
         self._place = 0
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
         self._file.close()

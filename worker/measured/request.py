@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-Announce = Callable[[str], None]  # tells the name of a phase before it begins, never during one
+# Tells the name of a phase before it begins. During a phase it is called only by a process that does not measure itself: then the name is
+# followed by what the phase tells, as in `measuring (31200 requests/s)`.
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")  # all public addresses so far; the rest is local, reserved or multicast
-# Ranges without public hosts that some supported Python versions do not know.
+# These ranges have no public hosts, but some supported Python versions do not know that.
 DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637
 OLD_6TO4_RELAYS = IPv4Network("192.88.99.0/24")  # RFC 7526: deprecated
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address

@@ -121,7 +121,7 @@ def files_beside(model: Path, name: str, wanted: Iterable[str]) -> dict[str, Pat
         ModelInvalid: A file is outside the model's folder, or a link to such a file.
         ModelUnavailable: A file does not exist.
     """
-    folders = (model.parent.resolve(), model.resolve().parent)  # of a link, and of its target
+    folders = (model.parent.resolve(), model.resolve().parent)  # the folders of a link and of its target
     found = {}
     for location in wanted:
         path = model.parent / location

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[float | None], None]
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX_CACHE_BYTES"
-FETCH_TIMEOUT_S = 6 * 3_600.0  # for a model and all files beside it: enough for 100 GB at 5 MB/s
+FETCH_TIMEOUT_S = 6 * 3_600.0  # the limit for a model and all files beside it: enough for 100 GB at 5 MB/s
 MODEL = "model.onnx"  # the model's file name in an assembled folder. The user's name for it may not be a valid file name.
 PACKAGE = "model.mlpackage/"  # a package is a folder within an assembled folder, and its runtime knows it by this ending
 SUFFIXES = (".onnx",)
@@ -150,7 +150,7 @@ class ModelStore:
 
     def _from_disk(self, ref: ModelRef, on_progress: OnProgress, suffixes: tuple[str, ...]) -> FetchedModel:
         path = model_file(local_path(ref.source, suffixes))
-        stamp = Stamp.of(path)  # before it is hashed: what is written meanwhile is not what the hash is of
+        stamp = Stamp.of(path)  # the stamp is taken before hashing, because the hash does not cover what is written meanwhile
         model = self._local.content(path, ref.source, on_progress)
         refuse_pointer(path, ref.source)
         weights = locations(path, ref.name, _files_in(path.parent, path.name, ref.name))
@@ -240,7 +240,7 @@ class ModelStore:
         from worker.models.transport import Transport, open_client
 
         if self._tls is None:
-            self._tls = verification(self._ca_file)  # 20 ms, once
+            self._tls = verification(self._ca_file)  # this takes 20 ms, so it happens only once
         host = httpx.URL(own.address).host if own else None
         transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
         with open_client(transport) as client:

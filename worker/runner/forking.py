@@ -68,7 +68,7 @@ class ForkingGuard:
                     known = self._selector.get_map().get(key.fd)
                     if known is not None and known.data is key.data:
                         key.data()
-        finally:  # also after a defect: nobody else would end these processes
+        finally:  # this also runs after a defect, because nobody else would end these processes
             for runner in list(self._runners.values()):
                 self._kill(runner)
                 os.waitpid(runner.pid, 0)

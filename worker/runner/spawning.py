@@ -37,7 +37,7 @@ class SpawningGuard:
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._runners: dict[int, tuple[Running, subprocess.Popen[bytes]]] = {}  # keyed by the number of the run
         self._watch = StillnessWatch(SystemClock())
-        self._reaping = threading.Lock()  # held to kill a group, and to reap its process
+        self._reaping = threading.Lock()  # held while a group is killed, and while its process is reaped
 
     def serve(self) -> None:
         """Serve until the commands end or nobody reads the events. Then kill the processes that still run."""
@@ -150,11 +150,12 @@ def _wait_for_end(process: subprocess.Popen[bytes]) -> None:
     """Wait until a process has ended, and leave it as a zombie, so that its number still belongs to its group."""
     if sys.platform == "win32":
         process.wait()
-    elif sys.platform == "darwin":  # which has no waitid before Python 3.13
-        with contextlib.suppress(ProcessLookupError), contextlib.closing(select.kqueue()) as queue:  # the error: it has ended already
+    elif sys.platform == "darwin":  # macOS has no waitid before Python 3.13
+        # ProcessLookupError means that it has ended already
+        with contextlib.suppress(ProcessLookupError), contextlib.closing(select.kqueue()) as queue:
             queue.control([select.kevent(process.pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)], 1)
     else:
-        with contextlib.suppress(ChildProcessError):  # the guard ends, and has reaped it already
+        with contextlib.suppress(ChildProcessError):  # the guard is ending, and has reaped it already
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 

@@ -14,7 +14,7 @@ from shared.columns import Column
 from worker.samplers.base import Lack, Place, Values
 from worker.samplers.kept_file import KeptFile, number_in, text_in
 
-# The sensors inside a processor: Intel, AMD, then boards with an ARM chip; and the kernel's thermal zones of processors.
+# These are the sensors inside a processor: Intel, AMD, then boards with an ARM chip; and the kernel's thermal zones of processors.
 SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
 ZONES = ("cpu", "soc", "x86_pkg_temp", "cluster")
 NO_CLOCK, NO_SENSOR = "the system shows no clock of the processor", "the system shows no temperature of the processor"

@@ -34,7 +34,8 @@ class WholeDevice:
         self._files: dict[str, KeptFile] = {}
         self._missing: dict[str, str] = {}
         self._disks: frozenset[str] = frozenset()
-        self._block = place.root / "sys/block"
+        self._block, self._net = place.root / "sys/block", place.root / "sys/class/net"
+        self._layers: frozenset[str] = frozenset()
         self._rates = Rates(SystemClock())
 
     def open(self) -> Sequence[Column]:
@@ -44,7 +45,7 @@ class WholeDevice:
                     self._files[name] = KeptFile(self._proc / name)
                 except OSError as error:
                     self._lose(name, f"/proc/{name} cannot be read: {error.strerror}")
-            self._disks = _disks_of(self._block)
+            self._disks, self._layers = _disks_of(self._block), _layers_of(self._net)
         self.read()
         return [
             Column(name=name, unit=unit, source="device", missing=self._missing.get(name, ""))
@@ -87,15 +88,14 @@ class WholeDevice:
         memory = None
         for name, file in list(self._files.items()):
             try:
-                text = file.text()
                 if name == "stat":
-                    counters["cpu_s"] = _busy_s(text)
+                    counters["cpu_s"] = _busy_s(file.beginning())
                 elif name == "meminfo":
-                    memory = _used_mb(text)
+                    memory = _used_mb(file.beginning())
                 elif name == "diskstats":
-                    counters |= _disk_bytes(text, self._disks)
+                    counters |= _disk_bytes(file.text(), self._disks)
                 else:
-                    counters |= _network_bytes(text)
+                    counters |= _network_bytes(file.text(), self._layers)
             except (OSError, ValueError, IndexError, KeyError) as error:
                 file.close()
                 self._lose(name, f"/proc/{name} could not be read any more: {error}")
@@ -124,12 +124,12 @@ def _disk_bytes(text: str, disks: frozenset[str]) -> dict[str, float]:
     return {"read": float(read * SECTOR_BYTES), "written": float(written * SECTOR_BYTES)}
 
 
-def _network_bytes(text: str) -> dict[str, float]:
-    """Return the bytes of all interfaces but the loopback."""
+def _network_bytes(text: str, layers: frozenset[str]) -> dict[str, float]:
+    """Return the bytes of all interfaces but the loopback and those above others."""
     received = sent = 0
     for line in text.splitlines()[2:]:
         name, _, counters = line.partition(":")
-        if name.strip() != "lo":
+        if (name := name.strip()) != "lo" and name not in layers:
             fields = counters.split()
             received += int(fields[0])
             sent += int(fields[8])
@@ -153,3 +153,13 @@ def _disks_of(block: Path) -> frozenset[str]:
     """Return the disks of a machine, without partitions and without the layers above a disk, which show the same bytes again."""
     names = [entry.name for entry in block.iterdir()] if block.exists() else []
     return frozenset(name for name in names if not name.startswith(("loop", "ram", "dm-", "md", "zram")))
+
+
+def _layers_of(net: Path) -> frozenset[str]:
+    """Return the interfaces without hardware, such as bridges and those of containers: what passes them passes hardware, too.
+
+    In a container no interface has hardware. There, none is above another.
+    """
+    names = [entry.name for entry in net.iterdir()] if net.exists() else []
+    without = frozenset(name for name in names if not (net / name / "device").exists())
+    return without if len(without) < len(names) else frozenset()

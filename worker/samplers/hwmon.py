@@ -17,7 +17,7 @@ from worker.samplers.kept_file import KeptFile, text_in
 
 FOLDER = "sys/class/hwmon"
 GPUS = ("amdgpu",)
-# Labels of the rail that feeds the whole board: NVIDIA's Jetson boards, and server power meters. Other rails are parts of it.
+# These are labels of the rail that feeds the whole board: NVIDIA's Jetson boards, and server power meters. Other rails are parts of it.
 WHOLE_BOARD = re.compile(r"vdd_in|pom_5v_in|vdd_5v_in|sys(tem)?[ _]?(in|total|power)|power_meter|total", re.IGNORECASE)
 METERS = ("power_meter", "acpi_power_meter")
 MAX_RAILS = 32
@@ -25,9 +25,9 @@ MAX_RAILS = 32
 
 @dataclass
 class _Rail:
-    name: str  # of the column
+    name: str  # the name of the column
     files: tuple[KeptFile, ...]
-    scale: float  # what one unit, or a product of two, is in W or J
+    scale: float  # the value of one unit, or of a product of two, in W or J
 
 
 def lack(place: Place) -> Lack | None:

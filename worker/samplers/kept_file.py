@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-BYTES = 65_536  # the largest such file, /proc/stat of a machine with many CPUs, begins with what is read
+BYTES = 65_536
 
 
 class KeptFile:
@@ -18,11 +18,22 @@ class KeptFile:
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = os.open(path, os.O_RDONLY)
 
+    def beginning(self) -> str:
+        """Return what one reading gives. For most files of /proc that is at most a page of memory (4 KB), however much is asked for."""
+        return self._first().decode("ascii", errors="replace")
+
     def text(self) -> str:
+        """Return the whole text."""
+        pieces = [self._first()]
+        while pieces[-1] and self._descriptor is not None:
+            pieces.append(os.read(self._descriptor, BYTES))
+        return b"".join(pieces).decode("ascii", errors="replace")
+
+    def _first(self) -> bytes:
         if self._descriptor is None:
             raise OSError("it is closed")
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return os.read(self._descriptor, BYTES).decode("ascii", errors="replace")
+        return os.read(self._descriptor, BYTES)
 
     def number(self) -> float:
         """Return the number that the file holds.
@@ -30,7 +41,7 @@ class KeptFile:
         Raises:
             OSError: It cannot be read, or holds no number.
         """
-        text = self.text().strip()
+        text = self.beginning().strip()
         try:
             return float(text)
         except ValueError as error:

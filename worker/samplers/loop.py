@@ -24,7 +24,7 @@ from worker.samplers.registry import SAMPLERS, make
 from worker.samplers.request import SampleRequest
 
 OPEN, OPEN_WITH_ENERGY = "open", "open with energy"  # what the process says when its samplers are open
-LATE = 0.5  # of a period: a later sample is a gap
+LATE = 0.5  # a share of a period: a later sample is a gap
 MOST_OF_A_CORE = 0.004  # sampling that would take more CPU time is done less often
 LONGEST_PERIOD_S = 1.0
 TRIALS = 5  # readings from which the CPU time of one is known

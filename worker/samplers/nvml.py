@@ -19,7 +19,7 @@ from worker.samplers.base import Lack, Place, Values, Vanished
 
 MB = 2**20
 MAX_GPUS = 16
-WHO_EVERY = 10  # samples between two looks at the processes of a GPU, which cost as much as everything else
+WHO_EVERY = 10  # the number of samples between two looks at the processes of a GPU, which cost as much as everything else
 # Files of which Linux has one if the driver is loaded; the last is Windows' driver inside WSL.
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvidia0", "dev/nvhost-gpu", "dev/dxg")
 
@@ -145,7 +145,7 @@ class Nvml:
         except self._nvml.NVMLError as error:
             if getattr(error, "value", None) in self._final():
                 gpu.lost = f"NVML was lost while measuring: {error}"
-            return None  # any other error is of this moment
+            return None  # any other error is only temporary
 
     def _final(self) -> set[int]:
         """Return the errors after which a GPU, or the driver, does not come back."""

@@ -105,7 +105,7 @@ class ProcessTree:
         # The name in parentheses may contain spaces and parentheses. utime, stime and rss are the fields 14, 15 and 24 of proc(5).
         fields = _text(folder / "stat").rpartition(")")[2].split()
         read = written = None
-        with contextlib.suppress(OSError):  # of another user, or a kernel without task accounting
+        with contextlib.suppress(OSError):  # the process belongs to another user, or the kernel has no task accounting
             lines = dict(line.split(": ", 1) for line in _text(folder / "io").splitlines() if ": " in line)
             read, written = float(lines["read_bytes"]), float(lines["write_bytes"])
         return Use((int(fields[11]) + int(fields[12])) / TICKS_PER_S, int(fields[21]) * PAGE_BYTES, read, written)
@@ -136,7 +136,7 @@ def _text(path: Path) -> str:
 
 
 def _children_by_psutil(pid: int) -> list[int]:
-    import psutil  # where /proc tells nothing: macOS, Windows, a kernel without CONFIG_PROC_CHILDREN
+    import psutil  # used where /proc tells nothing: macOS, Windows, a kernel without CONFIG_PROC_CHILDREN
 
     try:
         return [child.pid for child in psutil.Process(pid).children()]

@@ -18,7 +18,7 @@ TIMEOUT_S = 2.0
 PERIOD_S = 1.0
 MAX_BYTES = 4 * 2**20
 MAX_SERIES = 200
-MAX_NAME = 190  # characters of a series with its labels; a longer one is left out
+MAX_NAME = 190  # the most characters of a series with its labels; a longer one is left out
 ACCEPT = "text/plain; version=0.0.4, application/openmetrics-text;q=0.5"
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABELS = r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}'

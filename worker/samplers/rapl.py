@@ -19,7 +19,8 @@ from worker.samplers.kept_file import KeptFile, number_in, text_in
 
 FOLDER = "sys/class/powercap"
 STEP_S = 0.001
-# The part of a package that its own counter does not include. `core` and `uncore` are in the package's energy, and `psys` is the machine's.
+# This is the part of a package that its own counter does not include. `core` and `uncore` are in the package's energy, and `psys` is the
+# machine's.
 BESIDE_THE_PACKAGE = ("dram",)
 ALLOW = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 MEND = f"allow it until the next start of the machine with: {ALLOW} (other programs can then read it, too; see CVE-2020-8694)"

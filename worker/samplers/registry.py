@@ -43,7 +43,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
     "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
-    # Follows a known schedule, so that tests know what must come out. It runs only where a test names it.
+    # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.
     "fake": SamplerEntry("worker.samplers.fake:FakeSampler", by_default=False),
 }
 

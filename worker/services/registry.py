@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ from shared.errors import EngineUnavailable
 if TYPE_CHECKING:
     from worker.services.base import Service
 
+FAKE = "fake"
 SERVICES: dict[str, str] = {
     "redis": "worker.services.redis:RedisService",
     "postgres": "worker.services.postgres:PostgresService",
     # Only tests use it. No recipe can ask for it.
-    "fake": "worker.services.fake:FakeService",
+    FAKE: "worker.services.fake:FakeService",
 }
 
 
@@ -31,10 +33,11 @@ def resolve(name: str) -> Service:
     return made
 
 
+@cache
 def startable() -> dict[str, str]:
-    """Return the types of service that can be started on this device, each with the version of its server program."""
+    """Return the types of service that this device can start as a process, each with the version of its server program."""
     found: dict[str, str] = {}
-    for name in SERVICES:
+    for name in sorted(SERVICES.keys() - {FAKE}):
         try:
             found[name] = resolve(name).version()
         except (EngineUnavailable, OSError):

@@ -97,6 +97,7 @@ class Attempt:
             on_stage=lambda stage: on_stage(stage, None),
             check_stop=self._check_stop,
         )
+        self._behind = 0.0
         self._processes = Processes(
             assignment,
             self._inputs,
@@ -338,7 +339,9 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        return (before + BEHIND.get(phase, 0.0)) / (repeats + self._further_loads)
+        # A phase that only one kind knows does not move it, and neither does what a phase tells while it goes on.
+        self._behind = BEHIND.get(phase.partition(" (")[0], self._behind)
+        return (before + self._behind) / (repeats + self._further_loads)
 
     # Events
 

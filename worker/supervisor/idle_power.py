@@ -32,17 +32,19 @@ class IdlePower:
     def watts(self, uses: Feeds) -> float | None:
         return self._watts.get(uses)
 
-    def sample(self, sampling: Sampling, uses: Feeds, check_stop: Callable[[], None]) -> Window | None:
-        """Wait while a process samples the idle device. Returns when that was, or None if it is not needed or not possible.
+    def is_wanted(self, uses: Feeds) -> bool:
+        """Return whether the idle device has to be sampled: before the first measurement, and `LASTS_S` after it was sampled last.
 
-        It waits only at the first measurement, and every `LASTS_S` after that if something shows the energy of this device.
+        It is false for good if nothing shows the energy of this device.
+        """
+        return self._shows_energy is not False and self._clock.monotonic() >= self._until.get(uses, -math.inf)
+
+    def sample(self, sampling: Sampling, uses: Feeds, check_stop: Callable[[], None]) -> Window | None:
+        """Wait while a process samples the idle device. Returns when that was, or None if it is not possible.
 
         Raises:
             Stopped: `check_stop` says so.
         """
-        if self._shows_energy is False or self._clock.monotonic() < self._until.get(uses, -math.inf):
-            return None
-        sampling.start()
         shows = sampling.await_open(OPEN_PATIENCE_S, check_stop)
         if shows is None:
             return None

@@ -61,6 +61,7 @@ class ProcessRun:
         where: str,
         on_phase: Callable[[str], None],
         on_tick: Callable[[], None],
+        on_news: Callable[[str], None] = lambda _text: None,
         job_log: JobLog,
         software: Callable[[], str],
     ) -> None:
@@ -70,11 +71,13 @@ class ProcessRun:
             next_event: Takes the next event from the inbox, or returns None after the given number of seconds. It may raise to end the run.
             where: Which process of the job this is, such as `repeat 1 of 6`.
             on_phase: Called with the name of each phase when it begins.
+            on_news: Called with a phase and what it tells while it goes on, such as `measuring (31200 requests/s)`.
             on_tick: Called about twice a second during the warm-up and the measurement.
             software: Returns the runtime that is measured, with its version. Called only when the process has died.
         """
         self._guard, self._inbox, self._next_event, self._clock, self._limit = guard, inbox, next_event, clock, limit
         self._where, self._on_phase, self._on_tick, self._log, self._software = where, on_phase, on_tick, job_log, software
+        self._on_news = on_news
         self._number = next(_numbers)
         self._phase = "starting"
         self._runner: int | None = None  # its process id, which is also the id of its process group
@@ -130,8 +133,12 @@ class ProcessRun:
         if event.event == "started":
             self._runner = facts["pid"]
         elif event.event == "phase":
-            self._phase = facts["phase"]
-            self._on_phase(self._phase)
+            phase, _, news = facts["phase"].partition(" (")
+            if news and phase == self._phase:
+                self._on_news(facts["phase"])
+            else:
+                self._phase = facts["phase"]
+                self._on_phase(self._phase)
         elif event.event == "stillness":
             self._credit(facts)
         return event if event.event == "exited" else None

@@ -136,6 +136,7 @@ class Processes:
             where=where,
             on_phase=partial(self._begins, where, index, load_only),
             on_tick=self._on_tick,
+            on_news=lambda text: self._on_phase(where, index, text, load_only),
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
         )

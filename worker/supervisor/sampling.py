@@ -24,7 +24,7 @@ SLICE_S = 0.05
 
 
 class Sampling:
-    """Controls a process that samples. `start` starts it; `end` stops it, and returns what it has sampled.
+    """Starts a process that samples. `end` stops it, and returns what it has sampled.
 
     Args:
         number: Below 0, and a new one for each process of the guard that samples.
@@ -32,16 +32,9 @@ class Sampling:
 
     def __init__(self, guard: GuardProcess, request: SampleRequest, clock: Clock, number: int) -> None:
         self._guard, self._path, self._clock, self._number = guard, Path(request.path), clock, number
-        self._request = request
-        self._started = False
         self._events: SimpleQueue[GuardEvent] = SimpleQueue()
         self._opened = False  # whether the process has said that its samplers are open, or has ended
-
-    def start(self) -> None:
-        """Start the process, unless that was done."""
-        if not self._started:
-            self._started = True
-            self._guard.sample(self._number, self._request, self._events)
+        guard.sample(number, request, self._events)
 
     def await_open(self, patience_s: float, check_stop: Callable[[], None]) -> bool | None:
         """Wait until the samplers are open. Returns whether they show an energy; None if the process ended, or needs longer.
@@ -60,15 +53,15 @@ class Sampling:
 
     def end(self, job_log: JobLog) -> Looks:
         """Stop to sample, and return the samples. This raises nothing, so that it may be called while an error is handled."""
-        if not self._started or not self._is_open():  # waiting for it would take longer than a job of no work
-            if self._started:
-                self._guard.kill(self._number)
-                self._guard.forget(self._number)
+        if not self._is_open():  # waiting for it would take longer than a job of no work
+            self._guard.kill(self._number)
+            self._guard.forget(self._number)
             return Looks(ended=TOO_SHORT)
         self._guard.end(self._number)
         event = self._await(*ENDS, patience_s=END_PATIENCE_S)
         if event is None:
-            self._kill()
+            self._guard.kill(self._number)
+            self._await("exited", "lost", patience_s=END_PATIENCE_S)
         self._guard.forget(self._number)
         looks = read_looks(self._path)
         if looks.ended == DIED:
@@ -76,10 +69,6 @@ class Sampling:
         if looks.ended:
             job_log.add("warning", "system", f"telemetry: {looks.ended}")
         return looks
-
-    def _kill(self) -> None:
-        self._guard.kill(self._number)
-        self._await("exited", "lost", patience_s=END_PATIENCE_S)
 
     def _is_open(self) -> bool:
         """Return whether the process has come to its first sample, or has already ended."""

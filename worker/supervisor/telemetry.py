@@ -22,7 +22,7 @@ from worker.supervisor.beside import belongs_to, beside
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.joined_looks import joined
-from worker.supervisor.sampling import Sampling
+from worker.supervisor.sampling import TOO_SHORT, Sampling
 from worker.supervisor.telemetry_file import Phase, pack
 
 _numbers = itertools.count(1)
@@ -30,7 +30,6 @@ MEASURING = "measuring"
 MAKING_READY = ("starting", "loading", "preparing inputs")
 OFF = "telemetry is turned off on this worker (FLEETMARK_WORKER_TELEMETRY_HZ=0)"
 IDLE_S = 3.0  # how long the idle device is sampled before a measurement, where something shows its energy
-REOPEN_PATIENCE_S = 3.0  # a driver that was open a moment ago opens sooner than that
 
 
 @dataclass(frozen=True)
@@ -47,53 +46,51 @@ class TelemetryOptions:
 class Telemetry:
     """Samples beside one attempt: `go_on` at the beginning of each of its turns, `phase` at each phase of a measured process, then `pause`.
 
-    In the first turn, the process that samples starts with the first warm-up: its own start then disturbs neither a load nor a timed
-    inference. It starts before the first load only where the idle device is sampled.
-    The process that samples lives for one turn. So no sample of another job's turn can be among those of this attempt, and its CPU time
-    counts as work of this worker when the machine's noise is judged.
+    In each turn, the process that samples starts with the first warm-up: its own start then disturbs neither a load nor a timed inference.
+    It starts before the first load only where the idle device is sampled. It lives for one turn. So no sample of another job's turn can be
+    among those of this attempt, and its CPU time counts as work of this worker when the machine's noise is judged.
     """
 
     def __init__(self, clock: Clock, options: TelemetryOptions, idle_power: IdlePower, capability: str) -> None:
         self._clock, self._options, self._idle_power = clock, options, idle_power
         self._uses: Feeds = belongs_to(capability)
-        self._sampling: Sampling | None = None  # None between the turns
+        self._turn: tuple[GuardProcess, Path] | None = None  # who starts the process that samples, and where; None between the turns
+        self._sampling: Sampling | None = None  # None while nothing is sampled
         self._turns: list[Looks] = []
         self._phases: list[Phase] = []
         self._idle: Window | None = None  # when the idle device was sampled, if that was in the first turn of this attempt
 
     def go_on(self, guard: GuardProcess, folder: Path, check_stop: Callable[[], None]) -> None:
-        """Begin to sample, unless that has begun. Call it while the device is idle and no other worker measures on it.
+        """Prepare to sample, unless that was done. Call it while the device is idle and no other worker measures on it.
 
-        In the first turn, it waits only if the idle device has to be sampled (see `IdlePower.sample`). In each further turn it waits
-        until the samplers are open, so that opening them disturbs no further load: a single job opens them only once, too.
+        It waits only if the idle device has to be sampled (see `IdlePower`), before the first process of the attempt.
 
         Raises:
             Stopped: `check_stop` says so. `pause` must be called then, too.
         """
-        if self._sampling is not None or not self._options.hz:
+        if self._turn is not None or not self._options.hz:
             return
-        number = next(_numbers)
-        self._sampling = Sampling(guard, self._request(guard, folder / f"telemetry-{number}"), self._clock, -number)
-        if not self._turns:
+        self._turn = guard, folder
+        if not self._phases and self._idle_power.is_wanted(self._uses):
+            self._sampling = self._started(guard, folder)
             self._idle = self._idle_power.sample(self._sampling, self._uses, check_stop)
-        else:
-            self._sampling.start()
-            self._sampling.await_open(REOPEN_PATIENCE_S, check_stop)
 
     def phase(self, where: str, index: int, phase: str) -> None:
         """Note that a measured process begins a phase. An empty `where` means that no process runs."""
-        if self._sampling is None:
+        if self._turn is None:
             return
         self._phases.append(Phase(self._clock.monotonic(), where, index, phase))
-        if where and phase not in MAKING_READY:
-            self._sampling.start()
+        if where and phase not in MAKING_READY and self._sampling is None:
+            self._sampling = self._started(*self._turn)
 
     def pause(self, job_log: JobLog) -> None:
         """Stop to sample, unless that was done. This raises nothing, so that it may be called while an error is handled."""
-        if self._sampling is None:
+        if self._turn is None:
             return
         self.phase("", 0, "")
-        sampling, self._sampling = self._sampling, None
+        sampling, self._sampling, self._turn = self._sampling, None, None
+        if sampling is None:  # only loads ran in this turn
+            return
         looks = sampling.end(job_log)
         if self._idle is not None and not self._turns:
             self._idle_power.keep(looks, self._idle, self._uses)
@@ -124,9 +121,13 @@ class Telemetry:
 
     def _looks(self) -> Looks:
         if not self._turns:
-            return Looks(ended=OFF)
+            return Looks(ended=TOO_SHORT if self._options.hz else OFF)
         self._turns = [joined(self._turns)]
         return self._turns[0]
+
+    def _started(self, guard: GuardProcess, folder: Path) -> Sampling:
+        number = next(_numbers)
+        return Sampling(guard, self._request(guard, folder / f"telemetry-{number}"), self._clock, -number)
 
     def _request(self, guard: GuardProcess, path: Path) -> SampleRequest:
         options = self._options

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.reports.drawable import drawable
 from orchestrator.reports.outcomes.measured import Measured
 from shared.kinds.hardware_figures import PRECISIONS
 
@@ -33,13 +34,17 @@ class Roofline:
 
 
 def rooflines(jobs: Sequence[Measured]) -> list[Roofline]:
-    """Return one roofline for each job and precision. A job that measured only bandwidth or only FLOP/s has none."""
+    """Return one roofline for each job and precision. A job that measured only bandwidth or only FLOP/s has none.
+
+    A worker with a defect may send figures that are not above 0, or too large to be drawn. They have no roofline.
+    """
     found = []
     for job in jobs:
         values = {figure.name: figure.value for figure in job.figures}
         bandwidth = values.get("peak_gb_per_s")
         for precision in PRECISIONS:
             tflops = values.get(f"{precision}_tflops")
-            if bandwidth and tflops:
-                found.append(Roofline(job.job_id, job.where, precision, bandwidth, tflops))
+            if bandwidth and tflops and min(bandwidth, tflops) > 0:
+                line = Roofline(job.job_id, job.where, precision, bandwidth, tflops)
+                found += [line] if drawable(bandwidth, tflops, line.ridge) else []
     return found

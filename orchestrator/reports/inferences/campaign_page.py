@@ -19,8 +19,8 @@ from orchestrator.reports.inferences.raw_samples import Series, read_repeats
 from orchestrator.reports.inferences.same_work import Work
 from orchestrator.reports.page_parts import Picture
 
-MAX_TRADEOFFS = 4  # questions whose trade-off is drawn
-MAX_LOOKED_AT = 12  # jobs whose raw samples are looked for, to draw some of them
+MAX_TRADEOFFS = 4  # the trade-off of at most so many questions is drawn
+MAX_LOOKED_AT = 12  # the raw samples of at most so many jobs are looked for, to draw some of them
 SAMPLES_PLOT = "plots/samples.png"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from orchestrator.reports.inferences.figures import Figure, Pairs
 from orchestrator.reports.parameters import written
 
-MAX_NAMED = 3  # how many missing cells are named
+MAX_NAMED = 3  # at most so many missing cells are named
 
 
 def uncrossed(members: Sequence[Figure], every: Sequence[Figure] = ()) -> str:

@@ -89,6 +89,6 @@ WORTH_A_WARNING: tuple[Fact, ...] = (
     Fact("inferences", "inferences in each repeat", _inferences),
     WARMUP,
 )
-# The facts that distinguish jobs of the same work, without the device, and those that say how long a job measures.
+# These facts distinguish jobs of the same work, without the device, and say how long a job measures.
 ANSWERS = ("threads", "inter_threads", "graph", "provider")
 LENGTH = ("inferences", "warm-up")

@@ -21,7 +21,7 @@ LOAD = "load_ms"
 PEAKS = ("inference_peak_mb", "load_peak_mb")
 RATES = ("throughput_per_s", "samples_per_s")
 FIGURES = Inference.figures
-# The figures that each repeat has, so that a test can compare two jobs by them.
+# Each repeat has these figures, so that a test can compare two jobs by them.
 COMPARED = (HEADLINE, LOAD, *PEAKS, *RATES)
 _NO_TIME = "the clock is too coarse to see any time pass"
 

@@ -18,8 +18,8 @@ from orchestrator.reports.page_texts import (
 )
 from shared.markdown import cell as _cell
 
-MAX_VERDICTS = 20  # questions that are answered in the first section
-MAX_ROWS = 16  # rows of one table there
+MAX_VERDICTS = 20  # the first section answers at most so many questions
+MAX_ROWS = 16  # a table there has at most so many rows
 
 
 def report_md(content: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from orchestrator.reports.inferences.raw_samples import Series
 from shared.controls import visible
 
 MAX_JOBS = 6
-MAX_POINTS = 4_000  # points of one series; more could not be told apart
+MAX_POINTS = 4_000  # the most points of one series; more could not be told apart
 _LOG_FROM = 5.0
 
 Drawn = tuple[Figure, str, list[Series]]  # a job, its name, and the inferences of its repeats in milliseconds

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.drawable import drawable
 from orchestrator.reports.inferences.answers import Answer
 from orchestrator.reports.inferences.figures import Figure, Pairs
 from shared.controls import visible
@@ -24,12 +25,16 @@ Point = tuple[Figure, str]  # a job, and its name among the others
 def is_drawn(answer: Answer) -> bool:
     """Return whether a question has a trade-off to show: one model, and at least two batches with samples per second."""
     one_model = all(one.work.may_be_ranked() for one in answer.figures)
-    return one_model and answer.batches > 1 and sum(one.samples_per_s is not None for one in answer.figures) > 1
+    return one_model and answer.batches > 1 and sum(map(_is_point, answer.figures)) > 1
+
+
+def _is_point(one: Figure) -> bool:
+    return one.samples_per_s is not None and drawable(one.samples_per_s, one.median, one.low, one.high)
 
 
 def tradeoff_png(answer: Answer, title: str) -> bytes:
     """Return the picture as PNG. Each device has one curve: its own results that no other of its results beats."""
-    points = [(one, place) for one, place in zip(answer.figures, answer.places, strict=True) if one.samples_per_s is not None]
+    points = [(one, place) for one, place in zip(answer.figures, answer.places, strict=True) if _is_point(one)]
     colours = colours_of([one.where for one, _ in points])
     canvas = new_canvas(13, 5.4)
     left, right = canvas.subplots(1, 2)

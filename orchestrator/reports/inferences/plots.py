@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
 from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.drawable import drawable
 from orchestrator.reports.inferences.figures import Figure
 from orchestrator.reports.inferences.ranking import Ranking
 from shared.controls import visible
@@ -24,13 +26,19 @@ def chosen(rankings: Sequence[Ranking]) -> list[tuple[str, list[Bar]]]:
     room = MAX_BARS
     kept: dict[str, list[Bar]] = {}
     depth = 0
-    while room and any(depth < len(ranking.figures) for ranking in rankings):
-        for ranking in rankings:
-            if room and depth < len(ranking.figures):
-                kept.setdefault(ranking.work, []).append((ranking.figures[depth], ranking.places[depth]))
+    works = [(ranking.work, _drawable(ranking)) for ranking in rankings]
+    while room and any(depth < len(bars) for _, bars in works):
+        for work, bars in works:
+            if room and depth < len(bars):
+                kept.setdefault(work, []).append(bars[depth])
                 room -= 1
         depth += 1
     return list(kept.items())
+
+
+def _drawable(ranking: Ranking) -> list[Bar]:
+    bars = zip(ranking.figures, ranking.places, strict=True)
+    return [(one, place) for one, place in itertools.islice(bars, 2 * MAX_BARS) if drawable(one.median, one.low, one.high)]
 
 
 def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
@@ -44,7 +52,14 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     if bars:
         _draw(axes, groups, bars)
     else:
-        axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            "nothing that can be drawn was measured" if total else "no job was measured",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+        )
         axes.set_axis_off()
     note = f"\n{len(bars)} of {total} jobs: the fastest of each work; all are in results.csv" if total > len(bars) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)

@@ -17,9 +17,9 @@ from shared.measurements import READABLE_SAMPLES
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 64 * 2**20  # of the unpacked arrays; a job with more than some million inferences is not drawn
-# What a damaged archive raises: besides the zip errors, a broken stream (zlib), an unknown method or a password (RuntimeError and its child
-# NotImplementedError), and a header that states more values than memory holds.
+MAX_BYTES = 64 * 2**20  # the limit of the unpacked arrays; a job with more than some million inferences is not drawn
+# A damaged archive raises these errors: besides the zip errors, a broken stream (zlib), an unknown method or a password (RuntimeError and
+# its child NotImplementedError), and a header that states more values than memory holds.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RuntimeError, MemoryError, struct.error, zlib.error)
 Series = NDArray[np.float64]
 

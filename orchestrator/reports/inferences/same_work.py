@@ -19,10 +19,10 @@ from shared.workloads import inference_of
 
 ANSWERS = frozenset(
     {"providers", "threads", "inter_threads", "graph", "compile"}
-)  # options that change how fast the work is done, but not the work
-BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # options whose effect is visible in the bound inputs
-SHORT_HASH = 8  # characters of a hash in a title
-MAX_PARTS = 3  # how many inputs or options a title names; a language model has dozens
+)  # these options change how fast the work is done, but not the work
+BOUND = frozenset({"batch_size", "shapes", "dims", "values", "seed"})  # the effect of these options is visible in the bound inputs
+SHORT_HASH = 8  # a title shows so many characters of a hash
+MAX_PARTS = 3  # a title names at most so many inputs or options; a language model has dozens
 UNKNOWN_CONTENT = "the result does not say which bytes were measured (it has no hash of the model), so nothing is ranked"
 
 Pairs = tuple[tuple[str, str], ...]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.load.partial import partial_said
 from orchestrator.reports.load.points import LEVELS, Curve, Curves
 from orchestrator.reports.load.slo import Point, peak, sustained
 from orchestrator.reports.outcomes.page import OutcomePage
@@ -39,6 +41,8 @@ class LoadPage(OutcomePage):
 
     def add(self, job: JobRecord) -> None:
         super().add(job)
+        if said := partial_said(job.result.outcome if job.result is not None else None):
+            self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, said))
         self._curves.add(job, self.jobs[-1].where, self.jobs[-1].parameters)
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:

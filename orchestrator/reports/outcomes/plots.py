@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from orchestrator.reports.canvas import colours_of, new_canvas, png, short
+from orchestrator.reports.drawable import drawable
 from orchestrator.reports.outcomes.measured import Measured
 from orchestrator.reports.outcomes.ranking import Ranking
 from orchestrator.reports.page_texts import figure_text
@@ -18,18 +19,31 @@ MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
 
 def headlines_png(rankings: Sequence[Ranking], title: str) -> bytes:
     """Return the picture as PNG. If no job was measured, the picture says so."""
-    bars = [(ranking.work, one) for ranking in rankings for one in ranking.jobs][:MAX_BARS]
+    bars = [(ranking.work, one) for ranking in rankings for one in ranking.jobs if _is_drawable(one)][:MAX_BARS]
     total = sum(len(ranking.jobs) for ranking in rankings)
     canvas = new_canvas(10, max(2.4, 1.5 + 0.4 * len(bars)))
     axes = canvas.add_subplot()
     if bars:
         _draw(axes, bars)
     else:
-        axes.text(0.5, 0.5, "no job was measured", ha="center", va="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            "nothing that can be drawn was measured" if total else "no job was measured",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+        )
         axes.set_axis_off()
     note = f"\n{len(bars)} of {total} jobs; all are in results.csv" if total > len(bars) else ""
     axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
     return png(canvas)
+
+
+def _is_drawable(one: Measured) -> bool:
+    figure = one.headline
+    ends = (figure.interval.low, figure.interval.high) if figure is not None and figure.interval is not None else ()
+    return figure is not None and drawable(figure.value, *ends)
 
 
 def _draw(axes: Axes, bars: list[tuple[str, Measured]]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from orchestrator.reports.bundle import EndedJob, JobRecord
 from orchestrator.reports.columns import Row, ms_cell
 from orchestrator.reports.load.page import LoadPage
+from orchestrator.reports.load.partial import partial_said
+from orchestrator.reports.runtimes import warnings_of
 from orchestrator.reports.sheets.base import OutcomeSheet, Page
 from shared.figures import Outcome
 from shared.jobs import JobStatus
@@ -43,6 +45,8 @@ class LoadSheet(OutcomeSheet):
         bound = outcome.figure(CLIENT_BOUND) if outcome is not None else None
         if bound is not None and bound.value is not None:
             row["ClientBound"] = "yes" if bound.value else "no"
+        if said := partial_said(outcome):
+            row["Warnings"] = "; ".join([*warnings_of(result.runtime), said])
         return row | _cells_of_starts(result)
 
     def summary_entry(self, job: JobRecord) -> dict[str, Any]:

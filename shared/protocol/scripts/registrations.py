@@ -48,7 +48,7 @@ return {id, action}
 """
 )
 
-# ARGV and answer as for REGISTER. It writes nothing.
+# ARGV and the answer are the same as for REGISTER. This script writes nothing.
 MAY_REGISTER = _MAY_REGISTER + "return {id, action}\n"
 
 # Changes what is known of a worker: its labels, which stay when it registers again, or its whole registration.

@@ -68,8 +68,8 @@ return 1
 """
 )
 
-# ARGV: worker id. Makes a worker active, whatever its state, and forgets its faults and its quarantine. This counts as a heartbeat; what a
-# process says that it works on stays. Returns 0 if the worker is not registered or is gone: only a registration brings it back.
+# Makes a worker active, whatever its state, and forgets its faults and its quarantine. ARGV: worker id. This counts as a heartbeat. What a
+# process says that it works on stays. Returns 0 if the worker is not registered or is gone, because only a registration brings it back.
 RESET = (
     NOW
     + KEYS

@@ -1,7 +1,7 @@
-"""A double of CoreML, the part of macOS below coremltools.
+"""Provides a double of CoreML, the part of macOS below coremltools.
 
 coremltools itself is real in these tests: it builds, saves, reads and checks models, and calls a module in C++ (`libcoremlpython`) for
-everything that only macOS can do. The double stands in the place of that module, with the calls that coremltools 9.0 makes.
+everything that only macOS can do. The double replaces that module, and has the calls that coremltools 9.0 makes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Proxy:
     """Stands for a compiled model: `_MLModelProxy(path, compute_units, function, hints, asset)`."""
 
     used: list[str] = []  # noqa: RUF012 - the compute units that were asked for, in order
-    refuses = ""  # an error of the framework while it loads a model
+    refuses = ""  # the error of the framework while it loads a model, if there is one
     plan: Any = None  # None on a macOS before 14.4
-    fails = ""  # an error of `predict`
+    fails = ""  # the error of `predict`, if there is one
 
     def __init__(self, path: str, units: str, function: str, hints: dict[str, str], asset: Any) -> None:
         assert path.endswith((".mlmodel", ".mlpackage")), "CoreML knows what a model is by its ending"
@@ -63,7 +63,10 @@ class DeviceProxy:
 
 
 def plan_of(**operations: int) -> Any:
-    """Return the plan of a program with so many operations on each device, as coremltools gives it, and one constant without a device."""
+    """Return the plan of a program with this number of operations on each device, as coremltools gives it.
+
+    It also has one constant without a device.
+    """
     classes = {
         "CPU": compute_device.MLCPUComputeDevice,
         "GPU": compute_device.MLGPUComputeDevice,

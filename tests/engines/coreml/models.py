@@ -48,7 +48,7 @@ def network(path: Path, *, shapes: list[tuple[int, ...]] | None = None, bounds: 
 
 
 def picture(path: Path) -> Path:
-    """Save an `.mlmodel` whose input is an image of 8 × 6 in colour."""
+    """Save an `.mlmodel` whose input is a colour image of 8 × 6 pixels."""
     builder = NeuralNetworkBuilder([("image", datatypes.Array(3, 6, 8))], [("y", datatypes.Array(3, 6, 8))])
     builder.add_elementwise("double", input_names=["image"], output_name="y", mode="MULTIPLY", alpha=2.0)
     builder.set_pre_processing_parameters(image_input_names=["image"], is_bgr=False)

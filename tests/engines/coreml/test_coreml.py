@@ -1,4 +1,4 @@
-"""Tests the engine of CoreML with real models and the real coremltools, up to the framework of macOS, of which there is a double."""
+"""Tests the engine of CoreML with real models and the real coremltools. Only the framework of macOS is replaced by a double."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from worker.engines.registry import model_suffixes, resolve
 from worker.hardware import detect
 from worker.models import ModelStore
 
-pytestmark = pytest.mark.filterwarnings("default")  # coremltools warns of its own parts
+pytestmark = pytest.mark.filterwarnings("default")  # coremltools gives warnings about its own parts
 
 
 @pytest.fixture

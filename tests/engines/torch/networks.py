@@ -1,4 +1,4 @@
-"""Exports small networks on the spot, as users export theirs."""
+"""Exports small networks when a test needs them, as users export theirs."""
 
 from __future__ import annotations
 

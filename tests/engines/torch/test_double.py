@@ -1,4 +1,4 @@
-"""Holds the double of torch against torch: each call that it has must be there, with the arguments that the engine gives."""
+"""Compares the double of torch with torch: each call of the double must exist, with the arguments that the engine gives."""
 
 from __future__ import annotations
 

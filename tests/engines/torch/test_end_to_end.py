@@ -16,7 +16,7 @@ from tests.e2e.processes import Command, wait_until
 from tests.engines.torch import networks
 from tests.servers import free_port
 
-pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may wait long for its turn
+pytestmark = pytest.mark.timeout(900)  # on a busy machine, a measurement may have to wait for a long time
 RECIPE = """
 name: torch
 models:
@@ -57,7 +57,7 @@ def test_models_of_torch_reach_the_csv(fleet: Fleet) -> None:
         make(fleet.folder)
     (fleet.folder / "recipe.yaml").write_text(RECIPE)
     run = Command(fleet.folder, "run", "recipe.yaml", "--watch", FLEETMARK_HOST=fleet.url)
-    assert run.wait(600) == 1, run.err() + run.out()  # one of the three jobs fails, as it must
+    assert run.wait(600) == 1, run.err() + run.out()  # one of the three jobs must fail
     (written,) = fleet.folder.rglob("*_results.csv")
     rows = {row["FileName"]: row for row in csv.DictReader(written.read_text(encoding="utf-8-sig").splitlines())}
     assert [rows[name]["Status"] for name in ("convnet.pt2", "mlp.pt2", "pickled.pt")] == ["Complete", "Complete", "Failed"]

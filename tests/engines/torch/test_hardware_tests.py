@@ -1,4 +1,4 @@
-"""Tests what the tests of a device compute with a real torch, in its build for the CPU."""
+"""Tests what the hardware tests compute with a real torch, in its build for the CPU."""
 
 from __future__ import annotations
 

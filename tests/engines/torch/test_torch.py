@@ -21,11 +21,11 @@ from worker.engines.base import Options
 from worker.engines.inputs import make_inputs
 from worker.engines.registry import resolve
 
-pytestmark = pytest.mark.filterwarnings("default")  # torch warns of its own parts
+pytestmark = pytest.mark.filterwarnings("default")  # torch gives warnings about its own parts
 
 
 def run(path: Path, **options: Any) -> dict[str, Any]:
-    """Measure nothing, but do everything else that a measured process does. Returns the facts as they are reported."""
+    """Run everything that a measured process does, except for the measurement. Return the facts as they are reported."""
     engine, chosen = resolve("cpu.torch")(), Options(**options)
     engine.load(path, chosen, "cpu.torch")
     inputs = make_inputs(engine, chosen, path.parent)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from orchestrator.operations.context import Context
 
@@ -91,7 +92,7 @@ def test_a_login_is_not_shown_where_what_was_sent_is_shown_in_part(api: httpx.Cl
         assert "SECRET" not in answer.text
 
 
-def test_of_an_address_with_a_login_everyone_sees_the_rest(api: httpx.Client) -> None:
+def test_an_address_with_a_login_is_shown_without_the_login(api: httpx.Client) -> None:
     for address, shown in {
         "https://user:pa'SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
         "https://user:p@SECRET@models.example/m.onnx": "https://***@models.example/m.onnx",
@@ -245,6 +246,14 @@ def test_two_values_for_a_parameter_that_takes_one_are_refused(api: httpx.Client
         assert answer.status_code == 422, path
         assert answer.json()["fields"] == [{"path": f"query.{name}", "message": "is given 2 times, and this call takes one value for it"}]
     assert api.get("/api/campaigns?label=a=1&label=b=2").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["model=%00", "device=a%00b", "cursor=campaign-0123456789abcdefgh-job-1/%00"])
+def test_a_nul_in_a_query_is_refused_and_not_left_to_the_database(api: httpx.Client, query: str) -> None:
+    """PostgreSQL has no NUL in a text, and answered with an error of its own: a 500."""
+    answer = api.get(f"/api/figures?{query}")
+    assert answer.status_code == 422, query
+    assert "holds a NUL" in answer.json()["detail"]
 
 
 def test_results_in_a_format_there_is_not_name_those_there_are(api: httpx.Client) -> None:

@@ -110,7 +110,7 @@ def test_tokens_come_in_pages(guarded: httpx.Client, ctx: Context) -> None:
         ({"name": "x", "role": "viewer", "secret": "mine"}, "secret"),
     ],
 )
-def test_a_wrong_wish_is_refused_with_its_field(guarded: httpx.Client, body: dict[str, Any], path: str) -> None:
+def test_an_invalid_token_request_is_refused_with_its_field(guarded: httpx.Client, body: dict[str, Any], path: str) -> None:
     answer = guarded.post("/api/tokens", json=body, headers=bearer(CONFIGURED))
     assert (answer.status_code, [field["path"] for field in answer.json()["fields"]]) == (422, [path])
 

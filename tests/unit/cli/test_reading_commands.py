@@ -198,6 +198,28 @@ def test_workers_are_removed_and_reset(run: Run, server: ScriptedServer) -> None
     assert json.loads(run("workers", "--status", "gone", "--json")[1]) == []
 
 
+def test_services_are_listed_and_one_is_stopped(run: Run, server: ScriptedServer) -> None:
+    service = {
+        "service_id": "campaign-1-job-1.1",
+        "type": "redis",
+        "state": "healthy",
+        "address": "redis://127.0.0.1:7001",
+        "version": "valkey-server 9.1.2",
+        "device_name": "pi-5",
+        "started_at": "2026-11-30T07:00:00.000Z",
+    }
+    server.on("GET /api/services", {"count": 1, "services": [service]})
+    text = " ".join(run("services")[1].split())
+    assert "campaign-1-job-1.1" in text
+    assert "redis://127.0.0.1:7001" in text
+    assert json.loads(run("services", "--json")[1]) == [service]
+    stopped = {"service_id": "campaign-1-job-1.1", "job_id": "campaign-1-job-1", "status": "stopping"}
+    server.on("POST /api/services/campaign-1-job-1.1/stop", stopped)
+    assert "campaign-1-job-1.1 is being stopped, and campaign-1-job-1 is cancelled." in run("services", "stop", "campaign-1-job-1.1")[2]
+    server.on("GET /api/services", {"count": 0, "services": []})
+    assert "No worker runs a service." in run("services")[2]
+
+
 PAGE = "# A page\n\n| a | b |\n| - | - |\n| 1 | <b>2</b> |\n\n![Medians](plots/medians.png)\n"
 
 

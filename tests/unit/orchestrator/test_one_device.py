@@ -75,7 +75,7 @@ WORKERS = st.lists(st.sets(st.sampled_from(["cpu.onnx", "gpu.cuda.onnx"])), min_
 
 
 @given(WORKERS, st.data())
-def test_somebody_is_chosen_or_somebody_will_be_free_without_new_work(capabilities: list[set[str]], data: st.DataObject) -> None:
+def test_jobs_wait_only_if_a_device_will_soon_be_free(capabilities: list[set[str]], data: st.DataObject) -> None:
     """If the jobs wait, then they wait for a device that has no other work after its present job."""
     workers = [KnownWorker(f"worker-{number}", f"{number}", tuple(sorted(some))) for number, some in enumerate(capabilities)]
     names = [worker.id for worker in workers]

@@ -115,7 +115,7 @@ def test_what_is_hidden_as_protobuf_allows_is_found() -> None:
         assert external_locations(model, "m") == ["hidden.bin"]
 
 
-def test_whatever_the_runtime_would_still_parse_is_looked_through() -> None:
+def test_the_search_is_as_deep_as_the_parser_of_the_runtime() -> None:
     """Protobuf reads messages up to a depth of 100, and so does this search. A model that is deeper is refused."""
     tensor = field(5, stored_at("w", "deep.bin").SerializeToString())
     deepest = max(levels for levels in range(40) if _parses(nested(levels, tensor)))
@@ -133,7 +133,7 @@ def _parses(model: bytes) -> bool:
     return True
 
 
-def test_a_model_made_to_be_read_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_takes_too_long_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external_data, "MAX_FIELDS", 10_000)
     with pytest.raises(ModelInvalid, match="more than 10000 parts"):
         external_locations(field(7, b"\x0a\x00" * 10_001), "m")  # these are empty nodes

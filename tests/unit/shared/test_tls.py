@@ -23,7 +23,7 @@ CA = Path("/etc/lab/ca.pem")
         ("redis://lab:6379/0", "redis://lab:6379/0"),
     ],
 )
-def test_an_encrypted_broker_is_believed_by_the_file_that_is_configured(url: str, trusting: str) -> None:
+def test_an_encrypted_broker_is_trusted_by_the_configured_authority(url: str, trusting: str) -> None:
     assert broker_trusting(url, CA) == trusting
     assert broker_trusting(url, None) == url
 

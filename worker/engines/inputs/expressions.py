@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import add, floordiv, mul, sub
 
-MAX_LENGTH = 500  # characters; also limits how deep parentheses can nest
+MAX_LENGTH = 500  # the most characters; this also limits how deep parentheses can nest
 _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]{1,18})(?![\w.])|(?P<name>[A-Za-z_][\w.]*)|(?P<mark>//|[-+*/()]))", re.ASCII)
 _SYMBOL = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _OPERATIONS: dict[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mul, "/": floordiv, "//": floordiv}

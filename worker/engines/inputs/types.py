@@ -26,7 +26,7 @@ INTEGERS: dict[str, type[np.integer]] = {
     "uint64": np.uint64,
 }
 COMPLEX: dict[str, type[np.complexfloating]] = {"complex64": np.complex64, "complex128": np.complex128}
-# The bits of 1.0 in the 8-bit floats, a value that no calculation turns into an overflow at once.
+# These are the bits of 1.0 in the 8-bit floats. With this value, no calculation overflows at once.
 FLOAT8_ONE = {"float8e4m3fn": 0x38, "float8e4m3fnuz": 0x40, "float8e5m2": 0x3C, "float8e5m2fnuz": 0x40}
 Array = NDArray[Any]
 _NUMBERS = (bool, int, float, complex, np.number, np.bool_)

@@ -13,7 +13,7 @@ from worker.engines.base import InputSpec, Limits
 from worker.engines.inputs.batch import is_sequence, words
 from worker.engines.inputs.types import COMPLEX, FLOAT8_ONE, FLOATS, INTEGERS, Array, as_bfloat16
 
-# Small enough for the vocabulary of any tokenizer, and for the tables of small test models.
+# These values are small enough for the vocabulary of any tokenizer, and for the tables of small test models.
 VOCABULARY = 100
 _SOME_TEXT = "text"
 _LARGEST = 2**63 - 1  # numbers are made as int64
@@ -54,7 +54,7 @@ def is_unstated_choice(spec: InputSpec, shape: tuple[int, ...]) -> bool:
 
 
 def _fitting(values: Array, kind: str) -> Array:
-    """Whole numbers as an integer type; what lies beyond the type becomes its end, and does not wrap around to a negative number."""
+    """Return whole numbers as an integer type. A number beyond the type becomes its end, and does not wrap around to a negative number."""
     info = np.iinfo(INTEGERS[kind])
     return np.clip(values, info.min, min(info.max, _LARGEST)).astype(INTEGERS[kind])
 

@@ -118,7 +118,8 @@ class Flow:
                 yield from self._graph(body, inner, depth + 1)
                 outputs = [value.name for value in body.outputs[1 if node.op == "Loop" else 0 :]]
                 self._leave(outputs[:carried], node.outputs[:carried], inner, scope)
-                for given, name in zip(outputs[carried:], node.outputs[carried:], strict=False):  # the slices of all turns, stacked
+                # these are the slices of all turns, stacked
+                for given, name in zip(outputs[carried:], node.outputs[carried:], strict=False):
                     if given in inner.traces and name not in scope.traces:
                         scope.traces[name] = inner.traces[given].mixed()
                     slice_shape = inner.shapes.get(given)
@@ -163,20 +164,20 @@ class Flow:
 
 
 def _carried(node: Node, body: Graph) -> int:
-    """How many values a body hands on from turn to turn, as they are; all of those of an If."""
+    """Return how many values a body passes on unchanged from turn to turn. For an If, these are all of its outputs."""
     if node.op == "Loop":
         return len(body.inputs) - 2
     return len(body.inputs) - node.number("num_scan_inputs", 0) if node.op == "Scan" else len(body.outputs)
 
 
 def _turns(node: Node, carried: int, scope: Scope) -> int | None:
-    """How often the body of a Scan runs; None where it is not known, as of a Loop."""
+    """Return how often the body of a Scan runs. None if this is not known, as for a Loop."""
     scanned = node.inputs[carried] if node.op == "Scan" and carried < len(node.inputs) else ""
     return axis_size(scope.shapes.get(scanned), (node.numbers("scan_input_axes") or [0])[0])
 
 
 def _take_slices(node: Node, names: Sequence[str], inner: Scope) -> None:
-    """The body of a Scan is given one slice of each of these values in a turn, without the axis that is scanned."""
+    """Give the body of a Scan one slice of each of these values, without the axis that is scanned."""
     axes = node.numbers("scan_input_axes") or [0] * len(names)
     for name, axis in zip(names, axes, strict=False):
         shape = inner.shapes.get(name)

@@ -15,7 +15,7 @@ from worker.engines.onnx_graph.uses import Use
 from worker.engines.onnx_graph.wire import NotProtobuf
 
 Warn = Callable[[str], None]
-MOST_NAMED = 5  # nodes that could not be analysed and are named one by one; a defect may concern each of 10 000 nodes
+MOST_NAMED = 5  # at most so many nodes that could not be analysed are named one by one; a defect may concern each of 10 000 nodes
 
 
 def input_shapes(path: Path, warn: Warn) -> dict[str, Shape | None]:

@@ -48,7 +48,7 @@ def infer(node: Node, shapes: Inputs, ints: Constants) -> MaybeShape:
         rule = _RULES.get(node.op)
         return rule(node, shapes, ints) if rule is not None else None
     except (IndexError, ValueError, ZeroDivisionError):
-        # Too few inputs, or an axis that does not exist (a single value has none): the runtime will report it.
+        # There are too few inputs, or the axis does not exist (a single value has none). The runtime will report it.
         return None
 
 

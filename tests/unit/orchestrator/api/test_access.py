@@ -97,7 +97,7 @@ def test_a_line_names_whose_token_it_was_and_never_the_token(caplog: pytest.LogC
     ("method", "status", "lines"),
     [("GET", 200, 2), ("GET", 404, 61), ("POST", 201, 61)],
 )
-def test_whoever_asks_the_same_every_second_fills_no_log(method: str, status: int, lines: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_reads_are_logged_once_a_minute(method: str, status: int, lines: int, caplog: pytest.LogCaptureFixture) -> None:
     """61 requests follow each other with 0.5 s between the end of one and the start of the next. They take two minutes in all."""
     request = {**scope("/api/campaigns/campaign-1"), "method": method}
     with caplog.at_level(logging.INFO, logger="orchestrator.api.access"):

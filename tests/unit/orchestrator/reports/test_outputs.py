@@ -381,3 +381,11 @@ def test_summary_json_of_one_job_without_a_latency_says_that_and_not_that_severa
     tail.add(done, summary_job(done, sheet, {}))
     missing = tail.content()["missing"]
     assert missing["latency_s"] == missing["requests_per_second"] == "the job that is complete has no such figure; see its entry in `jobs`"
+
+
+def test_totals_of_a_load_that_counted_no_request_are_not_divided_by_zero() -> None:
+    sheet = sheet_of("load")
+    tail = SummaryTail(sheet)
+    done = record(1, result_of(1))
+    tail.add(done, {"total_requests": 0, "failed_requests": 0})
+    assert tail.content()["total_requests"] == 0

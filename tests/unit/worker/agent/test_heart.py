@@ -87,3 +87,28 @@ def test_a_device_that_was_never_measured_tells_nothing(parts: Parts) -> None:
     device.figures = {}
     heart.beat()
     assert redis.told == [None]
+
+
+def test_services_are_told_during_a_job_and_when_they_have_ended(parts: Parts) -> None:
+    heart, redis, device, activity = parts
+    running: list[dict[str, Any]] = []
+    heart._services = lambda: list(running)
+    heart.beat()
+    activity.begin(("job", 1))
+    running.append({"id": "job.1", "state": "starting"})
+    heart.beat()
+    heart.beat()
+    running[0] = {"id": "job.1", "state": "healthy"}
+    heart.beat()
+    running.clear()
+    heart.beat()
+    heart.beat()
+    assert redis.told == [
+        FIRST,
+        FIRST | {"services": [{"id": "job.1", "state": "starting"}]},
+        None,
+        FIRST | {"services": [{"id": "job.1", "state": "healthy"}]},
+        FIRST | {"services": []},
+        None,
+    ]
+    assert device.read == 1, "the figures are not read during a job"

@@ -96,7 +96,7 @@ def test_a_gpu_that_cannot_be_read_is_an_error_and_the_other_is_there(monkeypatc
 
 
 @pytest.mark.parametrize(("text", "note"), [("", "wrote no XML"), ("No devices were found", "wrote no XML"), ("<x/>", "lists no GPU")])
-def test_a_log_that_is_none_is_a_note(text: str, note: str) -> None:
+def test_a_text_that_is_no_log_becomes_a_note(text: str, note: str) -> None:
     assert note in parse(text).note
 
 

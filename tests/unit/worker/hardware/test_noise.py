@@ -49,7 +49,7 @@ def test_a_machine_without_a_fault_is_quiet_and_needs_no_reason() -> None:
     assert noise.facts == QUIET
 
 
-def test_what_is_not_known_speaks_for_nothing() -> None:
+def test_unknown_facts_do_not_change_the_grade() -> None:
     assert grade(dict.fromkeys(QUIET)).grade == "quiet"
     assert grade({}).grade == "quiet"
 

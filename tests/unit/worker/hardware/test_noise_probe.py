@@ -98,7 +98,7 @@ def test_the_clock_is_read_under_load_and_the_cpus_are_those_that_the_process_ma
     assert f"the runtime computed with {os.cpu_count()} threads on 1 of {os.cpu_count()} CPUs that the process may use" in noise.reasons
 
 
-def test_a_driver_that_does_not_say_who_uses_the_gpu_is_no_word_that_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_driver_does_not_list_processes_it_is_unknown_whether_any_uses_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise pynvml.NVMLError_LibraryNotFound
 
@@ -113,7 +113,7 @@ def test_a_driver_that_does_not_say_who_uses_the_gpu_is_no_word_that_nobody_does
     ("before", "after", "told"),
     [({1}, {2}, [1, 2]), (set(), set(), []), (None, {2}, [2]), (set(), None, None), (None, None, None)],
 )
-def test_one_look_at_the_gpu_tells_who_is_there_and_only_two_that_nobody_is(
+def test_one_look_can_show_a_process_on_the_gpu_and_only_two_can_show_that_there_is_none(
     before: set[int] | None, after: set[int] | None, told: list[int] | None
 ) -> None:
     assert seen_on_gpu(*(None if look is None else frozenset(look) for look in (before, after))) == told

@@ -1,4 +1,4 @@
-"""Tests the command lines of containers. The engines themselves are not here; what is tested is what they are told."""
+"""Tests the command lines of containers. No container engine is installed here, so the tests check what it would be told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that a server ends with the worker that started it, and that what it said last is known."""
+"""Tests that a server ends with the worker that started it, and that its last output is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.launchers.kept import Kept, KeptServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux alone ends the children of a killed process")
 
-# Starts a server that has a child in a session of its own, as PostgreSQL has, and then waits to be killed.
+# This program starts a server that has a child in a session of its own, as PostgreSQL has, and then waits to be killed.
 WORKER = """
 import os, sys, time
 from worker.launchers.kept import Kept, KeptServer
@@ -74,7 +74,7 @@ def test_nothing_is_left_of_a_server_when_its_worker_or_its_keeper_is_killed(tmp
             wait_until_gone([server, child, keeper])
             assert not folder.exists()
         else:
-            wait_until_gone([server, keeper])  # the child of a killed server is its own affair: a PostgreSQL sees it and ends
+            wait_until_gone([server, keeper])  # the child of a killed server must end by itself, as a process of PostgreSQL does
             os.kill(child, signal.SIGKILL)
         worker.kill()
 

@@ -37,15 +37,15 @@ def value(found, name: str) -> float | None:  # type: ignore[no-untyped-def]
 def test_warm_up_drain_failures_and_what_was_never_sent_are_apart_from_the_rate() -> None:
     found = outcome(
         [
-            (-50, 0, 10, SUCCESS),  # warm-up
-            (-5, 0, 10, SUCCESS),  # warm-up that ends inside the window: a completion, but not a measured request
+            (-50, 0, 10, SUCCESS),  # this request belongs to the warm-up
+            (-5, 0, 10, SUCCESS),  # this warm-up ends inside the window: it is a completion, but not a measured request
             (0, 1, 10, SUCCESS),
             (100, 1, 20, SUCCESS),
             (200, 1, 500, TIMEOUT),
             (900, 1, 30, SUCCESS),
-            (990, 1, 40, SUCCESS),  # ends after the window
-            (995, 5, float("nan"), OPEN),  # never sent
-            (1_000, 0, 10, SUCCESS),  # due after the window
+            (990, 1, 40, SUCCESS),  # this request ends after the window
+            (995, 5, float("nan"), OPEN),  # this request was never sent
+            (1_000, 0, 10, SUCCESS),  # this request is due after the window
         ],
         duration_s=1.0,
     )

@@ -26,7 +26,7 @@ def reason(folder: Path, source: str) -> str:
     return caught.value.detail
 
 
-def test_of_a_file_that_is_no_model_by_name_nothing_is_told(tmp_path: Path) -> None:
+def test_nothing_is_revealed_about_a_file_without_a_model_suffix(tmp_path: Path) -> None:
     """The answer follows from the name alone. It does not tell whether the file exists, nor its size or its hash."""
     secret = tmp_path / "id_rsa"
     secret.write_text("secret")

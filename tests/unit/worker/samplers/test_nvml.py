@@ -121,7 +121,7 @@ def test_a_single_gpu_is_the_job_s_and_several_are_told_apart_by_their_uuid(gpus
         ("GPU-", "", set()),
         ("", "", set()),
         ("-1", "", set()),
-        ("MIG-1234", "PCI_BUS_ID", None),  # an instance of one of the two
+        ("MIG-1234", "PCI_BUS_ID", None),  # this is an instance of one of the two
     ],
 )
 def test_the_first_device_of_cuda_is_found_where_it_can_be_known(visible: str | None, order: str, chosen: set[str] | None) -> None:

@@ -33,7 +33,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_of_a_block_gets_the_samples_and_the_energy_of_its_own_turns(tmp_path: Path) -> None:
     """Each job knows when a process of the other one was started, and has no sample from then until that process had measured."""
     clock = SystemClock()
-    work = [assignment(schedule(tmp_path, sleeps_s=[0.02]), inferences=number, repeats=3, warmup=NO_WARMUP) for number in (20, 40)]
+    work = [assignment(schedule(tmp_path, sleeps_s=[0.02]), inferences=number, repeats=3, loads=1, warmup=NO_WARMUP) for number in (40, 60)]
     starts: dict[AttemptKey, list[float]] = {key_of(one): [] for one in work}
     measures: dict[AttemptKey, list[float]] = {key_of(one): [] for one in work}
 
@@ -44,7 +44,7 @@ def test_a_job_of_a_block_gets_the_samples_and_the_energy_of_its_own_turns(tmp_p
     turns = Turns(*work)
     with supervisor(tmp_path, telemetry=options(tmp_path, clock_j=WATTS)) as made:
         outcomes = turns.run(made, react)
-    for own, other, number, outcome in zip(work, reversed(work), (20, 40), outcomes, strict=True):
+    for own, other, number, outcome in zip(work, reversed(work), (40, 60), outcomes, strict=True):
         found = told(outcome)
         header, arrays = file_of(outcome)
         measuring = [one for one in header.phases if one.phase == "measuring"]
@@ -52,8 +52,8 @@ def test_a_job_of_a_block_gets_the_samples_and_the_energy_of_its_own_turns(tmp_p
         # The test hears of a phase a little later than it is noted, on a busy machine much later. The least delay is next to none.
         first_at = min(heard - one.at for heard, one in zip(measures[key_of(own)], measuring, strict=True))
         at = arrays["t"] + first_at
-        others = 60 - number
-        for began, ends in zip(starts[key_of(other)], [one + others * 0.02 for one in measures[key_of(other)]], strict=True):
+        others = 100 - number
+        for began, ends in zip(starts[key_of(other)][:3], [one + others * 0.02 for one in measures[key_of(other)]], strict=True):
             assert not np.any((at > began) & (at < ends)), "no sample of the other job's turn"
         for one in measuring:
             inside = (arrays["t"] >= one.at) & (arrays["t"] <= one.at + number * 0.02)
@@ -100,7 +100,7 @@ def test_a_job_that_fails_in_its_turn_has_its_telemetry_and_no_process_samples_o
     with supervisor(tmp_path, telemetry=options(tmp_path, clock_j=WATTS)) as made:
         failed, complete = turns.run(made, count)
     assert (failed.status, complete.status) == ("failed", "complete")
-    assert set(seen) == {1}, "one process samples at a time"
+    assert max(seen) <= 1, "one process samples at a time"
     header, arrays = file_of(failed)
     assert {one.index for one in header.phases if one.where} == {0}
     assert arrays["t"].size > 0

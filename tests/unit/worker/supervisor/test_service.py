@@ -107,7 +107,7 @@ def test_a_redis_is_started_with_its_settings_and_nothing_is_left_of_it(services
 
 
 def test_a_postgres_has_the_database_and_the_tuning_of_the_recipe_in_a_folder_of_its_own(services: Services) -> None:
-    with server_folder() as parent:  # one that the server can enter: it runs as another user if the tests run as root
+    with server_folder() as parent:  # the server must be able to enter this folder: it runs as another user if the tests run as root
         data = parent / "data"
         recipe = f"service: {{type: postgres, settings: {{db_name: bench, data_dir: {data}, tuning: {{shared_buffers: 16MB}}}}}}"
         service = services.of_recipe(f"{recipe}\nclient: {{settings: {{warmup_delay: 0}}}}")

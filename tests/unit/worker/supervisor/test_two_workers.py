@@ -194,7 +194,7 @@ def test_what_another_worker_measured_meanwhile_is_no_load_just_before(tmp_path:
 
 
 @pytest.mark.parametrize("at", range(1, 5))
-def test_whoever_takes_over_a_place_in_the_queue_gets_what_it_wants(tmp_path: Path, at: int) -> None:
+def test_a_caller_that_takes_over_a_place_in_the_queue_gets_the_lock_that_it_asked_for(tmp_path: Path, at: int) -> None:
     """A download gives up its place at any moment while the lock becomes free, and a measurement takes it over."""
     lock, mine = HostLock(tmp_path / "lock"), threading.Event()
     neighbour = HostLock(tmp_path / "lock").take(lambda _: None)

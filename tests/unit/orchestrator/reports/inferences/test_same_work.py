@@ -105,7 +105,7 @@ def test_the_device_is_no_part_of_the_work() -> None:
     assert work_of(job()) == work_of(record(2, result_of(2, runtime=job().result.runtime, model_sha256=A, device=Device(name="h200"))))  # type: ignore[union-attr]
 
 
-def test_of_a_worker_that_does_not_say_what_it_bound_the_options_tell() -> None:
+def test_if_a_worker_does_not_report_its_inputs_the_options_are_compared() -> None:
     """Results of earlier workers contain the shapes but not the values, which were drawn from the seed."""
 
     def old(**options: Any) -> JobRecord:

@@ -1,4 +1,4 @@
-"""The page keeps the figures of the jobs that its tables list, and of no others, in whatever order the jobs come."""
+"""Tests that the page keeps the figures of exactly those jobs that its tables list, in whatever order the jobs come."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def refused(tmp_path: Path) -> Any:
     return fill
 
 
-def test_images_lie_between_nought_and_one(one: Any) -> None:
+def test_values_of_images_are_between_zero_and_one(one: Any) -> None:
     image = one("image", "float", (1, 3, 32, 32))
     assert image.dtype == np.float32
     assert image.min() >= 0

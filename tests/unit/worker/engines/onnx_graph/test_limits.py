@@ -305,7 +305,7 @@ def test_the_body_of_a_scan_sees_one_slice_and_what_it_puts_out_is_stacked(tmp_p
 
 
 def of_a_scalar(path: Path, operator: str) -> Path:
-    """A model that reduces an input of unknown rank along axis 0. The runtime runs it with a scalar too."""
+    """Return a model that reduces an input of unknown rank along axis 0. The runtime runs it with a scalar too."""
     axis = weight("axis", np.array([0], dtype=np.int64))
     inputs = ["s", "axis"] if operator == "ReduceSum" else ["s"]
     nodes = [

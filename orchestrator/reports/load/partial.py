@@ -1,0 +1,23 @@
+"""Says what is missing from a load that did not run to its end: client processes that died, and a service that stopped answering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.figures import Outcome
+
+MAX_SAID = 3  # reasons in one sentence
+
+
+def partial_said(outcome: Outcome | None) -> str:
+    """Return a warning, or an empty text if the load ran as it was asked for."""
+    processes = outcome.detail.get("client_processes") if outcome is not None else None
+    if not isinstance(processes, Mapping):
+        return ""
+    said = []
+    for key, words in (("died", "client processes died, so that the load was lower"), ("gave_up", "the load ended early")):
+        reasons = processes.get(key)
+        if isinstance(reasons, list) and reasons:
+            more = f" and {len(reasons) - MAX_SAID} more" if len(reasons) > MAX_SAID else ""
+            said.append(f"{words}: {'; '.join(map(str, reasons[:MAX_SAID]))}{more}")
+    return f"the result is partial: {'. '.join(said)}" if said else ""

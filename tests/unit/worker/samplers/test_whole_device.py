@@ -1,0 +1,74 @@
+"""The whole device is read from files of /proc as Linux gives them: a page at a time, and with the same bytes in several lines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import sampled
+from worker.samplers import kept_file
+from worker.samplers.base import Place, Sampler
+from worker.samplers.kept_file import KeptFile
+from worker.samplers.registry import make
+
+MB = 2**20
+
+
+def opened(name: str, root: Path) -> tuple[Sampler, dict[str, int]]:
+    sampler = make(name, Place(root))
+    return sampler, {column.name: place for place, column in enumerate(sampler.open())}
+
+
+def proc(root: Path, sectors: int = 0, received: int = 0) -> None:
+    disks = "".join(f"   7  {number} loop{number} 0 0 0 0 0 0 0 0 0 0 0\n" for number in range(60))
+    sampled.put(root / "proc/diskstats", f"{disks}   8  0 sda 1 0 {sectors} 0 1 0 0 0 0 0 0")
+    sampled.put(root / "proc/stat", "cpu  1 0 1 1 0 0 0 0 0 0")
+    sampled.put(root / "proc/meminfo", "MemTotal: 2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB")
+    line = f"{received} 0 0 0 0 0 0 0 {received} 0 0 0 0 0 0 0"
+    sampled.put(root / "proc/net/dev", "Inter-|\n face |\n" + "\n".join(f"  {name}: {line}" for name in ("lo", "eth0", "br0", "veth1")))
+    (root / "sys/block/sda").mkdir(parents=True, exist_ok=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_a_file_of_proc_is_read_to_its_end_though_one_reading_gives_a_page() -> None:
+    file = KeptFile(Path("/proc/self/maps"))
+    assert len(file.beginning()) <= os.sysconf("SC_PAGE_SIZE")
+    assert len(file.text()) > 2 * len(file.beginning())
+    file.close()
+
+
+def test_a_disk_behind_many_others_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with 40 loop devices, the disk is in the second page, and its reads would be 0 MB/s."""
+    monkeypatch.setattr(kept_file, "BYTES", 100)
+    proc(tmp_path)
+    sampler, at = opened("device", tmp_path)
+    proc(tmp_path, sectors=10**6)
+    value = sampler.read()[at["device_read_mb_per_s"]]
+    assert value is not None
+    assert value > 0
+
+
+def test_the_clock_of_a_cpu_behind_many_others_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_file, "BYTES", 100)
+    cpus = (f"processor\t: {number}\nflags\t\t: {'fpu ' * 100}\ncpu MHz\t\t: {2_000 + number}.000\n\n" for number in range(8))
+    sampled.put(tmp_path / "proc/cpuinfo", "".join(cpus))
+    sampler, at = opened("cpu", tmp_path)
+    assert sampler.read()[at["device_cpu_mhz"]] == 2_007.0
+
+
+@pytest.mark.parametrize(("hardware", "counted"), [(("eth0",), 1), ((), 3)])
+def test_bytes_that_pass_a_bridge_are_counted_once(tmp_path: Path, hardware: tuple[str, ...], counted: int) -> None:
+    proc(tmp_path)
+    for name in ("lo", "eth0", "br0", "veth1"):
+        (tmp_path / "sys/class/net" / name).mkdir(parents=True)
+    for name in hardware:
+        (tmp_path / "sys/class/net" / name / "device").mkdir()
+    sampler, at = opened("device", tmp_path)
+    proc(tmp_path, sectors=2048, received=1 * MB)
+    values = sampler.read()
+    received, read = values[at["device_received_mb_per_s"]], values[at["device_read_mb_per_s"]]
+    assert received is not None
+    assert read is not None
+    assert received / read == pytest.approx(counted), "1 MB was read from the disk in the same time"
