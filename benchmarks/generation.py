@@ -1,6 +1,6 @@
 """Compares our plain pass of a language model with a bare loop over `model.generate`, in turns, in one process.
 
-    .venv-llm/bin/python -m benchmarks.generation [--turns 12] [--calls 5] [--model FOLDER]
+    .venv-llm/bin/python -m benchmarks.generation [--turns 100] [--calls 1] [--threads 1] [--model FOLDER]
 
 Both sides have a model of their own, read from the same files, the same prompts and the same number of new tokens. The bare loop is what
 somebody writes who knows transformers: no code of ours is in it. What other programs do can only make a turn slower, so the median of the
@@ -26,7 +26,7 @@ from worker.generators.passes import Passes, Shape, draw_prompts
 from worker.generators.registry import resolve
 
 LOW, HIGH = 0.99, 1.01
-SHAPE = Shape(batch_size=1, input_tokens=128, output_tokens=32, requests=5)
+SHAPE = Shape(batch_size=1, input_tokens=128, output_tokens=32, requests=1)
 
 
 def bare_loop(folder: Path, prompts: list[Any], tokens: int) -> Callable[[], float]:
@@ -51,15 +51,16 @@ def bare_loop(folder: Path, prompts: list[Any], tokens: int) -> Callable[[], flo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--calls", type=int, default=SHAPE.requests)
+    parser.add_argument("--threads", type=int, help="threads of both sides; fewer are disturbed less on a busy machine")
     parser.add_argument("--model", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleetmark-generation-") as made:
         folder = arguments.model or make(Path(made) / "tiny-llama")
         shape = Shape(SHAPE.batch_size, SHAPE.input_tokens, SHAPE.output_tokens, arguments.calls)
         generator = resolve("cpu.torch")()
-        generator.load(folder / "config.json", Settings(), "cpu.torch", perf_counter_ns)
+        generator.load(folder / "config.json", Settings(threads=arguments.threads), "cpu.torch", perf_counter_ns)
         prompts = draw_prompts(shape, generator.vocabulary(), seed=1)
         generator.prepare(prompts)
         theirs_of_turn = bare_loop(folder, prompts, shape.output_tokens)
