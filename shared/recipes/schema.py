@@ -198,7 +198,9 @@ class Recipe(Strict):
         if kind.roles and self.model is None and self.models is None:
             raise ValueError(f"`{found[0]}` needs a model: write `model` or `models` beside it")
         others = {key for other in KINDS.values() for key in other.keys} - kind.keys
-        if lost := sorted(others & self.model_fields_set):
+        # A key that has its default says nothing: a recipe that was written out whole has every key.
+        written = {key for key in others & self.model_fields_set if getattr(self, key) != type(self).model_fields[key].get_default()}
+        if lost := sorted(written):
             raise ValueError(f"{_listed(lost)} cannot stand beside `{found[0]}`: it has no effect on this kind of work; leave it out")
         return self
 

@@ -30,6 +30,7 @@ UNKNOWN = {
     "campaign_id": "campaign-000000000000000000",
     "job_id": "campaign-000000000000000000-job-1",
     "worker_id": "worker-000000000000",
+    "service_id": "campaign-000000000000000000-job-1.1",
     "token_id": "token-000000000000000000",
     "sha256": "0" * 64,
     "attempt": "1",

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from orchestrator.domain.placement import KnownWorker
 from orchestrator.domain.planning import PlannedJob, of_recipe, plan
 from orchestrator.reports.outputs import recipe_text
-from shared.capabilities import runnable_names
+from shared.capabilities import kinds_of, resolve, runnable_names
 from shared.errors import InvalidInput
 from shared.inputs import ModelRef
 from shared.jobs import MAX_JOBS
+from shared.kinds.inference import Inference
 from shared.recipes import Recipe, load_recipe, parse_recipe
 from shared.sources import model_name
 from tests.fuzz.budget import tried
@@ -47,12 +48,13 @@ OPTIONS = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
     },
 )
+FOR_MODELS = [name for name in runnable_names() if any(Inference.name in kinds_of(one) for one in resolve(name))]
 ENTRIES = NAMES | st.fixed_dictionaries({"model": NAMES}, optional={"name": NAMES, "inferences": st.integers(1, 1000), "options": OPTIONS})
 RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda named, rest: named | rest,
     st.fixed_dictionaries({"model": NAMES}) | st.fixed_dictionaries({"models": st.lists(ENTRIES, min_size=1, max_size=4)}),
     st.fixed_dictionaries(
-        {"on": st.lists(st.sampled_from(runnable_names()), min_size=1, max_size=3, unique=True)},
+        {"on": st.lists(st.sampled_from(FOR_MODELS), min_size=1, max_size=3, unique=True)},
         optional={
             "name": NAMES,
             "notes": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40),

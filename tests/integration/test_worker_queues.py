@@ -79,7 +79,7 @@ LETTERS: list[tuple[str | bytes, str]] = [
     (envelope(body=[[], {}, [1]]), "is no mapping"),
     (envelope(body=[[], {}, {"callbacks": [{"task": "other"}]}]), "asks for other tasks to be sent (callbacks)"),
     (envelope(body=[[], {}, {"chain": [{"task": "other"}], "chord": {"a": 1}}]), "(chain, chord)"),
-    (envelope(), "one argument"),
+    (envelope(), "got 0 arguments"),
     (envelope(body=[[{"job_id": "x\x00"}], {}, None]), "job_id: String should match pattern"),
     (envelope(body=[[{"job_id": "half a character \ud800"}], {}, None]), "Invalid JSON"),
 ]

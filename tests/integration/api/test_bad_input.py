@@ -142,7 +142,7 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
     (b"[1, 2]", "application/json", 422, "must be a mapping"),
     (b"{}", "application/json", 422, "a campaign needs `model_url` and `jobs`"),
     (b'{"model_url": "a\\u0000b", "jobs": []}', "application/json", 422, "the character NUL"),
-    (b'{"service": {"type": "redis"}}', "application/json", 422, "cannot measure yet"),
+    (b'{"service": {"type": "mysql"}}', "application/json", 422, "mysql"),
     (b"model: [", "application/yaml", 422, "is not valid YAML"),
     (b"a: &x [1]\nb: *x\n", "application/yaml", 422, "aliases"),
     (b"[" * 20_000, "application/yaml", 422, "inside one another"),

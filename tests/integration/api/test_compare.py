@@ -143,7 +143,7 @@ def test_bad_input_is_refused_with_what_to_do(api: httpx.Client, measure: Measur
     wrong: list[tuple[dict[str, Any], int, str]] = [
         ({"current": "campaign-000000000000000000"}, 404, "no campaign has the id 'campaign-000000000000000000'"),
         ({"baseline": "last-week"}, 404, "no campaign has the id 'last-week'; GET /api/campaigns lists them"),
-        ({"baseline": "\x00" * 500}, 404, "no campaign has the id"),
+        ({"baseline": "\x00" * 500}, 422, "holds a NUL"),
         ({"current": base}, 422, "is also the baseline; compare two different campaigns"),
         *(({"max_regression": text}, 422, f"{text!r} is no share from 0 to 100 %; write 5% or 0.05") for text in ("abc", "-5%", "500%")),
         ({"level": 0.9}, 422, "query.level"),

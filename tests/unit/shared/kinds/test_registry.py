@@ -105,3 +105,9 @@ def test_a_recipe_for_the_device_needs_neither_a_model_nor_a_unit() -> None:
     recipe = load_recipe("hardware: {tests: [flops]}\nsweep: {hardware.seconds: [5, 10]}\n")
     assert recipe.on == ("hardware.cpu",)
     assert [cell.spec() for cell in cells_of(recipe)] == [HardwareSpec(tests=("flops",), seconds=seconds) for seconds in (5, 10)]
+
+
+def test_a_recipe_that_is_written_out_with_every_key_is_read_back() -> None:
+    for text in ("model: a\non: [cpu.onnx]", "hardware: {tests: [flops]}"):
+        recipe = load_recipe(text)
+        assert load_recipe(recipe.model_dump_json()) == recipe
