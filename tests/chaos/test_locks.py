@@ -12,6 +12,7 @@ import redis
 from tests.chaos.system import system_in
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_locked_system_lets_nobody_in_without_a_token_and_sees_what_leaks(tmp_path: Path) -> None:
     with system_in(tmp_path, locked=True) as system:

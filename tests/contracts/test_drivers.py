@@ -143,6 +143,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_answer_is_one_failure_and_
     assert done.opened == done.accepted == CONNECTIONS + 2
 
 
+@pytest.mark.long
 def test_a_server_that_falls_silent_is_a_timeout_for_each_request_in_flight(case: Case, tmp_path: Path) -> None:
     def silence(proxy: CuttingProxy) -> None:
         proxy.silent = True

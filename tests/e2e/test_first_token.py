@@ -73,6 +73,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         made.server.wait(30)
 
 
+@pytest.mark.long
 def test_the_first_token_is_made_on_the_machine_and_the_last_one_leaves_the_door_closed(machine: Machine) -> None:
     serve = ("serve", "--only-api", "--host", "0.0.0.0", "--port", str(machine.port))
     said = " ".join(machine.orchestrator(*serve, code=2).stderr.replace("│", "").split())  # the database does not even have a table

@@ -116,6 +116,7 @@ def password_redis() -> Iterator[tuple[RedisServer, str]]:
         server.stop()
 
 
+@pytest.mark.long
 def test_no_secret_is_in_logs_errors_files_or_process_lists(
     password_redis: tuple[RedisServer, str], own_postgres: PostgresServer, tmp_path: Path
 ) -> None:

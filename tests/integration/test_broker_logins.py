@@ -284,6 +284,7 @@ def test_a_living_worker_whose_login_ended_enrols_again_and_works_on(fleet: Flee
     assert worker.end() == 0
 
 
+@pytest.mark.long
 def test_a_job_in_hand_survives_the_loss_of_every_connection(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
     worker = _start(fleet, orchestrator)
     worker_id = fleet.registered(worker)

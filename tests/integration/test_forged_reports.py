@@ -137,6 +137,7 @@ def standing_still(orchestrator: Orchestrator) -> Iterator[None]:
         orchestrator.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_what_waits_while_its_worker_enrols_again_counts(client: httpx.Client, orchestrator: Orchestrator, tmp_path: Path) -> None:
     """The reports are a result in the spool of a worker that was killed, and a hand-back in the queue of a worker that was stopped."""
     before = buried(client)

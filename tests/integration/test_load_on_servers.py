@@ -108,6 +108,7 @@ def test_an_open_loop_asks_for_its_rate_and_measures_from_the_schedule(server: R
     assert figures["dispatch_delay_ms_p99"].n == detail["requests"] == pytest.approx(600, rel=0.15)
 
 
+@pytest.mark.long
 def test_a_multi_stream_waits_for_the_whole_query_and_a_pipeline_answers_each_command(server: RedisServer, tmp_path: Path) -> None:
     figures, detail, _ = measure(request(server, tmp_path, spec(400, load={"pattern": "multi_stream", "per_query": 4})))
     assert (figures["concurrency"].value, detail["requests"], figures["success_rate"].value) == (4, 400, 100)

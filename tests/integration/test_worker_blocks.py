@@ -52,6 +52,7 @@ def test_two_jobs_of_one_message_take_turns_and_the_heartbeat_names_both(fleet: 
     eventually(lambda: held(fleet, worker_id) == [], "nothing is held any more")
 
 
+@pytest.mark.long
 def test_one_job_is_cancelled_while_the_other_one_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     fleet.registered(fleet.start())
     work = [sleeping_job(tmp_path, 1, inferences=1000), sleeping_job(tmp_path, 2, inferences=4, repeats=2)]

@@ -24,7 +24,6 @@ from shared.protocol.messages import Result
 from shared.stats import summarise
 from tests.integration.reports import WORKER, result, started
 
-pytestmark = pytest.mark.both_databases
 Submit = Callable[..., Submitted]
 
 
@@ -100,6 +99,7 @@ def test_the_same_result_twice_has_its_figures_once(api: httpx.Client, ctx: Cont
     assert [one["value"] for one in rows(api, job=job, name="inference_ms")] == [pytest.approx(4.0, rel=1e-5)]
 
 
+@pytest.mark.both_databases
 def test_a_trend_is_one_figure_of_one_model_on_one_device_with_the_newest_first(
     api: httpx.Client, ctx: Context, submit: Submit, clock: FakeClock
 ) -> None:
@@ -204,6 +204,7 @@ def test_a_cursor_of_a_figure_that_is_gone_is_refused(api: httpx.Client, ctx: Co
     assert api.get("/api/figures", params={"cursor": "nonsense"}).status_code == 422
 
 
+@pytest.mark.both_databases
 def test_figures_go_with_their_campaign(api: httpx.Client, ctx: Context, submit: Submit) -> None:
     gone, kept = submit().campaign.id, submit().campaign.id
     take(ctx, measured(f"{gone}-job-1", 4.0), measured(f"{kept}-job-1", 4.0))
@@ -229,6 +230,7 @@ def counted(ctx: Context) -> int:
         return session.scalar(select(func.count()).select_from(FigureRow)) or 0
 
 
+@pytest.mark.both_databases
 def test_results_of_an_earlier_version_get_their_figures_page_by_page(
     api: httpx.Client, ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

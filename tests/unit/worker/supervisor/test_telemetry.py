@@ -115,7 +115,10 @@ def test_the_idle_power_is_an_extra_figure_and_measured_once_for_several_jobs(tm
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(signal.SIGKILL, "ended before the measurement (signal 9)"), (signal.SIGSTOP, "did not end when it was told to, and was killed")],
+    [
+        (signal.SIGKILL, "ended before the measurement (signal 9)"),
+        pytest.param(signal.SIGSTOP, "did not end when it was told to, and was killed", marks=pytest.mark.long),
+    ],
 )
 def test_a_sampling_process_that_dies_or_hangs_costs_telemetry_and_not_the_measurement(
     tmp_path: Path, number: int, said: str, monkeypatch: pytest.MonkeyPatch

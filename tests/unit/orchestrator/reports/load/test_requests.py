@@ -71,6 +71,7 @@ def test_there_is_no_file_without_records(tmp_path: Path) -> None:
     assert write_requests(tmp_path) is None
 
 
+@pytest.mark.long
 def test_the_memory_does_not_grow_with_the_number_of_requests(tmp_path: Path) -> None:
     count = 300_000
     (tmp_path / "requests").mkdir()
