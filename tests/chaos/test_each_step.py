@@ -166,6 +166,7 @@ def test_a_consumer_killed_at_any_step_loses_no_result(system: System, client: C
         left_as_it_must_be(system, client, campaign)
 
 
+@pytest.mark.long
 def test_an_api_killed_at_any_step_makes_no_campaign_twice_and_sends_every_job(system: System, client: Client) -> None:
     api, others = system.parts["api"], (system.parts["watch"], system.parts["consumer"])
     body, sent = recipe(system.folder, [20]), []

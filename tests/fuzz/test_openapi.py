@@ -14,11 +14,12 @@ from tests.fuzz.serving import ADMIN, Served
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 # The phase `coverage` tries each rule of the schema separately. It makes thousands of calls and takes half a minute on both cores.
+DRAWN = "fuzzing,stateful" if EXAMPLES > SUITE_EXAMPLES else pytest.param("fuzzing,stateful", marks=pytest.mark.long)
 COVERAGE = "coverage" if EXAMPLES > SUITE_EXAMPLES else pytest.param("coverage", marks=pytest.mark.long)
 
 
 @pytest.mark.timeout(1_800 + 60 * EXAMPLES)
-@pytest.mark.parametrize("phases", ["examples,fuzzing,stateful", COVERAGE])
+@pytest.mark.parametrize("phases", ["examples", DRAWN, COVERAGE])
 def test_the_api_is_what_its_openapi_file_says(served: Served, tmp_path: Path, phases: str) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run", f"{served.url}/openapi.json"]
     command += ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--phases", phases, "--no-color"]

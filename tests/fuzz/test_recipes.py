@@ -99,7 +99,7 @@ def load(text: str) -> Recipe | None:
         return None
 
 
-@tried(150)
+@tried(75)
 @given(st.text(max_size=200) | st.lists(LINES | st.text(max_size=20), max_size=8).map("\n".join))
 def test_any_text_is_a_recipe_or_invalid(text: str) -> None:
     recipe = load(text)
@@ -113,7 +113,7 @@ def test_a_recipe_that_is_nested_too_deeply_is_invalid(opening: str, depth: int)
     assert load("\n".join(f"{' ' * level}- " for level in range(min(depth, 1500)))) is None
 
 
-@tried(150)
+@tried(75)
 @given(damaged(RECIPES))
 def test_a_damaged_recipe_is_still_one_or_invalid(content: Any) -> None:
     try:
@@ -123,7 +123,7 @@ def test_a_damaged_recipe_is_still_one_or_invalid(content: Any) -> None:
     assert parse_recipe(parsed.model_dump(mode="json")) == parsed
 
 
-@tried(150)
+@tried(75)
 @given(RECIPES)
 def test_a_recipe_written_out_is_read_back_the_same(content: dict[str, Any]) -> None:
     recipe = parse_recipe(content)
@@ -165,7 +165,7 @@ PATHS = st.sampled_from(
 )
 
 
-@tried(150)
+@tried(75)
 @given(RECIPES, st.dictionaries(PATHS, st.lists(JSON | st.integers(1, 5), max_size=3), min_size=1, max_size=3))
 def test_any_sweep_means_some_jobs_or_is_invalid(content: dict[str, Any], sweep: dict[str, list[Any]]) -> None:
     try:
