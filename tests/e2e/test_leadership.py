@@ -69,6 +69,7 @@ def _until(look: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_when_the_leader_is_killed_another_watch_leads_within_ten_seconds(watches: Watches, registry: Registry) -> None:
     first = watches.start()

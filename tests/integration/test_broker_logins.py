@@ -258,6 +258,7 @@ def test_a_worker_that_is_removed_has_no_login_and_its_job_goes_back(fleet: Flee
     assert fleet.redis.acl_getuser(f"fleetmark-{worker_id}") is None
 
 
+@pytest.mark.long
 def test_the_watch_deals_with_a_dead_worker_by_its_own_login(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
     worker = _start(fleet, orchestrator)
     worker_id = fleet.registered(worker)

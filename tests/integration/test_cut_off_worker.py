@@ -70,6 +70,7 @@ def measuring(fleet: Fleet, worker_id: str) -> None:
     eventually(lambda: "measuring" in fleet.state(worker_id).get("stage", ""), "it measures")
 
 
+@pytest.mark.long
 def test_a_worker_that_is_cut_off_measures_on_and_its_late_result_is_not_wanted(
     fleet: Fleet, ctx: Context, line: Forwarder, model: Path, tmp_path: Path
 ) -> None:

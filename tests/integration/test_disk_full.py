@@ -94,6 +94,7 @@ def test_a_model_that_does_not_fit_fails_its_job_and_leaves_the_room_to_the_next
     measures(device, tmp_path, 2)
 
 
+@pytest.mark.long
 def test_samples_that_find_no_room_fail_their_job_with_what_to_do(device: Device, tmp_path: Path) -> None:
     device.cache.fill()
     job = tiny_job(tmp_path, 3)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from orchestrator.operations.submit import submit_recipe
 from orchestrator.store import campaigns, jobs, results
 from shared.ids import AttemptKey
@@ -17,6 +19,7 @@ from worker.supervisor.rounds import order_of
 CELLS, REPEATS = 4, 2
 
 
+@pytest.mark.long
 def test_each_of_two_sweeps_is_measured_by_one_of_two_workers(redis_url: str, tmp_path: Path) -> None:
     schedule = tmp_path / "schedule.json"
     schedule.write_text(json.dumps({"sleeps_s": [0.002]}))

@@ -65,6 +65,7 @@ def test_a_worker_needs_only_the_orchestrators_address(fleet: Fleet, orchestrato
         assert client.get(f"/workers/{worker_id}").json()["status"] == "gone"
 
 
+@pytest.mark.long
 def test_large_samples_reach_the_orchestrator_by_http(fleet: Fleet, orchestrator: Orchestrator, tmp_path: Path) -> None:
     worker = _with_host(fleet, orchestrator)
     fleet.registered(worker)

@@ -28,6 +28,7 @@ def _quarantine(registry: Registry, worker_id: str) -> None:
     assert registry.faults.add(worker_id, "test", "it was seen to flap", QuarantineRule(1, 600, 3_000)) == 3_000
 
 
+@pytest.mark.long
 def test_a_worker_in_quarantine_takes_nothing_until_it_is_over(fleet: Fleet, registry: Registry, tmp_path: Path) -> None:
     flapping = fleet.start()
     worker_id = fleet.registered(flapping)

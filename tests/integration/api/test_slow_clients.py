@@ -190,6 +190,7 @@ def test_one_address_does_not_take_every_place(ctx: Context) -> None:
                 time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_connection_without_a_request_is_closed_after_its_keep_alive(ctx: Context) -> None:
     with serving(ctx) as client, connect(client) as connection:
         connection.sendall(b"GET /api/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
