@@ -14,11 +14,13 @@ from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
 from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
+from shared.kinds.generation import DATASET
 from shared.kinds.inference import MODEL
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
 from shared.workloads import Workload
 
+NO_DATASETS: Mapping[str, ModelRef] = {}
 MAX_NAMED = 20  # an error lists at most this number of devices
 NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
 
@@ -55,6 +57,7 @@ class PlannedJob(NamedTuple):
     device: str | None
     cell: Cell
     model: ModelRef | None  # None if this kind of work needs no model
+    dataset: ModelRef | None = None  # the user's own documents, for a task
 
     @property
     def one_device(self) -> bool:
@@ -63,9 +66,10 @@ class PlannedJob(NamedTuple):
     def workload(self) -> Workload:
         """Return the workload that the worker gets."""
         cell = self.cell
+        named = {MODEL: self.model, DATASET: self.dataset}
         return Workload(
             spec=cell.spec(),
-            inputs={} if self.model is None else {MODEL: self.model},
+            inputs={role: ref for role, ref in named.items() if ref is not None},
             target=cell.target(),
             repeats=cell.repeats,
             warmup=cell.warmup,
@@ -101,12 +105,15 @@ def of_recipe(recipe: Recipe) -> Request:
     )
 
 
-def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWorker] | None) -> Plan:
+def plan(
+    request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWorker] | None, datasets: Mapping[str, ModelRef] = NO_DATASETS
+) -> Plan:
     """Return the jobs of a submission, in the order model, sweep, compute unit, device.
 
     Args:
         models: the resolved model of each entry, in the order of the entries.
         workers: the registered workers, or None if they are not known because Redis does not answer.
+        datasets: the uploaded data sets of the submission, by what a cell calls them.
 
     Raises:
         InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, no worker has a named device's name and the
@@ -118,7 +125,8 @@ def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWo
     jobs: list[PlannedJob] = []
     for cell in request.cells:
         if id(cell) not in planned:
-            planned[id(cell)] = _jobs(cell, None if cell.entry is None else models[cell.entry], devices)
+            model, dataset = None if cell.entry is None else models[cell.entry], datasets.get(cell.dataset or "")
+            planned[id(cell)] = _jobs(cell, model, dataset, devices)
         jobs += planned[id(cell)]
         if len(jobs) > MAX_JOBS:
             raise too_many()
@@ -144,8 +152,8 @@ def sending_order(planned: Sequence[PlannedJob], seed: str) -> list[int]:
     return places
 
 
-def _jobs(cell: Cell, model: ModelRef | None, devices: _Devices) -> list[PlannedJob]:
-    return [PlannedJob(unit, device, cell, model) for unit in cell.on for device in devices.of(cell, unit)]
+def _jobs(cell: Cell, model: ModelRef | None, dataset: ModelRef | None, devices: _Devices) -> list[PlannedJob]:
+    return [PlannedJob(unit, device, cell, model, dataset) for unit in cell.on for device in devices.of(cell, unit)]
 
 
 class _Devices:

@@ -211,7 +211,7 @@ class TransformersGenerator:
             **self._device.facts(),
         }
         if json.loads((self._folder / CONFIG).read_text()).get(RANDOM):
-            runtime["warnings"] = [SAID_RANDOM]
+            runtime |= {"warnings": [SAID_RANDOM], RANDOM: True}
         libraries = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
         return Facts(runtime, {name: str(import_module(name).__version__) for name in libraries})
 

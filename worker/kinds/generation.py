@@ -1,7 +1,10 @@
-"""Measures a language model token by token. One call writes an exact number of tokens for each prompt of a batch.
+"""Measures a language model token by token.
 
-The series of a record are `load` (one value), `warmup`, `warmup_prefill`, and those of the three passes (see `worker.generators.passes`):
-`streamed`, `tokens`, `plain` and `prefill`. All are in nanoseconds and in order of time.
+Without a task, one call writes an exact number of tokens for each prompt of a batch. The series of a record are `load` (one value),
+`warmup`, `warmup_prefill`, and those of the three passes (see `worker.generators.passes`): `streamed`, `tokens`, `plain` and `prefill`.
+
+With a task, each call has one document, and ends where the model ends it. The series are `load`, `warmup`, and those of the two passes
+(see `worker.generators.task_passes`). Times are in nanoseconds; all series are in order of time.
 """
 
 from __future__ import annotations
@@ -11,10 +14,9 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import ModelInvalid
 from shared.series import Phase, Record, Series
 from worker.generators.base import Clock, Generator, Settings
-from worker.generators.passes import Passes, Shape, draw_prompts
+from worker.generators.calls import FIRST_TOKEN, PEAK_GPU, STAGES, PromptCalls, TaskCalls, calls_of
 from worker.generators.registry import resolve
 from worker.kinds.base import Derived, Repeat
 from worker.measured.memory import MemoryMeter
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from shared.workloads import Workload
 
 LOAD, PASSES = "load", "passes"
-SERIES = ("warmup", "warmup_prefill", "streamed", "tokens", "plain", "prefill")
-STAGES, FIRST_TOKEN, SHAPE, PEAK_GPU = "stages_ns", "first_token_ns", "shape", "peak_gpu_mb"  # keys of a record's facts
 
 
 class GenerationMeasure:
@@ -40,7 +40,7 @@ class GenerationMeasure:
 
     def run(self, request: RunRequest, announce: Announce) -> Record:
         self._generator = generator = resolve(request.capability)()
-        settings, shape = Settings.from_spec(request.spec), _shape(request)
+        settings = Settings.from_spec(request.spec)
         memory = MemoryMeter()
         announce("loading")
         memory.start_phase()
@@ -54,31 +54,27 @@ class GenerationMeasure:
         if request.load_only:
             return Record(phases, series, facts)
         announce("preparing inputs")
-        _refuse_too_long(shape, generator.longest())
-        prompts = draw_prompts(shape, generator.vocabulary(), settings.seed)
-        generator.prepare(prompts)
-        passes = Passes(generator, shape, len(prompts), self._clock)
+        calls = TaskCalls(request, generator, self._clock) if request.spec.get("task") else PromptCalls(request, generator, self._clock)
         announce("warming up")
         memory.start_phase()
         generator.start_phase()
         try:
-            passes.warm_up(request.warmup_min_calls, request.warmup_min_s, request.warmup_max_s)
+            calls.passes.warm_up(request.warmup_min_calls, request.warmup_min_s, request.warmup_max_s)
             announce("measuring")
-            passes.measure()
+            calls.passes.measure()
         except Exception as error:
             reason = generator.explain(error)
             if reason is None:
                 raise
             raise reason from error
-        stamps = passes.stamps
+        stamps = calls.passes.stamps
         phases[PASSES] = Phase(PASSES, stamps.wall_ns, stamps.cpu_ns, memory.peak_mb())
-        series |= {name: Series(name, values=getattr(stamps, name)) for name in SERIES}
+        series |= {name: Series(name, unit, getattr(stamps, name)) for name, unit in calls.series.items()}
         reported = generator.facts()
-        facts |= {
-            SHAPE: shape.as_json(),
+        facts |= calls.facts() | {
             FIRST_TOKEN: stamps.first_token,
             PEAK_GPU: generator.peak_gpu_mb(),
-            "runtime": reported.runtime | {"batch_size": shape.batch_size, "distinct_prompts": len(prompts), "file_cache": "as found"},
+            "runtime": reported.runtime | calls.runtime() | {"file_cache": "as found"},
             "software": reported.software,
         }
         return Record(phases, series, facts)
@@ -91,32 +87,16 @@ class GenerationMeasure:
 
     def stop_value(self, record: Record) -> float:
         """Return the tokens per second of one repeat."""
-        plain, shape = record.series["plain"].values, record.facts[SHAPE]
-        tokens: int = len(plain) * shape["batch_size"] * shape["output_tokens"]
-        return tokens / sum(plain) * 1e9 if sum(plain) else 0.0
+        total = sum(record.series["plain"].values)
+        return calls_of(record).tokens(record) / total * 1e9 if total else 0.0
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
-        from worker.generators.outcome import outcome_of  # needs pydantic and numpy, which the guard must not hold in memory
-
-        outcome = outcome_of([repeat.record for repeat in repeats], loads, stopped_because)
+        records = [repeat.record for repeat in repeats]
+        outcome, files = calls_of(records[0]).derive(records, loads, stopped_because)
         shown = {figure.name: figure.value for figure in outcome.figures}
         return Derived(
             f"{shown['tokens_per_s'] or 0:.4g} tokens/s, first token after {shown['ttft_ms'] or 0:.3f} ms, over {len(repeats)} repeats; "
             f"looking at each token costs {shown['streaming_cost_percent'] or 0:+.1f} %",
             outcome=outcome,
-        )
-
-
-def _shape(request: RunRequest) -> Shape:
-    prompts = request.spec["prompts"]
-    batch = request.spec["options"].get("batch_size") or 1
-    return Shape(batch, prompts["input_tokens"], prompts["output_tokens"], prompts["requests"])
-
-
-def _refuse_too_long(shape: Shape, longest: int | None) -> None:
-    wanted = shape.input_tokens + shape.output_tokens
-    if longest is not None and wanted > longest:
-        raise ModelInvalid(
-            f"prompts.input_tokens {shape.input_tokens} and prompts.output_tokens {shape.output_tokens} are {wanted} tokens together, "
-            f"and this model takes {longest}: ask for fewer"
+            files=files,
         )
