@@ -29,6 +29,7 @@ SOON_S = 5.0  # the wait after the first failed try
 LATER_S = 60.0  # the longest wait after failed tries: a whole fleet may be waiting for an orchestrator whose disk is full
 FIRST_RESEND_S = 30.0  # the wait after a successful try: a working orchestrator answers within a second or two
 LAST_RESEND_S = 600.0
+ATTACHMENTS = "*.[1-9]*.*.*"  # <job_id>.<attempt>.<name>, and every name has a suffix
 MEMORY_BYTES = 64 * 2**20  # the limit for results that do not fit on the disk; a small device has 512 MB of memory
 
 
@@ -105,10 +106,9 @@ class Spool:
             }
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
         messages = {path.stem for kind in ("*.json", "*.unreadable") for path in self._folder.glob(kind)}
-        for name in ("samples.npz", "log.jsonl"):
-            for attachment in self._folder.glob(f"*.{name}"):
-                if attachment.name.removesuffix(f".{name}") not in messages:  # the process ended before it had written the message
-                    attachment.unlink(missing_ok=True)
+        for attachment in self._folder.glob(ATTACHMENTS):
+            if attachment.name.rsplit(".", 2)[0] not in messages:  # the process ended before it had written the message
+                attachment.unlink(missing_ok=True)
 
     def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
         """Store a result until it is answered, on disk or else in memory. Returns None if neither has room."""

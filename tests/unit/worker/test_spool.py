@@ -143,7 +143,8 @@ def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_startin
 
 def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> None:
     (tmp_path / ".campaign.json.123.part").write_text("half")
-    (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"an attachment whose message was never written")
+    for name in ("samples.npz", "telemetry.npz", "requests.bin", "log.jsonl"):
+        (tmp_path / f"{JOB}.1.{name}").write_bytes(b"an attachment whose message was never written")
     Spool(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
