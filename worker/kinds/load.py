@@ -13,10 +13,10 @@ from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from shared.clock import SystemClock
-from shared.errors import JobError, ModelInvalid
+from shared.errors import DeviceFailed, JobError, ModelInvalid
 from shared.series import Phase, Record, Series
 from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
@@ -27,7 +27,6 @@ from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
 
 if TYPE_CHECKING:
-    from shared.request_records import Header
     from shared.workloads import Workload
     from worker.load.phases import Measured
 
@@ -152,8 +151,9 @@ class LoadMeasure:
         said = next((f["said"] for one in known for run in one["runs"] for f in run["processes"].values() if f["said"]), "")
         cut_short = [one["cut_short"] for one in known if one["cut_short"]]
         ceiling = known[0]["ceiling_per_s"]
+        phases = [phases_of(one, spec) for one in known]
         outcome = outcome_of(
-            [phases_of(one, spec) for one in known],
+            phases,
             service_type=spec["service"]["type"],
             operations=known[0]["operations"],
             concurrency=spec["num_clients"] * in_flight(spec),
@@ -172,7 +172,8 @@ class LoadMeasure:
         )
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
-        return Derived(in_words, outcome=outcome, files={NAME: requests_file(known, spec)})
+        folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent
+        return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
 
 
 def in_flight(spec: Mapping[str, Any]) -> int:
@@ -232,18 +233,16 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
 
 
 def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
-    """Read the records of one repeat."""
-    import numpy as np  # imported here, because the guard must not hold it in memory
-
-    from shared.request_records import record_type
+    """Return the phases of one repeat. Their records are read when they are needed."""
     from worker.load.phases import Measured
+    from worker.load.records import RecordFile
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
     closed = spec["load"]["pattern"] in CLOSED_PATTERNS
     return [
         Measured(
             run["phase"],
-            np.concatenate([np.fromfile(path, record_type(), count=run["counts"][client]) for client, path in run["files"].items()]),
+            tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items()),
             durations[run["phase"]],
             not closed,
         )
@@ -251,16 +250,34 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
     ]
 
 
-def requests_file(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> bytes:
-    """Return the artifact that holds every record of a job."""
-    from shared.request_records import RECORD, Header, Part, join
+def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Sequence[Sequence[Measured]], service_type: str) -> Path:
+    """Write the artifact that holds every record of a job, and return its path.
 
-    parts, blocks = [], []
-    for repeat, (one, phases) in enumerate((one, phases_of(one, spec)) for one in known):
+    Raises:
+        DeviceFailed: The disk is full.
+    """
+    from shared.request_records import RECORD, Header, Part
+
+    parts, files = [], []
+    for repeat, (one, phases) in enumerate(zip(known, repeats, strict=True)):
         for run, measured in zip(one["runs"], phases, strict=True):
             window = (0, round(measured.window_s() * 1e9))
             for client, path in run["files"].items():
                 parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
-                blocks.append(Path(path).read_bytes()[: run["counts"][client] * RECORD.size])
-    header: Header = Header(spec["service"]["type"], tuple(known[0]["operations"]), tuple(parts))
-    return join(header, blocks)
+                files.append((path, run["counts"][client] * RECORD.size))
+    try:
+        with target.open("wb") as file:
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts)).to_line())
+            for path, size in files:
+                with Path(path).open("rb") as records:
+                    copy_bytes(records, file, size)
+    except OSError as error:
+        raise DeviceFailed(f"the records of the requests could not be written: {error}; free some space on this device") from error
+    return target
+
+
+def copy_bytes(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    """Copy the next bytes of a file in pieces."""
+    while size > 0 and (piece := source.read(min(size, 2**20))):
+        target.write(piece)
+        size -= len(piece)

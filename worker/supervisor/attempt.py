@@ -321,7 +321,16 @@ class Attempt:
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts}
-        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": derived.files}
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
+
+    def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
+        """Move large files out of the folder of the records, which is removed with the attempt. Whoever sends them removes them."""
+        moved: dict[str, bytes | Path] = {}
+        for name, content in files.items():
+            moved[name] = content
+            if isinstance(content, Path):
+                moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
+        return moved
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
