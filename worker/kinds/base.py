@@ -64,7 +64,8 @@ class Measure(Protocol):
         during the last two, and estimates the progress from all of them. A phase may have any other name.
 
         The record keeps warm-ups in a series of their own, `warmup`. Its facts may hold `runtime` (what the runtime reports about
-        itself; its `threads` are what the noise is judged by) and `software` (the versions of the libraries that were used).
+        itself; its `threads` are what the noise is judged by) and `software` (the versions of the libraries that were used). If they hold
+        `incomplete`, what was asked for could not be measured to its end: the job fails with this reason, and keeps what was measured.
 
         The engine, or whatever else was measured, must stay an attribute of this object, so that it is freed after the record is written.
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import IO, TYPE_CHECKING, Any
 
-from shared.clock import SystemClock
-from shared.errors import DeviceFailed, JobError, ModelInvalid
+from shared.errors import DeviceFailed, JobCancelled, JobError, ModelInvalid
+from shared.masking import without_logins
 from shared.series import Phase, Record, Series
 from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
@@ -50,18 +50,19 @@ class LoadMeasure:
         ceiling = self._ceiling(request, plans, driver, announce)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
-        with Clients(plans) as clients:
+        with Clients(plans, ended=request.end_path.exists) as clients:
             announce("preparing inputs")
-            prepared = clients.prepare()
             try:
+                prepared = clients.prepare()
                 ready_ns = perf_counter_ns() - begin
-                if spec["client_delay_s"]:
-                    SystemClock().sleep(spec["client_delay_s"])
+                clients.wait(spec["client_delay_s"])
                 if not request.load_only:
                     announce("warming up")
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
             finally:
                 left_behind = self._clean(clients)
+        if not runs and not request.load_only:
+            raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
         facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
@@ -82,7 +83,13 @@ class LoadMeasure:
                 return f"the phase {phase.name} could not begin: {error.detail}"
             if number == 0:
                 announce("measuring")
-            runs.append(clients.run(number, lambda news: announce(f"measuring ({news})")))
+            run = clients.run(number, lambda news: announce(f"measuring ({news})"))
+            if run.ended_early_s is None:
+                runs.append(run)
+                continue
+            if run.ended_early_s > 0:
+                runs.append(run)
+            return f"the phase {phase.name} was ended {max(0.0, run.ended_early_s):.1f} s after it had begun"
         return ""
 
     def _clean(self, clients: Clients) -> str:
@@ -116,6 +123,7 @@ class LoadMeasure:
                 "counts": {str(client): count for client, count in run.counts.items()},
                 "processes": {str(client): facts for client, facts in run.facts.items()},
                 "died": {str(client): why for client, why in run.died.items()},
+                "ended_early_s": run.ended_early_s,
             }
             for run in runs
         ]
@@ -128,6 +136,9 @@ class LoadMeasure:
             from worker.load.phases import rate  # needs numpy, which the guard must not hold in memory
 
             facts["requests_per_s"] = rate(phases_of(facts["load"], request.spec))
+            last = runs[-1].facts.values()
+            if last and all(one["gave_up"] for one in last):
+                facts["incomplete"] = f"the service at {without_logins(request.address)} stopped answering: {next(iter(last))['gave_up']}"
         return facts
 
     def further_loads(self, workload: Workload) -> int:
@@ -243,11 +254,15 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
         Measured(
             run["phase"],
             tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items()),
-            durations[run["phase"]],
+            _window_s(durations[run["phase"]], run.get("ended_early_s")),
             not closed,
         )
         for run in known["runs"]
     ]
+
+
+def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | None:
+    return min(one for one in (asked_s, ended_early_s) if one is not None) if asked_s is not None or ended_early_s is not None else None
 
 
 def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Sequence[Sequence[Measured]], service_type: str) -> Path:
