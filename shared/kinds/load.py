@@ -71,7 +71,8 @@ class LoadSpec(Spec):
     def check(self, repeats: int) -> None:
         requests = repeats * sum(phase.count or 0 for phase in self.phases)
         if requests > MAX_REQUESTS:
-            raise ValueError(f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}; send fewer, or split the job")
+            asked = f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}"
+            raise ValueError(f"{asked}; send fewer, write fewer `repeats`, or split the job")
 
 
 class Load:
