@@ -33,6 +33,7 @@ from orchestrator.settings import Settings
 from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
+from shared.kinds.generation_task import TaskSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
@@ -224,6 +225,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`requires`", Requirements),
     ("`retries`", Retries),
     ("`prompts`", PromptsSection),
+    ("`task`", TaskSection),
     ("`decoding`", DecodingSection),
     ("`hardware`", HardwareSection),
     ("`service`", ServiceSection),

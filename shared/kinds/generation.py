@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -62,6 +62,7 @@ class GenerationSpec(Spec):
     With a `task`, it reads the documents of the task, and `prompts` means nothing.
     """
 
+    takes_snapshots: ClassVar[bool] = True
     kind: Literal["generation"] = "generation"
     prompts: PromptsSection = PromptsSection()
     task: TaskSpec | None = None
@@ -80,6 +81,14 @@ class GenerationSpec(Spec):
         if self.task is not None:
             return f"{repeats} x {self.task.name}, at most {self.task.max_tokens} tokens each"
         return f"{repeats} x {self.prompts.requests} x {self.prompts.output_tokens} tokens"
+
+    def kept_tokens(self) -> int:
+        if self.task is not None:  # how long the documents are is known when the model's own tokenizer has read them
+            return self.task.max_tokens
+        return (self.options.batch_size or 1) * (self.prompts.input_tokens + self.prompts.output_tokens)
+
+    def asked_dtype(self) -> str | None:
+        return self.options.dtype
 
     def check(self, repeats: int) -> None:
         check_options(self.options)
