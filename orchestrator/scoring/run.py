@@ -6,7 +6,9 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,9 +49,13 @@ def score(
     """
     answers = [{"output": one["output"], "references": [str(text) for text in one["references"]]} for one in outputs]
     command = [sys.executable, "-P", "-m", "orchestrator.scoring.process"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with ExitStack() as stack:
+        request = stack.enter_context(tempfile.TemporaryFile())  # a pipe is no longer fed after the first look (`Popen.communicate`)
+        request.write(json.dumps({"scorer": scorer, "answers": answers}).encode())
+        request.seek(0)
+        process = stack.enter_context(subprocess.Popen(command, stdin=request, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         try:
-            answer, said = _talk(process, json.dumps({"scorer": scorer, "answers": answers}).encode(), longest_s, stopped)
+            answer, said = _talk(process, longest_s, stopped)
         except subprocess.TimeoutExpired:
             return _nothing(outputs, f"the scorer {scorer} took longer than {longest_s:g} s")
         finally:
@@ -66,10 +72,10 @@ def score(
     return Scored(found["scores"], found["scorer"])
 
 
-def _talk(process: subprocess.Popen[bytes], request: bytes, longest_s: float, stopped: Callable[[], bool]) -> tuple[bytes, bytes]:
+def _talk(process: subprocess.Popen[bytes], longest_s: float, stopped: Callable[[], bool]) -> tuple[bytes, bytes]:
     for look in range(1, math.ceil(longest_s / LOOK_S) + 1):
         try:
-            return process.communicate(request if look == 1 else None, timeout=min(LOOK_S, longest_s))
+            return process.communicate(timeout=min(LOOK_S, longest_s))
         except subprocess.TimeoutExpired:
             if look * LOOK_S >= longest_s:
                 raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.scoring import run
 from orchestrator.scoring.process import answer
 from orchestrator.scoring.run import Stopped, score
 from shared.scorers import registry
@@ -73,6 +74,15 @@ def test_a_scorer_of_another_package_judges_what_it_can_and_says_what_it_cannot(
         {"unscored": "nothing to count"},
     ]
     assert scored.facts == {"version": "3", "settings": {"case": "kept"}, "package": "toys 1.0"}
+
+
+def test_more_answers_than_a_pipe_holds_reach_a_scorer_that_works_longer_than_one_look(
+    package: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("LETTERS")
+    monkeypatch.setattr(run, "LOOK_S", 0.01)
+    scored = score("mine", [{"output": "x" * 1_000, "references": ["y"]}] * 300)
+    assert list(scored.each) == [{"letters": 1_000.0}] * 300
 
 
 def test_what_is_no_number_for_each_figure_is_no_score(package: Installed) -> None:
