@@ -32,7 +32,8 @@ class Derived:
     """Holds what is computed from the records of a job.
 
     Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
-    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names.
+    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names. `warnings`
+    are shown beside the figures in the reports.
     """
 
     said: str
@@ -40,6 +41,7 @@ class Derived:
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Measure(Protocol):
