@@ -237,6 +237,7 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
 
     from shared.request_records import record_type
     from worker.load.phases import Measured
+    from worker.load.tokens import tokens_of
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
     closed = spec["load"]["pattern"] in CLOSED_PATTERNS
@@ -246,6 +247,7 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
             np.concatenate([np.fromfile(path, record_type(), count=run["counts"][client]) for client, path in run["files"].items()]),
             durations[run["phase"]],
             not closed,
+            tokens_of([(Path(path), run["counts"][client]) for client, path in run["files"].items()]),
         )
         for run in known["runs"]
     ]
@@ -254,13 +256,16 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
 def requests_file(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> bytes:
     """Return the artifact that holds every record of a job."""
     from shared.request_records import RECORD, Header, Part, join
+    from worker.load.tokens import sections_of
 
-    parts, blocks = [], []
+    parts, blocks, files = [], [], []
     for repeat, (one, phases) in enumerate((one, phases_of(one, spec)) for one in known):
         for run, measured in zip(one["runs"], phases, strict=True):
             window = (0, round(measured.window_s() * 1e9))
             for client, path in run["files"].items():
                 parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
                 blocks.append(Path(path).read_bytes()[: run["counts"][client] * RECORD.size])
-    header: Header = Header(spec["service"]["type"], tuple(known[0]["operations"]), tuple(parts))
-    return join(header, blocks)
+                files.append((Path(path), run["counts"][client]))
+    sections, more = sections_of(files)
+    header: Header = Header(spec["service"]["type"], tuple(known[0]["operations"]), tuple(parts), sections=sections)
+    return join(header, [*blocks, *more])

@@ -16,6 +16,7 @@ from shared.request_records import FAILURES
 from shared.stats import describe, median_interval_of_repeats, percentile
 from worker.load.ceiling import is_client_bound
 from worker.load.phases import Measured, bytes_per_s, duration_s, latencies_ms, rate, rate_achieved, rate_asked
+from worker.load.token_figures import add_token_figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def outcome_of(
         concurrency: How many requests all clients together keep in flight.
         no_ceiling: Why there is no `ceiling_per_s`.
     """
-    made = _Figures(repeats)
+    made = Figures(repeats)
     made.per_repeat("requests_per_s", rate)
     counted = [int(phase.counted().sum()) for phases in repeats for phase in phases]
     failed = [int((phase.records["failure"][phase.counted()] > 0).sum()) for phases in repeats for phase in phases]
@@ -82,6 +83,10 @@ def outcome_of(
             made.per_repeat(name, compute, phases=chosen)
     failures = _pooled(repeats, "sent", failed=True)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
+    written: dict[str, Any] = {}
+    if all(phase.tokens is not None for phases in repeats for phase in phases):
+        of_tokens, written["tokens"] = add_token_figures(made, repeats)
+        distributions |= of_tokens
     if len(failures):
         distributions["failed"] = describe(failures)
     return Outcome(
@@ -94,12 +99,13 @@ def outcome_of(
             "client_bound_because": why,
             "by_operation": _by_operation(repeats, operations),
             "apart": _apart(repeats),
+            **written,
             **(detail or {}),
         },
     )
 
 
-class _Figures:
+class Figures:
     """Collects figures."""
 
     def __init__(self, repeats: Sequence[Phases]) -> None:
@@ -125,17 +131,35 @@ class _Figures:
         self.figures.append(Figure.of(name, _kind(name), median(each), interval=interval, n=len(each), repeats=tuple(each)))
 
     def percentiles(self, stem: str, parts: Sequence[str], of: str, missing: str, never: str = "") -> Distribution | None:
-        """Add percentiles of the samples of all repeats together, and return their whole distribution."""
-        values = np.zeros(0) if never else _pooled(self._repeats, of)
+        """Add percentiles of one of the times of `latencies_ms`; see `sampled`."""
+        return self.sampled(stem, parts, lambda phases: latencies_ms(phases, of=of), missing, never)
+
+    def sampled(
+        self,
+        stem: str,
+        parts: Sequence[str],
+        values_of: Callable[[Phases], NDArray[np.float64]],
+        missing: str,
+        never: str = "",
+        *,
+        named: Mapping[str, str] | None = None,
+    ) -> Distribution | None:
+        """Add percentiles of the samples of all repeats together, and return their whole distribution.
+
+        Args:
+            never: Why there can be no samples; empty if there can.
+            named: The names of the figures, by their part, where they are not the stem and the part.
+        """
+        names = {part: (named or {}).get(part, f"{stem}_{part}") for part in parts}
+        of_repeats = [np.zeros(0) if never else values_of(phases) for phases in self._repeats]
+        values = np.concatenate(of_repeats)
         if not len(values):
-            for part in parts:
-                self.one(f"{stem}_{part}", None, missing=never or missing)
+            for name in names.values():
+                self.one(name, None, missing=never or missing)
             return None
-        of_repeats = [latencies_ms(phases, of=of) for phases in self._repeats]
         medians = [float(np.median(each)) for each in of_repeats if len(each)]
         found = describe(values, medians)
-        for part in parts:
-            name = f"{stem}_{part}"
+        for part, name in names.items():
             value: float | None = {"avg": found.mean, "p50": found.median}[part] if part in ("avg", "p50") else getattr(found, part)
             if value is None:
                 self.one(name, None, found.n, found.missing.get(part, ""))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from worker.load.tokens import Tokens
+
 NS = 1e9
 
 
@@ -20,12 +22,14 @@ class Measured:
     Attributes:
         duration_s: How long the window is, if the recipe says so.
         open_loop: Whether requests had a schedule.
+        tokens: What a language model wrote for each of the requests; None for other services.
     """
 
     phase: str
     records: NDArray[np.void]
     duration_s: float | None
     open_loop: bool
+    tokens: Tokens | None = None
 
     def sent(self) -> NDArray[np.float64]:
         return self.records["scheduled"] + self.records["delay"].astype(float)  # type: ignore[no-any-return]

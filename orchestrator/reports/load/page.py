@@ -11,6 +11,7 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.load.partial import partial_said
 from orchestrator.reports.load.points import LEVELS, Curve, Curves
 from orchestrator.reports.load.slo import Point, peak, sustained
+from orchestrator.reports.load.token_texts import token_table, token_warnings
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED, Picture
 from orchestrator.reports.page_texts import figure_text
@@ -42,8 +43,9 @@ class LoadPage(OutcomePage):
 
     def add(self, job: JobRecord) -> None:
         super().add(job)
-        if said := partial_said(job.result.outcome if job.result is not None else None):
-            self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, said))
+        outcome = job.result.outcome if job.result is not None else None
+        if said := [one for one in (partial_said(outcome), *token_warnings(outcome)) if one]:
+            self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, *said))
         if _is_client_bound(job):
             self.jobs[-1] = replace(self.jobs[-1], cannot_win="client-bound and wins nothing")
         self._curves.add(job, self.jobs[-1].where, self.jobs[-1].parameters)
@@ -86,6 +88,7 @@ def _of_curve(curve: Curve) -> dict[str, Any]:
         "sustained": _point(limit.point) if limit is not None and limit.point is not None else None,
         "sustained_because": limit.why if limit is not None else None,
         "points": [_point(point) for point in curve.points[:MAX_LISTED]],
+        **({"tokens": curve.tokens} if curve.tokens else {}),
     }
 
 
@@ -108,6 +111,8 @@ def _load_text(content: dict[str, Any]) -> str:
     for curve in content["load"]:
         parts.append("\n".join([f"**{cell(curve['name'])}** on {cell(curve['where'])}", "", *_sentences(curve)]))
         parts.append(_table(curve))
+        if curve.get("tokens"):
+            parts.append(token_table(curve))
     return "\n\n".join(parts) + "\n\n"
 
 

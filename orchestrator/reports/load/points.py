@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.load.slo import Point
+from orchestrator.reports.load.token_texts import token_figures
 from orchestrator.reports.outcomes.work import HOW_LONG
 from shared.distributions import Distribution
 from shared.figures import Outcome
@@ -26,6 +27,7 @@ class Curve:
         where: the device and the label of the compute unit.
         swept: what its points differ in, a key of `LEVELS`.
         latencies: the distribution of each point's latency, for the picture.
+        tokens: the figures of each point that only a language model has; empty for other services.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Curve:
     slo: Slo | None
     points: list[Point] = field(default_factory=list)
     latencies: dict[str, Distribution] = field(default_factory=dict)
+    tokens: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 class Curves:
@@ -57,6 +60,8 @@ class Curves:
         curve.points.append(_point(job.job_id, level, outcome))
         if "latency" in outcome.distributions:
             curve.latencies[job.job_id] = outcome.distributions["latency"]
+        if tokens := token_figures(outcome):
+            curve.tokens[job.job_id] = tokens
 
     def all(self) -> list[Curve]:
         """Return the curves, each with its points in order. Curves of one name get what distinguishes them."""

@@ -10,6 +10,7 @@ from shared.errors import InvalidInput
 from shared.kinds.load import LoadSpec
 from shared.recipes import load_recipe
 from shared.recipes.cells import Cell, cells_of
+from shared.services.registry import SERVICES
 from shared.targets import Existing, Launched
 
 OF_ANOTHER_FRAMEWORK = """
@@ -137,7 +138,7 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
             "service: {type: redis}\nload: {durations_s: 3}",
             "line 2: unknown key 'durations_s': did you mean 'duration_s'",
         ),
-        ("service: {type: minio}", "needs a `type` that this version can drive; it can drive: redis, postgres, http, not 'minio'"),
+        ("service: {type: minio}", f"needs a `type` that this version can drive; it can drive: {', '.join(SERVICES)}, not 'minio'"),
         ("service: {settings: {}}", "needs a `type` that this version can drive"),
         ("service: {type: redis}\nclient: {type: chroma_stress}", "needs a `type` that this version knows"),
         ("service: {type: redis}\nclient: {type: postgres_stress}", "the client postgres is not for a service of the type redis"),
