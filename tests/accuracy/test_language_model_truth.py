@@ -17,7 +17,7 @@ import pytest
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.figures import Outcome
-from shared.request_records import CLOSED, ERROR, STATUS, SUCCESS, TIMEOUT, TOO_MANY, WRONG, record_type
+from shared.request_records import CLOSED, ERROR, STATUS, SUCCESS, TIMEOUT, TOO_MANY, WRONG
 from tests.model_server import END, HEAD, ModelServer, Step, chunk, delta, event, json_answer, last_words, model_server, streamed
 from worker.drivers.base import Lane, Work
 from worker.drivers.openai import OpenAiDriver
@@ -27,8 +27,9 @@ from worker.load.dispatcher import Dispatcher
 from worker.load.figures import outcome_of
 from worker.load.phases import Measured
 from worker.load.plan import ClientPlan, PhasePlan
+from worker.load.records import RecordFile
 from worker.load.spool import Spool
-from worker.load.tokens import Tokens, tokens_of
+from worker.load.tokens import TokenBlock, token_blocks
 
 KEY = "sk-quite-secret"
 TOKENS, REQUESTS = 12, 15
@@ -36,18 +37,23 @@ TOKENS, REQUESTS = 12, 15
 
 @dataclass
 class Driven:
-    measured: Measured
+    files: list[RecordFile]
     facts: dict[str, Any]
     prepared: dict[str, Any]
 
     @property
-    def tokens(self) -> Tokens:
-        assert self.measured.tokens is not None
-        return self.measured.tokens
+    def measured(self) -> Measured:
+        return Measured("requests", tuple(self.files), None, open_loop=False)
+
+    @property
+    def tokens(self) -> TokenBlock:
+        blocks = list(token_blocks(self.measured))
+        assert len(blocks) == 1
+        return blocks[0]
 
     @property
     def failures(self) -> list[int]:
-        found: list[int] = self.measured.records["failure"].tolist()
+        found: list[int] = self.tokens.records["failure"].tolist()
         return found
 
     def outcome(self) -> Outcome:
@@ -74,8 +80,7 @@ def drive(server: ModelServer, folder: Path, *, count: int = 10, timeout_s: floa
         for lane in lanes:
             lane.close()
         driver.settle(records)
-        measured = Measured("requests", np.fromfile(records, record_type()), None, False, tokens_of([(records, spool.count)]))
-        return Driven(measured, {"said": driver.said, "opened": driver.opened}, prepared)
+        return Driven([RecordFile(records, spool.count)], {"said": driver.said, "opened": driver.opened}, prepared)
 
     return asyncio.run(run())
 
@@ -94,9 +99,7 @@ def drive_processes(server: ModelServer, folder: Path, *, count: int, concurrent
         processes.make_ready(0)
         run = processes.run(0)
     assert not run.died
-    records = np.concatenate([np.fromfile(path, record_type()) for path in run.files.values()])
-    tokens = tokens_of([(path, run.counts[client]) for client, path in run.files.items()])
-    return Driven(Measured("requests", records, None, False, tokens), run.facts[0], prepared)
+    return Driven([RecordFile(path, run.counts[client]) for client, path in run.files.items()], run.facts[0], prepared)
 
 
 def bare(server: ModelServer, requests: int) -> list[int]:
@@ -126,7 +129,7 @@ def test_the_times_of_tokens_are_those_of_the_servers_own_log(tmp_path: Path) ->
         measured = server.log[1:]  # `prepare` has sent the first one
         seen_bare = bare(server, REQUESTS)
         of_bare = server.log[-REQUESTS:]
-    tokens = driven.tokens.records
+    tokens = driven.tokens.tokens
     beyond = [float(ttft) - (one.writes[1] - one.received) for ttft, one in zip(tokens["ttft"], measured, strict=True)]
     beyond_bare = [ttft - (one.writes[1] - one.received) for ttft, one in zip(seen_bare, of_bare, strict=True)]
     assert abs(median(beyond) - median(beyond_bare)) < 200_000  # 0.2 ms
@@ -175,7 +178,7 @@ def test_each_way_to_fail_is_one_failure_with_a_name_and_is_never_sent_again(wha
         assert len(server.log) == asked + 1  # `prepare` has sent one
     assert driven.failures == [SUCCESS, failure, SUCCESS, SUCCESS]
     assert said in driven.facts["said"]
-    assert driven.tokens.records["output"][[0, 2, 3]].tolist() == [3, 3, 3]
+    assert driven.tokens.tokens["output"][[0, 2, 3]].tolist() == [3, 3, 3]
     outcome = driven.outcome()
     assert outcome.figure("error_count").value == 1  # type: ignore[union-attr]
     assert outcome.figure("ttft_ms_p50").n == 3  # type: ignore[union-attr]
