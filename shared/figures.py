@@ -62,5 +62,10 @@ class Outcome(Frozen):
     distributions: dict[str, Distribution] = Field(default_factory=dict)
     detail: Facts = Field(default_factory=dict)
 
+    @property
+    def partial(self) -> bool:
+        """Return whether the work ended before everything was measured that was asked for: something died, failed or was cancelled."""
+        return self.detail.get("partial") is True
+
     def figure(self, name: str) -> Figure | None:
         return next((figure for figure in self.figures if figure.name == name), None)

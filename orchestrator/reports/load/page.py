@@ -15,12 +15,19 @@ from orchestrator.reports.load.token_texts import token_table, token_warnings
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED, Picture
 from orchestrator.reports.page_texts import figure_text
+from shared.jobs import JobStatus
 from shared.markdown import cell
 
 CURVE = "plots/load.png"
 ECDF = "plots/latency.png"
 CLIENT_BOUND = "client_bound"  # the figure that says whether the client may have been the limit
 _SECTION = "## The answer"
+_MAIN = {  # what is said of a job that did not run to its end
+    "requests_per_s": "{} requests/s",
+    "latency_ms_p50": "p50 {} ms",
+    "latency_ms_p99": "p99 {} ms",
+    "success_rate": "{} % succeeded",
+}
 _METHOD = (
     "**Throughput** is the number of requests that succeeded within the measured window, divided by the window. What was sent before and "
     "after it is listed apart.",
@@ -48,6 +55,8 @@ class LoadPage(OutcomePage):
             self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, *said))
         if _is_client_bound(job):
             self.jobs[-1] = replace(self.jobs[-1], cannot_win="client-bound and wins nothing")
+        if job.status is not JobStatus.COMPLETE and (measured := _measured_until_then(job)):
+            self.jobs[-1] = replace(self.jobs[-1], error=f"{measured}: {self.jobs[-1].error}")
         self._curves.add(job, self.jobs[-1].where, self.jobs[-1].parameters)
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
@@ -74,6 +83,18 @@ def _is_client_bound(job: JobRecord) -> bool:
     outcome = job.result.outcome if job.result is not None else None
     figure = outcome.figure(CLIENT_BOUND) if outcome is not None else None
     return figure is not None and bool(figure.value)
+
+
+def _measured_until_then(job: JobRecord) -> str:
+    """Return the main figures of a job that failed or was cancelled, in words; empty if nothing was measured."""
+    outcome = job.result.outcome if job.result is not None else None
+    if outcome is None or not outcome.partial:
+        return ""
+    figures = {name: outcome.figure(name) for name in _MAIN}
+    said = [
+        _MAIN[name].format(figure_text(figure.value)) for name, figure in figures.items() if figure is not None and figure.value is not None
+    ]
+    return f"{outcome.detail.get('requests', 0)} requests were measured before it ended ({', '.join(said)})"
 
 
 def _of_curve(curve: Curve) -> dict[str, Any]:
