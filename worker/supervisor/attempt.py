@@ -320,8 +320,15 @@ class Attempt:
                 self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
-        self._runtime = {**self._runtime, **facts}
+        self._runtime = {**self._runtime, **facts, **self._of_models()}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": derived.files}
+
+    def _of_models(self) -> dict[str, Any]:
+        """Return where the models come from, and what is doubtful about them, for the facts of the result."""
+        origins = {role: found.origin for role, found in self._inputs.items() if found.origin}
+        doubts = [warning for found in self._inputs.values() for warning in found.warnings]
+        warnings = {"warnings": [*self._runtime.get("warnings", []), *doubts]} if doubts else {}
+        return {**({"origin": origins} if origins else {}), **warnings}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
