@@ -348,7 +348,7 @@ class Attempt:
                 self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
         samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
-        self._runtime = {**self._runtime, **facts}
+        self._runtime = {**self._runtime, **facts, **self._of_models()}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
 
     def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
@@ -359,6 +359,13 @@ class Attempt:
             if isinstance(content, Path):
                 moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
         return moved
+
+    def _of_models(self) -> dict[str, Any]:
+        """Return where the models come from, and what is doubtful about them, for the facts of the result."""
+        origins = {role: found.origin for role, found in self._inputs.items() if found.origin}
+        doubts = [warning for found in self._inputs.values() for warning in found.warnings]
+        warnings = {"warnings": [*self._runtime.get("warnings", []), *doubts]} if doubts else {}
+        return {**({"origin": origins} if origins else {}), **warnings}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
