@@ -343,9 +343,11 @@ class Attempt:
         derived = self._kind.derive(self._workload, repeats, self._loads, because)
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
-            derived, warnings = remembered(derived, derived.of_device, self._cache_dir, self._log)
-            if warnings:
-                self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
+            derived = remembered(derived, derived.of_device, self._cache_dir, self._log)
+        for warning in derived.warnings:
+            self._log.add("warning", "benchmark", warning)
+        if derived.warnings:
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *derived.warnings]}
         samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts, **self._of_models()}
