@@ -138,6 +138,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     ClientSection: {
         "type": "redis_stress",
+        "driver": "redis-benchmark",
         "name": "clients",
         "partition": "cpu",
         "account": "lab",
@@ -271,6 +272,8 @@ def _in_a_load(model: type[BaseModel], key: str, part: dict[str, Any]) -> dict[s
         here = here.setdefault(name, {})
     if model is LoadSection:
         here |= {"rate": 1000} if key == "pattern" else _BESIDE.get(key, {})
+    if key == "driver":
+        here["settings"] = {"operation_mix": "get"}  # what this tool can do
     if model is ServiceSection and key == "launcher":
         return found | {"service": {"type": service} | part}
     here |= part
