@@ -71,7 +71,7 @@ def test_a_program_that_fails_is_told_with_what_it_said_and_never_with_a_passwor
     secrets = {} if name == "redis-benchmark" else {"password": "s3cret"}
     tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].service), secrets)
     with pytest.raises(EngineUnavailable, match=r"exit code 3\): cannot: no such thing"):
-        tool.run(phase(tmp_path, tool.operations[0]), lambda _news: None)
+        tool.run(phase(tmp_path, tool.operations[0]), lambda _news: None, lambda: False)
     assert "FLEETMARK" not in (tmp_path / "env.txt").read_text()
 
 
@@ -91,7 +91,7 @@ def test_native_is_the_first_tool_of_a_service_and_our_own_clients_are_the_defau
 @pytest.mark.parametrize("tells", ["each", "steps"])
 def test_the_fake_tells_what_its_settings_say(tells: str, tmp_path: Path) -> None:
     news: list[str] = []
-    run: ToolRun = resolve("fake")("", {"took_ms": [1.0, 3.0], "tells": tells}, {}).run(phase(tmp_path, "ask"), news.append)
+    run: ToolRun = resolve("fake")("", {"took_ms": [1.0, 3.0], "tells": tells}, {}).run(phase(tmp_path, "ask"), news.append, lambda: False)
     assert run.printed == {"requests per second": 500.0}
     assert news
     if tells == "steps":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,12 @@ def outcome(derived: Derived) -> Outcome:
     return derived.outcome
 
 
+def requests_of(derived: Derived) -> Path:
+    found = derived.files[NAME]
+    assert isinstance(found, Path)
+    return found
+
+
 SETTINGS = {"num_rows": 500, "table_name": "tool_test", "db_name": "postgres", "user": "postgres"}
 
 
@@ -87,8 +94,7 @@ def test_pgbench_sends_the_same_statements_and_tells_of_each_request(postgres: P
     assert value["insert_tps"] is not None
     assert value["select_qps"] is not None
 
-    (tmp_path / NAME).write_bytes(derived.files[NAME])
-    parts = [(part, records) for _, part, records in read_parts(tmp_path / NAME)]
+    parts = [(part, records) for _, part, records in read_parts(requests_of(derived))]
     assert [part.phase for part, _ in parts] == ["insert", "select"] * 2
     for part, records in parts:
         ends = records["scheduled"] + records["last"]
@@ -146,10 +152,23 @@ def test_a_duration_of_pgbench_measures_the_window_that_was_asked_for(postgres: 
     phases = [PHASES["select"] | {"duration_s": 1.2}]
     derived = measured(of_postgres(postgres, tmp_path, spec("postgres", "pgbench", phases, SETTINGS), warmup_s=0.3))
     assert outcome(derived).detail["apart"]["warm_up"] > 0
-    (tmp_path / NAME).write_bytes(derived.files[NAME])
-    ((_, part, records),) = list(read_parts(tmp_path / NAME))
+    ((_, part, records),) = list(read_parts(requests_of(derived)))
     assert part.window_ns == (0, 1_200_000_000)
     assert records["scheduled"].max() > 1.1e9
+
+
+@pytest.mark.long
+def test_a_pgbench_that_is_told_to_end_keeps_what_it_has_measured(postgres: PostgresServer, tmp_path: Path) -> None:
+    asked = of_postgres(postgres, tmp_path, spec("postgres", "pgbench", [PHASES["select"] | {"duration_s": 60.0}], SETTINGS))
+    timer = Timer(1.5, asked.end_path.touch)
+    timer.start()
+    found = outcome(measured(asked))
+    assert found.detail["partial"]
+    assert found.detail["cut_short"] == ["the phase select was ended early"]
+    assert found.detail["requests"] > 100
+    rate = found.figures[0].value
+    assert rate is not None
+    assert 0.2 < found.detail["requests"] / rate < 3
 
 
 @pytest.mark.long  # needs the Debian package redis-tools

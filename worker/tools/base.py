@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 News = Callable[[str], None]  # is told how a phase goes, in a few words
+EndsEarly = Callable[[], bool]  # says whether a tool shall end now, with what it has measured
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class ToolRun:
         records: The file with a record for each request (`shared.request_records`), if the tool tells of each.
         steps: Otherwise the latencies that it printed: pairs of a latency in ms and how many requests took at most so long.
         window_s: Otherwise how long it sent requests.
-        stopped: What the tool said when it ended early. Empty if it did what it was asked for.
+        stopped: What the tool said when it gave up. Empty if it did what it was asked for.
+        ended_early: Whether it was told to end before it had done what it was asked for.
     """
 
     command: str
@@ -58,6 +60,7 @@ class ToolRun:
     steps: tuple[tuple[float, int], ...] = ()
     window_s: float = 0.0
     stopped: str = ""
+    ended_early: bool = False
 
 
 class Tool(Protocol):
@@ -79,11 +82,12 @@ class Tool(Protocol):
             EngineUnavailable: It is not on this device. The message says how to install it.
         """
 
-    def run(self, phase: ToolPhase, on_news: News) -> ToolRun:
+    def run(self, phase: ToolPhase, on_news: News, ends_early: EndsEarly) -> ToolRun:
         """Run one phase, and return when it has ended.
 
         Raises:
             JobError: The tool cannot do it, or reached nothing.
+            JobCancelled: It was told to end before it had anything to tell.
         """
 
 
@@ -94,6 +98,7 @@ class Ended:
     code: int
     output: str
     errors: list[str] = field(default_factory=list)
+    early: bool = False
 
     def last_words(self) -> str:
         said = [line for line in [*self.output.splitlines(), *self.errors] if line.strip()]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
-from shared.errors import EngineUnavailable
+from shared.errors import EngineUnavailable, JobCancelled
 from shared.request_records import RECORD, SUCCESS
-from worker.tools.base import News, ToolPhase, ToolRun
+from worker.tools.base import EndsEarly, News, ToolPhase, ToolRun
 
 BEGAN_AT = 1_800_000_000.0
 
@@ -31,7 +31,9 @@ class FakeTool:
             raise EngineUnavailable(missing)
         return "fake 1.0"
 
-    def run(self, phase: ToolPhase, on_news: News) -> ToolRun:
+    def run(self, phase: ToolPhase, on_news: News, ends_early: EndsEarly) -> ToolRun:
+        if ends_early():
+            raise JobCancelled("it was ended at once")
         took_ms: list[float] = list(self._settings.get("took_ms", [1.0]))
         on_news("it goes well")
         ends_ms = list(accumulate(took_ms))

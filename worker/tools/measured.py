@@ -12,15 +12,14 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from shared.clock import SystemClock
-from shared.errors import JobError
+from shared.errors import JobCancelled, JobError
 from shared.request_records import RECORD
 from shared.series import Phase, Record, Series
 from shared.services.native_tools import OURS, TOOLS
 from worker.load.clients import Clients
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
-from worker.tools.base import ToolPhase, ToolRun
+from worker.tools.base import EndsEarly, News, Tool, ToolPhase, ToolRun
 from worker.tools.registry import resolve
 
 if TYPE_CHECKING:
@@ -47,17 +46,17 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
     version = tool.version()
     runs: list[ToolRun] = []
     left_behind = ""
-    with Clients([plan]) as clients:
+    ends_early = request.end_path.exists
+    with Clients([plan], ended=ends_early) as clients:
         announce("preparing inputs")
-        prepared = clients.prepare()
-        ready_ns = perf_counter_ns() - begin
         try:
-            SystemClock().sleep(spec["client_delay_s"])
+            prepared = clients.prepare()
+            ready_ns = perf_counter_ns() - begin
+            clients.wait(spec["client_delay_s"])
             if not request.load_only:
                 announce("warming up")
                 announce("measuring")
-                for number, phase in enumerate(plan.phases):
-                    runs.append(tool.run(_phase(plans, phase, number), lambda news: announce(f"measuring ({news})")))
+                _run_phases(tool, plans, runs, lambda news: announce(f"measuring ({news})"), ends_early)
         finally:
             left_behind = _clean(clients)
     facts: dict[str, Any] = {
@@ -67,7 +66,7 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
             "operations": list(tool.operations),
             "ceiling_per_s": None,
             "prepared": prepared,
-            "cut_short": "",
+            "cut_short": f"the phase {plan.phases[len(runs) - 1].name} was ended early" if runs and runs[-1].ended_early else "",
             "left_behind": left_behind,
             "tool": {
                 "name": name,
@@ -85,6 +84,23 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
 
         facts["requests_per_s"] = rate(measured_of(facts["load"], spec))
     return Record({loading: Phase(loading, ready_ns)}, {loading: Series(loading, values=array("q", [ready_ns]))}, facts)
+
+
+def _run_phases(tool: Tool, plans: Sequence[ClientPlan], runs: list[ToolRun], on_news: News, ends_early: EndsEarly) -> None:
+    """Run each phase. The ones after a phase that was ended early are left out.
+
+    Raises:
+        JobError: Nothing was measured.
+    """
+    for number, phase in enumerate(plans[0].phases):
+        try:
+            runs.append(tool.run(_phase(plans, phase, number), on_news, ends_early))
+        except JobCancelled:
+            if not runs:
+                raise
+            return
+        if runs[-1].ended_early:
+            return
 
 
 def _phase(plans: Sequence[ClientPlan], phase: PhasePlan, number: int) -> ToolPhase:
@@ -123,7 +139,13 @@ def _run(run: ToolRun, phase: str) -> dict[str, Any]:
         "counts": {"0": run.records.stat().st_size // RECORD.size},
         "processes": {"0": process},
         "died": {},
+        "ended_early_s": _last_end_s(run.records) if run.ended_early else None,
     }
+
+
+def _last_end_s(records: Path) -> float:
+    """Return when the last request ended, in seconds after the window began."""
+    return max((due + delay + last for due, delay, _, last, *_ in RECORD.iter_unpack(records.read_bytes())), default=0.0) / 1e9
 
 
 def _print(run: ToolRun, phase: str) -> dict[str, Any]:
@@ -139,12 +161,14 @@ def measured_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measu
 
     from shared.request_records import record_type
     from worker.load.phases import Measured
+    from worker.load.records import RecordFile
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
     found = []
     for run in known["runs"]:
-        records = np.fromfile(run["files"]["0"], record_type(), count=run["counts"]["0"])
-        found.append(Measured(run["phase"], records, durations[run["phase"]], bool(spec["load"]["rate"])))
+        files = (RecordFile(Path(run["files"]["0"]), run["counts"]["0"]),)
+        window_s = durations[run["phase"]] if run["ended_early_s"] is None else run["ended_early_s"]
+        found.append(Measured(run["phase"], files, window_s, bool(spec["load"]["rate"])))
     for told in known["prints"]:
         counts = np.diff([count for _, count in told["steps"]], prepend=0)
         records = np.zeros(int(counts.sum()), record_type())

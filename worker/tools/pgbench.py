@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from shared.errors import EngineUnavailable
+from shared.errors import EngineUnavailable, JobCancelled
 from shared.request_records import ERROR, RECORD, SUCCESS
-from worker.tools.base import Ended, News, ToolPhase, ToolRun
+from worker.tools.base import Ended, EndsEarly, News, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
 
 NAME = "pgbench"
@@ -73,15 +73,17 @@ class Pgbench:
             *(*scripts, self._database),
         ]
 
-    def run(self, phase: ToolPhase, on_news: News) -> ToolRun:
+    def run(self, phase: ToolPhase, on_news: News, ends_early: EndsEarly) -> ToolRun:
         for name in phase.operations:
             (phase.folder / f"{name}.sql").write_text(SCRIPTS[name].format(table=self._table, last=self._rows - 1))
         if phase.count is not None and phase.lead_s:
-            self._warm_up(phase)
+            self._warm_up(phase, ends_early)
         words = self.words(phase)
-        ended = run_program(words, phase.folder, self._environment(), lambda line: _tell(line, on_news))
+        ended = run_program(words, phase.folder, self._environment(), lambda line: _tell(line, on_news), ends_early)
         logs = sorted(phase.folder.glob(f"{phase.name}.[0-9]*"))
         began_us = min((due_us for due_us, *_ in _lines(logs)), default=None)
+        if began_us is None and ended.early:
+            raise JobCancelled("pgbench was ended before it had written anything")
         if began_us is None:
             raise EngineUnavailable(f"pgbench measured nothing (exit code {ended.code}): {_why(ended)}")
         lead_s = phase.lead_s if phase.count is None else 0.0
@@ -98,13 +100,15 @@ class Pgbench:
             printed={name: float(found[1]) for name, pattern in PRINTED.items() if (found := pattern.search(ended.output))},
             began_at=began_us / 1e6 + lead_s,
             records=path,
-            stopped="" if not ended.code else f"pgbench ended with exit code {ended.code}: {_why(ended)}",
+            stopped="" if not ended.code or ended.early else f"pgbench ended with exit code {ended.code}: {_why(ended)}",
+            ended_early=ended.early,
         )
 
-    def _warm_up(self, phase: ToolPhase) -> None:
+    def _warm_up(self, phase: ToolPhase, ends_early: EndsEarly) -> None:
         """Run without a log. A number of requests would count those of a warm-up, too."""
         words = self.words(ToolPhase(**{**vars(phase), "count": None, "duration_s": phase.lead_s, "lead_s": 0.0}))
-        run_program([word for word in words if word != "-l" and not word.startswith("--log-prefix=")], phase.folder, self._environment())
+        unlogged = [word for word in words if word != "-l" and not word.startswith("--log-prefix=")]
+        run_program(unlogged, phase.folder, self._environment(), ends_early=ends_early)
 
     def _environment(self) -> dict[str, str]:
         return {"PGPASSWORD": self._password} if self._password else {}
@@ -137,7 +141,7 @@ def _lines(logs: list[Path]) -> Iterator[tuple[int, int, int, int, int]]:
         with log.open() as file:
             for line in file:
                 fields = line.split()
-                if len(fields) < 6:
+                if len(fields) < 6 or not line.endswith("\n"):
                     continue  # pgbench was killed while it wrote
                 ended_us = int(fields[4]) * 1_000_000 + int(fields[5])
                 if not fields[2].isdigit():  # `failed`, or which failure; it has no latency

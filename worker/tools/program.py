@@ -12,9 +12,11 @@ from pathlib import Path
 from shared.errors import EngineUnavailable
 from shared.masking import without_credentials
 from shared.services.native_tools import TOOLS
-from worker.tools.base import Ended
+from worker.tools.base import Ended, EndsEarly
 
 VERSION_S = 20.0
+LOOK_S = 0.1  # how often it is asked whether a program shall end early
+GRACE_S = 5.0  # a program that was told to end may take so long
 
 
 def find_program(tool: str, *further: Path) -> str:
@@ -40,13 +42,18 @@ def version_of(program: str) -> str:
 
 
 def run_program(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, on_error_line: Callable[[str], None] | None = None
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    on_error_line: Callable[[str], None] | None = None,
+    ends_early: EndsEarly = lambda: False,
 ) -> Ended:
     """Run a program until it ends, and return what it wrote. It is a child of the measured process, and ends with it.
 
     Args:
         environment: Variables that are added to those of the worker, without the worker's own logins.
         on_error_line: Called with each line of its standard error while it runs.
+        ends_early: Says whether it shall end now.
     """
     inherited = without_credentials(os.environ)  # noqa: TID251 - what any program inherits
     process = subprocess.Popen(
@@ -60,19 +67,42 @@ def run_program(
         env={**inherited, "LC_ALL": "C", **(environment or {})},
     )
     errors: list[str] = []
+    output: list[str] = []
 
-    def read() -> None:
+    def read_errors() -> None:
         assert process.stderr is not None
         for line in process.stderr:
             errors.append(line.rstrip())
             if on_error_line is not None:
                 on_error_line(line.rstrip())
 
-    reading = threading.Thread(target=read, daemon=True)
-    with process:
-        reading.start()
+    def read_output() -> None:
         assert process.stdout is not None
-        output = process.stdout.read()
-        code = process.wait()
-        reading.join()
-    return Ended(code, output, errors)
+        output.append(process.stdout.read())
+
+    readers = [threading.Thread(target=read, daemon=True) for read in (read_errors, read_output)]
+    with process:
+        for reader in readers:
+            reader.start()
+        early = _await(process, ends_early)
+        for reader in readers:
+            reader.join()
+    return Ended(process.returncode, "".join(output), errors, early)
+
+
+def _await(process: subprocess.Popen[str], ends_early: EndsEarly) -> bool:
+    """Wait for the end of a program. Returns whether it was ended early."""
+    while True:
+        try:
+            process.wait(LOOK_S)
+        except subprocess.TimeoutExpired:
+            if not ends_early():
+                continue
+            process.terminate()
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return True
+        else:
+            return False

@@ -13,8 +13,8 @@ from time import time_ns
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.errors import EngineUnavailable, ModelInvalid
-from worker.tools.base import News, ToolPhase, ToolRun
+from shared.errors import EngineUnavailable, JobCancelled, ModelInvalid
+from worker.tools.base import EndsEarly, News, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
 
 NAME = "redis-benchmark"
@@ -24,6 +24,9 @@ STEP = re.compile(r"^([\d.]+)% <= ([\d.]+) milliseconds \(cumulative count (\d+)
 RATE = re.compile(r"throughput summary: ([\d.]+) requests per second")
 SUMMARY = re.compile(r"avg\s+min\s+p50\s+p95\s+p99\s+max\s*\n\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)")
 PRINTED = ("avg", "min", "p50", "p95", "p99", "max")
+
+
+Steps = tuple[tuple[float, int], ...]
 
 
 class RedisBenchmark:
@@ -57,15 +60,15 @@ class RedisBenchmark:
             *("--precision", "3", *command),
         ]
 
-    def run(self, phase: ToolPhase, on_news: News) -> ToolRun:
+    def run(self, phase: ToolPhase, on_news: News, ends_early: EndsEarly) -> ToolRun:
         count = phase.count
         if count is None or phase.lead_s:
             on_news("a first run finds the rate")
-            per_s = self._warm_up(phase)
+            per_s = self._warm_up(phase, ends_early)
             count = count or max(1, round(per_s * (phase.duration_s or 0.0)))
         words = self.words(phase, count)
         began_at = time_ns() / 1e9
-        steps, per_s, printed = self._told(phase, words)
+        steps, per_s, printed = self._told(phase, words, ends_early)
         return ToolRun(
             command=" ".join(word if len(word) < 100 else f"{word[:20]}…" for word in words),
             printed={"requests per second": per_s, **{f"{name} in ms": value for name, value in printed.items()}},
@@ -74,18 +77,20 @@ class RedisBenchmark:
             window_s=steps[-1][1] / per_s,
         )
 
-    def _warm_up(self, phase: ToolPhase) -> float:
+    def _warm_up(self, phase: ToolPhase, ends_early: EndsEarly) -> float:
         """Send requests for about `lead_s`, and return how many there were per second."""
         count, wanted_s = max(FIRST_RUN_REQUESTS, phase.in_flight), max(phase.lead_s, FIRST_RUN_S)
         while True:
-            steps, per_s, _ = self._told(phase, self.words(phase, count))
+            steps, per_s, _ = self._told(phase, self.words(phase, count), ends_early)
             took_s = steps[-1][1] / per_s
             if took_s >= wanted_s:
                 return per_s
             count = math.ceil(per_s * wanted_s * 1.1)
 
-    def _told(self, phase: ToolPhase, words: list[str]) -> tuple[tuple[tuple[float, int], ...], float, dict[str, float]]:
-        ended = run_program(words, phase.folder)
+    def _told(self, phase: ToolPhase, words: list[str], ends_early: EndsEarly) -> tuple[Steps, float, dict[str, float]]:
+        ended = run_program(words, phase.folder, ends_early=ends_early)
+        if ended.early:
+            raise JobCancelled("redis-benchmark was ended, and it prints nothing before its end")
         rate, summary = RATE.search(ended.output), SUMMARY.search(ended.output)
         if ended.code or rate is None or summary is None:
             raise EngineUnavailable(f"redis-benchmark measured nothing (exit code {ended.code}): {ended.last_words()}")
@@ -93,7 +98,7 @@ class RedisBenchmark:
         return steps_of(ended.output, printed), float(rate[1]), printed
 
 
-def steps_of(output: str, printed: Mapping[str, float]) -> tuple[tuple[float, int], ...]:
+def steps_of(output: str, printed: Mapping[str, float]) -> Steps:
     """Return the steps of the distribution in order: a latency in ms, and how many requests took at most so long.
 
     The two lists that the tool prints are steps at different latencies. Its 95th and 99th percentile are steps, too.
