@@ -63,6 +63,11 @@ class Outcome(Frozen):
     distributions: dict[str, Distribution] = Field(default_factory=dict)
     detail: Facts = Field(default_factory=dict)
 
+    @property
+    def partial(self) -> bool:
+        """Return whether the work ended before everything was measured that was asked for: something died, failed or was cancelled."""
+        return self.detail.get("partial") is True
+
     @model_validator(mode="after")
     def _each_name_once(self) -> Outcome:
         names = Counter(figure.name for figure in self.figures)
