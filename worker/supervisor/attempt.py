@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,6 +20,7 @@ from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import model_suffixes, resolve
@@ -318,6 +320,8 @@ class Attempt:
             derived, warnings = remembered(derived, derived.of_device, self._cache_dir, self._log)
             if warnings:
                 self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
+        if derived.against_device is not None:
+            derived = replace(derived, outcome=derived.against_device(read_last(self._cache_dir)))
         samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts}
