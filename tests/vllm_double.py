@@ -44,6 +44,9 @@ class SamplingParams:
     min_tokens: int = 0
     max_tokens: int | None = 16
     detokenize: bool = True
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    seed: int | None = None
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
 
 
@@ -128,7 +131,9 @@ class LLMEngine:
     def __init__(self, vllm_config: Any, executor_class: type[Executor], log_stats: bool, *, multiprocess_mode: bool = False) -> None:
         assert not multiprocess_mode, "the engine belongs into the measured process"
         self.vllm_config, self.log_stats, self._of = vllm_config, log_stats, Double.of
-        self.renderer = SimpleNamespace(render_cmpl=lambda prompts: [dict(one, type="token") for one in prompts])
+        self.renderer = SimpleNamespace(
+            render_cmpl=lambda prompts: [dict(one, type="token") for one in prompts], tokenizer=self._of.tokenizer
+        )
         self.model_executor = executor_class(vllm_config)
         vllm_config.cache_config.num_gpu_blocks = self._of.blocks
         self.engine_core = SimpleNamespace(shutdown=lambda: self._of.log.append("shutdown"))
@@ -166,7 +171,7 @@ class LLMEngine:
         times = SimpleNamespace(arrival_time=1e9, queued_ts=1.0, scheduled_ts=1.5, first_token_ts=2.0, last_token_ts=4.0)
         return SimpleNamespace(
             request_id=request.name,
-            outputs=[SimpleNamespace(token_ids=list(new))],
+            outputs=[SimpleNamespace(token_ids=list(new), stop_reason=self._of.stop_reason)],
             finished=finished,
             num_cached_tokens=self._of.cached,
             metrics=times if self.log_stats else None,
@@ -183,6 +188,7 @@ class Double(ModuleType):
         tokens_of_a_step: How many tokens of each sequence one step writes, as with speculative decoding.
         cached: How many tokens of each prompt it takes from a cache.
         loses: How many tokens fewer than asked it writes.
+        stop_reason: What it says ended a text.
     """
 
     of: Double
@@ -194,6 +200,8 @@ class Double(ModuleType):
         self.__version__ = VERSION
         self.device, self.blocks, self.longest, self.prompts_of_a_step, self.tokens_of_a_step = device, 1_000, 512, 100, 1
         self.cached, self.loses, self.raises = 0, 0, ""
+        self.tokenizer: Any = None
+        self.stop_reason: str | int | None = None
         self.log: list[str] = []
         self.asked: list[SamplingParams] = []
         self.threads = 2

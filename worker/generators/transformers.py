@@ -19,10 +19,11 @@ from shared.snapshots import WEIGHTS as WEIGHTS_SUFFIX
 from worker.engines.base import Facts
 from worker.engines.torch_devices import MB, Cpu, Device, open_device
 from worker.engines.torch_errors import explain_call, explain_load, is_out_of_memory
-from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Compiled, Reads, Settings
+from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Compiled, Ending, Reads, Settings, Written
 from worker.generators.reads import reads_of
 from worker.generators.room import Need, no_room
 from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
+from worker.generators.transformers_texts import StopStrings, encode, end_tokens, finish_reason, format_of
 
 UNCOMPILED = (None, "none")  # the values of `options.compile` that leave the model as it is
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError, OSError, KeyError, AttributeError)
@@ -43,7 +44,8 @@ class TransformersGenerator:
         self._masks: list[Any] = []
         self._configs: dict[int, Any] = {}
         self._watched: Callable[[Callable[[], None]], object] | None = None
-        self._tokenizer = ""
+        self._tokenizer: Any = None
+        self._ends: list[int] = []
         self._load_peak_mb: float | None = None
         self._must_compile = False
 
@@ -89,6 +91,7 @@ class TransformersGenerator:
             raise explain_load(error, self._folder.name, self._versions(), self._device.name) from error
         loaded = clock()
         self._load_peak_mb = self._device.peak_mb()
+        self._ends = end_tokens(self._model, self._tokenizer)
         # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
@@ -100,10 +103,9 @@ class TransformersGenerator:
         if not has_tokenizer(self._folder):
             return False
         try:
-            found = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+            self._tokenizer = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
         except Exception as error:  # the libraries raise dozens of unrelated exception types
             raise ModelInvalid(f"the tokenizer of {self._folder.name} cannot be read: {' '.join(str(error).split())[:400]}") from error
-        self._tokenizer = type(found).__name__
         return True
 
     def vocabulary(self) -> int:
@@ -147,22 +149,46 @@ class TransformersGenerator:
             )
         self._must_compile = False
 
-    def _config(self, new_tokens: int) -> Any:
-        """Return how a call generates: exactly this many tokens, with no token that ends a text, and with a new cache."""
-        if new_tokens not in self._configs:
+    def encode(self, text: str) -> Sequence[int]:
+        return encode(self._tokenizer, text, self._folder.name)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def write(self, batch: int, ending: Ending, visible: Callable[[], None] | None = None) -> Written:
+        inputs = self._inputs[batch]
+        prompt_tokens = int(inputs.shape[1])
+        streamer = self._watched(visible) if visible is not None and self._watched is not None else None
+        stop = StopStrings(self._torch, self._tokenizer, ending.strings, prompt_tokens) if ending.strings else None
+        if self._settings.temperature > 0:
+            self._torch.manual_seed(self._settings.seed + batch)
+        answer = self._model.generate(
+            inputs,
+            attention_mask=self._masks[batch],
+            generation_config=self._config(ending.max_tokens, exactly=False),
+            streamer=streamer,
+            **({"stopping_criteria": self._transformers.StoppingCriteriaList([stop])} if stop is not None else {}),
+        )
+        ids = answer[0, prompt_tokens:].tolist()  # waits for the device
+        return Written(ids, finish_reason(ids, self._ends, stop))
+
+    def _config(self, new_tokens: int, *, exactly: bool = True) -> Any:
+        """Return how a call generates, with a new cache: this many tokens with none that ends a text, or up to this many."""
+        key = new_tokens if exactly else -new_tokens
+        if key not in self._configs:
             settings = self._settings
             drawn = {"do_sample": True, "temperature": settings.temperature, "top_k": settings.top_k or 0, "top_p": settings.top_p or 1.0}
-            self._configs[new_tokens] = self._transformers.GenerationConfig(
+            self._configs[key] = self._transformers.GenerationConfig(
                 max_new_tokens=new_tokens,
-                min_new_tokens=new_tokens,
-                eos_token_id=None,
+                min_new_tokens=new_tokens if exactly else None,
+                eos_token_id=None if exactly else self._ends or None,
                 pad_token_id=0,
                 num_beams=1,
                 use_cache=True,
                 **self._compiling(),
                 **(drawn if settings.temperature > 0 else {"do_sample": False}),
             )
-        return self._configs[new_tokens]
+        return self._configs[key]
 
     def _compiling(self) -> dict[str, Any]:
         """Return how transformers compiles: for a cache of a fixed length, because each other length would be compiled anew."""
@@ -208,7 +234,9 @@ class TransformersGenerator:
             "attention": getattr(config, "_attn_implementation", None),
             "cache": "new for each call",
             "graph_level": "eager" if self._settings.compile in UNCOMPILED else self._settings.compile,
-            "tokenizer": self._tokenizer or None,
+            "tokenizer": type(self._tokenizer).__name__ if self._tokenizer is not None else None,
+            "prompt_format": format_of(self._tokenizer),
+            "end_tokens": self._ends,
             "longest": self.longest(),
             "vocabulary": self.vocabulary(),
             "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},

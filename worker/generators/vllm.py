@@ -17,12 +17,14 @@ from typing import Any
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from worker.engines.base import Facts
 from worker.engines.torch_devices import MB
-from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Compiled, Reads, Settings
+from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Compiled, Ending, Reads, Settings, Written
 from worker.generators.reads import reads_of
 from worker.generators.registry import GENERATORS
 from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
+from worker.generators.transformers_texts import encode, format_of
 from worker.generators.vllm_errors import MEANT, explain, no_room_for
 from worker.generators.vllm_presence import DEVICES, wrong_build
+from worker.generators.vllm_texts import end_tokens, finish_reason
 from worker.generators.weights import Weights, weights_of
 
 EAGER = {None: None, "none": True, "default": False}  # whether vLLM runs the model as it is, by `options.compile`; None: as vLLM decides
@@ -40,6 +42,8 @@ class VllmGenerator:
         self._settings = Settings()
         self._folder = Path()
         self._device = ""
+        self._kinds: Any = None
+        self._ends: list[int] = []
         self._batches: list[list[Any]] = []
         self._sampling: dict[tuple[int, bool], Any] = {}
         self._numbers = count()
@@ -72,6 +76,8 @@ class VllmGenerator:
             raise
         except Exception as error:  # the libraries raise dozens of unrelated exception types
             raise explain(error, self._folder.name, vllm.__version__, self._device) from error
+        self._kinds = import_module("vllm.sampling_params").RequestOutputKind
+        self._ends = end_tokens(self._folder, self._tokenizer())
         begin, end = executor.times
         return {IMPORT: imported - started, TOKENIZER: begin - before, WEIGHTS: end - begin, COMPILE: ready - end}
 
@@ -144,22 +150,62 @@ class VllmGenerator:
         Raises:
             ModelInvalid: The keys and values of the whole batch do not fit into the cache, so its sequences would wait for each other.
         """
-        prompts, settings, config = self._batches[batch], self._settings, self._config.cache_config
+        prompts, config = self._batches[batch], self._config.cache_config
         blocks = -(-(len(prompts[0]["prompt_token_ids"]) + new_tokens) // config.block_size)
         if config.num_gpu_blocks is not None and blocks * len(prompts) > config.num_gpu_blocks:
             raise no_room_for(self._folder.name, len(prompts), blocks * config.block_size, config.num_gpu_blocks * config.block_size)
-        kinds = import_module("vllm.sampling_params").RequestOutputKind
-        drawn = {"top_k": settings.top_k or 0, "top_p": settings.top_p or 1.0} if settings.temperature > 0 else {}
         self._sampling[new_tokens, streamed] = made = self._vllm.SamplingParams(
-            temperature=settings.temperature,
             ignore_eos=True,
             min_tokens=new_tokens,
             max_tokens=new_tokens,
             detokenize=False,
-            output_kind=kinds.DELTA if streamed else kinds.FINAL_ONLY,
-            **drawn,
+            output_kind=self._kinds.DELTA if streamed else self._kinds.FINAL_ONLY,
+            **self._drawn(),
         )
         return made
+
+    def _drawn(self) -> dict[str, Any]:
+        """Return how the next token is chosen."""
+        settings = self._settings
+        drawn = {"top_k": settings.top_k or 0, "top_p": settings.top_p or 1.0} if settings.temperature > 0 else {}
+        return {"temperature": settings.temperature, **drawn}
+
+    def encode(self, text: str) -> Sequence[int]:
+        return encode(self._tokenizer(), text, self._folder.name)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer().decode(list(ids), skip_special_tokens=True))
+
+    def write(self, batch: int, ending: Ending, visible: Callable[[], None] | None = None) -> Written:
+        (prompt,), engine, settings = self._batches[batch], self._engine, self._settings
+        sampling = self._vllm.SamplingParams(
+            ignore_eos=True,  # the tokens that end a text are those that the model's own files say
+            stop_token_ids=self._ends,
+            stop=list(ending.strings) or None,
+            max_tokens=ending.max_tokens,
+            detokenize=bool(ending.strings),
+            output_kind=self._kinds.FINAL_ONLY if visible is None else self._kinds.DELTA,
+            **self._drawn(),
+            **({"seed": settings.seed + batch} if settings.temperature > 0 else {}),
+        )
+        engine.add_request(str(next(self._numbers)), prompt, sampling)
+        ids: list[int] = []
+        reason: object = None
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                new = output.outputs[0].token_ids
+                ids.extend(new)
+                if visible is not None:
+                    for _ in new:
+                        visible()
+                if output.finished:
+                    self._check(output)
+                    reason = output.outputs[0].stop_reason
+        return Written(ids, finish_reason(ids, self._ends, reason))
+
+    def _tokenizer(self) -> Any:
+        """Return the tokenizer, or None if the snapshot has none."""
+        return self._engine.renderer.tokenizer
 
     def compiled(self) -> Compiled:
         counters = import_module("vllm.compilation.counter").compilation_counter
@@ -211,6 +257,9 @@ class VllmGenerator:
             "executor": str(config.parallel_config.distributed_executor_backend),
             "max_num_seqs": scheduler.max_num_seqs,
             "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+            "tokenizer": type(self._tokenizer()).__name__ if self._tokenizer() is not None else None,
+            "prompt_format": format_of(self._tokenizer()),
+            "end_tokens": self._ends,
             "longest": self.longest(),
             "vocabulary": self.vocabulary(),
             "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},

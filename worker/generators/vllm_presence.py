@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from worker.hardware.short_process import answer_of
+from worker.generators.probes import answer_once
 
 if TYPE_CHECKING:
     from worker.hardware import Hardware
@@ -16,7 +15,7 @@ DEVICES = {"cpu.vllm": "cpu", "gpu.cuda.vllm": "cuda"}
 
 def why_not(capability: str, _hardware: Hardware) -> str:
     """Return why vLLM does not compute on the device of a capability, or an empty text if it does. It must be installed."""
-    return said_of(_probed(), capability)
+    return said_of(answer_once("worker.generators.vllm_probe", what="vllm", library="vllm"), capability)
 
 
 def said_of(found: dict[str, Any], capability: str) -> str:
@@ -24,7 +23,7 @@ def said_of(found: dict[str, Any], capability: str) -> str:
     if found["error"]:
         return str(found["error"])
     if found["device"] != DEVICES[capability]:
-        return wrong_build(str(found["version"]), str(found["device"]), capability)
+        return wrong_build(str(found["versions"]["vllm"]), str(found["device"]), capability)
     return str(found["why_not"])
 
 
@@ -32,9 +31,3 @@ def wrong_build(version: str, device: str, capability: str) -> str:
     """Return what to say where vLLM was built for another device than that of the capability."""
     mend = {"cpu.vllm": "install its build for the CPU", "gpu.cuda.vllm": "install its build for CUDA, and check the driver (`nvidia-smi`)"}
     return f"vLLM {version} computes on {device or 'no device'} here, and {capability} needs {DEVICES[capability]}: {mend[capability]}"
-
-
-@cache
-def _probed() -> dict[str, Any]:
-    """Ask vLLM once for each process of the worker: importing it takes seconds, and what it finds does not change meanwhile."""
-    return answer_of("worker.generators.vllm_probe", what="vLLM", library="vllm")

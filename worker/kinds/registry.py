@@ -38,7 +38,11 @@ class KindEntry:
         runs_in: For work that runs in a registry of its own: a function, as `module:name`, that gets a capability and returns its entry.
             The entry says whether the measured processes may be forked (`forks`), and their variables (`environment`).
         imports: Whether importing the engine's libraries is part of what is measured. If so, no process imports them beforehand.
+        ends_early: Whether its measured process looks for `RunRequest.end_path`, and then ends with a record of what it has. So a job that
+            is cancelled or fails keeps what was measured.
         suffixes: The endings of model files of this kind, if they are not those of the engine.
+        libraries: For work that needs more than its capability: a function, as `module:name`, that gets a capability. It returns the
+            versions of the libraries, or None if they are not really there.
     """
 
     target: str
@@ -47,7 +51,9 @@ class KindEntry:
     present: str = ""
     runs_in: str = ""
     imports: bool = False
+    ends_early: bool = False
     suffixes: tuple[str, ...] = ()
+    libraries: str = ""
 
 
 KINDS: dict[str, KindEntry] = {
@@ -60,9 +66,10 @@ KINDS: dict[str, KindEntry] = {
         runs_in="worker.generators.registry:entry_of",
         imports=True,
         suffixes=("config.json",),
+        libraries="worker.generators.registry:libraries",
     ),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
-    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here"),
+    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here", ends_early=True),
     # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
@@ -99,6 +106,20 @@ def why_not(capability: str, hardware: Hardware) -> str:
         return engines.why_not(capability, hardware)
     reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in entries]
     return "" if "" in reasons else "; ".join(reasons)
+
+
+def work_of(capability: str) -> dict[str, dict[str, str]]:
+    """Return the kinds of work that can really be done with a capability that this device offers, each with the versions of its libraries.
+
+    The versions of an engine's own libraries are among the installed frameworks, so they are not repeated.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for kind in kinds_of(capability):
+        entry = KINDS.get(kind)
+        versions = _named(entry.libraries)(capability) if entry is not None and entry.libraries else {}
+        if entry is not None and versions is not None:
+            found[kind] = dict(versions)
+    return found
 
 
 def model_suffixes(kind: str, capability: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from tests.vllm_double import Double, RequestOutputKind, installed
-from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Settings
+from worker.generators.base import COMPILE, END_TOKEN, IMPORT, LENGTH, STOP_STRING, TOKENIZER, WEIGHTS, Ending, Settings
 from worker.generators.fake import KnownClock
 from worker.generators.registry import GENERATORS, check_settings
 from worker.generators.snapshot import SAID_RANDOM
@@ -181,6 +181,44 @@ def test_a_build_for_another_device_is_refused(vllm: Double, model: Path) -> Non
         loaded(model, capability="gpu.cuda.vllm")
 
 
+class Tokenizer:
+    """Has a token for each character."""
+
+    eos_token_id = 3
+
+    def __call__(self, text: str, **_more: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(one) for one in text]}
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        assert skip_special_tokens
+        return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize(
+    ("ends", "stop_reason", "said"), [([7], 7, END_TOKEN), (None, "x", STOP_STRING), (9, None, LENGTH)], ids=["token", "string", "length"]
+)
+def test_a_text_ends_where_the_models_files_or_the_recipe_say(vllm: Double, model: Path, ends: Any, stop_reason: Any, said: str) -> None:
+    vllm.tokenizer, vllm.stop_reason, seen = Tokenizer(), stop_reason, []
+    if ends is not None:
+        (model.parent / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    generator = loaded(model, Settings(temperature=0.5, seed=4))
+    generator.prepare([[[1]], [generator.encode("ab")]])
+    written = generator.write(1, Ending(3, ("x",)), lambda: seen.append(1))
+    assert (list(written.ids), written.finish_reason, len(seen)) == ([7, 7, 7], said, 3)
+    asked = vllm.asked[0]
+    assert (asked.max_tokens, asked.min_tokens, asked.stop, asked.seed) == (3, 0, ["x"], 5)
+    assert asked.stop_token_ids == ([3] if ends is None else ends if isinstance(ends, list) else [ends])
+    assert generator.decode([97, 98]) == "ab"
+
+
+def test_a_snapshot_without_a_tokenizer_reads_no_text(vllm: Double, model: Path) -> None:
+    (model.parent / "tokenizer.json").unlink()
+    generator = loaded(model)
+    assert arguments(generator).skip_tokenizer_init
+    with pytest.raises(ModelInvalid, match="has no tokenizer, so it cannot read text"):
+        generator.encode("a")
+
+
 def test_facts_say_what_was_measured(vllm: Double, model: Path) -> None:
     generator = loaded(model)
     generator.generate(0, 3)
@@ -218,14 +256,14 @@ def test_memory_of_a_gpu_is_known_only_if_this_process_holds_it(model: Path) -> 
 
 ANSWERS: list[tuple[dict[str, Any], str, str]] = [
     ({"error": "vLLM does not import: x"}, "cpu.vllm", "vLLM does not import: x"),
-    ({"error": "", "version": "1", "device": "cpu", "why_not": ""}, "cpu.vllm", ""),
+    ({"error": "", "versions": {"vllm": "1"}, "device": "cpu", "why_not": ""}, "cpu.vllm", ""),
     (
-        {"error": "", "version": "1", "device": "cuda", "why_not": "torch finds no CUDA device"},
+        {"error": "", "versions": {"vllm": "1"}, "device": "cuda", "why_not": "torch finds no CUDA device"},
         "gpu.cuda.vllm",
         "torch finds no CUDA device",
     ),
     (
-        {"error": "", "version": "1", "device": "", "why_not": ""},
+        {"error": "", "versions": {"vllm": "1"}, "device": "", "why_not": ""},
         "gpu.cuda.vllm",
         "vLLM 1 computes on no device here, and gpu.cuda.vllm needs",
     ),
