@@ -37,6 +37,9 @@ RUNNABLE: dict[str, str] = {
     "service.redis": "service.redis",
     "service.postgres": "service.postgres",
     "service.http": "service.http",
+    "service.vllm": "service.vllm",
+    "service.ollama": "service.ollama",
+    "api.openai": "api.openai",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -50,6 +53,9 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.redis": ("load",),
     "service.postgres": ("load",),
     "service.http": ("load",),
+    "service.vllm": ("load",),
+    "service.ollama": ("load",),
+    "api.openai": ("load",),
 }
 _INFERENCE = ("inference",)
 # Maps a capability and a kind of work to the libraries that this kind needs beside those of the capability. A worker without them offers
@@ -57,6 +63,7 @@ _INFERENCE = ("inference",)
 _LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("cpu.torch", "generation"): ("transformers",),
     ("gpu.cuda.torch", "generation"): ("transformers",),
+    ("gpu.mps.torch", "generation"): ("transformers",),
 }
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
@@ -64,7 +71,6 @@ SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ol
 # The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
 # they are still read. New work for them is refused. A capability without a label of its own maps to itself.
 WITHOUT_ENGINE: dict[str, str] = {
-    "api.openai": "api.openai",
     **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 

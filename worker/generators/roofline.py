@@ -53,22 +53,22 @@ def peak_of(known: Sequence[LastFigures], capability: str) -> Peak:
     return max(peaks, key=lambda one: one.gb_per_s)
 
 
-def compared(outcome: Outcome, records: Sequence[Record], peak: Peak) -> Outcome:
-    """Return the outcome with the part of the bandwidth that decoding uses. If it is impossible, no figure of speed is left."""
+def compared(outcome: Outcome, records: Sequence[Record], peak: Peak) -> tuple[Outcome, str]:
+    """Return the outcome with the part of the bandwidth that decoding uses.
+
+    If it is impossible, no figure of speed is left, and the reason is returned, too; otherwise it is empty.
+    """
     reads = Reads(**records[0].facts["reads"])
     if why := peak.unknown or reads.unknown or _fits_caches(reads, peak):
-        return _with(outcome, _figure(missing=f"not checked: {why}"), {"state": "not checked", "why": why})
+        return _with(outcome, _figure(missing=f"not checked: {why}"), {"state": "not checked", "why": why}), ""
     repeats = [_gb_per_s(record, reads) for record in records]
     parts = [100 * one["decoding"] / peak.gb_per_s for one in repeats]
     highest = {name: max(one[name] for one in repeats) for name in repeats[0]}
     detail: dict[str, Any] = {"peak_gb_per_s": peak.gb_per_s, "measured_at": peak.measured_at, "gb_per_s": highest}
     too_fast = max(highest, key=highest.__getitem__)
     if highest[too_fast] <= MOST * peak.gb_per_s:
-        return _with(
-            outcome,
-            _figure(median(parts), interval=median_interval_of_repeats(parts), n=len(parts), repeats=tuple(parts)),
-            detail | {"state": "checked"},
-        )
+        figure = _figure(median(parts), interval=median_interval_of_repeats(parts), n=len(parts), repeats=tuple(parts))
+        return _with(outcome, figure, detail | {"state": "checked"}), ""
     why = (
         f"void: {too_fast} would have read {highest[too_fast]:.4g} GB/s of weights, keys and values, and the memory of this device moves "
         f"{peak.gb_per_s:.4g} GB/s (measured {peak.measured_at}): the runtime most likely returned before the device had done its work. If "
@@ -78,7 +78,7 @@ def compared(outcome: Outcome, records: Sequence[Record], peak: Peak) -> Outcome
     emptied = outcome.model_copy(
         update={"figures": tuple(left), "distributions": {name: one for name, one in outcome.distributions.items() if name == "load"}}
     )
-    return _with(emptied, _figure(missing=why), detail | {"state": "void", "why": why})
+    return _with(emptied, _figure(missing=why), detail | {"state": "void", "why": why}), why
 
 
 def _fits_caches(reads: Reads, peak: Peak) -> str:

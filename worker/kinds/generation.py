@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from worker.measured.request import Announce, RunRequest
 
 if TYPE_CHECKING:
     from shared.workloads import Workload
+    from worker.hardware_tests.last import LastFigures
 
 LOAD, PASSES = "load", "passes"
 SERIES = ("warmup", "warmup_prefill", "streamed", "tokens", "plain", "prefill")
@@ -115,12 +116,18 @@ class GenerationMeasure:
             f"{shown['tokens_per_s'] or 0:.4g} tokens/s, first token after {shown['ttft_ms'] or 0:.3f} ms, over {len(repeats)} repeats; "
             f"looking at each token costs {shown['streaming_cost_percent'] or 0:+.1f} %"
         )
-        return Derived(
-            f"{said}; not steady: {why}" if why else said,
+        derived = Derived(
+            said,
             outcome=outcome,
-            against_device=lambda known: compared(outcome, records, peak_of(known, records[0].facts[CAPABILITY])),
             tokens_per_unit=shape["batch_size"] * shape["output_tokens"],
+            warnings=(f"not steady: {why}",) if why else (),
         )
+
+        def against_device(known: Sequence[LastFigures]) -> Derived:
+            checked, void = compared(outcome, records, peak_of(known, records[0].facts[CAPABILITY]))
+            return replace(derived, outcome=checked, warnings=(*derived.warnings, void) if void else derived.warnings)
+
+        return replace(derived, against_device=against_device)
 
 
 def _shape(request: RunRequest) -> Shape:
