@@ -26,11 +26,13 @@ from worker.launchers.running import RunningService, RunningServices
 from worker.services.base import LOOPBACK, NotHealthy, Place
 from worker.services.registry import resolve as service_named
 from worker.supervisor.deaths import with_output
+from worker.supervisor.telemetry import WatchedService
 
 NOBODY = 65_534  # some servers refuse to run as root
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 SHORTEST_TIMEOUT_S = 0.1
+SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -120,6 +122,13 @@ class ServiceOfJob:
         self._cpu_before_s = self._cpu_of_tree()
         self._count("before")
         return service_named(target.service).address(self._spec.service.settings, self._port)
+
+    def watched(self, address: str) -> WatchedService | None:
+        """Return what telemetry must know of the service at this address. None for a job without one."""
+        if self._workload.target is None:
+            return None
+        settings = self._spec.client.settings
+        return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
         """Return whether the service that was started has ended."""
