@@ -308,6 +308,8 @@ def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Se
         DeviceFailed: The disk is full.
     """
     from shared.request_records import RECORD, Header, Part
+    from worker.load.records import RecordFile
+    from worker.load.tokens import sections_of
 
     parts, files = [], []
     for repeat, (one, phases) in enumerate(zip(known, repeats, strict=True)):
@@ -315,13 +317,17 @@ def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Se
             window = (0, round(measured.window_s() * 1e9))
             for client, path in run["files"].items():
                 parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
-                files.append((path, run["counts"][client] * RECORD.size))
+                files.append(RecordFile(Path(path), run["counts"][client]))
+    sections, more = sections_of(files)
     try:
         with target.open("wb") as file:
-            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts)).to_line())
-            for path, size in files:
-                with Path(path).open("rb") as records:
-                    copy_bytes(records, file, size)
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), sections=sections).to_line())
+            for each in files:
+                with each.path.open("rb") as records:
+                    copy_bytes(records, file, each.count * RECORD.size)
+            for source, size in more:
+                with source() as content:
+                    copy_bytes(content, file, size)
     except OSError as error:
         raise DeviceFailed(f"the records of the requests could not be written: {error}; free some space on this device") from error
     return target

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.load.slo import Point
+from orchestrator.reports.load.token_texts import token_figures
 from orchestrator.reports.outcomes.work import HOW_LONG
 from shared.distributions import Distribution
 from shared.figures import Outcome
@@ -30,6 +31,7 @@ class Curve:
         definitions: how the tool defines what it tells.
         apart_from_driver: two curves with the same text differ at most in their driver.
         latencies: the distribution of each point's latency, for the picture.
+        tokens: the figures of each point that only a language model has; empty for other services.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Curve:
     apart_from_driver: str = ""
     points: list[Point] = field(default_factory=list)
     latencies: dict[str, Distribution] = field(default_factory=dict)
+    tokens: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 class Curves:
@@ -64,6 +67,8 @@ class Curves:
         curve.points.append(_point(job.job_id, level, outcome))
         if "latency" in outcome.distributions:
             curve.latencies[job.job_id] = outcome.distributions["latency"]
+        if tokens := token_figures(outcome):
+            curve.tokens[job.job_id] = tokens
 
     def all(self) -> list[Curve]:
         """Return the curves, each with its points in order. Curves of one name get what distinguishes them."""
