@@ -20,7 +20,7 @@ from shared.protocol.messages import Assignment
 from shared.targets import Existing, Launched
 from shared.workloads import Workload, spec_as
 from worker.job_log import JobLog
-from worker.launchers.kept import KeptServer
+from worker.launchers.base import Server
 from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
 from worker.services.base import LOOPBACK, NotHealthy, Place
@@ -62,7 +62,7 @@ class ServiceOfJob:
         self._id = f"{assignment.job_id}.{assignment.attempt}"
         self._running, self._clock, self._log = running, clock, job_log
         self._on_stage, self._check_stop = on_stage, check_stop
-        self._server: KeptServer | None = None
+        self._server: Server | None = None
         self._port = 0
         self._cpu_before_s = 0.0
         self._restarted = 0
