@@ -20,6 +20,7 @@ from shared.kinds.inference import MODEL
 from shared.kinds.registry import KINDS
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
+from shared.recipes.remarks import remarks
 from shared.workloads import Workload
 
 MAX_NAMED = 20  # an error lists at most this number of devices
@@ -36,6 +37,7 @@ class Request:
             made twice.
         document: the submission in a form that can be submitted again.
         wait_for_device: whether a named device may register later.
+        remarks: the keys that are accepted and have no effect, as sentences.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
     queue_timeout_s: float = DEFAULT_QUEUE_TIMEOUT_S
     wait_for_device: bool = False
+    remarks: Sequence[str] = ()
 
 
 class PlannedJob(NamedTuple):
@@ -102,6 +105,7 @@ def of_recipe(recipe: Recipe) -> Request:
         labels=recipe.labels,
         queue_timeout_s=recipe.queue_timeout_s,
         wait_for_device=recipe.wait_for_device,
+        remarks=remarks(recipe),
     )
 
 
@@ -133,10 +137,11 @@ def plan(
         jobs += planned[id(cell)]
         if len(jobs) > MAX_JOBS:
             raise too_many()
+    of_fleet = [NOT_KNOWN] if workers is None else [*_unmeetable(jobs, devices.fleet), *_on_several(jobs, devices.fleet)]
     return Plan(
         model_url=", ".join(shown_address(entry.model) for entry in request.entries),
         jobs=jobs,
-        warnings=[NOT_KNOWN] if workers is None else [*_unmeetable(jobs, devices.fleet), *_on_several(jobs, devices.fleet)],
+        warnings=[*request.remarks, *of_fleet],
     )
 
 

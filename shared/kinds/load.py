@@ -13,7 +13,7 @@ from shared.kinds.base import Spec
 from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
 from shared.kinds.load_figures import FIGURES
 from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
-from shared.services.registry import CLIENT_TYPES, SERVICES
+from shared.services.registry import CAPABILITIES, CLIENT_TYPES, SERVICES
 from shared.strict import Strict
 from shared.targets import Existing, Launched, Target
 
@@ -69,9 +69,12 @@ class LoadSpec(Spec):
         return f"{repeats} x {much}"
 
     def check(self, repeats: int) -> None:
-        requests = repeats * sum(phase.count or 0 for phase in self.phases)
+        rate = self.load.rate or 0.0
+        each = (rate + (self.load.rate_from or 0.0)) / 2 if self.load.pattern == "ramp" else rate
+        requests = repeats * sum(phase.count or round(each * (phase.duration_s or 0.0)) for phase in self.phases)
         if requests > MAX_REQUESTS:
-            raise ValueError(f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}; send fewer, or split the job")
+            asked = f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}"
+            raise ValueError(f"{asked}; send fewer, write fewer `repeats`, or split the job")
 
 
 class Load:
@@ -90,7 +93,7 @@ class Load:
     def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
         service = content.get("service")
         named = service.get("type") if isinstance(service, Mapping) else None
-        return (f"service.{named}",) if isinstance(named, str) and named in SERVICES else ()
+        return (CAPABILITIES[named],) if isinstance(named, str) and named in CAPABILITIES else ()
 
     def spec_of(self, settings: Any) -> LoadSpec:
         """Return the specification of a job.

@@ -26,6 +26,8 @@ class KindEntry:
         present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
             the work cannot be done here, or an empty text if it really can.
         imports: Whether importing the engine's libraries is part of what is measured. If so, no process imports them beforehand.
+        ends_early: Whether its measured process looks for `RunRequest.end_path`, and then ends with a record of what it has. So a job that
+            is cancelled or fails keeps what was measured.
         suffixes: The endings of model files of this kind, if they are not those of the engine.
         libraries: For work that needs more than its capability: a function, as `module:name`, that gets a capability. It returns the
             versions of the libraries, or None if they are not really there.
@@ -36,6 +38,7 @@ class KindEntry:
     in_engine: bool = True
     present: str = ""
     imports: bool = False
+    ends_early: bool = False
     suffixes: tuple[str, ...] = ()
     libraries: str = ""
 
@@ -50,7 +53,7 @@ KINDS: dict[str, KindEntry] = {
         libraries="worker.generators.registry:libraries",
     ),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
-    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here"),
+    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here", ends_early=True),
     # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }

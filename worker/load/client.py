@@ -6,6 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
+    {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "clean"}                                   -> {}
     end of stdin                                      -> the process ends, in the middle of a phase too
 
@@ -23,18 +24,18 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EngineUnavailable, JobError
 from worker.drivers.base import Work
-from worker.drivers.registry import resolve
+from worker.drivers.registry import DRIVERS, resolve
 from worker.load.dispatcher import Dispatcher
 from worker.load.open_files import allow_open_files
 from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver, Lane
+    from worker.drivers.base import Driver, Keeper, Lane
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -48,6 +49,8 @@ class Client:
         self._lanes: list[Lane] = []
         self._waiting: Dispatcher | None = None
         self._spool: Spool | None = None
+        self._records = Path()
+        self._keeper = cast("Keeper", self._driver) if DRIVERS[plan.driver].keeps else None
 
     async def do(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return the answer."""
@@ -60,13 +63,21 @@ class Client:
         await self._reached(self._driver.clean())
         return {}
 
+    def stop(self) -> None:
+        """End the phase that runs, if one does."""
+        if self._waiting is not None:
+            self._waiting.stop()
+
     def facts(self) -> dict[str, Any]:
         return {"operations": list(self._driver.operations), "wire": self._driver.wire, **self._driver.facts()}
 
     async def _ready(self, number: int) -> dict[str, Any]:
         phase = self._plan.phases[number]
         self._driver.begin(phase.operations, f"{self._plan.seed}/{phase.name}")
-        self._spool = Spool(Path(self._plan.folder) / self._plan.spool_name(number))
+        self._records = Path(self._plan.folder) / self._plan.spool_name(number)
+        self._spool = Spool(self._records)
+        if self._keeper is not None:
+            self._keeper.keep(self._records)
         self._waiting = Dispatcher(self._plan, phase, self._driver, self._spool, self._lanes)
         allow_open_files(self._plan.concurrent)
         while (missing := self._plan.concurrent - len(self._lanes)) > 0:
@@ -89,12 +100,15 @@ class Client:
             gc.enable()
             gc.unfreeze()
             spool.close()
+        if self._keeper is not None:
+            self._keeper.settle(self._records)
         return {
             "count": spool.count,
             "opened": self._driver.opened,
             "lost": dispatcher.lost,
             "said": self._driver.said[:500],
             "gave_up": dispatcher.gave_up,
+            "stopped_ns": dispatcher.stopped_ns,
             "cpu_ns": cpu,
         }
 
@@ -121,6 +135,9 @@ async def _serve() -> None:
     line = await reader.readline()
     while line:
         command = json.loads(line)
+        if command["do"] == "stop":  # the phase had already ended
+            line = await reader.readline()
+            continue
         following = asyncio.ensure_future(reader.readline())
         try:
             if command["do"] == "plan":
@@ -130,8 +147,14 @@ async def _serve() -> None:
                 assert client is not None
                 working = asyncio.ensure_future(client.do(command))
                 done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
-                if working not in done and not following.result():
-                    os._exit(0)  # whoever started us is gone: nobody reads what is measured
+                while working not in done and following.done():
+                    if not (line := following.result()):
+                        os._exit(0)  # whoever started us is gone: nobody reads what is measured
+                    if json.loads(line)["do"] != "stop":
+                        break  # it is carried out later
+                    client.stop()
+                    following = asyncio.ensure_future(reader.readline())
+                    done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
                 answer = await working
         except JobError as error:
             sys.stdout.write(json.dumps({"error_kind": error.kind, "error": error.detail}) + "\n")
