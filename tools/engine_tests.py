@@ -26,6 +26,7 @@ PREPARE = "--only-prepare"
 LIBRARIES = {
     "torch": ["torch==2.13.0"],
     "llm": ["torch==2.13.0", "transformers==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0"],
+    "serve": ["torch==2.13.0", "transformers[serving]==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0", "accelerate"],
     "coreml": ["coremltools==9.0", "pillow==13.0.0"],
 }
 CONTRACTS = {"llm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
