@@ -141,6 +141,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     ClientSection: {
         "type": "redis_stress",
+        "driver": "redis-benchmark",
         "name": "clients",
         "partition": "cpu",
         "account": "lab",
@@ -281,6 +282,8 @@ def _in_a_load(model: type[BaseModel], key: str, part: dict[str, Any]) -> dict[s
         here |= {"rate": 1000} if key == "pattern" else _BESIDE.get(key, {})
     if key in language_model_examples.BESIDE:
         here |= _BESIDE[key]
+    if key == "driver":
+        here["settings"] = {"operation_mix": "get"}  # what this tool can do
     if model is ServiceSection and key == "launcher":
         return found | {"service": {"type": service} | part}
     here |= part

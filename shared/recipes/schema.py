@@ -44,7 +44,8 @@ MAX_MODELS = 1_000
 MAX_UNITS = 100
 MAX_DEVICES = 1_000
 MODEL = (
-    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (from the recipe's folder; uploaded by `fleetmark run`), "
+    "`http(s)://…`, `hf://…` (a file, or for a language model a whole repository), `file://…` on the device, a path on this machine (from "
+    "the recipe's folder; uploaded by `fleetmark run`), "
     "`sha256:…` of an upload, or a network known by name"
 )
 ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra=names_schema(runnable_names()))]

@@ -64,10 +64,13 @@ class LoadSheet(OutcomeSheet):
         return row | _cells_of_starts(result)
 
     def summary_entry(self, job: JobRecord) -> dict[str, Any]:
-        outcome = self.outcome(job.result) if job.result is not None and job.status is JobStatus.COMPLETE else None
+        outcome = self.outcome(job.result) if job.result is not None else None
+        if outcome is not None and job.status is not JobStatus.COMPLETE and not outcome.partial:
+            outcome = None
         spec = job.workload.spec
         service = spec.service.type if isinstance(spec, LoadSpec) else None
-        return {**super().summary_entry(job), "service_type": service, **_in_short(outcome, service), "health": _health(job.result)}
+        in_short = {"partial": outcome.partial if outcome is not None else None, **_in_short(outcome, service)}
+        return {**super().summary_entry(job), "service_type": service, **in_short, "health": _health(job.result)}
 
     def service_type_of(self, job: JobRecord) -> str:
         spec = job.workload.spec
