@@ -20,7 +20,9 @@ from shared.strict import Strict
 MAX_TOKENS = 1_000_000  # of one sequence
 DATASET = "dataset"  # the role of a file with the user's own documents
 OF_A_TASK = ("dataset", "prompt", "max_tokens", "evaluate")  # the keys of a recipe that stand beside `task`
-OPTIONS = frozenset({"threads", "inter_threads", "dtype", "batch_size", "seed"})  # the options that have an effect on this kind of work
+# The options that have an effect on this kind of work. Not every runtime has each of them: a worker refuses those that it would ignore.
+OPTIONS = frozenset({"threads", "inter_threads", "dtype", "compile", "batch_size", "seed"})
+OPTIONS |= {"tensor_parallel_size", "max_model_len", "gpu_memory_utilization"}
 
 
 class PromptsSection(Strict):

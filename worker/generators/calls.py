@@ -1,12 +1,12 @@
 """Contains the two kinds of calls of a job of a language model: with random prompts of one length, and with the documents of a task.
 
-Each says what it prepares and which series it records, and derives the outcome from the records alone.
+Each says what it prepares, which series it records, and what is derived from its records in another way than for the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from shared import written_texts
 from shared.errors import ModelInvalid
@@ -17,20 +17,17 @@ from worker.generators.task_passes import TaskPasses
 from worker.generators.task_work import digest, task_work
 from worker.measured.request import RunRequest
 
-if TYPE_CHECKING:
-    from shared.figures import Outcome
-
 # Keys of a record's facts.
 STAGES, FIRST_TOKEN, SHAPE, PEAK_GPU, TASK, DIGESTS, OUTPUTS = (
     *("stages_ns", "first_token_ns", "shape", "peak_gpu_mb", "task"),
     *("digests", "outputs"),
 )
-Derivation = tuple["Outcome", Mapping[str, bytes]]
 
 
 class PromptCalls:
     """Makes calls with random prompts of one length, which write an exact number of tokens."""
 
+    of_one_length = True  # whether every call reads and writes as many tokens as every other
     series: Mapping[str, Unit] = dict.fromkeys(("warmup", "warmup_prefill", "streamed", "tokens", "plain", "prefill"), "ns")
 
     def __init__(self, request: RunRequest, generator: Generator, clock: Clock) -> None:
@@ -54,15 +51,16 @@ class PromptCalls:
         return len(record.series["plain"].values) * int(shape["batch_size"]) * int(shape["output_tokens"])
 
     @staticmethod
-    def derive(records: Sequence[Record], loads: Sequence[Record], stopped_because: str) -> Derivation:
-        from worker.generators.outcome import outcome_of  # needs pydantic and numpy, which the guard must not hold in memory
-
-        return outcome_of(records, loads, stopped_because), {}
+    def files(record: Record) -> Mapping[str, bytes]:
+        """Return the files that go with the result."""
+        del record
+        return {}
 
 
 class TaskCalls:
     """Makes a call for each document of a task."""
 
+    of_one_length = False
     series: Mapping[str, Unit] = {
         **dict.fromkeys(("warmup", "streamed", "tokens", "plain"), "ns"),
         **dict.fromkeys(("counts", "plain_counts"), "count"),
@@ -90,10 +88,9 @@ class TaskCalls:
         return sum(record.series["plain_counts"].values)
 
     @staticmethod
-    def derive(records: Sequence[Record], loads: Sequence[Record], stopped_because: str) -> Derivation:
-        from worker.generators.outcome import outcome_of  # for the reason above
-
-        return outcome_of(records, loads, stopped_because), {written_texts.NAME: written_texts.lines_of(records[0].facts[OUTPUTS])}
+    def files(record: Record) -> Mapping[str, bytes]:
+        """Return the file with the answers. The record is that of the first repeat."""
+        return {written_texts.NAME: written_texts.lines_of(record.facts[OUTPUTS])}
 
 
 def calls_of(record: Record) -> type[PromptCalls] | type[TaskCalls]:

@@ -32,6 +32,8 @@ class TaskStamps:
         counts: How many tokens each streamed call wrote, so that `tokens` can be divided into calls.
         plain: The duration of each plain call.
         plain_counts: How many tokens each plain call wrote.
+        blocks: When each block of plain calls began, counted from the call of `measure`, and how long it took: two values a block.
+        compilations: How often the runtime compiled in the measured part.
         first_token: The time until the first token of the first call of the process.
     """
 
@@ -41,6 +43,8 @@ class TaskStamps:
     counts: array[int] = field(default_factory=lambda: array("q"))
     plain: array[int] = field(default_factory=lambda: array("q"))
     plain_counts: array[int] = field(default_factory=lambda: array("q"))
+    blocks: array[int] = field(default_factory=lambda: array("q"))
+    compilations: int = 0
     first_token: int = 0
     wall_ns: int = 0
     cpu_ns: int = 0
@@ -69,7 +73,8 @@ class TaskPasses:
             taken.append(duration)
 
     def measure(self) -> None:
-        """Make the measured calls with the garbage collector off."""
+        """Make the measured calls with the garbage collector off. `blocks` counts from here, so call it when the phase was announced."""
+        announced, compiled = self._clock(), self._generator.compiled().times
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -79,11 +84,15 @@ class TaskPasses:
                 numbers = range(start, min(self._documents, start + BLOCK))
                 passes = (self._streamed_block, self._plain_block)
                 for one in passes if block % 2 == 0 else reversed(passes):
+                    started = self._clock()
                     one(numbers)
+                    if one == self._plain_block:
+                        self.stamps.blocks.extend((started - announced, self._clock() - started))
             self.stamps.wall_ns, self.stamps.cpu_ns = self._clock() - begin, time.process_time_ns() - cpu
         finally:
             gc.enable()
             gc.unfreeze()
+        self.stamps.compilations = self._generator.compiled().times - compiled
 
     def _streamed_block(self, numbers: Sequence[int]) -> None:
         for number in numbers:

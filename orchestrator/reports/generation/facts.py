@@ -29,19 +29,18 @@ _TASK = {
 
 def work_of(job: JobRecord) -> AskedWork:
     """Return what a job asked for. How often and how long it was measured is no part of it, and neither is who judges the answers."""
-    return _without(asked_work(job), ())
+    return _without(asked_work(job, but=("loads",)), ())
 
 
 def asked_of(job: JobRecord) -> str:
     """Return what a job asked for, without the settings that are facts of their own. Jobs with equal texts may be paired."""
-    return _without(asked_work(job), (*_TASK, "decoding")).text
+    return _without(asked_work(job, but=("loads",)), (*_TASK, "decoding")).text
 
 
 def _without(asked: AskedWork, further: tuple[str, ...]) -> AskedWork:
     if not asked.may_be_ranked():
         return asked
     content = json.loads(asked.text)
-    content.pop("loads", None)
     content.get("prompts", {}).pop("requests", None)
     if isinstance(content.get("task"), dict):
         content["task"] = {name: value for name, value in content["task"].items() if name not in ("evaluate", *further)}

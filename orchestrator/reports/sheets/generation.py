@@ -45,6 +45,10 @@ class GenerationSheet(OutcomeSheet):
         super().__init__(kind)
         self.figures = {**self.figures, **QUALITY}  # a single repeat has no quality, so no test compares it
 
+    def steadiness(self, result: Result) -> str:
+        outcome = self.outcome(result)
+        return str(outcome.detail.get("steadiness", "")) if outcome is not None else ""
+
     def work_of(self, job: JobRecord) -> AskedWork:
         return work_of(job)
 
