@@ -94,9 +94,17 @@ def add_engines_of_packages() -> None:
     require_runnable.cache_clear()
 
 
+_PRIVATE = "worker."  # the names of private queues begin with it
+
+
 def worker_queue(worker_id: str) -> str:
     """Return the name of a worker's private queue. It holds the jobs that only this device may take."""
-    return f"worker.{worker_id}"
+    return f"{_PRIVATE}{worker_id}"
+
+
+def worker_of_queue(queue: str) -> str | None:
+    """Return the id of the worker whose private queue this is, or None if the queue is not private."""
+    return queue.removeprefix(_PRIVATE) if queue.startswith(_PRIVATE) else None
 
 
 def label_of(capability: str) -> str:
