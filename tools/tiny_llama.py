@@ -47,9 +47,8 @@ def make(folder: Path, **sizes: Any) -> Path:
     words = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **words).save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, max_position_embeddings=LONGEST, bos_token_id=1, eos_token_id=2, random_weights=True, **{**SIZES, **sizes}
-    )
+    known = {"vocab_size": VOCABULARY, "max_position_embeddings": LONGEST, "bos_token_id": 1, "eos_token_id": 2, "random_weights": True}
+    config = LlamaConfig(**{**known, **SIZES, **sizes})
     LlamaForCausalLM(config).save_pretrained(folder, safe_serialization=True)
     return folder
 
