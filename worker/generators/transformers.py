@@ -48,6 +48,7 @@ class TransformersGenerator:
         self._ends: list[int] = []
         self._load_peak_mb: float | None = None
         self._must_compile = False
+        self._before = Compiled()  # what this process had compiled before the model was loaded
 
     def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
         self._folder, self._settings = folder_of(model), settings
@@ -95,6 +96,8 @@ class TransformersGenerator:
         # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
+        if self._must_compile:
+            self._before = self._counted()
         of_tokenizer = tokenized - before if is_there else None
         return {IMPORT: imported - started, TOKENIZER: of_tokenizer, WEIGHTS: loaded - tokenized, COMPILE: None}
 
@@ -201,7 +204,12 @@ class TransformersGenerator:
     def compiled(self) -> Compiled:
         if self._settings.compile in UNCOMPILED:
             return Compiled()
-        dynamo = self._torch._dynamo.utils  # imported by the first call that compiles
+        counted = self._counted()
+        return Compiled(counted.times - self._before.times, counted.ns - self._before.ns)
+
+    def _counted(self) -> Compiled:
+        """Return what torch has compiled in this process so far."""
+        dynamo = import_module("torch._dynamo.utils")
         graphs, spent = int(dynamo.counters["stats"]["unique_graphs"]), dynamo.calculate_time_spent()["total_wall_time"]
         return Compiled(graphs, round(spent * 1e9))
 
@@ -243,7 +251,7 @@ class TransformersGenerator:
             "load_peak_gpu_mb": self._load_peak_mb,
             **self._device.facts(),
         }
-        if self._device.name != Cpu.name and self._device.peak_mb() is None:
+        if not isinstance(self._device, Cpu) and self._device.peak_mb() is None:
             runtime["peak_gpu_missing"] = f"torch keeps no peak of the memory of {self._device.name}"
         if warnings := warnings_of(self._folder):
             runtime["warnings"] = warnings
