@@ -23,9 +23,9 @@ from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, C
 from worker.generators.reads import reads_of
 from worker.generators.room import Need, no_room
 from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
+from worker.generators.transformers_compiling import UNCOMPILED, compiling, counted_so_far
 from worker.generators.transformers_texts import StopStrings, encode, end_tokens, finish_reason, format_of
 
-UNCOMPILED = (None, "none")  # the values of `options.compile` that leave the model as it is
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError, OSError, KeyError, AttributeError)
 
 
@@ -97,7 +97,7 @@ class TransformersGenerator:
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
         if self._must_compile:
-            self._before = self._counted()
+            self._before = counted_so_far()
         of_tokenizer = tokenized - before if is_there else None
         return {IMPORT: imported - started, TOKENIZER: of_tokenizer, WEIGHTS: loaded - tokenized, COMPILE: None}
 
@@ -194,24 +194,13 @@ class TransformersGenerator:
         return self._configs[key]
 
     def _compiling(self) -> dict[str, Any]:
-        """Return how transformers compiles: for a cache of a fixed length, because each other length would be compiled anew."""
-        if self._settings.compile in UNCOMPILED:
-            return {"disable_compile": True}
-        config = self._transformers.CompileConfig(mode=self._settings.compile, fullgraph=False, dynamic=False)
-        config._compile_all_devices = True  # by itself it compiles for GPUs alone
-        return {"cache_implementation": "static", "compile_config": config}
+        return compiling(self._transformers, self._settings.compile)
 
     def compiled(self) -> Compiled:
         if self._settings.compile in UNCOMPILED:
             return Compiled()
-        counted = self._counted()
+        counted = counted_so_far()
         return Compiled(counted.times - self._before.times, counted.ns - self._before.ns)
-
-    def _counted(self) -> Compiled:
-        """Return what torch has compiled in this process so far."""
-        dynamo = import_module("torch._dynamo.utils")
-        graphs, spent = int(dynamo.counters["stats"]["unique_graphs"]), dynamo.calculate_time_spent()["total_wall_time"]
-        return Compiled(graphs, round(spent * 1e9))
 
     def reads(self) -> Reads:
         table, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings()
