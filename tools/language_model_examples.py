@@ -23,6 +23,8 @@ _OF_LANGUAGE_MODELS: dict[str, Any] = {
     "input_tokens_distribution": "lognormal",
     "input_tokens_spread": 0.5,
     "prompts": ["Why is the sky blue?", "Write a poem about rain."],
+    "prompts_file": "questions.jsonl",
+    "prompts_field": "question",
     "keep_prompts": True,
 }
 _OF_OPENAI: dict[str, Any] = {"ignore_eos": True, "include_usage": False, "extra_body": {"top_p": 0.9}}
