@@ -11,6 +11,7 @@ from shared.services.base import MAX_REQUESTS, ClientSettings, Phase
 SHORTEST_PROMPT = 8  # tokens of a generated prompt: its first words make it different from every other one
 MOST_TOKENS = 1_000_000
 ASK = "ask"  # the one operation
+SOURCES = ("prompt", "input_tokens", "prompts", "prompts_file")  # the settings that say what the prompts are
 
 
 class LanguageModelClient(ClientSettings):
@@ -77,16 +78,8 @@ class LanguageModelClient(ClientSettings):
 
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> LanguageModelClient:
-        written = [
-            name
-            for name in ("prompt", "input_tokens", "prompts", "prompts_file")
-            if name in self.model_fields_set and getattr(self, name) is not None
-        ]
         # What is stored has every setting, so a prompt that is the default does not count.
-        # What is stored has every setting, so a prompt that is the default does not count.
-        fields = type(self).model_fields
-        sources = ("prompt", "input_tokens", "prompts", "prompts_file")
-        written = [name for name in sources if getattr(self, name) != fields[name].default]
+        written = [name for name in SOURCES if getattr(self, name) != type(self).model_fields[name].default]
         if len(written) > 1:
             raise ValueError(f"`{written[0]}` and `{written[1]}` both say what the prompts are; write one of them")
         spread = self.input_tokens_distribution != "fixed"
