@@ -1,4 +1,4 @@
-"""Leaves out the tests of engines whose library is not installed. `make test-torch`, `test-llm` and `test-coreml` run them where it is."""
+"""Leaves out the tests of engines whose library is not installed. `make test-torch`, `test-llm` and others run them where it is."""
 
 from __future__ import annotations
 
