@@ -58,3 +58,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "input_tokens_distribution": {"input_tokens": 512, "input_tokens_spread": 0.5},
     "input_tokens_spread": {"input_tokens": 512, "input_tokens_distribution": "lognormal"},
 }
+# The limits of an SLO that only language models have.
+SLO: dict[str, Any] = {
+    **{"p50_ttft_ms": 300, "p95_ttft_ms": 1_000, "p99_ttft_ms": 2_000, "p50_tpot_ms": 30, "p95_tpot_ms": 50, "p99_tpot_ms": 80},
+}

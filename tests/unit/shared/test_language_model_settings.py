@@ -64,3 +64,11 @@ def test_a_mistake_gets_one_clear_error(settings: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         load_recipe(f"{OPENAI}client: {{type: openai, settings: {{{settings}}}}}")
     assert said in caught.value.detail
+
+
+def test_an_slo_of_tokens_is_for_language_models_alone() -> None:
+    found = spec(f"{OPENAI}slo: {{p95_ttft_ms: 500, p99_tpot_ms: 50}}")
+    assert found.slo is not None
+    assert (found.slo.p95_ttft_ms, found.slo.p99_tpot_ms) == (500, 50)
+    with pytest.raises(InvalidInput, match=r"`slo\.p50_tpot_ms` is for language models, and a service of the type redis has no tokens"):
+        load_recipe("service: {type: redis}\nslo: {p50_tpot_ms: 50}")
