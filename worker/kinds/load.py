@@ -21,7 +21,7 @@ from shared.series import Phase, Record, Series
 from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
 from worker.load.arrivals import CLOSED_PATTERNS, Shape, seed_text
-from worker.load.ceiling import measure_ceiling
+from worker.load.ceiling import check_rate, measure_ceiling
 from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
@@ -48,6 +48,7 @@ class LoadMeasure:
         folder = Path(tempfile.mkdtemp(prefix="requests-", dir=Path(request.record_path).parent))
         plans = plans_of(request, driver, str(folder))
         ceiling = self._ceiling(request, plans, driver, announce)
+        check_rate(spec["load"]["rate"] or 0.0, ceiling)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
         with Clients(plans, ended=request.end_path.exists) as clients:

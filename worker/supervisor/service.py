@@ -20,6 +20,7 @@ from worker.job_log import JobLog
 from worker.launchers.kept import KeptServer
 from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
+from worker.load.open_files import check_connections
 from worker.services.base import NotHealthy, Place
 from worker.services.registry import resolve as service_named
 from worker.supervisor.deaths import with_output
@@ -84,11 +85,13 @@ class ServiceOfJob:
         return spec_as(self._workload, LoadSpec)
 
     def check(self) -> None:
-        """Check that the service can be started on this device, before the job waits for anything.
+        """Check that the service can be started on this device, and its clients too, before the job waits for anything.
 
         Raises:
             JobError: It cannot.
         """
+        if self._workload.target is not None:
+            check_connections(self._spec.concurrent_clients, self._spec.num_clients, with_server=self._launched is not None)
         if self._launched is not None:
             service = service_named(self._launched.service)
             service.check(self._spec.service.settings)
