@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from threading import Lock, Timer
 
-from worker.launchers.kept import KeptServer
+from worker.launchers.base import Server
 from worker.launchers.running import RunningServices
 
 IDLE_S = 60.0  # jobs of one campaign follow each other within seconds
@@ -30,7 +30,7 @@ class CampaignServer:
     connections: int
     id: str
     port: int
-    server: KeptServer
+    server: Server
 
 
 class KeptServices:

@@ -203,7 +203,7 @@ class OutcomeSheet:
         return asked_work(job)
 
     def asked(self, job: JobRecord) -> tuple[str, str]:
-        return job.name, asked_work(job).text
+        return job.name, self.work_of(job).text
 
     def settings(self, job: JobRecord) -> tuple[str | None, ...]:
         del job
