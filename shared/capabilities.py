@@ -38,6 +38,8 @@ RUNNABLE: dict[str, str] = {
     "cpu.torch": "cpu.torch",
     "gpu.cuda.torch": "gpu.cuda.torch",
     "gpu.mps.torch": "gpu.mps.torch",
+    "cpu.vllm": "cpu.vllm",
+    "gpu.cuda.vllm": "gpu.cuda.vllm",
     "hardware.cpu": "hardware.cpu",
     "hardware.cuda": "hardware.cuda",
     **{f"service.{name}": f"service.{name}" for name in DRIVEN},
@@ -47,6 +49,9 @@ RUNNABLE: dict[str, str] = {
 _KINDS: dict[str, tuple[str, ...]] = {
     "cpu.torch": ("inference", "generation"),
     "gpu.cuda.torch": ("inference", "generation"),
+    "gpu.mps.torch": ("inference", "generation"),
+    "cpu.vllm": ("generation",),
+    "gpu.cuda.vllm": ("generation",),
     "hardware.cpu": ("hardware",),
     "hardware.cuda": ("hardware",),
     **{f"service.{name}": ("load",) for name in DRIVEN},
@@ -58,6 +63,7 @@ _INFERENCE = ("inference",)
 _LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("cpu.torch", "generation"): ("transformers",),
     ("gpu.cuda.torch", "generation"): ("transformers",),
+    ("gpu.mps.torch", "generation"): ("transformers",),
 }
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
@@ -65,8 +71,6 @@ SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ol
 # The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
 # they are still read. New work for them is refused. A capability without a label of its own maps to itself.
 WITHOUT_ENGINE: dict[str, str] = {
-    "gpu.cuda.vllm": "gpu.cuda.vllm",
-    "cpu.vllm": "cpu.vllm",
     **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 
