@@ -31,6 +31,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
@@ -72,6 +73,7 @@ class Attempt:
         stopped: Callable[[], Why | None],
         host_wait_s: float,
         running: RunningServices,
+        kept: KeptServices,
         telemetry: Telemetry,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
@@ -96,6 +98,7 @@ class Attempt:
         self._service = ServiceOfJob(
             assignment,
             running=running,
+            kept=kept,
             clock=clock,
             job_log=job_log,
             on_stage=lambda stage: on_stage(stage, None),
@@ -310,7 +313,7 @@ class Attempt:
         self._judge_noise()
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
-        self._service.end()  # nothing runs beside the computing of a result
+        self._service.leave()  # nothing runs beside the computing of a result, but perhaps an idle server
         interrupted = [self._figures_of(one) for one in self._processes.interrupted]
         measured = self._summarised(self._repeats, self._because)
         if interrupted:
