@@ -77,7 +77,7 @@ test-coreml: python ## build and read real packages of CoreML in an environment 
 
 test-services: setup ## start real servers and put them under load, also in the tests that take long
 	@$(BIN)/python -m pytest -m "" tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
-		tests/unit/worker/supervisor/test_service.py $(PYTEST_ARGS)
+		tests/unit/worker/supervisor/test_service.py tests/integration/test_load_with_tools.py $(PYTEST_ARGS)
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)

@@ -35,6 +35,9 @@ RUNNABLE: dict[str, str] = {
     "service.redis": "service.redis",
     "service.postgres": "service.postgres",
     "service.http": "service.http",
+    "service.vllm": "service.vllm",
+    "service.ollama": "service.ollama",
+    "api.openai": "api.openai",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -45,6 +48,9 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.redis": ("load",),
     "service.postgres": ("load",),
     "service.http": ("load",),
+    "service.vllm": ("load",),
+    "service.ollama": ("load",),
+    "api.openai": ("load",),
 }
 _INFERENCE = ("inference",)
 # Maps a capability and a kind of work to the libraries that this kind needs beside those of the capability. A worker without them offers
@@ -61,7 +67,6 @@ SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ol
 WITHOUT_ENGINE: dict[str, str] = {
     "gpu.cuda.vllm": "gpu.cuda.vllm",
     "cpu.vllm": "cpu.vllm",
-    "api.openai": "api.openai",
     **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 

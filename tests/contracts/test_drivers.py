@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import EngineUnavailable
 from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
+from tests.model_server import END, HEAD, ModelServer, Step, chunk, model_server, streamed
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 from worker.drivers.base import Driver, Lane, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
@@ -30,6 +31,10 @@ from worker.load.plan import ClientPlan, PhasePlan
 from worker.load.spool import Spool
 
 CONNECTIONS, REQUESTS = 4, 200
+OLLAMA: list[Step] = [
+    (0, HEAD + chunk(b'{"message": {"content": "a"}, "done": false}\n')),
+    (0, chunk(b'{"message": {"content": ""}, "done": true, "done_reason": "stop", "eval_count": 1}\n') + END),
+]
 
 
 @dataclass
@@ -42,11 +47,13 @@ class Case:
     operations: dict[str, float]
     asked: Callable[[], int]
     settings: dict[str, Any] = field(default_factory=dict)
+    more: int = 0  # connections that `prepare` opens besides the first one
 
 
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
-    with server_folder() as folder, http_truth(HttpTruth()) as truth:
+    openai, ollama = ModelServer(lambda _number: streamed(3)), ModelServer(lambda _number: OLLAMA)
+    with server_folder() as folder, http_truth(HttpTruth()) as truth, model_server(openai), model_server(ollama):
         for name in ("redis", "postgres"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
@@ -69,13 +76,15 @@ def cases() -> Iterator[dict[str, Case]]:
             "redis": Case("redis", of_redis.port, "redis://{}/0".format, {"get": 1, "set": 1}, commands, {"num_keys": 100}),
             "postgres": Case("postgres", of_postgres.port, "postgresql://{}".format, {"insert": 1}, rows, postgres_settings),
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
+            "openai": Case("openai", openai.port, "http://{}/v1".format, {"ask": 1}, lambda: len(openai.log), {"model": "tiny"}),
+            "ollama": Case("ollama", ollama.port, "http://{}".format, {"ask": 1}, lambda: len(ollama.log), {"model": "tiny"}, more=1),
         }
         client.close()
         of_redis.stop()
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http"])
+@pytest.fixture(params=["redis", "postgres", "http", "openai", "ollama"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 
@@ -126,7 +135,7 @@ def test_each_request_is_recorded_once_and_none_opens_a_connection(case: Case, t
     done = load(case, tmp_path)
     assert len(done.records) == REQUESTS == done.seen
     assert set(done.records["failure"]) == {0}
-    assert done.opened == done.accepted == CONNECTIONS + 1  # `prepare` opens the additional one
+    assert done.opened == done.accepted == CONNECTIONS + 1 + case.more  # `prepare` opens the additional one
     assert (done.records["last"] > 0).all()
     first = done.records["first"]
     assert np.isnan(first).all() or (first <= done.records["last"]).all()
@@ -140,7 +149,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_answer_is_one_failure_and_
     failures = done.records["failure"]
     assert failures[failures > 0].tolist() == [CLOSED]
     assert len(failures) == REQUESTS == done.seen  # the server has answered the one that was cut, and nothing was sent twice
-    assert done.opened == done.accepted == CONNECTIONS + 2
+    assert done.opened == done.accepted == CONNECTIONS + 2 + case.more
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ class Derived:
 
     Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
     worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names. A large
-    one is a file in the folder of the records, which is moved away from there.
+    one is a file in the folder of the records, which is moved away from there. `warnings` are shown beside the figures in the reports.
     """
 
     said: str
@@ -42,6 +42,7 @@ class Derived:
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Measure(Protocol):

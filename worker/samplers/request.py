@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.samplers.base import Place
 
-MAX_ROWS = 36_000  # an hour at 10 Hz; then every second sample goes, and the time between two doubles
+MAX_ROWS = 36_000  # an hour at 10 Hz; then every second sample goes, and the time between two doubles, up to 1.6 s
 
 
 @dataclass(frozen=True)

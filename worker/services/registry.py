@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ FAKE = "fake"
 SERVICES: dict[str, str] = {
     "redis": "worker.services.redis:RedisService",
     "postgres": "worker.services.postgres:PostgresService",
+    "vllm": "worker.services.vllm:VllmService",
+    "ollama": "worker.services.ollama:OllamaService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }
@@ -40,6 +43,6 @@ def startable() -> dict[str, str]:
     for name in sorted(SERVICES.keys() - {FAKE}):
         try:
             found[name] = resolve(name).version()
-        except (EngineUnavailable, OSError):
+        except (EngineUnavailable, OSError, subprocess.TimeoutExpired):
             continue
     return found

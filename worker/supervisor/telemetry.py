@@ -111,7 +111,7 @@ class Telemetry:
         if summary is not None:
             summary = summary.model_copy(update={"figures": [*summary.figures, *figures]})
         if outcome is not None:
-            outcome = outcome.model_copy(update={"figures": (*outcome.figures, *figures)})
+            outcome = outcome.with_figures(*figures)
         return replace(derived, summary=summary, outcome=outcome), facts
 
     def take(self) -> bytes | None:
