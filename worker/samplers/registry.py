@@ -34,6 +34,7 @@ class SamplerEntry:
     by_default: bool = True
 
 
+METRICS_PAGE = "prometheus"  # reads what a service tells of itself
 SAMPLERS: dict[str, SamplerEntry] = {
     "processes": SamplerEntry("worker.samplers.processes:ProcessTree"),
     "device": SamplerEntry("worker.samplers.device:WholeDevice"),
@@ -42,7 +43,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "rapl": SamplerEntry("worker.samplers.rapl:Rapl", feeds=("cpu",)),
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
-    "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    METRICS_PAGE: SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
     # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.
     "fake": SamplerEntry("worker.samplers.fake:FakeSampler", by_default=False),
 }

@@ -17,6 +17,7 @@ from shared.errors import DeviceFailed, InvalidInput
 from shared.ids import AttemptKey
 from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Assignment
+from worker.access import WHITE_BOX, Access
 from worker.engines.registry import first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
@@ -47,6 +48,7 @@ class Supervisor:
         turn_s: How long a block of several attempts keeps the host's lock while another worker waits for it.
         spawn: Start each repeat in a new interpreter even where forking is possible.
         telemetry: What is sampled beside each measurement.
+        access: What this worker may see and start.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Supervisor:
         turn_s: float = TURN_S,
         spawn: bool = False,
         telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
+        access: Access = WHITE_BOX,
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -69,6 +72,7 @@ class Supervisor:
         self._probe = NoiseProbe(clock)
         self.services = RunningServices()
         """The services that run at the moment."""
+        self._access = access
         self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
@@ -163,6 +167,7 @@ class Supervisor:
             stopped=partial(self._why_stopped, key),
             host_wait_s=self._host_wait_s,
             running=self.services,
+            access=self._access,
             telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
         )
 
