@@ -37,6 +37,7 @@ RUNNABLE: dict[str, str] = {
     "service.http": "service.http",
     "service.vllm": "service.vllm",
     "service.ollama": "service.ollama",
+    "service.triton": "service.triton",
     "api.openai": "api.openai",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
@@ -50,6 +51,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.http": ("load",),
     "service.vllm": ("load",),
     "service.ollama": ("load",),
+    "service.triton": ("load",),
     "api.openai": ("load",),
 }
 _INFERENCE = ("inference",)

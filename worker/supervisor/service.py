@@ -32,7 +32,7 @@ NOBODY = 65_534  # some servers refuse to run as root
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 SHORTEST_TIMEOUT_S = 0.1
-SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
+SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -128,6 +128,8 @@ class ServiceOfJob:
         if self._workload.target is None:
             return None
         settings = self._spec.client.settings
+        if self._launched is not None:
+            settings = self._spec.service.settings | settings
         return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
@@ -205,7 +207,7 @@ class ServiceOfJob:
 
     def _start(self, target: Launched, ends_at: float) -> None:
         service, settings = service_named(target.service), self._spec.service.settings
-        self._port = _port_for(settings.get("port"))
+        self._port = _port_for(settings.get("port") or settings.get("http_port"))
         user = NOBODY if service.needs_other_user and target.launcher == "process" and _is_root() else None
         folder = _own_folder(service.data_parent(settings), user)
         place = Place(self._port, folder, self._spec.num_clients * self._spec.concurrent_clients, user)
