@@ -26,6 +26,7 @@ class DriverEntry:
         wire: The null server that finds the ceiling of its clients; see `worker.load.null_server`.
         answer_size: The client setting that says how large an answer of the null server is. Without it, an answer has 2 bytes.
         keeps: Whether it is a `worker.drivers.base.Keeper`.
+        counts: Whether it is a `worker.drivers.base.Counter`.
     """
 
     target: str
@@ -34,6 +35,7 @@ class DriverEntry:
     wire: str = ""
     answer_size: str = ""
     keeps: bool = False
+    counts: bool = False
 
 
 DRIVERS: dict[str, DriverEntry] = {
@@ -73,6 +75,13 @@ DRIVERS: dict[str, DriverEntry] = {
         wire="ollama",
         answer_size="max_tokens",
         keeps=True,
+    ),
+    "triton": DriverEntry(
+        "worker.drivers.triton:TritonDriver",
+        ("httptools",),
+        (("authorization", "FLEETMARK_WORKER_TRITON_AUTHORIZATION"),),
+        wire="triton",
+        counts=True,
     ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),

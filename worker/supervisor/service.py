@@ -31,7 +31,7 @@ from worker.supervisor.telemetry import WatchedService
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 SHORTEST_TIMEOUT_S = 0.1
-SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
+SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -135,6 +135,8 @@ class ServiceOfJob:
         if self._workload.target is None:
             return None
         settings = self._spec.client.settings
+        if self._launched is not None:
+            settings = self._spec.service.settings | settings
         return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
@@ -252,7 +254,7 @@ class ServiceOfJob:
 
     def _start(self, target: Launched, ends_at: float) -> None:
         service, settings = service_named(target.service), self._spec.service.settings
-        self._port = port_for(settings.get("port"))
+        self._port = port_for(settings.get("port") or settings.get("http_port"))
         user = NOBODY if service.needs_other_user and target.launcher == "process" and is_root() else None
         folder = own_folder(service.data_parent(settings), user)
         self._started_for, self._reused = self._connections, False
