@@ -25,6 +25,7 @@ from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
+from shared.labels import Labels
 from shared.names import OneLine
 from shared.recipes.services import AnyClient, AnyService, BenchmarksSection, ConfigurationSection, LoadSection, MonitoringSection
 from shared.repetition import StopRule, Warmup
@@ -174,7 +175,7 @@ class Recipe(Strict):
         default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="how long the measuring of one job may take, in seconds"
     )
     retries: Retries = Field(default=Retries(), description="how often a job is tried if its process dies or its device fails")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels of the campaign, which help to find it")
+    labels: Labels = Field(default_factory=dict, description="labels of the campaign, which help to find it")
 
     @property
     def kind(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,6 +25,7 @@ class SamplerEntry:
         period_s: about the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
         feeds: whose energy or power it may show; why it shows none is then the reason for an energy that is null.
         by_default: whether it runs beside every measurement.
+        services: the types of service that it watches, if it runs only beside a load on one of them.
     """
 
     target: str
@@ -32,6 +33,7 @@ class SamplerEntry:
     period_s: float = 0.0
     feeds: tuple[Feeds, ...] = ()
     by_default: bool = True
+    services: tuple[str, ...] = ()
 
 
 METRICS_PAGE = "prometheus"  # reads what a service tells of itself
@@ -44,13 +46,21 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
     METRICS_PAGE: SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    "redis": SamplerEntry("worker.samplers.redis:RedisInfo", period_s=1.0, services=("redis",)),
+    "postgres": SamplerEntry("worker.samplers.postgres:PostgresStatistics", library="asyncpg", period_s=1.0, services=("postgres",)),
     # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.
     "fake": SamplerEntry("worker.samplers.fake:FakeSampler", by_default=False),
 }
 
 
-def default_samplers() -> list[str]:
-    return [name for name, entry in SAMPLERS.items() if entry.by_default]
+def default_samplers(service: str = "") -> list[str]:
+    """Return the samplers that run beside a measurement; `service` is the type of the service that is under load, if one is."""
+    return [name for name, entry in SAMPLERS.items() if entry.by_default and (not entry.services or service in entry.services)]
+
+
+def told_by_services(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these samplers that read what a service tells of itself, and nothing of the device."""
+    return tuple(name for name in names if name == METRICS_PAGE or SAMPLERS[name].services)
 
 
 def lack_of(name: str, place: Place) -> Lack | None:

@@ -22,6 +22,7 @@ from shared.series import Record
 from shared.targets import Launched
 from worker.access import WHITE_BOX, Access
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import entry_of, model_suffixes, resolve
@@ -348,6 +349,8 @@ class Attempt:
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
             derived = remembered(derived, derived.of_device, self._cache_dir, self._log)
+        if derived.against_device is not None:
+            derived = derived.against_device(read_last(self._cache_dir))
         for warning in derived.warnings:
             self._log.add("warning", "benchmark", warning)
         if derived.warnings:
