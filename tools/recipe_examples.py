@@ -20,6 +20,7 @@ from shared.services.http import HttpClient
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
 from shared.services.redis import RedisClient, RedisSettings
 from shared.services.registry import SERVICES
+from shared.services.triton import TritonClient, TritonSettings
 from tools import language_model_examples
 
 _HASH = "a" * 64
@@ -182,6 +183,25 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "headers": {"Content-Type": "application/json"},
         "body": '{"inputs": [1, 2]}',
         "expect_status": 201,
+        "expect_body": '"ok": true',
+    },
+    TritonSettings: {
+        "http_port": 8000,
+        "grpc_port": 8001,
+        "metrics_port": 8002,
+        "model_repo": "/data/models",
+        "log_verbose": 1,
+    },
+    TritonClient: {
+        **_OF_CLIENTS,
+        "scenario": "http",
+        "model": "resnet50",
+        "model_version": "1",
+        "num_requests": 10_000,
+        "batch_size": 8,
+        "payload_size_bytes": 4_096,
+        "encoding": "json",
+        "server_metrics_url": "http://127.0.0.1:8002/metrics",
     },
     LoadSection: {
         "pattern": "poisson",
@@ -258,6 +278,8 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RedisClient: ("redis", ("client", "settings")),
     PostgresClient: ("postgres", ("client", "settings")),
     HttpClient: ("http", ("client", "settings")),
+    TritonSettings: ("triton", ("service", "settings")),
+    TritonClient: ("triton", ("client", "settings")),
     LoadSection: ("redis", ("load",)),
     BenchmarksSection: ("redis", ("benchmarks",)),
     Slo: ("redis", ("slo",)),

@@ -30,8 +30,9 @@ from worker.supervisor.telemetry import WatchedService
 
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
+CAMPAIGN_CONNECTIONS = 1_000  # the server of a campaign does not know how many its later jobs open
 SHORTEST_TIMEOUT_S = 0.1
-SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
+SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -135,6 +136,8 @@ class ServiceOfJob:
         if self._workload.target is None:
             return None
         settings = self._spec.client.settings
+        if self._launched is not None:
+            settings = self._spec.service.settings | settings
         return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
@@ -252,11 +255,12 @@ class ServiceOfJob:
 
     def _start(self, target: Launched, ends_at: float) -> None:
         service, settings = service_named(target.service), self._spec.service.settings
-        self._port = port_for(settings.get("port"))
+        self._port = port_for(settings.get("port") or settings.get("http_port"))
         user = NOBODY if service.needs_other_user and target.launcher == "process" and is_root() else None
         folder = own_folder(service.data_parent(settings), user)
-        self._started_for, self._reused = self._connections, False
-        place = Place(self._port, folder, self._connections, user)
+        of_campaign = target.fresh == "campaign"
+        self._started_for, self._reused = max(self._connections, CAMPAIGN_CONNECTIONS if of_campaign else 0), False
+        place = Place(self._port, folder, self._started_for, user)
         self._on_stage(f"starting {target.service}")
         begin = self._clock.monotonic()
         try:
