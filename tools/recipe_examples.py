@@ -90,6 +90,9 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "graph": "all",
         "dtype": "bfloat16",
         "compile": "max-autotune",
+        "tensor_parallel_size": 2,
+        "max_model_len": 8_192,
+        "gpu_memory_utilization": 0.8,
         "batch_size": 8,
         "shapes": {"image": [8, 3, 224, 224]},
         "dims": {"sequence": 128},
@@ -212,7 +215,10 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "count": 5000,
     },
     BenchmarksSection: {"num_clients": 2, "client_delay": 1, "metrics": ["latency"], "repeats": 3},
-    Slo: {"p50_latency_ms": 1, "p95_latency_ms": 5, "p99_latency_ms": 10, "max_error_rate": 0.01},
+    Slo: {
+        **{"p50_latency_ms": 1, "p95_latency_ms": 5, "p99_latency_ms": 10, "max_error_rate": 0.01},
+        **language_model_examples.SLO,
+    },
     ConfigurationSection: {"target": "local"},
     MonitoringSection: {
         "enabled": False,
@@ -293,6 +299,7 @@ _BESIDE: dict[str, dict[str, Any]] = {
 def _in_a_load(model: type[BaseModel], key: str, part: dict[str, Any]) -> dict[str, Any]:
     """Return a whole recipe for a service in which a section holds `part`."""
     service, way = _PLACES[model]
+    service = "openai" if key in language_model_examples.SLO else service
     found: dict[str, Any] = {"service": {"type": service}}
     if not SERVICES[service].startable:
         found["service"]["address"] = "http://127.0.0.1:8000"

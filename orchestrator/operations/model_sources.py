@@ -19,7 +19,7 @@ from shared.external_data import external_locations
 from shared.hub import HubFile, HubSnapshot
 from shared.inputs import Companion, ModelRef
 from shared.recipes import ModelEntry
-from shared.sources import file_path, model_name, upload_of
+from shared.sources import UPLOAD, file_path, model_name, upload_of
 
 SCHEMES = ("http", "https", "file", "hf")
 SUFFIXES = ("", ".onnx")
@@ -55,6 +55,22 @@ def resolve_models(ctx: Context, entries: Sequence[ModelEntry], *, snapshots: bo
 def unresolved(entry: ModelEntry) -> ModelRef:
     """Return a reference without looking for the model. It is enough to count the jobs of the entry."""
     return ModelRef(source=entry.model, name=entry.name or model_name(entry.model))
+
+
+def described(entry: ModelEntry) -> ModelRef:
+    """Return a reference with all that an entry says, without looking for the model.
+
+    Raises:
+        InvalidInput: the entry names an upload in another form than `sha256:<hex>`.
+    """
+    if not entry.model.startswith(UPLOAD):
+        return unresolved(entry).model_copy(update={"sha256": entry.sha256, "size": entry.size, "companions": entry.companions})
+    try:
+        sha256, name = upload_of(entry.model)
+    except ValueError as error:
+        raise _invalid(entry.model, str(error)) from error
+    shown = entry.name or name or model_name(entry.model)
+    return ModelRef(source=f"{UPLOAD}{sha256}", name=shown, sha256=sha256, size=entry.size, companions=entry.companions)
 
 
 class _Sources:

@@ -116,6 +116,8 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:
         message = _no_such_type(location[-1], item["input"]["type"])
         location = [*location, "type"]
+    elif item["type"] == "too_short" and location[:1] == ["sweep"]:
+        message = "has no values, so there would be no job; list the values that jobs take, or leave this path out"
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))

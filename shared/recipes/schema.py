@@ -25,6 +25,7 @@ from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
+from shared.labels import Labels
 from shared.names import OneLine
 from shared.recipes.services import AnyClient, AnyService, BenchmarksSection, ConfigurationSection, LoadSection, MonitoringSection
 from shared.repetition import StopRule, Warmup
@@ -174,7 +175,7 @@ class Recipe(Strict):
         default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="how long the measuring of one job may take, in seconds"
     )
     retries: Retries = Field(default=Retries(), description="how often a job is tried if its process dies or its device fails")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels of the campaign, which help to find it")
+    labels: Labels = Field(default_factory=dict, description="labels of the campaign, which help to find it")
 
     @property
     def kind(self) -> str:
@@ -195,6 +196,8 @@ class Recipe(Strict):
         if len(main) > 1:
             raise ValueError(f"a recipe has only one of {_listed(marks)}; it has {_listed(main)}")
         kind = KINDS[_kind_of(found)]
+        if main and not kind.keys.issuperset(found):
+            raise ValueError(f"{_listed(found)} make different kinds of work; leave out all but one of them")
         found = [key for key in found if key in kind.marks]
         if kind.roles and self.model is None and self.models is None:
             raise ValueError(f"`{found[0]}` needs a model: write `model` or `models` beside it")

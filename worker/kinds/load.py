@@ -12,6 +12,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import IO, TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ from shared.masking import without_logins
 from shared.series import Phase, Record, Series
 from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
-from worker.load.arrivals import CLOSED_PATTERNS, Shape, seed_text
-from worker.load.ceiling import measure_ceiling
+from worker.load.arrivals import CLOSED_PATTERNS, Shape, expected, seed_text
+from worker.load.ceiling import check_rate, measure_ceiling
 from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
@@ -52,6 +53,7 @@ class LoadMeasure:
         if tool_of(spec):
             return record_of(request, plans, PREPARE, announce)
         ceiling = self._ceiling(request, plans, driver, announce)
+        check_rate(spec["load"]["rate"] or 0.0, ceiling)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
         counted: list[dict[str, float]] = []
@@ -298,15 +300,15 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
     closed = spec["load"]["pattern"] in CLOSED_PATTERNS
-    return [
-        Measured(
-            run["phase"],
-            tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items()),
-            _window_s(durations[run["phase"]], run.get("ended_early_s")),
-            not closed,
-        )
-        for run in known["runs"]
-    ]
+    found = []
+    for run in known["runs"]:
+        files = tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items())
+        window_s = _window_s(durations[run["phase"]], run.get("ended_early_s"))
+        one = Measured(run["phase"], files, window_s, not closed)
+        if run["died"] and not closed:  # nobody has recorded what the dead ones were to send
+            one = replace(one, asked=expected(spec["load"], one.window_s(), durations[run["phase"]]))
+        found.append(one)
+    return found
 
 
 def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | None:

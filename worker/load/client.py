@@ -103,6 +103,7 @@ class Client:
             gc.enable()
             gc.unfreeze()
             spool.close()
+        settling = time.process_time_ns()
         if self._keeper is not None:
             self._keeper.settle(self._records)
         return {
@@ -113,6 +114,7 @@ class Client:
             "gave_up": dispatcher.gave_up,
             "stopped_ns": dispatcher.stopped_ns,
             "cpu_ns": cpu,
+            "settle_cpu_ns": time.process_time_ns() - settling,
         }
 
     async def _reached(self, work: Any) -> Any:

@@ -19,12 +19,14 @@ from shared.inputs import ModelRef
 from shared.model_packages import MANIFEST, files_in, items_of, model_file
 from shared.snapshots import CONFIG, is_snapshot
 from shared.snapshots import files_in as files_in_snapshot
+from shared.sources import UPLOAD
 from worker.models.cache import Cache
 from worker.models.download import Explain
 from worker.models.downloads import FULL, MORE_ROOM, Downloads, Own
 from worker.models.fetched import FetchedModel, fetched_model
 from worker.models.hub import HubSnapshots
 from worker.models.hub_refusals import refusal_of
+from worker.models.known import KnownModel, remember, shareable
 from worker.models.local import LocalFiles, Stamp, files_beside, local_path, locations, missing
 from worker.models.promises import check_promises, refuse_pointer
 
@@ -69,6 +71,7 @@ class ModelStore:
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._cache_dir = cache_dir
         self._cache = Cache(cache_dir, clock)
         self._orchestrator, self._hub = Own(host.rstrip("/"), token) if host else None, hub
         self._timeout_s = timeout_s
@@ -85,7 +88,24 @@ class ModelStore:
         suffixes: tuple[str, ...] = SUFFIXES,
         on_wait: Callable[[], None] = lambda: None,
     ) -> FetchedModel:
-        """Return the model on this disk, verified against every hash and size that the reference promises.
+        """Return the model on this disk, verified against every hash and size that the reference promises; see `_fetch`.
+
+        A model in the cache is noted, so that the worker can say that it has it.
+        """
+        found = self._fetch(ref, on_progress, suffixes, on_wait)
+        if found.blobs:
+            sources = shareable([ref.source, found.origin]) if not ref.source.startswith(UPLOAD) else ()
+            remember(self._cache_dir, KnownModel(found.sha256, found.name, found.size, sources, found.blobs))
+        return found
+
+    def _fetch(
+        self,
+        ref: ModelRef,
+        on_progress: OnProgress,
+        suffixes: tuple[str, ...],
+        on_wait: Callable[[], None],
+    ) -> FetchedModel:
+        """Return the model on this disk.
 
         Args:
             on_progress: Called for every piece of data with the fraction done, or None if the total is unknown. If it raises, the fetch
@@ -223,7 +243,8 @@ class ModelStore:
             while name in files:
                 name = f"the-{name}"
             path = self._cache.assemble(folder + name, {folder + one: content for one, content in {name: sha256, **files}.items()})
-        return fetched_model(ref, path, model, {name: companions[name] for name in weights})
+        blobs = (sha256, *files.values())
+        return replace(fetched_model(ref, path, model, {name: companions[name] for name in weights}), blobs=blobs)
 
 
 def _files_in(folder: Path, file: str, name: str) -> list[str]:

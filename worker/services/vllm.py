@@ -31,7 +31,7 @@ class VllmService:
     def version(self) -> str:
         program = find_program()
         # `vllm --version` imports torch, which takes many seconds; the metadata of the package say the same.
-        python = next((path for name in ("python", "python3") if (path := program.parent / name).exists()), None)
+        python = next((path for name in ("python", "python3") if (path := program.resolve().parent / name).exists()), None)
         if python is None:
             return "vllm of an unknown version"
         said = subprocess.run([python, "-I", "-c", ASK_VERSION], capture_output=True, text=True, check=False, timeout=VERSION_S)

@@ -20,6 +20,7 @@ from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import entry_of, model_suffixes, resolve
@@ -30,6 +31,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
@@ -71,6 +73,7 @@ class Attempt:
         stopped: Callable[[], Why | None],
         host_wait_s: float,
         running: RunningServices,
+        kept: KeptServices,
         telemetry: Telemetry,
     ) -> None:
         self._assignment, self._workload = assignment, assignment.workload
@@ -95,6 +98,7 @@ class Attempt:
         self._service = ServiceOfJob(
             assignment,
             running=running,
+            kept=kept,
             clock=clock,
             job_log=job_log,
             on_stage=lambda stage: on_stage(stage, None),
@@ -309,7 +313,7 @@ class Attempt:
         self._judge_noise()
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
-        self._service.end()  # nothing runs beside the computing of a result
+        self._service.leave()  # nothing runs beside the computing of a result, but perhaps an idle server
         interrupted = [self._figures_of(one) for one in self._processes.interrupted]
         measured = self._summarised(self._repeats, self._because)
         if interrupted:
@@ -344,6 +348,8 @@ class Attempt:
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
             derived = remembered(derived, derived.of_device, self._cache_dir, self._log)
+        if derived.against_device is not None:
+            derived = derived.against_device(read_last(self._cache_dir))
         for warning in derived.warnings:
             self._log.add("warning", "benchmark", warning)
         if derived.warnings:

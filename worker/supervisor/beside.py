@@ -13,6 +13,7 @@ from shared.figures import Figure
 from shared.telemetry import (
     ENERGY,
     ENERGY_ABOVE_IDLE,
+    ENERGY_PER_TOKEN,
     FIGURES,
     GPU_MEMORY,
     GPU_PERCENT,
@@ -76,6 +77,13 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
         cpu_s=looks.cpu_s,
         ended=looks.ended,
     )
+
+
+def per_token(figures: Sequence[Figure], tokens: int) -> Figure:
+    """Return the energy of one token, for units of work that write so many tokens each."""
+    energy = next(figure for figure in figures if figure.name == ENERGY)
+    value = None if energy.value is None else energy.value / tokens
+    return _figure(ENERGY_PER_TOKEN, value, energy.missing, n=energy.n * tokens, repeats=[one / tokens for one in energy.repeats])
 
 
 def _energy(looks: Looks, windows: Sequence[Window], on: Feeds, gpus: frozenset[str], unknown: str) -> tuple[Measured, list[Series]]:

@@ -12,6 +12,7 @@ from typing import Any
 from shared.clock import Clock
 from shared.columns import Feeds
 from shared.energy import Window
+from shared.series import TIMED_SPANS, Record
 from shared.telemetry import RUNTIME_KEY, SOURCE_KEY
 from worker.job_log import JobLog
 from worker.kinds.base import Derived, Repeat
@@ -19,7 +20,7 @@ from worker.samplers.looks import Looks
 from worker.samplers.pages import page_of
 from worker.samplers.registry import default_samplers
 from worker.samplers.request import SampleRequest
-from worker.supervisor.beside import belongs_to, beside
+from worker.supervisor.beside import belongs_to, beside, per_token
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.joined_looks import joined
@@ -134,6 +135,8 @@ class Telemetry:
         facts: dict[str, Any] = {RUNTIME_KEY: found.model_dump(mode="json")}
         if found.energy.source:
             facts[SOURCE_KEY] = found.energy.source
+        if derived.tokens_per_unit:
+            figures = (*figures, per_token(figures, derived.tokens_per_unit))
         summary, outcome = derived.summary, derived.outcome
         if summary is not None:
             summary = summary.model_copy(update={"figures": [*summary.figures, *figures]})
@@ -177,18 +180,25 @@ class Telemetry:
     def _windows(self, repeats: Sequence[Repeat], loading: str) -> list[Window]:
         """Return when each repeat measured. A repeat that was measured again ran in its last try.
 
-        A record whose timed phase has the name of a series says how long it took, and each sample of the series is one inference. For any
-        other record, it is the time until the process went on to something else.
+        A record may say in its facts when its units were timed (`TIMED_SPANS`). Otherwise a timed phase with the name of a series says how
+        long it took, and each sample of the series is one inference. For any other record, it is the time until the process went on to
+        something else.
         """
         times: dict[int, tuple[float, float]] = {}
         for phase, following in pairwise(self._phases):
             if phase.where == "repeat" and phase.phase == MEASURING:
                 times[phase.index] = (phase.at, following.at - phase.at)
-        return [_window(*times[index], repeat, loading) for index, repeat in enumerate(repeats) if index in times]
+        return [window for index, repeat in enumerate(repeats) if index in times for window in _of_repeat(*times[index], repeat, loading)]
 
 
-def _window(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> Window:
+def _of_repeat(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> list[Window]:
     record = repeat.record
+    if spans := record.facts.get(TIMED_SPANS):
+        return [Window(begin_s + after_s, seconds, units) for after_s, seconds, units in spans]
+    return [_window(begin_s, until_next_s, record, loading)]
+
+
+def _window(begin_s: float, until_next_s: float, record: Record, loading: str) -> Window:
     timed = [name for name in record.phases if name in record.series and name != loading]
     if len(timed) != 1:
         return Window(begin_s, until_next_s, 0)

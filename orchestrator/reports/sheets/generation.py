@@ -31,6 +31,10 @@ class GenerationSheet(OutcomeSheet):
         "generation_peak_mb": "PeakInferenceRamUsage",
     }
 
+    def steadiness(self, result: Result) -> str:
+        outcome = self.outcome(result)
+        return str(outcome.detail.get("steadiness", "")) if outcome is not None else ""
+
     def work_of(self, job: JobRecord) -> AskedWork:
         """Return what a job asked for. How many calls and further loads there were is no part of it."""
         asked = asked_work(job, but=("loads",))

@@ -64,7 +64,7 @@ def test_a_data_folder_is_an_absolute_path_of_a_folder(tmp_path: Path, place: st
 def test_this_machine_says_which_servers_it_can_start() -> None:
     startable.cache_clear()
     found = startable()
-    assert set(found) == {"redis", "postgres"}
+    assert {"redis", "postgres"} <= set(found)
     assert found["postgres"].startswith("PostgreSQL ")
     assert "fake" in SERVICES, "which a worker does not offer"
 
