@@ -183,6 +183,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "headers": {"Content-Type": "application/json"},
         "body": '{"inputs": [1, 2]}',
         "expect_status": 201,
+        "expect_body": '"ok": true',
     },
     TritonSettings: {
         "http_port": 8000,

@@ -113,6 +113,12 @@ def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     return {secret: environment[variable] for secret, variable in DRIVERS[name].secrets if environment.get(variable)}
 
 
+def variables_of(capability: str) -> tuple[str, ...]:
+    """Return the variables of the worker's environment that hold the keys and passwords for a capability."""
+    entry = DRIVERS.get(driver_of(capability), DriverEntry(""))
+    return tuple(variable for _, variable in entry.secrets)
+
+
 def resolve(name: str) -> type[Driver]:
     """Import and return the class of a driver.
 
