@@ -32,6 +32,10 @@ class Spec(Strict):
         """Return the type to which a model's weights are converted, or None if they stay as they are."""
         return None
 
+    def devices(self) -> int:
+        """Return over how many GPUs the model is spread."""
+        return 1
+
     def check(self, repeats: int) -> None:
         """Check limits that depend on the largest number of repeats.
 

@@ -92,6 +92,9 @@ class GenerationSpec(Spec):
     def asked_dtype(self) -> str | None:
         return self.options.dtype
 
+    def devices(self) -> int:
+        return self.options.tensor_parallel_size or 1
+
     def check(self, repeats: int) -> None:
         check_options(self.options)
         check_decoding(self.decoding)
