@@ -276,11 +276,13 @@ def test_a_server_that_is_not_what_the_next_job_needs_is_ended_and_another_is_st
     first.leave()
     second = services.fake({"says": "else"} if what == "other settings" else None, fresh="campaign")
     if what == "more connections":
-        spec = second._spec.model_copy(update={"concurrent_clients": 7})
+        spec = second._spec.model_copy(update={"concurrent_clients": 1_001})
         second = services.of(Workload(spec=spec, target=Launched(service="fake", fresh="campaign")))
     if what == "it died":
-        psutil.Process(pid).kill()
-        psutil.Process(pid).wait()
+        psutil.Process(pid).children()[0].kill()
+        until = time.monotonic() + 10
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+            time.sleep(0.01)
     second.ready(soon())
     assert pid_of(second) != pid
     assert not psutil.pid_exists(pid)
