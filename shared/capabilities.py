@@ -35,6 +35,7 @@ RUNNABLE: dict[str, str] = {
     "service.redis": "service.redis",
     "service.postgres": "service.postgres",
     "service.http": "service.http",
+    "service.minio": "service.minio",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -45,6 +46,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.redis": ("load",),
     "service.postgres": ("load",),
     "service.http": ("load",),
+    "service.minio": ("load",),
 }
 _INFERENCE = ("inference",)
 

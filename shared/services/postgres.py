@@ -91,3 +91,7 @@ class Postgres:
                 requests = number if count is None else max(1, round(count * number / total))
                 made.append(Phase(name=name, operations={name: 1.0}, count=requests))
         return tuple(made)
+
+    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
+        del client
+        return {}

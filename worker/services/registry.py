@@ -15,6 +15,7 @@ FAKE = "fake"
 SERVICES: dict[str, str] = {
     "redis": "worker.services.redis:RedisService",
     "postgres": "worker.services.postgres:PostgresService",
+    "minio": "worker.services.minio:MinioService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }
