@@ -13,7 +13,7 @@ from shared.kinds.base import Spec
 from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
 from shared.kinds.load_figures import FIGURES
 from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
-from shared.services.registry import CLIENT_TYPES, SERVICES
+from shared.services.registry import CAPABILITIES, CLIENT_TYPES, SERVICES
 from shared.strict import Strict
 from shared.targets import Existing, Launched, Target
 
@@ -90,7 +90,7 @@ class Load:
     def default_on(self, content: Mapping[str, Any]) -> tuple[str, ...]:
         service = content.get("service")
         named = service.get("type") if isinstance(service, Mapping) else None
-        return (f"service.{named}",) if isinstance(named, str) and named in SERVICES else ()
+        return (CAPABILITIES[named],) if isinstance(named, str) and named in CAPABILITIES else ()
 
     def spec_of(self, settings: Any) -> LoadSpec:
         """Return the specification of a job.

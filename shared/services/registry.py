@@ -12,3 +12,5 @@ _ALL: tuple[ServiceKind, ...] = (Redis(), Postgres(), Http(), Minio())
 SERVICES: dict[str, ServiceKind] = {kind.name: kind for kind in _ALL}
 # Maps each name of a client to the type of its service.
 CLIENT_TYPES: dict[str, str] = {client: kind.name for kind in _ALL for client in kind.client_types}
+# Maps the type of each service to its capability. An address that speaks OpenAI's protocol is an API, whoever runs it.
+CAPABILITIES: dict[str, str] = {kind.name: f"service.{kind.name}" for kind in _ALL}

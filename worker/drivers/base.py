@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -38,6 +39,10 @@ class Work:
 
 class Sink(Protocol):
     """Takes what lanes report. Times are of `perf_counter_ns`."""
+
+    @property
+    def recorded(self) -> int:
+        """Return how many requests were reported to it: the index of the record that the next `done` makes."""
 
     def done(self, scheduled: int, sent: int, first: int, last: int, size: int, status: int, operation: int, failure: int) -> None:
         """Record one request that has ended.
@@ -124,3 +129,16 @@ class Driver(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return versions, and what the service says about itself."""
+
+
+class Keeper(Driver, Protocol):
+    """Is a driver that keeps more of each answer than its record holds. `DriverEntry.keeps` says which drivers are."""
+
+    def keep(self, records: Path) -> None:
+        """Begin the files of a phase, beside the file of its records. It is called before the connections of the phase are opened."""
+
+    def settle(self, records: Path) -> None:
+        """Read what was kept, after the phase has ended and its records are written.
+
+        It writes the files that `shared.request_records.SECTIONS` names, and may correct what became of a request.
+        """

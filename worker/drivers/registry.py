@@ -23,17 +23,33 @@ class DriverEntry:
         target: Where it is, as `module:Class`.
         needs: The libraries that it cannot do without; the extra `load` brings them.
         secrets: Keys and passwords that it may need, and the variable of the worker's environment that holds each.
+        wire: The null server that finds the ceiling of its clients; see `worker.load.null_server`.
+        answer_size: The client setting that says how large an answer of the null server is. Without it, an answer has 2 bytes.
+        keeps: Whether it is a `worker.drivers.base.Keeper`.
     """
 
     target: str
     needs: tuple[str, ...] = ()
     secrets: tuple[tuple[str, str], ...] = ()
+    wire: str = ""
+    answer_size: str = ""
+    keeps: bool = False
 
 
 DRIVERS: dict[str, DriverEntry] = {
-    "redis": DriverEntry("worker.drivers.redis:RedisDriver", ("hiredis",), (("password", "FLEETMARK_WORKER_REDIS_PASSWORD"),)),
-    "postgres": DriverEntry("worker.drivers.postgres:PostgresDriver", ("asyncpg",), (("password", "FLEETMARK_WORKER_POSTGRES_PASSWORD"),)),
-    "http": DriverEntry("worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),)),
+    "redis": DriverEntry(
+        "worker.drivers.redis:RedisDriver",
+        ("hiredis",),
+        (("password", "FLEETMARK_WORKER_REDIS_PASSWORD"),),
+        wire="redis",
+        answer_size="value_size_bytes",
+    ),
+    "postgres": DriverEntry(
+        "worker.drivers.postgres:PostgresDriver", ("asyncpg",), (("password", "FLEETMARK_WORKER_POSTGRES_PASSWORD"),), wire="postgres"
+    ),
+    "http": DriverEntry(
+        "worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),), wire="http"
+    ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
 }
@@ -51,7 +67,12 @@ def why_not(name: str) -> str:
 def why_not_here(capability: str, hardware: Hardware) -> str:
     """Return why this device cannot drive the service of a capability, or an empty text if it can."""
     del hardware
-    return why_not(capability.removeprefix("service."))
+    return why_not(driver_of(capability))
+
+
+def driver_of(capability: str) -> str:
+    """Return the name of the driver that a capability stands for: what follows the first dot."""
+    return capability.partition(".")[2]
 
 
 def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from shared.clock import SystemClock
 from shared.errors import JobError, ModelInvalid
 from shared.series import Phase, Record, Series
-from worker.drivers.registry import credentials
+from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
 from worker.load.arrivals import CLOSED_PATTERNS, Shape, seed_text
 from worker.load.ceiling import measure_ceiling
@@ -43,7 +43,7 @@ class LoadMeasure:
 
     def run(self, request: RunRequest, announce: Announce) -> Record:
         spec = request.spec
-        driver = request.capability.removeprefix("service.")
+        driver = driver_of(request.capability)
         announce("loading")
         begin = perf_counter_ns()
         folder = Path(tempfile.mkdtemp(prefix="requests-", dir=Path(request.record_path).parent))
@@ -101,7 +101,8 @@ class LoadMeasure:
             known: float | None = json.loads(kept.read_text())
             return known
         announce("measuring what the clients can do")
-        found = measure_ceiling(plans, driver, int(plans[0].settings.get("value_size_bytes", 2)))
+        entry = DRIVERS.get(driver, DriverEntry(""))
+        found = measure_ceiling(plans, entry.wire, int(plans[0].settings.get(entry.answer_size) or 2))
         kept.write_text(json.dumps(found))
         return found
 

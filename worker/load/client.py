@@ -23,18 +23,18 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EngineUnavailable, JobError
 from worker.drivers.base import Work
-from worker.drivers.registry import resolve
+from worker.drivers.registry import DRIVERS, resolve
 from worker.load.dispatcher import Dispatcher
 from worker.load.open_files import allow_open_files
 from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver, Lane
+    from worker.drivers.base import Driver, Keeper, Lane
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -48,6 +48,8 @@ class Client:
         self._lanes: list[Lane] = []
         self._waiting: Dispatcher | None = None
         self._spool: Spool | None = None
+        self._records = Path()
+        self._keeper = cast("Keeper", self._driver) if DRIVERS[plan.driver].keeps else None
 
     async def do(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return the answer."""
@@ -66,7 +68,10 @@ class Client:
     async def _ready(self, number: int) -> dict[str, Any]:
         phase = self._plan.phases[number]
         self._driver.begin(phase.operations, f"{self._plan.seed}/{phase.name}")
-        self._spool = Spool(Path(self._plan.folder) / self._plan.spool_name(number))
+        self._records = Path(self._plan.folder) / self._plan.spool_name(number)
+        self._spool = Spool(self._records)
+        if self._keeper is not None:
+            self._keeper.keep(self._records)
         self._waiting = Dispatcher(self._plan, phase, self._driver, self._spool, self._lanes)
         allow_open_files(self._plan.concurrent)
         while (missing := self._plan.concurrent - len(self._lanes)) > 0:
@@ -89,6 +94,8 @@ class Client:
             gc.enable()
             gc.unfreeze()
             spool.close()
+        if self._keeper is not None:
+            self._keeper.settle(self._records)
         return {
             "count": spool.count,
             "opened": self._driver.opened,

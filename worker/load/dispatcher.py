@@ -114,6 +114,10 @@ class Dispatcher:
 
     # The sink of the lanes
 
+    @property
+    def recorded(self) -> int:
+        return self._spool.count
+
     def free(self, lane: Lane) -> None:
         number = self._next
         if self._open_loop:
