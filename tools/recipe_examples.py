@@ -16,6 +16,7 @@ from shared.recipes.schema import Retries
 from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
 from shared.services.http import HttpClient
+from shared.services.minio import MinioClient, MinioSettings
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
 from shared.services.redis import RedisClient, RedisSettings
 
@@ -159,6 +160,25 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "body": '{"inputs": [1, 2]}',
         "expect_status": 201,
     },
+    MinioSettings: {
+        "program": "rclone",
+        "port": 9000,
+        "console_port": 9001,
+        "root_user": "minioadmin",
+        "root_password": "minioadmin",
+        "data_dir": "/scratch/objects",
+    },
+    MinioClient: {
+        **_OF_CLIENTS,
+        "object_size_bytes": 65_536,
+        "num_objects": 1_000,
+        "num_requests": 10_000,
+        "operation_mix": "put:get=10:90",
+        "key_distribution": "zipf",
+        "bucket": "benchmark",
+        "region": "eu-central-1",
+        "use_https": True,
+    },
     LoadSection: {
         "pattern": "poisson",
         "rate": 1000,
@@ -221,6 +241,8 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RedisClient: ("redis", ("client", "settings")),
     PostgresClient: ("postgres", ("client", "settings")),
     HttpClient: ("http", ("client", "settings")),
+    MinioSettings: ("minio", ("service", "settings")),
+    MinioClient: ("minio", ("client", "settings")),
     LoadSection: ("redis", ("load",)),
     BenchmarksSection: ("redis", ("benchmarks",)),
     Slo: ("redis", ("slo",)),

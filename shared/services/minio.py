@@ -22,8 +22,8 @@ def _mix(text: str) -> str:
 class MinioSettings(ServiceSettings):
     program: Literal["minio", "rclone"] = Field(
         default="minio",
-        description="the program of the server: `minio`, or `rclone`, whose `rclone serve s3` speaks the same protocol and stores a folder; "
-        "their results say nothing of each other",
+        description="the program of the server: `minio`, or `rclone`, whose `rclone serve s3` speaks the same protocol and keeps objects "
+        "as files; the results of one say nothing of the other",
     )
     port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
     console_port: int | None = Field(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import EngineUnavailable
 from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
+from tests.s3_server import LOGIN, S3Server
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 from worker.drivers.base import Driver, Lane, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
@@ -47,10 +48,12 @@ class Case:
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
     with server_folder() as folder, http_truth(HttpTruth()) as truth:
-        for name in ("redis", "postgres"):
+        for name in ("redis", "postgres", "s3"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
+        of_s3 = S3Server(folder / "s3")
         of_redis.start()
+        of_s3.start()
         of_postgres.start()
         client = redis.Redis(port=of_redis.port)
 
@@ -68,14 +71,23 @@ def cases() -> Iterator[dict[str, Case]]:
         yield {
             "redis": Case("redis", of_redis.port, "redis://{}/0".format, {"get": 1, "set": 1}, commands, {"num_keys": 100}),
             "postgres": Case("postgres", of_postgres.port, "postgresql://{}".format, {"insert": 1}, rows, postgres_settings),
+            "minio": Case(
+                "minio",
+                of_s3.port,
+                f"http://{LOGIN}@{{}}".format,
+                {"put": 1, "get": 1},
+                of_s3.counted_objects,
+                {"num_objects": 10, "object_size_bytes": 1_000},
+            ),
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
         }
         client.close()
         of_redis.stop()
+        of_s3.stop()
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http"])
+@pytest.fixture(params=["redis", "postgres", "http", "minio"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 

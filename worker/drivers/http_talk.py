@@ -41,8 +41,9 @@ class HttpTalk(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
+        """Close the connection, without a farewell of TLS that somebody would have to wait for."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     async def ask(
         self,

@@ -52,7 +52,9 @@ class MinioDriver:
         if settings["use_https"]:
             parts = parts._replace(scheme="https")
         if parts.path.strip("/"):
-            raise ModelInvalid(f"the address of an S3 server has no path, and this one has {parts.path!r:.100}; write the bucket into `bucket`")
+            raise ModelInvalid(
+                f"the address of an S3 server has no path, and this one has {parts.path!r:.100}; write the bucket into `bucket`"
+            )
         self._address = HttpAddress.of(parts.geturl())
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if not user:  # keys in the address are of that server alone, so they come first

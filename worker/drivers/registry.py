@@ -50,6 +50,13 @@ DRIVERS: dict[str, DriverEntry] = {
     "http": DriverEntry(
         "worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),), wire="http"
     ),
+    "minio": DriverEntry(
+        "worker.drivers.minio:MinioDriver",
+        ("httptools",),
+        (("access_key", "FLEETMARK_WORKER_MINIO_ACCESS_KEY"), ("secret_key", "FLEETMARK_WORKER_MINIO_SECRET_KEY")),
+        wire="minio",
+        answer_size="object_size_bytes",
+    ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
 }

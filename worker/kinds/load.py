@@ -141,6 +141,7 @@ class LoadMeasure:
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
+        from shared.services.registry import SERVICES
         from worker.load.figures import outcome_of
 
         spec = workload.spec.model_dump(mode="json")
@@ -159,6 +160,7 @@ class LoadMeasure:
             concurrency=spec["num_clients"] * in_flight(spec),
             ceiling_per_s=ceiling,
             no_ceiling="there is no null server for this protocol",
+            units=SERVICES[spec["service"]["type"]].units(spec["client"]["settings"]),
             detail={
                 "stopped_because": stopped_because,
                 "prepared": known[0]["prepared"],

@@ -15,6 +15,7 @@ from shared.percentiles import PERCENTILE_FLOORS
 from shared.request_records import FAILURES
 from shared.stats import describe, median_interval_of_repeats, percentile
 from worker.load.ceiling import is_client_bound
+from worker.load.operations import rate_of
 from worker.load.phases import Measured, bytes_per_s, duration_s, latencies_ms, rate, rate_achieved, rate_asked
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
 # Figures that a type of service has besides those of every load: which phase they are about (empty: all), and how they are computed.
-OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float]]]] = {
+OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float | None]]]] = {
     "redis": {"ops_per_second": ("", rate), "bytes_per_second": ("", bytes_per_s)},
     "postgres": {
         "insert_tps": ("insert", rate),
@@ -33,6 +34,12 @@ OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float]]]] =
         "insert_duration": ("insert", duration_s),
         "select_duration": ("select", duration_s),
         "total_duration": ("", duration_s),
+    },
+    "minio": {
+        "put_ops_per_second": ("", rate_of(0)),
+        "get_ops_per_second": ("", rate_of(1)),
+        "put_bytes_per_second": ("", rate_of(0)),
+        "get_bytes_per_second": ("", rate_of(1)),
     },
 }
 
@@ -45,6 +52,7 @@ def outcome_of(
     concurrency: int,
     ceiling_per_s: float | None,
     no_ceiling: str = "",
+    units: Mapping[str, float] | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Return the figures of a job.
@@ -53,6 +61,7 @@ def outcome_of(
         repeats: The phases of each repeat.
         concurrency: How many requests all clients together keep in flight.
         no_ceiling: Why there is no `ceiling_per_s`.
+        units: What one request stands for in a figure of the service; see `shared.services.base.ServiceKind.units`.
     """
     made = _Figures(repeats)
     made.per_repeat("requests_per_s", rate)
@@ -79,7 +88,7 @@ def outcome_of(
     for name, (phase_name, compute) in OF_SERVICES.get(service_type, {}).items():
         chosen = [[phase for phase in phases if phase_name in ("", phase.phase)] for phases in repeats]
         if all(chosen):
-            made.per_repeat(name, compute, phases=chosen)
+            made.per_repeat(name, _in_units(compute, (units or {}).get(name, 1.0)), phases=chosen)
     failures = _pooled(repeats, "sent", failed=True)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
     if len(failures):
@@ -146,6 +155,14 @@ class _Figures:
             interval = median_interval_of_repeats(each)
             self.figures.append(Figure.of(name, _kind(name), value, interval=interval, n=found.n, repeats=each))
         return found
+
+
+def _in_units(compute: Callable[[Phases], float | None], unit: float) -> Callable[[Phases], float | None]:
+    def computed(phases: Phases) -> float | None:
+        value = compute(phases)
+        return None if value is None else value * unit
+
+    return computed
 
 
 def _value(part: str, values: NDArray[np.float64]) -> float:

@@ -63,6 +63,15 @@ class NullHttp(_Null):
         self.write(self._answer)
 
 
+class NullMinio(NullHttp):
+    """Answers GET with an object of `size` bytes, and every other request with status 200 and no body."""
+
+    DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def on_message_complete(self) -> None:
+        self.write(self._answer if self._parser.get_method() == b"GET" else self.DONE)
+
+
 class NullPostgres(_Null):
     """Lets everybody in, and answers each statement with one row, or with none if it is an INSERT."""
 
@@ -136,7 +145,7 @@ def _message(kind: bytes, body: bytes) -> bytes:
     return kind + (len(body) + 4).to_bytes(4, "big") + body
 
 
-WIRES: dict[str, Callable[[int], _Null]] = {"redis": NullRedis, "http": NullHttp, "postgres": NullPostgres}
+WIRES: dict[str, Callable[[int], _Null]] = {"redis": NullRedis, "http": NullHttp, "postgres": NullPostgres, "minio": NullMinio}
 
 
 async def _serve(wire: str, size: int) -> None:

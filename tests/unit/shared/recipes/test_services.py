@@ -66,6 +66,23 @@ def test_a_postgres_inserts_before_it_reads() -> None:
     assert [(phase.name, phase.count, phase.duration_s) for phase in timed] == [("insert", None, 20.0), ("select", None, 10.0)]
 
 
+def test_an_s3_server_alone_is_a_recipe_with_the_defaults_of_the_contract() -> None:
+    found = spec("service: {type: minio}")
+    assert load_recipe("service: {type: minio}").on == ("service.minio",)
+    assert [phase.model_dump() for phase in found.phases] == [
+        {"name": "mixed", "operations": {"put": 50.0, "get": 50.0}, "count": 100, "duration_s": None}
+    ]
+    assert (found.warmup_delay_s, found.client.settings["object_size_bytes"]) == (10.0, 2**20)
+    assert (found.service.settings["program"], found.service.settings["root_user"]) == ("minio", "minioadmin")
+    other = spec(
+        "service: {type: minio, address: s3.lab.example}\nclient: {type: minio_client, settings: {num_requests: 7, use_https: true}}"
+    )
+    assert other.phases[0].count == 7
+    wrong = mistakes("service: {type: minio}\nclient: {type: minio, settings: {operation_mix: 'put:list', bucket: Mine}}")
+    assert "the operations of this service are put and get" in wrong
+    assert "client.settings.bucket" in wrong
+
+
 def test_a_recipe_of_another_framework_runs_as_it_is_and_is_stored_in_our_words() -> None:
     recipe = load_recipe(OF_ANOTHER_FRAMEWORK)
     stored = recipe.model_dump(mode="json", exclude_unset=True)
@@ -137,7 +154,7 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
             "service: {type: redis}\nload: {durations_s: 3}",
             "line 2: unknown key 'durations_s': did you mean 'duration_s'",
         ),
-        ("service: {type: minio}", "needs a `type` that this version can drive; it can drive: redis, postgres, http, not 'minio'"),
+        ("service: {type: mongodb}", "needs a `type` that this version can drive; it can drive: redis, postgres, http"),
         ("service: {settings: {}}", "needs a `type` that this version can drive"),
         ("service: {type: redis}\nclient: {type: chroma_stress}", "needs a `type` that this version knows"),
         ("service: {type: redis}\nclient: {type: postgres_stress}", "the client postgres is not for a service of the type redis"),

@@ -110,3 +110,23 @@ def test_a_point_near_the_clients_ceiling_or_sent_late_is_client_bound(
     found, why = is_client_bound(rate, ceiling, late, p50)
     assert found is bound
     assert bool(why) is bound
+
+
+def test_the_operations_of_a_mixed_load_have_rates_of_their_own_in_their_own_units() -> None:
+    mixed = records([(number * 10.0, 0.0, 5.0, TIMEOUT if number == 0 else SUCCESS) for number in range(100)])
+    mixed["operation"] = [0] * 30 + [1] * 70
+    found = outcome_of(
+        [[Measured("mixed", mixed, 2.0, False)]],
+        service_type="minio",
+        operations=["put", "get"],
+        concurrency=1,
+        ceiling_per_s=None,
+        units={"put_bytes_per_second": 1_000.0, "get_bytes_per_second": 1_000.0},
+    )
+    assert (value(found, "put_ops_per_second"), value(found, "get_ops_per_second")) == (29 / 2, 70 / 2)
+    assert (value(found, "put_bytes_per_second"), value(found, "get_bytes_per_second")) == (14_500, 35_000)
+    only = outcome_of(
+        [[Measured("mixed", mixed[30:], 2.0, False)]], service_type="minio", operations=["put", "get"], concurrency=1, ceiling_per_s=None
+    )
+    assert value(only, "put_ops_per_second") is None, "nothing was written, which is not the same as 0 objects per second"
+    assert [figure.missing for figure in only.figures if figure.name == "put_ops_per_second"] == ["nothing was measured"]
