@@ -10,8 +10,9 @@ connections and commands of real idle workers are counted.
 The simulated workers share the machine with the control plane. So the processor time per job is given for each process as well: it says
 what the control plane costs, whatever else runs.
 
-The exit code is 1 if an exponent or the time to notice is above its limit, if the largest fleet completes jobs at less than 0.8 of the rate
-of the smallest fleet, or if a list of all workers or all queues takes too long.
+The exit code is 1 if the watch repairs something although nothing was lost, if an exponent or the time to notice is above its limit, if
+the largest fleet completes jobs at less than 0.8 of the rate of the smallest fleet, or if a list of all workers or all queues takes too
+long.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ WORKERS = "simulated workers"
 EXPONENT_LIMIT = 1.1
 RATE_SHARE = 0.8  # the smallest allowed ratio of the jobs/s of the largest fleet to those of the smallest fleet
 LISTS_MS = {"workers": 50.0, "queues": 30.0}  # limits of the median time for a list, in the largest fleet
+REPAIRS = ("jobs_sent_again", "jobs_requeued", "attempts_unheld", "faults_found")  # nothing needs them before workers are killed
 NOISE_SLACK_S = 1.0  # is added to the limit of the time to notice, because of polling and two busy cores
 
 
@@ -53,6 +55,7 @@ class Run:
     jobs: int
     seconds: float = 0.0
     notice_s: float = 0.0
+    needless: dict[str, int] = field(default_factory=dict)  # what the watch did again, although nothing was lost
     processor_ms: dict[str, float] = field(default_factory=dict)  # processor time per job, by process
     at_rest: dict[str, float] = field(default_factory=dict)  # share of a core before there were jobs: heartbeats and sweeps, by process
     latency_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -170,6 +173,9 @@ def run(workers: int, jobs: int) -> Run:
         made.processor_ms = {name: 1000 * (until[name] - before) / jobs for name, before in used.items()}
         if campaign["completed_jobs"] != jobs:
             raise SystemExit(f"only {campaign['completed_jobs']} of {jobs} jobs completed: {campaign['job_breakdown']}")
+        with web_client(plane.api, timeout=60, direct=True) as client:
+            repaired = client.get("/monitoring/stats").raise_for_status().json()["health_monitor"]
+        made.needless = {name: repaired[name] for name in REPAIRS if repaired[name]}
         made.latency_ms, made.resident_mb = asking.latency_ms, plane.resident_mb()
         made.notice_s = _notice(plane, fleet, max(1, workers // 10))
     return made
@@ -233,6 +239,8 @@ def show(one: Run) -> None:
     print(f"  API under it: p50 {np.median(every):.1f} ms, {tail} over {len(every)} calls", end="")
     print(f" ({', '.join(f'{name} {np.median(taken):.1f}' for name, taken in one.latency_ms.items())})")
     parts = ", ".join(f"{name} {used:.2f}" for name, used in one.processor_ms.items())
+    if one.needless:
+        print(f"  NEEDLESS REPAIRS: {', '.join(f'{name} {number}' for name, number in one.needless.items())}")
     print(f"  % of a core before there were jobs: {', '.join(f'{name} {100 * share:.1f}' for name, share in one.at_rest.items())}")
     print(f"  processor ms per job: control plane without API {one.control_plane_ms:.2f}; {parts}")
     print(f"  resident MB: {', '.join(f'{name} {size:.0f}' for name, size in one.resident_mb.items())}")
@@ -266,7 +274,7 @@ def main() -> int:
     for size in dict.fromkeys([*by_workers, *by_jobs]):
         runs[size] = run(*size)
         show(runs[size])
-    well = True
+    well = not any(one.needless for one in runs.values())
     for by, fitted in (("workers", [runs[size] for size in by_workers]), ("jobs", [runs[size] for size in by_jobs])):
         print(f"growth with {by}, exponent of a log-log fit over {[getattr(one, by) for one in fitted]}:")
         for name, exponent in exponents(fitted, by).items():

@@ -3,8 +3,9 @@
     python -m benchmarks.simulated_workers --redis-url redis://127.0.0.1:6379/0 --workers 900 --capability gpu.cuda.onnx
 
 Each worker registers, sends heartbeats, and blocks on its queues over its own connection. It claims a job, reports the start, waits
-`--job-s`, reports a result of realistic size and reads the answers. A real worker does one thing more: kombu records each message in
-`unacked`.
+`--job-s`, reports a result of realistic size and reads the answers. As in a real worker, a heartbeat is also sent at each change of status,
+and names the results that are not answered yet; without that, the watch would take their jobs for lost. A real worker does one thing more:
+kombu records each message in `unacked`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from shared.capabilities import RESULTS_QUEUE, worker_queue
 from shared.celery_app import PRIORITY_STEPS
 from shared.ids import new_incarnation, worker_id_of
 from shared.protocol import keys, scripts
+from shared.protocol.messages import answer_field
 from shared.workers import DeviceInfo, Registration
 from tests.integration.reports import result, started
 
@@ -96,7 +98,8 @@ class SimulatedWorker:
         self.incarnation = new_incarnation()
         self._options, self._broker, self._queue = options, broker, queue
         self._held: list[tuple[str, int]] = []
-        self._unanswered: set[str] = set()
+        self._unanswered: dict[str, tuple[str, int]] = {}
+        self._changed = asyncio.Event()
         queues = [worker_queue(self.id), options.capability]
         self._lists = [f"{queue}{SEPARATOR}{step}" if step else queue for step in PRIORITY_STEPS for queue in queues]
         who = {"worker_id": self.id, "incarnation": self.incarnation}
@@ -116,10 +119,15 @@ class SimulatedWorker:
         await self._script(scripts.REGISTER, self.id, self.udid, registration.model_dump_json(), self.incarnation, TIMEOUT_MS)
 
     async def beat_on(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            self._changed.clear()
             status, job = ("busy", self._held[0][0]) if self._held else ("active", "")
-            await self._script(scripts.HEARTBEAT, self.id, self.incarnation, status, job, json.dumps(self._held), "", "", "")
-            await asyncio.sleep(self._options.heartbeat_s)
+            held = json.dumps([*self._held, *self._unanswered.values()])
+            await self._script(scripts.HEARTBEAT, self.id, self.incarnation, status, job, held, "", "", "")
+            timer = loop.call_later(self._options.heartbeat_s, self._changed.set)
+            await self._changed.wait()
+            timer.cancel()
 
     async def work_on(self) -> None:
         while True:
@@ -131,13 +139,15 @@ class SimulatedWorker:
     async def _run(self, assignment: dict[str, Any]) -> None:
         job_id, attempt = assignment["job_id"], assignment["attempt"]
         self._held.append((job_id, attempt))
+        self._changed.set()
         verdict = await self._script(scripts.CLAIM, job_id, attempt, self.id, self.incarnation, TIMEOUT_MS, 3_600)
         if verdict == "claimed":
             await self._report(self._started, job_id, attempt)
             await asyncio.sleep(self._options.job_s)
+            self._unanswered[answer_field(job_id, attempt)] = (job_id, attempt)
             await self._report(self._result, job_id, attempt)
-            self._unanswered.add(f"{job_id}/{attempt}")
         self._held.clear()
+        self._changed.set()
 
     async def _report(self, template: str, job_id: str, attempt: int) -> None:
         body = template.replace(TEMPLATE, job_id).replace(TEMPLATE.rpartition("-job-")[0], job_id.rpartition("-job-")[0])
@@ -152,7 +162,8 @@ class SimulatedWorker:
                 answers = (await self._broker.ask("HGETALL", keys.answers(self.id)))[::2]
                 if answers:
                     await self._broker.ask("HDEL", keys.answers(self.id), *answers)
-                    self._unanswered -= set(answers)
+                    for answer in answers:
+                        self._unanswered.pop(answer, None)
 
 
 async def _main(options: argparse.Namespace) -> None:
