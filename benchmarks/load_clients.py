@@ -35,8 +35,9 @@ from tests.servers import PostgresServer, RedisServer, server_folder
 from worker.interpreter import python_command
 from worker.load.arrivals import Shape
 from worker.load.clients import Clients
-from worker.load.phases import Measured, latencies_ms, rate, rate_achieved, rate_asked
+from worker.load.phases import Measured, rate, rate_achieved, rate_asked
 from worker.load.plan import ClientPlan, PhasePlan
+from worker.load.samples import latencies_ms
 
 REDIS_BENCHMARK = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
 

@@ -49,6 +49,12 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.minio": ("load",),
 }
 _INFERENCE = ("inference",)
+# Maps a capability and a kind of work to the libraries that this kind needs beside those of the capability. A worker without them offers
+# the capability for its other kinds of work.
+_LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("cpu.torch", "generation"): ("transformers",),
+    ("gpu.cuda.torch", "generation"): ("transformers",),
+}
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
 
@@ -145,6 +151,16 @@ def require_runnable(name: str) -> None:
 def kinds_of(capability: str) -> tuple[str, ...]:
     """Return the names of the kinds of work that a capability can do."""
     return _KINDS.get(capability, _INFERENCE)
+
+
+def libraries_of(capability: str, kind: str) -> tuple[str, ...]:
+    """Return the libraries that a kind of work needs beside those of the capability. Not every worker with the capability has them."""
+    return _LIBRARIES.get((capability, kind), ())
+
+
+def is_of_gpu(capability: str) -> bool:
+    """Return whether a capability computes on a GPU, so that a model is in the memory of the GPU."""
+    return capability.partition(".")[0] == "gpu"
 
 
 def require_kind(units: Iterable[str], kind: str) -> None:

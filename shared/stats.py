@@ -55,7 +55,7 @@ def median_interval_of_repeats(values: Sequence[float]) -> Interval | None:
     """
     n = len(values)
     if n >= ORDER_STATISTICS_FROM:
-        return _order_statistic_interval(sorted(values), "order statistics over repeats")
+        return order_statistic_interval(sorted(values), "order statistics over repeats")
     if n < 2 or min(values) <= 0:
         return None
     logs = [math.log(value) for value in values]
@@ -76,7 +76,7 @@ def why_no_interval(values: Sequence[float]) -> str:
     return ""
 
 
-def _order_statistic_interval(ordered: Sequence[float] | Floats, method: str) -> Interval | None:
+def order_statistic_interval(ordered: Sequence[float] | Floats, method: str) -> Interval | None:
     """Return the interval from the k-th smallest to the k-th largest value, with the largest k that still covers the median with 95 %.
 
     Its coverage is 1 - 2 P(Binomial(n, 1/2) < k) for any continuous distribution. This is the `level` of the interval. With fewer than 6
@@ -140,7 +140,7 @@ def describe(values_ms: Sequence[float] | Floats, repeat_medians_ms: Sequence[fl
         missing=missing,
         outliers=tukey_outliers(ordered),
         median_ci=median_interval_of_repeats(list(repeat_medians_ms)),
-        median_ci_within=_order_statistic_interval(ordered, "order statistics within the pooled sample"),
+        median_ci_within=order_statistic_interval(ordered, "order statistics within the pooled sample"),
         **figures,
     )
 

@@ -129,8 +129,25 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "auth": "trust",
         "tuning": {"shared_buffers": "1GB"},
     },
-    Tuning: {"shared_buffers": "1GB", "effective_cache_size": "4GB", "max_connections": 200, "synchronous_commit": False},
-    ClientSection: {"type": "redis_stress", "settings": {"num_requests": 100_000}},
+    Tuning: {
+        "shared_buffers": "1GB",
+        "effective_cache_size": "4GB",
+        "maintenance_work_mem": "64MB",
+        "work_mem": "16MB",
+        "max_connections": 200,
+        "synchronous_commit": False,
+    },
+    ClientSection: {
+        "type": "redis_stress",
+        "name": "clients",
+        "partition": "cpu",
+        "account": "lab",
+        "time_limit": "00:30:00",
+        "memory": "8G",
+        "nodes": 1,
+        "num_gpus": 0,
+        "settings": {"num_requests": 100_000},
+    },
     RedisClient: {
         **_OF_CLIENTS,
         "num_requests": 100_000,
@@ -194,7 +211,14 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     BenchmarksSection: {"num_clients": 2, "client_delay": 1, "metrics": ["latency"], "repeats": 3},
     Slo: {"p50_latency_ms": 1, "p95_latency_ms": 5, "p99_latency_ms": 10, "max_error_rate": 0.01},
     ConfigurationSection: {"target": "local"},
-    MonitoringSection: {"enabled": False, "mode": "local"},
+    MonitoringSection: {
+        "enabled": False,
+        "mode": "local",
+        "prometheus": {"port": 9090, "scrape_interval": "15s"},
+        "grafana": {"port": 3000},
+        "pushgateway": {"enabled": True, "port": 9091},
+        "dashboards": ["database-benchmark"],
+    },
 }
 
 

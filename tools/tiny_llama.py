@@ -1,4 +1,4 @@
-"""Makes a tiny language model on the spot: the architecture of Llama with random weights, and a tokenizer trained on a few sentences.
+"""Makes a tiny language model on the spot: the architecture of Llama with random weights, and a tokenizer trained on a few texts.
 
     python -m tools.tiny_llama FOLDER        in an environment with torch, transformers, tokenizers and safetensors
 
@@ -8,13 +8,17 @@ each result.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import shared
+
 SIZES = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4}
 VOCABULARY = 2_000
 LONGEST = 2_048
+ARTICLES = Path(shared.__file__).parent / "tasks" / "articles.jsonl"  # so that most token ids stand for a word or a part of one
 SENTENCES = (
     "A benchmark measures how long a piece of work takes on a device.",
     "The first token of an answer comes after the whole prompt was read.",
@@ -26,13 +30,20 @@ SENTENCES = (
 def make(folder: Path, **sizes: Any) -> Path:
     """Write a snapshot into a folder, and return it."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106 - a word of the tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    articles = [json.loads(line)["document"] for line in ARTICLES.read_text(encoding="utf-8").splitlines()]
+    tokenizer.train_from_iterator([*SENTENCES, *articles], trainer)
     words = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **words).save_pretrained(folder)
     torch.manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 UNFINISHED = ".*.part"  # matches the temporary files that a killed writer leaves
@@ -22,6 +23,24 @@ def write_durably(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
         move_durably(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def link_durably(file: Path, target: Path) -> None:
+    """Give a file a second name, or copy it if it is in another file system, and sync it.
+
+    Raises:
+        OSError: It could not be linked or copied. No temporary file is left behind.
+    """
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            temporary.hardlink_to(file)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(file, temporary)
+        move_durably(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.clock import Clock
@@ -12,7 +14,7 @@ from shared.protocol.messages import Assignment, AttemptLog, HandBack, Result, S
 from worker.job_log import JobLog, Journals
 from worker.ports import BrokerPort, OutboxPort
 from worker.reports import Author, log_message, packed, result_of
-from worker.spool import Spool
+from worker.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from worker.supervisor import Outcome
@@ -73,27 +75,37 @@ class Mail:
 
     def packed(
         self, assignment: Assignment, outcome: Outcome | None, failure: str, times: tuple[float, float], job_log: JobLog
-    ) -> tuple[Result, dict[str, bytes]]:
+    ) -> tuple[Result, dict[str, bytes | Path]]:
         """Create the result and the files that are sent separately.
 
         If no message can carry the outcome, the result is a failure that says so.
         """
         try:
-            files = {
+            files: dict[str, bytes | Path | None] = {
                 "samples.npz": outcome.samples_npz if outcome else None,
                 "telemetry.npz": outcome.telemetry_npz if outcome else None,
                 "log.jsonl": job_log.to_jsonl(),
             }
-            artifacts, attachments = packed(files | dict(outcome.files if outcome else {}), self._inline_bytes)
-            return result_of(self._author, assignment, outcome, failure, times, artifacts), attachments
+            artifacts, attachments = packed(files | dict(files_of(outcome)), self._inline_bytes)
+            result = result_of(self._author, assignment, outcome, failure, times, artifacts)
+            _remove({name: content for name, content in files_of(outcome).items() if name not in attachments})  # it is in the message
+            return result, attachments
         except Exception as error:
             log.exception("no result could be made of %s", assignment.job_id)
+            _remove(files_of(outcome))
             failure = f"the worker itself failed: no result could be made of what was measured: {type(error).__name__}: {error}"
             return result_of(self._author, assignment, None, failure, times, {}), {}
 
-    def send(self, result: Result, attachments: dict[str, bytes]) -> None:
+    def send(self, result: Result, attachments: dict[str, bytes | Path]) -> None:
         """Store a result, then send it. What cannot be sent now is sent again later."""
         entry = self._spool.keep(result, attachments)  # None if it could not be stored; it is sent anyway
+        try:
+            self._send(result, attachments, entry)
+        finally:
+            if entry is None or entry.path is not None:  # the spool has its own, or nobody will
+                _remove(attachments)
+
+    def _send(self, result: Result, attachments: Mapping[str, bytes | Path], entry: Entry | None) -> None:
         self._journals.done((result.job_id, result.attempt))  # the result contains its log
         kept = "kept, and sent again later" if entry is not None else "LOST; the job will run again"
         try:
@@ -117,3 +129,14 @@ class Mail:
             log.warning("could not say %s of %s: %s", message.kind, message.job_id, error)
             return False
         return True
+
+
+def files_of(outcome: Outcome | None) -> Mapping[str, bytes | Path]:
+    return outcome.files if outcome is not None else {}
+
+
+def _remove(files: Mapping[str, bytes | Path]) -> None:
+    """Remove those that are files on the disk."""
+    for content in files.values():
+        if isinstance(content, Path):
+            content.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import DeviceFailed
@@ -31,7 +32,7 @@ class Author:
         return {"worker_id": self.worker_id, "incarnation": self.incarnation}
 
 
-def packed(files: Mapping[str, bytes | None], inline_bytes: int | None) -> tuple[dict[str, Artifact], dict[str, bytes]]:
+def packed(files: Mapping[str, bytes | Path | None], inline_bytes: int | None) -> tuple[dict[str, Artifact], dict[str, bytes | Path]]:
     """Describe files as artifacts of a message. Small files are sent inside the message, large ones separately.
 
     Args:
@@ -41,18 +42,22 @@ def packed(files: Mapping[str, bytes | None], inline_bytes: int | None) -> tuple
         The artifacts by name, and the content of those that are sent separately. Files that are empty or None are left out.
     """
     artifacts: dict[str, Artifact] = {}
-    beside: dict[str, bytes] = {}
+    beside: dict[str, bytes | Path] = {}
     for name, content in files.items():
         if not content:
             continue
-        inline = inline_bytes is None or len(content) <= inline_bytes
-        artifacts[name] = _artifact(content, inline=inline)
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        inline = inline_bytes is None or size <= inline_bytes
+        artifacts[name] = _artifact(content.read_bytes() if inline and isinstance(content, Path) else content, inline=inline)
         if not inline:
             beside[name] = content
     return artifacts, beside
 
 
-def _artifact(content: bytes, *, inline: bool) -> Artifact:
+def _artifact(content: bytes | Path, *, inline: bool) -> Artifact:
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return Artifact(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=content.stat().st_size)
     text = base64.b64encode(content).decode() if inline else None
     return Artifact(sha256=hashlib.sha256(content).hexdigest(), size=len(content), inline=text)
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from shared.ids import AttemptKey
 from shared.protocol.messages import Result
-from worker.durable import UNFINISHED, write_durably
+from worker.durable import UNFINISHED, link_durably, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ SOON_S = 5.0  # the wait after the first failed try
 LATER_S = 60.0  # the longest wait after failed tries: a whole fleet may be waiting for an orchestrator whose disk is full
 FIRST_RESEND_S = 30.0  # the wait after a successful try: a working orchestrator answers within a second or two
 LAST_RESEND_S = 600.0
+ATTACHMENTS = "*.[1-9]*.*.*"  # <job_id>.<attempt>.<name>, and every name has a suffix
 MEMORY_BYTES = 64 * 2**20  # the limit for results that do not fit on the disk; a small device has 512 MB of memory
 
 
@@ -105,13 +106,15 @@ class Spool:
             }
             self._entries[result.job_id, result.attempt] = Entry(result, path, attachments)
         messages = {path.stem for kind in ("*.json", "*.unreadable") for path in self._folder.glob(kind)}
-        for name in ("samples.npz", "log.jsonl"):
-            for attachment in self._folder.glob(f"*.{name}"):
-                if attachment.name.removesuffix(f".{name}") not in messages:  # the process ended before it had written the message
-                    attachment.unlink(missing_ok=True)
+        for attachment in self._folder.glob(ATTACHMENTS):
+            if attachment.name.rsplit(".", 2)[0] not in messages:  # the process ended before it had written the message
+                attachment.unlink(missing_ok=True)
 
-    def keep(self, result: Result, attachments: Mapping[str, bytes]) -> Entry | None:
-        """Store a result until it is answered, on disk or else in memory. Returns None if neither has room."""
+    def keep(self, result: Result, attachments: Mapping[str, bytes | Path]) -> Entry | None:
+        """Store a result until it is answered, on disk or else in memory. Returns None if neither has room.
+
+        An attachment that is a file stays where it is, and is not read into memory: the spool gets a second name for it, or a copy.
+        """
         try:
             return self.write(result, attachments)
         except OSError as error:
@@ -136,14 +139,17 @@ class Spool:
         if entry.path is not None:
             return entry
         try:
-            settled = self.write(entry.result, {name: content for name, content in entry.attachments.items() if isinstance(content, bytes)})
+            settled = self.write(entry.result, entry.attachments)
         except OSError as error:
             log.debug("%s stays in memory: %s", entry.result.job_id, error)
             return entry
+        for content in entry.attachments.values():
+            if isinstance(content, Path):
+                content.unlink(missing_ok=True)  # the spool has its own name for it now
         settled.due, settled.wait_s, settled.retry_s = entry.due, entry.wait_s, entry.retry_s
         return settled
 
-    def write(self, result: Result, attachments: Mapping[str, bytes]) -> Entry:
+    def write(self, result: Result, attachments: Mapping[str, bytes | Path]) -> Entry:
         """Write a result to the disk, its attachments first, so that a message on disk always has its files.
 
         Raises:
@@ -153,7 +159,10 @@ class Spool:
         paths = {name: path.with_suffix(f".{name}") for name in attachments}
         try:
             for name, content in attachments.items():
-                write_durably(paths[name], content)
+                if isinstance(content, Path):
+                    link_durably(content, paths[name])
+                else:
+                    write_durably(paths[name], content)
             write_durably(path, result.model_dump_json().encode())
         except OSError:
             # The message is removed first, because it may be there: its folder may have failed after the rename. If it cannot be removed,
@@ -187,9 +196,10 @@ class Spool:
         """Forget a result that the orchestrator has stored or does not want, and remove its files."""
         with self._lock:
             entry = self._entries.pop(key, None)
-        if entry is not None and entry.path is not None:
+        if entry is not None:
             # The message is removed first. Attachments without a message are removed at the next start; the reverse would be a loss.
-            entry.path.unlink(missing_ok=True)
+            if entry.path is not None:
+                entry.path.unlink(missing_ok=True)
             for attachment in entry.attachments.values():
                 if isinstance(attachment, Path):
                     attachment.unlink(missing_ok=True)

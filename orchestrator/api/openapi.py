@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,12 +19,14 @@ ALTERNATIVES = {"Recipe": {"Recipe": ("model", "models"), "RecipeOfModels": ("mo
 
 
 def describe(app: FastAPI) -> None:
-    """Extend the application's OpenAPI document by its raw bodies, roles and tokens."""
+    """Extend the application's OpenAPI document by its raw bodies, roles and tokens. It is made once, also if several threads ask."""
+    making = Lock()
 
     def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
-        return app.openapi_schema
+        with making:
+            if app.openapi_schema is None:
+                app.openapi_schema = _document(app)
+            return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents for extending it
 

@@ -6,6 +6,7 @@ count.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,8 @@ from shared.storable import NUL
 async def refuse_unknown(request: Request) -> None:
     """Refuse unknown query parameters, several values for a parameter that takes one, and a NUL in a value. Every route depends on this.
 
-    It is asynchronous because it never waits, and a thread would cost more than the work itself.
+    It is asynchronous, because a thread for each call would cost more than the work itself. Only a call that comes before the OpenAPI
+    document is made waits for it.
 
     Raises:
         InvalidInput: the call has no such query parameter, and the message names the nearest known one. Or the parameter takes one value.
@@ -29,7 +31,9 @@ async def refuse_unknown(request: Request) -> None:
     given = Counter(name for name, _ in items)
     if not given:
         return
-    call: Mapping[str, Any] = request.app.openapi()["paths"].get(request.scope["route"].path_format, {}).get(request.method.lower(), {})
+    app = request.app
+    document = app.openapi_schema or await asyncio.to_thread(app.openapi)
+    call: Mapping[str, Any] = document["paths"].get(request.scope["route"].path_format, {}).get(request.method.lower(), {})
     schemas = {item["name"]: item["schema"] for item in call.get("parameters", ()) if item["in"] == "query"}
     known = list(schemas)
     fields = [FieldError(f"query.{name}", _refusal(name, known)) for name in given if name not in known]

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain.placement import Fleet, KnownWorker, Place
+from orchestrator.domain.placement import Fleet, KnownWorker, Place, in_words, place_at
 from orchestrator.domain.windows import Windows
+from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
 from shared.capabilities import resolve, worker_queue
 from shared.recipes import Requirements
 
@@ -24,14 +25,19 @@ class Need:
 
     compute_unit: str
     requires: Requirements
+    work: WorkNeeds = NO_NEEDS
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str, str]:
         """Return a value that is equal for equal needs and can be hashed."""
-        return self.compute_unit, self.requires.model_dump_json()
+        return self.compute_unit, self.requires.model_dump_json(), self.work.model_dump_json()
 
     def met_by(self, worker: KnownWorker) -> bool:
-        return bool(Fleet([worker]).able(resolve(self.compute_unit), None, self.requires))
+        return bool(self.able(Fleet([worker]), None))
+
+    def able(self, fleet: Fleet, device: str | None) -> list[KnownWorker]:
+        """Return the workers of a fleet that can run the jobs."""
+        return fleet.able(resolve(self.compute_unit), device, self.requires, self.work)
 
 
 class Chooser:
@@ -54,8 +60,8 @@ class Chooser:
         self._idle = Counter(
             capability for worker in living.workers if worker.id not in self._running for capability in set(worker.capabilities)
         )
-        self._able: dict[tuple[str, str], list[KnownWorker]] = {}
-        self._known: dict[tuple[tuple[str, str], ...], tuple[KnownWorker | None, str]] = {}  # answers since the last choice
+        self._able: dict[tuple[str, str, str], list[KnownWorker]] = {}
+        self._known: dict[tuple[tuple[str, str, str], ...], tuple[KnownWorker | None, str]] = {}  # answers since the last choice
 
     def choose(self, needs: Sequence[Need]) -> tuple[KnownWorker | None, str]:
         """Choose the device of all jobs of a campaign.
@@ -83,7 +89,8 @@ class Chooser:
             return None, ""
         meets = Counter(worker.id for need in needs for worker in self._who_can(need))
         most = max(meets[worker.id] for worker in able)
-        best = sorted((worker for worker in able if meets[worker.id] == most), key=self._amount)
+        cached = Counter(worker.id for need in needs for worker in self._who_can(need) if worker.has(need.work))
+        best = sorted((worker for worker in able if meets[worker.id] == most), key=lambda worker: self._amount(worker, cached[worker.id]))
         free = next((worker for worker in best if self._is_free(worker)), None)
         if free is None and any(self._is_free_soon(worker) for worker in best):
             return None, _waits_for_first(sorted(worker.device_name for worker in best))
@@ -91,7 +98,7 @@ class Chooser:
 
     def _who_can(self, need: Need) -> list[KnownWorker]:
         if need.key not in self._able:
-            self._able[need.key] = self._living.able(resolve(need.compute_unit), None, need.requires)
+            self._able[need.key] = need.able(self._living, None)
         return self._able[need.key]
 
     def _is_free(self, worker: KnownWorker) -> bool:
@@ -107,10 +114,14 @@ class Chooser:
             self._windows.depth(capability) <= self._idle[capability] for capability in worker.capabilities
         )
 
-    def _amount(self, worker: KnownWorker) -> tuple[float, str]:
-        """Return a key that sorts devices by their work, and devices with equal work by their ids."""
+    def _amount(self, worker: KnownWorker, cached: int) -> tuple[float, int, str]:
+        """Return a key that sorts devices by their work, devices with equal work by the models in their cache, and then by their ids.
+
+        Args:
+            cached: for how many lanes the model is in the device's cache.
+        """
         shared = sum(self._windows.depth(name) / max(1, self._living.servers(name)) for name in set(worker.capabilities))
-        return self._waits_for(worker) + (worker.id in self._running) + shared, worker.id
+        return self._waits_for(worker) + (worker.id in self._running) + shared, -cached, worker.id
 
     def _waits_for(self, worker: KnownWorker) -> int:
         """Return how much work waits for this device alone: lanes with jobs to send, and messages in its own queue."""
@@ -123,10 +134,9 @@ def place_of(need: Need, device: str, living: Fleet) -> Place | None:
     Args:
         device: the id of the worker. Another worker whose device has this id as its name does not count.
     """
-    capabilities = resolve(need.compute_unit)
-    for worker in living.able(capabilities, device, need.requires):
+    for worker in need.able(living, device):
         if worker.id == device:
-            return Place(worker_queue(worker.id), next(one for one in capabilities if one in worker.capabilities))
+            return place_at(worker, resolve(need.compute_unit), device, need.requires, need.work)
     return None
 
 
@@ -138,7 +148,8 @@ def waits_for_chosen(need: Need, device: str, name: str | None, resting: Collect
     """
     who = f"{name} ({device})" if name else device
     but = ", which is in quarantine" if device in resting else ""
-    return f"waiting for a worker with {' or '.join(resolve(need.compute_unit))} on {who}{but}: it takes all of these jobs; {MOVE_ON}"
+    what = in_words(resolve(need.compute_unit), need.work)
+    return f"waiting for a worker with {what} on {who}{but}: it takes all of these jobs; {MOVE_ON}"
 
 
 def _waits_for_first(names: Sequence[str]) -> str:

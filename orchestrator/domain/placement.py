@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from shared.capabilities import resolve, worker_queue
+from orchestrator.domain.compatibility import KnownWorker, usable_capability
+from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
+from shared.capabilities import libraries_of, resolve, worker_queue
 from shared.recipes import Requirements
 
-
-@dataclass(frozen=True)
-class KnownWorker:
-    """Holds what placement needs to know about a worker."""
-
-    id: str
-    device_name: str
-    capabilities: tuple[str, ...]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    memory_mb: float = 0
-    gpu_memory_mb: float = 0
-    max_block: int = 1  # how many jobs one message may hold for it
+__all__ = ["Fleet", "KnownWorker", "Place", "places_for"]
 
 
 class Fleet:
@@ -34,10 +25,12 @@ class Fleet:
             for name in {worker.id, worker.device_name}:
                 self._named[name].append(worker)
 
-    def able(self, capabilities: Sequence[str], device: str | None, requires: Requirements) -> list[KnownWorker]:
+    def able(
+        self, capabilities: Sequence[str], device: str | None, requires: Requirements, needs: WorkNeeds = NO_NEEDS
+    ) -> list[KnownWorker]:
         """Return the workers that could run a job with one of these capabilities."""
         asked: Sequence[KnownWorker] = self.workers if device is None else self._named.get(device, ())
-        return [worker for worker in asked if could_ever_run(worker, capabilities, device, requires)]
+        return [worker for worker in asked if usable_capability(worker, capabilities, device, requires, needs) is not None]
 
     def named(self, device: str) -> list[KnownWorker]:
         """Return the workers that have this id or device name."""
@@ -56,21 +49,18 @@ class Place:
     capability: str
 
 
-def could_ever_run(worker: KnownWorker, capabilities: Sequence[str], device: str | None, requires: Requirements) -> bool:
-    """Return whether this worker has one of the capabilities, is the named device, and meets the requirements."""
-    return (
-        any(capability in worker.capabilities for capability in capabilities)
-        and (device is None or device in (worker.id, worker.device_name))
-        and worker.memory_mb >= requires.min_memory_mb
-        and worker.gpu_memory_mb >= requires.min_gpu_memory_mb
-        and all(worker.labels.get(name) == value for name, value in requires.labels.items())
-    )
-
-
 def places_for(
-    compute_unit: str, device: str | None, requires: Requirements, living: Fleet, quarantined: Fleet | None = None
+    compute_unit: str,
+    device: str | None,
+    requires: Requirements,
+    living: Fleet,
+    quarantined: Fleet | None = None,
+    needs: WorkNeeds = NO_NEEDS,
 ) -> tuple[list[Place], str]:
     """Return every place that a job may be sent to. Of two places with equal load, the earlier one is preferred.
+
+    A job that not every worker with its capability can run goes to the queue of one worker, because any worker takes from the queue of a
+    capability, also one that joins later. Workers that have the job's model in their cache come first.
 
     Args:
         living: the workers that send heartbeats and may get work.
@@ -80,19 +70,48 @@ def places_for(
         The places and `""`, or an empty list and a text that says what the job waits for.
     """
     capabilities = resolve(compute_unit)
-    if device is not None or not requires.is_empty():
-        able = sorted(living.able(capabilities, device, requires), key=lambda worker: worker.id)
-        places = [Place(worker_queue(worker.id), next(c for c in capabilities if c in worker.capabilities)) for worker in able]
+    if device is not None or not requires.is_empty() or not needs.is_empty():
+        able = living.able(capabilities, device, requires, needs)
+        able.sort(key=lambda worker: (not worker.has(needs), worker.id))
+        places = [place_at(worker, capabilities, device, requires, needs) for worker in able]
     else:
         places = [Place(capability, capability) for capability in capabilities if living.servers(capability)]
-    return places, "" if places else _waits_for(capabilities, device, requires, quarantined)
+    return places, "" if places else waits_for(capabilities, device, requires, needs, quarantined)
 
 
-def _waits_for(capabilities: Sequence[str], device: str | None, requires: Requirements, quarantined: Fleet | None) -> str:
-    *first, last = capabilities
-    names = f"{', '.join(first)} or {last}" if first else last
+def place_at(worker: KnownWorker, capabilities: Sequence[str], device: str | None, requires: Requirements, needs: WorkNeeds) -> Place:
+    """Return the place of a worker that can run a job."""
+    capability = usable_capability(worker, capabilities, device, requires, needs)
+    assert capability is not None, "only workers that can run the job are asked"
+    return Place(worker_queue(worker.id), capability)
+
+
+def waits_for(
+    capabilities: Sequence[str],
+    device: str | None,
+    requires: Requirements,
+    needs: WorkNeeds = NO_NEEDS,
+    quarantined: Fleet | None = None,
+) -> str:
+    """Return what a job waits for that no worker can run now."""
     who = f" on {device}" if device else ""
     what = "" if requires.is_empty() else f" and {requires.model_dump(exclude_defaults=True)}"
-    resting = [worker.device_name for worker in (quarantined or Fleet()).able(capabilities, device, requires)]
+    resting = [worker.device_name for worker in (quarantined or Fleet()).able(capabilities, device, requires, needs)]
     but = f" ({', '.join(resting)} in quarantine)" if resting else ""
-    return f"waiting for a worker with {names}{who}{what}{but}"
+    return f"waiting for a worker with {in_words(capabilities, needs)}{who}{what}{but}"
+
+
+def in_words(capabilities: Sequence[str], needs: WorkNeeds = NO_NEEDS) -> str:
+    """Return what a worker must have, for people: `cpu.torch and transformers`."""
+    *first, last = capabilities
+    found = [f"{', '.join(first)} or {last}" if first else last]
+    if needs.kind:
+        found += dict.fromkeys(library for capability in capabilities for library in libraries_of(capability, needs.kind))
+    if needs.service:
+        found.append(
+            f"a program for containers to start {needs.service}" if needs.launcher == "container" else f"a server of {needs.service}"
+        )
+    if needs.memory_mb is not None:
+        found.append(f"{needs.memory_mb:.0f} MB for the model")
+    *others, end = found
+    return f"{', '.join(others)} and {end}" if others else end

@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from orchestrator.domain.placement import Fleet, KnownWorker
+from orchestrator.domain.model_memory import ModelMemory
+from orchestrator.domain.placement import Fleet, KnownWorker, in_words
+from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds, work_needs
 from shared.addresses import shown_address
 from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
 from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
 from shared.kinds.inference import MODEL
+from shared.kinds.registry import KINDS
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.cells import Cell, cells_of, too_many
+from shared.recipes.remarks import remarks
 from shared.workloads import Workload
 
 MAX_NAMED = 20  # an error lists at most this number of devices
@@ -33,6 +37,7 @@ class Request:
             made twice.
         document: the submission in a form that can be submitted again.
         wait_for_device: whether a named device may register later.
+        remarks: the keys that are accepted and have no effect, as sentences.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
     queue_timeout_s: float = DEFAULT_QUEUE_TIMEOUT_S
     wait_for_device: bool = False
+    remarks: Sequence[str] = ()
 
 
 class PlannedJob(NamedTuple):
@@ -55,6 +61,7 @@ class PlannedJob(NamedTuple):
     device: str | None
     cell: Cell
     model: ModelRef | None  # None if this kind of work needs no model
+    needs: WorkNeeds = NO_NEEDS  # what the work itself needs of a device
 
     @property
     def one_device(self) -> bool:
@@ -98,15 +105,22 @@ def of_recipe(recipe: Recipe) -> Request:
         labels=recipe.labels,
         queue_timeout_s=recipe.queue_timeout_s,
         wait_for_device=recipe.wait_for_device,
+        remarks=remarks(recipe),
     )
 
 
-def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWorker] | None) -> Plan:
+def plan(
+    request: Request,
+    models: Sequence[ModelRef],
+    workers: Sequence[KnownWorker] | None,
+    memories: Sequence[ModelMemory | None] | None = None,
+) -> Plan:
     """Return the jobs of a submission, in the order model, sweep, compute unit, device.
 
     Args:
         models: the resolved model of each entry, in the order of the entries.
         workers: the registered workers, or None if they are not known because Redis does not answer.
+        memories: what is known of the memory that each of these models takes.
 
     Raises:
         InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, no worker has a named device's name and the
@@ -118,14 +132,16 @@ def plan(request: Request, models: Sequence[ModelRef], workers: Sequence[KnownWo
     jobs: list[PlannedJob] = []
     for cell in request.cells:
         if id(cell) not in planned:
-            planned[id(cell)] = _jobs(cell, None if cell.entry is None else models[cell.entry], devices)
+            model = None if cell.entry is None else models[cell.entry]
+            planned[id(cell)] = _jobs(cell, model, None if memories is None or cell.entry is None else memories[cell.entry], devices)
         jobs += planned[id(cell)]
         if len(jobs) > MAX_JOBS:
             raise too_many()
+    of_fleet = [NOT_KNOWN] if workers is None else [*_unmeetable(jobs, devices.fleet), *_on_several(jobs, devices.fleet)]
     return Plan(
         model_url=", ".join(shown_address(entry.model) for entry in request.entries),
         jobs=jobs,
-        warnings=[NOT_KNOWN] if workers is None else [*_unmeetable(jobs, devices.fleet), *_on_several(jobs, devices.fleet)],
+        warnings=[*request.remarks, *of_fleet],
     )
 
 
@@ -144,8 +160,18 @@ def sending_order(planned: Sequence[PlannedJob], seed: str) -> list[int]:
     return places
 
 
-def _jobs(cell: Cell, model: ModelRef | None, devices: _Devices) -> list[PlannedJob]:
-    return [PlannedJob(unit, device, cell, model) for unit in cell.on for device in devices.of(cell, unit)]
+def _jobs(cell: Cell, model: ModelRef | None, memory: ModelMemory | None, devices: _Devices) -> list[PlannedJob]:
+    needs = needs_of(cell, model, memory)
+    return [PlannedJob(unit, device, cell, model, needs[unit]) for unit in cell.on for device in devices.of(cell, unit, needs[unit])]
+
+
+def needs_of(cell: Cell, model: ModelRef | None, memory: ModelMemory | None) -> dict[str, WorkNeeds]:
+    """Return what the work of a cell needs of a device, by the compute unit."""
+    target = cell.target()
+    if target is None and not KINDS[cell.kind].spec.takes_snapshots:  # making the specification of each of 100 000 cells takes seconds
+        return dict.fromkeys(cell.on, NO_NEEDS)
+    spec = cell.spec()
+    return {unit: work_needs(spec, target, unit, model, memory) for unit in cell.on}
 
 
 class _Devices:
@@ -155,31 +181,32 @@ class _Devices:
         self._known = workers is not None
         self._may_join = may_join
         self.fleet = Fleet(workers or ())
-        self._every: dict[tuple[str, int], tuple[Requirements, list[str | None]]] = {}  # keeps `requires`, so its id stays unique
+        self._every: dict[tuple[str, int, WorkNeeds], tuple[Requirements, list[str | None]]] = {}  # keeps `requires`: its id stays unique
         self._checked: set[str] = set()
 
-    def of(self, cell: Cell, unit: str) -> Sequence[str | None]:
+    def of(self, cell: Cell, unit: str, needs: WorkNeeds) -> Sequence[str | None]:
         if cell.devices in ("any", "one"):
             return (None,)
         if cell.devices == "every":
-            key = (unit, id(cell.requires))
+            key = (unit, id(cell.requires), needs)
             if key not in self._every:
-                self._every[key] = (cell.requires, self._able(unit, cell.requires))
+                self._every[key] = (cell.requires, self._able(unit, cell.requires, needs))
             return self._every[key][1]
         for name in cell.devices:
             self._check(name)
         return cell.devices
 
-    def _able(self, unit: str, requires: Requirements) -> list[str | None]:
+    def _able(self, unit: str, requires: Requirements, needs: WorkNeeds) -> list[str | None]:
         if not self._known:
             raise Unavailable(
                 "`devices: every` asks which workers there are, and Redis, which knows them, does not answer; "
                 "submit it again when it is back, or name the devices"
             )
         capabilities = resolve(unit)
-        found: list[str | None] = [worker.id for worker in self.fleet.able(capabilities, None, requires)]
+        found: list[str | None] = [worker.id for worker in self.fleet.able(capabilities, None, requires, needs)]
         if not found:
-            message = f"`every` means no device: no registered worker has {' or '.join(capabilities)}; start one, or write `devices: any`"
+            what = in_words(capabilities, needs)
+            message = f"`every` means no device: no registered worker has {what}; start one, or write `devices: any`"
             raise InvalidInput(message, fields=[FieldError("devices", message)])
         return found
 
@@ -219,20 +246,20 @@ def _meant(name: str, workers: Sequence[KnownWorker]) -> str:
 def _unmeetable(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
     """Return a warning for each requirement that no registered worker meets. This is no error, as a suitable device may join later."""
     warnings: dict[str, None] = {}
-    asked = {(job.compute_unit, job.device, id(job.cell.requires)): job.cell.requires for job in jobs}
-    for (unit, device, _), requires in asked.items():
+    asked = {(job.compute_unit, job.device, id(job.cell.requires), job.needs): job.cell.requires for job in jobs}
+    for (unit, device, _, needs), requires in asked.items():
         capabilities = resolve(unit)
-        if not fleet.able(capabilities, device, requires):
+        if not fleet.able(capabilities, device, requires, needs):
             who = f" named {device}" if device else ""
             what = "" if requires.is_empty() else f" that meets {requires.model_dump(exclude_defaults=True)}"
-            warnings[f"no registered worker{who} has {' or '.join(capabilities)}{what} yet; the job waits for one"] = None
+            warnings[f"no registered worker{who} has {in_words(capabilities, needs)}{what} yet; the job waits for one"] = None
     return list(warnings)
 
 
 def _on_several(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
     """Return a warning if one device shall take all jobs, and no registered worker can do so although each job could run somewhere."""
-    needs = {(job.compute_unit, id(job.cell.requires)): job for job in jobs if job.one_device}
-    able = [{worker.id for worker in fleet.able(resolve(job.compute_unit), None, job.cell.requires)} for job in needs.values()]
+    needs = {(job.compute_unit, id(job.cell.requires), job.needs): job for job in jobs if job.one_device}
+    able = [{worker.id for worker in fleet.able(resolve(job.compute_unit), None, job.cell.requires, job.needs)} for job in needs.values()]
     if len(able) < 2 or not all(able) or set.intersection(*able):
         return []
     units = ", ".join(dict.fromkeys(job.compute_unit for job in needs.values()))

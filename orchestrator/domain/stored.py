@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
 from shared.engine_options import EngineOptions
 from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
@@ -61,6 +62,22 @@ def read_requirements(stored: Any) -> Requirements:
         Unreadable: this version does not know its format, or it does not hold requirements.
     """
     return _read(Requirements, stored, "requirements", lambda old, _: {**_REQUIREMENTS_1, **old})
+
+
+def read_needs(stored: Any) -> WorkNeeds:
+    """Return what the work of a lane's jobs needs of a device. Lanes of earlier versions need nothing.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
+    if stored is None:
+        return NO_NEEDS
+    if isinstance(stored, NotJson):
+        raise Unreadable(f"the stored needs are not JSON: {stored!r:.200}")
+    try:
+        return WorkNeeds.model_validate(stored)
+    except ValidationError as error:
+        raise Unreadable(f"the stored needs cannot be read: {_problems(error)}") from error
 
 
 def shown_workload(stored: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from orchestrator.domain.one_device import Chooser, Need
 from orchestrator.domain.placement import Fleet, KnownWorker
-from orchestrator.domain.stored import Unreadable, read_requirements
+from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
 from orchestrator.domain.windows import Windows
 from orchestrator.store import jobs, lanes
 from orchestrator.store.tables import Lane
@@ -35,13 +35,13 @@ class ChosenDevices:
         All lanes of the campaign that this device can serve get it at once.
 
         Raises:
-            Unreadable: this version cannot read the lane's requirements.
+            Unreadable: this version cannot read what the lane needs.
         """
         assert lane.id is not None
         if not lane.one_device or lane.device is not None:
             return None, ""
         if lane.id not in self.made:
-            mine = Need(lane.compute_unit, read_requirements(lane.requires))
+            mine = _need_of(lane)
             chooser = self._ready()
             others = [
                 (lane_id, need) for lane_id, need in self._unchosen[lane.campaign_id] if lane_id not in self.made and lane_id != lane.id
@@ -59,5 +59,9 @@ class ChosenDevices:
             self._chooser = Chooser(self._windows, self._living, jobs.working_on(self._session), aimed)
             for lane in lanes.unchosen(self._session):
                 with suppress(Unreadable):  # it has no say here; its own turn ends its jobs
-                    self._unchosen[lane.campaign_id].append((lane.id or 0, Need(lane.compute_unit, read_requirements(lane.requires))))
+                    self._unchosen[lane.campaign_id].append((lane.id or 0, _need_of(lane)))
         return self._chooser
+
+
+def _need_of(lane: Lane) -> Need:
+    return Need(lane.compute_unit, read_requirements(lane.requires), read_needs(lane.needs))

@@ -14,7 +14,7 @@ from sqlmodel import Session
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT, deadline
 from orchestrator.domain.placement import Fleet, KnownWorker
-from orchestrator.domain.stored import Unreadable, read_requirements
+from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
 from orchestrator.operations.cancel import after_end
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import set_back
@@ -181,10 +181,10 @@ def note_served(ctx: Context, at_work: Sequence[KnownWorker]) -> None:
 
 def _is_served(lane: Lane, at_work: Fleet) -> bool:
     try:
-        requires = read_requirements(lane.requires)
+        requires, needs = read_requirements(lane.requires), read_needs(lane.needs)
     except Unreadable:
         return False  # dispatch ends the jobs of such a lane, with the reason
-    return bool(at_work.able(resolve(lane.compute_unit), lane.device, requires))
+    return bool(at_work.able(resolve(lane.compute_unit), lane.device, requires, needs))
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:

@@ -15,9 +15,11 @@ from sqlmodel import Session
 
 from orchestrator.domain.planning import Plan, PlannedJob, Request, of_recipe, plan, sending_order
 from orchestrator.domain.stored import written
+from orchestrator.domain.work_needs import WorkNeeds
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.known_workers import known_workers
+from orchestrator.operations.model_memories import memories_of
 from orchestrator.operations.model_sources import resolve_models
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.store import campaigns, models
@@ -68,7 +70,8 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
     if replay is not None:
         return replay
     refs = resolve_models(ctx, request.entries)
-    return _accept(ctx, request, plan(request, refs, known_workers(ctx)), request_hash, idempotency_key, user)
+    planned = plan(request, refs, known_workers(ctx), memories_of(ctx, request.cells, refs))
+    return _accept(ctx, request, planned, request_hash, idempotency_key, user)
 
 
 def _hash_of(submission: Recipe | ShortCampaign) -> str:
@@ -167,13 +170,13 @@ def _uploads(planned: Plan) -> set[str]:
 
 def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) -> dict[int, int]:
     """Write the lanes that the jobs need. Return the id of each job's lane, by `id(job)`."""
-    lanes: dict[tuple[int, str, str | None, bool, str], Lane] = {}
+    lanes: dict[tuple[int, str, str | None, bool, str, WorkNeeds], Lane] = {}
     lane_of: dict[int, Lane] = {}
     needs: dict[int, str] = {}  # the requirements of a job as JSON, by `id(requirements)`
     for job in planned:
         if id(job.cell.requires) not in needs:
             needs[id(job.cell.requires)] = job.cell.requires.model_dump_json(exclude_defaults=True)
-        key = (job.cell.priority, job.compute_unit, job.device, job.one_device, needs[id(job.cell.requires)])
+        key = (job.cell.priority, job.compute_unit, job.device, job.one_device, needs[id(job.cell.requires)], job.needs)
         if key not in lanes:
             lanes[key] = Lane(
                 campaign_id=campaign_id,
@@ -182,6 +185,7 @@ def _lanes(session: Session, campaign_id: str, planned: Sequence[PlannedJob]) ->
                 device=job.device,
                 one_device=job.one_device,
                 requires=written(job.cell.requires),
+                needs=job.needs.stored(),
             )
         lane_of[id(job)] = lanes[key]
     session.add_all(lanes.values())

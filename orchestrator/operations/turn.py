@@ -10,16 +10,17 @@ from datetime import datetime
 from sqlmodel import Session
 
 from orchestrator.domain.one_device import Need, place_of, waits_for_chosen
-from orchestrator.domain.placement import Fleet, KnownWorker, Place, places_for
-from orchestrator.domain.stored import Unreadable, read_requirements
+from orchestrator.domain.placement import Fleet, KnownWorker, Place, places_for, waits_for
+from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
 from orchestrator.domain.windows import Route, Windows, deal
+from orchestrator.domain.work_needs import WorkNeeds
 from orchestrator.operations.chosen_devices import ChosenDevices
 from orchestrator.operations.open_lanes import MOST_JOBS, Chosen, OpenCampaign, OpenLane, Taken
 from orchestrator.operations.unreadable import UnreadableJob
 from orchestrator.store import jobs, lanes
 from orchestrator.store.lanes import LaneChange
 from orchestrator.store.tables import Lane
-from shared.capabilities import worker_queue
+from shared.capabilities import resolve, worker_queue
 from shared.recipes import Requirements
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
@@ -89,7 +90,8 @@ class _Routes:
 
     def __init__(self, windows: Windows, living: Fleet, quarantined: Fleet) -> None:
         self._windows, self._living, self._quarantined = windows, living, quarantined
-        self._requires: dict[str, Requirements] = {}  # the requirements by their stored JSON, which thousands of lanes may have in common
+        # What lanes need, by its stored JSON, which thousands of lanes may have in common.
+        self._needs: dict[str, tuple[Requirements, WorkNeeds]] = {}
         self._found: dict[tuple[int, str, str | None, bool, str], tuple[Route | None, str]] = {}
 
     def of(self, lane: Lane, chosen: KnownWorker | None) -> tuple[Route | None, str]:
@@ -99,25 +101,24 @@ class _Routes:
             chosen: the device that takes all jobs of the lane, if this turn has chosen one. Before, it is in the lane.
 
         Raises:
-            Unreadable: this version cannot read the lane's requirements.
+            Unreadable: this version cannot read what the lane needs.
         """
-        needs = json.dumps(lane.requires, sort_keys=True)
-        if needs not in self._requires:
-            self._requires[needs] = read_requirements(lane.requires)
-        requires = self._requires[needs]
+        needs = json.dumps([lane.requires, lane.needs], sort_keys=True)
+        if needs not in self._needs:
+            self._needs[needs] = (read_requirements(lane.requires), read_needs(lane.needs))
         device = chosen.id if chosen is not None else lane.device
         key = (lane.priority, lane.compute_unit, device, lane.one_device, needs)
         if key not in self._found:
-            places, reason = self._places(lane, device, requires)
+            places, reason = self._places(lane, device, *self._needs[needs])
             self._found[key] = (Route(places, lane.priority, self._windows) if places else None, reason)
         return self._found[key]
 
-    def _places(self, lane: Lane, device: str | None, requires: Requirements) -> tuple[list[Place], str]:
+    def _places(self, lane: Lane, device: str | None, requires: Requirements, work: WorkNeeds) -> tuple[list[Place], str]:
         if not lane.one_device:
-            return places_for(lane.compute_unit, device, requires, self._living, self._quarantined)
+            return places_for(lane.compute_unit, device, requires, self._living, self._quarantined, work)
         if device is None:  # no worker can take the jobs now
-            return [], places_for(lane.compute_unit, None, requires, Fleet(), self._quarantined)[1]
-        need = Need(lane.compute_unit, requires)
+            return [], waits_for(resolve(lane.compute_unit), None, requires, work, self._quarantined)
+        need = Need(lane.compute_unit, requires, work)
         if (place := place_of(need, device, self._living)) is not None:
             return [place], ""
         return [], waits_for_chosen(need, device, lane.device_name, {worker.id for worker in self._quarantined.workers})

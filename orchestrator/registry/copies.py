@@ -112,8 +112,10 @@ class Copy:
 
 
 def _known_now(known: KnownWorker, vitals: Vitals) -> tuple[KnownWorker, Vitals]:
-    """Return what placement needs to know, with the labels that the worker was given after it registered."""
-    return known if vitals.labels is None else replace(known, labels=vitals.labels), vitals
+    """Return what placement needs to know, with the models in its cache, and the labels that it was given after it registered."""
+    labels = known.labels if vitals.labels is None else vitals.labels
+    changed = vitals.labels is not None or vitals.models != known.models
+    return (replace(known, labels=labels, models=vitals.models) if changed else known), vitals
 
 
 def absent(worker_id: str, error: Exception) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from sys import float_info
 from typing import Any, NamedTuple, TypeVar
 
-from orchestrator.domain.placement import KnownWorker
+from orchestrator.domain.compatibility import KnownWorker
+from shared.adverts import MODELS, advert_of, models_of
 from shared.workers import Registration, WorkerStatus
 
 T = TypeVar("T")
@@ -51,7 +53,7 @@ class WorkerRecord(NamedTuple):  # a sweep makes a thousand of these; frozen dat
 
     def known(self) -> KnownWorker:
         """Return what placement needs to know about this worker."""
-        return known_worker(self.id, self.registration)
+        return replace(known_worker(self.id, self.registration), models=models_of(self.metrics))
 
     def works_on(self, job_id: str) -> bool:
         """Return whether it measures this job, or measures it in turns with the current job."""
@@ -74,6 +76,7 @@ class Vitals(NamedTuple):
     last_seen: float
     quarantined_until: float
     labels: dict[str, str] | None  # the labels that it was given after it registered, in place of its own
+    models: frozenset[str]  # the models in its cache
 
 
 class Pulse(NamedTuple):
@@ -114,6 +117,7 @@ def known_worker(worker_id: str, registration: Registration) -> KnownWorker:
         memory_mb=_number(hardware.get("memory_mb")),
         gpu_memory_mb=_number(hardware.get("gpu_memory_mb")),
         max_block=registration.max_block,
+        advert=advert_of(hardware),
     )
 
 
@@ -140,7 +144,7 @@ def vitals_of(state: Mapping[str, str]) -> Vitals:
     """
     last_seen, until = (max(0.0, _no_nan(float(state.get(name, "0")))) / 1000 for name in ("last_seen", "quarantined_until"))
     labels = _labels(state["labels"]) if state.get("labels") else None
-    return Vitals(WorkerStatus(state.get("status", WorkerStatus.ACTIVE)), last_seen, until, labels)
+    return Vitals(WorkerStatus(state.get("status", WorkerStatus.ACTIVE)), last_seen, until, labels, _models(state.get("metrics")))
 
 
 def sight_of(known: KnownWorker, vitals: Vitals, now: float) -> Sight:
@@ -256,6 +260,16 @@ def _metrics(text: str) -> dict[str, Any]:
     if _DOUBTFUL.search(text):
         _check_answerable(metrics)
     return metrics
+
+
+def _models(metrics: str | None) -> frozenset[str]:
+    """Return the models in a worker's cache. They only decide which of two workers is preferred, so nonsense counts as none."""
+    if not metrics or f'"{MODELS}"' not in metrics:
+        return frozenset()
+    try:
+        return models_of(json.loads(metrics))
+    except UNREADABLE:
+        return frozenset()
 
 
 def _check_answerable(value: dict[str, Any]) -> None:

@@ -117,6 +117,8 @@ class Lane(SQLModel, table=True):
     one_device: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     device_name: str | None = Field(default=None, sa_column=Column(String(200)))  # the name of the device that dispatch chose
     requires: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
+    # What the work itself needs of a device; null if every worker with the capability can do it, and in lanes of earlier versions.
+    needs: dict[str, Any] | None = Field(default=None, sa_column=Column(Json))
     waiting_for: str = Field(default="", sa_column=Column(Text, nullable=False))
     # This is when a busy worker that could take the lane's jobs was last seen, to within a twentieth of the queue timeout. Time in which no
     # watch looked is added.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
@@ -12,13 +12,25 @@ from shared.targets import Target
 
 
 class Spec(Strict):
-    """Says what one job measures. Each kind of work has a subclass, whose `kind` is a literal with the name of the kind."""
+    """Says what one job measures. Each kind of work has a subclass, whose `kind` is a literal with the name of the kind.
 
+    `takes_snapshots` says whether its models are snapshots of language models: folders of files.
+    """
+
+    takes_snapshots: ClassVar[bool] = False
     kind: str
 
     def said(self, repeats: int) -> str:
         """Return how much is measured, in a few words, for lists."""
         return f"{repeats} repeats"
+
+    def kept_tokens(self) -> int | None:
+        """Return how many tokens the model has in its cache at most, in all sequences of a call. None if it has no such cache."""
+        return None
+
+    def asked_dtype(self) -> str | None:
+        """Return the type to which a model's weights are converted, or None if they stay as they are."""
+        return None
 
     def check(self, repeats: int) -> None:
         """Check limits that depend on the largest number of repeats.

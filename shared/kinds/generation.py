@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,7 @@ class DecodingSection(Strict):
 class GenerationSpec(Spec):
     """Says how many tokens a language model reads and writes in each call, how often it is called, and with which options."""
 
+    takes_snapshots: ClassVar[bool] = True
     kind: Literal["generation"] = "generation"
     prompts: PromptsSection = PromptsSection()
     decoding: DecodingSection = DecodingSection()
@@ -64,6 +65,12 @@ class GenerationSpec(Spec):
 
     def said(self, repeats: int) -> str:
         return f"{repeats} x {self.prompts.requests} x {self.prompts.output_tokens} tokens"
+
+    def kept_tokens(self) -> int:
+        return (self.options.batch_size or 1) * (self.prompts.input_tokens + self.prompts.output_tokens)
+
+    def asked_dtype(self) -> str | None:
+        return self.options.dtype
 
     def check(self, repeats: int) -> None:
         check_options(self.options)

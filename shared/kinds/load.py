@@ -69,9 +69,12 @@ class LoadSpec(Spec):
         return f"{repeats} x {much}"
 
     def check(self, repeats: int) -> None:
-        requests = repeats * sum(phase.count or 0 for phase in self.phases)
+        rate = self.load.rate or 0.0
+        each = (rate + (self.load.rate_from or 0.0)) / 2 if self.load.pattern == "ramp" else rate
+        requests = repeats * sum(phase.count or round(each * (phase.duration_s or 0.0)) for phase in self.phases)
         if requests > MAX_REQUESTS:
-            raise ValueError(f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}; send fewer, or split the job")
+            asked = f"{requests} requests in {repeats} repeats are more than {MAX_REQUESTS}"
+            raise ValueError(f"{asked}; send fewer, write fewer `repeats`, or split the job")
 
 
 class Load:

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from yaml.scanner import ScannerError
 
-from shared.errors import FieldError, InvalidInput
+from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import DEFAULT_REPEATS
 from shared.json_text import RepeatedKey, read_json_text
 from shared.kinds.registry import KINDS
@@ -18,10 +19,12 @@ from shared.masking import without_logins
 from shared.mistakes import not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
 from shared.recipes.keys import is_by_name, section
+from shared.recipes.other_frameworks import other_form, why_refused
 from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
 from shared.recipes.text import Places, read_yaml
+from shared.services.registry import CLIENT_TYPES, SERVICES
 
 MAX_RECIPE_BYTES = 16 * 2**20  # for a recipe file on the local disk
 
@@ -56,13 +59,30 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of keys such as `model` and `on`, not {type(content).__name__}")
     refuse_too_much(content, source, places)
+    if found := other_form(content, [mark for kind in KINDS.values() for mark in kind.marks]):
+        key, message = found
+        field = FieldError(path=key, message=_with_line(message, [key], places))
+        raise InvalidInput(f"{source} is not valid: {field.path}: {field.message}", fields=[field])
     content = _with_defaults(in_our_words(content))
     try:
         return Recipe.model_validate_json(json.dumps(content, default=str))
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
-        raise not_valid(source, error.errors(include_url=False), lambda item: field_error(item, places)) from error
+        raise not_valid(source, _causes(error.errors(include_url=False)), lambda item: field_error(item, places)) from error
+
+
+def _causes(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the mistakes without those that only follow from a type of service that is not known."""
+    if not any(item["type"] == UNKNOWN_TYPE and item["loc"][:1] == ("service",) for item in items):
+        return list(items)
+    follow = (("on",), ("client",))
+    return [item for item in items if item["loc"] not in follow or item["type"] not in ("missing", UNKNOWN_TYPE)]
+
+
+def _with_line(message: str, location: Sequence[str | int], places: Places | None) -> str:
+    line = places.line(location) if places is not None else None
+    return f"line {line}: {message}" if line else message
 
 
 def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
@@ -87,17 +107,22 @@ LONGEST_ADVICE = 80  # characters of a value that is shown as it should be writt
 def field_error(item: Any, places: Places | None) -> FieldError:
     """Convert one of pydantic's errors to the dotted key and a message for the sender."""
     location, owner = _keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden")
-    line = places.line(location) if places is not None else None
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = unknown_key(location[-1], list(owner.model_fields))
+        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields))
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
         message = f"must be a list: write [{without_logins(str(item['input'])):.{LONGEST_ADVICE}}]"
-    elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and "type" in item["input"]:
-        message = with_value(message, item["input"]["type"])
+    elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:
+        message = _no_such_type(location[-1], item["input"]["type"])
+        location = [*location, "type"]
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
-    return FieldError(path=path_of(location), message=f"line {line}: {message}" if line else message)
+    return FieldError(path=path_of(location), message=_with_line(message, location, places))
+
+
+def _no_such_type(section_name: str | int, named: Any) -> str:
+    known = list(SERVICES if section_name == "service" else CLIENT_TYPES)
+    return f"this version does not know {without_logins(repr(named)):.80}: {nearest(str(named), known)}"
 
 
 def _keys_in(location: Sequence[str | int], *, ends_with_key: bool) -> tuple[list[str | int], type[BaseModel]]:

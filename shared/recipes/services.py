@@ -14,7 +14,7 @@ from shared.services.registry import CLIENT_TYPES, SERVICES
 from shared.strict import Strict
 
 UNKNOWN_TYPE = "unknown_type"  # the type of an error of pydantic
-_ONLY_CLUSTER = "for a cluster: where the service would run; it has no effect with `target: local`"
+_ONLY_CLUSTER = "for the job of a cluster; it has no effect with `target: local`, and a warning says so"
 
 
 def _only_local(target: str) -> str:
@@ -32,17 +32,51 @@ class ConfigurationSection(Strict):
     )
 
 
-def _not_yet(enabled: bool) -> bool:
-    if enabled:
-        raise ValueError("this version starts no monitoring stack; write `false`. `GET /metrics` of the orchestrator is there in any case")
-    return enabled
+class PrometheusSection(Strict):
+    partition: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)
+    time_limit: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
+    port: int = Field(default=9090, ge=1, le=65_535, description="the port of Prometheus")
+    scrape_interval: OneLine = Field(default="15s", max_length=20, description="how often Prometheus reads metrics")
+
+
+class GrafanaSection(Strict):
+    partition: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)
+    time_limit: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
+    port: int = Field(default=3000, ge=1, le=65_535, description="the port of Grafana")
+    admin_password: OneLine | None = Field(
+        default=None, max_length=200, exclude=True, description="is not used, and is not kept with the results"
+    )
+
+
+class PushgatewaySection(Strict):
+    enabled: bool = Field(default=True, description="whether there would be a push gateway")
+    port: int = Field(default=9091, ge=1, le=65_535, description="the port of the push gateway")
 
 
 class MonitoringSection(Strict):
-    enabled: Annotated[bool, AfterValidator(_not_yet)] = Field(
-        default=False, description="whether a monitoring stack is started; this version cannot do it, so it accepts only `false`"
+    """Says what is watched beside the work. Telemetry is sampled beside every measurement, so `mode: local` changes nothing."""
+
+    enabled: bool = Field(default=False, description="whether a monitoring stack is started; this version has only `mode: local`")
+    mode: Literal["local", "prometheus_grafana"] = Field(
+        default="local",
+        description="`local` is the telemetry of the result, which is there in any case; `prometheus_grafana` is a stack that this version "
+        "does not start",
     )
-    mode: Literal["local"] = Field(default="local", description="which monitoring; `local` is what Fleetmark itself measures")
+    prometheus: PrometheusSection | None = Field(default=None, description="the Prometheus of the stack")
+    grafana: GrafanaSection | None = Field(default=None, description="the Grafana of the stack")
+    pushgateway: PushgatewaySection | None = Field(default=None, description="the push gateway of the stack")
+    dashboards: tuple[Annotated[OneLine, Field(max_length=100)], ...] = Field(
+        default=(), max_length=50, description="the dashboards of the stack"
+    )
+
+    @model_validator(mode="after")
+    def _only_what_is_there(self) -> MonitoringSection:
+        if self.enabled and self.mode != "local":
+            raise ValueError(
+                f"this version starts no monitoring stack of the mode {self.mode}; write `enabled: false` or `mode: local`. "
+                "The telemetry of each job is in its result, and a Prometheus of yours can read `GET /metrics` of the orchestrator"
+            )
+        return self
 
 
 class ServiceSection(Strict):
@@ -74,7 +108,7 @@ class ServiceSection(Strict):
     time_limit: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
     memory: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
     nodes: Literal[1] = Field(default=1, description="the number of machines; this version knows 1")
-    num_gpus: Literal[0] = Field(default=0, description="the number of GPUs; no service of this version uses one")
+    num_gpus: int = Field(default=0, ge=0, le=64, description="above 0, the job goes only to a device that has a GPU")
     settings: ServiceSettings = ServiceSettings()
 
     @model_validator(mode="after")
@@ -98,6 +132,13 @@ class ClientSection(Strict):
     """Says what the clients send. `settings` depends on the type of the service."""
 
     type: str = Field(max_length=64, description="the client: the type of the service, or one of the names below")
+    name: OneLine = Field(default="", max_length=200, description="a name for people; nothing depends on it")
+    partition: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)
+    account: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)
+    time_limit: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
+    memory: OneLine | None = Field(default=None, max_length=40, description=_ONLY_CLUSTER)
+    nodes: Literal[1] = Field(default=1, description="the number of machines; this version knows 1")
+    num_gpus: Literal[0] = Field(default=0, description="the clients use no GPU")
     settings: ClientSettings = ClientSettings()
 
 
@@ -106,8 +147,10 @@ class BenchmarksSection(Strict):
     client_delay: float = Field(
         default=0.0, ge=0, le=3_600, description="how long the clients wait before they send, after all of them are ready, in seconds"
     )
-    metrics: tuple[Literal["latency", "throughput"], ...] = Field(
-        default=("latency", "throughput"), max_length=10, description="what is measured; both are measured in any case"
+    metrics: tuple[Annotated[OneLine, Field(max_length=100)], ...] = Field(
+        default=("latency", "throughput"),
+        max_length=50,
+        description="what other frameworks would measure; every figure is measured in any case, and a warning names what is no figure",
     )
     repeats: int | None = Field(default=None, ge=1, le=1_000, description="the same as the recipe's `repeats`")
 

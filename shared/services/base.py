@@ -98,13 +98,6 @@ class ServiceKind(Protocol):
             duration_s: how long requests are sent, if the recipe says so. It is the time of all phases together.
         """
 
-    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
-        """Return what one request stands for in a figure that does not count requests, by the name of the figure: bytes, or vectors.
-
-        Args:
-            client: the settings of the client, as a specification holds them.
-        """
-
 
 def whole_address(kind: ServiceKind, address: str) -> str:
     """Return an address of a service with its scheme: `redis://127.0.0.1:6379`.

@@ -46,7 +46,3 @@ class Http:
         assert isinstance(client, HttpClient)
         requests = None if duration_s is not None else count or client.num_requests
         return (Phase(name="requests", operations={client.method.lower(): 1.0}, count=requests, duration_s=duration_s),)
-
-    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
-        del client
-        return {}

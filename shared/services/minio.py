@@ -100,7 +100,3 @@ class Minio:
         assert isinstance(client, MinioClient)
         requests = None if duration_s is not None else count or client.num_requests or client.num_objects
         return (Phase(name="mixed", operations=mix_of(client.operation_mix, OPERATIONS), count=requests, duration_s=duration_s),)
-
-    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
-        size = float(client["object_size_bytes"])
-        return {"put_bytes_per_second": size, "get_bytes_per_second": size}

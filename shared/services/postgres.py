@@ -18,6 +18,14 @@ MEMORY = r"^\d+(kB|MB|GB)$"
 class Tuning(Strict):
     shared_buffers: str = Field(default="128MB", pattern=MEMORY, description="the memory for pages of the database")
     effective_cache_size: str = Field(default="512MB", pattern=MEMORY, description="the cache that the planner assumes")
+    maintenance_work_mem: str | None = Field(
+        default=None,
+        pattern=MEMORY,
+        description="the memory for making indexes and for vacuum; if it is left out, the server's own default",
+    )
+    work_mem: str | None = Field(
+        default=None, pattern=MEMORY, description="the memory for sorting, of each query; if it is left out, the server's own default"
+    )
     max_connections: int | None = Field(
         default=None, ge=1, le=10_000, description="how many connections the server accepts; if it is left out, as many as the clients need"
     )
@@ -91,7 +99,3 @@ class Postgres:
                 requests = number if count is None else max(1, round(count * number / total))
                 made.append(Phase(name=name, operations={name: 1.0}, count=requests))
         return tuple(made)
-
-    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
-        del client
-        return {}

@@ -73,7 +73,3 @@ class Redis:
         assert isinstance(client, RedisClient)
         requests = None if duration_s is not None else count or client.num_requests
         return (Phase(name="mixed", operations=mix_of(client.operation_mix, OPERATIONS), count=requests, duration_s=duration_s),)
-
-    def units(self, client: Mapping[str, Any]) -> Mapping[str, float]:
-        del client
-        return {}

@@ -12,8 +12,9 @@ from shared.request_records import CLOSED, NOT_CONNECTED, OPEN, STATUS, TIMEOUT,
 from tests.load_servers import OK, HttpTruth, http_truth
 from worker.load.arrivals import Shape
 from worker.load.clients import Clients
-from worker.load.phases import Measured, latencies_ms, rate_asked
+from worker.load.phases import Measured, rate_asked
 from worker.load.plan import ClientPlan, PhasePlan
+from worker.load.samples import latencies_ms
 
 
 def drive(

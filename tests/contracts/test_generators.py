@@ -12,7 +12,7 @@ from time import perf_counter_ns
 import pytest
 
 from shared.errors import EngineUnavailable, JobError
-from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Generator, Settings
+from worker.generators.base import IMPORT, LENGTH, STOP_STRING, TOKENIZER, WEIGHTS, Ending, Generator, Settings
 from worker.generators.registry import GENERATORS, resolve
 
 PROMPTS = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
@@ -82,6 +82,55 @@ def test_its_facts_are_json_and_name_the_runtime(loaded: Generator) -> None:
     assert loaded.peak_gpu_mb() is None
 
 
+TEXTS = ("The first token of an answer.", "A result says little about the next run, and a benchmark measures work.")
+
+
+@pytest.fixture(scope="module")
+def writer(name: str, model: Path) -> Generator:
+    generator = resolve(name)()
+    generator.load(model, Settings(), name, perf_counter_ns)
+    generator.prepare([[generator.encode(text)] for text in TEXTS])
+    return generator
+
+
+def test_a_text_survives_its_way_through_the_tokens(writer: Generator) -> None:
+    for text in TEXTS:
+        ids = writer.encode(text)
+        assert ids
+        assert all(0 <= one < 0x110000 for one in ids)
+        assert writer.decode(ids).strip() == text
+    assert writer.facts().runtime["prompt_format"] == "plain text"
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_text_is_written_up_to_the_most_tokens_and_each_is_shown(writer: Generator, batch: int) -> None:
+    seen: list[int] = []
+    plain = writer.write(batch, Ending(7))
+    streamed = writer.write(batch, Ending(7), lambda: seen.append(perf_counter_ns()))
+    assert (len(plain.ids), plain.finish_reason) == (7, LENGTH)
+    assert list(streamed.ids) == list(plain.ids), "looking at the tokens changes none"
+    assert len(seen) == 7
+
+
+def test_a_text_ends_with_the_token_that_completes_a_stop_string(writer: Generator) -> None:
+    free = writer.write(1, Ending(9))
+    text = writer.decode(free.ids)
+    stop = text[2:4]  # it need not be a whole token
+    written = writer.write(1, Ending(9, (stop,)))
+    assert written.finish_reason == STOP_STRING
+    assert list(written.ids) == list(free.ids[: len(written.ids)])
+    assert stop in writer.decode(written.ids)
+    assert stop not in writer.decode(written.ids[:-1])
+
+
+def test_drawn_tokens_are_the_same_each_time_a_prompt_is_used(name: str, model: Path) -> None:
+    generator = resolve(name)()
+    generator.load(model, Settings(temperature=1.0, seed=3), name, perf_counter_ns)
+    generator.prepare([[generator.encode(text)] for text in TEXTS])
+    first, _, again = (list(generator.write(batch, Ending(6)).ids) for batch in (0, 1, 0))
+    assert again == first
+
+
 def test_a_model_that_is_not_one_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("no model")
     with pytest.raises(JobError) as refusal:
@@ -102,7 +151,7 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(capability
     module, _, target = entry.target.partition(":")
     generator = getattr(__import__(module, fromlist=[target]), target)  # imports no library: loading a model does
     port = {name: inspect.signature(method) for name, method in vars(Generator).items() if inspect.isfunction(method) and name[0] != "_"}
-    assert len(port) >= 9
+    assert len(port) >= 12
     for method, wanted in port.items():
         assert list(inspect.signature(getattr(generator, method)).parameters) == list(wanted.parameters), method
 

@@ -24,6 +24,7 @@ from shared.log import of_this_process
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
+from worker.agent.abilities import abilities
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import InfoServer, Vitals, open_info_server
@@ -33,7 +34,6 @@ from worker.agent.registration import Registered, explain_conflict, register_by_
 from worker.agent.serving import Serving, SupervisorLife
 from worker.hardware import Hardware, Identity, detect
 from worker.hardware.system import own_address
-from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Agent:
             agent_type=settings.worker_type,
             version=self._version,
             max_block=MAX_BLOCK,
-            hardware={**hardware.for_placement(settings.worker_price_per_hour), "services": startable()},
+            hardware={**hardware.for_placement(settings.worker_price_per_hour), **abilities(hardware, capabilities)},
         )
 
     def _register(self, registration: Registration) -> Registered | None:

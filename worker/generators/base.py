@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 IMPORT, TOKENIZER, WEIGHTS = "import", "tokenizer", "weights"
 Clock = Callable[[], int]  # returns nanoseconds
 Batch = Sequence[Sequence[int]]  # the token ids of each prompt; all of them have the same length
+# Why a text ends: the model wrote its end token, the text has one of the strings that end it, or it has as many tokens as allowed.
+END_TOKEN, STOP_STRING, LENGTH = "stop", "stop_string", "length"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Says where a text ends that `Generator.write` writes, unless the model ends it before.
+
+    Attributes:
+        max_tokens: The most new tokens.
+        strings: The text ends with the token that completes one of these strings.
+    """
+
+    max_tokens: int
+    strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """Holds what `Generator.write` wrote: the new token ids, with the end token if there is one, and why the text ends there."""
+
+    ids: Sequence[int]
+    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,10 @@ class Settings:
 
 
 class Generator(Protocol):
-    """Runs one language model in one process. The calls come in this order: load, prepare, generate (often), facts, unload."""
+    """Runs one language model in one process. The calls come in this order: load, prepare, generate or write (often), facts, unload.
+
+    A run of a task calls `encode` before `prepare`, `write` in place of `generate`, and `decode` when everything is measured.
+    """
 
     def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
         """Make the model ready.
@@ -80,6 +106,28 @@ class Generator(Protocol):
 
         Returns:
             How many new tokens each sequence has.
+        """
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Return the token ids of a prompt that is text. A tokenizer with a chat template gets it as the message of a user.
+
+        `facts` says under `prompt_format` which of the two it was: `chat template` or `plain text`.
+
+        Raises:
+            ModelInvalid: There is no tokenizer, or it cannot read the text.
+        """
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, without special tokens such as the one that ends a text."""
+
+    def write(self, batch: int, ending: Ending, visible: Callable[[], None] | None = None) -> Written:
+        """Write a text for the only prompt of a prepared batch, and return when the device has done its work.
+
+        Each call starts with an empty cache of keys and values. If tokens are drawn, the same batch gets the same tokens in each call.
+
+        Args:
+            batch: The index of the batch.
+            visible: Called each time the next token is visible to the caller, also for the token that ends the text.
         """
 
     def start_phase(self) -> None:

@@ -9,6 +9,10 @@
 - `watched_s`: how much longer each token takes while somebody looks at it.
 - `loses`: how many tokens fewer than asked each call writes.
 - `raises`: an error of each call.
+- `answers`: what `write` writes, one text for each prompt; after the last one the list starts again. Without it, the prompt is repeated.
+- `no_tokenizer`: true if the model cannot read text.
+
+Its tokens are the characters of a text, by their numbers in Unicode. A text ends with the token 0.
 
 Waiting is reading the clock that `load` gets. With a `KnownClock`, every figure is exact.
 """
@@ -23,7 +27,21 @@ from typing import Any
 
 from shared.errors import JobError, ModelInvalid
 from worker.engines.base import Facts
-from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Settings
+from worker.generators.base import (
+    END_TOKEN,
+    IMPORT,
+    LENGTH,
+    STOP_STRING,
+    TOKENIZER,
+    WEIGHTS,
+    Batch,
+    Clock,
+    Ending,
+    Settings,
+    Written,
+)
+
+END = 0
 
 
 class KnownClock:
@@ -70,6 +88,33 @@ class FakeGenerator:
         self._batches = batches
 
     def generate(self, batch: int, new_tokens: int, visible: Callable[[], None] | None = None) -> Sequence[int]:
+        written = new_tokens - self._schedule.get("loses", 0)
+        self._follow(written, visible)
+        return [written] * len(self._batches[batch])
+
+    def encode(self, text: str) -> Sequence[int]:
+        if self._schedule.get("no_tokenizer"):
+            raise ModelInvalid("the fake model has no tokenizer, so it cannot read text")
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(one) for one in ids if one != END)
+
+    def write(self, batch: int, ending: Ending, visible: Callable[[], None] | None = None) -> Written:
+        answers = self._schedule.get("answers")
+        text = answers[batch % len(answers)] if answers else self.decode(self._batches[batch][0])
+        reason = END_TOKEN
+        ends = [place + len(one) for one in ending.strings if (place := text.find(one)) >= 0]
+        ids = [ord(character) for character in text] + [END]
+        if ends:
+            ids, reason = ids[: min(ends)], STOP_STRING
+        if len(ids) > ending.max_tokens:
+            ids, reason = ids[: ending.max_tokens], LENGTH
+        self._follow(len(ids), visible)
+        return Written(ids, reason)
+
+    def _follow(self, written: int, visible: Callable[[], None] | None) -> None:
+        """Take the time of a call that writes this many tokens."""
         schedule = self._schedule
         if "raises" in schedule:
             raise ArithmeticError(schedule["raises"])
@@ -77,7 +122,6 @@ class FakeGenerator:
         firsts, nexts = schedule.get("first_s", [0.0]), schedule.get("next_s", [0.0])
         first = firsts[self._calls % len(firsts)]
         self._calls += 1
-        written = new_tokens - schedule.get("loses", 0)
         for seconds in [first, *islice(cycle(nexts), max(0, written - 1))]:
             end += _ns(seconds)
             if visible is not None:
@@ -86,7 +130,6 @@ class FakeGenerator:
             if visible is not None:
                 visible()
         self._wait_until(end + _ns(schedule.get("after_s", 0.0)))
-        return [written] * len(self._batches[batch])
 
     def start_phase(self) -> None:
         pass
@@ -95,7 +138,8 @@ class FakeGenerator:
         return None
 
     def facts(self) -> Facts:
-        return Facts({"runtime": "fake", "version": "1", "prompts": [list(map(list, batch)) for batch in self._batches]}, {})
+        prompts = [list(map(list, batch)) for batch in self._batches]
+        return Facts({"runtime": "fake", "version": "1", "prompts": prompts, "prompt_format": "plain text"}, {})
 
     def explain(self, error: Exception) -> JobError | None:
         return ModelInvalid(f"the fake model says: {error}") if isinstance(error, ArithmeticError) else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,6 +14,8 @@ from shared.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from worker.generators.base import Generator
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,15 +26,21 @@ class GeneratorEntry:
         target: Where it is, as `module:Class`.
         extra: The extra of pyproject.toml that installs its libraries.
         needs: The libraries that must be installed.
+        probe: A module that imports them in a process of its own and prints their versions as JSON. Without one, they count as there if
+            they are installed.
     """
 
     target: str
     extra: str = ""
     needs: tuple[str, ...] = ()
+    probe: str = ""
 
 
 _TRANSFORMERS = GeneratorEntry(
-    "worker.generators.transformers:TransformersGenerator", "transformers", ("torch", "transformers", "tokenizers", "safetensors")
+    "worker.generators.transformers:TransformersGenerator",
+    "transformers",
+    ("torch", "transformers", "tokenizers", "safetensors"),
+    probe="worker.generators.transformers_probe",
 )
 GENERATORS: dict[str, GeneratorEntry] = {
     "cpu.torch": _TRANSFORMERS,
@@ -58,3 +69,23 @@ def resolve(capability: str) -> type[Generator]:
     module, _, name = entry.target.partition(":")
     generator: type[Generator] = getattr(import_module(module), name)
     return generator
+
+
+def libraries(capability: str) -> Mapping[str, str] | None:
+    """Return the versions of the libraries of a capability's generator, or None if it cannot be used here. The answer is remembered."""
+    entry = GENERATORS.get(capability)
+    if entry is None or not all(find_spec(library) for library in entry.needs):
+        return None
+    return _probed(entry) if entry.probe else dict.fromkeys(entry.needs, "")
+
+
+@cache
+def _probed(entry: GeneratorEntry) -> Mapping[str, str] | None:
+    """Import the libraries once in a process of their own: an installed library may not import, and importing takes seconds."""
+    from worker.hardware.short_process import answer_of  # imported here, because the guard imports this module
+
+    answer = answer_of(entry.probe, what=entry.extra, library=entry.needs[-1])
+    if answer.get("error"):
+        log.warning("language models cannot run here: %s", answer["error"])
+        return None
+    return dict(answer["versions"])

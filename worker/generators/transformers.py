@@ -20,7 +20,8 @@ from shared.snapshots import WEIGHTS as WEIGHTS_SUFFIX
 from worker.engines.base import Facts
 from worker.engines.torch_devices import Cpu, Device, open_device
 from worker.engines.torch_errors import explain_call, explain_load
-from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Settings
+from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Ending, Settings, Written
+from worker.generators.transformers_texts import StopStrings, encode, end_tokens, finish_reason, format_of
 
 RANDOM = "random_weights"  # a key of a config.json that says that nobody trained the model
 SAID_RANDOM = "the weights of this model are random: its speed is real, and what it writes means nothing"
@@ -49,7 +50,8 @@ class TransformersGenerator:
         self._masks: list[Any] = []
         self._configs: dict[int, Any] = {}
         self._watched: Callable[[Callable[[], None]], object] | None = None
-        self._tokenizer = ""
+        self._tokenizer: Any = None
+        self._ends: list[int] = []
         self._load_peak_mb: float | None = None
 
     def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
@@ -95,6 +97,7 @@ class TransformersGenerator:
             raise explain_load(error, self._folder.name, self._versions(), self._device.name) from error
         loaded = clock()
         self._load_peak_mb = self._device.peak_mb()
+        self._ends = end_tokens(self._model, self._tokenizer)
         # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
@@ -106,10 +109,9 @@ class TransformersGenerator:
         if not any((self._folder / name).is_file() for name in names):
             return False
         try:
-            found = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
+            self._tokenizer = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
         except Exception as error:  # the libraries raise dozens of unrelated exception types
             raise ModelInvalid(f"the tokenizer of {self._folder.name} cannot be read: {' '.join(str(error).split())[:400]}") from error
-        self._tokenizer = type(found).__name__
         return True
 
     def vocabulary(self) -> int:
@@ -138,21 +140,45 @@ class TransformersGenerator:
         self._device.wait()
         return [int(answer.shape[1] - inputs.shape[1])] * int(answer.shape[0])
 
-    def _config(self, new_tokens: int) -> Any:
-        """Return how a call generates: exactly this many tokens, with no token that ends a text, and with a new cache."""
-        if new_tokens not in self._configs:
+    def encode(self, text: str) -> Sequence[int]:
+        return encode(self._tokenizer, text, self._folder.name)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def write(self, batch: int, ending: Ending, visible: Callable[[], None] | None = None) -> Written:
+        inputs = self._inputs[batch]
+        prompt_tokens = int(inputs.shape[1])
+        streamer = self._watched(visible) if visible is not None and self._watched is not None else None
+        stop = StopStrings(self._torch, self._tokenizer, ending.strings, prompt_tokens) if ending.strings else None
+        if self._settings.temperature > 0:
+            self._torch.manual_seed(self._settings.seed + batch)
+        answer = self._model.generate(
+            inputs,
+            attention_mask=self._masks[batch],
+            generation_config=self._config(ending.max_tokens, exactly=False),
+            streamer=streamer,
+            **({"stopping_criteria": self._transformers.StoppingCriteriaList([stop])} if stop is not None else {}),
+        )
+        ids = answer[0, prompt_tokens:].tolist()  # waits for the device
+        return Written(ids, finish_reason(ids, self._ends, stop))
+
+    def _config(self, new_tokens: int, *, exactly: bool = True) -> Any:
+        """Return how a call generates, with a new cache: this many tokens with none that ends a text, or up to this many."""
+        key = new_tokens if exactly else -new_tokens
+        if key not in self._configs:
             settings = self._settings
             drawn = {"do_sample": True, "temperature": settings.temperature, "top_k": settings.top_k or 0, "top_p": settings.top_p or 1.0}
-            self._configs[new_tokens] = self._transformers.GenerationConfig(
+            self._configs[key] = self._transformers.GenerationConfig(
                 max_new_tokens=new_tokens,
-                min_new_tokens=new_tokens,
-                eos_token_id=None,
+                min_new_tokens=new_tokens if exactly else None,
+                eos_token_id=None if exactly else self._ends or None,
                 pad_token_id=0,
                 num_beams=1,
                 use_cache=True,
                 **(drawn if settings.temperature > 0 else {"do_sample": False}),
             )
-        return self._configs[new_tokens]
+        return self._configs[key]
 
     def start_phase(self) -> None:
         self._device.start_phase()
@@ -175,7 +201,9 @@ class TransformersGenerator:
             "dtype": self._settings.dtype or (types.most_common(1)[0][0] if types else None),
             "attention": getattr(config, "_attn_implementation", None),
             "cache": "new for each call",
-            "tokenizer": self._tokenizer or None,
+            "tokenizer": type(self._tokenizer).__name__ if self._tokenizer is not None else None,
+            "prompt_format": format_of(self._tokenizer),
+            "end_tokens": self._ends,
             "longest": self.longest(),
             "vocabulary": self.vocabulary(),
             "threads": {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ class Derived:
     """Holds what is computed from the records of a job.
 
     Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
-    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names.
+    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names. A large
+    one is a file in the folder of the records, which is moved away from there.
     """
 
     said: str
     summary: Summary | None = None
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
 
 
 class Measure(Protocol):
@@ -62,7 +64,8 @@ class Measure(Protocol):
         during the last two, and estimates the progress from all of them. A phase may have any other name.
 
         The record keeps warm-ups in a series of their own, `warmup`. Its facts may hold `runtime` (what the runtime reports about
-        itself; its `threads` are what the noise is judged by) and `software` (the versions of the libraries that were used).
+        itself; its `threads` are what the noise is judged by) and `software` (the versions of the libraries that were used). If they hold
+        `incomplete`, what was asked for could not be measured to its end: the job fails with this reason, and keeps what was measured.
 
         The engine, or whatever else was measured, must stay an attribute of this object, so that it is freed after the record is written.
 

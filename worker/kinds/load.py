@@ -13,10 +13,10 @@ from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from shared.clock import SystemClock
-from shared.errors import JobError, ModelInvalid
+from shared.errors import DeviceFailed, JobCancelled, JobError, ModelInvalid
+from shared.masking import without_logins
 from shared.series import Phase, Record, Series
 from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
 from worker.kinds.base import Derived, Repeat
@@ -27,7 +27,6 @@ from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
 
 if TYPE_CHECKING:
-    from shared.request_records import Header
     from shared.workloads import Workload
     from worker.load.phases import Measured
 
@@ -51,18 +50,19 @@ class LoadMeasure:
         ceiling = self._ceiling(request, plans, driver, announce)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
-        with Clients(plans) as clients:
+        with Clients(plans, ended=request.end_path.exists) as clients:
             announce("preparing inputs")
-            prepared = clients.prepare()
             try:
+                prepared = clients.prepare()
                 ready_ns = perf_counter_ns() - begin
-                if spec["client_delay_s"]:
-                    SystemClock().sleep(spec["client_delay_s"])
+                clients.wait(spec["client_delay_s"])
                 if not request.load_only:
                     announce("warming up")
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
             finally:
                 left_behind = self._clean(clients)
+        if not runs and not request.load_only:
+            raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
         facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
@@ -83,7 +83,13 @@ class LoadMeasure:
                 return f"the phase {phase.name} could not begin: {error.detail}"
             if number == 0:
                 announce("measuring")
-            runs.append(clients.run(number, lambda news: announce(f"measuring ({news})")))
+            run = clients.run(number, lambda news: announce(f"measuring ({news})"))
+            if run.ended_early_s is None:
+                runs.append(run)
+                continue
+            if run.ended_early_s > 0:
+                runs.append(run)
+            return f"the phase {phase.name} was ended {max(0.0, run.ended_early_s):.1f} s after it had begun"
         return ""
 
     def _clean(self, clients: Clients) -> str:
@@ -117,6 +123,7 @@ class LoadMeasure:
                 "counts": {str(client): count for client, count in run.counts.items()},
                 "processes": {str(client): facts for client, facts in run.facts.items()},
                 "died": {str(client): why for client, why in run.died.items()},
+                "ended_early_s": run.ended_early_s,
             }
             for run in runs
         ]
@@ -129,6 +136,9 @@ class LoadMeasure:
             from worker.load.phases import rate  # needs numpy, which the guard must not hold in memory
 
             facts["requests_per_s"] = rate(phases_of(facts["load"], request.spec))
+            last = runs[-1].facts.values()
+            if last and all(one["gave_up"] for one in last):
+                facts["incomplete"] = f"the service at {without_logins(request.address)} stopped answering: {next(iter(last))['gave_up']}"
         return facts
 
     def further_loads(self, workload: Workload) -> int:
@@ -141,8 +151,8 @@ class LoadMeasure:
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
-        from shared.services.registry import SERVICES
         from worker.load.figures import outcome_of
+        from worker.load.units import units_of
 
         spec = workload.spec.model_dump(mode="json")
         known = [repeat.record.facts["load"] for repeat in repeats]
@@ -153,14 +163,15 @@ class LoadMeasure:
         said = next((f["said"] for one in known for run in one["runs"] for f in run["processes"].values() if f["said"]), "")
         cut_short = [one["cut_short"] for one in known if one["cut_short"]]
         ceiling = known[0]["ceiling_per_s"]
+        phases = [phases_of(one, spec) for one in known]
         outcome = outcome_of(
-            [phases_of(one, spec) for one in known],
+            phases,
             service_type=spec["service"]["type"],
             operations=known[0]["operations"],
             concurrency=spec["num_clients"] * in_flight(spec),
             ceiling_per_s=ceiling,
             no_ceiling="there is no null server for this protocol",
-            units=SERVICES[spec["service"]["type"]].units(spec["client"]["settings"]),
+            units=units_of(spec["service"]["type"], spec["client"]["settings"]),
             detail={
                 "stopped_because": stopped_because,
                 "prepared": known[0]["prepared"],
@@ -174,7 +185,8 @@ class LoadMeasure:
         )
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
-        return Derived(in_words, outcome=outcome, files={NAME: requests_file(known, spec)})
+        folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent
+        return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
 
 
 def in_flight(spec: Mapping[str, Any]) -> int:
@@ -234,35 +246,55 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
 
 
 def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
-    """Read the records of one repeat."""
-    import numpy as np  # imported here, because the guard must not hold it in memory
-
-    from shared.request_records import record_type
+    """Return the phases of one repeat. Their records are read when they are needed."""
     from worker.load.phases import Measured
+    from worker.load.records import RecordFile
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
     closed = spec["load"]["pattern"] in CLOSED_PATTERNS
     return [
         Measured(
             run["phase"],
-            np.concatenate([np.fromfile(path, record_type(), count=run["counts"][client]) for client, path in run["files"].items()]),
-            durations[run["phase"]],
+            tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items()),
+            _window_s(durations[run["phase"]], run.get("ended_early_s")),
             not closed,
         )
         for run in known["runs"]
     ]
 
 
-def requests_file(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> bytes:
-    """Return the artifact that holds every record of a job."""
-    from shared.request_records import RECORD, Header, Part, join
+def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | None:
+    return min(one for one in (asked_s, ended_early_s) if one is not None) if asked_s is not None or ended_early_s is not None else None
 
-    parts, blocks = [], []
-    for repeat, (one, phases) in enumerate((one, phases_of(one, spec)) for one in known):
+
+def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Sequence[Sequence[Measured]], service_type: str) -> Path:
+    """Write the artifact that holds every record of a job, and return its path.
+
+    Raises:
+        DeviceFailed: The disk is full.
+    """
+    from shared.request_records import RECORD, Header, Part
+
+    parts, files = [], []
+    for repeat, (one, phases) in enumerate(zip(known, repeats, strict=True)):
         for run, measured in zip(one["runs"], phases, strict=True):
             window = (0, round(measured.window_s() * 1e9))
             for client, path in run["files"].items():
                 parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
-                blocks.append(Path(path).read_bytes()[: run["counts"][client] * RECORD.size])
-    header: Header = Header(spec["service"]["type"], tuple(known[0]["operations"]), tuple(parts))
-    return join(header, blocks)
+                files.append((path, run["counts"][client] * RECORD.size))
+    try:
+        with target.open("wb") as file:
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts)).to_line())
+            for path, size in files:
+                with Path(path).open("rb") as records:
+                    copy_bytes(records, file, size)
+    except OSError as error:
+        raise DeviceFailed(f"the records of the requests could not be written: {error}; free some space on this device") from error
+    return target
+
+
+def copy_bytes(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    """Copy the next bytes of a file in pieces."""
+    while size > 0 and (piece := source.read(min(size, 2**20))):
+        target.write(piece)
+        size -= len(piece)

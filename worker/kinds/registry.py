@@ -26,7 +26,11 @@ class KindEntry:
         present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
             the work cannot be done here, or an empty text if it really can.
         imports: Whether importing the engine's libraries is part of what is measured. If so, no process imports them beforehand.
+        ends_early: Whether its measured process looks for `RunRequest.end_path`, and then ends with a record of what it has. So a job that
+            is cancelled or fails keeps what was measured.
         suffixes: The endings of model files of this kind, if they are not those of the engine.
+        libraries: For work that needs more than its capability: a function, as `module:name`, that gets a capability. It returns the
+            versions of the libraries, or None if they are not really there.
     """
 
     target: str
@@ -34,15 +38,22 @@ class KindEntry:
     in_engine: bool = True
     present: str = ""
     imports: bool = False
+    ends_early: bool = False
     suffixes: tuple[str, ...] = ()
+    libraries: str = ""
 
 
 KINDS: dict[str, KindEntry] = {
     "inference": KindEntry("worker.kinds.inference:InferenceMeasure", preload=("worker.engines.inputs",)),
     # By file:// it opens the `config.json` of a folder, and the files of the snapshot beside it (`shared.snapshots`).
-    "generation": KindEntry("worker.kinds.generation:GenerationMeasure", imports=True, suffixes=("config.json",)),
+    "generation": KindEntry(
+        "worker.kinds.generation:GenerationMeasure",
+        imports=True,
+        suffixes=("config.json",),
+        libraries="worker.generators.registry:libraries",
+    ),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
-    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here"),
+    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here", ends_early=True),
     # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
@@ -79,6 +90,20 @@ def why_not(capability: str, hardware: Hardware) -> str:
         return engines.why_not(capability, hardware)
     reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in without_engine]
     return "" if "" in reasons else "; ".join(reasons)
+
+
+def work_of(capability: str) -> dict[str, dict[str, str]]:
+    """Return the kinds of work that can really be done with a capability that this device offers, each with the versions of its libraries.
+
+    The versions of an engine's own libraries are among the installed frameworks, so they are not repeated.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for kind in kinds_of(capability):
+        entry = KINDS.get(kind)
+        versions = _named(entry.libraries)(capability) if entry is not None and entry.libraries else {}
+        if entry is not None and versions is not None:
+            found[kind] = dict(versions)
+    return found
 
 
 def model_suffixes(kind: str, capability: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
@@ -27,3 +28,11 @@ def resolve(name: str) -> Launcher:
     module, _, attribute = LAUNCHERS[name].partition(":")
     made: Launcher = getattr(import_module(module), attribute)()
     return made
+
+
+def container_program() -> str:
+    """Return the name of the program that runs containers on this device, or an empty text if there is none."""
+    try:
+        return Path(import_module(LAUNCHERS["container"].partition(":")[0]).find_engine()).name
+    except EngineUnavailable:
+        return ""

@@ -6,6 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
+    {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "clean"}                                   -> {}
     end of stdin                                      -> the process ends, in the middle of a phase too
 
@@ -62,6 +63,11 @@ class Client:
         await self._reached(self._driver.clean())
         return {}
 
+    def stop(self) -> None:
+        """End the phase that runs, if one does."""
+        if self._waiting is not None:
+            self._waiting.stop()
+
     def facts(self) -> dict[str, Any]:
         return {"operations": list(self._driver.operations), "wire": self._driver.wire, **self._driver.facts()}
 
@@ -102,6 +108,7 @@ class Client:
             "lost": dispatcher.lost,
             "said": self._driver.said[:500],
             "gave_up": dispatcher.gave_up,
+            "stopped_ns": dispatcher.stopped_ns,
             "cpu_ns": cpu,
         }
 
@@ -128,6 +135,9 @@ async def _serve() -> None:
     line = await reader.readline()
     while line:
         command = json.loads(line)
+        if command["do"] == "stop":  # the phase had already ended
+            line = await reader.readline()
+            continue
         following = asyncio.ensure_future(reader.readline())
         try:
             if command["do"] == "plan":
@@ -137,8 +147,14 @@ async def _serve() -> None:
                 assert client is not None
                 working = asyncio.ensure_future(client.do(command))
                 done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
-                if working not in done and not following.result():
-                    os._exit(0)  # whoever started us is gone: nobody reads what is measured
+                while working not in done and following.done():
+                    if not (line := following.result()):
+                        os._exit(0)  # whoever started us is gone: nobody reads what is measured
+                    if json.loads(line)["do"] != "stop":
+                        break  # it is carried out later
+                    client.stop()
+                    following = asyncio.ensure_future(reader.readline())
+                    done, _ = await asyncio.wait({working, following}, return_when=asyncio.FIRST_COMPLETED)
                 answer = await working
         except JobError as error:
             sys.stdout.write(json.dumps({"error_kind": error.kind, "error": error.detail}) + "\n")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from shared.clock import Clock, SystemClock
-from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvalid
+from shared.errors import DeviceFailed, EngineUnavailable, JobCancelled, JobError, ModelInvalid
 from shared.request_records import RECORD
 from worker.interpreter import python_command
 from worker.load.news import News
@@ -27,6 +27,9 @@ from worker.load.plan import ClientPlan
 
 NS = 1_000_000_000
 NEWS_S = 1.0  # how often it is told how a phase goes
+LOOK_S = 0.1  # how often it is asked whether the phase shall end early
+ENDED = "ended before anything was measured"
+CLEAN_S = 5.0  # how long cleaning may take after that: the service may be the reason
 AHEAD_NS = 50_000_000  # between telling the processes the moment and the moment itself
 _ERRORS: Mapping[str, type[JobError]] = {error.kind: error for error in (EngineUnavailable, ModelInvalid, DeviceFailed)}
 
@@ -41,6 +44,7 @@ class PhaseRun:
         counts: How many records each has.
         facts: What each process reports, by its index.
         died: Why processes died, by their index.
+        ended_early_s: When it was ended early, in seconds since the measured window began. None if it ran to its end.
     """
 
     name: str
@@ -49,15 +53,22 @@ class PhaseRun:
     counts: dict[int, int] = field(default_factory=dict)
     facts: dict[int, dict[str, Any]] = field(default_factory=dict)
     died: dict[int, str] = field(default_factory=dict)
+    ended_early_s: float | None = None
 
 
 class Clients:
     """Owns client processes. Leaving the context ends them."""
 
-    def __init__(self, plans: Sequence[ClientPlan], clock: Clock | None = None) -> None:
-        self._plans = plans
+    def __init__(self, plans: Sequence[ClientPlan], clock: Clock | None = None, ended: Callable[[], bool] = lambda: False) -> None:
+        """Prepare. Nothing is started yet.
+
+        Args:
+            ended: Returns whether the work shall end early. It is asked while something is waited for.
+        """
+        self._plans, self._ended = plans, ended
         self._clock = clock or SystemClock()
-        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._owed: dict[int, int] = {}  # how many answers each process still owes
         self._errors: dict[int, IO[str]] = {}
         self.died: dict[int, str] = {}
         self.facts: dict[str, Any] = {}
@@ -67,7 +78,8 @@ class Clients:
             errors = (Path(plan.folder) / f"client-{plan.client}.stderr").open("w+")
             self._errors[plan.client] = errors
             command = python_command("worker.load.client")
-            self.processes[plan.client] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+            # Without buffers, `select` sees every line that was not read.
+            self.processes[plan.client] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
         for plan in self._plans:
             self._tell(plan.client, {"do": "plan", "plan": plan.to_json()})
         answers = self._answers()
@@ -90,30 +102,55 @@ class Clients:
 
         Raises:
             JobError: It could not be made.
+            JobCancelled: The work shall end.
         """
         self._tell(self._plans[0].client, {"do": "prepare"})
         prepared: dict[str, Any] = self._answers([self._plans[0].client])[self._plans[0].client]["prepared"]
         return prepared
 
     def clean(self) -> None:
-        """Remove what `prepare` made, by a process that still lives."""
+        """Remove what `prepare` made, by a process that still lives.
+
+        Raises:
+            JobError: It could not be removed.
+        """
         if self.processes:
             first = min(self.processes)
             self._tell(first, {"do": "clean"})
-            self._answers([first])
+            until = self._clock.monotonic() + CLEAN_S
+            while self._owed[first] > 1 or self._ended():  # an answer that nobody waited for, because the work shall end
+                if not self._has_answer(first, max(0.0, until - self._clock.monotonic())):
+                    raise EngineUnavailable(f"the service did not do it within {CLEAN_S:g} s")
+                if self._owed[first] == 1:
+                    break
+                self._line(first)
+            self._answers([first], may_end=False)
+
+    def wait(self, seconds: float) -> None:
+        """Wait while nothing is sent.
+
+        Raises:
+            JobCancelled: The work shall end.
+        """
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            if self._ended():
+                raise JobCancelled(ENDED)
+            self._clock.sleep(min(left, LOOK_S))
 
     def make_ready(self, phase: int) -> None:
         """Open every connection of a phase.
 
         Raises:
             JobError: One of the processes cannot.
+            JobCancelled: The work shall end.
         """
         for client in list(self.processes):
             self._tell(client, {"do": "ready", "phase": phase})
         self._answers()
 
     def run(self, phase: int, on_news: Callable[[str], None] | None = None) -> PhaseRun:
-        """Run one phase in every process, and wait until the last of them has ended.
+        """Run one phase in every process, and wait until the last of them has ended, or all were told to end early.
 
         Args:
             on_news: Called about once a second with how it goes, in a few words. It is read from the files of the processes, so that it
@@ -128,7 +165,7 @@ class Clients:
         for client in list(self.processes):
             self._tell(client, {"do": "run", "phase": phase, "begin_ns": begin_ns})
         news = News([Path(each.folder) / each.spool_name(phase) for each in self._plans])
-        answers = self._answers(on_wait=None if on_news is None else lambda: on_news(news.look()))
+        answers = self._answers(on_wait=None if on_news is None else lambda: on_news(news.look()), running=True)
         run = PhaseRun(plan.name, began_at, died=dict(self.died))
         for each in self._plans:
             path = Path(each.folder) / each.spool_name(phase)
@@ -137,29 +174,60 @@ class Clients:
             if path.exists():  # a process that died leaves whole blocks of records
                 run.files[each.client] = path
                 run.counts[each.client] = path.stat().st_size // RECORD.size
+        stops = [answer["stopped_ns"] for answer in answers.values() if answer["stopped_ns"] is not None]
+        run.ended_early_s = min(stops) / NS if stops else None
         return run
 
     def _tell(self, client: int, command: dict[str, Any]) -> None:
         pipe = self.processes[client].stdin
         assert pipe is not None
+        if command["do"] != "stop":
+            self._owed[client] = self._owed.get(client, 0) + 1
+        rest = memoryview(json.dumps(command).encode() + b"\n")
         with contextlib.suppress(BrokenPipeError):  # it has died; `_answers` says so
-            pipe.write(json.dumps(command) + "\n")
-            pipe.flush()
+            while rest:
+                rest = rest[pipe.write(rest) :]
 
-    def _answers(self, clients: Sequence[int] | None = None, on_wait: Callable[[], None] | None = None) -> dict[int, dict[str, Any]]:
+    def _line(self, client: int) -> bytes:
+        """Wait for the next line of a process. It does not end with a line break if the process has ended."""
+        pipe = self.processes[client].stdout
+        assert pipe is not None
+        self._owed[client] -= 1
+        return pipe.readline()
+
+    def _answers(
+        self,
+        clients: Sequence[int] | None = None,
+        on_wait: Callable[[], None] | None = None,
+        *,
+        running: bool = False,
+        may_end: bool = True,
+    ) -> dict[int, dict[str, Any]]:
         """Read one line from each process. While none comes, `on_wait` is called every `NEWS_S`.
+
+        Args:
+            running: Whether the processes run a phase. If the work shall end, they are told so, and answer.
+            may_end: Whether to give up if the work shall end and no phase runs.
 
         Raises:
             JobError: A process says why it cannot go on, or all have died.
+            JobCancelled: The work shall end.
         """
         found: dict[int, dict[str, Any]] = {}
+        told, said_at = False, self._clock.monotonic()
         for client in list(self.processes) if clients is None else clients:
-            process = self.processes[client]
-            assert process.stdout is not None
-            while on_wait is not None and sys.platform != "win32" and not select.select([process.stdout], [], [], NEWS_S)[0]:
-                on_wait()
-            line = process.stdout.readline()
-            if not line.endswith("\n"):
+            while not self._has_answer(client, LOOK_S):
+                if not told and may_end and self._ended():
+                    if not running:
+                        raise JobCancelled(ENDED)
+                    told = True
+                    for each in list(self.processes):
+                        self._tell(each, {"do": "stop"})
+                if on_wait is not None and self._clock.monotonic() - said_at >= NEWS_S:
+                    said_at = self._clock.monotonic()
+                    on_wait()
+            line = self._line(client)
+            if not line.endswith(b"\n"):
                 self._bury(client)
                 continue
             answer = json.loads(line)
@@ -169,6 +237,11 @@ class Clients:
         if not found:
             raise DeviceFailed(f"every client process died: {next(iter(self.died.values()))}")
         return found
+
+    def _has_answer(self, client: int, within_s: float) -> bool:
+        """Return whether a process has written something, or has ended. On Windows, reading it has to wait for this."""
+        pipe = self.processes[client].stdout
+        return pipe is None or sys.platform == "win32" or bool(select.select([pipe], [], [], within_s)[0])
 
     def _bury(self, client: int) -> None:
         process = self.processes.pop(client)
@@ -183,6 +256,6 @@ class Clients:
         self.died[client] = f"client process {client} ended with {how}: {last}"
 
 
-def _close(pipe: IO[str]) -> None:
+def _close(pipe: IO[bytes]) -> None:
     with contextlib.suppress(BrokenPipeError):  # there was something left to write, and nobody reads it any more
         pipe.close()

@@ -1,13 +1,13 @@
 """Sends the requests of one phase in one client process, and records each of them once.
 
 It is the `Sink` of the lanes. In a closed loop, a lane that is free sends at once. In an open loop, requests are sent when they are due; if
-no lane is free then, they wait in a queue, and this wait is part of their latency from the scheduled time.
+no lane is free then, they are sent late, and this wait is part of their latency from the scheduled time. Only the next time of the schedule
+is held in memory, however far behind the client is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 ENDLESS = 2**62
-FLUSH_S = 1.0  # how often the records so far are written: a block of a few kB, which takes some microseconds
-LOOK_S = 0.02  # how often lanes are looked at for a request that takes too long
+FLUSH_S = 0.5  # how often the records so far are written: a block of a few kB, which takes some microseconds
+LOOK_SHARE = 0.01  # of the time limit of a request: how often lanes are looked at for one that takes too long
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.02, 0.25  # looking at 10 000 lanes takes half a millisecond
 RETRY_S, MOST_RETRY_S = 0.05, 1.0  # between two attempts to open a connection again
 
 
@@ -35,7 +36,6 @@ class Dispatcher:
         self._plan, self._phase, self._driver, self._spool = plan, phase, driver, spool
         self._lanes = lanes  # those that are open; shared with the phases before and after
         self._idle: list[Lane] = []
-        self._queue: deque[int] = deque()
         self._open_loop = phase.shape.is_open
         self._in_step = together(phase.shape.pattern, plan.concurrent)[1]
         self._share = ENDLESS if phase.count is None else share_of_count(phase.count, plan.client, plan.clients)
@@ -45,13 +45,15 @@ class Dispatcher:
         self._finished = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
         self._times: Iterator[int] = iter(())
-        self._due = ENDLESS
+        self._due = ENDLESS  # of the next request that was not sent; it may have passed
         self._alarm: Alarm | None = None
         self._base = 0
         self._end = ENDLESS  # of the window
         self.done = spool.add  # the lanes call it: one call less for each request
         self.lost = 0
         self.gave_up = ""
+        self.stopped_ns: int | None = None
+        """When the phase was ended early, in nanoseconds since its window began. None if it was not."""
 
     async def run(self, begin_ns: int) -> None:
         """Send every request of the phase, and wait until the last one has ended.
@@ -78,6 +80,7 @@ class Dispatcher:
                 self._base = begin_ns - lead
                 self._advance()
                 self._alarm.at(min(self._due, self._end))
+                self._settle()
             else:
                 await self._sleep_until(begin_ns - lead)
                 if lead == 0:
@@ -90,6 +93,20 @@ class Dispatcher:
             self._alarm.close()
             for task in self._reopening:
                 task.cancel()
+
+    def stop(self) -> None:
+        """End the phase now. What is in flight is recorded as open, because nobody knows how it would have ended."""
+        if self._over and not self._lanes:
+            return
+        now = perf_counter_ns()
+        if not self._over:
+            self.stopped_ns = now - self._spool.base
+            self._end = min(self._end, now)
+        self._counting = True
+        self._finish_window(now)
+        for lane in [lane for lane in self._lanes if lane.sent]:
+            lane.abort(OPEN)
+        self._finished.set()
 
     # Closed loop
 
@@ -121,13 +138,17 @@ class Dispatcher:
     def free(self, lane: Lane) -> None:
         number = self._next
         if self._open_loop:
-            if self._queue:
+            due = self._due
+            if due <= perf_counter_ns() and not self._over:
                 self._next = number + 1
-                lane.send(number, self._queue.popleft())
+                self._advance()
+                lane.send(number, due)
                 return
             self._idle.append(lane)
-            if self._over or self._due == ENDLESS:
+            if self._over or due == ENDLESS:
                 self._settle()
+            elif len(self._idle) == 1 and self._alarm is not None:  # while no lane was free, only the end of the window was waited for
+                self._alarm.at(min(due, self._end))
             return
         if self._over or number >= self._limit:
             self._idle.append(lane)
@@ -191,9 +212,12 @@ class Dispatcher:
                 return
 
     def _not_connected(self, before: int) -> None:
-        if self._open_loop and not self._queue:
-            return
-        scheduled = self._queue.popleft() if self._open_loop else before
+        scheduled = before
+        if self._open_loop:
+            if self._due > before:
+                return
+            scheduled = self._due
+            self._advance()
         self._next += 1
         self.done(scheduled, before, 0, perf_counter_ns(), 0, 0, 0, NOT_CONNECTED)
 
@@ -209,19 +233,16 @@ class Dispatcher:
             self._begin_count()
             self._alarm.at(self._end)
             return
-        while self._due <= now:
-            if self._idle:
-                number = self._next
-                self._next = number + 1
-                self._idle.pop().send(number, self._due)
-            else:
-                self._queue.append(self._due)
+        while self._idle and (due := self._due) <= now:
+            number = self._next
+            self._next = number + 1
             self._advance()
+            self._idle.pop().send(number, due)
             now = perf_counter_ns()
         if self._due == ENDLESS and self._end == ENDLESS:
             self._settle()
         else:
-            self._alarm.at(min(self._due, self._end))
+            self._alarm.at(min(self._due, self._end) if self._idle else self._end)
 
     def _advance(self) -> None:
         """Take the next time of the schedule. A count is of requests after the lead."""
@@ -240,25 +261,29 @@ class Dispatcher:
 
     def _finish_window(self, now: int) -> None:
         self._over = True
+        while self._due < min(self._end, now):  # due in the window, and never sent
+            self.done(self._due, now, 0, 0, 0, 0, 0, OPEN)
+            self._advance()
         self._due = ENDLESS
-        while self._queue:  # due in the window, and never sent
-            self.done(self._queue.popleft(), now, 0, 0, 0, 0, 0, OPEN)
         self._settle()
 
     async def _look(self) -> None:
-        """Give up requests that take too long. The limit holds to `LOOK_S`: a timer for each request would cost more than the request."""
+        """Give up requests that take too long. It is noticed at the next look: a timer for each would cost more than the request."""
         limit = round(self._plan.timeout_s * NS)
+        pause = min(max(self._plan.timeout_s * LOOK_SHARE, SHORTEST_LOOK_S), LONGEST_LOOK_S)
         flushed = perf_counter_ns()
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pause)
             if perf_counter_ns() - flushed > FLUSH_S * NS:
                 flushed = perf_counter_ns()
                 self._spool.flush()
+                self._spool.tell(sum(lane.at_once for lane in self._lanes if lane.sent), max(0, flushed - self._due))
             oldest = perf_counter_ns() - limit
             for lane in [lane for lane in self._lanes if 0 < lane.sent < oldest]:
                 lane.abort(TIMEOUT)
-            while self._queue and self._queue[0] < oldest and not self._lanes:
-                self.done(self._queue.popleft(), perf_counter_ns(), 0, 0, 0, 0, 0, NOT_CONNECTED)
+            while self._due < oldest and not self._lanes:
+                self.done(self._due, perf_counter_ns(), 0, 0, 0, 0, 0, NOT_CONNECTED)
+                self._advance()
 
     async def _sleep_until(self, due_ns: int) -> None:
         while (left := due_ns - perf_counter_ns()) > 0:
@@ -266,6 +291,6 @@ class Dispatcher:
 
     def _settle(self) -> None:
         """Note the end of the phase, if nothing more is sent, waited for, or in flight."""
-        sends = not self._over and ((self._due != ENDLESS or bool(self._queue)) if self._open_loop else self._next < self._limit)
+        sends = not self._over and (self._due != ENDLESS if self._open_loop else self._next < self._limit)
         if self._counting and not sends and len(self._idle) == len(self._lanes):
             self._finished.set()

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from shared.distributions import Distribution
 from shared.figures import Figure, FigureKind, Outcome
 from shared.kinds.load import Load
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.request_records import FAILURES
-from shared.stats import describe, median_interval_of_repeats, percentile
+from shared.stats import median_interval_of_repeats
 from worker.load.ceiling import is_client_bound
 from worker.load.operations import rate_of
-from worker.load.phases import Measured, bytes_per_s, duration_s, latencies_ms, rate, rate_achieved, rate_asked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from shared.distributions import Distribution
+from worker.load.phases import Measured, Tally, bytes_per_s, duration_s, rate, rate_achieved, rate_asked
+from worker.load.samples import Sample, values_of
 
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
@@ -61,15 +56,14 @@ def outcome_of(
         repeats: The phases of each repeat.
         concurrency: How many requests all clients together keep in flight.
         no_ceiling: Why there is no `ceiling_per_s`.
-        units: What one request stands for in a figure of the service; see `shared.services.base.ServiceKind.units`.
+        units: What one request stands for in a figure of the service; see `worker.load.units`.
     """
     made = _Figures(repeats)
     made.per_repeat("requests_per_s", rate)
-    counted = [int(phase.counted().sum()) for phases in repeats for phase in phases]
-    failed = [int((phase.records["failure"][phase.counted()] > 0).sum()) for phases in repeats for phase in phases]
-    total = sum(counted)
-    made.one("success_rate", 100 * (total - sum(failed)) / total if total else None, total, "no request was sent in the window")
-    made.one("error_count", float(sum(failed)), total)
+    tallies = [phase.tally for phases in repeats for phase in phases]
+    total, failed = sum(one.measured for one in tallies), sum(one.failed for one in tallies)
+    made.one("success_rate", 100 * (total - failed) / total if total else None, total, "no request was sent in the window")
+    made.one("error_count", float(failed), total)
     latency = made.percentiles("latency_ms", ("avg", "p50", "p90", "p95", "p99"), "sent", "no request succeeded")
     open_loop = all(phase.open_loop for phases in repeats for phase in phases)
     blind = "" if open_loop else NO_SCHEDULE
@@ -89,20 +83,20 @@ def outcome_of(
         chosen = [[phase for phase in phases if phase_name in ("", phase.phase)] for phases in repeats]
         if all(chosen):
             made.per_repeat(name, _in_units(compute, (units or {}).get(name, 1.0)), phases=chosen)
-    failures = _pooled(repeats, "sent", failed=True)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
+    failures = Sample.of((values for phases in repeats for values in values_of(phases, "sent", failed=True)), failed)
     if len(failures):
-        distributions["failed"] = describe(failures)
+        distributions["failed"] = failures.distribution(())
     return Outcome(
         headline=Load.headline,
         figures=tuple(made.figures),
         distributions={name: one for name, one in distributions.items() if one is not None},
         detail={
             "requests": total,
-            "failures": _failures(repeats),
+            "failures": _failures(tallies),
             "client_bound_because": why,
             "by_operation": _by_operation(repeats, operations),
-            "apart": _apart(repeats),
+            "apart": _apart(tallies),
             **(detail or {}),
         },
     )
@@ -135,23 +129,21 @@ class _Figures:
 
     def percentiles(self, stem: str, parts: Sequence[str], of: str, missing: str, never: str = "") -> Distribution | None:
         """Add percentiles of the samples of all repeats together, and return their whole distribution."""
-        values = np.zeros(0) if never else _pooled(self._repeats, of)
-        if not len(values):
+        samples = [] if never else [_sample(phases, of) for phases in self._repeats]
+        if not any(map(len, samples)):
             for part in parts:
                 self.one(f"{stem}_{part}", None, missing=never or missing)
             return None
-        of_repeats = [latencies_ms(phases, of=of) for phases in self._repeats]
-        medians = [float(np.median(each)) for each in of_repeats if len(each)]
-        found = describe(values, medians)
+        medians = [each.percentile_ms(50) for each in samples if len(each)]
+        of_repeats = {part: _of_repeats(part, samples) for part in parts}
+        found = Sample.merged(samples).distribution(medians)
         for part in parts:
             name = f"{stem}_{part}"
             value: float | None = {"avg": found.mean, "p50": found.median}[part] if part in ("avg", "p50") else getattr(found, part)
             if value is None:
                 self.one(name, None, found.n, found.missing.get(part, ""))
                 continue
-            floor = PERCENTILE_FLOORS[part][1] if part in PERCENTILE_FLOORS else 1
-            each = tuple(_value(part, one) for one in of_repeats if len(one) >= floor)
-            each = each if len(each) == len(self._repeats) else ()
+            each = of_repeats[part]
             interval = median_interval_of_repeats(each)
             self.figures.append(Figure.of(name, _kind(name), value, interval=interval, n=found.n, repeats=each))
         return found
@@ -165,30 +157,31 @@ def _in_units(compute: Callable[[Phases], float | None], unit: float) -> Callabl
     return computed
 
 
-def _value(part: str, values: NDArray[np.float64]) -> float:
-    """Return the mean, the median or another percentile of a sample."""
-    if part == "avg":
-        return float(values.mean())
-    return percentile(np.sort(values), PERCENTILE_FLOORS[part][0] if part in PERCENTILE_FLOORS else 50.0)
+def _sample(phases: Phases, of: str, operation: int | None = None) -> Sample:
+    """Return the values of the measured requests of one repeat that succeeded."""
+    return Sample.of(values_of(phases, of, operation=operation), sum(phase.tally.measured - phase.tally.failed for phase in phases))
+
+
+def _of_repeats(part: str, samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Return one value for each repeat. It is empty if a repeat has too few requests for it."""
+    floor = PERCENTILE_FLOORS[part][1] if part in PERCENTILE_FLOORS else 1
+    if any(len(sample) < floor for sample in samples):
+        return ()
+    rank = PERCENTILE_FLOORS[part][0] if part in PERCENTILE_FLOORS else 50.0
+    return tuple(sample.mean_ms if part == "avg" else sample.percentile_ms(rank) for sample in samples)
 
 
 def _kind(name: str) -> FigureKind:
     return Load.figures[name]
 
 
-def _pooled(repeats: Sequence[Phases], of: str, *, failed: bool = False) -> NDArray[np.float64]:
-    return np.concatenate([latencies_ms(phases, of=of, failed=failed) for phases in repeats])
-
-
-def _failures(repeats: Sequence[Phases]) -> dict[str, Any]:
+def _failures(tallies: Iterable[Tally]) -> dict[str, Any]:
     """Return how often each failure happened, and how often each HTTP status."""
     kinds: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
-    for phases in repeats:
-        for phase in phases:
-            failed = phase.records[phase.counted() & (phase.records["failure"] > 0)]
-            kinds.update(FAILURES[number] if number < len(FAILURES) else "unknown" for number in failed["failure"].tolist())
-            statuses.update(str(number) for number in failed["status"].tolist() if number)
+    for tally in tallies:
+        kinds.update({FAILURES[number] if number < len(FAILURES) else "unknown": count for number, count in tally.kinds.items()})
+        statuses.update({str(number): count for number, count in tally.statuses.items()})
     return {"kinds": dict(kinds), "statuses": dict(statuses)}
 
 
@@ -196,33 +189,25 @@ def _by_operation(repeats: Sequence[Phases], operations: Sequence[str]) -> dict[
     """Return the number, the failures and the median latency of each operation."""
     found: dict[str, Any] = {}
     for number, name in enumerate(operations):
-        count, failures, latencies = 0, 0, []
-        for phases in repeats:
-            for phase in phases:
-                chosen = phase.records[phase.counted() & (phase.records["operation"] == number)]
-                good = chosen[chosen["failure"] == 0]
-                count += len(chosen)
-                failures += len(chosen) - len(good)
-                latencies.append(good["last"].astype(float) / 1e6)
-        values = np.concatenate(latencies)
-        if count:
-            found[name] = {
-                "requests": count,
-                "failures": failures,
-                "latency_ms_p50": float(np.median(values)) if len(values) else None,
-                "latency_ms_p99": percentile(np.sort(values), 99) if len(values) >= PERCENTILE_FLOORS["p99"][1] else None,
-            }
+        counts = [phase.tally.operations.get(number, (0, 0)) for phases in repeats for phase in phases]
+        count = sum(total for total, _ in counts)
+        if not count:
+            continue
+        values = Sample.merged([_sample(phases, "sent", number) for phases in repeats])
+        found[name] = {
+            "requests": count,
+            "failures": sum(bad for _, bad in counts),
+            "latency_ms_p50": values.percentile_ms(50) if len(values) else None,
+            "latency_ms_p99": values.percentile_ms(99) if len(values) >= PERCENTILE_FLOORS["p99"][1] else None,
+        }
     return found
 
 
-def _apart(repeats: Sequence[Phases]) -> dict[str, int]:
-    """Return how many requests enter no rate: those of the warm-up, and those that ended after the window."""
-    warm = drained = unanswered = 0
-    for phases in repeats:
-        for phase in phases:
-            counted = phase.counted()
-            ended = phase.ended()
-            warm += int((phase.records["scheduled"] < 0).sum())
-            drained += int((counted & (ended > phase.window_s() * 1e9)).sum())
-            unanswered += int((counted & np.isnan(ended)).sum())
-    return {"warm_up": warm, "drain": drained, "never_sent": unanswered}
+def _apart(tallies: Sequence[Tally]) -> dict[str, int]:
+    """Return how many requests enter no rate: those of the warm-up, those that ended after the window, and those without an end."""
+    return {
+        "warm_up": sum(one.warm_up for one in tallies),
+        "drain": sum(one.drained for one in tallies),
+        "never_sent": sum(one.never_sent for one in tallies),
+        "open_at_the_end": sum(one.cut for one in tallies),
+    }

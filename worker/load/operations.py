@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from worker.load.phases import Measured
+from shared.request_records import SUCCESS
+from worker.load.phases import NS, Measured, ended_of
 
 
 def rate_of(operation: int) -> Callable[[Sequence[Measured]], float | None]:
@@ -17,12 +18,15 @@ def rate_of(operation: int) -> Callable[[Sequence[Measured]], float | None]:
     """
 
     def rate_of_operation(phases: Sequence[Measured]) -> float | None:
-        windows, succeeded, counted = 0.0, 0, 0
+        windows, succeeded, measured = 0.0, 0, 0
         for phase in phases:
-            chosen = phase.records["operation"] == operation
-            windows += phase.window_s()
-            succeeded += int((phase.completed() & chosen).sum())
-            counted += int((phase.counted() & chosen).sum())
-        return succeeded / windows if counted and windows > 0 else None
+            window_s = phase.window_s()
+            windows += window_s
+            measured += phase.tally.operations.get(operation, (0, 0))[0]
+            for block in phase.blocks():
+                ended = ended_of(block)
+                good = (block["operation"] == operation) & (block["failure"] == SUCCESS)
+                succeeded += int((good & (ended >= 0) & (ended <= window_s * NS)).sum())
+        return succeeded / windows if measured and windows > 0 else None
 
     return rate_of_operation

@@ -42,5 +42,10 @@ class RunRequest:
         """Return the path of the input with this role. A KeyError is a defect in our code: the workload was checked before."""
         return Path(self.inputs[role])
 
+    @property
+    def end_path(self) -> Path:
+        """Return the file whose existence tells this process to end early, with what it has measured; see `KindEntry.ends_early`."""
+        return Path(self.record_path).with_suffix(".end")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -90,6 +90,7 @@ def tuning(settings: Mapping[str, Any], connections: int) -> dict[str, str]:
         "effective_cache_size": wanted["effective_cache_size"],
         "max_connections": str(wanted["max_connections"] or max(100, connections + SPARE_CONNECTIONS)),
         "synchronous_commit": "on" if wanted["synchronous_commit"] else "off",
+        **{name: wanted[name] for name in ("maintenance_work_mem", "work_mem") if wanted.get(name)},
     }
 
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from shared import figures
 from shared.clock import Clock
 from shared.errors import DeviceFailed, JobError
 from shared.ids import AttemptKey
@@ -21,7 +22,7 @@ from shared.series import Record
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
-from worker.kinds.registry import model_suffixes, resolve
+from worker.kinds.registry import entry_of, model_suffixes, resolve
 from worker.launchers.running import RunningServices
 from worker.models import FetchedModel, ModelStore
 from worker.supervisor.deaths import without_output
@@ -197,16 +198,37 @@ class Attempt:
         try:
             step()
         except JobError as error:
+            kept = self._kept(error)  # before the records are removed
             self.release(error)
             self._judge_noise()
             if isinstance(error, Stopped):
                 # The last line is always the same. It tells a later process of this worker that nobody died.
                 for line in filter(None, (error.reason, error.detail)):
                     self._log.add("warning", "infrastructure", line)
-                self._end(status=error.why, error=error.reason or error.detail, error_kind=error.kind)
+                self._end(status=error.why, error=error.reason or error.detail, error_kind=error.kind, **kept)
             else:
                 self._log.add("error", "benchmark", without_output(error.detail))
-                self._end(status="failed", error=error.detail, error_kind=error.kind)
+                self._end(status="failed", error=error.detail, error_kind=error.kind, **kept)
+
+    def _kept(self, error: JobError) -> dict[str, Any]:
+        """Return what was measured before an error ended the attempt, marked as partial. Empty if nothing was, or if nobody needs it."""
+        repeats = [*self._repeats, *self._processes.interrupted]
+        if not repeats or not entry_of(self._workload.kind).ends_early or (isinstance(error, Stopped) and error.why == "handed_back"):
+            return {}
+        self._judge_noise()
+        if not self._repeats:
+            self._runtime, self._software = repeats[0].record.facts["runtime"], repeats[0].record.facts["software"]
+        if facts := self._service.facts():
+            self._runtime = self._runtime | {"service": facts}
+        why = f"{len(self._repeats)} of {most_repeats(self._workload)} repeats were measured to their end"
+        kept = self._summarised(repeats, "")
+        kept["figures"] = _with_detail(kept["figures"], {"partial": True, "partial_because": why})
+        return kept
+
+    def _figures_of(self, interrupted: Repeat) -> dict[str, float | None]:
+        """Return the figures of a process that was ended early and measured again. They enter no figure of the job."""
+        outcome = self._kind.derive(self._workload, [interrupted], [], "").outcome
+        return {} if outcome is None else {figure.name: figure.value for figure in outcome.figures}
 
     def _end(self, **fields: Any) -> None:
         first = next(iter(self._inputs.values()), None)  # of an inference: the model
@@ -285,7 +307,10 @@ class Attempt:
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
         self._service.end()  # nothing runs beside the computing of a result
-        measured = self._summarised(self._because)
+        interrupted = [self._figures_of(one) for one in self._processes.interrupted]
+        measured = self._summarised(self._repeats, self._because)
+        if interrupted:
+            measured["figures"] = _with_detail(measured["figures"], {"interrupted": interrupted})
         self._held.close()
         self._end(status="complete", **measured)
 
@@ -311,17 +336,26 @@ class Attempt:
         if (noise := self._observation.judge(self._measured())) is not None:
             self._log.add("info", "system", f"noise: {noise.grade}{''.join(f'; {reason}' for reason in noise.reasons)}")
 
-    def _summarised(self, because: str) -> dict[str, Any]:
-        derived = self._kind.derive(self._workload, self._repeats, self._loads, because)
+    def _summarised(self, repeats: Sequence[Repeat], because: str) -> dict[str, Any]:
+        derived = self._kind.derive(self._workload, repeats, self._loads, because)
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
             derived, warnings = remembered(derived, derived.of_device, self._cache_dir, self._log)
             if warnings:
                 self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
-        samples = pack([repeat.record for repeat in self._repeats], self._loads, self._kind.loading)
-        derived, facts = self._telemetry.added_to(derived, self._repeats, self._kind.loading)
+        samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
+        derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
         self._runtime = {**self._runtime, **facts}
-        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": derived.files}
+        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
+
+    def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
+        """Move large files out of the folder of the records, which is removed with the attempt. Whoever sends them removes them."""
+        moved: dict[str, bytes | Path] = {}
+        for name, content in files.items():
+            moved[name] = content
+            if isinstance(content, Path):
+                moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
+        return moved
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -358,6 +392,10 @@ class Attempt:
     def _check_stop(self) -> None:
         if (why := self._stopped()) is not None:
             raise Stopped(why)
+
+
+def _with_detail(outcome: figures.Outcome, more: Mapping[str, Any]) -> figures.Outcome:
+    return outcome.model_copy(update={"detail": {**outcome.detail, **more}})
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from shared import figures
@@ -35,7 +36,7 @@ class Outcome:
     runtime: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     samples_npz: bytes | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)  # further artifacts of a complete attempt, by their names
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)  # further artifacts, by their names; whoever takes a `Path` removes it
     timings_s: dict[str, float] = field(default_factory=dict)
     telemetry_npz: bytes | None = None
 

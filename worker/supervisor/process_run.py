@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from shared.clock import Clock
-from shared.errors import DeadlineExceeded, DeviceFailed, RunnerDied
+from shared.errors import DeadlineExceeded, DeviceFailed, JobError, RunnerDied
 from shared.series import Record
 from worker.job_log import JobLog
 from worker.measured.request import RunRequest
@@ -20,9 +20,11 @@ from worker.runner.record_file import NO_ROOM, read_record
 from worker.supervisor.deaths import how_it_died, with_output
 from worker.supervisor.guard_process import GuardEvent, GuardProcess, kill_group
 from worker.supervisor.host_turn import STOPPED_PATIENCE_S
+from worker.supervisor.outcome import Stopped
 
 _numbers = itertools.count(1)  # numbers of the runs, so that a late event of an earlier attempt is not taken for one of this attempt
 
+END_EARLY_S = 15.0  # how long a process that shall end early may take to record what it has
 REAP_PATIENCE_S = 10.0  # a killed process that has not ended by then hangs in a driver
 TICK_S = 0.5  # how often the supervisor checks while it waits. A warm-up lasts a second, so each repeat is checked under load.
 UNDER_LOAD = ("warming up", "measuring")
@@ -62,6 +64,8 @@ class ProcessRun:
         on_phase: Callable[[str], None],
         on_tick: Callable[[], None],
         on_news: Callable[[str], None] = lambda _text: None,
+        on_check: Callable[[], None] = lambda: None,
+        ends_early: bool = False,
         job_log: JobLog,
         software: Callable[[], str],
     ) -> None:
@@ -72,12 +76,14 @@ class ProcessRun:
             where: Which process of the job this is, such as `repeat 1 of 6`.
             on_phase: Called with the name of each phase when it begins.
             on_news: Called with a phase and what it tells while it goes on, such as `measuring (31200 requests/s)`.
+            on_check: Called about twice a second in every phase. It may raise to end the run.
+            ends_early: Whether the process records what it has if it is told to end early; see `KindEntry.ends_early`.
             on_tick: Called about twice a second during the warm-up and the measurement.
             software: Returns the runtime that is measured, with its version. Called only when the process has died.
         """
         self._guard, self._inbox, self._next_event, self._clock, self._limit = guard, inbox, next_event, clock, limit
         self._where, self._on_phase, self._on_tick, self._log, self._software = where, on_phase, on_tick, job_log, software
-        self._on_news = on_news
+        self._on_news, self._on_check, self._ends_early = on_news, on_check, ends_early
         self._number = next(_numbers)
         self._phase = "starting"
         self._runner: int | None = None  # its process id, which is also the id of its process group
@@ -85,6 +91,8 @@ class ProcessRun:
         self._credited_s = 0.0  # how far the limit was already moved because the process stood still
         self._stopped_since: float | None = None
         self.cpu_s = 0.0  # CPU time of the process, known when it has ended
+        self.partial: Record | None = None
+        """What the process had measured when it was ended early. The call of `run` raises why."""
 
     def run(self, request: RunRequest) -> Ran:
         """Run the process to its end and return its record.
@@ -94,20 +102,27 @@ class ProcessRun:
         """
         self._guard.run(self._number, request)
         self._on_phase(self._phase)
-        ended, killed = None, False
+        ended, gone = None, False
         try:
             while ended is None:
                 left = self._limit.ends_at - self._clock.monotonic() if self._stopped_since is None else TICK_S
                 event = self._next_event(max(0.0, min(left, TICK_S)))
                 if event is None:
                     self._tick()
+                    self._on_check()
                     if self._is_over():
-                        killed = True
-                        event = self._kill_late()
+                        has_ended = self._end_early(request)
+                        gone = True
+                        event = self._kill_late(ended=has_ended)
                 if isinstance(event, GuardEvent):
                     ended = self._take(event)
+        except JobError as error:
+            # A job that goes back to its queue is measured again, so nothing of it is kept.
+            if not gone and not (isinstance(error, Stopped) and error.why == "handed_back"):
+                gone = self._end_early(request)
+            raise
         finally:
-            if ended is None and not killed:
+            if ended is None and not gone:
                 self._end()
         self._credit(ended.facts)
         # Our own delay in noticing the exit does not count against the limit.
@@ -195,8 +210,25 @@ class ProcessRun:
         self._limit.ends_at += still_s - self._credited_s
         self._credited_s = still_s
 
-    def _kill_late(self) -> GuardEvent | None:
+    def _end_early(self, request: RunRequest) -> bool:
+        """Tell the process to end, and read what it has measured into `partial`. Return whether it has ended."""
+        if not self._ends_early or self._runner is None or self._never_began or not self._guard.alive:
+            return False
+        request.end_path.touch()
+        event = self._await("exited", "lost", "not_started", within_s=END_EARLY_S)
+        if event is None or event.event != "exited":
+            return event is not None
+        record = read_record(Path(request.record_path))
+        if event.facts["code"] == 0 and record is not None and not record.error_kind:
+            self.partial = record
+        self.cpu_s = event.facts["cpu_s"] or (record.facts.get("process_cpu_s", 0.0) if record else 0.0)
+        return True
+
+    def _kill_late(self, *, ended: bool) -> GuardEvent | None:
         """Kill the process because its time is over.
+
+        Args:
+            ended: Whether it was told so before, and has ended.
 
         Returns:
             The event of its end, if it had ended by itself before the kill.
@@ -204,7 +236,7 @@ class ProcessRun:
         Raises:
             DeadlineExceeded: The process was killed.
         """
-        event = self._end()
+        event = None if ended else self._end()
         if event is None or event.facts.get("killed_by_us"):
             raise DeadlineExceeded(
                 f"not done within timeout_s = {self._limit.timeout_s:g}: killed in {self._where} while {self._phase}; "
@@ -227,9 +259,9 @@ class ProcessRun:
             self._guard.destroy()
         return event
 
-    def _await(self, *names: str) -> GuardEvent | None:
-        """Return the next event with one of these names for this run or its guard. None if none comes within `REAP_PATIENCE_S`."""
-        end = self._clock.monotonic() + REAP_PATIENCE_S
+    def _await(self, *names: str, within_s: float | None = None) -> GuardEvent | None:
+        """Return the next event with one of these names for this run or its guard. None if none comes in time."""
+        end = self._clock.monotonic() + (REAP_PATIENCE_S if within_s is None else within_s)
         while (left := end - self._clock.monotonic()) > 0:
             try:
                 event = self._inbox.get(timeout=left)

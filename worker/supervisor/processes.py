@@ -15,6 +15,7 @@ from shared.errors import DeviceFailed, EngineUnavailable, JobError, ModelInvali
 from shared.protocol.messages import Assignment
 from worker.job_log import JobLog
 from worker.kinds.base import Repeat
+from worker.kinds.registry import entry_of
 from worker.measured.request import RunRequest
 from worker.models import FetchedModel
 from worker.supervisor.deaths import software_of
@@ -42,6 +43,7 @@ class Processes:
         voided: How many processes stood still, so that their records were discarded.
         stood_still_s: For how long they stood still.
         lost_s: How long they ran.
+        interrupted: What the processes had measured that were ended early, in order of time.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Processes:
         self.limit = TimeLimit(self._workload.timeout_s, math.inf)
         self.cpu_s = 0.0
         self.voided, self.stood_still_s, self.lost_s = 0, 0.0, 0.0
+        self.interrupted: list[Repeat] = []
 
     def undisturbed(self, folder: Path, index: int, total: int, *, load_only: bool) -> Repeat:
         """Return what one fresh process recorded.
@@ -122,7 +125,8 @@ class Processes:
                 if not self._service.died():
                     raise
                 if not self._service.may_restart():
-                    raise ServiceFailed(f"{self._service.last_words()} (in {where}: {error.detail})") from error
+                    seen = f": {error.detail}" if not isinstance(error, ServiceFailed) else ""
+                    raise ServiceFailed(f"{self._service.last_words()} (in {where}{seen})") from error
             finally:
                 self._service.measured()
 
@@ -137,17 +141,27 @@ class Processes:
             on_phase=partial(self._begins, where, index, load_only),
             on_tick=self._on_tick,
             on_news=lambda text: self._on_phase(where, index, text, load_only),
+            on_check=self._service.check_alive,
+            ends_early=entry_of(self._workload.kind).ends_early,
             job_log=self._log,
             software=lambda: software_of(self._assignment.capability),
         )
+        started_at = self._clock.now().timestamp()
         try:
             ran = run.run(self._request(record_path, index, address, load_only=load_only))
+        except JobError:
+            if run.partial is not None:
+                self.interrupted.append(Repeat(run.partial, started_at))
+            raise
         finally:
             self.cpu_s += run.cpu_s
             self._telemetry.phase("", 0, "")
         if ran.record.error_kind:
             error = by_their_names(self._inputs.values(), ran.record.error)
             raise _ERRORS.get(ran.record.error_kind, JobError)(f"{error} ({where}, while {run.phase})")
+        if incomplete := ran.record.facts.get("incomplete"):
+            self.interrupted.append(Repeat(ran.record, started_at))
+            raise EngineUnavailable(f"{incomplete} ({where})")
         return ran
 
     def _begins(self, where: str, index: int, load_only: bool, phase: str) -> None:

@@ -126,6 +126,15 @@ class ServiceOfJob:
         """Return whether the service that was started has ended."""
         return self._server is not None and not self._server.alive
 
+    def check_alive(self) -> None:
+        """Check that the service still runs, while something is measured.
+
+        Raises:
+            ServiceFailed: The service that was started has ended.
+        """
+        if self.died():
+            raise ServiceFailed(self.last_words())
+
     def may_restart(self) -> bool:
         return self._launched is not None and self._restarted < self._launched.restarts
 

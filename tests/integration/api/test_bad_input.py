@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from orchestrator.api import make_api
 from orchestrator.operations.context import Context
 
 JOB = {"compute_unit": "cpu.onnx"}
@@ -234,6 +237,27 @@ def test_a_misspelt_parameter_is_refused_and_not_ignored(api: httpx.Client) -> N
     assert (refused.status_code, "this call takes none" in refused.json()["detail"]) == (422, True)
     assert api.get("/metrics?name=x").status_code == 422
     assert api.get("/api/campaigns").json()["count"] == 0
+
+
+def test_the_first_call_with_a_parameter_does_not_hold_up_the_others(ctx: Context) -> None:
+    """The document of all parameters takes half a second to make, so it is made in a thread of its own."""
+    app = make_api(ctx)
+    made, document = [], app.openapi
+
+    def watched() -> dict[str, Any]:
+        made.append(threading.get_ident())
+        return document()
+
+    app.openapi = watched  # type: ignore[method-assign]
+
+    async def call() -> tuple[int, int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+            return (await client.get("/api/workers?statuss=busy")).status_code, threading.get_ident()
+
+    status, loop = asyncio.run(call())
+    assert status == 422
+    assert made
+    assert loop not in made
 
 
 def test_two_values_for_a_parameter_that_takes_one_are_refused(api: httpx.Client) -> None:

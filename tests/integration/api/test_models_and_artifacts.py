@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
+from orchestrator.operations.artifacts import ACCEPTED
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.store.tables import ModelFile
@@ -186,6 +187,12 @@ def test_an_artifact_arrives_in_pieces_and_is_kept_with_its_result(api: httpx.Cl
     assert kept.read_bytes() == CONTENT
     late = put(api, address, 0, CONTENT)
     assert (late.status_code, "not wanted any more" in late.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_every_file_that_a_result_may_have_can_be_uploaded(api: httpx.Client, address: str, name: str) -> None:
+    """The records of more than 9 000 requests are too large for a message."""
+    assert put(api, address.replace("samples.npz", name), 0, CONTENT).json()["complete"] is True
 
 
 def test_a_piece_that_does_not_fit_is_refused(api: httpx.Client, address: str) -> None:

@@ -197,3 +197,8 @@ def test_a_plan_for_one_device_warns_if_no_device_can_run_all_of_it() -> None:
     assert "no registered worker can run all jobs (cpu.onnx, gpu.cuda.onnx), so several devices share them" in plan(text, apart).warnings[0]
     assert plan(f"{text}devices: any\n", apart).warnings == []
     assert [warning[:40] for warning in plan(text, (LAPTOP,)).warnings] == ["no registered worker has gpu.cuda.onnx y"]
+
+
+def test_keys_that_have_no_effect_are_warnings_of_the_plan() -> None:
+    made = plan("service: {type: redis, address: '127.0.0.1:1', partition: batch}")
+    assert made.warnings[0].startswith("`service.partition` has no effect")

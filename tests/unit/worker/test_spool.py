@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -143,7 +144,8 @@ def test_a_result_that_cannot_be_read_from_the_disk_keeps_no_worker_from_startin
 
 def test_half_written_files_of_a_dead_process_are_cleared(tmp_path: Path) -> None:
     (tmp_path / ".campaign.json.123.part").write_text("half")
-    (tmp_path / f"{JOB}.1.samples.npz").write_bytes(b"an attachment whose message was never written")
+    for name in ("samples.npz", "telemetry.npz", "requests.bin", "log.jsonl"):
+        (tmp_path / f"{JOB}.1.{name}").write_bytes(b"an attachment whose message was never written")
     Spool(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -215,3 +217,32 @@ def test_a_try_that_failed_is_followed_by_another_soon_and_then_by_rarer_ones(tm
     entry.sent(now=0.0)
     entry.failed(now=0.0)
     assert entry.due == SOON_S
+
+
+def test_a_large_file_gets_a_second_name_in_the_spool_and_is_never_read_into_memory(tmp_path: Path) -> None:
+    large = tmp_path / "runs" / "requests.bin"
+    large.parent.mkdir()
+    large.write_bytes(b"records")
+    spool = Spool(tmp_path / "spool")
+    entry = spool.keep(result(artifacts=_large(b"records")), {"requests.bin": large})
+    assert entry is not None
+    kept = entry.attachments["requests.bin"]
+    assert isinstance(kept, Path)
+    assert kept.stat().st_ino == large.stat().st_ino
+    large.unlink()
+    assert kept.read_bytes() == b"records"
+    spool.answered(entry.key)
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_large_file_of_another_file_system_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    large = tmp_path / "requests.bin"
+    large.write_bytes(b"records")
+    entry = Spool(tmp_path / "spool").write(result(), {"requests.bin": large})
+    kept = entry.attachments["requests.bin"]
+    assert isinstance(kept, Path)
+    assert (kept.read_bytes(), large.read_bytes()) == (b"records", b"records")

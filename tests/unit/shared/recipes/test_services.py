@@ -8,8 +8,9 @@ import pytest
 
 from shared.errors import InvalidInput
 from shared.kinds.load import LoadSpec
-from shared.recipes import load_recipe
+from shared.recipes import load_recipe, parse_recipe
 from shared.recipes.cells import Cell, cells_of
+from shared.recipes.remarks import remarks
 from shared.targets import Existing, Launched
 
 OF_ANOTHER_FRAMEWORK = """
@@ -154,12 +155,15 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
             "service: {type: redis}\nload: {durations_s: 3}",
             "line 2: unknown key 'durations_s': did you mean 'duration_s'",
         ),
-        ("service: {type: mongodb}", "needs a `type` that this version can drive; it can drive: redis, postgres, http"),
+        ("service: {type: redsi}", "service.type: line 1: this version does not know 'redsi': did you mean 'redis'? Known: redis, "),
         ("service: {settings: {}}", "needs a `type` that this version can drive"),
-        ("service: {type: redis}\nclient: {type: chroma_stress}", "needs a `type` that this version knows"),
+        (
+            "service: {type: redis}\nclient:\n  type: redis_stres",
+            "client.type: line 3: this version does not know 'redis_stres': did you mean",
+        ),
         ("service: {type: redis}\nclient: {type: postgres_stress}", "the client postgres is not for a service of the type redis"),
         ("service: {type: redis}\nconfiguration: {target: slurm}", "cannot start work on the target 'slurm'"),
-        ("service: {type: redis}\nmonitoring: {enabled: true}", "this version starts no monitoring stack"),
+        ("service: {type: redis}\nmonitoring: {enabled: true, mode: prometheus_grafana}", "this version starts no monitoring stack"),
         ("service: {type: http}", "say where it runs, with `address`"),
         ("service: {type: http, address: 'ftp://x'}", "begins with `http://` or `https://`"),
         ("service: {type: redis, address: 'redis://x:99999'}", "its port is a number from 1 to 65535"),
@@ -191,3 +195,100 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
 )
 def test_a_mistake_gets_one_clear_error(recipe: str, message: str) -> None:
     assert message in mistakes(recipe)
+
+
+OF_A_CLUSTER = """
+configuration: {target: "local"}
+service:
+  type: postgres
+  name: orders-db
+  partition: batch
+  num_gpus: 0
+  time_limit: 00:20:00
+  account: a-123
+  memory: 8G
+  port: 5433
+  environment: {POSTGRES_DB: orders}
+  settings:
+    tuning: {shared_buffers: 64MB, maintenance_work_mem: 32MB}
+client:
+  type: postgres_stress
+  name: orders-clients
+  partition: batch
+  nodes: 1
+  num_gpus: 0
+  time_limit: 600
+  settings: {num_inserts: 10, num_selects: 20}
+benchmarks:
+  num_clients: 2
+  metrics: [insert_tps, query_latency, rows_in_total]
+monitoring:
+  enabled: false
+  mode: prometheus_grafana
+  prometheus: {partition: cpu, time_limit: "04:00:00", port: 9090, scrape_interval: 15s}
+  grafana: {port: 3000, admin_password: not-kept}
+  pushgateway: {enabled: true, port: 9091}
+  dashboards: [database]
+"""
+
+
+def test_a_recipe_for_a_cluster_is_accepted_and_what_has_no_effect_is_named() -> None:
+    recipe = load_recipe(OF_A_CLUSTER)
+    found = cells(OF_A_CLUSTER)[0].spec()
+    assert isinstance(found, LoadSpec)
+    assert found.service.settings["port"] == 5433
+    assert found.service.settings["db_name"] == "orders"
+    assert found.service.settings["tuning"]["maintenance_work_mem"] == "32MB"
+    said = remarks(recipe)
+    assert said[0].startswith("`service.partition`, `service.account`, `service.time_limit`, `service.memory`, `client.partition`, ")
+    assert (
+        said[1]
+        == "`benchmarks.metrics` names `rows_in_total`, which this version does not measure; every figure that it has is in the result"
+    )
+    assert said[2].startswith(
+        "`monitoring.dashboards`, `monitoring.grafana`, `monitoring.prometheus`, `monitoring.pushgateway` have no effect"
+    )
+    assert len(said) == 3
+
+
+def test_a_recipe_in_our_words_has_no_remarks_and_is_read_back_from_its_translation() -> None:
+    assert remarks(load_recipe(OF_ANOTHER_FRAMEWORK)) == [
+        "`service.partition`, `service.time_limit` have no effect: the work runs on a registered worker, and not as the job of a cluster"
+    ]
+    recipe = load_recipe(OF_A_CLUSTER)
+    stored = recipe.model_dump(mode="json", exclude_unset=True)
+    assert "not-kept" not in str(stored)
+    assert parse_recipe(stored).model_dump(mode="json", exclude_unset=True) == stored
+    assert remarks(load_recipe("service: {type: redis}")) == []
+
+
+def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
+    assert load_recipe("service: {type: redis, num_gpus: 1}").requires.min_gpu_memory_mb == 1
+    asked = load_recipe("service: {type: redis, num_gpus: 2}\nrequires: {min_gpu_memory_mb: 8000}")
+    assert asked.requires.min_gpu_memory_mb == 8_000
+    assert "that it has 2 of them is not checked" in remarks(asked)[0]
+    assert load_recipe("service: {type: redis, num_gpus: 0}").requires.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "path", "message"),
+    [
+        ("service:\n  type: redis\n  command: redis-server", "service.command", "line 3: a server is started as its `type` says"),
+        ("service: {type: redis}\nclient:\n  command: curl x", "client.command", "line 3: the clients are those of this version"),
+        ("service: {name: web, image: 'nginx:1', command: nginx}", "service", "line 1: needs a `type` that this version can drive"),
+        ("service: {type: redis, environment: {REDIS_X: 1}}", "service.environment", "only those variables of a server's environment"),
+        ("service: {type: postgres}\nclient: {settings: {query: SELECT 1}}", "client.settings.query", "no statement of the recipe"),
+        ("service: {type: postgres, settings: {POSTGRES_PASSWORD: x}}", "service.settings.POSTGRES_PASSWORD", "asks for no password"),
+        ("service: {type: http, address: 'http://x', port: 80}", "service.port", "no setting for a port"),
+        ("service: {type: redis, port: 1, settings: {port: 2}}", "service.port", "no setting for a port"),
+        ("name: x\nservices:\n- {service_type: redis}", "services", "line 2: a recipe has one `service`"),
+        ("name: x\nworkload: {pattern: closed-loop}", "workload", "line 2: `workload` belongs to the recipes of another framework"),
+        ("client: {name: redis_benchmark, parameters: {clients: 5}}", "client", "line 1: `client` stands beside the `service`"),
+    ],
+)
+def test_what_another_framework_has_and_this_one_does_not_is_refused_with_one_sentence(recipe: str, path: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        load_recipe(recipe)
+    assert [field.path for field in raised.value.fields] == [path]
+    assert message in raised.value.fields[0].message
+    assert message in raised.value.detail

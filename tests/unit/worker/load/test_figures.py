@@ -59,7 +59,7 @@ def test_warm_up_drain_failures_and_what_was_never_sent_are_apart_from_the_rate(
     assert value(found, "latency_scheduled_ms_p50") == 26
     assert value(found, "ttfb_ms_p50") == 12.5
     assert value(found, "bytes_per_s") == 400
-    assert found.detail["apart"] == {"warm_up": 2, "drain": 1, "never_sent": 1}
+    assert found.detail["apart"] == {"warm_up": 2, "drain": 1, "never_sent": 1, "open_at_the_end": 0}
     assert found.detail["failures"] == {"kinds": {"timeout": 1, "open": 1}, "statuses": {}}
     assert found.distributions["failed"].median == 500
 

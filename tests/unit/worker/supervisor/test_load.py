@@ -29,15 +29,18 @@ def test_a_recipe_of_two_lines_becomes_figures_records_and_news_and_leaves_no_pr
     stages = Stages()
     with supervisor(tmp_path) as made:
         outcome = made.run(job, stages, log_for(job))
+        path = outcome.files[NAME]
+        assert isinstance(path, Path)
+        content = path.read_bytes()
     assert (outcome.status, outcome.error) == ("complete", "")
     assert outcome.figures is not None
     figures = {figure.name: figure for figure in outcome.figures.figures}
     assert (figures["success_rate"].value, figures["concurrency"].value) == (100, 6)
     assert len(figures["requests_per_s"].repeats) == 2
     assert figures["client_ceiling_per_s"].value is not None
-    header = read_header(io.BytesIO(outcome.files[NAME]))
+    header = read_header(io.BytesIO(content))
     assert [(part.repeat, part.client) for part in header.parts] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert sum(part.count for part in header.parts) * RECORD.size == len(outcome.files[NAME]) - len(header.to_line())
+    assert sum(part.count for part in header.parts) * RECORD.size == len(content) - len(header.to_line())
     assert any(re.fullmatch(r"repeat 1 of 2: measuring \(.* requests/s, median .* ms, none failed\)", name) for name in stages.names())
     progress = [fraction for _, fraction in stages.seen if fraction is not None]
     assert progress == sorted(progress)

@@ -1,0 +1,55 @@
+"""Names the keys of a recipe that are accepted and have no effect. Whoever submits the recipe sees these remarks as warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.recipes.schema import Recipe
+from shared.services.registry import SERVICES
+
+CLUSTER_KEYS = ("partition", "account", "time_limit", "memory", "nodes")  # say where a cluster would run the work
+_MEASURED = ("latency", "throughput", "response_time", "tps", "qps", "rps", "error", "success", "requests", "tokens", "ttft", "tpot")
+
+
+def remarks(recipe: Recipe) -> list[str]:
+    """Return one sentence for each group of keys that have no effect."""
+    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe)]
+
+
+def _for_a_cluster(recipe: Recipe) -> Iterator[str]:
+    sections = {"service": recipe.service, "client": recipe.client}
+    found = [
+        f"`{name}.{key}`"
+        for name, section in sections.items()
+        if section is not None
+        for key in (*CLUSTER_KEYS, *(("num_gpus",) if name == "client" else ()))
+        if key in section.model_fields_set
+    ]
+    if found:
+        verb = "has" if len(found) == 1 else "have"
+        yield f"{', '.join(found)} {verb} no effect: the work runs on a registered worker, and not as the job of a cluster"
+
+
+def _gpus(recipe: Recipe) -> Iterator[str]:
+    if recipe.service is not None and recipe.service.num_gpus > 1:
+        number = recipe.service.num_gpus
+        yield f"`service.num_gpus: {number}` asks for a device with a GPU; that it has {number} of them is not checked"
+
+
+def _metrics(recipe: Recipe) -> Iterator[str]:
+    if recipe.benchmarks is None or recipe.service is None:
+        return
+    figures = SERVICES[recipe.service.type].figures
+    unknown = [name for name in recipe.benchmarks.metrics if name not in figures and not any(word in name.lower() for word in _MEASURED)]
+    if unknown:
+        named = ", ".join(f"`{name}`" for name in unknown)
+        yield f"`benchmarks.metrics` names {named}, which this version does not measure; every figure that it has is in the result"
+
+
+def _monitoring(recipe: Recipe) -> Iterator[str]:
+    if recipe.monitoring is None:
+        return
+    stack = sorted({"prometheus", "grafana", "pushgateway", "dashboards"} & recipe.monitoring.model_fields_set)
+    if stack:
+        named = ", ".join(f"`monitoring.{key}`" for key in stack)
+        yield f"{named} {'has' if len(stack) == 1 else 'have'} no effect: this version starts no monitoring stack"

@@ -1,0 +1,30 @@
+"""Says what this worker can do, in the form in which it registers; see `shared.adverts`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from shared.adverts import CONTAINERS, GPUS, SERVICES, WORK
+from worker.hardware import Hardware
+from worker.kinds.registry import work_of
+from worker.launchers.registry import container_program
+from worker.services.registry import startable
+
+
+def abilities(hardware: Hardware, capabilities: Iterable[str]) -> dict[str, Any]:
+    """Return what placement reads beside the capabilities: kinds of work, services that can be started, and the GPUs."""
+    return {
+        WORK: {capability: work_of(capability) for capability in capabilities},
+        SERVICES: startable(),
+        CONTAINERS: container_program(),
+        GPUS: [
+            {
+                "name": gpu.name,
+                "memory_mb": round(gpu.memory_total_mb),
+                "compute_capability": gpu.compute_capability,
+                "precisions": list(gpu.supported_precisions) if gpu.compute_capability else None,
+            }
+            for gpu in hardware.gpus.devices
+        ],
+    }
