@@ -36,6 +36,8 @@ RUNNABLE: dict[str, str] = {
     "service.postgres": "service.postgres",
     "service.http": "service.http",
     "service.minio": "service.minio",
+    "service.chroma": "service.chroma",
+    "service.qdrant": "service.qdrant",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -47,6 +49,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.postgres": ("load",),
     "service.http": ("load",),
     "service.minio": ("load",),
+    "service.chroma": ("load",),
+    "service.qdrant": ("load",),
 }
 _INFERENCE = ("inference",)
 # Maps a capability and a kind of work to the libraries that this kind needs beside those of the capability. A worker without them offers

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -79,12 +79,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Header:
-    """Describes the records of a file."""
+    """Describes the records of a file.
+
+    Attributes:
+        more: What else is known of each request of an operation, by the name of the operation, such as how many vectors an insert has.
+    """
 
     service_type: str
     operations: tuple[str, ...]
     parts: tuple[Part, ...]
     format: int = FORMAT
+    more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -101,8 +106,9 @@ class Header:
             raise ValueError(f"{NAME} is of format {FORMAT} in this version, and this file begins with {line[:80]!r}")
         try:
             parts = tuple(Part(**{**part, "window_ns": tuple(part["window_ns"])}) for part in content["parts"])
-            return cls(str(content["service_type"]), tuple(map(str, content["operations"])), parts)
-        except (KeyError, TypeError) as error:
+            more = {str(name): {str(key): float(one) for key, one in values.items()} for name, values in content.get("more", {}).items()}
+            return cls(str(content["service_type"]), tuple(map(str, content["operations"])), parts, more=more)
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{NAME} has a header that cannot be read: {error}") from error
 
 

@@ -15,9 +15,11 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
 from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
+from shared.services.chroma import ChromaClient, ChromaSettings
 from shared.services.http import HttpClient
 from shared.services.minio import MinioClient, MinioSettings
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
+from shared.services.qdrant import QdrantClient, QdrantSettings
 from shared.services.redis import RedisClient, RedisSettings
 
 _HASH = "a" * 64
@@ -39,6 +41,19 @@ _OF_CLIENTS: dict[str, Any] = {
     "seed": 7,
     "warmup_delay": 0.0,
     "request_timeout_s": 5.0,
+}
+_OF_VECTORS: dict[str, Any] = {
+    "dim": 768,
+    "num_queries": 1_000,
+    "top_k": 100,
+    "batch_size": 500,
+    "metric": "l2",
+    "distribution": "normal",
+    "collection": "benchmark",
+    "ef_construction": 200,
+    "max_neighbors": 32,
+    "ef_search": 100,
+    "index_timeout_s": 3_600,
 }
 
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
@@ -177,6 +192,17 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "body": '{"inputs": [1, 2]}',
         "expect_status": 201,
     },
+    ChromaSettings: {"host": "127.0.0.1", "port": 8000, "data_dir": "/scratch/vectors"},
+    ChromaClient: {
+        **_OF_CLIENTS,
+        **_OF_VECTORS,
+        "num_vectors": 10_000,
+        "tenant": "default_tenant",
+        "database": "default_database",
+        "check_only": True,
+    },
+    QdrantSettings: {"port": 6333, "grpc_port": 6334, "storage_path": "/scratch/vectors"},
+    QdrantClient: {**_OF_CLIENTS, **_OF_VECTORS, "num_points": 100_000},
     MinioSettings: {
         "program": "rclone",
         "port": 9000,
@@ -265,6 +291,10 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RedisClient: ("redis", ("client", "settings")),
     PostgresClient: ("postgres", ("client", "settings")),
     HttpClient: ("http", ("client", "settings")),
+    ChromaSettings: ("chroma", ("service", "settings")),
+    ChromaClient: ("chroma", ("client", "settings")),
+    QdrantSettings: ("qdrant", ("service", "settings")),
+    QdrantClient: ("qdrant", ("client", "settings")),
     MinioSettings: ("minio", ("service", "settings")),
     MinioClient: ("minio", ("client", "settings")),
     LoadSection: ("redis", ("load",)),

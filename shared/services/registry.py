@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from shared.services.base import ServiceKind
+from shared.services.chroma import Chroma
 from shared.services.http import Http
 from shared.services.minio import Minio
 from shared.services.postgres import Postgres
+from shared.services.qdrant import Qdrant
 from shared.services.redis import Redis
 
-_ALL: tuple[ServiceKind, ...] = (Redis(), Postgres(), Http(), Minio())
+_ALL: tuple[ServiceKind, ...] = (Redis(), Postgres(), Http(), Minio(), Chroma(), Qdrant())
 SERVICES: dict[str, ServiceKind] = {kind.name: kind for kind in _ALL}
 # Maps each name of a client to the type of its service.
 CLIENT_TYPES: dict[str, str] = {client: kind.name for kind in _ALL for client in kind.client_types}

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psycopg
@@ -23,7 +23,8 @@ from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
 from tests.s3_server import LOGIN, S3Server
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
-from worker.drivers.base import Driver, Lane, Work
+from tests.vector_servers import vector_server
+from worker.drivers.base import Driver, Lane, Searcher, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
 from worker.load.arrivals import Shape
 from worker.load.dispatcher import Dispatcher
@@ -35,7 +36,12 @@ CONNECTIONS, REQUESTS = 4, 200
 
 @dataclass
 class Case:
-    """Holds a driver with a real server. `asked` returns how many requests of the load that server has seen."""
+    """Holds a driver with a server. The servers of vectors are doubles, and all others are real.
+
+    Attributes:
+        asked: returns how many requests of the load that server has seen.
+        prepares: how many connections are opened before the load.
+    """
 
     driver: str
     port: int
@@ -43,11 +49,12 @@ class Case:
     operations: dict[str, float]
     asked: Callable[[], int]
     settings: dict[str, Any] = field(default_factory=dict)
+    prepares: int = 1
 
 
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
-    with server_folder() as folder, http_truth(HttpTruth()) as truth:
+    with server_folder() as folder, http_truth(HttpTruth()) as truth, vector_server("chroma") as chroma, vector_server("qdrant") as qdrant:
         for name in ("redis", "postgres", "s3"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
@@ -79,6 +86,24 @@ def cases() -> Iterator[dict[str, Case]]:
                 of_s3.counted_objects,
                 {"num_objects": 10, "object_size_bytes": 1_000},
             ),
+            "chroma": Case(
+                "chroma",
+                chroma.port,
+                "http://{}".format,
+                {"insert": 1, "query": 1},
+                lambda: chroma.loads,
+                {"num_vectors": 20, "dim": 4, "batch_size": 1, "top_k": 3},
+                prepares=2,
+            ),
+            "qdrant": Case(
+                "qdrant",
+                qdrant.port,
+                "http://{}".format,
+                {"insert": 1, "query": 1},
+                lambda: qdrant.loads,
+                {"num_points": 20, "dim": 4, "batch_size": 1, "top_k": 3},
+                prepares=2,
+            ),
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
         }
         client.close()
@@ -87,7 +112,7 @@ def cases() -> Iterator[dict[str, Case]]:
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http", "minio"])
+@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 
@@ -109,6 +134,8 @@ def load(case: Case, folder: Path, hurt: Callable[[CuttingProxy], object] | None
             plan = _plan(case, case.address(proxy.place), folder, timeout_s)
             driver = resolve(case.driver)(Work(plan.address, plan.settings, plan.seed))
             await driver.prepare()
+            if DRIVERS[case.driver].searches:
+                await cast("Searcher", driver).make_ready("insert")
             before = case.asked()
             driver.begin(case.operations, plan.seed)
             spool = Spool(folder / plan.spool_name(0))
@@ -138,7 +165,7 @@ def test_each_request_is_recorded_once_and_none_opens_a_connection(case: Case, t
     done = load(case, tmp_path)
     assert len(done.records) == REQUESTS == done.seen
     assert set(done.records["failure"]) == {0}
-    assert done.opened == done.accepted == CONNECTIONS + 1  # `prepare` opens the additional one
+    assert done.opened == done.accepted == CONNECTIONS + case.prepares
     assert (done.records["last"] > 0).all()
     first = done.records["first"]
     assert np.isnan(first).all() or (first <= done.records["last"]).all()
@@ -152,7 +179,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_answer_is_one_failure_and_
     failures = done.records["failure"]
     assert failures[failures > 0].tolist() == [CLOSED]
     assert len(failures) == REQUESTS == done.seen  # the server has answered the one that was cut, and nothing was sent twice
-    assert done.opened == done.accepted == CONNECTIONS + 2
+    assert done.opened == done.accepted == CONNECTIONS + case.prepares + 1
 
 
 @pytest.mark.long

@@ -142,3 +142,17 @@ class Keeper(Driver, Protocol):
 
         It writes the files that `shared.request_records.SECTIONS` names, and may correct what became of a request.
         """
+
+
+class Searcher(Driver, Protocol):
+    """Is a driver whose answers are compared with known ones after the load. `DriverEntry.searches` says which drivers are."""
+
+    async def make_ready(self, phase: str) -> None:
+        """Wait until the service is ready for a phase, such as for its index. It is called before `begin`.
+
+        Raises:
+            JobError: It does not get ready.
+        """
+
+    def findings(self) -> dict[str, Any]:
+        """Return what the comparison gave. It is called once, when no process sends anything any more."""

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from shared.errors import DeviceFailed, JobCancelled, JobError, ModelInvalid
 from shared.masking import without_logins
 from shared.series import Phase, Record, Series
-from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
+from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of, fills_of
 from worker.kinds.base import Derived, Repeat
 from worker.load.arrivals import CLOSED_PATTERNS, Shape, seed_text
 from worker.load.ceiling import measure_ceiling
@@ -50,6 +50,7 @@ class LoadMeasure:
         ceiling = self._ceiling(request, plans, driver, announce)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
+        findings: dict[str, Any] = {}
         with Clients(plans, ended=request.end_path.exists) as clients:
             announce("preparing inputs")
             try:
@@ -59,12 +60,13 @@ class LoadMeasure:
                 if not request.load_only:
                     announce("warming up")
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
+                    findings = self._findings(clients, driver, announce)
             finally:
                 left_behind = self._clean(clients)
         if not runs and not request.load_only:
             raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
-        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind}
+        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind, "findings": findings}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
         return Record(phases, {PREPARE: Series(PREPARE, values=array("q", [ready_ns]))}, facts)
 
@@ -91,6 +93,19 @@ class LoadMeasure:
                 runs.append(run)
             return f"the phase {phase.name} was ended {max(0.0, run.ended_early_s):.1f} s after it had begun"
         return ""
+
+    def _findings(self, clients: Clients, driver: str, announce: Announce) -> dict[str, Any]:
+        """Return what each process found when it compared its answers with known ones.
+
+        It is empty if the work shall end, or if no process lives any more; the result says so elsewhere.
+        """
+        if driver not in DRIVERS or not DRIVERS[driver].searches:
+            return {}
+        announce("comparing the answers with an exact search")
+        try:
+            return {str(client): found for client, found in clients.findings().items()}
+        except JobError:
+            return {}
 
     def _clean(self, clients: Clients) -> str:
         """Remove what the clients have made in the service. Returns why it is still there, because that costs no measurement."""
@@ -135,7 +150,8 @@ class LoadMeasure:
         if runs:
             from worker.load.phases import rate  # needs numpy, which the guard must not hold in memory
 
-            facts["requests_per_s"] = rate(phases_of(facts["load"], request.spec))
+            phases, fills = phases_of(facts["load"], request.spec), fills_of(driver_of(request.capability))
+            facts["requests_per_s"] = rate([phase for phase in phases if phase.phase not in fills] or phases)
             last = runs[-1].facts.values()
             if last and all(one["gave_up"] for one in last):
                 facts["incomplete"] = f"the service at {without_logins(request.address)} stopped answering: {next(iter(last))['gave_up']}"
@@ -152,7 +168,8 @@ class LoadMeasure:
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
         from worker.load.figures import outcome_of
-        from worker.load.units import units_of
+        from worker.load.search_figures import said_of, search_figures
+        from worker.load.units import facts_of_requests, units_of
 
         spec = workload.spec.model_dump(mode="json")
         known = [repeat.record.facts["load"] for repeat in repeats]
@@ -164,6 +181,8 @@ class LoadMeasure:
         cut_short = [one["cut_short"] for one in known if one["cut_short"]]
         ceiling = known[0]["ceiling_per_s"]
         phases = [phases_of(one, spec) for one in known]
+        found = [one.get("findings") or {} for one in known]
+        searched = any(found)
         outcome = outcome_of(
             phases,
             service_type=spec["service"]["type"],
@@ -172,6 +191,8 @@ class LoadMeasure:
             ceiling_per_s=ceiling,
             no_ceiling="there is no null server for this protocol",
             units=units_of(spec["service"]["type"], spec["client"]["settings"]),
+            fills=fills_of(spec["service"]["type"]),
+            found=search_figures(found, known[0]["prepared"]["vectors"]) if searched else {},
             detail={
                 "stopped_because": stopped_because,
                 "prepared": known[0]["prepared"],
@@ -181,12 +202,15 @@ class LoadMeasure:
                 "cut_short": cut_short,
                 "left_behind": [one["left_behind"] for one in known if one["left_behind"]],
                 "partial": bool(died or gave_up or cut_short),
+                **({"search": said_of(found)} if searched else {}),
             },
         )
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
         folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent
-        return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
+        more = facts_of_requests(spec["service"]["type"], spec["client"]["settings"])
+        requests = write_requests(folder / NAME, known, phases, spec["service"]["type"], more)
+        return Derived(in_words, outcome=outcome, files={NAME: requests})
 
 
 def in_flight(spec: Mapping[str, Any]) -> int:
@@ -214,8 +238,11 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
     schedule = seed_text(load["seed"], point, request.repeat)
     # A ramp and a trace say what is sent from the first moment on, so nothing is sent before.
     lead_s = 0.0 if load["pattern"] in ("ramp", "trace") else request.warmup_min_s + load["ramp_up_s"]
-    phases = []
+    phases, fills, warmed = [], fills_of(driver), False
     for number, phase in enumerate(spec["phases"]):
+        if phase["name"] in fills:
+            phases.append(PhasePlan(phase["name"], phase["operations"], Shape(), phase["count"], phase["duration_s"]))
+            continue
         shape = Shape(
             pattern=load["pattern"],
             rate=load["rate"] or 0.0,
@@ -225,7 +252,7 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
             trace_s=tuple(load["trace_s"] or ()),
             seed=f"{schedule}/{number}",
         )
-        lead = lead_s if number == 0 else 0.0
+        lead, warmed = 0.0 if warmed else lead_s, True
         phases.append(PhasePlan(phase["name"], phase["operations"], shape, phase["count"], phase["duration_s"], lead))
     return [
         ClientPlan(
@@ -251,13 +278,13 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
     from worker.load.records import RecordFile
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
-    closed = spec["load"]["pattern"] in CLOSED_PATTERNS
+    closed, fills = spec["load"]["pattern"] in CLOSED_PATTERNS, fills_of(spec["service"]["type"])
     return [
         Measured(
             run["phase"],
             tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items()),
             _window_s(durations[run["phase"]], run.get("ended_early_s")),
-            not closed,
+            not closed and run["phase"] not in fills,
         )
         for run in known["runs"]
     ]
@@ -267,8 +294,17 @@ def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | Non
     return min(one for one in (asked_s, ended_early_s) if one is not None) if asked_s is not None or ended_early_s is not None else None
 
 
-def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Sequence[Sequence[Measured]], service_type: str) -> Path:
+def write_requests(
+    target: Path,
+    known: Sequence[Mapping[str, Any]],
+    repeats: Sequence[Sequence[Measured]],
+    service_type: str,
+    more: Mapping[str, Mapping[str, float]],
+) -> Path:
     """Write the artifact that holds every record of a job, and return its path.
+
+    Args:
+        more: What else is known of each request, by its operation.
 
     Raises:
         DeviceFailed: The disk is full.
@@ -284,7 +320,7 @@ def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Se
                 files.append((path, run["counts"][client] * RECORD.size))
     try:
         with target.open("wb") as file:
-            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts)).to_line())
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), more=more).to_line())
             for path, size in files:
                 with Path(path).open("rb") as records:
                     copy_bytes(records, file, size)

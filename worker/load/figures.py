@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -20,6 +20,12 @@ from worker.load.samples import Sample, values_of
 
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
+OF_VECTORS: Mapping[str, tuple[str, Callable[[Phases], float | None]]] = {
+    "insert_vps": ("insert", rate),
+    "query_qps": ("query", rate),
+    "insert_duration": ("insert", duration_s),
+    "query_duration": ("query", duration_s),
+}
 # Figures that a type of service has besides those of every load: which phase they are about (empty: all), and how they are computed.
 OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float | None]]]] = {
     "redis": {"ops_per_second": ("", rate), "bytes_per_second": ("", bytes_per_s)},
@@ -30,6 +36,8 @@ OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float | Non
         "select_duration": ("select", duration_s),
         "total_duration": ("", duration_s),
     },
+    "chroma": OF_VECTORS,
+    "qdrant": OF_VECTORS,
     "minio": {
         "put_ops_per_second": ("", rate_of(0)),
         "get_ops_per_second": ("", rate_of(1)),
@@ -48,6 +56,8 @@ def outcome_of(
     ceiling_per_s: float | None,
     no_ceiling: str = "",
     units: Mapping[str, float] | None = None,
+    fills: Collection[str] = (),
+    found: Mapping[str, tuple[Sequence[float], str]] | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Return the figures of a job.
@@ -57,15 +67,18 @@ def outcome_of(
         concurrency: How many requests all clients together keep in flight.
         no_ceiling: Why there is no `ceiling_per_s`.
         units: What one request stands for in a figure of the service; see `worker.load.units`.
+        fills: Phases that enter only the figures that are about them, and the counts of failures.
+        found: Figures that are not made of records, by their name: one value for each repeat that has one, and why there are none.
     """
-    made = _Figures(repeats)
+    main = [[phase for phase in phases if phase.phase not in fills] or phases for phases in repeats]
+    made = _Figures(main)
     made.per_repeat("requests_per_s", rate)
     tallies = [phase.tally for phases in repeats for phase in phases]
     total, failed = sum(one.measured for one in tallies), sum(one.failed for one in tallies)
     made.one("success_rate", 100 * (total - failed) / total if total else None, total, "no request was sent in the window")
     made.one("error_count", float(failed), total)
     latency = made.percentiles("latency_ms", ("avg", "p50", "p90", "p95", "p99"), "sent", "no request succeeded")
-    open_loop = all(phase.open_loop for phases in repeats for phase in phases)
+    open_loop = all(phase.open_loop for phases in main for phase in phases)
     blind = "" if open_loop else NO_SCHEDULE
     scheduled = made.percentiles("latency_scheduled_ms", ("p50", "p99"), "scheduled", "no request succeeded", blind)
     made.percentiles("ttfb_ms", ("p50", "p99"), "first", "this driver cannot see when the first byte arrives")
@@ -73,7 +86,7 @@ def outcome_of(
     made.per_repeat("rate_asked", rate_asked, blind)
     made.per_repeat("rate_achieved", rate_achieved)
     made.one("client_ceiling_per_s", ceiling_per_s, missing=no_ceiling)
-    achieved = median(rate_achieved(phases) for phases in repeats)
+    achieved = median(rate_achieved(phases) for phases in main)
     late = made.value("dispatch_delay_ms_p99")
     bound, why = is_client_bound(achieved, ceiling_per_s, late, made.value("latency_ms_p50"))
     made.one("client_bound", float(bound))
@@ -83,6 +96,8 @@ def outcome_of(
         chosen = [[phase for phase in phases if phase_name in ("", phase.phase)] for phases in repeats]
         if all(chosen):
             made.per_repeat(name, _in_units(compute, (units or {}).get(name, 1.0)), phases=chosen)
+    for name, (values, missing) in (found or {}).items():
+        made.of_repeats(name, values, missing)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
     failures = Sample.of((values for phases in repeats for values in values_of(phases, "sent", failed=True)), failed)
     if len(failures):
@@ -120,11 +135,14 @@ class _Figures:
         self, name: str, compute: Callable[[Phases], float | None], missing: str = "", *, phases: Sequence[Phases] | None = None
     ) -> None:
         """Add a figure whose value is the median of one value for each repeat."""
-        each = [value for one in (phases or self._repeats) if (value := compute(one)) is not None]
+        self.of_repeats(name, [value for one in (phases or self._repeats) if (value := compute(one)) is not None], missing)
+
+    def of_repeats(self, name: str, each: Sequence[float], missing: str = "") -> None:
+        """Add a figure whose value is the median of these values, one for each repeat."""
         if not each or missing:
             self.one(name, None, missing=missing or "nothing was measured")
             return
-        interval = median_interval_of_repeats(each)
+        interval = median_interval_of_repeats(list(each))
         self.figures.append(Figure.of(name, _kind(name), median(each), interval=interval, n=len(each), repeats=tuple(each)))
 
     def percentiles(self, stem: str, parts: Sequence[str], of: str, missing: str, never: str = "") -> Distribution | None:

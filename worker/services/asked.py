@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worker.services.base import LOOPBACK, NotHealthy
 
 ASK_S = 5.0
+SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+(\S+)", re.MULTILINE)
 MOST_BYTES = 4 * 2**20  # of an answer that is read
 
 
@@ -44,3 +47,12 @@ def need_200(port: int, target: str) -> Said:
     if said.status != 200:
         raise NotHealthy(f"GET {target.partition('?')[0]} was answered with status {said.status}: {' '.join(said.text.split())[:200]}")
     return said
+
+
+def counters_in(page: str, names: Iterable[str]) -> dict[str, float]:
+    """Return the sum over all labels of each of these series of a page in the text format of Prometheus, as far as it has them."""
+    wanted, found = set(names), dict[str, float]()
+    for name, value in SAMPLE.findall(page):
+        if name in wanted:
+            found[name] = found.get(name, 0.0) + float(value)
+    return found

@@ -16,6 +16,8 @@ SERVICES: dict[str, str] = {
     "redis": "worker.services.redis:RedisService",
     "postgres": "worker.services.postgres:PostgresService",
     "minio": "worker.services.minio:MinioService",
+    "chroma": "worker.services.chroma:ChromaService",
+    "qdrant": "worker.services.qdrant:QdrantService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }

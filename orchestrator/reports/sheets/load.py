@@ -37,6 +37,7 @@ class LoadSheet(OutcomeSheet):
         "dispatch_delay_ms_p99": "DispatchDelayMsP99",
         "client_ceiling_per_s": "ClientCeilingPerS",
         "bytes_per_s": "BytesPerS",
+        "recall_at_k": "RecallAtK",
     }
 
     def cells(self, job: EndedJob, result: Result) -> Row:

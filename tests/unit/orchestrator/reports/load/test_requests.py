@@ -67,6 +67,18 @@ def test_jobs_follow_each_other_by_their_numbers_and_a_cut_file_costs_no_other(t
     assert "campaign-x-job-3" in caplog.text
 
 
+def test_what_is_known_of_an_operation_is_in_each_of_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "requests").mkdir()
+    records = [RECORD.pack(0, 0.0, 1.0, 2.0, 1, 200, operation, 0) for operation in (0, 1)]
+    more = {"insert": {"num_vectors": 100.0, "dimension": 8.0}, "query": {"num_vectors": 1.5}}
+    header = Header("chroma", ("insert", "query"), (Part(0, "all", 0, 2, 1.7e9, (0, 1)),), more=more)
+    (tmp_path / "requests" / "campaign-x-job-1.bin").write_bytes(join(header, records))
+    first, second = read(tmp_path)
+    assert (first["operation_type"], first["num_vectors"], first["dimension"]) == ("insert", 100, 8)
+    assert (second["operation_type"], second["num_vectors"]) == ("query", 1.5)
+    assert "dimension" not in second
+
+
 def test_there_is_no_file_without_records(tmp_path: Path) -> None:
     assert write_requests(tmp_path) is None
 
