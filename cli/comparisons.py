@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,8 +13,10 @@ from cli.tables import MISSING
 from cli.terminal import shown
 from shared.markdown import cell
 
-STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NEW": "cyan"}
 PASS, FAIL = "PASS", "FAIL"
+NAMES = ("title", "device", "compute_unit")  # what tells the jobs of a campaign apart
+MOST_NEW = 20  # the most jobs without a counterpart that are shown
 TABLE_WIDTH = 140  # in a narrower terminal the reasons would be columns of single words
 
 
@@ -25,7 +27,14 @@ def verdict_line(found: Mapping[str, Any]) -> Text:
 
 def pairs(found: Mapping[str, Any], width: int) -> RenderableType:
     """Return the pairs, the worst first: as a table if it fits into `width` columns, else as a few lines for each pair."""
-    return _table(found) if width >= TABLE_WIDTH else Group(*(_block(pair, found["unit"]) for pair in found["pairs"]))
+    return _table(found) if width >= TABLE_WIDTH else Group(*_blocks(found))
+
+
+def _blocks(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    for pair in found["pairs"]:
+        yield _block(pair, found["unit"])
+    for one in _only_new(found):
+        yield _block_of_new(one)
 
 
 def _table(found: Mapping[str, Any]) -> Table:
@@ -39,16 +48,30 @@ def _table(found: Mapping[str, Any]) -> Table:
     for pair in found["pairs"]:
         made.add_row(
             Text(pair["verdict"], style=STYLES.get(pair["verdict"], "")),
-            *(Text(shown(part) or MISSING) for part in (pair["title"], pair["device"], pair["compute_unit"])),
+            *(Text(shown(pair[name]) or MISSING) for name in NAMES),
             *_figures(pair),
             Text(shown(pair["reason"])),
         )
+    for one in _only_new(found):
+        names = (Text(shown(one[name]) or MISSING) for name in NAMES)
+        made.add_row(Text(one["verdict"], style=STYLES["NEW"]), *names, *[MISSING] * 5, Text(shown(one["reason"])))
     return made
+
+
+def _only_new(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the jobs that only the current campaign has. An orchestrator of an earlier version gives them no verdict."""
+    known: list[dict[str, Any]] = found["only_current"][:MOST_NEW]
+    return [{"verdict": "NEW", "reason": "BASE has no such job"} | one for one in known]
+
+
+def _block_of_new(one: Mapping[str, Any]) -> RenderableType:
+    names = " · ".join(shown(one[name]) for name in NAMES if one[name])
+    return Group(Text.assemble((one["verdict"], f"bold {STYLES['NEW']}"), f"  {names}"), Text(f"  {shown(one['reason'])}"))
 
 
 def _block(pair: Mapping[str, Any], unit: str) -> RenderableType:
     base, current, delta, interval, p = _figures(pair)
-    names = " · ".join(shown(part) for part in (pair["title"], pair["device"], pair["compute_unit"]) if part)
+    names = " · ".join(shown(pair[name]) for name in NAMES if pair[name])
     lines = [Text.assemble((pair["verdict"], f"bold {STYLES.get(pair['verdict'], '')}"), f"  {names}")]
     if pair["effect"] is not None:
         lines.append(Text(f"  {base} → {current} {unit}, {delta} ({interval}), p {p}"))
@@ -63,10 +86,8 @@ def notes(found: Mapping[str, Any]) -> list[str]:
             warned[warning] = warned.get(warning, 0) + 1
     total = len(found["pairs"])
     lines = [f"{warning} (in {count} of {total} pairs)" if total > 1 else warning for warning, count in warned.items()]
-    if found["only_current_total"]:
-        names = ", ".join(one["title"] for one in found["only_current"][:5])
-        more = f" and {found['only_current_total'] - 5} more" if found["only_current_total"] > 5 else ""
-        lines.append(f"only in NEW, so without a verdict: {names}{more}")
+    if found["only_current_total"] > MOST_NEW:
+        lines.append(f"{found['only_current_total']} jobs are only in NEW; the first {MOST_NEW} are listed")
     if found["pairs_total"] > total:
         lines.append(f"the first {total} of {found['pairs_total']} pairs")
     return lines
@@ -85,8 +106,11 @@ def markdown(found: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for pair in found["pairs"]:
-        parts = [cell(pair[name]) or MISSING for name in ("title", "device", "compute_unit")]
+        parts = [cell(pair[name]) or MISSING for name in NAMES]
         lines.append(f"| {' | '.join([pair['verdict'], *parts, *_figures(pair), cell(pair['reason'], 500)])} |")
+    for one in _only_new(found):
+        parts = [cell(one[name]) or MISSING for name in NAMES]
+        lines.append(f"| {' | '.join([one['verdict'], *parts, *[MISSING] * 5, cell(one['reason'], 500)])} |")
     said = notes(found)
     if said:
         lines += ["", *(f"- {cell(note, 500)}" for note in said)]

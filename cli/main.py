@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, doctor, fleet, logs, prune, report, results, run, services, start, tokens
+from cli.commands import broker, campaigns, compare, compatible, doctor, fleet, logs, prune, report, results, run, services, start, tokens
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -48,6 +48,7 @@ app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
 app.command(rich_help_panel=CAMPAIGNS)(logs.logs)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
 app.command(rich_help_panel=CAMPAIGNS)(prune.prune)
+fleet.workers_app.command()(compatible.compatible)
 app.add_typer(fleet.workers_app, name="workers", rich_help_panel=FLEET)
 app.add_typer(services.services_app, name="services", rich_help_panel=FLEET)
 app.command(rich_help_panel=FLEET)(fleet.queues)

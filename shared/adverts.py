@@ -6,13 +6,16 @@ what is not known never keeps a job away: such workers get the same jobs as befo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 WORK, SERVICES, CONTAINERS, FRAMEWORKS, GPUS = "work", "services", "containers", "frameworks", "gpu_devices"  # the keys of `hardware`
-MODELS = "models"  # the key of a heartbeat's metrics that lists the models in the worker's cache
-MOST_MODELS = 200  # how many models a worker lists, the last used first; each is about 80 bytes
+MODELS = "models"  # the key of a heartbeat's metrics that lists the models in the worker's cache, by their keys
+MOST_MODELS = 32  # how many models a worker lists, the last used first; every look at the fleet reads these lists
+MOST_KEYS = 9 * MOST_MODELS  # a model is known by its content and by each address that it was fetched from
+KEY_DIGITS = 16
 MOST = 1_000  # how many entries of a mapping or a list are read
 
 
@@ -64,13 +67,19 @@ def advert_of(hardware: Mapping[str, Any]) -> Advert:
     )
 
 
+def model_key(identity: str) -> str:
+    """Return the short form in which a worker lists a model.
+
+    Args:
+        identity: the SHA-256 of the model's content, or the address that it was fetched from.
+    """
+    return hashlib.sha256(identity.encode()).hexdigest()[:KEY_DIGITS]
+
+
 def models_of(metrics: Any) -> frozenset[str]:
-    """Return the models that a heartbeat says are in the worker's cache: by their content's SHA-256, or by their address."""
+    """Return the keys of the models that a heartbeat says are in the worker's cache; see `model_key`."""
     listed = metrics.get(MODELS) if isinstance(metrics, Mapping) else None
-    if not isinstance(listed, list):
-        return frozenset()
-    entries = [one for one in listed[:MOST_MODELS] if isinstance(one, Mapping)]
-    return frozenset(value for one in entries for key in ("sha256", "source") if isinstance(value := one.get(key), str) and value)
+    return frozenset(one for one in listed[:MOST_KEYS] if isinstance(one, str)) if isinstance(listed, list) else frozenset()
 
 
 def _some(content: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:

@@ -30,6 +30,8 @@ RUNNABLE: dict[str, str] = {
     "cpu.torch": "cpu.torch",
     "gpu.cuda.torch": "gpu.cuda.torch",
     "gpu.mps.torch": "gpu.mps.torch",
+    "cpu.vllm": "cpu.vllm",
+    "gpu.cuda.vllm": "gpu.cuda.vllm",
     "hardware.cpu": "hardware.cpu",
     "hardware.cuda": "hardware.cuda",
     "service.redis": "service.redis",
@@ -38,11 +40,17 @@ RUNNABLE: dict[str, str] = {
     "service.minio": "service.minio",
     "service.chroma": "service.chroma",
     "service.qdrant": "service.qdrant",
+    "service.vllm": "service.vllm",
+    "service.ollama": "service.ollama",
+    "api.openai": "api.openai",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
 _KINDS: dict[str, tuple[str, ...]] = {
     "cpu.torch": ("inference", "generation"),
     "gpu.cuda.torch": ("inference", "generation"),
+    "gpu.mps.torch": ("inference", "generation"),
+    "cpu.vllm": ("generation",),
+    "gpu.cuda.vllm": ("generation",),
     "hardware.cpu": ("hardware",),
     "hardware.cuda": ("hardware",),
     "service.redis": ("load",),
@@ -51,6 +59,9 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "service.minio": ("load",),
     "service.chroma": ("load",),
     "service.qdrant": ("load",),
+    "service.vllm": ("load",),
+    "service.ollama": ("load",),
+    "api.openai": ("load",),
 }
 _INFERENCE = ("inference",)
 # Maps a capability and a kind of work to the libraries that this kind needs beside those of the capability. A worker without them offers
@@ -58,6 +69,7 @@ _INFERENCE = ("inference",)
 _LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("cpu.torch", "generation"): ("transformers",),
     ("gpu.cuda.torch", "generation"): ("transformers",),
+    ("gpu.mps.torch", "generation"): ("transformers",),
 }
 
 SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
@@ -65,9 +77,6 @@ SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ol
 # The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
 # they are still read. New work for them is refused. A capability without a label of its own maps to itself.
 WITHOUT_ENGINE: dict[str, str] = {
-    "gpu.cuda.vllm": "gpu.cuda.vllm",
-    "cpu.vllm": "cpu.vllm",
-    "api.openai": "api.openai",
     **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
 }
 
@@ -91,9 +100,17 @@ def add_engines_of_packages() -> None:
     require_runnable.cache_clear()
 
 
+_PRIVATE = "worker."  # the names of private queues begin with it
+
+
 def worker_queue(worker_id: str) -> str:
     """Return the name of a worker's private queue. It holds the jobs that only this device may take."""
-    return f"worker.{worker_id}"
+    return f"{_PRIVATE}{worker_id}"
+
+
+def worker_of_queue(queue: str) -> str | None:
+    """Return the id of the worker whose private queue this is, or None if the queue is not private."""
+    return queue.removeprefix(_PRIVATE) if queue.startswith(_PRIVATE) else None
 
 
 def label_of(capability: str) -> str:

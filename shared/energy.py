@@ -121,18 +121,21 @@ def energy_of(
     return counted if counted is not None else integrated or Measured()
 
 
+def inside(times: Sequence[float], values: Sequence[float], windows: Iterable[Window] | None = None) -> list[Point]:
+    """Return the samples with a value that lie in the windows, in order. Without windows, return all that have a value."""
+    points = _points(times, values)
+    return points if windows is None else [point for window in windows for point in _inside(points, window)]
+
+
 def average(times: Sequence[float], values: Sequence[float], windows: Iterable[Window]) -> float | None:
     """Return the mean of the samples that lie in the windows, or None if there is none."""
-    points = _points(times, values)
-    found = [value for window in windows for _, value in _inside(points, window)]
+    found = [value for _, value in inside(times, values, windows)]
     return math.fsum(found) / len(found) if found else None
 
 
 def highest(times: Sequence[float], values: Sequence[float], windows: Iterable[Window] | None = None) -> float | None:
     """Return the largest sample in the windows, or of all samples. None if there is none."""
-    points = _points(times, values)
-    found = points if windows is None else [point for window in windows for point in _inside(points, window)]
-    return max((value for _, value in found), default=None)
+    return max((value for _, value in inside(times, values, windows)), default=None)
 
 
 def added(series: Sequence[Sequence[float]]) -> list[float]:

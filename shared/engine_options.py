@@ -84,6 +84,23 @@ class EngineOptions(Strict):
     compile: Literal["none", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
         default=None, description="the mode of `torch.compile`; `none` runs the model as it is"
     )
+    tensor_parallel_size: int | None = Field(
+        default=None, ge=1, le=1024, description="how many devices share each layer of a language model (vLLM)"
+    )
+    max_model_len: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="how many tokens of prompt and answer together a language model makes room for (vLLM); otherwise its whole context",
+    )
+    gpu_memory_utilization: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="the fraction of the device's memory that a language model takes (vLLM): its weights, and room for keys and values. On "
+        "a CPU it is a fraction of the main memory",
+    )
     batch_size: int | None = Field(
         default=None,
         ge=1,

@@ -26,6 +26,7 @@ FleetmarkError (500)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -145,6 +146,17 @@ class DeadlineExceeded(JobError):
 
 class JobCancelled(JobError):
     kind = "cancelled"
+
+
+MOST_NEAREST = 3  # the most names that a hint suggests when all of them are too many to list
+
+
+def nearest_few(word: str, known: Collection[str], listed_at: str) -> str:
+    """Return a hint for a misspelt name, for names that are too many to list: the nearest ones, and where all of them stand."""
+    close = get_close_matches(word, known, n=MOST_NEAREST, cutoff=0.5)
+    quoted = [repr(one) for one in close]
+    hint = f"did you mean {' or '.join(filter(None, (', '.join(quoted[:-1]), quoted[-1])))}? " if quoted else ""
+    return f"{hint}The {len(known)} known names are in {listed_at}"
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.distributions import Distribution, Frozen, Interval
 from shared.facts import Count, Facts
@@ -61,6 +62,26 @@ class Outcome(Frozen):
     figures: tuple[Figure, ...] = ()
     distributions: dict[str, Distribution] = Field(default_factory=dict)
     detail: Facts = Field(default_factory=dict)
+
+    @property
+    def partial(self) -> bool:
+        """Return whether the work ended before everything was measured that was asked for: something died, failed or was cancelled."""
+        return self.detail.get("partial") is True
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Outcome:
+        names = Counter(figure.name for figure in self.figures)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"the figure {', '.join(twice)} is listed more than once; each name stands for one number of a result")
+        return self
+
+    def with_figures(self, *more: Figure) -> Outcome:
+        """Return this outcome with more figures.
+
+        Raises:
+            ValueError: One of them has a name that is taken.
+        """
+        return Outcome(headline=self.headline, figures=(*self.figures, *more), distributions=self.distributions, detail=self.detail)
 
     def figure(self, name: str) -> Figure | None:
         return next((figure for figure in self.figures if figure.name == name), None)

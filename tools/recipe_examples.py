@@ -15,12 +15,15 @@ from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
 from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
+from shared.services.base import ClientSettings
 from shared.services.chroma import ChromaClient, ChromaSettings
 from shared.services.http import HttpClient
 from shared.services.minio import MinioClient, MinioSettings
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
 from shared.services.qdrant import QdrantClient, QdrantSettings
 from shared.services.redis import RedisClient, RedisSettings
+from shared.services.registry import SERVICES
+from tools import language_model_examples
 
 _HASH = "a" * 64
 
@@ -102,6 +105,9 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "graph": "all",
         "dtype": "bfloat16",
         "compile": "max-autotune",
+        "tensor_parallel_size": 2,
+        "max_model_len": 8_192,
+        "gpu_memory_utilization": 0.8,
         "batch_size": 8,
         "shapes": {"image": [8, 3, 224, 224]},
         "dims": {"sequence": 128},
@@ -154,6 +160,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     ClientSection: {
         "type": "redis_stress",
+        "driver": "redis-benchmark",
         "name": "clients",
         "partition": "cpu",
         "account": "lab",
@@ -246,6 +253,9 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "dashboards": ["database-benchmark"],
     },
 }
+for _model, _of_model in language_model_examples.EXAMPLES.items():
+    _of_clients = _OF_CLIENTS if issubclass(_model, ClientSettings) else {}
+    EXAMPLES[_model] = _of_clients | _of_model
 
 
 def shown_example(model: type[BaseModel], key: str) -> str:
@@ -302,6 +312,7 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     Slo: ("redis", ("slo",)),
     ConfigurationSection: ("redis", ("configuration",)),
     MonitoringSection: ("redis", ("monitoring",)),
+    **language_model_examples.PLACES,
 }
 # What a key cannot do without.
 _BESIDE: dict[str, dict[str, Any]] = {
@@ -309,6 +320,7 @@ _BESIDE: dict[str, dict[str, Any]] = {
     "rate_from": {"pattern": "ramp", "rate": 1000},
     "trace_s": {"pattern": "trace"},
     "burstiness": {"pattern": "gamma", "rate": 1000},
+    **language_model_examples.BESIDE,
 }
 
 
@@ -316,13 +328,17 @@ def _in_a_load(model: type[BaseModel], key: str, part: dict[str, Any]) -> dict[s
     """Return a whole recipe for a service in which a section holds `part`."""
     service, way = _PLACES[model]
     found: dict[str, Any] = {"service": {"type": service}}
-    if service == "http":
+    if not SERVICES[service].startable:
         found["service"]["address"] = "http://127.0.0.1:8000"
     here = found
     for name in way:
         here = here.setdefault(name, {})
     if model is LoadSection:
         here |= {"rate": 1000} if key == "pattern" else _BESIDE.get(key, {})
+    if key in language_model_examples.BESIDE:
+        here |= _BESIDE[key]
+    if key == "driver":
+        here["settings"] = {"operation_mix": "get"}  # what this tool can do
     if model is ServiceSection and key == "launcher":
         return found | {"service": {"type": service} | part}
     here |= part

@@ -29,12 +29,16 @@ from cli.settings import variables
 from orchestrator.api import metrics
 from orchestrator.api.application import ROUTERS
 from orchestrator.api.roles import MAY_CALL, OPEN
+from orchestrator.reports.sheets.registry import SHEETS, sheet_of
 from orchestrator.settings import Settings
+from orchestrator.verdicts.figures import SAMPLED
+from shared import telemetry
 from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
+from shared.kinds.registry import KINDS
 from shared.protocol.logins import FLOWER, ORCHESTRATOR, flower_rules, orchestrator_rules, setuser
 from shared.recipes import ModelEntry, Recipe, Requirements
 from shared.recipes.schema import Retries
@@ -370,6 +374,29 @@ def calls() -> str:
     return "\n".join([MADE_BY, "# REST calls\n", API_ABOUT, *rows]) + "\n"
 
 
+FIGURES_ABOUT = """A result holds figures. Each has a name, a unit, and a direction that is better. These are the figures of each kind of work.
+
+`GET /api/figures?name=…` lists a figure of many jobs, and `GET /api/campaigns/{id}/comparison?metric=…` shows it as a matrix. `fleetmark
+compare --metric …` takes those with *yes* in the last column: each repeat has a value of them, which a test needs
+([how it is decided](../how-to/compare.md)).
+"""
+SAMPLED_BESIDE = "Beside every kind of work"
+
+
+def figures() -> str:
+    """Return docs/reference/figures.md: the figures of each kind of work."""
+    parts = [MADE_BY, "# Figures\n", FIGURES_ABOUT]
+    kinds = [(f"The kind `{name}`", sheet_of(name).figures, sheet_of(name).compared) for name in KINDS if name in SHEETS and name != "fake"]
+    for title, known, compared in (*kinds, (SAMPLED_BESIDE, telemetry.FIGURES, SAMPLED)):
+        rows = [
+            f"| `{name}` | {one.unit} | {one.better} | {one.meaning} | {'yes' if name in compared else ''} |" for name, one in known.items()
+        ]
+        parts.append(
+            "\n".join([f"## {title}\n", "| figure | unit | better | meaning | compared |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
+        )
+    return "\n".join(parts)
+
+
 def roles() -> str:
     """Return docs/reference/roles.md: each call of the API, and the roles that may make it."""
     parts = [MADE_BY, "# Roles\n"]
@@ -405,6 +432,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/recipes.md": recipes,
     "docs/reference/roles.md": roles,
     "docs/reference/api.md": calls,
+    "docs/reference/figures.md": figures,
     "docs/decisions/README.md": decisions,
     "deploy/redis/users.acl": users,
 }

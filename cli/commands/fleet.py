@@ -58,7 +58,7 @@ def workers_or_command(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices with their capabilities and their status. `remove` and `reset` change them.
+    """List the devices with their capabilities and their status. `remove` and `reset` change them; `compatible` says what they can run.
 
     Examples:
 

@@ -15,6 +15,7 @@ from orchestrator.api import (
     batches,
     campaigns,
     compare,
+    compatibility,
     figures,
     health,
     jobs,
@@ -50,6 +51,7 @@ from orchestrator.operations.context import Context
 
 ROUTERS = (
     health,
+    compatibility,
     workers,
     campaigns,
     batches,

@@ -82,7 +82,10 @@ def _upload(ctx: Context, job_id: str, attempt: int, name: str) -> Upload:
     with ctx.store.read() as session:
         job = jobs.get(session, job_id)
         known = results.get(session, job_id)
-    if JobStatus(job.status) in TERMINAL and (known is None or known.attempt != attempt or not is_lacking(ctx, known, name)):
+    awaited = attempt == job.attempt and job.status == JobStatus.CANCELLED  # the files of what was measured until then come first
+    if known is not None:
+        awaited = known.attempt == attempt and is_lacking(ctx, known, name)
+    if JobStatus(job.status) in TERMINAL and not awaited:
         raise Conflict(f"job {job_id} is {job.status}; its files are not wanted any more")
     if attempt > job.attempt:
         raise Conflict(f"job {job_id} is at attempt {job.attempt}; there is no attempt {attempt}")

@@ -30,6 +30,7 @@ from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
+from shared.labels import MOST_LABELS, Labels
 from shared.masking import without_logins
 from shared.names import OneLine
 from shared.recipes import Recipe, parse_recipe
@@ -37,7 +38,6 @@ from shared.strict import Strict
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
-MAX_LABELS = 64
 FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
@@ -50,9 +50,9 @@ RECIPE_EXAMPLE = {
     "inferences": 200,
 }
 
-Labels = Annotated[
+WantedLabels = Annotated[
     list[Annotated[str, Field(max_length=1_000, pattern=LABEL)]] | None,
-    Query(max_length=MAX_LABELS, description="only campaigns with this label, as `name=value`; may be given several times"),
+    Query(max_length=MOST_LABELS, description="only campaigns with this label, as `name=value`; may be given several times"),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -121,7 +121,7 @@ class CampaignChange(Strict):
     """Says what is changed of a campaign. What is left out, or null, stays."""
 
     name: OneLine | None = Field(default=None, min_length=1, max_length=200)
-    labels: dict[str, str] | None = Field(default=None, max_length=MAX_LABELS, description="all labels, in place of those before")
+    labels: Labels | None = Field(default=None, description="all labels, in place of those before")
     priority: int | None = Field(
         default=None, ge=0, le=9, description="the priority of its jobs that are in no queue yet; 9 goes first, 0 goes last"
     )
@@ -177,7 +177,7 @@ def _submit_json(ctx: Context, body: bytes, key: str | None, user: str) -> Submi
 
 @router.get("/campaigns", response_model=Campaigns, responses=documented(422))
 def list_campaigns(
-    ctx: Ctx, status: CampaignStatus | None = None, label: Labels = None, limit: Limit = 100, cursor: CampaignCursor = None
+    ctx: Ctx, status: CampaignStatus | None = None, label: WantedLabels = None, limit: Limit = 100, cursor: CampaignCursor = None
 ) -> JSONResponse:
     """List campaigns, newest first. With several labels, a campaign must have all of them."""
     before = campaign_of(cursor)

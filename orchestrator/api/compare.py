@@ -28,6 +28,8 @@ COMPARISON_FORMAT = 1
 # 1: the first format.
 MATRIX_FORMAT = 1
 # 1: the first format.
+NEW = "NEW"
+NOTHING_TO_COMPARE = "BASE has no job of this work on this device, so nothing can be said about it"
 MAX_LISTED = 1_000  # the most pairs in one answer, the worst first; `pairs_total` and `counts` cover all of them
 
 
@@ -75,6 +77,8 @@ class OnlyCurrent(BaseModel):
     title: str
     device: str
     compute_unit: str
+    verdict: str = Field(description="always NEW: the verdict on the whole does not depend on it")
+    reason: str
 
 
 class Comparison(BaseModel):
@@ -94,7 +98,7 @@ class Comparison(BaseModel):
     pairs_total: int
     pairs: list[PairBody] = Field(description=f"the worst first; at most {MAX_LISTED}")
     only_current_total: int
-    only_current: list[OnlyCurrent] = Field(description="jobs without a counterpart in the baseline; they have no verdict")
+    only_current: list[OnlyCurrent] = Field(description="jobs without a counterpart in the baseline")
 
 
 class CellBody(BaseModel):
@@ -182,7 +186,7 @@ def get_comparison(
             "pairs_total": len(judged),
             "pairs": [_pair(one, terms) for one in judged[:MAX_LISTED]],
             "only_current_total": len(only_current),
-            "only_current": [_identity(side) | {"job_id": side.job_id} for side in only_current[:MAX_LISTED]],
+            "only_current": [_new(side) for side in only_current[:MAX_LISTED]],
         }
     )
 
@@ -235,6 +239,10 @@ def _campaign(one: Campaign) -> dict[str, Any]:
 
 def _identity(side: Side) -> dict[str, Any]:
     return {"title": side.title, "device": side.device, "compute_unit": side.unit}
+
+
+def _new(side: Side) -> dict[str, Any]:
+    return _identity(side) | {"job_id": side.job_id, "verdict": NEW, "reason": NOTHING_TO_COMPARE}
 
 
 def _pair(one: Judged, terms: Terms) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from shared.errors import FieldError, InvalidInput
-from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID
+from shared.ids import CAMPAIGN_ID, JOB_ID, TOKEN_ID, WORKER_ID
 
 FIGURE = re.compile(JOB_ID.pattern + r"/([\s\S]{1,100})")  # a job, and the name of one of its figures
 
@@ -25,6 +25,7 @@ CampaignCursor = Annotated[str | None, _cursor(CAMPAIGN_ID)]
 JobCursor = Annotated[str | None, _cursor(JOB_ID)]
 FigureCursor = Annotated[str | None, _cursor(FIGURE)]
 TokenCursor = Annotated[str | None, _cursor(TOKEN_ID)]
+WorkerCursor = Annotated[str | None, _cursor(WORKER_ID)]
 
 
 def campaign_of(cursor: str | None) -> str | None:
@@ -39,6 +40,11 @@ def campaign_of(cursor: str | None) -> str | None:
 def token_of(cursor: str | None) -> str | None:
     """Return the token behind which the page begins; see `campaign_of`."""
     return None if cursor is None else _matched(cursor, TOKEN_ID)[0]
+
+
+def worker_of(cursor: str | None) -> str | None:
+    """Return the worker behind which the page begins; see `campaign_of`."""
+    return None if cursor is None else _matched(cursor, WORKER_ID)[0]
 
 
 def job_of(cursor: str | None) -> tuple[str, int] | None:

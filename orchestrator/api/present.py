@@ -14,6 +14,7 @@ from sqlmodel import Session
 from orchestrator.api.context import Ctx
 from orchestrator.domain.waiting import waiting_for
 from orchestrator.store import jobs
+from shared.capabilities import worker_of_queue
 from shared.errors import Unavailable
 from shared.jobs import JobStatus
 
@@ -38,6 +39,8 @@ def waits(ctx: Ctx, session: Session, shown: Sequence[PendingJob]) -> list[str |
     pending = {job.lane_id for job in shown if job.status == JobStatus.PENDING and job.dispatched_at is None}
     reasons = jobs.waiting_reasons(session, pending)
     now = ctx.clock.now()
+    queues = (job.queue for job in shown if job.status == JobStatus.PENDING and job.dispatched_at is not None)
+    names = device_names(ctx, {worker_of_queue(queue) for queue in queues if queue is not None})
     return [
         waiting_for(
             status=job.status,
@@ -46,6 +49,7 @@ def waits(ctx: Ctx, session: Session, shown: Sequence[PendingJob]) -> list[str |
             not_before=job.not_before,
             lane_reason=reasons.get(job.lane_id, ""),
             now=now,
+            names=names,
         )
         for job in shown
     ]

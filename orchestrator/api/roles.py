@@ -66,6 +66,8 @@ MAY_CALL: dict[str, Roles] = {
     "GET /metrics": READERS,
     "GET /api/health/workers": READERS,
     "GET /api/workers": READERS,
+    "POST /api/workers/compatibility": READERS,  # this call writes nothing
+    "GET /api/workers/compatibility/matrix": READERS,
     "GET /api/workers/{worker_id}": ALL,
     "PATCH /api/workers/{worker_id}": ADMINS,
     "DELETE /api/workers/{worker_id}": ADMINS,

@@ -23,6 +23,7 @@ from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, names_schema, resolve
 from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
+from shared.labels import Labels
 from shared.strict import Strict
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus
@@ -87,9 +88,8 @@ class StatusChange(Strict):
 class WorkerChange(Strict):
     """Says what is changed of a worker. What is left out stays."""
 
-    labels: dict[str, str] | None = Field(
+    labels: Labels | None = Field(
         default=None,
-        max_length=64,
         description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
     )
     capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
-from shared.adverts import Advert
+from shared.adverts import Advert, model_key
 from shared.capabilities import is_of_gpu, kinds_of, libraries_of
 from shared.recipes import Requirements
 
@@ -21,7 +21,7 @@ REFUSED = frozenset({"float8"})  # types that the runtime converts to another on
 
 @dataclass(frozen=True)
 class KnownWorker:
-    """Holds what placement needs to know about a worker. `models` are those in its cache."""
+    """Holds what placement needs to know about a worker. `models` are the keys of those in its cache; see `shared.adverts`."""
 
     id: str
     device_name: str
@@ -35,7 +35,7 @@ class KnownWorker:
 
     def has(self, needs: WorkNeeds) -> bool:
         """Return whether the model that the work needs is in its cache."""
-        return bool(needs.model) and needs.model in self.models
+        return bool(needs.model) and bool(self.models) and model_key(needs.model) in self.models
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class EventKind(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PARTIAL = "partial"  # it was cancelled, and its worker sent what it had measured until then
     RETRIED = "retried"  # a user retried it; the retry is another job
     DEADLINE_EXCEEDED = "deadline_exceeded"
     QUEUE_TIMEOUT = "queue_timeout"

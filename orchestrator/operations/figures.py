@@ -22,8 +22,9 @@ from orchestrator.store import figures
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.figures import Unfigured
 from orchestrator.store.tables import FigureRow
+from orchestrator.verdicts.figures import LISTED_AT
 from shared import telemetry
-from shared.errors import FieldError, InvalidInput, nearest
+from shared.errors import FieldError, InvalidInput, nearest_few
 from shared.figures import Better
 from shared.ids import job_id
 from shared.protocol.letters import problems
@@ -86,7 +87,7 @@ def require_figure(session: Session, name: str, parameter: str) -> Better:
     """
     known = DECLARED if name in DECLARED else {**figures.names(session), **DECLARED}
     if name not in known:
-        message = f"there is no figure {name!r:.120}: {nearest(name, sorted(known))}"
+        message = f"there is no figure {name!r:.120}: {nearest_few(name, known, LISTED_AT)}"
         raise InvalidInput(f"{parameter}: {message}", fields=[FieldError(f"query.{parameter}", message)])
     return known[name]
 

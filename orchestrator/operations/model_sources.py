@@ -16,26 +16,29 @@ from shared.content import beside
 from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput, ModelInvalid, nearest
 from shared.external_data import external_locations
-from shared.hub import HubFile
+from shared.hub import HubFile, HubSnapshot
 from shared.inputs import Companion, ModelRef
 from shared.recipes import ModelEntry
-from shared.sources import file_path, model_name, upload_of
+from shared.sources import UPLOAD, file_path, model_name, upload_of
 
 SCHEMES = ("http", "https", "file", "hf")
 SUFFIXES = ("", ".onnx")
 
 
-def resolve_models(ctx: Context, entries: Sequence[ModelEntry]) -> list[ModelRef]:
+def resolve_models(ctx: Context, entries: Sequence[ModelEntry], *, snapshots: bool = False) -> list[ModelRef]:
     """Return the model reference for each entry, in the same order.
 
     `http(s)://`, `hf://` and `file://` (a path on the worker's disk) go to the worker unchanged. `sha256:<hex>` must have been
     uploaded. A plain name is looked up among the files in `<recipes_dir>/models`. That file is stored like an upload, together with
     the files that hold its weights.
 
+    Args:
+        snapshots: whether the models are snapshots of language models, so that `hf://` names a whole repository.
+
     Raises:
         InvalidInput: an entry is none of these, or the model's hash or size is not the promised one. `fields` lists every mistake.
     """
-    sources = _Sources(ctx, entries)
+    sources = _Sources(ctx, entries, snapshots)
     found: list[ModelRef] = []
     mistakes: list[FieldError] = []
     for index, entry in enumerate(entries):
@@ -54,11 +57,27 @@ def unresolved(entry: ModelEntry) -> ModelRef:
     return ModelRef(source=entry.model, name=entry.name or model_name(entry.model))
 
 
+def described(entry: ModelEntry) -> ModelRef:
+    """Return a reference with all that an entry says, without looking for the model.
+
+    Raises:
+        InvalidInput: the entry names an upload in another form than `sha256:<hex>`.
+    """
+    if not entry.model.startswith(UPLOAD):
+        return unresolved(entry).model_copy(update={"sha256": entry.sha256, "size": entry.size, "companions": entry.companions})
+    try:
+        sha256, name = upload_of(entry.model)
+    except ValueError as error:
+        raise _invalid(entry.model, str(error)) from error
+    shown = entry.name or name or model_name(entry.model)
+    return ModelRef(source=f"{UPLOAD}{sha256}", name=shown, sha256=sha256, size=entry.size, companions=entry.companions)
+
+
 class _Sources:
     """Looks up the models that the entries name. Each model is looked up once, however many entries name it."""
 
-    def __init__(self, ctx: Context, entries: Iterable[ModelEntry]) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: Context, entries: Iterable[ModelEntry], snapshots: bool) -> None:
+        self._ctx, self._snapshots = ctx, snapshots
         self._uploads = self._look_up(entries)
         self._there: set[str] = set()  # hashes of the uploads whose file exists
         self._by_name: dict[str, tuple[Stored, tuple[Companion, ...]]] = {}
@@ -78,7 +97,7 @@ class _Sources:
         if separator and scheme == "sha256":
             return self._uploaded(entry)
         if "://" in source:
-            _check_url(source, scheme.lower())
+            _check_url(source, scheme.lower(), self._snapshots)
             name = entry.name or model_name(source)
             return ModelRef(source=source, name=name, sha256=entry.sha256, size=entry.size, companions=entry.companions)
         return self._named(entry)
@@ -167,7 +186,7 @@ def _stored(ctx: Context, path: Path) -> Stored:
         return store_model(ctx, iter(lambda: file.read(CHUNK), b""), path.name)
 
 
-def _check_url(source: str, scheme: str) -> None:
+def _check_url(source: str, scheme: str, snapshots: bool) -> None:
     """Check that a worker could fetch this URL.
 
     Raises:
@@ -183,13 +202,20 @@ def _check_url(source: str, scheme: str) -> None:
         raise _invalid(source, f"{scheme}:// has no login")
     if scheme in ("file", "hf"):
         try:
-            HubFile.parse(source) if scheme == "hf" else file_path(source)
+            _check_hub(source, snapshots) if scheme == "hf" else file_path(source)
         except ValueError as error:
             raise _invalid(source, str(error)) from error
     elif not urlsplit(source).hostname:
         raise _invalid(source, "it names no host")
-    if scheme == "file" and source.endswith("/"):
+    if scheme == "file" and source.endswith("/") and not snapshots:
         raise _invalid(source, "it is a directory; name the model's file")
+
+
+def _check_hub(source: str, snapshots: bool) -> None:
+    if snapshots:
+        HubSnapshot.parse(source)
+    else:
+        HubFile.parse(source)
 
 
 def _check_promise(entry: ModelEntry, sha256: str, size: int) -> None:

@@ -28,7 +28,7 @@ from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
 from orchestrator.reports.tables import csv_line
-from orchestrator.store import jobs, results
+from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import FigureRow, ResultRow
@@ -48,6 +48,7 @@ class Recorded:
     answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
     ended_jobs: list[str] = field(default_factory=list)
     ended_campaigns: list[str] = field(default_factory=list)
+    more_of: list[str] = field(default_factory=list)  # campaigns with a cancelled job whose partial result has come
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
     figures: list[dict[str, Any]] = field(default_factory=list)  # figures to insert
     kept: list[Result] = field(default_factory=list)  # results whose files are wanted
@@ -155,6 +156,7 @@ def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:
     insert_many(session, ResultRow, list(outcome.rows.values()))
     insert_many(session, FigureRow, outcome.figures)
     outcome.ended_campaigns = moves.flush()
+    outcome.ended_campaigns += campaigns.report_again(session, set(outcome.more_of) - set(outcome.ended_campaigns))
     return outcome
 
 
@@ -250,6 +252,11 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
         if known is not None and _is_its(_identity(known), report):
             outcome.again.add((job.id, report.attempt))
             return RECORDED  # the worker sent it again because our answer was slow
+        if known is None and job.id not in outcome.rows and _is_of_cancelled(job, report):
+            moves.note(job, EventKind.PARTIAL, "what was measured until then is kept", attempt=report.attempt, worker_id=report.worker_id)
+            _keep_row(moves, job, JobStatus.CANCELLED, report, outcome)
+            outcome.more_of.append(job.campaign_id)
+            return RECORDED
         moves.note(
             job, EventKind.UNWANTED, f"{report.status}, while the job is {job.status}", attempt=report.attempt, worker_id=report.worker_id
         )
@@ -278,6 +285,12 @@ def _result(session: Session, ctx: Context, moves: Moves, job: LockedJob, report
     return RECORDED
 
 
+def _is_of_cancelled(job: LockedJob, report: Result) -> bool:
+    """Return whether a result holds what a cancelled job had measured until its worker heard of the end."""
+    asked = job.status == JobStatus.CANCELLED and report.status == "cancelled" and report.attempt == job.attempt
+    return asked and report.outcome is not None and report.outcome.partial
+
+
 def _is_its(recorded: Mapping[str, Any], report: Result) -> bool:
     """Return whether a report repeats the recorded result: same attempt and same process. A worker's id may change, so it is ignored."""
     return (recorded.get("attempt"), recorded.get("incarnation", report.incarnation)) == (report.attempt, report.incarnation)
@@ -304,9 +317,13 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         error_kind=report.error_kind or None,
     )
     moves.note(job, EventKind(status), report.error, attempt=report.attempt, worker_id=report.worker_id)
-    row = row_of_result(job, status, report, now, outcome.varied.get(job.campaign_id, ()))
     if status is JobStatus.COMPLETE:
         outcome.figures += figure_rows(job.campaign_id, job.number, job.workload, report, now)
+    _keep_row(moves, job, status, report, outcome)
+
+
+def _keep_row(moves: Moves, job: LockedJob, status: JobStatus, report: Result, outcome: Recorded) -> None:
+    row = row_of_result(job, status, report, moves.now, outcome.varied.get(job.campaign_id, ()))
     outcome.rows[job.id] = {
         "job_id": job.id,
         "campaign_id": job.campaign_id,
@@ -317,5 +334,5 @@ def _end(ctx: Context, moves: Moves, job: LockedJob, report: Result, outcome: Re
         "line": csv_line(row),
         # The artifacts are stored as files, so the row does not hold a second copy of them.
         "result": report.model_dump(mode="json", exclude={"artifacts": {"__all__": {"inline"}}}),
-        "recorded_at": now,
+        "recorded_at": moves.now,
     }

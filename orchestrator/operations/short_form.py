@@ -12,6 +12,7 @@ from shared.errors import FieldError, InvalidInput
 from shared.jobs import DEFAULT_PRIORITY, DEFAULT_REPEATS, DEFAULT_TIMEOUT_S, MAX_INFERENCES, MAX_JOBS, MAX_REPEATS, MAX_TIMEOUT_S
 from shared.kinds.inference import check_samples
 from shared.kinds.registry import KINDS
+from shared.labels import Labels
 from shared.names import OneLine
 from shared.recipes import ModelEntry, Recipe
 from shared.recipes.cells import Cell
@@ -75,6 +76,7 @@ class ShortCampaign(Strict):
     jobs: tuple[ShortJob, ...] = Field(min_length=1, max_length=MAX_JOBS)
     name: OneLine = Field(default="campaign", min_length=1, max_length=200)
     notes: str = Field(default="", max_length=10_000)
+    labels: Labels = Field(default_factory=dict, description="labels of the campaign, which help to find it")
     devices: Literal["one", "any", "every"] = Field(
         default="any",
         description="where the jobs go that name no device: `any` means a free device for each job, `one` means that the first free device "
@@ -97,6 +99,7 @@ class ShortCampaign(Strict):
             cells=cells,
             document=self.model_dump(mode="json", exclude_unset=True),
             notes=self.notes,
+            labels=self.labels,
             wait_for_device=self.wait_for_device,
         )
 

@@ -69,7 +69,8 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
     replay = _replay(ctx, idempotency_key, request_hash, request)
     if replay is not None:
         return replay
-    refs = resolve_models(ctx, request.entries)
+    snapshots = any(KINDS[cell.kind].spec.takes_snapshots for cell in request.cells)
+    refs = resolve_models(ctx, request.entries, snapshots=snapshots)
     planned = plan(request, refs, known_workers(ctx), memories_of(ctx, request.cells, refs))
     return _accept(ctx, request, planned, request_hash, idempotency_key, user)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.inputs import ModelRef
 from shared.kinds.registry import KINDS
+from shared.services.native_tools import OURS
 from shared.workloads import inference_workload
 
 OPTIONS = "options"
@@ -20,9 +21,10 @@ VALUES = "options.values."  # an array among them may have 65 536 elements, and 
 MAX_TEXT = 200  # the most characters of one value
 # Jobs that were stored in format 1 left out values that were equal to their default of that time (see `domain.stored`).
 _DEFAULTS = inference_workload(model=ModelRef(source="-", name="-"), repeats=5).model_dump(mode="json")
+_DEFAULTS |= {"client": {"driver": OURS}}  # a load leaves it out when our own clients send
 _NO_PART_OF_THE_WORK = frozenset({"model", "on", "devices", "priority", "requires", "retries"})  # other columns show them
 _SECTIONS = frozenset(kind.section for kind in KINDS.values()) - {""}
-_LEFT_OUT = (f"{OPTIONS}.", "client.settings.")  # what names of parameters need not begin with to be understood
+_LEFT_OUT = (f"{OPTIONS}.", "client.settings.", "client.")  # what names of parameters need not begin with to be understood
 _NOWHERE = object()
 
 

@@ -43,7 +43,7 @@ def csv_row(job: EndedJob, result: Result | None = None) -> Row:
         row |= _of_result(result)
         row |= _of_runtime(result)
         row["Parameters"] = written({**job.parameters, **assumed_dimensions(result.runtime)}) or None
-        if job.status is JobStatus.COMPLETE:
+        if job.status is JobStatus.COMPLETE or (result.outcome is not None and result.outcome.partial):
             row |= sheet_of(job.kind).cells(job, result)
     return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, Text, case, delete, func, literal, select, text, type_coerce, update
@@ -138,6 +138,21 @@ def unreported(session: Session, *, before: str | None = None) -> list[str]:
     if before is not None:
         statement = statement.where(col(Campaign.id) < before)
     return list(session.scalars(statement))
+
+
+def report_again(session: Session, campaign_ids: Iterable[str]) -> list[str]:
+    """Make the files of ended campaigns be written again. Return the ids of those that have ended.
+
+    Their end moves by a microsecond, so that whoever is just writing their files does not take them for written (`finish`).
+    """
+    found = []
+    for campaign_id in sorted(set(campaign_ids)):
+        mine = col(Campaign.id) == campaign_id
+        ended_at = session.scalars(select(col(Campaign.ended_at)).where(mine).with_for_update()).one_or_none()
+        if ended_at is not None:
+            session.execute(update(Campaign).where(mine).values(reported_at=None, ended_at=ended_at + timedelta(microseconds=1)))
+            found.append(campaign_id)
+    return found
 
 
 def close(session: Session, campaign_id: str, now: datetime) -> None:

@@ -97,7 +97,7 @@ class Comparison:
     """Holds the verdicts of all pairs, the worst first, and the verdict of the whole.
 
     Attributes:
-        only_current: jobs of the current campaign without a counterpart. They have no verdict.
+        only_current: jobs of the current campaign without a counterpart. They are new, and change no verdict.
     """
 
     verdict: Verdict
@@ -166,8 +166,11 @@ def _noisy(base: Side, new: Side) -> list[str]:
     return [f"{name} was noisy: {side.noise_reasons[0] if side.noise_reasons else 'no reason is recorded'}" for name, side in named]
 
 
+# One process shows nothing of how far processes differ, however many there are on the other side.
 def _too_few(evidence: Evidence | None, base: Side, new: Side, terms: Terms) -> list[str]:
-    if evidence is None or evidence.interval is not None:
+    if evidence is None:
+        return []
+    if evidence.interval is not None and min(len(base.values), len(new.values)) > 1:
         return []
     return [
         f"{len(base.values)} and {len(new.values)} repeats are too few for a level of {terms.level:g}: "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from orchestrator.reports.bundle import JobRecord
+from orchestrator.reports.facts import Fact, fact_text, runtime_of
 from orchestrator.reports.sheets.base import Sheet
 from orchestrator.reports.sheets.registry import known_sheets
-from shared.errors import FieldError, InvalidInput, nearest
+from shared import telemetry
+from shared.errors import FieldError, InvalidInput, nearest_few
 from shared.figures import Better, Figure
 from shared.protocol.messages import Result
 
@@ -31,9 +36,31 @@ class Metric:
 
 
 INFERENCE = "inference_ms"
+LISTED_AT = "docs/reference/figures.md"
 _SHEETS = known_sheets()
-FIGURES: dict[str, Metric] = {name: Metric(name, kind.unit, kind.better) for sheet in _SHEETS for name, kind in sheet.figures.items()}
-COMPARED = tuple(dict.fromkeys(name for sheet in _SHEETS for name in sheet.compared))  # a test needs one value per repeat
+_KINDS = (*(sheet.figures for sheet in _SHEETS), telemetry.FIGURES)
+FIGURES: dict[str, Metric] = {name: Metric(name, kind.unit, kind.better) for kinds in _KINDS for name, kind in kinds.items()}
+# What was sampled beside a measurement has one value for the whole job, except for the energy, which each repeat has.
+SAMPLED = (telemetry.ENERGY,)
+COMPARED = (*dict.fromkeys(name for sheet in _SHEETS for name in sheet.compared), *SAMPLED)  # a test needs one value per repeat
+
+
+def _energy_of(job: JobRecord, _work: Any) -> str | None:
+    """Return what the energy of a job is of, and how it was found, such as `counter (rapl_package_0_j)`."""
+    beside = runtime_of(job).get(telemetry.RUNTIME_KEY)
+    energy = beside.get("energy") if isinstance(beside, dict) else None
+    if not isinstance(energy, dict) or not energy.get("source"):
+        return None
+    return fact_text(f"{energy['source']} ({energy.get('of')})")
+
+
+# Two energies are compared only if the same source measured them: one source may see the memory, and another the whole device.
+ENERGY_SOURCE = Fact("energy_source", "for a comparison by energy: what measured it, and how", _energy_of)
+
+
+def facts_for(metric: Metric) -> tuple[Fact, ...]:
+    """Return the facts that must be equal for this figure, besides those of the kind of work."""
+    return (ENERGY_SOURCE,) if metric.name in SAMPLED else ()
 
 
 def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
@@ -45,7 +72,7 @@ def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
     Raises:
         InvalidInput: there is none.
     """
-    return FIGURES[_known(name, list(FIGURES if sheet is None else sheet.figures))]
+    return FIGURES[_known(name, FIGURES if sheet is None else (*sheet.figures, *telemetry.FIGURES), sheet)]
 
 
 def compared_figure(name: str, sheet: Sheet | None = None) -> Metric:
@@ -54,16 +81,20 @@ def compared_figure(name: str, sheet: Sheet | None = None) -> Metric:
     Raises:
         InvalidInput: there is none with this name, or a single repeat has no such figure.
     """
-    return FIGURES[_known(name, list(COMPARED if sheet is None else sheet.compared))]
+    return FIGURES[_known(name, COMPARED if sheet is None else (*sheet.compared, *SAMPLED), sheet)]
 
 
-def _known(name: str, known: list[str]) -> str:
-    if name in known:
+def _known(name: str, known: Iterable[str], sheet: Sheet | None = None) -> str:
+    names = list(known)
+    if name in names:
         return name
-    if name in FIGURES:
-        message = f"{name} has no value for each repeat, so no test can compare it; use one of {', '.join(known)}"
+    others = nearest_few(name, names, LISTED_AT)
+    if name not in FIGURES:
+        message = f"there is no figure {name!r:.80}: {others}"
+    elif sheet is not None and name not in {**sheet.figures, **telemetry.FIGURES}:
+        message = f"{name} is a figure of another kind of work than these campaigns measured: {others}"
     else:
-        message = f"there is no figure {name!r:.80}: {nearest(name, known)}"
+        message = f"{name} has no value for each repeat, so no test can compare it: {others}"
     raise InvalidInput(f"metric: {message}", fields=[FieldError("query.metric", message)])
 
 

@@ -10,8 +10,9 @@ from orchestrator.reports.parameters import job_parameters, written
 from orchestrator.reports.sheets.base import Work
 from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.verdicts.facts import facts_of
-from orchestrator.verdicts.figures import Metric, figure_of
+from orchestrator.verdicts.figures import Metric, facts_for, figure_of
 from shared.capabilities import LABELS
+from shared.figures import Figure
 from shared.jobs import JobStatus
 
 Asked = tuple[str, str, str]
@@ -72,7 +73,8 @@ def side_of(job: JobRecord, metric: Metric, varied: Sequence[str] = (), labels: 
     measured = result if job.status is JobStatus.COMPLETE and result is not None and sheet.outcome(result) is not None else None
     figure = figure_of(sheet, measured, metric.name) if measured is not None else None
     values = figure.repeats if figure is not None else ()
-    facts, more_facts = facts_of(job, work, sheet.must_be_equal), facts_of(job, work, sheet.worth_a_warning)
+    facts = facts_of(job, work, (*sheet.must_be_equal, *facts_for(metric)))
+    more_facts = facts_of(job, work, sheet.worth_a_warning)
     known = facts | more_facts
     return Side(
         job_id=job.job_id,
@@ -88,21 +90,22 @@ def side_of(job: JobRecord, metric: Metric, varied: Sequence[str] = (), labels: 
         answers=tuple(known[fact] for fact in sheet.answers),
         length=tuple(known[fact] for fact in sheet.length),
         values=values if values and min(values) > 0 else (),
-        problem=_problem(job, metric.name, values, measured=measured is not None),
+        problem=_problem(job, metric.name, figure, measured=measured is not None),
         noise=result.noise.grade if result is not None and result.noise else "",
         noise_reasons=tuple(result.noise.reasons) if result is not None and result.noise else (),
         steadiness=sheet.steadiness(measured) if measured is not None else "",
     )
 
 
-def _problem(job: JobRecord, metric: str, values: Sequence[float], *, measured: bool) -> str:
+def _problem(job: JobRecord, metric: str, figure: Figure | None, *, measured: bool) -> str:
     if job.status is not JobStatus.COMPLETE:
         error = (job.result.error if job.result is not None else "") or job.error
         return _ENDED.get(job.status, f"is {job.status.value}") + (f": {error}" if error else "")
     if not measured:
         return "has no result that this version can read"
+    values = figure.repeats if figure is not None else ()
     if not values:
-        return f"has no {metric}"
+        return f"has no {metric}" + (f": {figure.missing}" if figure is not None and figure.missing else "")
     return "" if min(values) > 0 else f"has a repeat with {metric} {min(values):g}, which has no ratio"
 
 

@@ -17,7 +17,9 @@ from shared.kinds.inference import MODEL
 from shared.strict import Strict
 
 MAX_TOKENS = 1_000_000  # of one sequence
-OPTIONS = frozenset({"threads", "inter_threads", "dtype", "batch_size", "seed"})  # the options that have an effect on this kind of work
+# The options that have an effect on this kind of work. Not every runtime has each of them: a worker refuses those that it would ignore.
+OPTIONS = frozenset({"threads", "inter_threads", "dtype", "compile", "batch_size", "seed"})
+OPTIONS |= {"tensor_parallel_size", "max_model_len", "gpu_memory_utilization"}
 
 
 class PromptsSection(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
@@ -13,6 +13,7 @@ from shared.kinds.base import Spec
 from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
 from shared.kinds.load_figures import FIGURES
 from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
+from shared.services.native_tools import OURS, refuse_what_it_cannot
 from shared.services.registry import CAPABILITIES, CLIENT_TYPES, SERVICES
 from shared.strict import Strict
 from shared.targets import Existing, Launched, Target
@@ -32,7 +33,14 @@ class ClientOfJob(Strict):
     """Says what the clients send. `settings` holds every setting of the type of service, with its defaults."""
 
     type: str = Field(max_length=64)
+    driver: str = Field(default=OURS, max_length=64, description="our own clients, or the tool that sends the requests in their place")
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the default driver, so that workers of the version before can read the jobs that they can run."""
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if (key, value) != ("driver", OURS)}
 
 
 class Slo(Strict):
@@ -109,9 +117,10 @@ class Load:
         arrivals = arrivals_of(settings.load, client)
         count, duration_s = amount_of(settings.load, client)
         many = settings.benchmarks
-        return LoadSpec(
+        driver = settings.client.driver if settings.client is not None else OURS
+        spec = LoadSpec(
             service=ServiceOfJob(type=service.type, name=service.name, settings=service.settings.model_dump(mode="json")),
-            client=ClientOfJob(type=service.type, settings=client.model_dump(mode="json")),
+            client=ClientOfJob(type=service.type, driver=driver, settings=client.model_dump(mode="json")),
             load=arrivals,
             slo=slo,
             phases=kind.phases(client, count, duration_s),
@@ -121,6 +130,8 @@ class Load:
             warmup_delay_s=client.warmup_delay if service.address is None or "warmup_delay" in client.model_fields_set else 0.0,
             request_timeout_s=client.request_timeout_s,
         )
+        refuse_what_it_cannot(spec, service.type)
+        return spec
 
     def target_of(self, settings: Any) -> Target | None:
         service = settings.service

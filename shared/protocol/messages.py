@@ -88,7 +88,10 @@ class Device(BaseModel):
 
 
 class Result(JobMessage):
-    """Says how an attempt ended. A failed attempt has an error. A complete inference has a summary, any other complete job an outcome."""
+    """Says how an attempt ended. A failed attempt has an error. A complete inference has a summary, any other complete job an outcome.
+
+    An attempt that failed or was cancelled has an outcome, too, if its kind of work could keep what was measured. It is `partial` then.
+    """
 
     kind: Literal["result"] = "result"
     campaign_id: CampaignId

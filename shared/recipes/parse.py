@@ -24,6 +24,7 @@ from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
 from shared.recipes.text import Places, read_yaml
+from shared.services.native_tools import TOOLS
 from shared.services.registry import CLIENT_TYPES, SERVICES
 
 MAX_RECIPE_BYTES = 16 * 2**20  # for a recipe file on the local disk
@@ -115,12 +116,17 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:
         message = _no_such_type(location[-1], item["input"]["type"])
         location = [*location, "type"]
+    elif item["type"] == "too_short" and location[:1] == ["sweep"]:
+        message = "has no values, so there would be no job; list the values that jobs take, or leave this path out"
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))
 
 
 def _no_such_type(section_name: str | int, named: Any) -> str:
+    if isinstance(named, str) and named in TOOLS:
+        tool = TOOLS[named]
+        return f"{named} is a tool and no type of client; write `type: {tool.service}_stress` with `driver: {named}` beside it"
     known = list(SERVICES if section_name == "service" else CLIENT_TYPES)
     return f"this version does not know {without_logins(repr(named)):.80}: {nearest(str(named), known)}"
 

@@ -25,6 +25,7 @@ from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
+from shared.labels import Labels
 from shared.names import OneLine
 from shared.recipes.services import AnyClient, AnyService, BenchmarksSection, ConfigurationSection, LoadSection, MonitoringSection
 from shared.repetition import StopRule, Warmup
@@ -44,7 +45,8 @@ MAX_MODELS = 1_000
 MAX_UNITS = 100
 MAX_DEVICES = 1_000
 MODEL = (
-    "`http(s)://…`, `hf://…`, `file://…` on the device, a path on this machine (from the recipe's folder; uploaded by `fleetmark run`), "
+    "`http(s)://…`, `hf://…` (a file, or for a language model a whole repository), `file://…` on the device, a path on this machine (from "
+    "the recipe's folder; uploaded by `fleetmark run`), "
     "`sha256:…` of an upload, or a network known by name"
 )
 ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra=names_schema(runnable_names()))]
@@ -173,7 +175,7 @@ class Recipe(Strict):
         default=DEFAULT_TIMEOUT_S, ge=1, le=MAX_TIMEOUT_S, description="how long the measuring of one job may take, in seconds"
     )
     retries: Retries = Field(default=Retries(), description="how often a job is tried if its process dies or its device fails")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels of the campaign, which help to find it")
+    labels: Labels = Field(default_factory=dict, description="labels of the campaign, which help to find it")
 
     @property
     def kind(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.services.base import ServiceKind
+from shared.services.native_tools import NATIVE, tools_of
 from shared.services.registry import CLIENT_TYPES, SERVICES
 
 _SETTINGS = {"concurrent_requests": "concurrent_clients", "timeout": "request_timeout_s"}  # other words for the client's settings
@@ -36,7 +37,7 @@ def in_our_words(content: dict[str, Any]) -> dict[str, Any]:
         content["benchmarks"] = {key: value for key, value in benchmarks.items() if key != "repeats"}
     sweep = content.get("sweep")
     if isinstance(sweep, dict):
-        content["sweep"] = {_path(path): values for path, values in sweep.items()}
+        content["sweep"] = {_path(path): _values(path, values, service.get("type")) for path, values in sweep.items()}
     gpus = service.get("num_gpus")
     if isinstance(gpus, int) and gpus > 0 and isinstance(requires := content.get("requires", {}), dict):
         content["requires"] = {"min_gpu_memory_mb": _ONLY_GPU_MB, **requires}
@@ -84,6 +85,8 @@ def _client(client: dict[str, Any], service: Any) -> dict[str, Any]:
     if isinstance(settings, dict):
         settings = {_ours(key, settings): value for key, value in settings.items()}
     client = _with_words(client)
+    if "driver" in client:
+        client["driver"] = _driver(client["driver"], service)
     if not isinstance(named, str) or named not in CLIENT_TYPES:
         return {**client, "type": named, "settings": settings}
     of_service = CLIENT_TYPES[named]
@@ -97,6 +100,16 @@ def _ours(key: Any, settings: dict[str, Any]) -> Any:
     return key if ours in settings else ours  # a recipe that has both is refused, by the word that is not known
 
 
+def _driver(named: Any, service: Any) -> Any:
+    """Return the name of the tool that `native` means for a type of service."""
+    tools = tools_of(service) if isinstance(service, str) else ()
+    return tools[0].name if named == NATIVE and tools else named
+
+
 def _path(path: Any) -> Any:
     head, dot, last = path.rpartition(".") if isinstance(path, str) else ("", "", "")
     return f"client.settings.{_SETTINGS[last]}" if dot and head == "client.settings" and last in _SETTINGS else path
+
+
+def _values(path: Any, values: Any, service: Any) -> Any:
+    return [_driver(value, service) for value in values] if path == "client.driver" and isinstance(values, list) else values

@@ -10,6 +10,7 @@ from shared.kinds.load import MAX_CLIENTS
 from shared.kinds.load_arrivals import Arrivals, Pattern
 from shared.names import OneLine
 from shared.services.base import MAX_DURATION_S, MAX_REQUESTS, ClientSettings, ServiceSettings, whole_address
+from shared.services.native_tools import OURS, tools_of
 from shared.services.registry import CLIENT_TYPES, SERVICES
 from shared.strict import Strict
 
@@ -132,6 +133,14 @@ class ClientSection(Strict):
     """Says what the clients send. `settings` depends on the type of the service."""
 
     type: str = Field(max_length=64, description="the client: the type of the service, or one of the names below")
+    driver: OneLine = Field(
+        default=OURS,
+        min_length=1,
+        max_length=64,
+        description="who sends the requests: `fleetmark`, which are our own clients, or a trusted tool of the type of service: "
+        + "; ".join(f"{', '.join(f'`{tool.name}`' for tool in tools_of(name))} for {name}" for name in SERVICES if tools_of(name))
+        + ". `native` means the first of them",
+    )
     name: OneLine = Field(default="", max_length=200, description="a name for people; nothing depends on it")
     partition: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)
     account: OneLine | None = Field(default=None, max_length=200, description=_ONLY_CLUSTER)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import EngineUnavailable
 from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
+from tests.model_server import END, HEAD, ModelServer, Step, chunk, model_server, streamed
 from tests.s3_server import LOGIN, S3Server
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 from tests.vector_servers import vector_server
@@ -32,6 +33,10 @@ from worker.load.plan import ClientPlan, PhasePlan
 from worker.load.spool import Spool
 
 CONNECTIONS, REQUESTS = 4, 200
+OLLAMA: list[Step] = [
+    (0, HEAD + chunk(b'{"message": {"content": "a"}, "done": false}\n')),
+    (0, chunk(b'{"message": {"content": ""}, "done": true, "done_reason": "stop", "eval_count": 1}\n') + END),
+]
 
 
 @dataclass
@@ -40,7 +45,6 @@ class Case:
 
     Attributes:
         asked: returns how many requests of the load that server has seen.
-        prepares: how many connections are opened before the load.
     """
 
     driver: str
@@ -49,12 +53,20 @@ class Case:
     operations: dict[str, float]
     asked: Callable[[], int]
     settings: dict[str, Any] = field(default_factory=dict)
-    prepares: int = 1
+    more: int = 0  # connections that `prepare` opens besides the first one
 
 
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
-    with server_folder() as folder, http_truth(HttpTruth()) as truth, vector_server("chroma") as chroma, vector_server("qdrant") as qdrant:
+    openai, ollama = ModelServer(lambda _number: streamed(3)), ModelServer(lambda _number: OLLAMA)
+    with (
+        server_folder() as folder,
+        http_truth(HttpTruth()) as truth,
+        model_server(openai),
+        model_server(ollama),
+        vector_server("chroma") as chroma,
+        vector_server("qdrant") as qdrant,
+    ):
         for name in ("redis", "postgres", "s3"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
@@ -93,7 +105,7 @@ def cases() -> Iterator[dict[str, Case]]:
                 {"insert": 1, "query": 1},
                 lambda: chroma.loads,
                 {"num_vectors": 20, "dim": 4, "batch_size": 1, "top_k": 3},
-                prepares=2,
+                more=1,
             ),
             "qdrant": Case(
                 "qdrant",
@@ -102,9 +114,11 @@ def cases() -> Iterator[dict[str, Case]]:
                 {"insert": 1, "query": 1},
                 lambda: qdrant.loads,
                 {"num_points": 20, "dim": 4, "batch_size": 1, "top_k": 3},
-                prepares=2,
+                more=1,
             ),
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
+            "openai": Case("openai", openai.port, "http://{}/v1".format, {"ask": 1}, lambda: len(openai.log), {"model": "tiny"}),
+            "ollama": Case("ollama", ollama.port, "http://{}".format, {"ask": 1}, lambda: len(ollama.log), {"model": "tiny"}, more=1),
         }
         client.close()
         of_redis.stop()
@@ -112,7 +126,7 @@ def cases() -> Iterator[dict[str, Case]]:
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant"])
+@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant", "openai", "ollama"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 
@@ -165,7 +179,7 @@ def test_each_request_is_recorded_once_and_none_opens_a_connection(case: Case, t
     done = load(case, tmp_path)
     assert len(done.records) == REQUESTS == done.seen
     assert set(done.records["failure"]) == {0}
-    assert done.opened == done.accepted == CONNECTIONS + case.prepares
+    assert done.opened == done.accepted == CONNECTIONS + 1 + case.more  # `prepare` opens the additional one
     assert (done.records["last"] > 0).all()
     first = done.records["first"]
     assert np.isnan(first).all() or (first <= done.records["last"]).all()
@@ -179,7 +193,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_answer_is_one_failure_and_
     failures = done.records["failure"]
     assert failures[failures > 0].tolist() == [CLOSED]
     assert len(failures) == REQUESTS == done.seen  # the server has answered the one that was cut, and nothing was sent twice
-    assert done.opened == done.accepted == CONNECTIONS + case.prepares + 1
+    assert done.opened == done.accepted == CONNECTIONS + 2 + case.more
 
 
 @pytest.mark.long

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter_ns
+from typing import NamedTuple
 
 import pytest
 
 from shared.errors import EngineUnavailable, JobError
-from worker.generators.base import IMPORT, LENGTH, STOP_STRING, TOKENIZER, WEIGHTS, Ending, Generator, Settings
+from worker.generators.base import COMPILE, IMPORT, LENGTH, STOP_STRING, TOKENIZER, WEIGHTS, Ending, Generator, Settings
 from worker.generators.registry import GENERATORS, resolve
 
 PROMPTS = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
@@ -20,17 +22,19 @@ PROMPTS = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
 
 def schedule(folder: Path) -> Path:
     path = folder / "config.json"
-    path.write_text(json.dumps({"load_s": 0.001, "longest": 64}))
+    path.write_text(json.dumps({"load_s": 0.001, "longest": 64, "weights_bytes": 1_000, "kv_bytes_per_token": 8}))
     return path
 
 
 def tiny_llama(folder: Path) -> Path:
     from tools.tiny_llama import make  # needs torch
 
-    return make(folder / "tiny", num_hidden_layers=1, hidden_size=32, intermediate_size=64) / "config.json"
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}  # vLLM takes no heads below 32
+    return make(folder / "tiny", num_hidden_layers=1, **sizes) / "config.json"
 
 
-MODELS: dict[str, Callable[[Path], Path]] = {"fake": schedule, "cpu.torch": tiny_llama}
+MODELS: dict[str, Callable[[Path], Path]] = {"fake": schedule, "cpu.torch": tiny_llama, "cpu.vllm": tiny_llama}
+SETTINGS = {"cpu.vllm": Settings(batch_size=2, compile="none", max_model_len=256, gpu_memory_utilization=0.1, threads=1)}
 
 
 @pytest.fixture(scope="module", params=[name for name in MODELS if all(find_spec(one) for one in GENERATORS[name].needs)])
@@ -43,21 +47,39 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return MODELS[name](tmp_path_factory.mktemp("model"))
 
 
+class Loaded(NamedTuple):
+    generator: Generator
+    stages: Mapping[str, int | None]
+    took_ns: int
+
+
 @pytest.fixture(scope="module")
-def loaded(name: str, model: Path) -> Generator:
-    generator = resolve(name)()
-    generator.load(model, Settings(), name, perf_counter_ns)
-    generator.prepare(PROMPTS)
-    return generator
-
-
-def test_loading_says_how_long_each_stage_took(name: str, model: Path) -> None:
+def loading(name: str, model: Path) -> Iterator[Loaded]:
     generator = resolve(name)()
     before = perf_counter_ns()
-    stages = generator.load(model, Settings(), name, perf_counter_ns)
-    assert set(stages) == {IMPORT, TOKENIZER, WEIGHTS}
-    assert 0 < sum(taken or 0 for taken in stages.values()) <= perf_counter_ns() - before
+    stages = generator.load(model, SETTINGS.get(name, Settings()), name, perf_counter_ns)
+    took = perf_counter_ns() - before
+    generator.prepare(PROMPTS)
+    yield Loaded(generator, stages, took)
     generator.unload()
+
+
+@pytest.fixture(scope="module")
+def loaded(loading: Loaded) -> Generator:
+    return loading.generator
+
+
+def test_loading_says_how_long_each_stage_took(loading: Loaded) -> None:
+    assert set(loading.stages) == {IMPORT, TOKENIZER, WEIGHTS, COMPILE}
+    assert 0 < sum(taken or 0 for taken in loading.stages.values()) <= loading.took_ns
+
+
+def test_it_says_what_it_has_compiled_and_what_each_step_reads(loaded: Generator) -> None:
+    before = loaded.compiled()
+    loaded.generate(0, 3)
+    assert (loaded.compiled().times, loaded.compiled().ns) >= (before.times, before.ns) >= (0, 0)
+    reads = loaded.reads()
+    assert reads.unknown or reads.weights_bytes > reads.kv_bytes_per_token >= 0
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 9])
@@ -85,12 +107,11 @@ def test_its_facts_are_json_and_name_the_runtime(loaded: Generator) -> None:
 TEXTS = ("The first token of an answer.", "A result says little about the next run, and a benchmark measures work.")
 
 
-@pytest.fixture(scope="module")
-def writer(name: str, model: Path) -> Generator:
-    generator = resolve(name)()
-    generator.load(model, Settings(), name, perf_counter_ns)
-    generator.prepare([[generator.encode(text)] for text in TEXTS])
-    return generator
+@pytest.fixture
+def writer(loaded: Generator) -> Iterator[Generator]:
+    loaded.prepare([[loaded.encode(text)] for text in TEXTS])
+    yield loaded
+    loaded.prepare(PROMPTS)
 
 
 def test_a_text_survives_its_way_through_the_tokens(writer: Generator) -> None:
@@ -125,7 +146,7 @@ def test_a_text_ends_with_the_token_that_completes_a_stop_string(writer: Generat
 
 def test_drawn_tokens_are_the_same_each_time_a_prompt_is_used(name: str, model: Path) -> None:
     generator = resolve(name)()
-    generator.load(model, Settings(temperature=1.0, seed=3), name, perf_counter_ns)
+    generator.load(model, replace(SETTINGS.get(name, Settings()), temperature=1.0, seed=3), name, perf_counter_ns)
     generator.prepare([[generator.encode(text)] for text in TEXTS])
     first, _, again = (list(generator.write(batch, Ending(6)).ids) for batch in (0, 1, 0))
     assert again == first
@@ -157,7 +178,7 @@ def test_every_entry_has_the_methods_of_the_port_with_their_arguments(capability
 
 
 def test_a_capability_without_a_generator_is_refused_with_those_that_have_one() -> None:
-    with pytest.raises(EngineUnavailable, match=r"no language model runs on 'cpu\.onnx' here. Known: cpu\.torch, gpu\.cuda\.torch, fake"):
+    with pytest.raises(EngineUnavailable, match=r"no language model runs on 'cpu\.onnx' here. Known: cpu\.torch, gpu\.cuda\.torch, "):
         resolve("cpu.onnx")
 
 

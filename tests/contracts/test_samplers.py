@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import sampled
+from tests.servers import PostgresServer, RedisServer, server_folder
 from worker.samplers.base import Place, Sampler, Vanished
 from worker.samplers.registry import SAMPLERS, default_samplers, lack_of, make
 
@@ -57,9 +58,33 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> sampled.NvmlDouble:
     return double
 
 
-@pytest.fixture(params=[*CASES, "prometheus"])
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Place]:
+    with server_folder() as folder:
+        server = RedisServer(folder, append_only=False)
+        server.start()
+        yield Place(service="redis", service_address=f"redis://{server.place}")
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Place]:
+    with server_folder() as folder:
+        server = PostgresServer(folder)
+        server.start()
+        yield Place(service="postgres", service_address=f"postgresql://127.0.0.1:{server.port}", service_settings={"db_name": "postgres"})
+        server.stop()
+
+
+SERVICES = ("redis", "postgres")
+
+
+@pytest.fixture(params=[*CASES, "prometheus", "redis", pytest.param("postgres", marks=pytest.mark.long)])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Place]]:
     name: str = request.param
+    if name in SERVICES:
+        yield name, request.getfixturevalue(name)
+        return
     if name != "prometheus":
         yield name, CASES[name](tmp_path)
         return
@@ -75,7 +100,7 @@ def opened(case: tuple[str, Place]) -> Iterator[Sampler]:
 
 
 def test_every_sampler_is_tried_here() -> None:
-    assert set(SAMPLERS) == {*CASES, "prometheus"}
+    assert set(SAMPLERS) == {*CASES, "prometheus", *SERVICES}
     assert "fake" not in default_samplers()
 
 

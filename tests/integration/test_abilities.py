@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from orchestrator.operations.context import Context
@@ -14,6 +15,8 @@ from orchestrator.operations.models import store_model
 from orchestrator.operations.submit import submit_recipe
 from orchestrator.store import jobs
 from orchestrator.store.tables import Job
+from shared.adverts import model_key
+from shared.errors import InvalidInput
 from shared.recipes import parse_recipe
 from tests.integration.test_way_of_a_job import job
 
@@ -77,6 +80,16 @@ def test_an_uploaded_model_that_fits_on_no_worker_says_how_much_memory_it_takes(
 def test_a_worker_with_the_model_in_its_cache_is_preferred(ctx: Context, register: Register) -> None:
     register("first", capabilities=("cpu.torch",), hardware=WITH)
     having = register("second", capabilities=("cpu.torch",), hardware=WITH)
-    ctx.registry.heartbeat(having, metrics={"models": [{"source": "file:///models/tiny"}]})
-    made = submit_recipe(ctx, parse_recipe({"model": "file:///models/tiny", "on": ["cpu.torch"], "prompts": {}})).campaign
+    ctx.registry.heartbeat(having, metrics={"models": [model_key("hf://org/tiny")]})
+    made = submit_recipe(ctx, parse_recipe({"model": "hf://org/tiny", "on": ["cpu.torch"], "prompts": {}})).campaign
     assert job(ctx, made).queue == f"worker.{having}"
+
+
+def test_a_language_model_on_a_hub_is_a_whole_repository_and_another_model_is_a_file(ctx: Context) -> None:
+    of_model = {"on": ["cpu.torch"], "prompts": {}}
+    made = submit_recipe(ctx, parse_recipe({"model": "hf://org/tiny@v1", **of_model})).campaign
+    assert job(ctx, made).model_name == "tiny@v1"
+    with pytest.raises(InvalidInput, match=r"a snapshot on a hub is written hf://org/repo\[@revision\], which is the whole repository"):
+        submit_recipe(ctx, parse_recipe({"model": "hf://org/tiny/config.json", **of_model}))
+    with pytest.raises(InvalidInput, match=r"a file on a hub is written hf://org/repo\[@revision\]/path/to/model\.onnx"):
+        submit_recipe(ctx, parse_recipe({"model": "hf://org/tiny", "on": ["cpu.onnx"]}))

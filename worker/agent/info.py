@@ -32,6 +32,7 @@ from worker.hardware import Hardware
 from worker.hardware.gpu import Gpu
 from worker.hardware_tests.last import LastFigures
 from worker.hardware_tests.last import read as read_last_figures
+from worker.models.known import known_models
 from worker.services.registry import startable
 from worker.settings import WorkerSettings
 
@@ -138,14 +139,22 @@ def _gpu(gpu: Gpu, last: list[LastFigures]) -> dict[str, Any]:
 
 
 def cached_models(cache_dir: Path) -> list[dict[str, Any]]:
-    """Return the files in the model cache, where the name of each file is the SHA-256 of its content."""
+    """Return the models in the cache, the last used one first, and then the files of no known model, such as those of earlier versions.
+
+    The name of each file in the cache is the SHA-256 of its content.
+    """
     folder = cache_dir / "blobs"
     if not folder.is_dir():
         return []
-    found = []
+    models = known_models(cache_dir)
+    found: list[dict[str, Any]] = [
+        {"sha256": model.sha256, "size": model.size, "name": model.name, "sources": list(model.sources), "files": len(model.files)}
+        for model in models
+    ]
+    known = {file for model in models for file in model.files}
     for path in sorted(folder.iterdir()):
         with contextlib.suppress(FileNotFoundError):  # the file was evicted after the folder was listed
-            if SHA256.fullmatch(path.name):
+            if SHA256.fullmatch(path.name) and path.name not in known:
                 found.append({"sha256": path.name, "size": path.stat().st_size})
     return found
 

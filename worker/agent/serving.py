@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from shared.adverts import MODELS
 from shared.capabilities import worker_queue
 from shared.clock import Clock, clock_warning
 from shared.errors import InvalidInput, Unavailable
@@ -25,6 +26,7 @@ from worker.agent.uploads import Uploads
 from worker.hardware_tests.last import read
 from worker.job_log import Journals
 from worker.launchers.running import RunningServices
+from worker.models.known import FOLDER, keys_of, known_models
 from worker.ports import SupervisorPort
 from worker.reports import Author
 from worker.settings import WorkerSettings
@@ -128,7 +130,7 @@ class Serving:
             on_unknown=on_unknown,
             on_conflict=on_conflict,
             on_back=self._back,
-            measured=lambda: told(read(settings.cache_dir)),
+            measured=lambda: {**told(read(settings.cache_dir)), **_cached(settings)},
             services=supervisor.services.listed,
             on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
@@ -200,6 +202,12 @@ class Serving:
                 self._clock.sleep(0.05)
         except Unavailable as error:
             log.debug("not acknowledged: %s", error)  # the next start removes the message; its attempt is over
+
+
+def _cached(settings: WorkerSettings) -> dict[str, list[str]]:
+    """Return what the heartbeat says about the models in the cache."""
+    keys = keys_of(known_models(settings.cache_dir))
+    return {MODELS: keys} if keys or (settings.cache_dir / FOLDER).is_dir() else {}
 
 
 def _open_spool(settings: WorkerSettings) -> Spool:

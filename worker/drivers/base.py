@@ -66,7 +66,7 @@ class Lane(Protocol):
     Attributes:
         sink: What it reports to; set anew for each phase.
         sent: When the request in flight was sent, and 0 if there is none.
-        at_once: How many requests `send` sends.
+        at_once: How many requests `send` sends. It is lowered for the last ones, so that exactly as many are sent as were asked for.
     """
 
     sink: Sink

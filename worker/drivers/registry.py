@@ -80,6 +80,30 @@ DRIVERS: dict[str, DriverEntry] = {
         searches=True,
         fills=("insert",),
     ),
+    "openai": DriverEntry(
+        "worker.drivers.openai:OpenAiDriver",
+        ("httptools",),
+        (("key", "FLEETMARK_WORKER_OPENAI_API_KEY"),),
+        wire="openai",
+        answer_size="max_tokens",
+        keeps=True,
+    ),
+    "vllm": DriverEntry(
+        "worker.drivers.openai:VllmDriver",
+        ("httptools",),
+        (("key", "FLEETMARK_WORKER_VLLM_API_KEY"),),
+        wire="openai",
+        answer_size="max_tokens",
+        keeps=True,
+    ),
+    "ollama": DriverEntry(
+        "worker.drivers.ollama:OllamaDriver",
+        ("httptools",),
+        (("key", "FLEETMARK_WORKER_OLLAMA_API_KEY"),),
+        wire="ollama",
+        answer_size="max_tokens",
+        keeps=True,
+    ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
 }

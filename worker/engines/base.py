@@ -30,6 +30,9 @@ class Options:
     graph: str | None = None
     dtype: str | None = None
     compile: str | None = None
+    tensor_parallel_size: int | None = None
+    max_model_len: int | None = None
+    gpu_memory_utilization: float | None = None
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
     dims: Mapping[str, int] | None = None

@@ -174,9 +174,8 @@ def check_options(capability: str, options: Options) -> None:
         value = getattr(options, one.name)
         if value is not None and one.name not in known:
             takers = [name for name, entry in ENGINES.items() if one.name in entry.options and entry.extra]
-            raise EngineUnavailable(
-                f"options.{one.name} is {value!r}, but {capability} has no such option: leave it out, or measure on {' or '.join(takers)}"
-            )
+            elsewhere = f"or measure on {' or '.join(takers)}" if takers else "because it is for language models"
+            raise EngineUnavailable(f"options.{one.name} is {value!r}, but {capability} has no such option: leave it out, {elsewhere}")
 
 
 def why_not(capability: str, hardware: Hardware) -> str:

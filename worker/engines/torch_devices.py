@@ -31,6 +31,9 @@ class Device(Protocol):
     def peak_mb(self) -> float | None:
         """Return the most memory, in MB of 2^20 bytes, that tensors held since the phase began. None if the device does not say."""
 
+    def room_bytes(self) -> int | None:
+        """Return how much memory the device has in all. None if it is not known."""
+
     def facts(self) -> dict[str, Any]:
         """Return what torch reports of the device."""
 
@@ -51,6 +54,9 @@ class Cpu:
 
     def peak_mb(self) -> float | None:
         return None
+
+    def room_bytes(self) -> int | None:
+        return None  # the memory of the process may be limited in many ways
 
     def facts(self) -> dict[str, Any]:
         return {"device": self.name, "binding": "tensors in the memory of the process"}
@@ -87,6 +93,9 @@ class Cuda:
 
     def peak_mb(self) -> float | None:
         return float(self._torch.cuda.max_memory_allocated()) / MB
+
+    def room_bytes(self) -> int | None:
+        return int(self._torch.cuda.mem_get_info()[1])
 
     def facts(self) -> dict[str, Any]:
         torch = self._torch
@@ -135,6 +144,9 @@ class Mps:
 
     def peak_mb(self) -> float | None:
         return None
+
+    def room_bytes(self) -> int | None:
+        return int(self._torch.mps.recommended_max_memory())
 
     def facts(self) -> dict[str, Any]:
         return {

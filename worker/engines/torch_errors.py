@@ -38,7 +38,7 @@ def explain_load(error: Exception, name: str, version: str, device: str) -> JobE
     """Return the job's error for an exception while a model was loaded."""
     text = str(error)
     runtime = f"torch {version}"
-    if _MEMORY.search(text) or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return _no_room(name, device, text)
     if _PICKLED.search(text):
         return ModelInvalid(
@@ -51,7 +51,7 @@ def explain_load(error: Exception, name: str, version: str, device: str) -> JobE
             f"{name} was made by a version of torch that {runtime} on this worker does not understand: export it with that version, "
             f"or update torch on the worker. {_said(text)}"
         )
-    return ModelInvalid(f"{runtime} cannot load {name}: {_words(text) or type(error).__name__}")
+    return ModelInvalid(f"{runtime} cannot load {name}: {words_of(text) or type(error).__name__}")
 
 
 def explain_call(error: Exception, name: str, version: str, device: str, dtype: str | None) -> JobError:
@@ -63,10 +63,10 @@ def explain_call(error: Exception, name: str, version: str, device: str, dtype: 
     text = str(error)
     if found := _GUARD.search(text):
         return ModelInvalid(
-            f"{name} was exported for inputs with {_words(found['condition'])}: give options.dims or options.shapes for which that holds, "
-            "or export it with dynamic dimensions (dynamic_shapes)"
+            f"{name} was exported for inputs with {words_of(found['condition'])}: give options.dims or options.shapes for which that "
+            "holds, or export it with dynamic dimensions (dynamic_shapes)"
         )
-    if _MEMORY.search(text) or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return _no_room(name, device, text)
     if _INDEX.search(text):
         return ModelInvalid(f"{name} looks up a row that its table does not have: give options.values within the table. {_said(text)}")
@@ -85,7 +85,7 @@ def explain_call(error: Exception, name: str, version: str, device: str, dtype: 
         return ModelInvalid(f"{name} mixes types of elements: {mend}. {_said(text)}")
     if _SHAPES.search(text):
         return ModelInvalid(f"{name} does not take inputs of these shapes: change options.shapes or options.dims. {_said(text)}")
-    return ModelInvalid(f"torch {version} cannot run {name}: {_words(text) or type(error).__name__}")
+    return ModelInvalid(f"torch {version} cannot run {name}: {words_of(text) or type(error).__name__}")
 
 
 def explain_compile(error: Exception, name: str, version: str, mode: str) -> JobError:
@@ -101,15 +101,20 @@ def explain_compile(error: Exception, name: str, version: str, mode: str) -> Job
     )
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _MEMORY.search(str(error)) is not None
+
+
 def _no_room(name: str, device: str, text: str) -> ModelInvalid:
     return ModelInvalid(f"{name} does not fit into the memory of {device} on this device: take a smaller batch or model. {_said(text)}")
 
 
 def _said(text: str) -> str:
-    return f"torch says: {_words(text)}"
+    return f"torch says: {words_of(text)}"
 
 
-def _words(text: str) -> str:
+def words_of(text: str) -> str:
+    """Return torch's own words in one line, without its stack."""
     if "TorchScript interpreter" in text:  # its traceback comes first, and the error itself last
         text = text.rpartition("RuntimeError: ")[2]
     plain = " ".join(text.split("\nException raised from")[0].split())

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from shared.errors import JobError
 
 # The stages of a cold start, in their order.
-IMPORT, TOKENIZER, WEIGHTS = "import", "tokenizer", "weights"
+IMPORT, TOKENIZER, WEIGHTS, COMPILE = "import", "tokenizer", "weights", "compile"
+# The options of a recipe that a generator may know. The batch and the seed are known to each of them.
+OPTIONS = (
+    *("dtype", "threads", "inter_threads", "compile", "tensor_parallel_size", "max_model_len", "gpu_memory_utilization"),
+    *("batch_size", "seed"),
+)
 Clock = Callable[[], int]  # returns nanoseconds
 Batch = Sequence[Sequence[int]]  # the token ids of each prompt; all of them have the same length
 # Why a text ends: the model wrote its end token, the text has one of the strings that end it, or it has as many tokens as allowed.
@@ -49,6 +54,11 @@ class Settings:
     """Says how a model is loaded and how it chooses tokens. None means the runtime's own default.
 
     Attributes:
+        compile: The mode in which the runtime compiles the model. `none` runs it as it is.
+        tensor_parallel_size: How many devices share each layer.
+        max_model_len: How many tokens of prompt and answer together the runtime makes room for.
+        gpu_memory_utilization: The fraction of the device's memory that the runtime takes.
+        batch_size: How many sequences each call has.
         temperature: 0 takes the likeliest token each time.
         seed: What tokens are drawn with.
     """
@@ -56,6 +66,11 @@ class Settings:
     dtype: str | None = None
     threads: int | None = None
     inter_threads: int | None = None
+    compile: str | None = None
+    tensor_parallel_size: int | None = None
+    max_model_len: int | None = None
+    gpu_memory_utilization: float | None = None
+    batch_size: int = 1
     attention: str | None = None
     temperature: float = 0.0
     top_k: int | None = None
@@ -65,8 +80,31 @@ class Settings:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Settings:
         """Return the settings in the specification of a job, as its JSON writes them."""
-        options = {name: spec["options"].get(name) for name in ("dtype", "threads", "inter_threads")}
-        return cls(**options, **spec["decoding"], seed=spec["options"].get("seed", 0))
+        options = {name: value for name in OPTIONS if (value := spec["options"].get(name)) is not None}
+        return cls(**options, **spec["decoding"])
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Says how often a runtime has compiled the model or captured a graph of it so far, and how long it says that this took."""
+
+    times: int = 0
+    ns: int = 0
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Says how many bytes of the device's memory one step reads at least, in which each sequence gets one token.
+
+    Attributes:
+        weights_bytes: The weights that every step reads, whatever the batch.
+        kv_bytes_per_token: The keys and values of each token that is in the context already.
+        unknown: Why a step may read less than that. Empty if it cannot.
+    """
+
+    weights_bytes: int = 0
+    kv_bytes_per_token: int = 0
+    unknown: str = ""
 
 
 class Generator(Protocol):
@@ -79,7 +117,8 @@ class Generator(Protocol):
         """Make the model ready.
 
         Returns:
-            The nanoseconds of each stage: `import`, `tokenizer`, `weights`. A stage that there is not is None.
+            The nanoseconds of each stage: `import`, `tokenizer`, `weights`, `compile`. A stage that there is not is None. A
+            runtime that compiles in its first calls leaves `compile` to `compiled`.
 
         Raises:
             ModelInvalid: The runtime cannot read or run the model.
@@ -108,6 +147,12 @@ class Generator(Protocol):
             How many new tokens each sequence has.
         """
 
+    def compiled(self) -> Compiled:
+        """Return what the runtime has compiled since it was loaded. It is called between calls, never during one."""
+
+    def reads(self) -> Reads:
+        """Return how much memory a step must read. It is called after the measurement, never during it."""
+
     def encode(self, text: str) -> Sequence[int]:
         """Return the token ids of a prompt that is text. A tokenizer with a chat template gets it as the message of a user.
 
@@ -134,7 +179,10 @@ class Generator(Protocol):
         """Begin a new peak of the device's memory."""
 
     def peak_gpu_mb(self) -> float | None:
-        """Return the most memory of a GPU, in MB of 2^20 bytes, that tensors held since the phase began. None without a GPU."""
+        """Return the most memory of a GPU, in MB of 2^20 bytes, that tensors held since the phase began.
+
+        None without a GPU, or if that is not known: the fact `peak_gpu_missing` then says why.
+        """
 
     def facts(self) -> Facts:
         """Return what the runtime reports. It is called after the measurement, never during it."""

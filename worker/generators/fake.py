@@ -9,6 +9,9 @@
 - `watched_s`: how much longer each token takes while somebody looks at it.
 - `loses`: how many tokens fewer than asked each call writes.
 - `raises`: an error of each call.
+- `compile_s`: how long compiling takes while the model loads.
+- `compiles_at`: the numbers of the calls in which it compiles once more, counted from 0.
+- `weights_bytes` and `kv_bytes_per_token`: what each step reads of the memory.
 - `answers`: what `write` writes, one text for each prompt; after the last one the list starts again. Without it, the prompt is repeated.
 - `no_tokenizer`: true if the model cannot read text.
 
@@ -28,6 +31,7 @@ from typing import Any
 from shared.errors import JobError, ModelInvalid
 from worker.engines.base import Facts
 from worker.generators.base import (
+    COMPILE,
     END_TOKEN,
     IMPORT,
     LENGTH,
@@ -36,7 +40,9 @@ from worker.generators.base import (
     WEIGHTS,
     Batch,
     Clock,
+    Compiled,
     Ending,
+    Reads,
     Settings,
     Written,
 )
@@ -75,7 +81,11 @@ class FakeGenerator:
         except (OSError, ValueError, TypeError) as error:
             raise ModelInvalid(f"{model.name} is not a schedule of the fake generator ({capability}): {error}") from error
         self._wait_until(before + _ns(self._schedule.get("load_s", 0.0)))
-        return {IMPORT: 0, TOKENIZER: None, WEIGHTS: clock() - before}
+        loaded = clock()
+        compile_s = self._schedule.get("compile_s")
+        if compile_s is not None:
+            self._wait_until(loaded + _ns(compile_s))
+        return {IMPORT: 0, TOKENIZER: None, WEIGHTS: loaded - before, COMPILE: None if compile_s is None else clock() - loaded}
 
     def vocabulary(self) -> int:
         return int(self._schedule.get("vocabulary", 100))
@@ -130,6 +140,12 @@ class FakeGenerator:
             if visible is not None:
                 visible()
         self._wait_until(end + _ns(schedule.get("after_s", 0.0)))
+
+    def compiled(self) -> Compiled:
+        return Compiled(sum(number < self._calls for number in self._schedule.get("compiles_at", [])))
+
+    def reads(self) -> Reads:
+        return Reads(self._schedule.get("weights_bytes", 0), self._schedule.get("kv_bytes_per_token", 0))
 
     def start_phase(self) -> None:
         pass

@@ -14,10 +14,16 @@ from shared.figures import Figure, Outcome
 from shared.kinds.generation import Generation
 from shared.kinds.generation_figures import FIGURES
 from shared.series import Record
-from shared.stats import describe, median_interval_of_repeats
+from shared.stats import describe, median_interval_of_repeats, steadiness, steadiness_of_repeats
 
 ONLY_ONE = "a call that writes one token has no token after the first"
 NO_GPU = "the job did not run on a GPU"
+WITHOUT = {
+    "import": "nothing is imported",
+    "tokenizer": "there is no tokenizer beside this model",
+    "weights": "no weights are read",
+    "compile": "nothing is compiled",
+}
 Values = NDArray[np.float64]
 
 
@@ -75,15 +81,32 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
         _rates("decode_tokens_per_s", [one.decode_tokens_per_s() for one in repeats] if several else [], ONLY_ONE),
         _rates("prefill_tokens_per_s", [one.prefill_tokens_per_s() for one in repeats]),
         _rates("streaming_cost_percent", [one.streaming_cost_percent() for one in repeats]),
+        _rates("bandwidth_percent", [], "not checked"),
         _once_each("load_ms", loaded),
-        *(_stage(name, [*records, *loads]) for name in ("import", "tokenizer", "weights")),
+        *(_stage(name, [*records, *loads]) for name in ("import", "tokenizer", "weights", "compile")),
         _once_each("cold_first_token_ms", [record.facts["first_token_ns"] / 1e6 for record in records]),
         _largest("load_peak_mb", [record.phases["load"].peak_mb for record in records], "this system does not say"),
         _largest("generation_peak_mb", [record.phases["passes"].peak_mb for record in records], "this system does not say"),
-        _largest("generation_peak_gpu_mb", [record.facts["peak_gpu_mb"] for record in records], NO_GPU),
+        _largest(
+            "generation_peak_gpu_mb",
+            [record.facts["peak_gpu_mb"] for record in records],
+            records[0].facts["runtime"].get("peak_gpu_missing") or NO_GPU,
+        ),
     ]
-    detail: dict[str, Any] = {"shape": records[0].facts["shape"], "stopped_because": stopped_because}
+    detail: dict[str, Any] = {"shape": records[0].facts["shape"], "stopped_because": stopped_because, **_steadiness(records, repeats)}
     return Outcome(headline=Generation.headline, figures=tuple(figures), distributions=distributions, detail=detail)
+
+
+def _steadiness(records: Sequence[Record], repeats: Sequence[_Repeat]) -> dict[str, Any]:
+    """Return whether the plain calls were steady, and why they were not if the runtime compiled while it was measured."""
+    compiled = [record.facts["compilations"] for record in records]
+    if any(compiled):
+        each = ", ".join(map(str, compiled))
+        return {
+            "steadiness": "not steady",
+            "not_steady_because": f"recompiled: the runtime compiled or captured a graph in the measured part {each} times",
+        }
+    return {"steadiness": steadiness_of_repeats([steadiness(one.plain) for one in repeats])}
 
 
 def _ms(record: Record, name: str) -> Values:
@@ -129,7 +152,7 @@ def _once_each(name: str, values: Sequence[float]) -> Figure:
 def _stage(stage: str, records: Sequence[Record]) -> Figure:
     name = f"cold_{stage}_ms"
     values = [taken / 1e6 for record in records if (taken := record.facts["stages_ns"].get(stage)) is not None]
-    return _once_each(name, values) if values else Figure.of(name, FIGURES[name], missing=f"there is no {stage} beside this model")
+    return _once_each(name, values) if values else Figure.of(name, FIGURES[name], missing=WITHOUT[stage])
 
 
 def _largest(name: str, values: Sequence[float | None], missing: str) -> Figure:

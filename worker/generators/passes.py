@@ -53,6 +53,8 @@ class Stamps:
         warmup: The whole calls before the measured ones, and `warmup_prefill` those with one new token.
         streamed: The duration of each streamed call.
         tokens: The time of each token from the beginning of its call: `output_tokens` values for each call.
+        blocks: When each block of plain calls began, counted from the call of `Passes.measure`, and how long it took: two values a block.
+        compilations: How often the runtime compiled in the measured part.
         first_token: The time until the first token of the first call of the process.
     """
 
@@ -62,6 +64,8 @@ class Stamps:
     tokens: array[int] = field(default_factory=lambda: array("q"))
     plain: array[int] = field(default_factory=lambda: array("q"))
     prefill: array[int] = field(default_factory=lambda: array("q"))
+    blocks: array[int] = field(default_factory=lambda: array("q"))
+    compilations: int = 0
     first_token: int = 0
     wall_ns: int = 0
     cpu_ns: int = 0
@@ -94,8 +98,8 @@ class Passes:
             self.stamps.warmup_prefill.append(self._plain_call(number, 1))
 
     def measure(self) -> None:
-        """Make the measured calls with the garbage collector off."""
-        requests = self._shape.requests
+        """Make the measured calls with the garbage collector off. `blocks` counts from here, so call it when the phase was announced."""
+        requests, announced, compiled = self._shape.requests, self._clock(), self._generator.compiled().times
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -105,11 +109,15 @@ class Passes:
                 numbers = range(start, min(requests, start + BLOCK))
                 passes: Sequence[Callable[[range], None]] = (self._streamed_block, self.plain_block, self._prefill_block)
                 for one in passes if block % 2 == 0 else reversed(passes):
+                    started = self._clock()
                     one(numbers)
+                    if one == self.plain_block:
+                        self.stamps.blocks.extend((started - announced, self._clock() - started))
             self.stamps.wall_ns, self.stamps.cpu_ns = self._clock() - begin, time.process_time_ns() - cpu
         finally:
             gc.enable()
             gc.unfreeze()
+        self.stamps.compilations = self._generator.compiled().times - compiled
 
     def _streamed_block(self, numbers: range) -> None:
         for number in numbers:

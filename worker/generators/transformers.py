@@ -1,42 +1,36 @@
-"""Generates with transformers on PyTorch: a Hugging Face snapshot on the CPU or on a CUDA GPU.
+"""Generates with transformers on PyTorch: a Hugging Face snapshot on the CPU, on a CUDA GPU, and on the GPU of a Mac.
 
 Weights are read from `.safetensors` only, no code of a snapshot is run, and nothing is fetched from a hub. torch and transformers are
-imported by `load`, because how long that takes is a part of the cold start.
+imported by `load`, because how long that takes is a part of the cold start. With `options.compile`, transformers compiles the step that
+writes one token, and its first calls, which are warm-ups, take the time for it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from shared.errors import JobError, ModelInvalid
-from shared.snapshots import CONFIG, is_snapshot, parts_of
+from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from shared.snapshots import WEIGHTS as WEIGHTS_SUFFIX
 from worker.engines.base import Facts
-from worker.engines.torch_devices import Cpu, Device, open_device
-from worker.engines.torch_errors import explain_call, explain_load
-from worker.generators.base import IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Ending, Settings, Written
+from worker.engines.torch_devices import MB, Cpu, Device, open_device
+from worker.engines.torch_errors import explain_call, explain_load, is_out_of_memory
+from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, Clock, Compiled, Ending, Reads, Settings, Written
+from worker.generators.reads import reads_of
+from worker.generators.room import Need, no_room
+from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
 from worker.generators.transformers_texts import StopStrings, encode, end_tokens, finish_reason, format_of
 
-RANDOM = "random_weights"  # a key of a config.json that says that nobody trained the model
-SAID_RANDOM = "the weights of this model are random: its speed is real, and what it writes means nothing"
-_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-}
+UNCOMPILED = (None, "none")  # the values of `options.compile` that leave the model as it is
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError, OSError, KeyError, AttributeError)
 
 
 class TransformersGenerator:
-    """Implements the capabilities `cpu.torch` and `gpu.cuda.torch` for language models."""
+    """Implements the capabilities `cpu.torch`, `gpu.cuda.torch` and `gpu.mps.torch` for language models."""
 
     def __init__(self) -> None:
         self._torch: Any = None
@@ -53,16 +47,13 @@ class TransformersGenerator:
         self._tokenizer: Any = None
         self._ends: list[int] = []
         self._load_peak_mb: float | None = None
+        self._must_compile = False
 
     def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
-        if model.name != CONFIG or not is_snapshot(model):
-            raise ModelInvalid(
-                f"{model.name} is no {CONFIG} of a Hugging Face snapshot: give a folder with {CONFIG}, the tokenizer and *{WEIGHTS_SUFFIX}"
-            )
-        self._folder, self._settings = model.parent, settings
-        parts_of((path.name for path in model.parent.iterdir()), model.parent.name)
+        self._folder, self._settings = folder_of(model), settings
+        self._must_compile = settings.compile not in UNCOMPILED
         started = clock()
-        os.environ.update(_OFFLINE)  # noqa: TID251 - no settings of ours
+        os.environ.update(OFFLINE)  # noqa: TID251 - no settings of ours
         self._torch, self._transformers = torch, transformers = import_module("torch"), import_module("transformers")
         # transformers imports what is behind a name when it is first asked for.
         causal, _ = transformers.AutoModelForCausalLM, transformers.PreTrainedTokenizerFast
@@ -77,7 +68,7 @@ class TransformersGenerator:
             torch.set_num_interop_threads(settings.inter_threads)  # torch allows this once in a process, before its first work
         torch.set_grad_enabled(False)
         before = clock()
-        has_tokenizer = self._read_tokenizer()
+        is_there = self._read_tokenizer()
         tokenized = clock()
         self._device.start_phase()
         try:
@@ -94,6 +85,9 @@ class TransformersGenerator:
         except JobError:
             raise
         except Exception as error:  # the two libraries raise dozens of unrelated exception types
+            if is_out_of_memory(error):
+                weights = sum(file.stat().st_size for file in self._folder.glob(f"*{WEIGHTS_SUFFIX}"))
+                raise no_room(self._folder.name, self._device.name, Need(weights, room_bytes=self._device.room_bytes()), error) from error
             raise explain_load(error, self._folder.name, self._versions(), self._device.name) from error
         loaded = clock()
         self._load_peak_mb = self._device.peak_mb()
@@ -101,12 +95,12 @@ class TransformersGenerator:
         # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
-        return {IMPORT: imported - started, TOKENIZER: tokenized - before if has_tokenizer else None, WEIGHTS: loaded - tokenized}
+        of_tokenizer = tokenized - before if is_there else None
+        return {IMPORT: imported - started, TOKENIZER: of_tokenizer, WEIGHTS: loaded - tokenized, COMPILE: None}
 
     def _read_tokenizer(self) -> bool:
         """Read the tokenizer, as a program that takes text would. Return False if the snapshot has none: prompts of token ids need none."""
-        names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-        if not any((self._folder / name).is_file() for name in names):
+        if not has_tokenizer(self._folder):
             return False
         try:
             self._tokenizer = self._tokenizers.from_pretrained(str(self._folder), trust_remote_code=False, local_files_only=True)
@@ -138,7 +132,22 @@ class TransformersGenerator:
             inputs, attention_mask=self._masks[batch], generation_config=self._config(new_tokens), streamer=streamer
         )
         self._device.wait()
+        if self._must_compile and new_tokens > 1:
+            self._check_compiled()
         return [int(answer.shape[1] - inputs.shape[1])] * int(answer.shape[0])
+
+    def _check_compiled(self) -> None:
+        """Check after the first call that torch.compile has compiled anything.
+
+        Raises:
+            EngineUnavailable: It has not, so that the same would be measured without it.
+        """
+        if not self.compiled().times:
+            raise EngineUnavailable(
+                f"torch.compile left {self._folder.name} as it was, so options.compile {self._settings.compile} would measure nothing "
+                "else: leave it out"
+            )
+        self._must_compile = False
 
     def encode(self, text: str) -> Sequence[int]:
         return encode(self._tokenizer, text, self._folder.name)
@@ -176,9 +185,32 @@ class TransformersGenerator:
                 pad_token_id=0,
                 num_beams=1,
                 use_cache=True,
+                **self._compiling(),
                 **(drawn if settings.temperature > 0 else {"do_sample": False}),
             )
         return self._configs[key]
+
+    def _compiling(self) -> dict[str, Any]:
+        """Return how transformers compiles: for a cache of a fixed length, because each other length would be compiled anew."""
+        if self._settings.compile in UNCOMPILED:
+            return {"disable_compile": True}
+        config = self._transformers.CompileConfig(mode=self._settings.compile, fullgraph=False, dynamic=False)
+        config._compile_all_devices = True  # by itself it compiles for GPUs alone
+        return {"cache_implementation": "static", "compile_config": config}
+
+    def compiled(self) -> Compiled:
+        if self._settings.compile in UNCOMPILED:
+            return Compiled()
+        dynamo = self._torch._dynamo.utils  # imported by the first call that compiles
+        graphs, spent = int(dynamo.counters["stats"]["unique_graphs"]), dynamo.calculate_time_spent()["total_wall_time"]
+        return Compiled(graphs, round(spent * 1e9))
+
+    def reads(self) -> Reads:
+        table, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings()
+        tied = head is not None and head.weight is table
+        config = self._text_config()
+        embedding = 0 if tied else _bytes([table])
+        return reads_of(config.to_dict(), _bytes(self._model.parameters()), embedding, table.element_size())
 
     def start_phase(self) -> None:
         self._device.start_phase()
@@ -197,10 +229,11 @@ class TransformersGenerator:
             "architecture": type(model).__name__,
             "model_type": config.model_type,
             "parameters": sum(one.numel() for one in model.parameters()),
-            "weights_mb": sum(one.numel() * one.element_size() for one in model.parameters()) / 2**20,
+            "weights_mb": _bytes(model.parameters()) / MB,
             "dtype": self._settings.dtype or (types.most_common(1)[0][0] if types else None),
             "attention": getattr(config, "_attn_implementation", None),
             "cache": "new for each call",
+            "graph_level": "eager" if self._settings.compile in UNCOMPILED else self._settings.compile,
             "tokenizer": type(self._tokenizer).__name__ if self._tokenizer is not None else None,
             "prompt_format": format_of(self._tokenizer),
             "end_tokens": self._ends,
@@ -210,17 +243,32 @@ class TransformersGenerator:
             "load_peak_gpu_mb": self._load_peak_mb,
             **self._device.facts(),
         }
-        if json.loads((self._folder / CONFIG).read_text()).get(RANDOM):
-            runtime["warnings"] = [SAID_RANDOM]
+        if self._device.name != Cpu.name and self._device.peak_mb() is None:
+            runtime["peak_gpu_missing"] = f"torch keeps no peak of the memory of {self._device.name}"
+        if warnings := warnings_of(self._folder):
+            runtime["warnings"] = warnings
         libraries = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
         return Facts(runtime, {name: str(import_module(name).__version__) for name in libraries})
 
     def explain(self, error: Exception) -> JobError | None:
         if isinstance(error, JobError):
             return error
+        if is_out_of_memory(error):
+            return no_room(self._folder.name, self._device.name, self._need(), error)
         if isinstance(error, _MEANT) or type(error).__module__.startswith(("torch", "transformers")):
             return explain_call(error, self._folder.name, self._versions(), self._device.name, self._settings.dtype)
         return None
+
+    def _need(self) -> Need:
+        """Return what the longest call so far needs, and the room that there is."""
+        prompts, new_tokens = self._inputs[0], max(self._configs, default=1)
+        return Need(
+            weights_bytes=_bytes(self._model.parameters()),
+            kv_bytes_per_token=self.reads().kv_bytes_per_token,
+            batch=int(prompts.shape[0]),
+            tokens=int(prompts.shape[1]) + new_tokens,
+            room_bytes=self._device.room_bytes(),
+        )
 
     def unload(self) -> None:
         self._model = None
@@ -228,6 +276,10 @@ class TransformersGenerator:
 
     def _versions(self) -> str:
         return f"{self._torch.__version__} with transformers {self._transformers.__version__}"
+
+
+def _bytes(tensors: Iterable[Any]) -> int:
+    return sum(one.numel() * one.element_size() for one in tensors)
 
 
 def _streamer_class(transformers: Any) -> Callable[[Callable[[], None]], object]:

@@ -59,6 +59,9 @@ class Readings:
         readings = (Reading(**{**reading, "calls": tuple(reading["calls"])}) for reading in stored["readings"])
         return cls(tuple(readings), dict(stored["facts"]))
 
+    def count(self, name: str) -> int:
+        return sum(reading.name == name for reading in self.readings)
+
     def value(self, name: str) -> float | None:
         return next((reading.value for reading in self.readings if reading.name == name), None)
 

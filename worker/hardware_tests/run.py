@@ -36,14 +36,19 @@ def run_here(capability: str, tests: tuple[str, ...], seconds: float) -> dict[st
 
     Raises:
         EngineUnavailable: A test is unknown on this capability, or a library is missing.
+        DeviceFailed: Two tests return a figure of the same name.
     """
     chosen = entries(capability, tests)
     whole = Share(seconds)
     waiting = sum(entry.weight for entry in chosen.values())
     found = {}
+    by_figure: dict[str, str] = {}
     for name, entry in chosen.items():
         found[name] = resolve(entry)().run(Share(max(whole.left_s(), 0) * entry.weight / waiting))
         waiting -= entry.weight
+        for reading in found[name].readings:
+            if (other := by_figure.setdefault(reading.name, name)) != name or found[name].count(reading.name) > 1:
+                raise DeviceFailed(f"the tests {other!r} and {name!r} of {capability} both return {reading.name}; rename it in one of them")
     return found
 
 

@@ -6,7 +6,7 @@ measured process (pydantic alone takes 16 MB). The same holds for the module of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -33,15 +33,20 @@ class Derived:
     """Holds what is computed from the records of a job.
 
     Either `summary` (an inference) or `outcome` (every other kind) is set. `said` is one line for the job's log. `of_device` is what the
-    worker keeps about its own device until the next such job. `files` go to the orchestrator beside the result, by their names. A large
-    one is a file in the folder of the records, which is moved away from there.
+    worker keeps about its own device until the next such job. `against_device` compares what was computed with what this worker has kept
+    about its device, and returns it again. `tokens_per_unit` is how many tokens one unit of work writes, 0 for work without tokens. `files`
+    go to the orchestrator beside the result, by their names. A large one is a file in the folder of the records, which is moved away from
+    there. `warnings` are shown beside the figures in the reports.
     """
 
     said: str
     summary: Summary | None = None
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
+    against_device: Callable[[Sequence[LastFigures]], Derived] | None = field(default=None, compare=False)
+    tokens_per_unit: int = 0
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Measure(Protocol):

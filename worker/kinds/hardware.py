@@ -67,7 +67,8 @@ class HardwareMeasure:
         runs = [Run.from_json(repeat.record.facts["hardware"]) for repeat in repeats]
         calls = [{name: len(one.values) for name, one in repeat.record.series.items()} for repeat in repeats]
         readings = [{reading.name: reading for reading in _readings(run)} for run in runs]
-        figures = tuple(_figure(name, [one[name] for one in readings if name in one], calls) for name in readings[0])
+        names = dict.fromkeys(name for one in readings for name in one)  # a process may have failed to measure one that others have
+        figures = tuple(_figure(name, [one[name] for one in readings if name in one], calls) for name in names)
         values = {figure.name: figure.value for figure in figures}
         headline = _headline(values)
         facts = {name: test.facts for name, test in runs[0].tests.items()}
@@ -81,11 +82,23 @@ class HardwareMeasure:
             f"{shown or 'no figure'}; median of {len(runs)} repeats",
             outcome=Outcome(headline=headline, figures=figures, detail=detail),
             of_device=LastFigures(capability, device, at, kept, facts),
+            warnings=tuple(filter(None, (_said_of_gaps(name, readings) for name in names))),
         )
 
 
 def _readings(run: Run) -> list[Reading]:
     return [reading for test in run.tests.values() for reading in test.readings]
+
+
+def _said_of_gaps(name: str, repeats: Sequence[Mapping[str, Reading]]) -> str:
+    """Return in which repeats a figure has no value although others have one, and why; else an empty text."""
+    without = [place for place, one in enumerate(repeats, start=1) if name not in one or one[name].value is None]
+    if not without or len(without) == len(repeats):
+        return ""
+    first = repeats[without[0] - 1].get(name)
+    why = first.missing if first is not None else "it was not reported"
+    which = ", ".join(map(str, without))
+    return f"{name} has no value in repeat {which} of {len(repeats)}, and is computed from the others: {why}"
 
 
 def _headline(values: Mapping[str, float | None]) -> str:

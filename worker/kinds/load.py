@@ -25,6 +25,7 @@ from worker.load.ceiling import measure_ceiling
 from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
+from worker.tools.measured import measured_of, record_of, tool_of
 
 if TYPE_CHECKING:
     from shared.workloads import Workload
@@ -47,6 +48,8 @@ class LoadMeasure:
         begin = perf_counter_ns()
         folder = Path(tempfile.mkdtemp(prefix="requests-", dir=Path(request.record_path).parent))
         plans = plans_of(request, driver, str(folder))
+        if tool_of(spec):
+            return record_of(request, plans, PREPARE, announce)
         ceiling = self._ceiling(request, plans, driver, announce)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
@@ -173,6 +176,8 @@ class LoadMeasure:
 
         spec = workload.spec.model_dump(mode="json")
         known = [repeat.record.facts["load"] for repeat in repeats]
+        if tool_of(spec):
+            return _derived_of_tool(known, spec, stopped_because)
         died = [why for one in known for why in one["runs"][-1]["died"].values()]
         gave_up = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
         lost = sum(f["lost"] for one in known for run in one["runs"] for f in run["processes"].values())
@@ -208,9 +213,40 @@ class LoadMeasure:
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
         folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent
-        more = facts_of_requests(spec["service"]["type"], spec["client"]["settings"])
-        requests = write_requests(folder / NAME, known, phases, spec["service"]["type"], more)
+        facts = facts_of_requests(spec["service"]["type"], spec["client"]["settings"])
+        requests = write_requests(folder / NAME, known, phases, spec["service"]["type"], facts)
         return Derived(in_words, outcome=outcome, files={NAME: requests})
+
+
+def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], stopped_because: str) -> Derived:
+    """Return the result of a job that a tool of other people has driven."""
+    from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
+    from worker.load.figures import outcome_of
+    from worker.tools.outcome import of_tool
+
+    stopped = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
+    phases = [measured_of(one, spec) for one in known]
+    outcome = outcome_of(
+        phases,
+        service_type=spec["service"]["type"],
+        operations=known[0]["operations"],
+        concurrency=spec["num_clients"] * in_flight(spec),
+        ceiling_per_s=None,
+        detail={
+            "stopped_because": stopped_because,
+            "prepared": known[0]["prepared"],
+            "client_processes": {"asked": spec["num_clients"], "died": [], "gave_up": stopped},
+            "cut_short": (cut_short := [one["cut_short"] for one in known if one["cut_short"]]),
+            "left_behind": [one["left_behind"] for one in known if one["left_behind"]],
+            "partial": bool(stopped or cut_short),
+        },
+    )
+    outcome = of_tool(outcome, known)
+    in_words = f"{outcome.figures[0].value or 0.0:.1f} requests/s over {len(known)} repeats, sent by {known[0]['tool']['version']}"
+    if not all(one["runs"] for one in known):  # the tool tells nothing of single requests
+        return Derived(in_words, outcome=outcome)
+    folder = Path(known[0]["runs"][0]["files"]["0"]).parent
+    return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
 
 
 def in_flight(spec: Mapping[str, Any]) -> int:
@@ -299,17 +335,19 @@ def write_requests(
     known: Sequence[Mapping[str, Any]],
     repeats: Sequence[Sequence[Measured]],
     service_type: str,
-    more: Mapping[str, Mapping[str, float]],
+    facts: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """Write the artifact that holds every record of a job, and return its path.
 
     Args:
-        more: What else is known of each request, by its operation.
+        facts: What else is known of each request, by its operation.
 
     Raises:
         DeviceFailed: The disk is full.
     """
     from shared.request_records import RECORD, Header, Part
+    from worker.load.records import RecordFile
+    from worker.load.tokens import sections_of
 
     parts, files = [], []
     for repeat, (one, phases) in enumerate(zip(known, repeats, strict=True)):
@@ -317,13 +355,17 @@ def write_requests(
             window = (0, round(measured.window_s() * 1e9))
             for client, path in run["files"].items():
                 parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
-                files.append((path, run["counts"][client] * RECORD.size))
+                files.append(RecordFile(Path(path), run["counts"][client]))
+    sections, more = sections_of(files)
     try:
         with target.open("wb") as file:
-            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), more=more).to_line())
-            for path, size in files:
-                with Path(path).open("rb") as records:
-                    copy_bytes(records, file, size)
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), sections=sections, more=facts or {}).to_line())
+            for each in files:
+                with each.path.open("rb") as records:
+                    copy_bytes(records, file, each.count * RECORD.size)
+            for source, size in more:
+                with source() as content:
+                    copy_bytes(content, file, size)
     except OSError as error:
         raise DeviceFailed(f"the records of the requests could not be written: {error}; free some space on this device") from error
     return target

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.capabilities import kinds_of
 from shared.errors import EngineUnavailable
@@ -13,6 +14,15 @@ from worker.engines import registry as engines
 if TYPE_CHECKING:
     from worker.hardware import Hardware
     from worker.kinds.base import Measure
+
+
+class Place(Protocol):
+    """Says how the measured processes of some work start."""
+
+    @property
+    def forks(self) -> bool: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class KindEntry:
         in_engine: Whether the work runs in the engine of the job's capability. If so, a capability without an engine is refused.
         present: For work that runs in no engine: a function, as `module:name`, that gets a capability and the `Hardware`. It returns why
             the work cannot be done here, or an empty text if it really can.
+        runs_in: For work that runs in a registry of its own: a function, as `module:name`, that gets a capability and returns its entry.
+            The entry says whether the measured processes may be forked (`forks`), and their variables (`environment`).
         imports: Whether importing the engine's libraries is part of what is measured. If so, no process imports them beforehand.
         ends_early: Whether its measured process looks for `RunRequest.end_path`, and then ends with a record of what it has. So a job that
             is cancelled or fails keeps what was measured.
@@ -37,6 +49,7 @@ class KindEntry:
     preload: tuple[str, ...] = ()
     in_engine: bool = True
     present: str = ""
+    runs_in: str = ""
     imports: bool = False
     ends_early: bool = False
     suffixes: tuple[str, ...] = ()
@@ -48,6 +61,9 @@ KINDS: dict[str, KindEntry] = {
     # By file:// it opens the `config.json` of a folder, and the files of the snapshot beside it (`shared.snapshots`).
     "generation": KindEntry(
         "worker.kinds.generation:GenerationMeasure",
+        in_engine=False,
+        present="worker.generators.registry:why_not",
+        runs_in="worker.generators.registry:entry_of",
         imports=True,
         suffixes=("config.json",),
         libraries="worker.generators.registry:libraries",
@@ -85,10 +101,10 @@ def resolve(kind: str) -> type[Measure]:
 
 def why_not(capability: str, hardware: Hardware) -> str:
     """Return why this device can do no work on a capability, or an empty text if it really can."""
-    without_engine = [entry for kind in kinds_of(capability) if (entry := KINDS.get(kind)) is not None and not entry.in_engine]
-    if not without_engine:
+    entries = [entry for kind in kinds_of(capability) if (entry := KINDS.get(kind)) is not None]
+    if not entries or any(entry.in_engine for entry in entries):
         return engines.why_not(capability, hardware)
-    reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in without_engine]
+    reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in entries]
     return "" if "" in reasons else "; ".join(reasons)
 
 
@@ -113,6 +129,19 @@ def model_suffixes(kind: str, capability: str) -> tuple[str, ...]:
         EngineUnavailable: This worker does not know the kind.
     """
     return entry_of(kind).suffixes or engines.model_suffixes(capability)
+
+
+def place_of(kind: str, capability: str) -> Place | None:
+    """Return the entry that says how the measured processes of some work start: of its engine, or of its own registry. None without one.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind, or nothing here runs this capability.
+    """
+    entry = entry_of(kind)
+    if entry.in_engine:
+        return engines.entry_of(capability)
+    place: Place | None = _named(entry.runs_in)(capability) if entry.runs_in else None
+    return place
 
 
 def preloads(kind: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LAUNCHERS: dict[str, str] = {
     "process": "worker.launchers.process:ProcessLauncher",
     "container": "worker.launchers.container:ContainerLauncher",
+    # Only tests use it. No recipe can ask for it.
+    "fake": "worker.launchers.fake:FakeLauncher",
 }
 
 

@@ -38,6 +38,9 @@ class Dispatcher:
         self._idle: list[Lane] = []
         self._open_loop = phase.shape.is_open
         self._in_step = together(phase.shape.pattern, plan.concurrent)[1]
+        self._simple = not self._open_loop and not self._in_step
+        """Whether a lane that is free sends at once."""
+        self._lowered: list[tuple[Lane, int]] = []  # lanes that send less at once than they could, and what they could
         self._share = ENDLESS if phase.count is None else share_of_count(phase.count, plan.client, plan.clients)
         self._next, self._limit = 0, self._share  # a warm-up sends at most as many requests as are counted
         self._counting = False
@@ -89,6 +92,7 @@ class Dispatcher:
                 self._start_closed()
             await self._finished.wait()
         finally:
+            self._restore()
             looking.cancel()
             self._alarm.close()
             for task in self._reopening:
@@ -119,6 +123,7 @@ class Dispatcher:
         if self._counting:
             return
         self._counting = True
+        self._restore()
         if self._phase.count is not None:
             self._limit = self._next + self._share
             self._spool.begin_later(perf_counter_ns())
@@ -137,6 +142,10 @@ class Dispatcher:
 
     def free(self, lane: Lane) -> None:
         number = self._next
+        if self._simple and (following := number + lane.at_once) <= self._limit:
+            self._next = following
+            lane.send(number, 0)
+            return
         if self._open_loop:
             due = self._due
             if due <= perf_counter_ns() and not self._over:
@@ -160,15 +169,27 @@ class Dispatcher:
                 return
             group, self._idle = self._idle, []
             for one in group:
-                number = self._next
-                if number < self._limit:
-                    self._next = number + one.at_once
-                    one.send(number, 0)
+                if self._next < self._limit:
+                    self._send_rest(one)
                 else:
                     self._idle.append(one)
             return
+        self._send_rest(lane)
+
+    def _send_rest(self, lane: Lane) -> None:
+        """Send what `lane` sends at once, or less if fewer requests are left."""
+        number, left = self._next, self._limit - self._next
+        if lane.at_once > left:
+            self._lowered.append((lane, lane.at_once))
+            lane.at_once = left
         self._next = number + lane.at_once
         lane.send(number, 0)
+
+    def _restore(self) -> None:
+        """Let lanes send as much at once as before."""
+        for lane, at_once in self._lowered:
+            lane.at_once = at_once
+        self._lowered.clear()
 
     def broken(self, lane: Lane) -> None:
         self.lost += 1
@@ -260,7 +281,7 @@ class Dispatcher:
             self._due = ENDLESS
 
     def _finish_window(self, now: int) -> None:
-        self._over = True
+        self._over, self._simple = True, False
         while self._due < min(self._end, now):  # due in the window, and never sent
             self.done(self._due, now, 0, 0, 0, 0, 0, OPEN)
             self._advance()

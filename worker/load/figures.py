@@ -17,6 +17,8 @@ from worker.load.ceiling import is_client_bound
 from worker.load.operations import rate_of
 from worker.load.phases import Measured, Tally, bytes_per_s, duration_s, rate, rate_achieved, rate_asked
 from worker.load.samples import Sample, values_of
+from worker.load.token_figures import add_token_figures
+from worker.load.tokens import has_tokens
 
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
@@ -71,7 +73,7 @@ def outcome_of(
         found: Figures that are not made of records, by their name: one value for each repeat that has one, and why there are none.
     """
     main = [[phase for phase in phases if phase.phase not in fills] or phases for phases in repeats]
-    made = _Figures(main)
+    made = Figures(main)
     made.per_repeat("requests_per_s", rate)
     tallies = [phase.tally for phases in repeats for phase in phases]
     total, failed = sum(one.measured for one in tallies), sum(one.failed for one in tallies)
@@ -99,6 +101,10 @@ def outcome_of(
     for name, (values, missing) in (found or {}).items():
         made.of_repeats(name, values, missing)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
+    written: dict[str, Any] = {}
+    if all(has_tokens(phase) for phases in repeats for phase in phases):
+        of_tokens, written["tokens"] = add_token_figures(made, repeats)
+        distributions |= of_tokens
     failures = Sample.of((values for phases in repeats for values in values_of(phases, "sent", failed=True)), failed)
     if len(failures):
         distributions["failed"] = failures.distribution(())
@@ -112,12 +118,13 @@ def outcome_of(
             "client_bound_because": why,
             "by_operation": _by_operation(repeats, operations),
             "apart": _apart(tallies),
+            **written,
             **(detail or {}),
         },
     )
 
 
-class _Figures:
+class Figures:
     """Collects figures."""
 
     def __init__(self, repeats: Sequence[Phases]) -> None:
@@ -146,17 +153,26 @@ class _Figures:
         self.figures.append(Figure.of(name, _kind(name), median(each), interval=interval, n=len(each), repeats=tuple(each)))
 
     def percentiles(self, stem: str, parts: Sequence[str], of: str, missing: str, never: str = "") -> Distribution | None:
-        """Add percentiles of the samples of all repeats together, and return their whole distribution."""
+        """Add percentiles of one of the times of a request; see `worker.load.samples.values_of` and `sampled`."""
         samples = [] if never else [_sample(phases, of) for phases in self._repeats]
+        return self.sampled({part: f"{stem}_{part}" for part in parts}, samples, never or missing)
+
+    def sampled(self, names: Mapping[str, str], samples: Sequence[Sample], missing: str) -> Distribution | None:
+        """Add percentiles of the samples of all repeats together, and return their whole distribution. The samples are empty afterwards.
+
+        Args:
+            names: The name of the figure for each percentile.
+            samples: One for each repeat.
+            missing: Why there is nothing, if all of them are empty.
+        """
         if not any(map(len, samples)):
-            for part in parts:
-                self.one(f"{stem}_{part}", None, missing=never or missing)
+            for name in names.values():
+                self.one(name, None, missing=missing)
             return None
         medians = [each.percentile_ms(50) for each in samples if len(each)]
-        of_repeats = {part: _of_repeats(part, samples) for part in parts}
+        of_repeats = {part: _of_repeats(part, samples) for part in names}
         found = Sample.merged(samples).distribution(medians)
-        for part in parts:
-            name = f"{stem}_{part}"
+        for part, name in names.items():
             value: float | None = {"avg": found.mean, "p50": found.median}[part] if part in ("avg", "p50") else getattr(found, part)
             if value is None:
                 self.one(name, None, found.n, found.missing.get(part, ""))

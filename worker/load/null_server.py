@@ -12,22 +12,12 @@ import platform
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import cast
+
+from worker.load.null_language_model import NullOllama, NullOpenAi
+from worker.load.null_protocol import Null
 
 
-class _Null(asyncio.Protocol):
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def write(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(data)
-
-
-class NullRedis(_Null):
+class NullRedis(Null):
     """Answers GET with a value of one size, and every other command with OK."""
 
     def __init__(self, size: int) -> None:
@@ -47,7 +37,7 @@ class NullRedis(_Null):
             self.write(answers[0] if len(answers) == 1 else b"".join(answers))
 
 
-class NullHttp(_Null):
+class NullHttp(Null):
     """Answers each request with status 200 and a body of `size` bytes."""
 
     def __init__(self, size: int) -> None:
@@ -96,7 +86,7 @@ def _in_http(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-class NullPostgres(_Null):
+class NullPostgres(Null):
     """Lets everybody in, and answers each statement with one row, or with none if it is an INSERT."""
 
     READY = b"Z\0\0\0\5I"
@@ -169,13 +159,15 @@ def _message(kind: bytes, body: bytes) -> bytes:
     return kind + (len(body) + 4).to_bytes(4, "big") + body
 
 
-WIRES: dict[str, Callable[[int], _Null]] = {
+WIRES: dict[str, Callable[[int], Null]] = {
     "redis": NullRedis,
     "http": NullHttp,
     "postgres": NullPostgres,
     "minio": NullMinio,
     "chroma": NullChroma,
     "qdrant": NullQdrant,
+    "openai": NullOpenAi,
+    "ollama": NullOllama,
 }
 
 

@@ -65,6 +65,10 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def free_bytes(self) -> int:
+        """Return how many bytes the disk of the cache has left."""
+        return shutil.disk_usage(self._folder(PARTIAL)).free
+
     def blob(self, sha256: str) -> Path | None:
         """Return the file with this content and set its time of last use to now. None if it is not in the cache."""
         path = self._folder("blobs") / sha256

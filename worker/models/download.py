@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from worker.models.transport import Patience
 
+Explain = Callable[["httpx.Response"], str | None]  # why a server refused, in words for people; None if it does not know
 TRIES = 4  # for one download. A further try is made only if the last one received data, and it resumes there.
 RETRY_S = (0.2, 1.0, 3.0)
 MEANINGS = {
@@ -58,15 +59,18 @@ class Download:
         max_bytes: int,
         clock: Clock,
         patience: Patience,
+        explain: Explain | None = None,
     ) -> None:
         """Prepare the download.
 
         Args:
             headers: Sent to the URL's own host. A redirect to another host does not get them.
             max_bytes: The largest allowed size of this file.
+            explain: Says why the URL's own server refused, if it knows that better than by the status code alone.
         """
         self._client, self._url, self._partial, self._headers = client, url, partial, dict(headers)
         self._max_bytes, self._clock, self._patience = max_bytes, clock, patience
+        self._explain = explain
         self._notes = partial.with_suffix(NOTES)
 
     def run(self, known: Validators) -> Validators | None:
@@ -172,6 +176,8 @@ class Download:
 
     def _refused(self, response: httpx.Response) -> str:
         code = response.status_code
+        if self._explain is not None and (why := self._explain(response)) is not None:
+            return why
         meaning = MEANINGS.get(code, "try again later" if code >= 500 else "check the link")
         return f"{self._url} answered {code} {response.reason_phrase}: {meaning}"
 

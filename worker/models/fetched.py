@@ -20,6 +20,9 @@ class FetchedModel:
             hash of that file.
         size: The bytes of all these files together.
         stamps: The stamps of files that are used in their own place outside the cache, taken when they were hashed.
+        origin: Where exactly the files come from, if the source says it less exactly: a commit instead of a branch.
+        warnings: What is doubtful about the model, for the result.
+        blobs: The SHA-256 of each of its files in the cache. Empty for files that are used in their own place.
     """
 
     path: Path
@@ -27,6 +30,9 @@ class FetchedModel:
     size: int
     name: str
     stamps: tuple[tuple[Path, Stamp], ...] = ()
+    origin: str = ""
+    warnings: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
 
 
 def fetched_model(

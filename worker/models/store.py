@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
@@ -20,36 +19,26 @@ from shared.inputs import ModelRef
 from shared.model_packages import MANIFEST, files_in, items_of, model_file
 from shared.snapshots import CONFIG, is_snapshot
 from shared.snapshots import files_in as files_in_snapshot
-from shared.tls import verification
-from worker.models.cache import Cache, hash_file, key_of
-from worker.models.download import Download, Validators
+from shared.sources import UPLOAD
+from worker.models.cache import Cache
+from worker.models.download import Explain
+from worker.models.downloads import FULL, MORE_ROOM, Downloads, Own
 from worker.models.fetched import FetchedModel, fetched_model
+from worker.models.hub import HubSnapshots
+from worker.models.hub_refusals import refusal_of
+from worker.models.known import KnownModel, remember, shareable
 from worker.models.local import LocalFiles, Stamp, files_beside, local_path, locations, missing
 from worker.models.promises import check_promises, refuse_pointer
 
 if TYPE_CHECKING:
-    import ssl
-
     from worker.models.transport import Patience
 
 OnProgress = Callable[[float | None], None]
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-MORE_ROOM = "free some space there, or bound the cache with FLEETMARK_WORKER_MAX_CACHE_BYTES"
 FETCH_TIMEOUT_S = 6 * 3_600.0  # the limit for a model and all files beside it: enough for 100 GB at 5 MB/s
 MODEL = "model.onnx"  # the model's file name in an assembled folder. The user's name for it may not be a valid file name.
 PACKAGE = "model.mlpackage/"  # a package is a folder within an assembled folder, and its runtime knows it by this ending
 SUFFIXES = (".onnx",)
-
-
-@dataclass(frozen=True)
-class Own:
-    """Describes a server that this worker's own settings name. It may have any address, and only it receives its token."""
-
-    address: str
-    token: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+HUGGING_FACE = Own(HUB)
 
 
 class ModelStore:
@@ -77,18 +66,20 @@ class ModelStore:
         max_bytes: int,
         cache_bytes: int | None = None,
         allow_private: bool = False,
-        hub: Own = Own(HUB),
+        hub: Own = HUGGING_FACE,
         timeout_s: float = FETCH_TIMEOUT_S,
         clock: Clock | None = None,
     ) -> None:
-        self._clock = clock or SystemClock()
-        self._cache = Cache(cache_dir, self._clock)
+        clock = clock or SystemClock()
+        self._cache_dir = cache_dir
+        self._cache = Cache(cache_dir, clock)
         self._orchestrator, self._hub = Own(host.rstrip("/"), token) if host else None, hub
-        self._max_bytes, self._cache_bytes, self._timeout_s = max_bytes, cache_bytes, timeout_s
-        self._allow_private = allow_private
-        self._tls: ssl.SSLContext | None = None
+        self._timeout_s = timeout_s
+        self._downloads = Downloads(
+            self._cache, clock, max_bytes=max_bytes, ca_file=ca_file, cache_bytes=cache_bytes, allow_private=allow_private
+        )
+        self._snapshots = HubSnapshots(self._downloads, hub)
         self._local = LocalFiles()
-        self._ca_file = ca_file
 
     def fetch(
         self,
@@ -97,7 +88,24 @@ class ModelStore:
         suffixes: tuple[str, ...] = SUFFIXES,
         on_wait: Callable[[], None] = lambda: None,
     ) -> FetchedModel:
-        """Return the model on this disk, verified against every hash and size that the reference promises.
+        """Return the model on this disk, verified against every hash and size that the reference promises; see `_fetch`.
+
+        A model in the cache is noted, so that the worker can say that it has it.
+        """
+        found = self._fetch(ref, on_progress, suffixes, on_wait)
+        if found.blobs:
+            sources = shareable([ref.source, found.origin]) if not ref.source.startswith(UPLOAD) else ()
+            remember(self._cache_dir, KnownModel(found.sha256, found.name, found.size, sources, found.blobs))
+        return found
+
+    def _fetch(
+        self,
+        ref: ModelRef,
+        on_progress: OnProgress,
+        suffixes: tuple[str, ...],
+        on_wait: Callable[[], None],
+    ) -> FetchedModel:
+        """Return the model on this disk.
 
         Args:
             on_progress: Called for every piece of data with the fraction done, or None if the total is unknown. If it raises, the fetch
@@ -116,9 +124,8 @@ class ModelStore:
             if scheme in ("http", "https"):
                 return self._from_url(ref, ref.source, None, self._patience(ref.source, on_progress, on_wait))
             if scheme == "hf":
-                return self._from_url(
-                    ref, _on_hub(ref.source, self._hub.address), self._hub, self._patience(ref.source, on_progress, on_wait)
-                )
+                patience = self._patience(ref.source, on_progress, on_wait)
+                return self._from_hub(ref, patience) if CONFIG in suffixes else self._file_of_hub(ref, patience)
             if scheme == "sha256":
                 return self._uploaded(ref, self._patience(ref.source, on_progress, on_wait))
         except OSError as error:
@@ -182,20 +189,13 @@ class ModelStore:
         return self._fetched(ref, sha256, paths, files, weights)
 
     def _by_hash(self, sha256: str, so_far: Sequence[Path], patience: Patience) -> Path:
-        with self._cache.locked(sha256, patience.look):
-            if (blob := self._cache.blob(sha256)) is not None:
-                return blob
-            if self._orchestrator is None:
-                raise ModelUnavailable(
-                    f"sha256:{sha256} is an uploaded model, and this worker has no orchestrator to fetch it from (--host)"
-                )
-            url = f"{self._orchestrator.address}/api/models/{sha256}"
-            with self._downloading(url, sha256, self._orchestrator, so_far, patience) as download:
-                download.run(Validators())
-                return self._verified(url, download, sha256, sha256, so_far, patience)
+        if self._orchestrator is None and self._cache.blob(sha256) is None:
+            raise ModelUnavailable(f"sha256:{sha256} is an uploaded model, and this worker has no orchestrator to fetch it from (--host)")
+        address = self._orchestrator.address if self._orchestrator is not None else ""
+        return self._downloads.by_hash(f"{address}/api/models/{sha256}", sha256, self._orchestrator, so_far, patience)
 
-    def _from_url(self, ref: ModelRef, url: str, own: Own | None, patience: Patience) -> FetchedModel:
-        path, sha256 = self._by_url(url, own, ref.sha256, [], patience)
+    def _from_url(self, ref: ModelRef, url: str, own: Own | None, patience: Patience, explain: Explain | None = None) -> FetchedModel:
+        path = self._downloads.by_url(url, own, ref.sha256, [], patience, explain)
         refuse_pointer(path, ref.source)
         promised = {companion.name: companion.sha256 for companion in ref.companions}
         files: dict[str, str] = {}
@@ -203,78 +203,27 @@ class ModelStore:
         weights = locations(path, ref.name, promised)
         for location in dict.fromkeys([*weights, *promised]):
             beside = urljoin(url, quote(location))
-            companion, files[location] = self._by_url(beside, own, promised.get(location), paths, patience)
+            companion = self._downloads.by_url(beside, own, promised.get(location), paths, patience, explain)
+            files[location] = companion.name
             paths.append(companion)
-        return self._fetched(ref, sha256, paths, files, weights)
+        return self._fetched(ref, path.name, paths, files, weights)
 
-    def _by_url(self, url: str, own: Own | None, promised: str | None, so_far: Sequence[Path], patience: Patience) -> tuple[Path, str]:
-        """Return the path and the SHA-256 of a URL's current content.
+    def _from_hub(self, ref: ModelRef, patience: Patience) -> FetchedModel:
+        """Return a whole snapshot of a language model."""
+        model = self._snapshots.fetch(ref.source, ref.name, patience)
+        files = {name: path.name for name, path in model.companions.items()}
+        fetched = self._fetched(ref, model.config.name, [model.config, *model.companions.values()], files, list(files))
+        return replace(fetched, origin=model.origin, warnings=(model.warning,) if model.warning else ())
 
-        The server is asked each time, and the file is downloaded only if it has changed. A promised file that is in the cache is used
-        without asking.
-        """
-        if promised is not None and (blob := self._cache.blob(promised)) is not None:
-            return blob, promised
-        key = key_of(url)
-        with self._cache.locked(key, patience.look):
-            known = self._cache.remembered(key)
-            with self._downloading(url, key, own, so_far, patience) as download:
-                validators = download.run(Validators(known.get("etag"), known.get("last_modified")))
-                if validators is None:
-                    sha256 = str(known["sha256"])
-                    return self._cache.blob(sha256) or self._cache.partial(key), sha256
-                path = self._verified(url, download, key, promised, so_far, patience)
-            self._cache.remember(key, {"url": url, "sha256": path.name, "etag": validators.etag, "last_modified": validators.last_modified})
-            return path, path.name
+    def _file_of_hub(self, ref: ModelRef, patience: Patience) -> FetchedModel:
+        try:
+            file = HubFile.parse(ref.source)
+        except ValueError as error:
+            raise ModelUnavailable(f"{ref.source}: {error}") from error
+        return self._from_url(ref, file.url(self._hub.address), self._hub, patience, lambda response: refusal_of(file, self._hub, response))
 
     def _patience(self, source: str, on_progress: OnProgress, on_wait: Callable[[], None]) -> Patience:
-        from worker.models.transport import Patience  # imports httpx: 10 MB of memory that a worker with local files only does not need
-
-        return Patience(source, self._clock, self._timeout_s, on_progress, on_wait)
-
-    @contextmanager
-    def _downloading(self, url: str, key: str, own: Own | None, so_far: Sequence[Path], patience: Patience) -> Iterator[Download]:
-        """Open a download whose size limit is what the files `so_far` leave of the model's limit. Only `own` may have a private address."""
-        import httpx
-
-        from worker.models.transport import Transport, open_client
-
-        if self._tls is None:
-            self._tls = verification(self._ca_file)  # this takes 20 ms, so it happens only once
-        host = httpx.URL(own.address).host if own else None
-        transport = Transport(self._tls, patience, own_host=host, allow_private=self._allow_private)
-        with open_client(transport) as client:
-            download = Download(
-                client,
-                url,
-                self._cache.partial(key),
-                headers=own.headers() if own else {},
-                max_bytes=max(0, self._max_bytes - _size(*so_far)),
-                clock=self._clock,
-                patience=patience,
-            )
-            try:
-                yield download
-            except OSError as error:
-                if error.errno in FULL:
-                    download.discard()  # a full disk would make the next job fail, too
-                raise
-
-    def _verified(self, url: str, download: Download, key: str, promised: str | None, so_far: Sequence[Path], patience: Patience) -> Path:
-        partial = self._cache.partial(key)
-        sha256 = hash_file(partial, lambda _done: patience.tick(1.0))
-        if promised is not None and sha256 != promised:
-            try:
-                refuse_pointer(partial, url)
-            finally:
-                download.discard()
-            raise ModelUnavailable(f"{url} gave a file with the SHA-256 {sha256}, but {promised} was promised: the file has changed")
-        download.finished()
-        path = self._cache.adopt(partial, sha256)
-        self._cache.sweep()
-        if self._cache_bytes is not None:
-            self._cache.trim(self._cache_bytes, [path, *so_far])
-        return path
+        return self._downloads.patience(source, self._timeout_s, on_progress, on_wait)
 
     def _fetched(self, ref: ModelRef, sha256: str, paths: list[Path], files: dict[str, str], weights: Collection[str]) -> FetchedModel:
         """Return the model in the cache whose file is `paths[0]`.
@@ -294,7 +243,8 @@ class ModelStore:
             while name in files:
                 name = f"the-{name}"
             path = self._cache.assemble(folder + name, {folder + one: content for one, content in {name: sha256, **files}.items()})
-        return fetched_model(ref, path, model, {name: companions[name] for name in weights})
+        blobs = (sha256, *files.values())
+        return replace(fetched_model(ref, path, model, {name: companions[name] for name in weights}), blobs=blobs)
 
 
 def _files_in(folder: Path, file: str, name: str) -> list[str]:
@@ -309,14 +259,3 @@ def _place(model: Path, name: str) -> tuple[str, str]:
     if items_of(model, name) is not None:
         return PACKAGE, MANIFEST
     return "", CONFIG if is_snapshot(model) else MODEL
-
-
-def _size(*paths: Path) -> int:
-    return sum(path.stat().st_size for path in paths)
-
-
-def _on_hub(source: str, endpoint: str) -> str:
-    try:
-        return HubFile.parse(source).url(endpoint)
-    except ValueError as error:
-        raise ModelUnavailable(f"{source}: {error}") from error

@@ -44,6 +44,16 @@ class Patience:
         self._source, self._clock, self._limit_s, self._on_progress, self.on_wait = source, clock, limit_s, on_progress, on_wait
         self._end = clock.monotonic() + limit_s
         self._share: float | None = None
+        self._part: tuple[int, int, int] | None = None  # bytes before the file that is fetched now, of this file, and of all files
+
+    @contextmanager
+    def of_part(self, before: int, size: int, total: int) -> Iterator[None]:
+        """Count the progress of one file as a part of a model of several files. All are numbers of bytes."""
+        self._part = (before, size, total)
+        try:
+            yield
+        finally:
+            self._part = None
 
     def look(self) -> None:
         """Check the time, and report the progress.
@@ -58,6 +68,9 @@ class Patience:
         self._on_progress(self._share)
 
     def tick(self, share: float | None) -> None:
+        if self._part is not None and share is not None:
+            before, size, total = self._part
+            share = min(1.0, (before + share * size) / max(1, total))
         self._share = share
         self.look()
 

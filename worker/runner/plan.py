@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from worker.engines.registry import entry_of, preloadable
+from worker.engines.registry import preloadable
 from worker.kinds import registry as kinds
 
 
@@ -23,12 +23,11 @@ def plan_for(kind: str, capability: str) -> GuardPlan:
     """Return the plan for work of one kind on one capability. It does not change while this process lives.
 
     Raises:
-        EngineUnavailable: This worker does not know the kind, or it needs an engine, and no engine runs this capability.
+        EngineUnavailable: This worker does not know the kind, or nothing here runs this capability.
     """
-    of_kind = kinds.preloads(kind)
-    entry = kinds.entry_of(kind)
-    if not entry.in_engine:
+    of_kind, entry = kinds.preloads(kind), kinds.entry_of(kind)
+    place = kinds.place_of(kind, capability)
+    if place is None:
         return GuardPlan(of_kind)
-    engine = entry_of(capability)
-    libraries = () if entry.imports else preloadable(capability)
-    return GuardPlan((*libraries, *of_kind), engine.forks, tuple(sorted(engine.environment.items())))
+    libraries = preloadable(capability) if entry.in_engine and not entry.imports else ()
+    return GuardPlan((*libraries, *of_kind), place.forks, tuple(sorted(place.environment.items())))

@@ -7,9 +7,9 @@ need, and they may block for some milliseconds. They must not take more than som
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.columns import Column
 
@@ -24,6 +24,8 @@ class Place:
         root: the folder that holds `proc` and `sys`; tests name another.
         guard: the process whose children are the measured ones.
         metrics_url: the page with a service's own metrics; empty if there is none.
+        service: the type of the service that is under load; empty if none is. `service_address` is where its clients find it, and
+            `service_settings` are those settings of its clients that say more about that.
         cuda_visible: the value of CUDA_VISIBLE_DEVICES in the measured processes; None if it is not set.
         cuda_order: their CUDA_DEVICE_ORDER.
     """
@@ -33,6 +35,9 @@ class Place:
     metrics_url: str = ""
     cuda_visible: str | None = None
     cuda_order: str = ""
+    service: str = ""
+    service_address: str = field(default="", repr=False)  # it may have a login
+    service_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 `<path>.rows` holds the samples as native doubles, one row for each: the time, 1 for a gap before it, and one value for each column, which
 is NaN for null. `<path>.facts` holds lines of JSON: first the columns, then what happens to them, at last how sampling ended. The samples
-are on disk a few seconds after they were taken, so that a process that dies loses no more than that.
+are on disk some seconds after they were taken (20 samples), so that a process that dies loses no more than that.
 """
 
 from __future__ import annotations
@@ -16,27 +16,42 @@ from pathlib import Path
 from typing import Any
 
 from shared.columns import Column
+from shared.energy import MAX_GAP_S
 
+LATE = 0.5  # a share of a period: a later sample is a gap
 FLUSH_ROWS = 20  # two seconds at 10 Hz
 HEAD = 2  # the time and the gap
 DIED = "the process that samples ended before the measurement"
 
 
+def can_be_thinned(period_s: float) -> bool:
+    """Return whether an energy can still be computed when every second sample is removed, also if one of the others is late."""
+    return 2 * period_s * (1 + LATE) < MAX_GAP_S
+
+
 class LooksFile:
-    """Writes samples. Its memory and its file stay bounded: at `max_rows` rows, every second one is removed.
+    """Writes samples. At `max_rows` rows, every second one is removed, as long as the others are then close enough for an energy.
+
+    So its memory stays bounded. Its file grows with a row every 1.5 s or so when no more can be removed.
+
+    Args:
+        max_rows: an even number, so that the newest row is among the removed ones.
+        period_s: the time between two samples; it doubles each time when samples are removed.
 
     Raises:
         OSError: The disk is full.
     """
 
-    def __init__(self, path: Path, columns: Sequence[Column], facts: Mapping[str, Any], max_rows: int) -> None:
+    def __init__(self, path: Path, columns: Sequence[Column], facts: Mapping[str, Any], max_rows: int, period_s: float) -> None:
         self._rows_path, self._facts_path = path.with_suffix(".rows"), path.with_suffix(".facts")
         self._width = HEAD + len(columns)
         self._max_rows = max_rows
-        self._rows = array("d")
+        self.period_s = period_s
+        self.count = 0  # the number of rows
+        self._rows = array("d")  # all rows; those that are not in the file yet, if no more rows can be removed
         self._unwritten = 0  # the place of the first value that is not in the file yet
         self._rows_path.write_bytes(b"")
-        self.note(columns=[asdict(column) for column in columns], **facts)
+        self.note(columns=[asdict(column) for column in columns], period_s=period_s, **facts)
 
     def note(self, **facts: Any) -> None:
         with self._facts_path.open("a") as file:
@@ -46,7 +61,8 @@ class LooksFile:
         """Add one sample. Return whether every second sample was removed, after which only half as many are wanted."""
         self._rows.extend((at, float(gap)))
         self._rows.extend(math.nan if value is None else value for value in values)
-        if len(self._rows) >= self._max_rows * self._width:
+        self.count += 1
+        if self.count >= self._max_rows and can_be_thinned(self.period_s):
             self._thin()
             return True
         if len(self._rows) - self._unwritten >= FLUSH_ROWS * self._width:
@@ -56,6 +72,8 @@ class LooksFile:
     def flush(self) -> None:
         with self._rows_path.open("ab") as file:
             file.write(self._rows[self._unwritten :].tobytes())
+        if not can_be_thinned(self.period_s):
+            self._rows = array("d")
         self._unwritten = len(self._rows)
 
     def _thin(self) -> None:
@@ -70,6 +88,9 @@ class LooksFile:
         temporary.write_bytes(kept.tobytes())
         temporary.replace(self._rows_path)
         self._unwritten = len(kept)
+        self.count = len(kept) // self._width
+        self.period_s *= 2
+        self.note(period_s=self.period_s)
 
 
 @dataclass
@@ -98,6 +119,17 @@ class Looks:
         for column, values in zip(self.columns, self.values, strict=True):
             if column.role == role and column.feeds == feeds:
                 yield column, values
+
+    def thinned(self) -> Looks:
+        """Return every second sample. A gap before a removed one is a gap before the next one."""
+        count, gaps = len(self.times), self.gaps
+        return replace(
+            self,
+            times=self.times[::2],
+            gaps=array("d", (max(gaps[place], gaps[place - 1] if place else 0.0) for place in range(0, count, 2))),
+            values=[values[::2] for values in self.values],
+            period_s=2 * self.period_s,
+        )
 
 
 def read_looks(path: Path) -> Looks:

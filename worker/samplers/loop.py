@@ -19,12 +19,11 @@ from pathlib import Path
 from shared.clock import Clock, SystemClock
 from shared.columns import Column
 from worker.samplers.base import Sampler, Values, Vanished
-from worker.samplers.looks import LooksFile
+from worker.samplers.looks import LATE, LooksFile
 from worker.samplers.registry import SAMPLERS, make
 from worker.samplers.request import SampleRequest
 
 OPEN, OPEN_WITH_ENERGY = "open", "open with energy"  # what the process says when its samplers are open
-LATE = 0.5  # a share of a period: a later sample is a gap
 MOST_OF_A_CORE = 0.004  # sampling that would take more CPU time is done less often
 LONGEST_PERIOD_S = 1.0
 TRIALS = 5  # readings from which the CPU time of one is known
@@ -82,13 +81,13 @@ def sample(request: SampleRequest, clock: Clock, wait: Wait, announce: Callable[
     opened, absent = _open(request)
     period_s = _affordable(request.period_s, opened)
     for one in opened:
-        one.every = max(1, math.ceil(SAMPLERS[one.name].period_s / period_s - 1e-9))
+        one.every = _every(SAMPLERS[one.name].period_s, period_s)
     columns = [replace(column, period_s=one.every * period_s) if one.every > 1 else column for one in opened for column in one.columns]
-    facts = {"absent": absent, "period_s": period_s, "started_at": clock.now().timestamp()}
-    file = LooksFile(Path(request.path), columns, facts, request.max_rows)
+    facts = {"absent": absent, "started_at": clock.now().timestamp()}
+    file = LooksFile(Path(request.path), columns, facts, request.max_rows, period_s)
     energy = any(column.role in ("energy", "power") and not column.missing for column in columns)
     announce(OPEN_WITH_ENERGY if energy else OPEN)
-    _repeat(opened, file, period_s, clock, wait)
+    _repeat(opened, file, clock, wait)
     for one in opened:
         one.sampler.close()
     file.flush()
@@ -123,27 +122,37 @@ def _affordable(period_s: float, opened: list[_Opened]) -> float:
     return min(max(period_s, cost_s / MOST_OF_A_CORE), max(period_s, LONGEST_PERIOD_S))
 
 
-def _repeat(opened: list[_Opened], file: LooksFile, period_s: float, clock: Clock, wait: Wait) -> None:
+def _every(wanted_s: float, period_s: float) -> int:
+    """Return how many samples there are from one reading of a sampler to the next, if it is to be read about every `wanted_s`.
+
+    It is a power of two. So the samples in which it was read are never among those that are removed when sampling is thinned.
+    """
+    return 2 ** max(0, round(math.log2(wanted_s / period_s))) if wanted_s > period_s else 1
+
+
+def _repeat(opened: list[_Opened], file: LooksFile, clock: Clock, wait: Wait) -> None:
     told = _missing(opened)
     if told:
         file.note(missing=told)
     begin = clock.monotonic()
-    slot, number, skipped = 0, 0, False
+    slot, skipped = 0, False
     while True:
+        period_s = file.period_s
         due = begin + slot * period_s
         if wait(max(0.0, due - clock.monotonic())):
             return
         at = clock.monotonic()
-        values = [value for one in opened for value in (_read(one) if number % one.every == 0 else [None] * len(one.columns))]
+        values = [value for one in opened for value in (_read(one) if file.count % one.every == 0 else [None] * len(one.columns))]
         thinned = file.add(at, values, gap=skipped or at - due > LATE * period_s)
         missing = _missing(opened)
         if missing != told:
             told = missing
             file.note(missing=told)
-        number += 1
         if thinned:
             # The sample of now was removed, and the one before it stays: the next one is due when two old periods have passed since then.
-            begin, period_s, slot, skipped = due - period_s, 2 * period_s, 1, False
+            begin, slot, skipped = due - period_s, 1, False
+            for one in opened:
+                one.every = max(1, one.every // 2)
             continue
         following = max(slot + 1, math.floor((clock.monotonic() - begin) / period_s) + 1)
         slot, skipped = following, following > slot + 1

@@ -22,9 +22,10 @@ class SamplerEntry:
     The module has a function `lack`, which says without opening anything why there is nothing to read on this device, or None.
 
     Attributes:
-        period_s: the shortest time between two readings; 0 for every sample.
+        period_s: about the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
         feeds: whose energy or power it may show; why it shows none is then the reason for an energy that is null.
         by_default: whether it runs beside every measurement.
+        services: the types of service that it watches, if it runs only beside a load on one of them.
     """
 
     target: str
@@ -32,6 +33,7 @@ class SamplerEntry:
     period_s: float = 0.0
     feeds: tuple[Feeds, ...] = ()
     by_default: bool = True
+    services: tuple[str, ...] = ()
 
 
 SAMPLERS: dict[str, SamplerEntry] = {
@@ -43,13 +45,16 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
     "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    "redis": SamplerEntry("worker.samplers.redis:RedisInfo", period_s=1.0, services=("redis",)),
+    "postgres": SamplerEntry("worker.samplers.postgres:PostgresStatistics", library="asyncpg", period_s=1.0, services=("postgres",)),
     # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.
     "fake": SamplerEntry("worker.samplers.fake:FakeSampler", by_default=False),
 }
 
 
-def default_samplers() -> list[str]:
-    return [name for name, entry in SAMPLERS.items() if entry.by_default]
+def default_samplers(service: str = "") -> list[str]:
+    """Return the samplers that run beside a measurement; `service` is the type of the service that is under load, if one is."""
+    return [name for name, entry in SAMPLERS.items() if entry.by_default and (not entry.services or service in entry.services)]
 
 
 def lack_of(name: str, place: Place) -> Lack | None:

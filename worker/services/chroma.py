@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EngineUnavailable
-from worker.services.asked import need_200
 from worker.services.base import LOOPBACK, Command, Container, Place
 from worker.services.data_folder import checked
+from worker.services.pages import need_200
 
 VERSION_S = 60.0  # the program is a Python package, which a slow device imports for long
 QUIET = {"ANONYMIZED_TELEMETRY": "False"}  # it shall tell nobody what it does

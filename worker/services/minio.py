@@ -15,9 +15,9 @@ from shared.clock import SystemClock
 from shared.errors import EngineUnavailable
 from shared.installation import how_to_install
 from worker.drivers.s3_signing import Signer
-from worker.services.asked import need_200
 from worker.services.base import LOOPBACK, Command, Container, Place
 from worker.services.data_folder import checked
+from worker.services.pages import need_200
 
 MINIO, RCLONE = "minio", "rclone"
 DATA = "/data"

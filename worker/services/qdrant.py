@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from worker.services.asked import counters_in, need_200
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
 from worker.services.data_folder import checked
+from worker.services.pages import counters_in, need_200
 
 STORAGE = "/qdrant/storage"
 VERSION_S = 10.0
@@ -63,7 +63,7 @@ class QdrantService:
     def metrics(self, settings: Mapping[str, Any], port: int) -> dict[str, Any]:
         del settings
         try:
-            return dict(counters_in(need_200(port, "/metrics").text, COUNTED))
+            return dict(counters_in(need_200(port, "/metrics").decode(errors="replace"), COUNTED))
         except NotHealthy:
             return {}
 

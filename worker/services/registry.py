@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ SERVICES: dict[str, str] = {
     "minio": "worker.services.minio:MinioService",
     "chroma": "worker.services.chroma:ChromaService",
     "qdrant": "worker.services.qdrant:QdrantService",
+    "vllm": "worker.services.vllm:VllmService",
+    "ollama": "worker.services.ollama:OllamaService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }
@@ -43,6 +46,6 @@ def startable() -> dict[str, str]:
     for name in sorted(SERVICES.keys() - {FAKE}):
         try:
             found[name] = resolve(name).version()
-        except (EngineUnavailable, OSError):
+        except (EngineUnavailable, OSError, subprocess.TimeoutExpired):
             continue
     return found

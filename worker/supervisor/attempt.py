@@ -15,11 +15,12 @@ from typing import Any
 
 from shared import figures
 from shared.clock import Clock
-from shared.errors import DeviceFailed, JobError
+from shared.errors import DeviceFailed, HostBusy, JobError, RunnerDied
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
 from worker.hardware.noise_probe import Measured, NoiseProbe
+from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import entry_of, model_suffixes, resolve
@@ -41,6 +42,8 @@ from worker.supervisor.telemetry import Telemetry
 
 OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # enough for imports from a slow SD card. If the guard needs longer, the job's deadline ends the job.
+# After these failures a job is measured again, so nobody needs what was measured before.
+TRIED_AGAIN = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
 # The estimated progress of a repeat when a phase begins. The real durations are not known in advance.
 BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, "measuring": 0.3}
 
@@ -213,7 +216,8 @@ class Attempt:
     def _kept(self, error: JobError) -> dict[str, Any]:
         """Return what was measured before an error ended the attempt, marked as partial. Empty if nothing was, or if nobody needs it."""
         repeats = [*self._repeats, *self._processes.interrupted]
-        if not repeats or not entry_of(self._workload.kind).ends_early or (isinstance(error, Stopped) and error.why == "handed_back"):
+        goes_back = error.kind in TRIED_AGAIN or (isinstance(error, Stopped) and error.why == "handed_back")
+        if not repeats or goes_back or not entry_of(self._workload.kind).ends_early:
             return {}
         self._judge_noise()
         if not self._repeats:
@@ -340,12 +344,16 @@ class Attempt:
         derived = self._kind.derive(self._workload, repeats, self._loads, because)
         self._log.add("info", "benchmark", derived.said)
         if derived.of_device is not None:
-            derived, warnings = remembered(derived, derived.of_device, self._cache_dir, self._log)
-            if warnings:
-                self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *warnings]}
+            derived = remembered(derived, derived.of_device, self._cache_dir, self._log)
+        if derived.against_device is not None:
+            derived = derived.against_device(read_last(self._cache_dir))
+        for warning in derived.warnings:
+            self._log.add("warning", "benchmark", warning)
+        if derived.warnings:
+            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *derived.warnings]}
         samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
-        self._runtime = {**self._runtime, **facts}
+        self._runtime = {**self._runtime, **facts, **self._of_models()}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
 
     def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
@@ -356,6 +364,13 @@ class Attempt:
             if isinstance(content, Path):
                 moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
         return moved
+
+    def _of_models(self) -> dict[str, Any]:
+        """Return where the models come from, and what is doubtful about them, for the facts of the result."""
+        origins = {role: found.origin for role, found in self._inputs.items() if found.origin}
+        doubts = [warning for found in self._inputs.values() for warning in found.warnings]
+        warnings = {"warnings": [*self._runtime.get("warnings", []), *doubts]} if doubts else {}
+        return {**({"origin": origins} if origins else {}), **warnings}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:

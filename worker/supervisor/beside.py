@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from shared.columns import Column, Feeds, Role
-from shared.energy import Measured, Window, added, average, energy_of, highest
+from shared.energy import Measured, Window, added, average, energy_of, highest, inside
 from shared.figures import Figure
 from shared.telemetry import (
     ENERGY,
     ENERGY_ABOVE_IDLE,
+    ENERGY_PER_TOKEN,
     FIGURES,
     GPU_MEMORY,
     GPU_PERCENT,
@@ -28,6 +30,7 @@ Series = tuple[Column, Sequence[float]]
 # What a capability's first word says about whose energy its jobs take. Other words mean the processor.
 GPU_WORDS = frozenset({"gpu", "cuda"})
 NO_UNITS = "this kind of work counts no inferences"
+NO_IDLE = "the idle power was not measured"
 NOT_ON_A_GPU = "the job did not run on a GPU"
 OF: Mapping[Feeds, str] = {"cpu": "processor", "gpu": "GPU", "board": "whole device"}
 
@@ -48,16 +51,15 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
     """
     gpus, unknown = _gpus_of_job(looks) if on == "gpu" else (frozenset(), NOT_ON_A_GPU)
     energy, columns = _energy(looks, windows, on, gpus, unknown)
-    idle_w = _idle_watts(looks, columns, idle) if idle is not None else known_idle_w if columns else None
-    above = _above_idle(energy, idle_w)
-    watts = _watts(looks, columns, windows, energy)
+    idle_w, no_idle = _idle_watts(looks, columns, idle) if idle is not None else (known_idle_w if columns else None, NO_IDLE)
+    watts, counted = _watts(looks, columns, windows, energy)
     figures = [
         _gpu_figure(looks, GPU_PERCENT, "use", gpus, unknown, windows),
         _gpu_figure(looks, GPU_TEMPERATURE, "temperature", gpus, unknown, windows),
         _gpu_figure(looks, GPU_MEMORY, "memory", gpus, unknown, None),
-        _figure(POWER, watts, energy.missing, n=len(looks.times)),
+        _figure(POWER, watts, energy.missing, n=counted),
         _figure(ENERGY, energy.per_inference, energy.missing or NO_UNITS, n=energy.inferences, repeats=energy.repeats),
-        above if idle_w is not None else _figure(ENERGY_ABOVE_IDLE, None, _why_no_idle(idle, energy)),
+        _above_idle(energy, idle_w, no_idle),
     ]
     return tuple(figures), Beside(
         energy=Energy(
@@ -75,6 +77,13 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
         cpu_s=looks.cpu_s,
         ended=looks.ended,
     )
+
+
+def per_token(figures: Sequence[Figure], tokens: int) -> Figure:
+    """Return the energy of one token, for units of work that write so many tokens each."""
+    energy = next(figure for figure in figures if figure.name == ENERGY)
+    value = None if energy.value is None else energy.value / tokens
+    return _figure(ENERGY_PER_TOKEN, value, energy.missing, n=energy.n * tokens, repeats=[one / tokens for one in energy.repeats])
 
 
 def _energy(looks: Looks, windows: Sequence[Window], on: Feeds, gpus: frozenset[str], unknown: str) -> tuple[Measured, list[Series]]:
@@ -155,53 +164,64 @@ def _gpu_figure(looks: Looks, name: str, role: Role, gpus: frozenset[str], unkno
     if not series:
         said = [column.missing for column in looks.columns if column.role == role and column.device in gpus and column.missing]
         return _figure(name, None, "; ".join(dict.fromkeys(said)) or "the GPU was never read")
+    counted = sum(len(inside(looks.times, values, windows)) for _, values in series)
     if role == "use":
         found = [value for _, values in series if (value := average(looks.times, values, windows or [])) is not None]
         value = sum(found) / len(found) if found else None
     else:
         value = max((top for _, values in series if (top := highest(looks.times, values, windows)) is not None), default=None)
-    return _figure(
-        name, value, "no sample lies in the timed inferences: they took less than the time between two samples", n=len(looks.times)
-    )
+    return _figure(name, value, "no sample lies in the timed inferences: they took less than the time between two samples", n=counted)
 
 
-def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], energy: Measured) -> float | None:
-    """Return the average power: of the counter, if its energy is valid, else of the samples. Fewer samples do for it than for an energy."""
-    if energy.watts is not None:
-        return energy.watts
+def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], energy: Measured) -> tuple[float | None, int]:
+    """Return the average power, and from how many samples it is computed. Fewer samples do for it than for an energy.
+
+    It is that of the counter if the energy of the counter is valid, else the average of the sampled power.
+    """
+    role = "energy" if energy.source == "counter" else "power"
+    found = [values for column, values in columns if column.role == role]
+    if not found or (energy.watts is None and energy.checked is not None):  # counter and power disagree, so neither is believed
+        return None, 0
+    values = added(found)
+    watts = energy.watts if energy.watts is not None else average(looks.times, values, windows)
+    return watts, len(inside(looks.times, values, windows))
+
+
+def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> tuple[float | None, str]:
+    """Return the power while the device was idle, from the same columns as the energy, or why it is not known."""
     powers = [values for column, values in columns if column.role == "power"]
-    if not powers or energy.checked is not None:  # counter and power disagree, so neither is believed
-        return None
-    return average(looks.times, added(powers), windows)
-
-
-def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> float | None:
-    """Return the power while the device was idle, from the same columns as the energy."""
-    powers = [values for column, values in columns if column.role == "power"]
-    if powers:
-        return average(looks.times, added(powers), [idle])
     counters = [values for column, values in columns if column.role == "energy"]
-    if not counters:
-        return None
-    end = idle.begin_s + idle.seconds
-    points = [
-        (at, value) for at, value in zip(looks.times, added(counters), strict=True) if idle.begin_s <= at <= end and not math.isnan(value)
-    ]
-    return (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
+    if not powers and not counters:
+        return None, NO_IDLE
+    points = inside(looks.times, added(powers or counters), [idle])
+    if powers:
+        watts = math.fsum(value for _, value in points) / len(points) if points else None
+    else:
+        if any(after[1] < before[1] for before, after in pairwise(points)):
+            return (
+                None,
+                "the counter of energy fell while the device was idle (it was set to zero, or corrected): the idle power is unknown",
+            )
+        watts = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
+    if watts is None:
+        return None, "no sample was taken while the device was idle"
+    if watts < 0:
+        return None, f"the sampled power of the idle device is {watts:.3g} W, which is less than nothing: its source cannot be believed"
+    return watts, ""
 
 
-def _above_idle(energy: Measured, idle_w: float | None) -> Figure:
-    if energy.watts is None or idle_w is None or not energy.inferences:
+def _above_idle(energy: Measured, idle_w: float | None, no_idle: str) -> Figure:
+    """Return the energy for one inference without what the idle device takes, or why it is not known."""
+    if energy.watts is None:
         return _figure(ENERGY_ABOVE_IDLE, None, energy.missing)
+    if not energy.inferences:
+        return _figure(ENERGY_ABOVE_IDLE, None, NO_UNITS)
+    if idle_w is None:
+        return _figure(ENERGY_ABOVE_IDLE, None, no_idle)
+    if energy.watts < idle_w:
+        took = f"the device took {energy.watts:.4g} W while it measured and {idle_w:.4g} W while it was idle"
+        return _figure(ENERGY_ABOVE_IDLE, None, f"{took}, so their difference says nothing")
     return _figure(ENERGY_ABOVE_IDLE, (energy.watts - idle_w) * energy.seconds / energy.inferences, "", n=energy.inferences)
-
-
-def _why_no_idle(idle: Window | None, energy: Measured) -> str:
-    if energy.missing:
-        return energy.missing
-    if energy.joules is not None and not energy.inferences:
-        return NO_UNITS
-    return "the idle power was not measured" if idle is None else "no sample was taken while the device was idle"
 
 
 def _figure(name: str, value: float | None, missing: str, n: int = 0, repeats: Sequence[float] = ()) -> Figure:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from typing import Any
 
 from worker.engines.registry import find_entry
+from worker.generators.registry import GENERATORS
 from worker.runner.record_file import NO_ROOM
 
 OUTPUT = "; its last output:\n"
@@ -52,8 +53,8 @@ def signal_name(number: int) -> str:
 
 
 def software_of(capability: str) -> str:
-    """Return the libraries of an engine with their versions, such as `onnxruntime 1.22.0, numpy 2.3.1`. Empty if the engine uses none."""
-    entry = find_entry(capability)
+    """Return the libraries of an engine with their versions, such as `onnxruntime 1.22.0, numpy 2.3.1`. Empty if it uses none."""
+    entry = find_entry(capability) or GENERATORS.get(capability)
     distributions = packages_distributions() if entry is not None and entry.needs else {}
     found = []
     for module in reversed(entry.needs if entry is not None else ()):  # `needs` names the runtime last

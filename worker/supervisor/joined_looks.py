@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.columns import Column
-from worker.samplers.looks import Looks
+from worker.samplers.looks import Looks, can_be_thinned
 from worker.samplers.request import MAX_ROWS
 
 OTHER_DEVICE = "in some turns of the job, this name belonged to another device"
@@ -23,7 +23,7 @@ def joined(turns: Sequence[Looks], max_rows: int = MAX_ROWS) -> Looks:
 
     Args:
         turns: in the order of time. The samples of a single turn are returned as they are.
-        max_rows: while there are more samples, every second one is removed.
+        max_rows: while there are more samples, every second one of the most frequent turns is removed, if that leaves enough for an energy.
     """
     if len(turns) == 1:
         return turns[0]
@@ -39,6 +39,7 @@ def joined(turns: Sequence[Looks], max_rows: int = MAX_ROWS) -> Looks:
         found.columns = next((one.columns for one in turns if one.columns), [])
         found.values = [array("d") for _ in found.columns]
         return found
+    sampled = _thinned(sampled, max_rows)
     found.started_at, found.period_s = sampled[0].started_at, max(one.period_s for one in sampled)
     for one in sampled:
         gaps = array("d", one.gaps)
@@ -50,9 +51,17 @@ def joined(turns: Sequence[Looks], max_rows: int = MAX_ROWS) -> Looks:
         column, values = _column(name, sampled)
         found.columns.append(column)
         found.values.append(values)
-    while len(found.times) > max_rows:
-        _thin(found)
     return found
+
+
+def _thinned(turns: list[Looks], max_rows: int) -> list[Looks]:
+    """Return the turns with fewer samples. Each turn is thinned alone, so that it keeps the samples in which all samplers were read."""
+    while sum(len(one.times) for one in turns) > max_rows:
+        finest = min(one.period_s for one in turns)
+        if not can_be_thinned(finest):
+            break
+        turns = [one.thinned() if one.period_s == finest else one for one in turns]
+    return turns
 
 
 def _column(name: str, turns: Sequence[Looks]) -> tuple[Column, array[float]]:
@@ -84,12 +93,3 @@ def _column(name: str, turns: Sequence[Looks]) -> tuple[Column, array[float]]:
 def _why_ended(turns: Sequence[Looks]) -> str:
     counts = Counter(one.ended for one in turns if one.ended)
     return "; ".join(f"{why} (in {count} of {len(turns)} turns of the job)" for why, count in counts.items())[:2_000]
-
-
-def _thin(looks: Looks) -> None:
-    """Remove every second sample. A gap before a removed one is a gap before the next one."""
-    gaps, count = looks.gaps, len(looks.times)
-    looks.gaps = array("d", (max(gaps[place], gaps[place - 1] if place else 0.0) for place in range(0, count, 2)))
-    looks.times = looks.times[::2]
-    looks.values = [values[::2] for values in looks.values]
-    looks.period_s *= 2

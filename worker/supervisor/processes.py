@@ -117,6 +117,7 @@ class Processes:
         """
         while True:
             address = self._service.ready(self.limit.ends_at)
+            self._telemetry.watch(self._service.watched(address), self._log)
             try:
                 return self._run_process(folder / f"{next(_numbers)}.record", where, index, address, load_only=load_only)
             except Stopped:

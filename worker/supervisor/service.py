@@ -21,17 +21,19 @@ from shared.protocol.messages import Assignment
 from shared.targets import Existing, Launched
 from shared.workloads import Workload, spec_as
 from worker.job_log import JobLog
-from worker.launchers.kept import KeptServer
+from worker.launchers.base import Server
 from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
 from worker.services.base import LOOPBACK, NotHealthy, Place
 from worker.services.registry import resolve as service_named
 from worker.supervisor.deaths import with_output
+from worker.supervisor.telemetry import WatchedService
 
 NOBODY = 65_534  # some servers refuse to run as root
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 SHORTEST_TIMEOUT_S = 0.1
+SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -61,7 +63,7 @@ class ServiceOfJob:
         self._id = f"{assignment.job_id}.{assignment.attempt}"
         self._running, self._clock, self._log = running, clock, job_log
         self._on_stage, self._check_stop = on_stage, check_stop
-        self._server: KeptServer | None = None
+        self._server: Server | None = None
         self._port = 0
         self._cpu_before_s = 0.0
         self._restarted = 0
@@ -121,6 +123,13 @@ class ServiceOfJob:
         self._cpu_before_s = self._cpu_of_tree()
         self._count("before")
         return service_named(target.service).address(self._spec.service.settings, self._port)
+
+    def watched(self, address: str) -> WatchedService | None:
+        """Return what telemetry must know of the service at this address. None for a job without one."""
+        if self._workload.target is None:
+            return None
+        settings = self._spec.client.settings
+        return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
         """Return whether the service that was started has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 from shared.clock import Clock
 from shared.columns import Feeds
 from shared.energy import Window
+from shared.series import TIMED_SPANS, Record
 from shared.telemetry import RUNTIME_KEY, SOURCE_KEY
 from worker.job_log import JobLog
 from worker.kinds.base import Derived, Repeat
 from worker.samplers.looks import Looks
+from worker.samplers.pages import page_of
 from worker.samplers.registry import default_samplers
 from worker.samplers.request import SampleRequest
-from worker.supervisor.beside import belongs_to, beside
+from worker.supervisor.beside import belongs_to, beside, per_token
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.joined_looks import joined
@@ -43,6 +45,18 @@ class TelemetryOptions:
     idle_s: float = IDLE_S
 
 
+@dataclass(frozen=True)
+class WatchedService:
+    """Says which service is under load, and where. `settings` are those of its clients that a sampler needs."""
+
+    type: str
+    address: str = field(repr=False)
+    settings: dict[str, Any]
+
+
+NO_SERVICE = WatchedService("", "", {})
+
+
 class Telemetry:
     """Samples beside one attempt: `go_on` at the beginning of each of its turns, `phase` at each phase of a measured process, then `pause`.
 
@@ -58,6 +72,7 @@ class Telemetry:
         self._sampling: Sampling | None = None  # None while nothing is sampled
         self._turns: list[Looks] = []
         self._phases: list[Phase] = []
+        self._service: WatchedService | None = None
         self._idle: Window | None = None  # when the idle device was sampled, if that was in the first turn of this attempt
 
     def go_on(self, guard: GuardProcess, folder: Path, check_stop: Callable[[], None]) -> None:
@@ -75,6 +90,15 @@ class Telemetry:
             self._sampling = self._started(guard, folder)
             self._idle = self._idle_power.sample(self._sampling, self._uses, check_stop)
 
+    def watch(self, service: WatchedService | None, job_log: JobLog) -> None:
+        """Note which service the next process puts under load. If it is elsewhere than before, what sampled until now ends."""
+        if service == self._service:
+            return
+        self._service = service
+        sampling, self._sampling = self._sampling, None
+        if sampling is not None:
+            self._turns.append(self._looks_of(sampling, job_log))
+
     def phase(self, where: str, index: int, phase: str) -> None:
         """Note that a measured process begins a phase. An empty `where` means that no process runs."""
         if self._turn is None:
@@ -91,10 +115,14 @@ class Telemetry:
         sampling, self._sampling, self._turn = self._sampling, None, None
         if sampling is None:  # only loads ran in this turn
             return
+        self._turns.append(self._looks_of(sampling, job_log))
+
+    def _looks_of(self, sampling: Sampling, job_log: JobLog) -> Looks:
+        """Stop to sample, and return the samples. The first ones of the attempt may be those of the idle device."""
         looks = sampling.end(job_log)
         if self._idle is not None and not self._turns:
             self._idle_power.keep(looks, self._idle, self._uses)
-        self._turns.append(looks)
+        return looks
 
     def added_to(self, derived: Derived, repeats: Sequence[Repeat], loading: str) -> tuple[Derived, dict[str, Any]]:
         """Return what was computed of these repeats with the sampled figures, and the facts that say how those were found.
@@ -107,11 +135,13 @@ class Telemetry:
         facts: dict[str, Any] = {RUNTIME_KEY: found.model_dump(mode="json")}
         if found.energy.source:
             facts[SOURCE_KEY] = found.energy.source
+        if derived.tokens_per_unit:
+            figures = (*figures, per_token(figures, derived.tokens_per_unit))
         summary, outcome = derived.summary, derived.outcome
         if summary is not None:
             summary = summary.model_copy(update={"figures": [*summary.figures, *figures]})
         if outcome is not None:
-            outcome = outcome.model_copy(update={"figures": (*outcome.figures, *figures)})
+            outcome = outcome.with_figures(*figures)
         return replace(derived, summary=summary, outcome=outcome), facts
 
     def take(self) -> bytes | None:
@@ -130,15 +160,19 @@ class Telemetry:
         return Sampling(guard, self._request(guard, folder / f"telemetry-{number}"), self._clock, -number)
 
     def _request(self, guard: GuardProcess, path: Path) -> SampleRequest:
-        options = self._options
-        names = options.samplers or tuple(name for name in default_samplers() if name != "prometheus" or options.metrics_url)
+        options, service = self._options, self._service or NO_SERVICE
+        page = options.metrics_url or page_of(service.type, service.address, service.settings)
+        names = options.samplers or tuple(name for name in default_samplers(service.type) if name != "prometheus" or page)
         return SampleRequest(
             path=str(path),
             samplers=names,
             period_s=1 / options.hz,
             guard=guard.pid,
             root=options.root,
-            metrics_url=options.metrics_url,
+            metrics_url=page,
+            service=service.type,
+            service_address=service.address,
+            service_settings=service.settings,
             cuda_visible=guard.steering.get("CUDA_VISIBLE_DEVICES"),
             cuda_order=guard.steering.get("CUDA_DEVICE_ORDER", ""),
         )
@@ -146,18 +180,25 @@ class Telemetry:
     def _windows(self, repeats: Sequence[Repeat], loading: str) -> list[Window]:
         """Return when each repeat measured. A repeat that was measured again ran in its last try.
 
-        A record whose timed phase has the name of a series says how long it took, and each sample of the series is one inference. For any
-        other record, it is the time until the process went on to something else.
+        A record may say in its facts when its units were timed (`TIMED_SPANS`). Otherwise a timed phase with the name of a series says how
+        long it took, and each sample of the series is one inference. For any other record, it is the time until the process went on to
+        something else.
         """
         times: dict[int, tuple[float, float]] = {}
         for phase, following in pairwise(self._phases):
             if phase.where == "repeat" and phase.phase == MEASURING:
                 times[phase.index] = (phase.at, following.at - phase.at)
-        return [_window(*times[index], repeat, loading) for index, repeat in enumerate(repeats) if index in times]
+        return [window for index, repeat in enumerate(repeats) if index in times for window in _of_repeat(*times[index], repeat, loading)]
 
 
-def _window(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> Window:
+def _of_repeat(begin_s: float, until_next_s: float, repeat: Repeat, loading: str) -> list[Window]:
     record = repeat.record
+    if spans := record.facts.get(TIMED_SPANS):
+        return [Window(begin_s + after_s, seconds, units) for after_s, seconds, units in spans]
+    return [_window(begin_s, until_next_s, record, loading)]
+
+
+def _window(begin_s: float, until_next_s: float, record: Record, loading: str) -> Window:
     timed = [name for name in record.phases if name in record.series and name != loading]
     if len(timed) != 1:
         return Window(begin_s, until_next_s, 0)

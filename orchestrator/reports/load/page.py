@@ -11,15 +11,25 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.load.partial import partial_said
 from orchestrator.reports.load.points import LEVELS, Curve, Curves
 from orchestrator.reports.load.slo import Point, peak, sustained
+from orchestrator.reports.load.token_texts import token_table, token_warnings
+from orchestrator.reports.load.tools import beside, beside_text, pairs
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED, Picture
 from orchestrator.reports.page_texts import figure_text
+from shared.jobs import JobStatus
 from shared.markdown import cell
+from shared.services.native_tools import OURS
 
 CURVE = "plots/load.png"
 ECDF = "plots/latency.png"
 CLIENT_BOUND = "client_bound"  # the figure that says whether the client may have been the limit
 _SECTION = "## The answer"
+_MAIN = {  # what is said of a job that did not run to its end
+    "requests_per_s": "{} requests/s",
+    "latency_ms_p50": "p50 {} ms",
+    "latency_ms_p99": "p99 {} ms",
+    "success_rate": "{} % succeeded",
+}
 _METHOD = (
     "**Throughput** is the number of requests that succeeded within the measured window, divided by the window. What was sent before and "
     "after it is listed apart.",
@@ -42,10 +52,13 @@ class LoadPage(OutcomePage):
 
     def add(self, job: JobRecord) -> None:
         super().add(job)
-        if said := partial_said(job.result.outcome if job.result is not None else None):
-            self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, said))
+        outcome = job.result.outcome if job.result is not None else None
+        if said := [one for one in (partial_said(outcome), *token_warnings(outcome)) if one]:
+            self.jobs[-1] = replace(self.jobs[-1], warnings=(*self.jobs[-1].warnings, *said))
         if _is_client_bound(job):
             self.jobs[-1] = replace(self.jobs[-1], cannot_win="client-bound and wins nothing")
+        if job.status is not JobStatus.COMPLETE and (measured := _measured_until_then(job)):
+            self.jobs[-1] = replace(self.jobs[-1], error=f"{measured}: {self.jobs[-1].error}")
         self._curves.add(job, self.jobs[-1].where, self.jobs[-1].parameters)
 
     def pictures(self, folder: Path, title: str) -> Iterator[Picture]:
@@ -60,7 +73,9 @@ class LoadPage(OutcomePage):
     def content(self, bundle: CampaignBundle, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
         curves = self._curves.all()
         content = super().content(bundle, pictures)
-        return {**content, "plot": CURVE, "load": [_of_curve(curve) for curve in curves[:MAX_LISTED]], "load_total": len(curves)}
+        compared = [beside(theirs, ours) for theirs, ours in pairs(curves)][:MAX_LISTED]
+        of_curves = [_of_curve(curve) for curve in curves[:MAX_LISTED]]
+        return {**content, "plot": CURVE, "load": of_curves, "load_total": len(curves), "beside_tools": compared}
 
     def markdown(self, content: dict[str, Any]) -> str:
         before, section, after = super().markdown(content).partition(_SECTION)
@@ -74,18 +89,33 @@ def _is_client_bound(job: JobRecord) -> bool:
     return figure is not None and bool(figure.value)
 
 
+def _measured_until_then(job: JobRecord) -> str:
+    """Return the main figures of a job that failed or was cancelled, in words; empty if nothing was measured."""
+    outcome = job.result.outcome if job.result is not None else None
+    if outcome is None or not outcome.partial:
+        return ""
+    figures = {name: outcome.figure(name) for name in _MAIN}
+    said = [
+        _MAIN[name].format(figure_text(figure.value)) for name, figure in figures.items() if figure is not None and figure.value is not None
+    ]
+    return f"{outcome.detail.get('requests', 0)} requests were measured before it ended ({', '.join(said)})"
+
+
 def _of_curve(curve: Curve) -> dict[str, Any]:
     best = peak(curve.points)
     limit = sustained(curve.points, curve.slo) if curve.slo is not None else None
     return {
         "name": curve.name,
         "where": curve.where,
+        "driver": curve.driver,
+        "definitions": list(curve.definitions),
         "level": LEVELS[curve.swept],
         "peak": _point(best) if best is not None else None,
         "slo": curve.slo.model_dump(mode="json", exclude_none=True) if curve.slo is not None else None,
         "sustained": _point(limit.point) if limit is not None and limit.point is not None else None,
         "sustained_because": limit.why if limit is not None else None,
         "points": [_point(point) for point in curve.points[:MAX_LISTED]],
+        **({"tokens": curve.tokens} if curve.tokens else {}),
     }
 
 
@@ -108,7 +138,9 @@ def _load_text(content: dict[str, Any]) -> str:
     for curve in content["load"]:
         parts.append("\n".join([f"**{cell(curve['name'])}** on {cell(curve['where'])}", "", *_sentences(curve)]))
         parts.append(_table(curve))
-    return "\n\n".join(parts) + "\n\n"
+        if curve.get("tokens"):
+            parts.append(token_table(curve))
+    return "\n\n".join(parts) + "\n\n" + beside_text(content["beside_tools"])
 
 
 def _sentences(curve: dict[str, Any]) -> Iterator[str]:
@@ -122,6 +154,8 @@ def _sentences(curve: dict[str, Any]) -> Iterator[str]:
         tail = f"{figure_text(p99)} ms" if p99 is not None else "not known, because the sample is too small"
         yield f"- **Peak throughput**: {figure_text(best['requests_per_s'])} requests/s at {best['level']:g} {curve['level']}."
         yield f"- **Tail latency at the peak** (p99): {tail}."
+    if curve["driver"] != OURS:
+        yield f"- **The clients** are those of {cell(curve['driver'])}: {cell('; '.join(curve['definitions']), 1_000)}."
     if curve["slo"] is not None:
         asked = ", ".join(f"{name} {limit:g}" for name, limit in curve["slo"].items())
         kept = curve["sustained"]

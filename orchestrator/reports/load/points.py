@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.load.slo import Point
+from orchestrator.reports.load.token_texts import token_figures
 from orchestrator.reports.outcomes.work import HOW_LONG
 from shared.distributions import Distribution
 from shared.figures import Outcome
 from shared.jobs import JobStatus
 from shared.kinds.load import LoadSpec, Slo
+from shared.services.native_tools import OURS
 
 LEVELS = {"concurrency": "requests in flight", "rate": "requests per second that were asked for"}
 
@@ -25,15 +27,23 @@ class Curve:
     Attributes:
         where: the device and the label of the compute unit.
         swept: what its points differ in, a key of `LEVELS`.
+        driver: who sent the requests: our own clients, or a tool.
+        definitions: how the tool defines what it tells.
+        apart_from_driver: two curves with the same text differ at most in their driver.
         latencies: the distribution of each point's latency, for the picture.
+        tokens: the figures of each point that only a language model has; empty for other services.
     """
 
     name: str
     where: str
     swept: str
     slo: Slo | None
+    driver: str = OURS
+    definitions: tuple[str, ...] = ()
+    apart_from_driver: str = ""
     points: list[Point] = field(default_factory=list)
     latencies: dict[str, Distribution] = field(default_factory=dict)
+    tokens: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 class Curves:
@@ -51,12 +61,14 @@ class Curves:
         swept = "concurrency" if spec.load.rate is None else "rate"
         key = _rest(job) + where
         if key not in self._found:
-            self._found[key] = Curve(job.name, where, swept, spec.slo)
+            self._found[key] = _curve(job, spec, where, swept, outcome)
         curve = self._found[key]
         level = float(spec.concurrent_clients * spec.num_clients) if spec.load.rate is None else spec.load.rate
         curve.points.append(_point(job.job_id, level, outcome))
         if "latency" in outcome.distributions:
             curve.latencies[job.job_id] = outcome.distributions["latency"]
+        if tokens := token_figures(outcome):
+            curve.tokens[job.job_id] = tokens
 
     def all(self) -> list[Curve]:
         """Return the curves, each with its points in order. Curves of one name get what distinguishes them."""
@@ -71,8 +83,17 @@ class Curves:
         return list(self._found.values())
 
 
-def _rest(job: JobRecord) -> str:
-    """Return everything that a job asked for but the level of its load."""
+def _curve(job: JobRecord, spec: LoadSpec, where: str, swept: str, outcome: Outcome) -> Curve:
+    driver = spec.client.driver
+    name = job.name if driver == OURS else f"{job.name}, sent by {driver}"
+    tool = outcome.detail.get("tool")
+    said = tool.get("definitions") if isinstance(tool, Mapping) else None
+    definitions = tuple(map(str, said)) if isinstance(said, list) else ()
+    return Curve(name, where, swept, spec.slo, driver, definitions, _rest(job, driver=False) + where)
+
+
+def _rest(job: JobRecord, *, driver: bool = True) -> str:
+    """Return everything that a job asked for but the level of its load and, if `driver` is false, who sent it."""
     asked = {name: value for name, value in job.workload.model_dump(mode="json").items() if name not in HOW_LONG}
     for name in ("concurrent_clients", "num_clients", "phases"):
         asked.pop(name, None)
@@ -81,6 +102,8 @@ def _rest(job: JobRecord) -> str:
         inner = held.get("settings", held) if isinstance(held, dict) else {}
         for name in names:
             inner.pop(name, None)
+    if not driver and isinstance(asked.get("client"), dict):
+        asked["client"].pop("driver", None)
     return json.dumps(asked, sort_keys=True)
 
 

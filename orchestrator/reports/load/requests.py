@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.reports.load.written import Written
 from orchestrator.whole_files import whole_file
 from shared.request_records import FAILURES, Header, Part, read_parts
 
@@ -51,11 +52,12 @@ def _number(job_id: str) -> int:
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:
-    for header, part, records in read_parts(path, LINES_AT_ONCE):
-        yield "".join(_lines(path.stem, header, part, records)).encode()
+    with Written(path) as written:
+        for header, part, records in read_parts(path, LINES_AT_ONCE):
+            yield "".join(_lines(path.stem, header, part, records, written.next(records))).encode()
 
 
-def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void]) -> Iterator[str]:
+def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void], written: Iterator[str]) -> Iterator[str]:
     """Yield the line of each request. Times that are not known, such as those of a request that was never sent, are null."""
     service, scenario, job = json.dumps(header.service_type), json.dumps(part.phase), json.dumps(job_id)
     operations = [json.dumps(name) for name in header.operations]
@@ -66,7 +68,8 @@ def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void]) -
     took = records["last"] / 1e9
     columns = (scheduled, sent, took, records["first"] / 1e9, records["status"], records["operation"], records["failure"])
     same = f'"service_type": {service}, "job_id": {job}, "repeat": {part.repeat}, "client": {part.client}, "scenario": {scenario}'
-    for due, begin, lasted, first, status, operation, failure in zip(*(column.tolist() for column in columns), strict=True):
+    each = zip(*(column.tolist() for column in columns), written, strict=True)
+    for due, begin, lasted, first, status, operation, failure, tokens in each:
         ended = begin == begin and lasted == lasted  # not NaN
         start = f"{part.began_at + begin:.9f}" if begin == begin else "null"
         end = f"{part.began_at + begin + lasted:.9f}" if ended else "null"
@@ -74,10 +77,11 @@ def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void]) -
         more += f', "http_status": {status}' if status else ""
         more += known[operation] if operation < len(known) else ""
         more += f', "error": {failures[failure] if failure < len(failures) else json.dumps("unknown")}' if failure else ""
+        kind = operations[operation] if operation < len(operations) else "null"
         yield (
             f'{{"timestamp_start": {start}, "timestamp_end": {end}, "latency_s": {f"{lasted:.9f}" if ended else "null"}, '
             f'"success": {"false" if failure else "true"}, {same}, "warmup": {"true" if due < 0 else "false"}, '
-            f'"scheduled_s": {due:.9f}, "operation_type": {operations[operation] if operation < len(operations) else "null"}{more}}}\n'
+            f'"scheduled_s": {due:.9f}, "operation_type": {kind}{more}{tokens}}}\n'
         )
 
 

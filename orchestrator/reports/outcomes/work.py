@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.reports.bundle import JobRecord
@@ -21,10 +22,14 @@ class AskedWork:
         return bool(self.text)
 
 
-def asked_work(job: JobRecord) -> AskedWork:
-    """Return the work of a job."""
+def asked_work(job: JobRecord, but: Collection[str] = ()) -> AskedWork:
+    """Return the work of a job.
+
+    Args:
+        but: what is no part of the work, besides how often and how long every kind of work is measured.
+    """
     if job.unreadable:
         return AskedWork("")
-    asked = {name: value for name, value in job.workload.model_dump(mode="json").items() if name not in HOW_LONG}
+    asked = {name: value for name, value in job.workload.model_dump(mode="json").items() if name not in {*HOW_LONG, *but}}
     sha256 = job.result.model_sha256 if job.result is not None else None
     return AskedWork(json.dumps(asked | ({"content": sha256} if sha256 else {}), sort_keys=True))

@@ -176,7 +176,9 @@ class OutcomeSheet:
         return cells_of_outcome(outcome, result, self.columns, loads=self.loads, units=self.units_of_work)
 
     def summary_entry(self, job: JobRecord) -> dict[str, Any]:
-        outcome = self.outcome(job.result) if job.result is not None and job.status is JobStatus.COMPLETE else None
+        outcome = self.outcome(job.result) if job.result is not None else None
+        if outcome is not None and job.status is not JobStatus.COMPLETE and not outcome.partial:
+            outcome = None
         return {
             "kind": job.kind,
             "headline": outcome.headline if outcome else self.headline or None,
@@ -201,7 +203,7 @@ class OutcomeSheet:
         return asked_work(job)
 
     def asked(self, job: JobRecord) -> tuple[str, str]:
-        return job.name, asked_work(job).text
+        return job.name, self.work_of(job).text
 
     def settings(self, job: JobRecord) -> tuple[str | None, ...]:
         del job

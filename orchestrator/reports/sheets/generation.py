@@ -31,18 +31,18 @@ class GenerationSheet(OutcomeSheet):
         "generation_peak_mb": "PeakInferenceRamUsage",
     }
 
+    def steadiness(self, result: Result) -> str:
+        outcome = self.outcome(result)
+        return str(outcome.detail.get("steadiness", "")) if outcome is not None else ""
+
     def work_of(self, job: JobRecord) -> AskedWork:
         """Return what a job asked for. How many calls and further loads there were is no part of it."""
-        asked = asked_work(job)
+        asked = asked_work(job, but=("loads",))
         if not asked.may_be_ranked():
             return asked
         content = json.loads(asked.text)
-        content.pop("loads", None)
         content.get("prompts", {}).pop("requests", None)
         return AskedWork(json.dumps(content, sort_keys=True))
-
-    def asked(self, job: JobRecord) -> tuple[str, str]:
-        return job.name, self.work_of(job).text
 
     def cells(self, job: EndedJob, result: Result) -> Row:
         row = super().cells(job, result)

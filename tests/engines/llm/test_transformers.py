@@ -15,7 +15,7 @@ import transformers
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
 from worker.generators.base import Settings
 from worker.generators.registry import resolve
-from worker.generators.transformers import SAID_RANDOM
+from worker.generators.snapshot import SAID_RANDOM
 from worker.kinds.generation import GenerationMeasure
 from worker.measured.request import RunRequest
 

@@ -66,7 +66,11 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model": URL}, "on", "required"),
     ({"model": URL, "on": ["cpu.onnx"], "devices": []}, "devices", "at least 1 item"),
     ({"model": URL, "on": ["cpu.onnx"], "devices": ["x" * 201]}, "devices.0", "at most 200"),
-    ({"model": URL, "on": ["cpu.onnx"], "sweep": {"options.threads": []}}, "sweep.options.threads", "at least 1 item"),
+    (
+        {"model": URL, "on": ["cpu.onnx"], "sweep": {"options.threads": []}},
+        "sweep.options.threads",
+        "has no values, so there would be no job",
+    ),
     ({"model": URL, "on": ["cpu.onnx"], "sweep": {"name": ["a", "b"]}}, "sweep.name", "all jobs of this sweep would be the same"),
     ({"model": URL, "on": ["cpu.onnx"], "sweep": {"model": [URL + "2"]}}, "sweep.model", "list them all under `models`"),
     ({"model": URL, "on": ["cpu.onnx"], "inferences": 10**6, "repeats": 1000}, "", "measure fewer, or split the job"),

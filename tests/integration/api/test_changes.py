@@ -61,6 +61,20 @@ def test_campaigns_are_found_by_their_labels(api: httpx.Client) -> None:
     assert (refused.status_code, refused.json()["fields"][0]["path"]) == (422, "query.label.0")
 
 
+def test_the_short_form_takes_labels_and_labels_have_limits_everywhere(api: httpx.Client) -> None:
+    short = {"model_url": RECIPE["model"], "jobs": [{"compute_unit": "cpu.onnx"}]}
+    campaign = api.post("/api/campaigns", json=short | {"labels": {"branch": "main"}}).raise_for_status().json()["campaign_id"]
+    assert [one["labels"] for one in api.get("/api/campaigns").json()["campaigns"]] == [{"branch": "main"}]
+    for labels in ({"branch": "x" * 501}, {"n" * 201: "x"}, {str(number): "x" for number in range(65)}):
+        for answer in (
+            api.post("/api/campaigns", json=short | {"labels": labels}),
+            api.post("/api/campaigns", json=RECIPE | {"labels": labels}),
+            api.patch(f"/api/campaigns/{campaign}", json={"labels": labels}),
+        ):
+            assert answer.status_code == 422
+            assert answer.json()["fields"][0]["path"].startswith("labels")
+
+
 @pytest.mark.both_databases
 def test_a_campaign_gets_another_name_and_its_waiting_jobs_another_priority(
     api: httpx.Client, ctx: Context, submit: Submit, register: Callable[..., str]

@@ -100,7 +100,9 @@ def test_the_text_has_the_verdict_first_then_the_evidence(orchestrator: Scripted
     (undecided,) = [line for line in lines if "NEW failed" in line]
     assert undecided.count("—") == 5
     assert "differs: fleetmark (0.1.0 in BASE, 0.2.0 in NEW) (in 1 of 2 pairs)" in lines
-    assert "only in NEW, so without a verdict: new.onnx" in lines
+    (new,) = [line for line in lines if "new.onnx" in line]
+    assert "NEW" in new
+    assert "BASE has no such job" in new, "what an orchestrator of an earlier version does not say"
 
 
 def test_a_narrow_terminal_shows_lines_for_each_pair_instead_of_a_table() -> None:

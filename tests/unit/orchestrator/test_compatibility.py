@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.domain.compatibility import KnownWorker, compatibility, usable_capability
 from orchestrator.domain.placement import Fleet, Place, places_for
 from orchestrator.domain.work_needs import WorkNeeds
-from shared.adverts import advert_of
+from shared.adverts import advert_of, model_key
 from shared.recipes import Requirements
 
 ANY = Requirements()
@@ -107,7 +107,7 @@ def test_everything_that_is_missing_is_listed() -> None:
 
 def test_of_two_workers_with_equal_work_the_one_with_the_model_in_its_cache_comes_first() -> None:
     needs = LLM.model_copy(update={"model": "hf://org/name"})
-    first, second = replace(ABLE, id="worker-a"), replace(ABLE, id="worker-b", models=frozenset({"hf://org/name"}))
+    first, second = replace(ABLE, id="worker-a"), replace(ABLE, id="worker-b", models=frozenset({model_key("hf://org/name")}))
     places, _ = places_for("cpu.torch", None, ANY, Fleet([first, second]), needs=needs)
     assert [place.queue for place in places] == ["worker.worker-b", "worker.worker-a"]
     assert "the model is in its cache" in compatibility(second, TORCH, None, ANY, needs).supported_features

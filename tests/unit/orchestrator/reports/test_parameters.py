@@ -87,3 +87,8 @@ def test_free_dimensions_that_nobody_sized_are_named() -> None:
     assert written(assumed_dimensions({"assumed_dims": {"sequence": 1, "image[2]": 1}})) == "sequence=1 (assumed); image[2]=1 (assumed)"
     assert assumed_dimensions({}) == {}
     assert assumed_dimensions({"assumed_dims": ["of", "another", "shape"]}) == {}
+
+
+def test_the_driver_of_a_load_is_named_also_where_it_is_the_default() -> None:
+    assert job_parameters({"client": {"type": "redis"}}, ("client.driver",)) == {"driver": "fleetmark"}
+    assert job_parameters({"client": {"driver": "redis-benchmark"}}, ("client.driver",)) == {"driver": "redis-benchmark"}

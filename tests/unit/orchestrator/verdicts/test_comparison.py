@@ -83,7 +83,8 @@ def test_a_figure_that_is_missing_is_inconclusive() -> None:
     terms = Terms(figure=FIGURES["load_peak_mb"])  # these workers did not report the figure
     found = compare(sides(job(), metric="load_peak_mb"), sides(job(), metric="load_peak_mb"), terms)
     assert found.verdict is INCONCLUSIVE
-    assert found.judged[0].reason == "BASE has no load_peak_mb; NEW has no load_peak_mb"
+    why = "has no load_peak_mb: the kernel did not report it"
+    assert found.judged[0].reason == f"BASE {why}; NEW {why}"
 
 
 def test_a_time_of_zero_has_no_ratio() -> None:
@@ -112,6 +113,15 @@ def test_too_few_repeats_for_the_level_are_inconclusive() -> None:
     assert found.judged[0].reason == "3 and 3 repeats are too few for a level of 0.05: measure at least 4 on each side"
     assert judged(job(SIX[:4]), job(times(2.0, SIX[:4]))).verdict is FAIL
     assert judged(job(SIX[:3]), job(times(2.0, SIX[:3])), level=0.2).verdict is FAIL
+
+
+@pytest.mark.parametrize("side", ["BASE", "NEW"])
+def test_one_repeat_never_decides_however_many_are_on_the_other_side(side: str) -> None:
+    """The smallest p of 1 and 40 values is 0.049. It would be below the level, and nothing is known of how far the one may be off."""
+    many = tuple(np.linspace(20.0, 20.4, 40))
+    found = judged(job(SIX[:1]), job(many)) if side == "BASE" else judged(job(many), job((40.0,)))
+    assert found.verdict is INCONCLUSIVE
+    assert "repeats are too few for a level of 0.05: measure at least 4 on each side" in found.judged[0].reason
 
 
 def test_the_repeats_that_are_asked_for_are_enough() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.reports.sheets.registry import sheet_of
 from orchestrator.verdicts.figures import COMPARED, FIGURES, compared_figure, figure_kind
 from orchestrator.verdicts.terms import MAX_REGRESSION, SHARE, allowed_facts, share_of
 from shared.errors import InvalidInput
@@ -51,5 +52,10 @@ def test_only_a_figure_of_each_repeat_can_be_compared() -> None:
     assert [figure_kind(name).name for name in FIGURES] == list(FIGURES)
     with pytest.raises(InvalidInput, match="inference_p99_ms has no value for each repeat"):
         compared_figure("inference_p99_ms")
+    with pytest.raises(InvalidInput, match="power_w has no value for each repeat"):
+        compared_figure("power_w", sheet_of("inference"))
+    with pytest.raises(InvalidInput, match="peak_gb_per_s is a figure of another kind of work than these") as refused:
+        compared_figure("peak_gb_per_s", sheet_of("inference"))
+    assert len(str(refused.value)) < 300, "the names are too many to list"
     with pytest.raises(InvalidInput, match="did you mean 'inference_ms'"):
         figure_kind("inferenz_ms")

@@ -99,6 +99,11 @@ def test_a_path_has_the_keys_of_the_recipe_and_no_names_of_types(more: dict[str,
     [
         ("on: cpu.onnx", "on", "line 1: must be a list: write [cpu.onnx]"),
         ("sweep: {options.threads: 2}", "sweep.options.threads", "line 1: must be a list: write [2]"),
+        (
+            "sweep: {options.threads: []}",
+            "sweep.options.threads",
+            "line 1: has no values, so there would be no job; list the values that jobs take, or leave this path out",
+        ),
         ("models: https://me:secret@host/m.onnx", "models", "line 1: must be a list: write [https://***@host/m.onnx]"),
         ("on: {a: b}", "on", "line 1: must be a list, not {'a': 'b'}"),
         ("warmup: 3", "warmup", "line 1: must be a mapping of keys, not 3"),

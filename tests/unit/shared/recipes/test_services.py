@@ -310,3 +310,41 @@ def test_what_another_framework_has_and_this_one_does_not_is_refused_with_one_se
     assert [field.path for field in raised.value.fields] == [path]
     assert message in raised.value.fields[0].message
     assert message in raised.value.detail
+
+
+def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name() -> None:
+    text = "service: {type: postgres}\nclient: {driver: native}\nsweep: {client.driver: [fleetmark, native]}"
+    recipe = load_recipe(text)
+    stored = recipe.model_dump(mode="json", exclude_unset=True)
+    assert (stored["client"]["driver"], stored["sweep"]) == ("pgbench", {"client.driver": ["fleetmark", "pgbench"]})
+    specs = [cell.spec() for cell in cells_of(recipe)]
+    assert [one.client.driver for one in specs if isinstance(one, LoadSpec)] == ["fleetmark", "pgbench"]
+    assert "write `type: postgres_stress` with `driver: pgbench`" in mistakes("service: {type: postgres}\nclient: {type: pgbench}")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("service: {type: postgres}\nclient: {driver: redis-benchmark}", "a service of the type postgres has: fleetmark, pgbench"),
+        ("service: {type: http, address: 'http://x'}\nclient: {driver: native}", "a service of the type http has: fleetmark"),
+        ("service: {type: redis}\nclient: {driver: native}", "redis-benchmark sends one operation over and over"),
+        (
+            "service: {type: redis}\nclient: {driver: native, settings: {operation_mix: get, key_distribution: zipf}}",
+            "draws keys uniformly",
+        ),
+        ("service: {type: redis}\nclient: {driver: native, settings: {operation_mix: get, key_size_bytes: 16}}", "is at least 22"),
+        (
+            "service: {type: redis}\nclient: {driver: native, settings: {operation_mix: set, value_size_bytes: 100_000}}",
+            "is at most 65536",
+        ),
+        ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {pattern: ramp, rate: 5}", "cannot follow `load.pattern: ramp`"),
+        ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {ramp_up_s: 1}", "pgbench has no ramp-up"),
+        (
+            "service: {type: redis}\nclient: {driver: native, settings: {operation_mix: get}}\n"
+            "sweep: {client.settings.operation_mix: [get, 'get:set']}",
+            "one operation over and over",
+        ),
+    ],
+)
+def test_what_a_tool_cannot_do_is_refused_before_anything_runs(recipe: str, message: str) -> None:
+    assert message in mistakes(recipe)

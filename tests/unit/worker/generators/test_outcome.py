@@ -10,7 +10,7 @@ import pytest
 
 from shared.figures import Outcome
 from shared.kinds.generation_figures import FIGURES
-from shared.series import Record
+from shared.series import TIMED_SPANS, Record
 from worker.generators.fake import KnownClock
 from worker.generators.outcome import outcome_of
 from worker.kinds.generation import GenerationMeasure
@@ -100,3 +100,31 @@ def test_a_repeat_counts_as_one_value_and_further_loads_count_for_loading_alone(
     assert weights.repeats == pytest.approx((250, 250, 250, 1000))
     assert outcome.distributions["load"].n == 4
     assert outcome.detail["stopped_because"] == "it was enough"
+
+
+def test_a_result_whose_runtime_compiled_while_it_was_measured_is_not_steady(tmp_path: Path) -> None:
+    warmups = 3 + 3  # whole calls, and those with one new token
+    steady, compiled = (record_of(tmp_path, compiles_at=[0, warmups - 1, *more]) for more in ([], [warmups, warmups + 3]))
+    assert outcome_of([steady, steady], [], "").detail["steadiness"] == "unknown", "8 calls are too few to say more"
+    detail = outcome_of([steady, compiled], [], "").detail
+    assert detail["steadiness"] == "not steady"
+    assert detail["not_steady_because"].startswith("recompiled: ")
+    assert "0, 2 times" in detail["not_steady_because"]
+
+
+def test_enough_calls_say_whether_they_were_steady(tmp_path: Path) -> None:
+    assert outcome_of([record_of(tmp_path, requests=60)] * 2, [], "").detail["steadiness"] == "steady"
+    slower = [0.040 + 0.002 * call for call in range(250)]
+    assert outcome_of([record_of(tmp_path, requests=60, first_s=slower)] * 2, [], "").detail["steadiness"] == "not steady"
+
+
+def test_compiling_before_any_call_is_a_stage_of_the_cold_start(tmp_path: Path) -> None:
+    assert values(outcome_of([record_of(tmp_path, compile_s=1.5)], [], ""))["cold_compile_ms"] == pytest.approx(1_500)
+
+
+def test_the_blocks_of_plain_calls_are_told_for_the_energy(tmp_path: Path) -> None:
+    spans = record_of(tmp_path, requests=7).facts[TIMED_SPANS]
+    assert [units for _, _, units in spans] == [5, 2]
+    assert [seconds for _, seconds, _ in spans] == pytest.approx([5 * 0.102, 2 * 0.102])
+    streamed, prefill = 0.107, 0.042
+    assert [begin for begin, _, _ in spans] == pytest.approx([5 * streamed, 5 * (streamed + 0.102 + prefill) + 2 * prefill])

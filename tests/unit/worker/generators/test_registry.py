@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.generators import registry
+from worker.generators.probes import answer_once
 from worker.generators.registry import GENERATORS, GeneratorEntry, libraries
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    registry._probed.cache_clear()
+    answer_once.cache_clear()
     yield
-    registry._probed.cache_clear()
+    answer_once.cache_clear()
 
 
 def test_a_capability_without_a_generator_runs_no_language_model() -> None:

@@ -94,8 +94,8 @@ def test_without_a_runtime_nothing_of_it_is_offered_and_the_extra_is_named(here:
 
 def test_what_has_no_engine_yet_is_said_and_not_offered(here: Hardware) -> None:
     answers = {offer.capability: offer for offer in offers(here)}
-    assert not answers["api.openai"].offered
-    assert "no engine" in answers["api.openai"].why
+    assert not answers["service.triton"].offered
+    assert "no engine" in answers["service.triton"].why
 
 
 def test_a_device_measures_itself_where_the_libraries_are(here: Hardware) -> None:

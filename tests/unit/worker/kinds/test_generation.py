@@ -12,16 +12,24 @@ import pytest
 
 from orchestrator.reports.rows import csv_row
 from shared.engine_options import EngineOptions
+from shared.figures import Figure
 from shared.inputs import ModelRef
 from shared.kinds.generation import GenerationSpec, PromptsSection
 from shared.protocol.messages import Assignment, Device, Result
 from shared.repetition import Warmup
+from shared.telemetry import ENERGY, FIGURES
 from shared.workloads import Workload
 from tests.measuring import CAMPAIGN, Stages, samples_of, supervisor
 from tests.unit.orchestrator.reports.bundles import ended_job
+from tests.unit.worker.generators.test_outcome import record_of
+from worker.hardware_tests.last import LastFigures
+from worker.kinds.base import Repeat
+from worker.kinds.generation import GenerationMeasure
 from worker.reports import Author, result_of
 from worker.runner.plan import plan_for
 from worker.supervisor import Supervisor
+from worker.supervisor.beside import per_token
+from worker.supervisor.telemetry import _of_repeat
 
 PROMPTS = PromptsSection(input_tokens=6, output_tokens=4, requests=5)
 
@@ -92,3 +100,30 @@ def test_a_folder_without_a_config_is_no_model(measurer: Supervisor, tmp_path: P
 def test_no_process_imports_the_libraries_of_a_language_model_before_that_is_timed() -> None:
     assert not {"torch", "transformers"} & set(plan_for("generation", "cpu.torch").preload)
     assert not plan_for("generation", "cpu.torch").forks
+
+
+def test_a_job_is_compared_with_what_the_worker_has_measured_of_its_device(tmp_path: Path) -> None:
+    record = record_of(tmp_path, weights_bytes=2_000_000_000)
+    record.facts["capability"] = "cpu.torch"
+    derived = GenerationMeasure().derive(work(tmp_path / "any").workload, [Repeat(record, 0.0)] * 2, [], "")
+    assert derived.against_device is not None
+    alone, fast, slow = (
+        derived.against_device([LastFigures("hardware.cpu", "", "then", {"peak_gb_per_s": {"value": peak}}, {})])
+        for peak in (None, 1_000.0, 20.0)
+    )
+    headlines = [one.outcome.figure("tokens_per_s") for one in (alone, fast, slow) if one.outcome is not None]
+    assert [one is not None and one.value is None for one in headlines] == [False, False, True]
+    assert (alone.warnings, fast.warnings) == ((), ())
+    assert slow.warnings[0].startswith("void: ")
+
+
+def test_energy_is_that_of_the_plain_calls_for_each_of_their_tokens(tmp_path: Path) -> None:
+    record = record_of(tmp_path, requests=7)
+    first, second = _of_repeat(100.0, 9.0, Repeat(record, 0.0), "load")
+    assert (first.inferences, second.inferences) == (5, 2)
+    assert first.begin_s == pytest.approx(100 + 5 * 0.107)
+    energy = Figure.of(ENERGY, FIGURES[ENERGY], 6.0, n=7, repeats=(5.0, 7.0))
+    token = per_token([energy], tokens=3 * 5)
+    assert (token.value, token.repeats, token.n) == (0.4, (5 / 15, 7 / 15), 105)
+    nothing = per_token([Figure.of(ENERGY, FIGURES[ENERGY], missing="no counter")], tokens=15)
+    assert (nothing.value, nothing.missing) == (None, "no counter")

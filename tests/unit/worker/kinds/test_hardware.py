@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from shared.errors import EngineUnavailable
+from shared.errors import DeviceFailed, EngineUnavailable
 from shared.kinds.hardware import HardwareSpec
 from shared.kinds.hardware_figures import FIGURES
 from shared.protocol.messages import Assignment
@@ -18,7 +18,8 @@ from shared.workloads import Workload
 from tests.measuring import assignment, supervisor
 from worker.hardware_tests.base import Reading, Readings
 from worker.hardware_tests.last import LastFigures, compare, read
-from worker.hardware_tests.run import Run
+from worker.hardware_tests.registry import TESTS
+from worker.hardware_tests.run import Run, run_here
 from worker.interpreter import python_command
 from worker.kinds.base import Repeat
 from worker.kinds.hardware import HardwareMeasure
@@ -72,9 +73,30 @@ def test_a_figure_is_the_median_of_the_processes_and_one_that_is_missing_says_wh
 
 def test_a_process_that_could_not_measure_a_figure_leaves_the_others_their_say() -> None:
     repeats = [Repeat(recorded(value, "" if value else "the memory was full"), 1.8e9) for value in (None, 30.0, 20.0)]
-    outcome = HardwareMeasure().derive(WORKLOAD, repeats, [], "").outcome
-    assert outcome is not None
-    assert (outcome.figures[0].value, outcome.figures[0].repeats) == (25.0, (30.0, 20.0))
+    derived = HardwareMeasure().derive(WORKLOAD, repeats, [], "")
+    assert derived.outcome is not None
+    assert (derived.outcome.figures[0].value, derived.outcome.figures[0].repeats) == (25.0, (30.0, 20.0))
+    assert derived.warnings == ("peak_gb_per_s has no value in repeat 1 of 3, and is computed from the others: the memory was full",), (
+        "fp8 is null in all repeats, which its figure says"
+    )
+
+
+def test_a_figure_that_the_first_process_lacks_is_not_lost() -> None:
+    first = recorded(10.0)
+    for test in first.facts["hardware"]["tests"].values():
+        test["readings"] = [reading for reading in test["readings"] if reading["name"] != "peak_gb_per_s"]
+    derived = HardwareMeasure().derive(WORKLOAD, [Repeat(first, 1.8e9), Repeat(recorded(20.0), 1.8e9)], [], "")
+    assert derived.outcome is not None
+    peak = derived.outcome.figure("peak_gb_per_s")
+    assert peak is not None
+    assert peak.repeats == (20.0,)
+    assert derived.warnings == ("peak_gb_per_s has no value in repeat 1 of 2, and is computed from the others: it was not reported",)
+
+
+def test_two_tests_with_a_figure_of_one_name_are_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TESTS, "fake", {**TESTS["fake"], "copied": TESTS["fake"]["known"]})
+    with pytest.raises(DeviceFailed, match="the tests 'known' and 'copied' of fake both return known_gb_per_s; rename it in one of them"):
+        run_here("fake", ("known", "copied"), 1.0)
 
 
 def job() -> Assignment:
@@ -89,7 +111,7 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
         known = outcome.figures.figure("known_gb_per_s")
         assert known is not None
         assert (known.value, known.repeats, known.n) == (11.0, (11.0, 11.0, 11.0), 9)
-        assert outcome.figures.detail["since_last_time"] == {"measured_at": "", "moved": ()}
+        assert outcome.figures.detail["since_last_time"] == {"measured_at": "", "moved": []}
         assert outcome.samples_npz is not None
         with np.load(io.BytesIO(outcome.samples_npz)) as arrays:
             assert sorted(arrays) == ["format", *(f"repeat_{index}_known_ns" for index in range(3))]

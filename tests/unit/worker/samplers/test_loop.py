@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from shared.clock import FakeClock
+from shared.energy import Window, energy_of
 from worker.samplers import loop
 from worker.samplers.looks import DIED, Looks, LooksFile, read_looks
 from worker.samplers.loop import OPEN, OPEN_WITH_ENERGY, TRIALS, leave_the_measured_cores, sample
+from worker.samplers.registry import SAMPLERS
 from worker.samplers.request import SampleRequest
 
 POWER = {"name": "x", "unit": "W", "role": "power", "feeds": "cpu"}
@@ -112,17 +115,31 @@ def test_a_defect_in_a_sampler_costs_its_columns_only(run: Run, monkeypatch: pyt
 
 
 def test_memory_stays_bounded_by_sampling_half_as_often(run: Run) -> None:
-    looks, _ = run(Schedule(100), max_rows=20)
+    looks, _ = run(Schedule(55), max_rows=20)
     assert len(looks.times) < 20
-    assert looks.times[-1] - looks.times[0] > 0.1 * 100
+    assert looks.times[-1] - looks.times[0] > 0.1 * 55
     steps = {round(after - before, 3) for before, after in pairwise(looks.times)}
     assert steps <= {round(0.1 * 2**power, 3) for power in range(12)}
     assert len(steps) <= 2, "the samples that stay are as far apart as the new ones"
     assert not any(looks.gaps)
 
 
+@pytest.mark.parametrize("period_s", [0.0, 1.0])
+def test_a_power_that_is_sampled_for_days_still_gives_an_energy(run: Run, monkeypatch: pytest.MonkeyPatch, period_s: float) -> None:
+    """Once two samples are 1.6 s apart, no more are removed: with a gap of 3 s, there would be no energy."""
+    monkeypatch.setitem(SAMPLERS, "fake", replace(SAMPLERS["fake"], period_s=period_s))
+    looks, _ = run(Schedule(900), max_rows=100, columns=[{**POWER, "role": "power"}], values=[[10.0]])
+    assert looks.period_s == pytest.approx(1.6)
+    assert len(looks.times) > 100, "the file grows from then on"
+    known = [at for at, value in zip(looks.times, looks.values[0], strict=True) if not math.isnan(value)]
+    assert max(after - before for before, after in pairwise(known)) < 2.0
+    begin = looks.times[0]
+    found = energy_of(looks.times, [Window(begin, looks.times[-1] - begin, 1)], power=looks.values[0])
+    assert found.watts == pytest.approx(10.0), found.missing
+
+
 def test_a_gap_stays_when_its_sample_is_removed(tmp_path: Path) -> None:
-    file = LooksFile(tmp_path / "looks", [], {}, 4)
+    file = LooksFile(tmp_path / "looks", [], {}, 4, 0.1)
     assert not any(file.add(at, [], gap=at == 1) for at in range(3))
     assert file.add(3, [], gap=False), "the file is full"
     file.note(ended="")
@@ -139,7 +156,7 @@ def test_a_sampler_that_takes_much_time_is_asked_less_often(run: Run, monkeypatc
 def test_what_reached_the_disk_is_read_after_the_process_died(tmp_path: Path) -> None:
     from shared.columns import Column
 
-    file = LooksFile(tmp_path / "looks", [Column("x", "W", "fake")], {"period_s": 0.1}, 100)
+    file = LooksFile(tmp_path / "looks", [Column("x", "W", "fake")], {}, 100, 0.1)
     for number in range(5):
         file.add(float(number), [number], gap=False)
     file.flush()

@@ -144,3 +144,46 @@ def test_work_that_counts_no_inferences_has_a_power_and_no_energy_for_one() -> N
 def test_nothing_sampled_is_said() -> None:
     found = figures(beside(Looks(ended="it died"), WINDOWS, "cpu"))
     assert {one.missing for one in found.values()} == {"it died", "the job did not run on a GPU"}
+
+
+def test_a_figure_counts_only_the_samples_that_it_is_computed_from() -> None:
+    """There are 202 samples in 20.1 s. Of these, 2 x 91 lie in the timed inferences."""
+    found = figures(beside(looks(*gpu(0, chosen=True, watts=90)), WINDOWS, "gpu"))
+    assert (found[GPU_PERCENT].n, found[GPU_TEMPERATURE].n, found[POWER].n) == (182, 182, 182)
+    assert found[GPU_MEMORY].n == 202, "the highest memory is that of all samples"
+    counter = Column("rapl_package_0_j", "J", "rapl", role="energy", feeds="cpu", step_s=0.001)
+    assert figures(beside(looks((counter, 30.0)), WINDOWS, "cpu"))[POWER].n == 182
+    seldom = [1.0 if place % 10 == 0 else NAN for place in range(202)]
+    battery = Column("battery_bat0_w", "W", "battery", role="power", feeds="board")
+    assert figures(beside(looks((battery, seldom)), WINDOWS, "cpu"))[POWER].n == 20
+    nothing = figures(beside(looks((battery, [NAN] * 202)), WINDOWS, "cpu"))
+    assert (nothing[POWER].value, nothing[POWER].n) == (None, 0)
+
+
+def test_work_that_counts_no_inferences_has_no_energy_above_idle_for_that_reason() -> None:
+    column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    for known in (None, 5.0):
+        found = figures(beside(looks((column, 7.0)), [Window(1.0, 10.0, 0)], "cpu", known_idle_w=known))
+        assert found[ENERGY_ABOVE_IDLE].missing == "this kind of work counts no inferences"
+
+
+def test_an_idle_power_below_zero_is_never_subtracted() -> None:
+    """The counter is set to zero while the device is idle: the difference of its ends would be -2 J."""
+    column = Column("rapl_package_0_j", "J", "rapl", role="energy", feeds="cpu", step_s=0.001)
+    values = [2.0 * place if place < 5 else 6.0 * (place - 5) for place in range(202)]
+    values[5:10] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    found, facts = beside(looks((column, values)), WINDOWS, "cpu", idle=Window(0.2, 0.5, 0))
+    assert facts.energy.idle_w is None
+    assert figures((found, facts))[ENERGY_ABOVE_IDLE].missing.startswith("the counter of energy fell while the device was idle")
+    meter = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    found, facts = beside(looks((meter, [-3.0] * 10 + [7.0] * 192)), WINDOWS, "cpu", idle=Window(0.0, 0.95, 0))
+    assert facts.energy.idle_w is None
+    assert "the sampled power of the idle device is -3 W" in figures((found, facts))[ENERGY_ABOVE_IDLE].missing
+
+
+def test_a_device_that_took_more_while_it_was_idle_has_no_energy_above_idle() -> None:
+    column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    found = figures(beside(looks((column, 7.0)), WINDOWS, "cpu", known_idle_w=9.0))
+    assert found[ENERGY_ABOVE_IDLE].value is None
+    assert found[ENERGY_ABOVE_IDLE].missing.startswith("the device took 7 W while it measured and 9 W while it was idle")
+    assert found[ENERGY].value == pytest.approx(0.7)

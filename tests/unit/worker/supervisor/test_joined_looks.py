@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from shared.columns import Column
-from shared.energy import Window
+from shared.energy import Window, energy_of
 from shared.telemetry import ENERGY
 from worker.samplers.looks import DIED, Looks
 from worker.supervisor.beside import beside
@@ -85,7 +85,19 @@ def test_it_says_in_how_many_turns_sampling_ended_too_soon() -> None:
 
 def test_many_samples_are_thinned_and_keep_their_gaps() -> None:
     found = joined([turn([1.0, 2.0, 3.0], (POWER, [1.0, 2.0, 3.0])), turn([7.0, 8.0], (POWER, [4.0, 5.0]))], max_rows=3)
-    assert list(found.times) == [1.0, 3.0, 8.0]
-    assert list(found.gaps) == [0.0, 0.0, 1.0], "the first sample of the second turn was removed, and the gap stays"
-    assert list(found.values[0]) == [1.0, 3.0, 5.0]
+    assert list(found.times) == [1.0, 3.0, 7.0]
+    assert list(found.gaps) == [0.0, 0.0, 1.0]
+    assert list(found.values[0]) == [1.0, 3.0, 4.0]
     assert found.period_s == pytest.approx(0.2)
+
+
+def test_the_readings_of_a_seldom_read_power_stay_and_are_never_too_far_apart_for_an_energy() -> None:
+    """It is read in every eighth sample. Each turn lasts 16 s, and the turns begin at any time."""
+    turns = []
+    for begin in (0.0, 100.3, 200.7):
+        times = [begin + place / 10 for place in range(161)]
+        turns.append(turn(times, (POWER, [20.0 if place % 8 == 0 else NAN for place in range(161)])))
+    found = joined(turns, max_rows=40)
+    assert found.period_s == pytest.approx(1.6)
+    energy = energy_of(found.times, [Window(begin, 16.0, 1) for begin in (0.0, 100.3, 200.7)], power=found.values[0])
+    assert energy.watts == pytest.approx(20.0), energy.missing

@@ -41,7 +41,10 @@ def test_a_recipe_of_two_lines_becomes_figures_records_and_news_and_leaves_no_pr
     header = read_header(io.BytesIO(content))
     assert [(part.repeat, part.client) for part in header.parts] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert sum(part.count for part in header.parts) * RECORD.size == len(content) - len(header.to_line())
-    assert any(re.fullmatch(r"repeat 1 of 2: measuring \(.* requests/s, median .* ms, none failed\)", name) for name in stages.names())
+    assert any(
+        re.fullmatch(r"repeat 1 of 2: measuring \(.* requests/s, median .* ms, (p99 .* ms, )?none failed, [0-9]+ in flight\)", name)
+        for name in stages.names()
+    )
     progress = [fraction for _, fraction in stages.seen if fraction is not None]
     assert progress == sorted(progress)
     assert psutil.Process().children(recursive=True) == []

@@ -1,0 +1,96 @@
+"""Defines what clients of all language models over HTTP have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from shared.services.base import MAX_REQUESTS, ClientSettings, Phase
+
+SHORTEST_PROMPT = 8  # tokens of a generated prompt: its first words make it different from every other one
+MOST_TOKENS = 1_000_000
+ASK = "ask"  # the one operation
+
+
+class LanguageModelClient(ClientSettings):
+    num_requests: int = Field(default=50, ge=1, le=MAX_REQUESTS, description="how many requests each repeat sends, of all clients together")
+    model: str | None = Field(
+        default=None, min_length=1, max_length=1_000, description="the model; if it is left out, the only one that the server names"
+    )
+    endpoint: Literal["chat", "completions"] = Field(
+        default="chat", description="whether a prompt is a message of a `chat`, with the template of the model, or text that is continued"
+    )
+    stream: bool = Field(
+        default=True, description="whether the answer is streamed; without it there is no time to first token and nothing between tokens"
+    )
+    max_tokens: int = Field(default=64, ge=1, le=MOST_TOKENS, description="the most tokens of an answer")
+    temperature: float = Field(default=0.0, ge=0, le=100, description="0 takes the most likely token each time")
+    sampling_seed: int | None = Field(default=None, ge=0, le=2**63 - 1, description="the seed with which the server draws tokens")
+    prompt: str = Field(
+        default="Hello world",
+        min_length=1,
+        max_length=1_000_000,
+        description="the prompt of every request; a server with a prefix cache computes it only once",
+    )
+    input_tokens: int | None = Field(
+        default=None,
+        ge=SHORTEST_PROMPT,
+        le=MOST_TOKENS,
+        description="generates prompts of about so many tokens instead, no two of which begin alike: one common English word a token",
+    )
+    input_tokens_distribution: Literal["fixed", "uniform", "normal", "lognormal"] = Field(
+        default="fixed", description="how the lengths of generated prompts are spread around `input_tokens`"
+    )
+    input_tokens_spread: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the spread as a share of `input_tokens`: the standard deviation, and half of the range for `uniform`",
+    )
+    prompts: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=65_536,
+        description="takes these prompts instead, in an order that is drawn by the seed; after the last one, the order begins again",
+    )
+    keep_prompts: bool = Field(default=False, description="whether `requests.jsonl` holds the prompt of each request")
+    warmup_delay: float = Field(
+        default=0.0,
+        ge=0,
+        le=3_600,
+        description="how long a service that was just started is left alone before the first request, in seconds",
+    )
+    request_timeout_s: float = Field(
+        default=300.0, gt=0, le=3_600, description="after how many seconds without its whole answer a request counts as failed"
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_prompts(self) -> LanguageModelClient:
+        written = [
+            name for name in ("prompt", "input_tokens", "prompts") if name in self.model_fields_set and getattr(self, name) is not None
+        ]
+        # What is stored has every setting, so a prompt that is the default does not count.
+        # What is stored has every setting, so a prompt that is the default does not count.
+        fields = type(self).model_fields
+        written = [name for name in ("prompt", "input_tokens", "prompts") if getattr(self, name) != fields[name].default]
+        if len(written) > 1:
+            raise ValueError(f"`{written[0]}` and `{written[1]}` both say what the prompts are; write one of them")
+        spread = self.input_tokens_distribution != "fixed"
+        if spread != (self.input_tokens_spread > 0):
+            raise ValueError(
+                "`input_tokens_distribution` and `input_tokens_spread` belong together: write a distribution and a spread above 0"
+            )
+        if spread and self.input_tokens is None:
+            raise ValueError("`input_tokens_distribution` spreads the lengths of generated prompts; write `input_tokens`, too")
+        return self
+
+
+def phases_of(client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
+    """Return the one phase of every language model; see `shared.services.base.ServiceKind.phases`."""
+    assert isinstance(client, LanguageModelClient)
+    requests = None if duration_s is not None else count or client.num_requests
+    return (Phase(name="requests", operations={ASK: 1.0}, count=requests, duration_s=duration_s),)
+
+
+SMOKE: dict[str, Any] = {"num_requests": 5, "max_tokens": 16}

@@ -1,0 +1,128 @@
+"""Lists the trusted tools of other people that can drive a service in place of our own clients, and what each of them can do.
+
+A recipe asks for one with `client: {driver: pgbench}`. The same settings are then translated into the command line of the tool. What a tool
+cannot do is refused here, before anything runs, so that it never measures something else than the recipe says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+OURS = "fleetmark"
+NATIVE = "native"  # in a recipe: the first tool of the type of service
+MOST_VALUE_BYTES = 64 * 1024  # of a value that is an argument of a command; Linux allows 128 kB for one
+PREFIX_AND_DIGITS = 22  # the bytes of `fleetmark:` and of the 12 digits that redis-benchmark draws
+
+
+class Asked(Protocol):
+    """Is what a job asks for; `shared.kinds.load.LoadSpec` has these attributes."""
+
+    @property
+    def client(self) -> Any: ...
+    @property
+    def load(self) -> Any: ...
+    @property
+    def phases(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class NativeTool:
+    """Describes one tool.
+
+    Attributes:
+        service: the type of service that it drives.
+        patterns: the patterns of `load.pattern` that it can follow.
+        per_request: whether it tells what became of each request. Otherwise it prints a distribution, and there is no `requests.jsonl`.
+        install: what to type so that it is installed, on Debian and Ubuntu.
+        definitions: how it defines what it tells, where that differs from our own clients; each is one sentence.
+    """
+
+    name: str
+    service: str
+    patterns: tuple[str, ...]
+    per_request: bool
+    install: str
+    definitions: tuple[str, ...]
+
+
+TOOLS: Mapping[str, NativeTool] = {
+    tool.name: tool
+    for tool in (
+        NativeTool(
+            name="redis-benchmark",
+            service="redis",
+            patterns=("closed", "single_stream"),
+            per_request=False,
+            install="apt-get install redis-tools",
+            definitions=(
+                "its latency ends when the first byte of the answer arrives, so compare it with ttfb_ms of our own clients",
+                "with a pipeline, each answer has the latency of its whole batch, and latencies above 3 s count as 3 s",
+                "its rate is all requests divided by the whole time, ramp-up and drain included",
+                "it takes a number of requests and no time, so a first run finds how many fit into `duration_s`",
+                "its percentiles are the ends of the steps that it prints",
+            ),
+        ),
+        NativeTool(
+            name="pgbench",
+            service="postgres",
+            patterns=("closed", "single_stream", "poisson", "server"),
+            per_request=True,
+            install="apt-get install postgresql-contrib",
+            definitions=(
+                "its latency is the time of one execution of its script, with the draw of the key and the parsing of the answer in it",
+                "it stamps in whole microseconds of the wall clock, and does not tell when the first byte arrives",
+                "a rate is a Poisson process in it; its own latency then counts from the scheduled moment, which we take apart again",
+                "a client whose statement fails ends, so its failures are not requests that failed but clients that are missing",
+            ),
+        ),
+    )
+}
+
+
+def tools_of(service: str) -> tuple[NativeTool, ...]:
+    """Return the tools that can drive a type of service. The first one is what `native` means."""
+    return tuple(tool for tool in TOOLS.values() if tool.service == service)
+
+
+def drivers_of(service: str) -> tuple[str, ...]:
+    """Return what `client.driver` may be for a type of service."""
+    return (OURS, *(tool.name for tool in tools_of(service)))
+
+
+def refuse_what_it_cannot(spec: Asked, service: str) -> None:
+    """Check that the driver of a job can do what the job asks for.
+
+    Raises:
+        ValueError: it cannot, or there is no such driver for this type of service.
+    """
+    driver = spec.client.driver
+    if driver == OURS:
+        return
+    if driver not in drivers_of(service):
+        raise ValueError(f"`client.driver` is {driver!r:.60}, and a service of the type {service} has: {', '.join(drivers_of(service))}")
+    tool = TOOLS[driver]
+    if spec.load.pattern not in tool.patterns:
+        known = ", ".join(tool.patterns)
+        raise ValueError(f"{driver} cannot follow `load.pattern: {spec.load.pattern}`; it knows {known}, and `driver: {OURS}` knows all")
+    if spec.load.ramp_up_s:
+        raise ValueError(f"{driver} has no ramp-up; leave out `load.ramp_up_s`, and use `warmup.min_s` for a warm-up")
+    if why := _LIMITS.get(driver, lambda _spec: "")(spec):
+        raise ValueError(f"{why}, or write `driver: {OURS}`")
+
+
+def _limits_of_redis_benchmark(spec: Asked) -> str:
+    settings = spec.client.settings
+    if any(len(phase.operations) > 1 for phase in spec.phases):
+        return "redis-benchmark sends one operation over and over; write `client.settings.operation_mix: get` or `set`"
+    if settings["key_distribution"] != "uniform":
+        return "redis-benchmark draws keys uniformly; write `client.settings.key_distribution: uniform`"
+    if settings["key_size_bytes"] < PREFIX_AND_DIGITS:
+        return f"redis-benchmark draws 12 digits, so with our prefix `client.settings.key_size_bytes` is at least {PREFIX_AND_DIGITS}"
+    if settings["value_size_bytes"] > MOST_VALUE_BYTES and any("set" in phase.operations for phase in spec.phases):
+        return f"redis-benchmark takes the value as an argument, so `client.settings.value_size_bytes` is at most {MOST_VALUE_BYTES}"
+    return ""
+
+
+_LIMITS = {"redis-benchmark": _limits_of_redis_benchmark}

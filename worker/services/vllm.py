@@ -1,0 +1,105 @@
+"""Starts vLLM's server, `vllm serve`, and asks it over HTTP."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.errors import EngineUnavailable
+from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
+from worker.services.pages import asked, counters_in
+
+ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+ASK_VERSION = "import importlib.metadata as m; print(m.version('vllm'))"
+VERSION_S = 30.0
+COUNTED = (
+    *("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_success_total", "vllm:num_preemptions_total"),
+    *("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total", "vllm:kv_cache_usage_perc"),
+    *("vllm:num_requests_running", "vllm:num_requests_waiting"),
+)
+
+
+class VllmService:
+    """Implements `worker.services.base.Service`."""
+
+    needs_other_user = False
+
+    def version(self) -> str:
+        program = find_program()
+        # `vllm --version` imports torch, which takes many seconds; the metadata of the package say the same.
+        python = next((path for name in ("python", "python3") if (path := program.parent / name).exists()), None)
+        if python is None:
+            return "vllm of an unknown version"
+        said = subprocess.run([python, "-I", "-c", ASK_VERSION], capture_output=True, text=True, check=False, timeout=VERSION_S)
+        return f"vllm {said.stdout.strip() or 'of an unknown version'}"
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        del settings
+        find_program()
+
+    def data_parent(self, settings: Mapping[str, Any]) -> Path | None:
+        del settings
+        return None
+
+    def prepare(self, settings: Mapping[str, Any], place: Place) -> Sequence[Command]:
+        del settings, place
+        return ()
+
+    def command(self, settings: Mapping[str, Any], place: Place) -> Command:
+        own = ["serve", settings["model"], "--host", LOOPBACK, "--port", str(place.port)]
+        return Command([str(find_program()), *own, *arguments(settings)], ENVIRONMENT)
+
+    def container(self, settings: Mapping[str, Any], port: int, connections: int) -> Container:
+        del connections
+        own = ["--model", settings["model"], "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104 - of the container alone
+        return Container([*own, *arguments(settings)], "/root/.cache/huggingface", ENVIRONMENT)
+
+    def address(self, settings: Mapping[str, Any], port: int) -> str:
+        del settings
+        return f"http://{LOOPBACK}:{port}/v1"
+
+    def health(self, settings: Mapping[str, Any], port: int) -> None:
+        del settings
+        status, body = asked(port, "/health")
+        if status == 404:  # a server that only speaks OpenAI's protocol
+            status, body = asked(port, "/v1/models")
+        if status != 200:
+            raise NotHealthy(f"GET /health was answered with status {status}: {body[:200].decode(errors='replace')}")
+
+    def metrics(self, settings: Mapping[str, Any], port: int) -> dict[str, Any]:
+        del settings
+        try:
+            status, body = asked(port, "/metrics")
+        except NotHealthy:
+            return {}
+        return dict(counters_in(body.decode(errors="replace"), COUNTED)) if status == 200 else {}
+
+
+def arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a recipe as options of the server."""
+    words = ["--tensor-parallel-size", str(settings["tensor_parallel_size"])]
+    words += ["--gpu-memory-utilization", str(settings["gpu_memory_utilization"]), "--dtype", settings["dtype"]]
+    for name, option in (("max_model_len", "--max-model-len"), ("max_num_seqs", "--max-num-seqs")):
+        if settings[name] is not None:
+            words += [option, str(settings[name])]
+    words.append("--enable-prefix-caching" if settings["prefix_caching"] else "--no-enable-prefix-caching")
+    return [*words, *(["--enforce-eager"] if settings["enforce_eager"] else [])]
+
+
+def find_program() -> Path:
+    """Return the path of the program `vllm`: on the PATH, or in the environment of the worker.
+
+    Raises:
+        EngineUnavailable: There is none.
+    """
+    for found in (shutil.which("vllm"), shutil.which("vllm", path=str(Path(sys.executable).parent))):
+        if found:
+            return Path(found)
+    raise EngineUnavailable(
+        "there is no program `vllm` on this device: install vLLM in an environment of its own (`pip install vllm`) and put the folder of "
+        "its programs on the PATH of the worker, or give the `address` of a server that runs"
+    )
