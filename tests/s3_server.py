@@ -22,7 +22,8 @@ LOGIN = f"{KEYS['root_user']}:{KEYS['root_password']}"
 class S3Server:
     """Is a server whose buckets are folders in `data`. It speaks TLS with a certificate of `authority`."""
 
-    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
+    def __init__(self, folder: Path, authority: Authority | None = None, *, quiet: bool = False) -> None:
+        self._words = [] if quiet else ["-vv"]  # without its long log, it cannot count objects
         self._tls = [] if authority is None else ["--cert", str(authority.cert_file), "--key", str(authority.key_file)]
         self.data = folder / "data"
         self.port, self._control = free_port(), free_port()
@@ -35,7 +36,7 @@ class S3Server:
 
     def start(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
-        own = ["-vv", "--config", str(self._folder / "none.conf"), "--rc", "--rc-no-auth", "--rc-addr", f"127.0.0.1:{self._control}"]
+        own = [*self._words, "--config", str(self._folder / "none.conf"), "--rc", "--rc-no-auth", "--rc-addr", f"127.0.0.1:{self._control}"]
         serve = ["serve", "s3", *self._tls, "--addr", f"127.0.0.1:{self.port}", str(self.data)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -81,11 +81,11 @@ class MinioDriver:
         asked = {rank for kind, rank in zip(self._kinds, self._ranks, strict=True) if kind == GET}
         self._gets = {rank: self._head("GET", self._key(rank)) for rank in asked}
         written = min(self._objects, MOST_WRITTEN) if weights.get("put") else 0
-        self._puts = [self._head("PUT", f"{PREFIX}written/{self._source}/{number:08}") for number in range(written)]
+        self._puts = [self._head("PUT", f"{PREFIX}written-{self._source}-{number:08}") for number in range(written)]
         self._block = block(self._size, seed) if written else b""
 
     def _key(self, rank: int) -> str:
-        return f"{PREFIX}objects/{rank:08}"
+        return f"{PREFIX}object-{rank:08}"
 
     def _head(self, method: str, key: str) -> bytes:
         target = self._signer.target(method, self._address.named, path_of(self._bucket, key), {}, self._clock.now())

@@ -19,7 +19,7 @@ from worker.drivers.http_address import Answer, HttpAddress
 from worker.drivers.http_talk import HttpTalk
 from worker.drivers.s3_signing import Signer
 
-PREFIX = "fleetmark/"
+PREFIX = "fleetmark/"  # of every object; all of them are in one folder, for servers that have folders
 MARK = "fleetmark-uses-this-bucket"
 MADE, FOUND = b"made", b"found empty"
 TALKS = 8  # connections that make and remove objects, if there are more than a few of them
@@ -79,7 +79,9 @@ class Bucket:
         server = await self._claim()
         await self._remove_ours()
         data = block(size, "population")
-        await self._each(len(keys), lambda talk, number: self._put(talk, keys[number], content(number, 0, data)))
+        # The first one alone: a server that keeps objects as files makes the folder then, and may fail if several want to make it at once.
+        await self._put(self._talk, keys[0], content(0, 0, data))
+        await self._each(len(keys) - 1, lambda talk, number: self._put(talk, keys[number + 1], content(number + 1, 0, data)))
         return {
             "bucket": self._name,
             "prefix": PREFIX,

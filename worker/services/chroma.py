@@ -15,7 +15,7 @@ from worker.services.data_folder import checked
 from worker.services.pages import need_200
 
 VERSION_S = 60.0  # the program is a Python package, which a slow device imports for long
-QUIET = {"ANONYMIZED_TELEMETRY": "False"}  # it shall tell nobody what it does
+QUIET = {"ANONYMIZED_TELEMETRY": "False", "NO_COLOR": "1"}  # it tells nobody what it does, and its words are shown in errors
 
 
 class ChromaService:

@@ -53,12 +53,12 @@ def test_the_server_counts_the_bytes_that_the_figures_are_made_of(server: S3Serv
 def test_the_population_is_there_and_every_object_is_another_one(server: S3Server) -> None:
     made = driver(server.url, bucket="population")
     prepared = asyncio.run(made.prepare())
-    found = {key: content for key, content in server.objects().items() if key.startswith("population/fleetmark/objects/")}
+    found = {key: content for key, content in server.objects().items() if key.startswith("population/fleetmark/object-")}
     assert (prepared["objects"], prepared["object_size_bytes"], len(found)) == (5, 10_000, 5)
     assert {len(content) for content in found.values()} == {10_000}
     assert len(set(found.values())) == 5
     asyncio.run(sent(made, 40))
-    written = [content for key, content in server.objects().items() if key.startswith("population/fleetmark/written/")]
+    written = [content for key, content in server.objects().items() if key.startswith("population/fleetmark/written-")]
     assert len(set(written)) == len(written) == 5
     asyncio.run(made.clean())
     assert not (server.data / "population").exists(), "a bucket that was made is removed"
@@ -88,10 +88,10 @@ def test_an_empty_bucket_of_somebody_else_is_used_and_is_empty_afterwards(server
 
 def test_what_a_load_that_died_has_left_is_removed_by_the_next_one(server: S3Server) -> None:
     asyncio.run(driver(server.url, bucket="again", num_objects=90).prepare())  # more than a few: by several connections
-    assert len(list((server.data / "again" / "fleetmark" / "objects").iterdir())) == 90
+    assert len(list((server.data / "again" / "fleetmark").iterdir())) == 90
     after = driver(server.url, bucket="again", num_objects=3)
     asyncio.run(after.prepare())
-    assert len(list((server.data / "again" / "fleetmark" / "objects").iterdir())) == 3
+    assert len(list((server.data / "again" / "fleetmark").iterdir())) == 3
     asyncio.run(after.clean())
 
 

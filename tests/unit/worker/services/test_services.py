@@ -124,7 +124,7 @@ def test_a_chroma_listens_on_this_device_and_tells_nobody(tmp_path: Path, monkey
     assert service.version() == "Chroma (its program chroma 1.4.4)"
     command = service.command(settings, Place(8000, tmp_path))
     assert list(command.words) == [str(found), "run", "--path", str(tmp_path / "data"), "--host", "127.0.0.1", "--port", "8000"]
-    assert command.environment == {"ANONYMIZED_TELEMETRY": "False"}
+    assert command.environment == {"ANONYMIZED_TELEMETRY": "False", "NO_COLOR": "1"}
     container = service.container(settings, 8000, 1)
     assert (list(container.arguments), container.data) == (["run", "--path", "/data", "--host", "0.0.0.0", "--port", "8000"], "/data")
 
