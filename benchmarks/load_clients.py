@@ -191,9 +191,9 @@ def pgbench(server: PostgresServer, concurrent: int, seconds: float) -> Turn:
 
 
 @contextmanager
-def null_server(wire: str) -> Iterator[str]:
+def null_server(wire: str, size: int = 20) -> Iterator[str]:
     process = subprocess.Popen(
-        python_command("worker.load.null_server", wire, "20"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        python_command("worker.load.null_server", wire, str(size)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:

@@ -48,7 +48,7 @@ class ModelServer:
                 body = await reader.readexactly(length)
                 if head.startswith("GET"):
                     page = self.pages.get(head.split()[1])
-                    writer.write(json_answer(404 if page is None else 200, page or {"error": {"message": "no such page"}}))
+                    writer.write(page_answer(page))
                     continue
                 served = Served(perf_counter_ns(), json.loads(body), head)
                 self.log.append(served)
@@ -97,6 +97,12 @@ def model_server(server: ModelServer) -> Iterator[ModelServer]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def page_answer(page: Any) -> bytes:
+    if isinstance(page, str):
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page.encode())
+    return json_answer(404 if page is None else 200, {"error": {"message": "no such page"}} if page is None else page)
 
 
 def json_answer(status: int, content: Any, *headers: str) -> bytes:

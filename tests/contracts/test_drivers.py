@@ -24,6 +24,7 @@ from tests.load_servers import CuttingProxy, HttpTruth, http_truth
 from tests.model_server import END, HEAD, ModelServer, Step, chunk, model_server, streamed
 from tests.s3_server import LOGIN, S3Server
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
+from tests.triton_double import TritonDouble, triton_double
 from tests.vector_servers import vector_server
 from worker.drivers.base import Driver, Lane, Searcher, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
@@ -59,11 +60,13 @@ class Case:
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
     openai, ollama = ModelServer(lambda _number: streamed(3)), ModelServer(lambda _number: OLLAMA)
+    triton = TritonDouble()
     with (
         server_folder() as folder,
         http_truth(HttpTruth()) as truth,
         model_server(openai),
         model_server(ollama),
+        triton_double(triton),
         vector_server("chroma") as chroma,
         vector_server("qdrant") as qdrant,
     ):
@@ -119,6 +122,10 @@ def cases() -> Iterator[dict[str, Case]]:
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
             "openai": Case("openai", openai.port, "http://{}/v1".format, {"ask": 1}, lambda: len(openai.log), {"model": "tiny"}),
             "ollama": Case("ollama", ollama.port, "http://{}".format, {"ask": 1}, lambda: len(ollama.log), {"model": "tiny"}, more=1),
+            # `prepare` asks whether it is ready, what the model is and how it is configured, sends one request, and asks for the version.
+            "triton": Case(
+                "triton", triton.port, "http://{}".format, {"infer": 1}, lambda: triton.inferences, {"model": "identity"}, more=4
+            ),
         }
         client.close()
         of_redis.stop()
@@ -126,7 +133,7 @@ def cases() -> Iterator[dict[str, Case]]:
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant", "openai", "ollama"])
+@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant", "openai", "ollama", "triton"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-LIBRARIES = {"torch": "torch", "llm": "transformers", "vllm": "vllm", "coreml": "coremltools"}
+LIBRARIES = {"torch": "torch", "llm": "transformers", "serve": "accelerate", "vllm": "vllm", "coreml": "coremltools"}
 collect_ignore = [folder for folder, library in LIBRARIES.items() if find_spec(library) is None]

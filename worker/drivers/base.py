@@ -156,3 +156,14 @@ class Searcher(Driver, Protocol):
 
     def findings(self) -> dict[str, Any]:
         """Return what the comparison gave. It is called once, when no process sends anything any more."""
+
+
+class Counter(Driver, Protocol):
+    """Is a driver of a service that counts itself what it does. `DriverEntry.counts` says which drivers are."""
+
+    async def counted(self) -> dict[str, float]:
+        """Return what the service has counted until now. It is called before and after each repeat.
+
+        Raises:
+            JobError: The service does not tell.
+        """

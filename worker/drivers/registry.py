@@ -29,6 +29,7 @@ class DriverEntry:
         searches: Whether it is a `worker.drivers.base.Searcher`.
         fills: Phases that fill the service for the others. They are a closed loop without a warm-up, whatever the recipe says of requests,
             and enter only the figures that are about them.
+        counts: Whether it is a `worker.drivers.base.Counter`.
     """
 
     target: str
@@ -39,6 +40,7 @@ class DriverEntry:
     keeps: bool = False
     searches: bool = False
     fills: tuple[str, ...] = ()
+    counts: bool = False
 
 
 DRIVERS: dict[str, DriverEntry] = {
@@ -104,6 +106,13 @@ DRIVERS: dict[str, DriverEntry] = {
         answer_size="max_tokens",
         keeps=True,
     ),
+    "triton": DriverEntry(
+        "worker.drivers.triton:TritonDriver",
+        ("httptools",),
+        (("authorization", "FLEETMARK_WORKER_TRITON_AUTHORIZATION"),),
+        wire="triton",
+        counts=True,
+    ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
 }
@@ -137,6 +146,12 @@ def fills_of(name: str) -> tuple[str, ...]:
 def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the keys and passwords of a driver that the worker's environment has."""
     return {secret: environment[variable] for secret, variable in DRIVERS[name].secrets if environment.get(variable)}
+
+
+def variables_of(capability: str) -> tuple[str, ...]:
+    """Return the variables of the worker's environment that hold the keys and passwords for a capability."""
+    entry = DRIVERS.get(driver_of(capability), DriverEntry(""))
+    return tuple(variable for _, variable in entry.secrets)
 
 
 def resolve(name: str) -> type[Driver]:

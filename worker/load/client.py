@@ -6,6 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
+    {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself
     {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "findings"}                                -> {"findings": {…}}, once the answers were compared with known ones
     {"do": "clean"}                                   -> {}
@@ -36,7 +37,7 @@ from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver, Keeper, Lane, Searcher
+    from worker.drivers.base import Counter, Driver, Keeper, Lane, Searcher
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -62,6 +63,8 @@ class Client:
             return await self._ready(command["phase"])
         if command["do"] == "run":
             return await self._run(command["begin_ns"])
+        if command["do"] == "count":
+            return {"counted": await self._reached(cast("Counter", self._driver).counted())}
         if command["do"] == "findings":
             return {"findings": self._searcher.findings() if self._searcher is not None else {}}
         await self._reached(self._driver.clean())
@@ -106,6 +109,7 @@ class Client:
             gc.enable()
             gc.unfreeze()
             spool.close()
+        settling = time.process_time_ns()
         if self._keeper is not None:
             self._keeper.settle(self._records)
         return {
@@ -116,6 +120,7 @@ class Client:
             "gave_up": dispatcher.gave_up,
             "stopped_ns": dispatcher.stopped_ns,
             "cpu_ns": cpu,
+            "settle_cpu_ns": time.process_time_ns() - settling,
         }
 
     async def _reached(self, work: Any) -> Any:

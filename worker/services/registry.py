@@ -21,6 +21,7 @@ SERVICES: dict[str, str] = {
     "qdrant": "worker.services.qdrant:QdrantService",
     "vllm": "worker.services.vllm:VllmService",
     "ollama": "worker.services.ollama:OllamaService",
+    "triton": "worker.services.triton:TritonService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.errors import ModelInvalid
 from shared.request_records import CLOSED, OPEN, SUCCESS, TIMEOUT, record_type
-from worker.load.ceiling import is_client_bound
+from worker.load.ceiling import check_rate, is_client_bound
 from worker.load.figures import outcome_of
 from worker.load.phases import Measured
 
@@ -155,3 +156,10 @@ def test_a_phase_that_fills_the_service_enters_only_its_own_figures_and_the_fail
     (recall,) = (figure for figure in found.figures if figure.name == "recall_at_k")
     assert recall.repeats == (0.9, 1.0, 0.8)
     assert value(found, "index_wait_s") is None
+
+
+def test_a_rate_far_above_the_clients_ceiling_is_refused_and_one_near_it_is_not() -> None:
+    for rate, ceiling in ((150.0, 100.0), (1e9, None), (0.0, 100.0)):
+        check_rate(rate, ceiling)
+    with pytest.raises(ModelInvalid, match=r"load\.rate is 1e\+06 requests/s, and these clients reach 20000 on this device"):
+        check_rate(1e6, 2e4)

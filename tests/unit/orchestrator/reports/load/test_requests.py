@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from orchestrator.reports.load.requests import write_requests
-from shared.request_records import RECORD, TIMEOUT, Header, Part, join
+from shared.request_records import RECORD, TIMEOUT, Header, Part, Section, join
+from shared.token_records import NOTHING
+from shared.token_records import RECORD as TOKENS
 
 NAN = float("nan")
 
@@ -77,6 +79,42 @@ def test_what_is_known_of_an_operation_is_in_each_of_its_lines(tmp_path: Path) -
     assert (first["operation_type"], first["num_vectors"], first["dimension"]) == ("insert", 100, 8)
     assert (second["operation_type"], second["num_vectors"]) == ("query", 1.5)
     assert "dimension" not in second
+
+
+def test_what_a_language_model_wrote_stands_in_the_line_of_its_request(tmp_path: Path) -> None:
+    """The tokens and prompts of each request are in sections after the records of all parts, in the order of the requests."""
+    good, failed = RECORD.pack(0, 0.0, 2e6, 110e6, 900, 200, 0, 0), RECORD.pack(5, 0.0, 2e6, 50e6, 300, 200, 0, TIMEOUT)
+    written = TOKENS.pack(10e6, 10e6, 100e6, NAN, 7, 11, 0, 11, 11, 1, 2, 1, 0)
+    partly = TOKENS.pack(10e6, 10e6, 20e6, NAN, 0, 3, 0, 3, 3, 3, 0, 0, 0)
+    prompts = [json.dumps("Why?").encode() + b"\n", json.dumps('a "quoted" one').encode() + b"\n", b"null\n"]
+    parts = tuple(Part(0, "requests", client, count, 1_700_000_000.0, (0, 10**9)) for client, count in ((0, 2), (1, 1)))
+    of_tokens, of_gaps = Section("tokens", (2 * len(NOTHING), len(NOTHING))), Section("gaps", (8, 0))
+    sections = (of_tokens, of_gaps, Section("texts", (len(prompts[0] + prompts[1]), len(prompts[2]))))
+    header = Header("openai", ("ask",), parts, sections=sections)
+    (tmp_path / "requests").mkdir()
+    content = join(header, [good, failed, good, written, partly, NOTHING, b"gaps" * 2, *prompts])
+    (tmp_path / "requests" / "campaign-x-job-1.bin").write_bytes(content)
+    first, second, third = read(tmp_path)
+    assert {name: first[name] for name in ("ttft_s", "tpot_s", "input_tokens", "output_tokens", "prompt")} == {
+        **{"ttft_s": pytest.approx(0.01), "tpot_s": pytest.approx(0.01), "input_tokens": 7, "output_tokens": 11, "prompt": "Why?"},
+    }
+    assert "output_tokens_counted_by" not in first
+    assert (second["output_tokens"], second["output_tokens_counted_by"], second["prompt"]) == (3, "events", 'a "quoted" one')
+    assert "tpot_s" not in second
+    assert not {"ttft_s", "output_tokens", "prompt"} & third.keys()
+    of_version_before = json.loads(header.to_line())
+    of_version_before.pop("sections")  # what a reader knows that has never heard of sections
+    known = Header.from_line(json.dumps(of_version_before).encode())
+    assert [part.count for part in known.parts] == [2, 1]
+
+
+def test_tokens_that_end_too_early_cost_no_other_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record = RECORD.pack(0, 0.0, 1.0, 2.0, 1, 200, 0, 0)
+    write(tmp_path, 2, [record])
+    header = Header("openai", ("ask",), (Part(0, "requests", 0, 1, 1.7e9, (0, 1)),), sections=(Section("tokens", (len(NOTHING),)),))
+    (tmp_path / "requests" / "campaign-x-job-1.bin").write_bytes(join(header, [record, NOTHING[:-1]]))
+    assert [line["job_id"] for line in read(tmp_path)] == ["campaign-x-job-2"]
+    assert "the tokens of campaign-x-job-1.bin end too early" in caplog.text
 
 
 def test_there_is_no_file_without_records(tmp_path: Path) -> None:
