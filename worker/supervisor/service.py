@@ -97,7 +97,8 @@ class ServiceOfJob:
             check_connections(self._spec.concurrent_clients, self._spec.num_clients, with_server=self._launched is not None)
         if self._launched is not None:
             service = service_named(self._launched.service)
-            service.check(self._spec.service.settings)
+            if self._launched.launcher != "container":  # the program and the folders of a container are not those of the device
+                service.check(self._spec.service.settings)
             self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
 
     def ready(self, ends_at: float) -> str:
