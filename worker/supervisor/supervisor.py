@@ -29,6 +29,7 @@ from worker.supervisor.block import TURN_S, Block, OnBlockStage, OnOver
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.idle_power import IdlePower
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.telemetry import Telemetry, TelemetryOptions
@@ -72,6 +73,7 @@ class Supervisor:
         self._probe = NoiseProbe(clock)
         self.services = RunningServices()
         """The services that run at the moment."""
+        self._kept = KeptServices(self.services)
         self._access = access
         self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
@@ -132,6 +134,7 @@ class Supervisor:
             raise RuntimeError("a supervisor runs one block of attempts at a time")
         keys = [(assignment.job_id, assignment.attempt) for assignment in assignments]
         try:
+            self._kept.end_of_others(assignments[0].campaign_id)
             Block(
                 [self._attempt(assignment, on_stage, job_logs[key]) for key, assignment in zip(keys, assignments, strict=True)],
                 inbox=self._inbox,
@@ -167,6 +170,7 @@ class Supervisor:
             stopped=partial(self._why_stopped, key),
             host_wait_s=self._host_wait_s,
             running=self.services,
+            kept=self._kept,
             access=self._access,
             telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
         )
@@ -186,6 +190,7 @@ class Supervisor:
         self._inbox.put("stop")
         with self._running:
             self._close_guards(0)
+            self._kept.close()
             shutil.rmtree(self._runs / f"{os.getpid()}", ignore_errors=True)
 
     def _why_stopped(self, key: tuple[str, int]) -> Why | None:
