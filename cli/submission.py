@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from cli import zoo
 from cli.client import Client, sha256_of
 from cli.external_data import external_files, value_files
+from cli.prompt_files import with_prompts
 from cli.terminal import err, say
 from shared.content import Content
 from shared.controls import as_one_line
@@ -201,7 +202,7 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_devi
     Returns:
         The API's answer: `campaign_id`, `total_jobs`, `jobs`, `warnings`.
     """
-    body = recipe.model_dump(mode="json", exclude_unset=True)
+    body = with_prompts(recipe.model_dump(mode="json", exclude_unset=True), recipe_folder)
     if wait_for_device:
         body["wait_for_device"] = True
     prepared = prepare(recipe, recipe_folder)

@@ -17,6 +17,15 @@ from shared.plugins import engines_of_packages
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
+# The types of service that this version can put under load (`shared.services`).
+DRIVEN = (
+    "redis",
+    "postgres",
+    "http",
+    "vllm",
+    "ollama",
+    "triton",
+)
 # Maps each capability that this version can run to its label on the REST API. A new engine adds its capabilities here and in
 # `worker/engines/registry.py`; a test checks that both name the same.
 RUNNABLE: dict[str, str] = {
@@ -34,11 +43,7 @@ RUNNABLE: dict[str, str] = {
     "gpu.cuda.vllm": "gpu.cuda.vllm",
     "hardware.cpu": "hardware.cpu",
     "hardware.cuda": "hardware.cuda",
-    "service.redis": "service.redis",
-    "service.postgres": "service.postgres",
-    "service.http": "service.http",
-    "service.vllm": "service.vllm",
-    "service.ollama": "service.ollama",
+    **{f"service.{name}": f"service.{name}" for name in DRIVEN},
     "api.openai": "api.openai",
 }
 # Maps a capability to the kinds of work that it can do (`shared.kinds`), where this is not inference alone.
@@ -50,11 +55,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "gpu.cuda.vllm": ("generation",),
     "hardware.cpu": ("hardware",),
     "hardware.cuda": ("hardware",),
-    "service.redis": ("load",),
-    "service.postgres": ("load",),
-    "service.http": ("load",),
-    "service.vllm": ("load",),
-    "service.ollama": ("load",),
+    **{f"service.{name}": ("load",) for name in DRIVEN},
     "api.openai": ("load",),
 }
 _INFERENCE = ("inference",)

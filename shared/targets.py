@@ -27,7 +27,7 @@ class Launched(Strict):
     service: OneLine = Field(min_length=1, max_length=64)
     launcher: OneLine = Field(default="process", min_length=1, max_length=64)
     settings: dict[str, Any] = Field(default_factory=dict)
-    fresh: Literal["repeat", "job"] = "job"
+    fresh: Literal["repeat", "job", "campaign"] = "job"
     restarts: int = Field(default=1, ge=0, le=100)
     health_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
 

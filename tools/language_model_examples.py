@@ -23,6 +23,8 @@ _OF_LANGUAGE_MODELS: dict[str, Any] = {
     "input_tokens_distribution": "lognormal",
     "input_tokens_spread": 0.5,
     "prompts": ["Why is the sky blue?", "Write a poem about rain."],
+    "prompts_file": "questions.jsonl",
+    "prompts_field": "question",
     "keep_prompts": True,
 }
 _OF_OPENAI: dict[str, Any] = {"ignore_eos": True, "include_usage": False, "extra_body": {"top_p": 0.9}}
@@ -55,4 +57,8 @@ PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
 BESIDE: dict[str, dict[str, Any]] = {
     "input_tokens_distribution": {"input_tokens": 512, "input_tokens_spread": 0.5},
     "input_tokens_spread": {"input_tokens": 512, "input_tokens_distribution": "lognormal"},
+}
+# The limits of an SLO that only language models have.
+SLO: dict[str, Any] = {
+    **{"p50_ttft_ms": 300, "p95_ttft_ms": 1_000, "p99_ttft_ms": 2_000, "p50_tpot_ms": 30, "p95_tpot_ms": 50, "p99_tpot_ms": 80},
 }

@@ -14,6 +14,7 @@ from cli.commands.campaigns import CampaignId
 from cli.commands.results import read_results, show_rows
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from cli.options import Host, Json, Token, connect
+from cli.prompt_files import with_prompts
 from cli.submission import prepare, read_recipe, submit
 from cli.tables import campaign_outcome
 from cli.terminal import counted, err, out, say, show_json
@@ -116,6 +117,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         content = read_recipe(recipe)
         cells = sum(1 for _ in cells_of(content))
         models = prepare(content, recipe.parent)
+        with_prompts(content.model_dump(mode="json", exclude_unset=True), recipe.parent)
     except InvalidInput as error:
         if not as_json:
             raise

@@ -49,7 +49,17 @@ class Slo(Strict):
     p50_latency_ms: float | None = Field(default=None, gt=0, description="the largest median latency, in milliseconds")
     p95_latency_ms: float | None = Field(default=None, gt=0, description="the largest 95th percentile of the latency, in milliseconds")
     p99_latency_ms: float | None = Field(default=None, gt=0, description="the largest 99th percentile of the latency, in milliseconds")
+    p50_ttft_ms: float | None = Field(default=None, gt=0, description="of language models: the largest median time to the first token")
+    p95_ttft_ms: float | None = Field(default=None, gt=0, description="the largest 95th percentile of it")
+    p99_ttft_ms: float | None = Field(default=None, gt=0, description="the largest 99th percentile of it")
+    p50_tpot_ms: float | None = Field(default=None, gt=0, description="of language models: the largest median time per output token")
+    p95_tpot_ms: float | None = Field(default=None, gt=0, description="the largest 95th percentile of it, over the requests")
+    p99_tpot_ms: float | None = Field(default=None, gt=0, description="the largest 99th percentile of it, over the requests")
     max_error_rate: float = Field(default=0.01, ge=0, le=1, description="the largest share of requests that may fail; 0.01 is 1 %")
+
+
+# The figure of each limit of an SLO that only a language model has.
+OF_TOKENS: Mapping[str, str] = {f"{part}_{stem}": f"{stem}_{part}" for stem in ("ttft_ms", "tpot_ms") for part in ("p50", "p95", "p99")}
 
 
 class LoadSpec(Spec):
@@ -113,6 +123,9 @@ class Load:
         kind = SERVICES[service.type]
         if settings.client is not None and CLIENT_TYPES[settings.client.type] != service.type:
             raise ValueError(f"the client {settings.client.type} is not for a service of the type {service.type}")
+        foreign = [name for name, figure in OF_TOKENS.items() if slo is not None and getattr(slo, name) and figure not in kind.figures]
+        if foreign:
+            raise ValueError(f"`slo.{foreign[0]}` is for language models, and a service of the type {service.type} has no tokens")
         client = settings.client.settings if settings.client is not None else kind.client()
         arrivals = arrivals_of(settings.load, client)
         count, duration_s = amount_of(settings.load, client)

@@ -196,6 +196,8 @@ class Recipe(Strict):
         if len(main) > 1:
             raise ValueError(f"a recipe has only one of {_listed(marks)}; it has {_listed(main)}")
         kind = KINDS[_kind_of(found)]
+        if main and not kind.keys.issuperset(found):
+            raise ValueError(f"{_listed(found)} make different kinds of work; leave out all but one of them")
         found = [key for key in found if key in kind.marks]
         if kind.roles and self.model is None and self.models is None:
             raise ValueError(f"`{found[0]}` needs a model: write `model` or `models` beside it")

@@ -97,8 +97,10 @@ class ServiceSection(Strict):
         "`process`, and `container` in a recipe with an `image`",
     )
     image: OneLine | None = Field(default=None, min_length=1, max_length=1_000, description="the image of the container")
-    fresh: Literal["repeat", "job"] = Field(
-        default="job", description="how long a started service lives: for one `repeat`, or for all repeats of one `job`"
+    fresh: Literal["repeat", "job", "campaign"] = Field(
+        default="job",
+        description="how long a started service lives: for one `repeat`, for all repeats of one `job`, or for all jobs of the `campaign` "
+        "on a device that ask for the same service",
     )
     restarts: int = Field(default=1, ge=0, le=100, description="how often a service is started again that does not become healthy")
     health_timeout_s: float = Field(

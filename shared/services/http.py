@@ -28,6 +28,12 @@ class HttpClient(ClientSettings):
     )
     body: str = Field(default="", max_length=1_000_000, description="the body of each request")
     expect_status: int = Field(default=200, ge=100, le=599, description="the status of a request that succeeded; any other is a failure")
+    expect_body: str = Field(
+        default="",
+        max_length=10_000,
+        description="a text that the body of each answer must hold; an answer without it is a failure. If it is left out, only the status "
+        "is looked at",
+    )
     warmup_delay: float = Field(default=0.0, ge=0, le=3_600, description="how long to wait before the first request, in seconds")
 
 

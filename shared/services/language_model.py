@@ -11,6 +11,7 @@ from shared.services.base import MAX_REQUESTS, ClientSettings, Phase
 SHORTEST_PROMPT = 8  # tokens of a generated prompt: its first words make it different from every other one
 MOST_TOKENS = 1_000_000
 ASK = "ask"  # the one operation
+SOURCES = ("prompt", "input_tokens", "prompts", "prompts_file")  # the settings that say what the prompts are
 
 
 class LanguageModelClient(ClientSettings):
@@ -51,8 +52,18 @@ class LanguageModelClient(ClientSettings):
     prompts: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        max_length=65_536,
+        max_length=1_000,
         description="takes these prompts instead, in an order that is drawn by the seed; after the last one, the order begins again",
+    )
+    prompts_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4_096,
+        description="takes the prompts from this file beside the recipe instead, which has one JSON in each line (`.jsonl`); "
+        "`fleetmark run` reads it, and the stored recipe holds the prompts themselves",
+    )
+    prompts_field: str = Field(
+        default="prompt", min_length=1, max_length=200, description="the key of the prompt in each line of `prompts_file`"
     )
     keep_prompts: bool = Field(default=False, description="whether `requests.jsonl` holds the prompt of each request")
     warmup_delay: float = Field(
@@ -67,13 +78,8 @@ class LanguageModelClient(ClientSettings):
 
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> LanguageModelClient:
-        written = [
-            name for name in ("prompt", "input_tokens", "prompts") if name in self.model_fields_set and getattr(self, name) is not None
-        ]
         # What is stored has every setting, so a prompt that is the default does not count.
-        # What is stored has every setting, so a prompt that is the default does not count.
-        fields = type(self).model_fields
-        written = [name for name in ("prompt", "input_tokens", "prompts") if getattr(self, name) != fields[name].default]
+        written = [name for name in SOURCES if getattr(self, name) != type(self).model_fields[name].default]
         if len(written) > 1:
             raise ValueError(f"`{written[0]}` and `{written[1]}` both say what the prompts are; write one of them")
         spread = self.input_tokens_distribution != "fixed"

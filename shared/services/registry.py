@@ -8,9 +8,18 @@ from shared.services.ollama import Ollama
 from shared.services.openai import OpenAi
 from shared.services.postgres import Postgres
 from shared.services.redis import Redis
+from shared.services.triton import Triton
 from shared.services.vllm import Vllm
 
-_ALL: tuple[ServiceKind, ...] = (Redis(), Postgres(), Http(), OpenAi(), Vllm(), Ollama())
+_ALL: tuple[ServiceKind, ...] = (
+    Redis(),
+    Postgres(),
+    Http(),
+    OpenAi(),
+    Vllm(),
+    Ollama(),
+    Triton(),
+)
 SERVICES: dict[str, ServiceKind] = {kind.name: kind for kind in _ALL}
 # Maps each name of a client to the type of its service.
 CLIENT_TYPES: dict[str, str] = {client: kind.name for kind in _ALL for client in kind.client_types}

@@ -14,12 +14,11 @@ from shared.errors import EngineUnavailable
 from tests.cuda_double import install
 from worker.hardware.caches import LastLevelCache
 from worker.hardware_tests import cpu_bandwidth, cpu_latency, cuda_bandwidth, cuda_latency, products
-from worker.hardware_tests.base import HardwareTest, Readings, Share
+from worker.hardware_tests.base import ENDINGS, HardwareTest, Reading, Readings, Share
 from worker.hardware_tests.registry import TESTS, entries, resolve
 
 ALL = [(capability, name) for capability, tests in TESTS.items() for name in tests]
-UNITS = {"GB/s": "_gb_per_s", "TFLOP/s": "_tflops", "ns": "_ns", "us": "_us"}
-BETTER = {"GB/s": "higher", "TFLOP/s": "higher", "ns": "lower", "us": "lower"}
+LOWER_IS_BETTER = frozenset({"ns", "us", "ms", "s"})
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +49,8 @@ def test_each_figure_has_a_value_or_says_why_it_has_none(capability: str, name: 
     assert names
     assert len(set(names)) == len(names)
     for reading in found.readings:
-        assert reading.name.endswith(UNITS[reading.unit])
-        assert reading.better == BETTER[reading.unit]
+        assert reading.name.endswith(f"_{ENDINGS.get(reading.unit, reading.unit)}")
+        assert reading.better == ("lower" if reading.unit in LOWER_IS_BETTER else "higher")
         if reading.value is None:
             assert len(reading.missing.split()) > 3, reading
         else:
@@ -92,12 +91,17 @@ def test_every_entry_has_the_method_of_the_port(capability: str, name: str) -> N
 
 
 def test_an_unknown_test_or_capability_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        EngineUnavailable, match=r"hardware\.cpu has no test 'bandwith': did you mean 'bandwidth'\? Known: bandwidth, flops, latency"
-    ):
+    with pytest.raises(EngineUnavailable, match=r"hardware\.cpu has no test 'bandwith': did you mean 'bandwidth'\? Known: "):
         entries("hardware.cpu", ("bandwith",))
     with pytest.raises(EngineUnavailable, match=r"no hardware test measures 'cpu\.onnx'\. Known: hardware\.cpu"):
         entries("cpu.onnx", ("bandwidth",))
+
+
+def test_calls_of_a_unit_that_is_no_time_and_no_rate_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"fan_percent is in 'percent'; single calls are only kept of figures in 1/s, MB/s, GB/s"):
+        Reading("fan_percent", "percent", "lower", 3.0, calls=(3.0,))
+    assert Reading("fan_percent", "percent", "lower", 3.0).series() == "fan_percent"
+    assert Reading("hash_per_s", "1/s", "higher", 500.0, calls=(500.0,)).durations_ns() == [2_000_000]
 
 
 def test_a_missing_library_is_a_sentence() -> None:

@@ -17,10 +17,11 @@ from tests.servers import free_port
 class Orchestrator:
     """Runs the real control plane in a process of its own, on SQLite."""
 
-    def __init__(self, redis_url: str, folder: Path, ca_file: Path | None = None, **environment: str) -> None:
+    def __init__(self, redis_url: str, folder: Path, ca_file: Path | None = None, root: Path = ROOT, **environment: str) -> None:
         """Prepare the process.
 
         Args:
+            root: the folder with the code that it runs.
             ca_file: the certificate of the authority that signed the server's certificate, if `environment` makes it serve https.
         """
         self.folder = folder
@@ -38,7 +39,7 @@ class Orchestrator:
         folder.mkdir(exist_ok=True)
         self._log = (folder / "orchestrator.log").open("wb")
         command = [sys.executable, "-m", "orchestrator.cli", "serve", "--port", self.url.rpartition(":")[2]]
-        self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(command, env=self.environment, cwd=root, stdout=self._log, stderr=self._log)
         eventually(self._healthy, "the orchestrator answers")
 
     def _healthy(self) -> bool:

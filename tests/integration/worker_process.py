@@ -57,7 +57,7 @@ def known_incarnation(state: Path) -> str | None:
 class Worker:
     """Holds one worker process. Its log is a file beside its state."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], *options: str, log: Path | None = None) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *options: str, log: Path | None = None, root: Path = ROOT) -> None:
         self.state = folder / "state"
         self.incarnation_before = known_incarnation(self.state)
         self._log = log or folder / f"worker-{time.monotonic_ns()}.log"
@@ -74,7 +74,7 @@ class Worker:
         }
         with self._log.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "start", *options], env=variables, cwd=ROOT, stdout=sink, stderr=sink
+                [sys.executable, "-m", "worker.cli", "start", *options], env=variables, cwd=root, stdout=sink, stderr=sink
             )
 
     def log(self) -> str:
@@ -105,11 +105,11 @@ class Fleet:
         self.reports: list[Report] = []
         self._workers: list[Worker] = []
 
-    def start(self, *options: str, folder: Path | None = None, log: Path | None = None, **environment: str) -> Worker:
+    def start(self, *options: str, folder: Path | None = None, log: Path | None = None, root: Path = ROOT, **environment: str) -> Worker:
         where = folder or self.folder
         where.mkdir(exist_ok=True)
         address = {} if "FLEETMARK_HOST" in environment else {"FLEETMARK_REDIS_URL": self.url}
-        worker = Worker(where, {**address, **environment}, *options, log=log)
+        worker = Worker(where, {**address, **environment}, *options, log=log, root=root)
         self._workers.append(worker)
         return worker
 

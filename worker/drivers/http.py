@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
-from shared.errors import EngineUnavailable
+from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import STATUS, SUCCESS, TOO_MANY, WRONG
 from worker.drivers.http_address import PATIENCE_S, HttpAddress
 from worker.drivers.http_lane import HttpLane
@@ -19,7 +19,8 @@ from worker.drivers.http_lane import HttpLane
 if TYPE_CHECKING:
     from worker.drivers.base import Lane, Sink, Work
 
-DEFAULTS: dict[str, Any] = {"method": "GET", "path": "", "headers": {}, "body": "", "expect_status": 200}
+SAID_BYTES = 200  # of a body, in an error
+DEFAULTS: dict[str, Any] = {"method": "GET", "path": "", "headers": {}, "body": "", "expect_status": 200, "expect_body": ""}
 
 
 class RequestLane(HttpLane):
@@ -39,6 +40,25 @@ class RequestLane(HttpLane):
         return self._driver.judge(status)
 
 
+class BodyLane(RequestLane):
+    """Looks at the bodies of answers, too, which takes time of the client."""
+
+    def __init__(self, driver: HttpDriver, sink: Sink) -> None:
+        self._body = bytearray()
+        super().__init__(driver, sink)
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def judge(self, operation: int, status: int) -> int:
+        failure = super().judge(operation, status)
+        if failure == SUCCESS and self._driver.wanted not in self._body:
+            failure = WRONG
+            self._driver.said = self._driver.said or f"a body without the expected text: {self._body[:SAID_BYTES].decode(errors='replace')}"
+        self._body.clear()
+        return failure
+
+
 class HttpDriver:
     """Drives one address."""
 
@@ -51,6 +71,10 @@ class HttpDriver:
         self.operations: tuple[str, ...] = (method.lower(),)
         self.without_body = method == "HEAD"
         self._expected = int(settings["expect_status"])
+        self.wanted = str(settings["expect_body"]).encode()
+        """What the body of each answer must hold. Empty if nothing is expected of it."""
+        if self.wanted and self.without_body:
+            raise ModelInvalid("client.settings.expect_body is set and method is HEAD, whose answers have no body; leave one of them out")
         path = str(settings["path"]) or self._address.path or "/"
         headers = dict(settings["headers"])
         if "authorization" in work.secrets:
@@ -77,7 +101,11 @@ class HttpDriver:
         lane.send(0, 0)
         status, failure = await asyncio.wait_for(answered, PATIENCE_S)
         lane.close()
-        if failure and failure != STATUS:
+        if failure == WRONG and status == self._expected:
+            raise EngineUnavailable(
+                f"{self._address.place} answers with {self.said}; check the path, the body of the request and client.settings.expect_body"
+            )
+        if failure and failure != STATUS and not status:
             raise EngineUnavailable(f"{self._address.place} does not answer a request with HTTP")
         if failure:
             raise EngineUnavailable(
@@ -87,7 +115,7 @@ class HttpDriver:
         return {"status": status}
 
     async def open(self, sink: Sink) -> Lane:
-        lane = await self._address.connect(lambda: RequestLane(self, sink))
+        lane = await self._address.connect(lambda: (BodyLane if self.wanted else RequestLane)(self, sink))
         self.opened += 1
         return lane
 

@@ -15,6 +15,8 @@ from math import log, sqrt
 from random import Random
 from typing import Any, Protocol
 
+from shared.errors import ModelInvalid
+
 DRAWS = 65_536  # lengths that are drawn; then they begin again
 FIRST_WORDS = 8  # of each prompt: four for its number, four for the seed
 _TEXT = (
@@ -116,7 +118,16 @@ def drawn_lengths(draw: Random, tokens: int, distribution: str, spread: float) -
 
 
 def prompts_of(settings: Mapping[str, Any], seed: str) -> Prompts:
-    """Return the source of prompts that the settings of a client ask for."""
+    """Return the source of prompts that the settings of a client ask for.
+
+    Raises:
+        ModelInvalid: They name a file, which only `fleetmark run` reads.
+    """
+    if settings.get("prompts_file"):
+        raise ModelInvalid(
+            f"client.settings.prompts_file is {settings['prompts_file']!r}, and only `fleetmark run` reads such a file: submit the recipe "
+            "with it, or write the prompts themselves as `prompts`"
+        )
     if settings.get("prompts"):
         return Listed(settings["prompts"], seed)
     if settings.get("input_tokens"):

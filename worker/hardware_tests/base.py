@@ -10,8 +10,10 @@ from time import perf_counter_ns
 from typing import Any, Literal, Protocol
 
 Better = Literal["lower", "higher"]
-TIMES_NS = {"ns": 1.0, "us": 1e3}  # nanoseconds of one unit
-RATES_PER_NS = {"GB/s": 1.0, "TFLOP/s": 1e3}  # bytes or operations in a nanosecond, of one unit
+TIMES_NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}  # nanoseconds of one unit
+RATES_PER_NS = {"1/s": 1e-9, "MB/s": 1e-3, "GB/s": 1.0, "TFLOP/s": 1e3}  # things, bytes or operations in a nanosecond, of one unit
+# How a figure's name ends, by its unit. Another unit has no calls, because nothing says how long one of them took.
+ENDINGS = {"1/s": "per_s", "MB/s": "mb_per_s", "GB/s": "gb_per_s", "TFLOP/s": "tflops"} | {unit: unit for unit in TIMES_NS}
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Reading:
     """Holds one number that one process has measured. It becomes one value in `repeats` of a figure.
 
     Attributes:
-        unit: `GB/s` is 10^9 bytes per second; `TFLOP/s` is 10^12 operations per second.
+        name: It ends with the unit, as in `triad_gb_per_s`; see `ENDINGS`.
+        unit: `GB/s` is 10^9 bytes per second; `TFLOP/s` is 10^12 operations per second; `1/s` counts anything else.
         missing: Why `value` is None.
         calls: What the single calls gave, in order of time and in the same unit. Empty if the value is not computed from single calls.
         per_call: How much one call did: bytes for `GB/s`, operations for `TFLOP/s`, and steps for a time.
@@ -33,9 +36,13 @@ class Reading:
     calls: tuple[float, ...] = ()
     per_call: float = 1.0
 
-    def name_of_unit(self) -> str:
-        """Return the unit as the end of the figure's name has it."""
-        return {"GB/s": "gb_per_s", "TFLOP/s": "tflops", "ns": "ns", "us": "us"}[self.unit]
+    def __post_init__(self) -> None:
+        if self.calls and self.unit not in ENDINGS:
+            raise ValueError(f"{self.name} is in {self.unit!r}; single calls are only kept of figures in {', '.join(ENDINGS)}")
+
+    def series(self) -> str:
+        """Return what the series of its calls is named: the figure's name without its unit."""
+        return self.name.removesuffix(f"_{ENDINGS[self.unit]}") if self.unit in ENDINGS else self.name
 
     def durations_ns(self) -> list[int]:
         """Return how long each call took, in nanoseconds."""

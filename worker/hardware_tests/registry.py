@@ -20,18 +20,22 @@ class TestEntry:
     """Says where a test is (`module:Class`), and which libraries it cannot do without.
 
     Attributes:
+        present: A function, as `module:name`, that gets a capability and the `Hardware`. It returns why this device cannot run the test, or
+            an empty text if it really can. Without one, the libraries are enough.
         weight: How large its share of the time is, compared with the other tests of the same run.
         unset: Environment variables that must not be set in the measured process, because they make a library slower than the device.
     """
 
     target: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    present: str = ""
     weight: float = 1.0
     unset: tuple[str, ...] = ()
 
 
 # OpenBLAS computes with the kernels of the processor that this variable names, not with those of the processor that is there.
 _CORE_TYPE = ("OPENBLAS_CORETYPE",)
+_CUDA = "worker.hardware_tests.cuda_presence:why_not"
 
 # The keys are the capability and then the name that a recipe uses.
 TESTS: dict[str, dict[str, TestEntry]] = {
@@ -41,12 +45,12 @@ TESTS: dict[str, dict[str, TestEntry]] = {
         "latency": TestEntry("worker.hardware_tests.cpu_latency:CpuLatency", ("numpy",), weight=0.5),
     },
     "hardware.cuda": {
-        "bandwidth": TestEntry("worker.hardware_tests.cuda_bandwidth:CudaBandwidth", ("torch",)),
-        "flops": TestEntry("worker.hardware_tests.cuda_flops:CudaFlops", ("torch",), weight=2.0),
-        "latency": TestEntry("worker.hardware_tests.cuda_latency:CudaLatency", ("torch",), weight=0.5),
+        "bandwidth": TestEntry("worker.hardware_tests.cuda_bandwidth:CudaBandwidth", ("torch",), _CUDA),
+        "flops": TestEntry("worker.hardware_tests.cuda_flops:CudaFlops", ("torch",), _CUDA, weight=2.0),
+        "latency": TestEntry("worker.hardware_tests.cuda_latency:CudaLatency", ("torch",), _CUDA, weight=0.5),
     },
     # This test returns figures that are known in advance, so that tests can check what is made of them. No worker advertises it.
-    "fake": {"known": TestEntry("worker.hardware_tests.fake:FakeTest", ())},
+    "fake": {"known": TestEntry("worker.hardware_tests.fake:FakeTest")},
 }
 
 
@@ -63,30 +67,30 @@ def entries(capability: str, tests: tuple[str, ...]) -> Mapping[str, TestEntry]:
     for name in tests:
         if name not in known:
             raise EngineUnavailable(f"{capability} has no test {name!r}: {nearest(name, list(known))}")
-        missing = [library for library in known[name].needs if find_spec(library) is None]
-        if missing:
+        if missing := _missing(known[name]):
             raise EngineUnavailable(f"the test {name!r} of {capability} needs {', '.join(missing)}, which is not installed on this device")
         found[name] = known[name]
     return found
 
 
+def _missing(entry: TestEntry) -> list[str]:
+    return [library for library in entry.needs if find_spec(library) is None]
+
+
 def why_not(capability: str, hardware: Hardware) -> str:
-    """Return why this device cannot be measured under a capability, or an empty text if it can: every test has its libraries."""
-    missing = sorted({library for entry in TESTS[capability].values() for library in entry.needs if find_spec(library) is None})
-    if missing:
+    """Return why this device cannot be measured under a capability, or an empty text if it can: at least one test can run."""
+    reasons = list(dict.fromkeys(_why_not(entry, capability, hardware) for entry in TESTS[capability].values()))
+    return "" if "" in reasons else "; ".join(reasons)
+
+
+def _why_not(entry: TestEntry, capability: str, hardware: Hardware) -> str:
+    if missing := _missing(entry):
         return f"{', '.join(missing)} is not installed"
-    presence = PRESENT.get(capability)
-    return presence(hardware) if presence is not None else ""
-
-
-def _cuda(hardware: Hardware) -> str:
-    from worker.engines.torch_presence import why_not as why_not_torch  # imported here: a measured process does not need it
-
-    return why_not_torch("gpu.cuda.torch", hardware) if hardware.gpus.devices else hardware.gpus.note or "no CUDA device"
-
-
-# These functions find out whether a device is really there. Installed libraries alone do not prove it.
-PRESENT: dict[str, Callable[[Hardware], str]] = {"hardware.cuda": _cuda}
+    if not entry.present:
+        return ""
+    module, _, name = entry.present.partition(":")
+    asked: Callable[[str, Hardware], str] = getattr(import_module(module), name)
+    return asked(capability, hardware)
 
 
 def resolve(entry: TestEntry) -> type[HardwareTest]:

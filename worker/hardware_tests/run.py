@@ -47,7 +47,9 @@ def run_here(capability: str, tests: tuple[str, ...], seconds: float) -> dict[st
         found[name] = resolve(entry)().run(Share(max(whole.left_s(), 0) * entry.weight / waiting))
         waiting -= entry.weight
         for reading in found[name].readings:
-            if (other := by_figure.setdefault(reading.name, name)) != name or found[name].count(reading.name) > 1:
+            if found[name].count(reading.name) > 1:
+                raise DeviceFailed(f"the test {name!r} of {capability} returns {reading.name} more than once; rename it there")
+            if (other := by_figure.setdefault(reading.name, name)) != name:
                 raise DeviceFailed(f"the tests {other!r} and {name!r} of {capability} both return {reading.name}; rename it in one of them")
     return found
 

@@ -45,9 +45,9 @@ class HardwareMeasure:
         run = run_in_fresh_process(request.capability, tuple(request.spec["tests"]), seconds, environment)
         phases = {TESTS: Phase(TESTS, perf_counter_ns() - begin)}
         series = {
-            name: Series(name, values=array("q", reading.durations_ns()))
+            reading.series(): Series(reading.series(), values=array("q", reading.durations_ns()))
             for reading in _readings(run)
-            if reading.calls and (name := reading.name.removesuffix("_" + reading.name_of_unit()))
+            if reading.calls
         }
         facts = {"hardware": _without_calls(run), "runtime": _runtime(request.capability, run), "software": _software(run)}
         return Record(phases, series, facts)
@@ -115,7 +115,7 @@ def _figure(name: str, readings: Sequence[Reading], calls: Sequence[Mapping[str,
     values = [reading.value for reading in readings if reading.value is not None]
     if not values:
         return Figure.of(name, kind, missing=first.missing)
-    counted = sum(one.get(name.removesuffix("_" + first.name_of_unit()), 0) for one in calls) or len(values)
+    counted = sum(one.get(first.series(), 0) for one in calls) or len(values)
     return Figure.of(name, kind, median(values), interval=median_interval_of_repeats(values), n=counted, repeats=tuple(values))
 
 

@@ -38,6 +38,11 @@ class RunningServices:
         with self._lock:
             self._services[service_id] = replace(self._services[service_id], state=state)
 
+    def given(self, service_id: str, to_id: str, job: str) -> None:
+        """Take note that a service now serves another job, under the id `to_id`."""
+        with self._lock:
+            self._services[to_id] = replace(self._services.pop(service_id), id=to_id, job=job)
+
     def remove(self, service_id: str) -> None:
         with self._lock:
             self._services.pop(service_id, None)

@@ -6,11 +6,12 @@ schedule that was asked for, however many processes there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from math import sqrt
 from random import Random
+from typing import Any
 
 CLOSED_PATTERNS = ("closed", "single_stream", "multi_stream", "offline")
 OPEN_PATTERNS = ("constant", "poisson", "gamma", "ramp", "trace", "server")
@@ -101,6 +102,22 @@ def _random_gaps(shape: Shape) -> Iterator[int]:
     while True:
         time += draw.expovariate(shape.rate)
         yield round(time * NS)
+
+
+def expected(load: Mapping[str, Any], window_s: float, ramp_s: float | None) -> int:
+    """Return how many requests a schedule asks for in a window, on average over its seeds.
+
+    Args:
+        load: The section `load` of the specification of a job.
+        ramp_s: How long a ramp takes.
+    """
+    if load["pattern"] == "trace":
+        return sum(at < window_s for at in load["trace_s"])
+    start, rate = float(load["rate_from"] or 0.0), float(load["rate"])
+    if load["pattern"] != "ramp" or not ramp_s:
+        return round(rate * window_s)
+    rising = min(window_s, ramp_s)
+    return round(start * rising + (rate - start) / ramp_s * rising**2 / 2 + rate * (window_s - rising))
 
 
 def share(times: Iterator[int], client: int, clients: int) -> Iterator[int]:

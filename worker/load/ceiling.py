@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from shared.errors import DeviceFailed
+from shared.errors import DeviceFailed, ModelInvalid
 from shared.request_records import FAILURES
 from worker.interpreter import python_command
 from worker.load.arrivals import Shape
@@ -23,6 +24,7 @@ from worker.load.plan import ClientPlan, PhasePlan
 
 DRIVE_S, LEAD_S = 0.7, 0.2
 SHARE = 0.6  # above this share of the ceiling, a point is client-bound
+HOPELESS = 2.0  # times the ceiling: a rate above it is refused
 DELAY_SHARE = 0.05  # as is one whose dispatch delay p99 is above this share of the median latency
 
 
@@ -42,7 +44,8 @@ def measure_ceiling(plans: Sequence[ClientPlan], wire: str, answer_bytes: int) -
         places = [_start(stack, wire, answer_bytes) for _ in plans]
         asked = PhasePlan("null", weights, Shape(), duration_s=DRIVE_S, lead_s=LEAD_S)
         against = [
-            replace(plan, address=place, phases=(asked,), folder=folder, secrets={}) for plan, place in zip(plans, places, strict=True)
+            replace(plan, address=place, phases=(asked,), folder=folder, secrets={}, settings=_unexpecting(plan.settings))
+            for plan, place in zip(plans, places, strict=True)
         ]
         clients = stack.enter_context(Clients(against))
         clients.make_ready(0)
@@ -50,6 +53,11 @@ def measure_ceiling(plans: Sequence[ClientPlan], wire: str, answer_bytes: int) -
         if run.died:
             raise DeviceFailed(f"the ceiling of the clients could not be measured: {next(iter(run.died.values()))}")
         return _rate(list(run.files.values()))
+
+
+def _unexpecting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without what the recipe expects of the service's answers: a null server knows nothing of it."""
+    return {name: value for name, value in settings.items() if not name.startswith("expect_")}
 
 
 def _start(stack: ExitStack, wire: str, answer_bytes: int) -> str:
@@ -80,6 +88,21 @@ def _rate(files: Sequence[Path]) -> float:
         ended = records["scheduled"] + records["delay"].astype(float) + records["last"]
         answered += int(((ended >= 0) & (ended < DRIVE_S * 1e9)).sum())
     return answered / DRIVE_S
+
+
+def check_rate(rate: float, ceiling: float | None) -> None:
+    """Check that these clients can send at the asked rate at all.
+
+    A rate near the ceiling is measured, and marked as client-bound, because the real ceiling may be higher.
+
+    Raises:
+        ModelInvalid: It is far above what they reach.
+    """
+    if ceiling is not None and rate > HOPELESS * ceiling:
+        raise ModelInvalid(
+            f"load.rate is {rate:g} requests/s, and these clients reach {ceiling:.0f} on this device against a server that does nothing; "
+            "ask for less, or for more client processes (benchmarks.num_clients) on a device that has cores for them"
+        )
 
 
 def is_client_bound(

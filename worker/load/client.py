@@ -6,6 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
+    {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself
     {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "clean"}                                   -> {}
     end of stdin                                      -> the process ends, in the middle of a phase too
@@ -35,7 +36,7 @@ from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver, Keeper, Lane
+    from worker.drivers.base import Counter, Driver, Keeper, Lane
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -60,6 +61,8 @@ class Client:
             return await self._ready(command["phase"])
         if command["do"] == "run":
             return await self._run(command["begin_ns"])
+        if command["do"] == "count":
+            return {"counted": await self._reached(cast("Counter", self._driver).counted())}
         await self._reached(self._driver.clean())
         return {}
 

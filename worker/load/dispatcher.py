@@ -247,20 +247,23 @@ class Dispatcher:
     def _rang(self) -> None:
         assert self._alarm is not None
         now = perf_counter_ns()
-        if now >= self._end:
-            self._finish_window(now)
-            return
         if not self._open_loop:
-            self._begin_count()
-            self._alarm.at(self._end)
+            if now >= self._end:
+                self._finish_window(now)
+            else:
+                self._begin_count()
+                self._alarm.at(self._end)
             return
+        # What was due just before the end of the window is sent before this is called its end.
         while self._idle and (due := self._due) <= now:
             number = self._next
             self._next = number + 1
             self._advance()
             self._idle.pop().send(number, due)
             now = perf_counter_ns()
-        if self._due == ENDLESS and self._end == ENDLESS:
+        if now >= self._end:
+            self._finish_window(now)
+        elif self._due == ENDLESS and self._end == ENDLESS:
             self._settle()
         else:
             self._alarm.at(min(self._due, self._end) if self._idle else self._end)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 from worker.load.null_language_model import NullOllama, NullOpenAi
 from worker.load.null_protocol import Null
+from worker.load.null_triton import NullTriton
 
 
 class NullRedis(Null):
@@ -44,13 +45,14 @@ class NullHttp(Null):
 
         super().__init__()
         self._parser = httptools.HttpRequestParser(self)
-        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, b"v" * size)
+        self._head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+        self._answer = self._head + b"v" * size
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        self.write(self._answer)
+        self.write(self._head if self._parser.get_method() == b"HEAD" else self._answer)
 
 
 class NullPostgres(Null):
@@ -132,6 +134,7 @@ WIRES: dict[str, Callable[[int], Null]] = {
     "postgres": NullPostgres,
     "openai": NullOpenAi,
     "ollama": NullOllama,
+    "triton": NullTriton,
 }
 
 

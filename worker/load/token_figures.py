@@ -128,9 +128,9 @@ def add_token_figures(made: Made, repeats: Sequence[Phases]) -> tuple[dict[str, 
     made.per_repeat("tokens_per_second", tokens_per_s)
     made.sampled({"p50": "tokens_per_second_per_request"}, samples(_rates), NO_CONTENT)
     made.sampled({"p50": "decode_tokens_per_s"}, samples(_decode_rates), single)
-    found = {"ttft": made.sampled(_names("ttft_ms", "avg", "p50", "p99"), samples(_times("ttft")), silent)}
+    found = {"ttft": made.sampled(_names("ttft_ms", "avg", "p50", "p95", "p99"), samples(_times("ttft")), silent)}
     made.sampled(_names("ttfo_ms", "p50"), samples(_times("ttfo")), silent)
-    found["tpot"] = made.sampled(_names("tpot_ms", "avg", "p50", "p99"), samples(_tpots), single)
+    found["tpot"] = made.sampled(_names("tpot_ms", "avg", "p50", "p95", "p99"), samples(_tpots), single)
     between = [Sample.of(_blocks(phases, TokenBlock.gaps_of), one.gaps) for phases, one in zip(repeats, tallies, strict=True)]
     found["itl"] = made.sampled(_names("itl_ms", "p50", "p99"), [] if batched else between, batched or single)
     made.sampled({"p50": "input_tokens"}, samples(_counts("input")), "the server does not count them")

@@ -36,6 +36,7 @@ class SamplerEntry:
     services: tuple[str, ...] = ()
 
 
+METRICS_PAGE = "prometheus"  # reads what a service tells of itself
 SAMPLERS: dict[str, SamplerEntry] = {
     "processes": SamplerEntry("worker.samplers.processes:ProcessTree"),
     "device": SamplerEntry("worker.samplers.device:WholeDevice"),
@@ -44,7 +45,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "rapl": SamplerEntry("worker.samplers.rapl:Rapl", feeds=("cpu",)),
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
-    "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    METRICS_PAGE: SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
     "redis": SamplerEntry("worker.samplers.redis:RedisInfo", period_s=1.0, services=("redis",)),
     "postgres": SamplerEntry("worker.samplers.postgres:PostgresStatistics", library="asyncpg", period_s=1.0, services=("postgres",)),
     # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.

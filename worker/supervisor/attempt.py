@@ -19,6 +19,8 @@ from shared.errors import DeviceFailed, HostBusy, JobError, RunnerDied
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
+from shared.targets import Launched
+from worker.access import WHITE_BOX, Access
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
@@ -31,6 +33,7 @@ from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
@@ -72,9 +75,11 @@ class Attempt:
         stopped: Callable[[], Why | None],
         host_wait_s: float,
         running: RunningServices,
+        kept: KeptServices,
         telemetry: Telemetry,
+        access: Access = WHITE_BOX,
     ) -> None:
-        self._assignment, self._workload = assignment, assignment.workload
+        self._assignment, self._workload, self._access = assignment, assignment.workload, access
         self._inbox, self._guard, self._models = inbox, guard, models
         self._clock, self._folder, self._on_stage, self._stopped = clock, folder, on_stage, stopped
         self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
@@ -96,6 +101,7 @@ class Attempt:
         self._service = ServiceOfJob(
             assignment,
             running=running,
+            kept=kept,
             clock=clock,
             job_log=job_log,
             on_stage=lambda stage: on_stage(stage, None),
@@ -253,6 +259,7 @@ class Attempt:
 
     def _prepare(self) -> None:
         self._check_stop()
+        self._access.check(self._assignment.capability, starts_service=isinstance(self._workload.target, Launched))
         resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
         self._service.check()
         self._fetch()
@@ -310,7 +317,7 @@ class Attempt:
         self._judge_noise()
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
-        self._service.end()  # nothing runs beside the computing of a result
+        self._service.leave()  # nothing runs beside the computing of a result, but perhaps an idle server
         interrupted = [self._figures_of(one) for one in self._processes.interrupted]
         measured = self._summarised(self._repeats, self._because)
         if interrupted:

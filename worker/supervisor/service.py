@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import shutil
-import socket
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from shared.clock import Clock
-from shared.errors import DeviceFailed, JobError, ModelInvalid
+from shared.errors import JobError
 from shared.kinds.load import LoadSpec
 from shared.protocol.messages import Assignment
 from shared.targets import Existing, Launched
@@ -23,16 +20,18 @@ from worker.job_log import JobLog
 from worker.launchers.base import Server
 from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
-from worker.services.base import LOOPBACK, NotHealthy, Place
+from worker.load.open_files import check_connections
+from worker.services.base import NotHealthy, Place
 from worker.services.registry import resolve as service_named
 from worker.supervisor.deaths import with_output
+from worker.supervisor.kept_services import CampaignServer, KeptServices
+from worker.supervisor.service_place import NOBODY, is_root, own_folder, port_for
 from worker.supervisor.telemetry import WatchedService
 
-NOBODY = 65_534  # some servers refuse to run as root
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 SHORTEST_TIMEOUT_S = 0.1
-SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
+SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -52,6 +51,7 @@ class ServiceOfJob:
         assignment: Assignment,
         *,
         running: RunningServices,
+        kept: KeptServices,
         clock: Clock,
         job_log: JobLog,
         on_stage: Callable[[str], None],
@@ -60,12 +60,15 @@ class ServiceOfJob:
         self._workload: Workload = assignment.workload
         self._job = assignment.job_id
         self._id = f"{assignment.job_id}.{assignment.attempt}"
-        self._running, self._clock, self._log = running, clock, job_log
+        self._campaign_id = assignment.campaign_id
+        self._running, self._kept, self._clock, self._log = running, kept, clock, job_log
         self._on_stage, self._check_stop = on_stage, check_stop
         self._server: Server | None = None
         self._port = 0
         self._cpu_before_s = 0.0
         self._restarted = 0
+        self._reused = False
+        self._started_for = 0  # connections
         self._version = ""
         self._starts_ms: list[float] = []
         self._counted: list[dict[str, Any]] = []
@@ -84,11 +87,13 @@ class ServiceOfJob:
         return spec_as(self._workload, LoadSpec)
 
     def check(self) -> None:
-        """Check that the service can be started on this device, before the job waits for anything.
+        """Check that the service can be started on this device, and its clients too, before the job waits for anything.
 
         Raises:
             JobError: It cannot.
         """
+        if self._workload.target is not None:
+            check_connections(self._spec.concurrent_clients, self._spec.num_clients, with_server=self._launched is not None)
         if self._launched is not None:
             service = service_named(self._launched.service)
             service.check(self._spec.service.settings)
@@ -110,6 +115,8 @@ class ServiceOfJob:
             return ""
         if self._server is not None and not self._server.alive:
             self._use_restart("ended")
+        if self._server is None and target.fresh == "campaign":
+            self._take_over()
         while self._server is None:
             try:
                 self._start(target, ends_at)
@@ -128,6 +135,8 @@ class ServiceOfJob:
         if self._workload.target is None:
             return None
         settings = self._spec.client.settings
+        if self._launched is not None:
+            settings = self._spec.service.settings | settings
         return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
@@ -170,6 +179,16 @@ class ServiceOfJob:
         self._running.remove(self._id)
         return server.output()
 
+    def leave(self) -> None:
+        """End the server, unless it serves the next job of the campaign. Call this when everything was measured."""
+        if self._server is None or self._launched is None:
+            return
+        if self._launched.fresh != "campaign" or not self._server.alive:
+            self.end()
+            return
+        server, self._server = self._server, None
+        self._kept.keep(CampaignServer(self._campaign_id, self._asked, self._started_for, self._id, self._port, server))
+
     def facts(self) -> dict[str, Any]:
         """Return what reports show of the service."""
         target = self._launched
@@ -179,6 +198,7 @@ class ServiceOfJob:
             "version": self._version,
             "launcher": target.launcher,
             "fresh": target.fresh,
+            "reused": self._reused,
             "starts_ms": self._starts_ms,
             "restarts": self._restarted,
             "counters": self._counted,
@@ -186,6 +206,35 @@ class ServiceOfJob:
         }
 
     # Starting
+
+    @property
+    def _connections(self) -> int:
+        return self._spec.num_clients * self._spec.concurrent_clients
+
+    @property
+    def _asked(self) -> str:
+        """Return what the server is started with, as text."""
+        assert self._launched is not None
+        asked = {"target": self._launched.model_dump(mode="json"), "settings": self._spec.service.settings}
+        return json.dumps(asked, sort_keys=True)
+
+    def _take_over(self) -> None:
+        """Use the server of the campaign's last job, if it is healthy."""
+        assert self._launched is not None
+        found = self._kept.take(self._campaign_id, self._asked, self._connections)
+        if found is None:
+            return
+        self._running.given(found.id, self._id, self._job)
+        self._server, self._port, self._started_for, self._reused = found.server, found.port, found.connections, True
+        self._check_health()
+        if self._health is not None and not self._health["ok"]:
+            self._log.add(
+                "warning", "infrastructure", f"the server of the campaign is not healthy, and is replaced: {self._health['said']}"
+            )
+            self._reused = False
+            self.end()
+            return
+        self._log.add("info", "infrastructure", f"the server of the campaign on port {self._port} is used again")
 
     def _use_restart(self, why: str) -> None:
         """Take note that the server ended or is not healthy, and end it.
@@ -205,10 +254,11 @@ class ServiceOfJob:
 
     def _start(self, target: Launched, ends_at: float) -> None:
         service, settings = service_named(target.service), self._spec.service.settings
-        self._port = _port_for(settings.get("port"))
-        user = NOBODY if service.needs_other_user and target.launcher == "process" and _is_root() else None
-        folder = _own_folder(service.data_parent(settings), user)
-        place = Place(self._port, folder, self._spec.num_clients * self._spec.concurrent_clients, user)
+        self._port = port_for(settings.get("port") or settings.get("http_port"))
+        user = NOBODY if service.needs_other_user and target.launcher == "process" and is_root() else None
+        folder = own_folder(service.data_parent(settings), user)
+        self._started_for, self._reused = self._connections, False
+        place = Place(self._port, folder, self._connections, user)
         self._on_stage(f"starting {target.service}")
         begin = self._clock.monotonic()
         try:
@@ -275,44 +325,3 @@ class ServiceOfJob:
                     times = process.cpu_times()
                     total += times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
         return total
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def _port_for(wanted: int | None) -> int:
-    """Return the port for a server: the wanted one, or a free one.
-
-    Raises:
-        ModelInvalid: The wanted port is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, wanted or 0))
-        except OSError as error:
-            raise ModelInvalid(
-                f"service.settings.port: port {wanted} of this device cannot be used ({error.strerror}); "
-                "leave `port` out, and a free one is taken"
-            ) from error
-        return int(probe.getsockname()[1])
-
-
-def _own_folder(parent: Path | None, user: int | None) -> Path:
-    """Make an empty folder for a server. Its user can enter it.
-
-    Raises:
-        DeviceFailed: It cannot be made.
-    """
-    try:
-        if parent is not None and not parent.exists():
-            parent.mkdir(parents=True)
-            parent.chmod(0o755 if user is not None else 0o700)
-        folder = Path(tempfile.mkdtemp(prefix="fleetmark-service-", dir=parent))
-        folder.chmod(0o755)
-        if user is not None:
-            os.chown(folder, user, user)
-    except OSError as error:
-        raise DeviceFailed(f"no folder for the service could be made: {error}") from error
-    return folder

@@ -17,6 +17,7 @@ from shared.errors import DeviceFailed, InvalidInput
 from shared.ids import AttemptKey
 from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Assignment
+from worker.access import WHITE_BOX, Access
 from worker.engines.registry import first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
@@ -28,6 +29,7 @@ from worker.supervisor.block import TURN_S, Block, OnBlockStage, OnOver
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.idle_power import IdlePower
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.lock_place import lock_place
 from worker.supervisor.outcome import Outcome, Why
 from worker.supervisor.telemetry import Telemetry, TelemetryOptions
@@ -47,6 +49,7 @@ class Supervisor:
         turn_s: How long a block of several attempts keeps the host's lock while another worker waits for it.
         spawn: Start each repeat in a new interpreter even where forking is possible.
         telemetry: What is sampled beside each measurement.
+        access: What this worker may see and start.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Supervisor:
         turn_s: float = TURN_S,
         spawn: bool = False,
         telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
+        access: Access = WHITE_BOX,
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -69,6 +73,8 @@ class Supervisor:
         self._probe = NoiseProbe(clock)
         self.services = RunningServices()
         """The services that run at the moment."""
+        self._kept = KeptServices(self.services)
+        self._access = access
         self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
@@ -128,6 +134,7 @@ class Supervisor:
             raise RuntimeError("a supervisor runs one block of attempts at a time")
         keys = [(assignment.job_id, assignment.attempt) for assignment in assignments]
         try:
+            self._kept.end_of_others(assignments[0].campaign_id)
             Block(
                 [self._attempt(assignment, on_stage, job_logs[key]) for key, assignment in zip(keys, assignments, strict=True)],
                 inbox=self._inbox,
@@ -163,6 +170,8 @@ class Supervisor:
             stopped=partial(self._why_stopped, key),
             host_wait_s=self._host_wait_s,
             running=self.services,
+            kept=self._kept,
+            access=self._access,
             telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
         )
 
@@ -181,6 +190,7 @@ class Supervisor:
         self._inbox.put("stop")
         with self._running:
             self._close_guards(0)
+            self._kept.close()
             shutil.rmtree(self._runs / f"{os.getpid()}", ignore_errors=True)
 
     def _why_stopped(self, key: tuple[str, int]) -> Why | None:

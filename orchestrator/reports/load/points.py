@@ -14,7 +14,7 @@ from orchestrator.reports.outcomes.work import HOW_LONG
 from shared.distributions import Distribution
 from shared.figures import Outcome
 from shared.jobs import JobStatus
-from shared.kinds.load import LoadSpec, Slo
+from shared.kinds.load import OF_TOKENS, LoadSpec, Slo
 from shared.services.native_tools import OURS
 
 LEVELS = {"concurrency": "requests in flight", "rate": "requests per second that were asked for"}
@@ -125,4 +125,5 @@ def _point(job_id: str, level: float, outcome: Outcome) -> Point:
         client_bound=bool(value("client_bound")),
         low=interval.low if interval else None,
         high=interval.high if interval else None,
+        tokens={figure: value(figure) for figure in OF_TOKENS.values()},
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from shared.kinds.load import Slo
+from shared.kinds.load import OF_TOKENS, Slo
 
 ROUNDING = 1e-9  # a rate of exactly the limit keeps it
 
@@ -19,6 +19,7 @@ class Point:
         p50, p95, p99: the latency in milliseconds; None if the sample is too small.
         success_rate: in percent.
         client_bound: whether the client and not the service may have been the limit. Such a point wins nothing.
+        tokens: the figures of a language model, by their names; None for those that are not known.
     """
 
     job_id: str
@@ -31,6 +32,7 @@ class Point:
     client_bound: bool = False
     low: float | None = None
     high: float | None = None
+    tokens: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def peak(points: Sequence[Point]) -> Point | None:
@@ -40,10 +42,12 @@ def peak(points: Sequence[Point]) -> Point | None:
 
 def broken(point: Point, slo: Slo) -> str:
     """Return which part of the SLO a point breaks, or cannot show that it keeps. Empty if it keeps all."""
+    of_tokens = [(figure, getattr(slo, limit), point.tokens.get(figure)) for limit, figure in OF_TOKENS.items()]
     for name, limit, value in (
         ("p50", slo.p50_latency_ms, point.p50),
         ("p95", slo.p95_latency_ms, point.p95),
         ("p99", slo.p99_latency_ms, point.p99),
+        *of_tokens,
     ):
         if limit is None:
             continue

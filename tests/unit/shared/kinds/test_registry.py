@@ -84,6 +84,10 @@ def test_a_number_is_still_no_text_in_a_message() -> None:
     [
         ("on: [cpu.onnx]", "it has none of them"),
         ("model: a\nhardware: {}\non: [cpu.onnx]", "has only one of `model`, `models`, `hardware`, `service`; it has `model`, `hardware`"),
+        (
+            "service: {type: redis}\nprompts: {}\non: [service.redis]",
+            "`prompts`, `service` make different kinds of work; leave out all but one",
+        ),
         ("hardware: {}\ninferences: 5", "`inferences` cannot stand beside `hardware`"),
         ("hardware: {}\noptions: {threads: 2}", "`options` cannot stand beside `hardware`"),
         (

@@ -154,7 +154,7 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
         ("service: {type: redis, image: a, launcher: process}", "`image` has no effect with `launcher: process`"),
         ("service: {type: redis, launcher: container}", "needs the `image`"),
         ("service: {type: redis, nodes: 2}", "service.nodes"),
-        ("service: {type: redis, fresh: campaign}", "service.fresh"),
+        ("service: {type: redis, fresh: forever}", "service.fresh"),
         ("service: {type: redis}\nload: {pattern: closed, rate: 5}", "`rate` has no effect with `load.pattern: closed`"),
         ("service: {type: redis}\nload: {pattern: poisson}", "`load.pattern: poisson` needs a `rate`"),
         ("service: {type: redis}\nload: {pattern: trace}", "belong together"),

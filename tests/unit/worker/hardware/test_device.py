@@ -15,7 +15,8 @@ from worker.hardware.gpus import Gpu, Gpus, read_gpus, tensor_cores
 from worker.hardware.probe import probe
 from worker.hardware.providers import OnnxRuntime, Provider
 from worker.hardware.system import own_address
-from worker.hardware_tests.registry import why_not
+from worker.hardware_tests import registry as hardware_tests
+from worker.hardware_tests.registry import TESTS, why_not
 
 RASPBERRY_PI = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -113,6 +114,14 @@ def test_a_gpu_is_measured_only_where_torch_can_compute_on_it(here: Hardware, mo
     monkeypatch.setattr("worker.engines.torch_presence.why_not", lambda capability, _: f"{capability}: torch was built without CUDA")
     assert why_not("hardware.cuda", with_gpu) == "gpu.cuda.torch: torch was built without CUDA"
     assert why_not("hardware.cuda", replace(here, gpus=Gpus(note="NVML: no driver"))) == "NVML: no driver"
+
+
+def test_a_test_of_the_device_that_lacks_something_takes_nothing_from_the_others(here: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = {"odd": hardware_tests.TestEntry("worker.hardware_tests.fake:FakeTest", ("no_such_library",))}
+    monkeypatch.setitem(TESTS, "hardware.cpu", TESTS["hardware.cpu"] | more)
+    assert why_not("hardware.cpu", here) == ""
+    monkeypatch.setitem(TESTS, "hardware.cpu", more)
+    assert why_not("hardware.cpu", here) == "no_such_library is not installed"
 
 
 def test_the_largest_gpu_counts_for_placement(here: Hardware) -> None:

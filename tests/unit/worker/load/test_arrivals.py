@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice, takewhile
+from typing import Any
 
 import numpy as np
 import pytest
 
-from worker.load.arrivals import Shape, due_times, seed_text, share, share_of_count
+from worker.load.arrivals import Shape, due_times, expected, seed_text, share, share_of_count
 
 NS = 1_000_000_000
 
@@ -68,3 +69,20 @@ def test_the_same_seed_gives_the_same_times_and_another_repeat_point_or_process_
 def test_a_pattern_without_schedule_or_rate_is_refused(shape: Shape) -> None:
     with pytest.raises(ValueError, match=r"has no schedule|needs a rate"):
         due_times(shape)
+
+
+@pytest.mark.parametrize(
+    ("load", "count"),
+    [
+        ({"pattern": "constant", "rate": 50.0}, 100),
+        ({"pattern": "ramp", "rate": 100.0, "rate_from": 20.0}, 160),  # 60 while the rate rises for a second
+        ({"pattern": "trace", "trace_s": (0.0, 1.0, 1.9, 2.0, 3.0)}, 3),
+    ],
+)
+def test_what_a_schedule_asks_for_is_known_without_the_records_of_a_dead_process(load: dict[str, Any], count: int) -> None:
+    asked = {"rate": None, "rate_from": None, "trace_s": None, **load}
+    ramp_s = 1.0 if load["pattern"] == "ramp" else None
+    assert expected(asked, 2.0, ramp_s) == count
+    if load["pattern"] != "trace":
+        shape = Shape(load["pattern"], rate=load["rate"], rate_from=load.get("rate_from", 0.0), ramp_s=ramp_s or 0.0)
+        assert sum(1 for _ in takewhile(lambda due: due < 2e9, due_times(shape))) == pytest.approx(expected(asked, 2.0, ramp_s), abs=1)

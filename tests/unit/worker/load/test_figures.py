@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.errors import ModelInvalid
 from shared.request_records import CLOSED, OPEN, SUCCESS, TIMEOUT, record_type
-from worker.load.ceiling import is_client_bound
+from worker.load.ceiling import check_rate, is_client_bound
 from worker.load.figures import outcome_of
 from worker.load.phases import Measured
 
@@ -110,3 +111,10 @@ def test_a_point_near_the_clients_ceiling_or_sent_late_is_client_bound(
     found, why = is_client_bound(rate, ceiling, late, p50)
     assert found is bound
     assert bool(why) is bound
+
+
+def test_a_rate_far_above_the_clients_ceiling_is_refused_and_one_near_it_is_not() -> None:
+    for rate, ceiling in ((150.0, 100.0), (1e9, None), (0.0, 100.0)):
+        check_rate(rate, ceiling)
+    with pytest.raises(ModelInvalid, match=r"load\.rate is 1e\+06 requests/s, and these clients reach 20000 on this device"):
+        check_rate(1e6, 2e4)

@@ -28,6 +28,7 @@ from shared.workloads import Workload
 from tests.servers import free_port, server_folder
 from worker.job_log import JobLog
 from worker.launchers.running import RunningServices
+from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.service import ServiceFailed, ServiceOfJob
 
 CAMPAIGN = new_campaign_id(datetime(2026, 1, 1, tzinfo=UTC))
@@ -44,6 +45,7 @@ class Services:
     def __init__(self) -> None:
         self.made: list[ServiceOfJob] = []
         self.running = RunningServices()
+        self.kept = KeptServices(self.running)
         self.log = JobLog(("job", 1), SystemClock())
         self.check_stop: Callable[[], None] = lambda: None
 
@@ -52,6 +54,7 @@ class Services:
         service = ServiceOfJob(
             job,
             running=self.running,
+            kept=self.kept,
             clock=SystemClock(),
             job_log=self.log,
             on_stage=lambda _stage: None,
@@ -75,6 +78,7 @@ def services() -> Iterator[Services]:
     yield made
     for one in made.made:
         one.end()
+    made.kept.close()
 
 
 def soon() -> float:
@@ -226,3 +230,64 @@ def test_a_device_without_the_server_says_how_to_get_one(services: Services, mon
     monkeypatch.setattr("worker.services.redis.find_spec", lambda _name: None)
     with pytest.raises(EngineUnavailable, match="no Redis server on this device: install"):
         services.of_recipe("service: {type: redis}").check()
+
+
+def pid_of(service: ServiceOfJob) -> int:
+    server = service._server  # its process is what the tests below are about
+    assert server is not None
+    return server.pid
+
+
+def test_the_server_of_a_campaign_serves_its_next_job_and_is_listed_under_it(services: Services) -> None:
+    first, second = (services.fake({"says": "one"}, fresh="campaign", restarts=0) for _ in range(2))
+    second._id, second._job = "second", "job-2"
+    address = first.ready(soon())
+    pid = pid_of(first)
+    first.measured()
+    first.leave()
+    first.end()
+    assert [one["id"] for one in services.running.listed()] == [f"{CAMPAIGN}-job-1.1"]
+    assert second.ready(soon()) == address
+    assert pid_of(second) == pid
+    assert (second.facts()["reused"], second.facts()["starts_ms"], second.facts()["fresh"]) == (True, [], "campaign")
+    assert [(one["id"], one["job"]) for one in services.running.listed()] == [("second", "job-2")]
+    second.end()  # as it is after an error
+    assert services.running.listed() == []
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("what", ["other settings", "more connections", "it died"])
+def test_a_server_that_is_not_what_the_next_job_needs_is_ended_and_another_is_started(services: Services, what: str) -> None:
+    first = services.fake(fresh="campaign")
+    first.ready(soon())
+    pid = pid_of(first)
+    first.leave()
+    second = services.fake({"says": "else"} if what == "other settings" else None, fresh="campaign")
+    if what == "more connections":
+        spec = second._spec.model_copy(update={"concurrent_clients": 7})
+        second = services.of(Workload(spec=spec, target=Launched(service="fake", fresh="campaign")))
+    if what == "it died":
+        psutil.Process(pid).kill()
+        psutil.Process(pid).wait()
+    second.ready(soon())
+    assert pid_of(second) != pid
+    assert not psutil.pid_exists(pid)
+    assert second.facts()["reused"] is False
+    assert len(services.running.listed()) == 1
+
+
+def test_a_kept_server_ends_with_a_job_of_another_campaign_with_the_worker_and_when_nobody_needs_it(services: Services) -> None:
+    ends: list[Callable[[], object]] = [lambda: services.kept.end_of_others("another"), services.kept.close, lambda: None]
+    for end in ends:
+        services.kept._idle_s = 0.2 if end is ends[-1] else 60.0
+        service = services.fake(fresh="campaign")
+        service.ready(soon())
+        pid = pid_of(service)
+        service.leave()
+        services.kept.end_of_others(CAMPAIGN)
+        assert len(services.running.listed()) == 1
+        end()
+        until = time.monotonic() + 10
+        while services.running.listed() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not psutil.pid_exists(pid)

@@ -59,3 +59,15 @@ def test_every_level_or_none_can_keep_it() -> None:
 )
 def test_a_point_that_cannot_show_that_it_keeps_the_slo_does_not_keep_it(one: Point, why: str) -> None:
     assert broken(one, SLO) == why
+
+
+def test_an_slo_of_tokens_is_kept_up_to_the_level_where_users_wait_too_long() -> None:
+    points = [
+        Point("a", 1, 10.0, success_rate=100.0, tokens={"ttft_ms_p95": 100.0, "tpot_ms_p50": 9.0}),
+        Point("b", 4, 30.0, success_rate=100.0, tokens={"ttft_ms_p95": 450.0, "tpot_ms_p50": 20.0}),
+        Point("c", 8, 40.0, success_rate=100.0, tokens={"ttft_ms_p95": 600.0, "tpot_ms_p50": 20.0}),
+    ]
+    found = sustained(points, Slo(p95_ttft_ms=500, p50_tpot_ms=25))
+    assert (found.point, found.why) == (points[1], "at 8, its ttft_ms_p95 is 600 ms, above 500 ms")
+    unknown = sustained([Point("a", 1, 10.0, success_rate=100.0)], Slo(p99_ttft_ms=500))
+    assert (unknown.point, unknown.why) == (None, "at 1, its ttft_ms_p99 is not known, because the sample is too small")
