@@ -22,7 +22,7 @@ class Access:
         places: The beginnings of the capabilities that it may offer. Empty for all.
         starts_services: Whether it may start the service that it puts under load.
         sees_device: Whether it samples the device and its energy beside a measurement.
-        sees_metrics: Whether it reads the page of metrics that a service tells (FLEETMARK_WORKER_METRICS_URL).
+        sees_metrics: Whether it reads what a service tells of itself, also on a page of metrics (FLEETMARK_WORKER_METRICS_URL).
     """
 
     name: str
@@ -48,7 +48,7 @@ class Access:
         found = ["latency", "throughput"]
         if self.sees_device:
             found += ["memory_usage", *(["gpu_utilization"] if has_gpu else [])]
-        if self.sees_metrics and metrics_url:
+        if self.sees_metrics and (metrics_url or not self.sees_device):
             found.append("service_metrics")
         return found
 

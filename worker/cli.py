@@ -256,14 +256,13 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
 
 
 def _telemetry(settings: WorkerSettings, access: Access) -> TelemetryOptions:
-    from worker.samplers.registry import METRICS_PAGE
     from worker.supervisor import TelemetryOptions
 
     url = settings.worker_metrics_url if access.sees_metrics else None
     if access.sees_device:
         return TelemetryOptions(hz=settings.worker_telemetry_hz, metrics_url=url or "")
-    hz = settings.worker_telemetry_hz if url else 0.0
-    return TelemetryOptions(hz=hz, metrics_url=url or "", samplers=(METRICS_PAGE,), hidden=access.hidden)
+    hz = settings.worker_telemetry_hz if access.sees_metrics else 0.0
+    return TelemetryOptions(hz=hz, metrics_url=url or "", hidden=access.hidden, idle_s=0.0)
 
 
 def _fail(error: FleetmarkError) -> NoReturn:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, literal, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, literal, select, text, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.store.jobs import count_rows, wanted_jobs
@@ -99,6 +100,12 @@ def page(
     if behind is not None:
         statement = statement.where(behind)
     return [ListedFigure(*row) for row in session.execute(statement.order_by(*order))]
+
+
+def delete_of_job(session: Session, campaign_id: str, number: int, names: Collection[str]) -> None:
+    """Delete the figures of one job that have these names."""
+    of_job = (col(FigureRow.campaign_id) == campaign_id, col(FigureRow.number) == number)
+    session.execute(delete(FigureRow).where(*of_job, col(FigureRow.name).in_(sorted(names))))
 
 
 def _at(session: Session, after: tuple[str, int, str]) -> datetime:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EngineUnavailable, JobError
+from shared.masking import without_logins
 from worker.drivers.base import Work
 from worker.drivers.registry import DRIVERS, resolve
 from worker.load.dispatcher import Dispatcher
@@ -50,6 +51,7 @@ class Client:
         self._lanes: list[Lane] = []
         self._waiting: Dispatcher | None = None
         self._spool: Spool | None = None
+        self._place = without_logins(plan.address)
         self._records = Path()
         self._keeper = cast("Keeper", self._driver) if DRIVERS[plan.driver].keeps else None
 
@@ -122,9 +124,9 @@ class Client:
         try:
             return await work
         except TimeoutError as error:
-            raise EngineUnavailable("the service accepts connections and does not answer") from error
+            raise EngineUnavailable(f"the service at {self._place} accepts connections and does not answer") from error
         except OSError as error:
-            raise EngineUnavailable(f"the service cannot be reached: {error}") from error
+            raise EngineUnavailable(f"the service cannot be reached at {self._place}: {error}") from error
 
 
 async def _commands() -> asyncio.StreamReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -56,6 +56,11 @@ SAMPLERS: dict[str, SamplerEntry] = {
 def default_samplers(service: str = "") -> list[str]:
     """Return the samplers that run beside a measurement; `service` is the type of the service that is under load, if one is."""
     return [name for name, entry in SAMPLERS.items() if entry.by_default and (not entry.services or service in entry.services)]
+
+
+def told_by_services(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these samplers that read what a service tells of itself, and nothing of the device."""
+    return tuple(name for name in names if name == METRICS_PAGE or SAMPLERS[name].services)
 
 
 def lack_of(name: str, place: Place) -> Lack | None:

@@ -30,6 +30,7 @@ from worker.supervisor.telemetry import WatchedService
 
 LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
+CAMPAIGN_CONNECTIONS = 1_000  # the server of a campaign does not know how many its later jobs open
 SHORTEST_TIMEOUT_S = 0.1
 SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
@@ -96,7 +97,8 @@ class ServiceOfJob:
             check_connections(self._spec.concurrent_clients, self._spec.num_clients, with_server=self._launched is not None)
         if self._launched is not None:
             service = service_named(self._launched.service)
-            service.check(self._spec.service.settings)
+            if self._launched.launcher != "container":  # the program and the folders of a container are not those of the device
+                service.check(self._spec.service.settings)
             self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
 
     def ready(self, ends_at: float) -> str:
@@ -257,8 +259,9 @@ class ServiceOfJob:
         self._port = port_for(settings.get("port") or settings.get("http_port"))
         user = NOBODY if service.needs_other_user and target.launcher == "process" and is_root() else None
         folder = own_folder(service.data_parent(settings), user)
-        self._started_for, self._reused = self._connections, False
-        place = Place(self._port, folder, self._connections, user)
+        of_campaign = target.fresh == "campaign"
+        self._started_for, self._reused = max(self._connections, CAMPAIGN_CONNECTIONS if of_campaign else 0), False
+        place = Place(self._port, folder, self._started_for, user)
         self._on_stage(f"starting {target.service}")
         begin = self._clock.monotonic()
         try:

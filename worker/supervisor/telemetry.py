@@ -18,7 +18,7 @@ from worker.job_log import JobLog
 from worker.kinds.base import Derived, Repeat
 from worker.samplers.looks import Looks
 from worker.samplers.pages import page_of
-from worker.samplers.registry import default_samplers
+from worker.samplers.registry import METRICS_PAGE, default_samplers, told_by_services
 from worker.samplers.request import SampleRequest
 from worker.supervisor.beside import belongs_to, beside, per_token
 from worker.supervisor.guard_process import GuardProcess
@@ -166,7 +166,8 @@ class Telemetry:
     def _request(self, guard: GuardProcess, path: Path) -> SampleRequest:
         options, service = self._options, self._service or NO_SERVICE
         page = options.metrics_url or page_of(service.type, service.address, service.settings)
-        names = options.samplers or tuple(name for name in default_samplers(service.type) if name != "prometheus" or page)
+        names = options.samplers or tuple(name for name in default_samplers(service.type) if name != METRICS_PAGE or page)
+        names = told_by_services(names) if options.hidden else names
         return SampleRequest(
             path=str(path),
             samplers=names,

@@ -25,6 +25,7 @@ from worker.agent.info import describe
 from worker.cli import _telemetry
 from worker.hardware import Hardware, detect
 from worker.kinds.base import Derived
+from worker.samplers.registry import default_samplers, told_by_services
 from worker.settings import load_settings
 from worker.supervisor.idle_power import IdlePower
 from worker.supervisor.outcome import Outcome as Ended
@@ -73,14 +74,14 @@ def test_the_info_of_a_worker_names_the_figures_that_it_can_give(here: Hardware,
         return found
 
     assert metrics("black_box", PAGE) == ["latency", "throughput"]
-    assert metrics("gray_box", PAGE) == ["latency", "throughput", "service_metrics"]
+    assert metrics("gray_box") == ["latency", "throughput", "service_metrics"]
     assert metrics("white_box")[:3] == ["latency", "throughput", "memory_usage"]
 
 
 def test_a_gray_box_reads_the_metrics_of_the_service_and_nothing_of_its_device() -> None:
     gray = _telemetry(load_settings(worker_type="gray_box", worker_metrics_url=PAGE), ACCESS["gray_box"])
-    assert (gray.samplers, gray.metrics_url, gray.hz) == (("prometheus",), PAGE, 10)
-    assert _telemetry(load_settings(worker_type="gray_box"), ACCESS["gray_box"]).hz == 0, "there is nothing to read"
+    assert (gray.metrics_url, gray.hz, gray.idle_s) == (PAGE, 10, 0)
+    assert told_by_services(default_samplers("redis")) == ("prometheus", "redis")
     black = _telemetry(load_settings(worker_type="black_box", worker_metrics_url=PAGE), ACCESS["black_box"])
     assert (black.hz, black.metrics_url) == (0, "")
 

@@ -232,6 +232,18 @@ def test_a_device_without_the_server_says_how_to_get_one(services: Services, mon
         services.of_recipe("service: {type: redis}").check()
 
 
+def test_a_container_needs_an_engine_and_neither_the_server_nor_its_folders_on_the_device(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    service = services.of_recipe("service: {type: triton, image: 'triton:1', settings: {model_repo: /models}}")
+    with pytest.raises(EngineUnavailable, match="no program that runs containers"):
+        service.check()
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    service.check()
+
+
 def pid_of(service: ServiceOfJob) -> int:
     server = service._server  # its process is what the tests below are about
     assert server is not None
@@ -264,11 +276,13 @@ def test_a_server_that_is_not_what_the_next_job_needs_is_ended_and_another_is_st
     first.leave()
     second = services.fake({"says": "else"} if what == "other settings" else None, fresh="campaign")
     if what == "more connections":
-        spec = second._spec.model_copy(update={"concurrent_clients": 7})
+        spec = second._spec.model_copy(update={"concurrent_clients": 1_001})
         second = services.of(Workload(spec=spec, target=Launched(service="fake", fresh="campaign")))
     if what == "it died":
-        psutil.Process(pid).kill()
-        psutil.Process(pid).wait()
+        psutil.Process(pid).children()[0].kill()
+        until = time.monotonic() + 10
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+            time.sleep(0.01)
     second.ready(soon())
     assert pid_of(second) != pid
     assert not psutil.pid_exists(pid)
