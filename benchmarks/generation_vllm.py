@@ -2,11 +2,11 @@
 
     .venv-vllm/bin/python -m benchmarks.generation_vllm [--rounds 3] [--calls 30] [--batch 2] [--processes] [--model FOLDER]
 
-Each round runs two fresh processes, one after the other, and the next round turns their order round: vLLM's own benchmark, which loads the
-model and calls `LLM.generate`, and our generator with our passes. Both have the same lengths of prompts and answers, batch, type of
-weights, seed and number of threads, and write no text. Both have the engine in their process. With `--processes`, vLLM's benchmark has vLLM's
-default: an engine in a process of its own. What other programs do can only make a call slower, so the median and the best calls of all
-rounds are compared.
+Each round runs two fresh processes, one after the other, and the next round turns their order round: vLLM's own benchmark, which loads
+the model and calls `LLM.generate`, and our generator with our passes. Both have the same lengths of prompts and answers, batch, type of
+weights, seed and number of threads, and write no text. Both have the engine in their process. With `--processes`, vLLM's benchmark has
+vLLM's default: an engine in a process of its own. What other programs do can only make a call slower, so the median and the best calls of
+all rounds are compared.
 
 It needs vLLM, so `make bench` leaves it out.
 """

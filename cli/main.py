@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import broker, campaigns, compare, compatible, doctor, fleet, logs, prune, report, results, run, services, start, tokens
+from cli.commands import (
+    broker,
+    campaigns,
+    compare,
+    compatible,
+    doctor,
+    fleet,
+    logs,
+    prune,
+    report,
+    results,
+    run,
+    score,
+    services,
+    start,
+    tokens,
+)
 from cli.errors import EXIT_FAILED, exit_code
 from cli.terminal import show_error
 from shared.errors import FleetmarkError
@@ -45,6 +61,7 @@ app.command(rich_help_panel=CAMPAIGNS)(run.watch)
 app.command(rich_help_panel=CAMPAIGNS)(results.results)
 app.command(rich_help_panel=CAMPAIGNS)(report.report)
 app.command(rich_help_panel=CAMPAIGNS)(compare.compare)
+app.command(rich_help_panel=CAMPAIGNS)(score.score)
 app.command(rich_help_panel=CAMPAIGNS)(logs.logs)
 app.command(rich_help_panel=CAMPAIGNS)(campaigns.stop)
 app.command(rich_help_panel=CAMPAIGNS)(prune.prune)

@@ -41,6 +41,16 @@ Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on behind this 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most this number of items.")]
 
 
+def command_group() -> typer.Typer:
+    """Return the app of a command that does something alone and has commands below it, such as `fleetmark workers`."""
+    return typer.Typer(
+        invoke_without_command=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        subcommand_metavar="[COMMAND]",
+    )
+
+
 def connect(host: str | None, token: str | None, settings: CliSettings | None = None) -> Client:
     """Make a client of the orchestrator. Address and token come from the command line, or else from the environment.
 

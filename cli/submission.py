@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from cli import zoo
 from cli.client import Client, sha256_of
+from cli.datasets import find_datasets, with_uploads
 from cli.external_data import external_files, value_files
 from cli.prompt_files import with_prompts
 from cli.terminal import err, say
@@ -205,7 +206,9 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_devi
     body = with_prompts(recipe.model_dump(mode="json", exclude_unset=True), recipe_folder)
     if wait_for_device:
         body["wait_for_device"] = True
+    datasets = find_datasets(recipe, recipe_folder)
     prepared = prepare(recipe, recipe_folder)
+    with_uploads(body, {source: _uploaded(client, path) for source, path in datasets.items()})
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
         body["models"] = [entry_body(client, recipe, index, entry, file, recipe_folder) for index, (entry, file) in enumerate(prepared)]
@@ -213,6 +216,13 @@ def submit(client: Client, recipe: Recipe, recipe_folder: Path, *, wait_for_devi
     headers = {"Idempotency-Key": secrets.token_hex(16)}
     answer: dict[str, Any] = client.post("campaigns", body, headers=headers)
     return answer
+
+
+def _uploaded(uploads: Uploads, file: Path) -> str:
+    """Upload a file that is no model, and return how a recipe names it."""
+    sha256 = sha256_of(file)
+    upload(uploads, file, sha256)
+    return upload_source(sha256, shown_name(file))
 
 
 def entry_body(uploads: Uploads, recipe: Recipe, index: int, entry: ModelEntry, file: Path | None, recipe_folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.figures import Backfill
 from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.leftovers import sweep_leftovers
+from orchestrator.operations.scoring import score_ended
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -36,6 +37,7 @@ class ControlPlane:
         self.settings = settings
         self._stop = threading.Event()
         self._report = threading.Event()
+        self._score = threading.Event()
         self._threads: list[threading.Thread] = []
         clock = clock or SystemClock()
         self.context = Context(
@@ -45,6 +47,7 @@ class ControlPlane:
             queue=CeleryQueue(settings.redis_url),
             clock=clock,
             wake_reporter=self._report.set,
+            wake_scorer=self._score.set,
             git_commit=own_commit(),
         )
 
@@ -75,6 +78,7 @@ class ControlPlane:
     def start_consumer(self) -> None:
         self._start("consumer", lambda: ResultsConsumer(self.context, self.settings.redis_url).run(self._stop))
         self._start("reporter", self._write_reports)
+        self._start("scorer", self._judge_answers)
 
     def start_watch(self) -> None:
         self._start("watch", lambda: Watch(self.context).run(self._stop))
@@ -97,6 +101,19 @@ class ControlPlane:
                 self._stop.wait(1.0)
                 continue
             self._report.wait(REPORTER_IDLE_S)
+
+    def _judge_answers(self) -> None:
+        """Judge what language models wrote. This has a thread of its own: it may take minutes, and other campaigns do not wait for it."""
+        while not self._stop.is_set():
+            self._score.clear()
+            try:
+                if score_ended(self.context, self._stop.is_set):
+                    self._report.set()
+            except Unavailable as error:
+                log.warning("the answers of campaigns wait to be judged: %s", error.detail)
+                self._stop.wait(1.0)
+                continue
+            self._score.wait(REPORTER_IDLE_S)
 
     def _sweep_leftovers(self) -> None:
         try:
@@ -134,6 +151,7 @@ class ControlPlane:
         """Stop the threads and close every connection. Wait for each thread for at most `STOP_WAIT_S`."""
         self._stop.set()
         self._report.set()
+        self._score.set()
         for thread in self._threads:
             thread.join(STOP_WAIT_S)
         self.context.queue.close()

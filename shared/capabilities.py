@@ -24,6 +24,7 @@ DRIVEN = (
     "http",
     "vllm",
     "ollama",
+    "triton",
 )
 # Maps each capability that this version can run to its label on the REST API. A new engine adds its capabilities here and in
 # `worker/engines/registry.py`; a test checks that both name the same.

@@ -61,7 +61,7 @@ class Workload(Strict):
         rest = {key: _as_read(value) for key, value in content.items()}
         kind = kind_named(rest.pop("kind", DEFAULT_KIND))
         spec = {key: rest.pop(key) for key in kind.spec.model_fields.keys() & rest.keys()}
-        inputs = {role: rest.pop(role) for role in kind.roles if role in rest}
+        inputs = {role: rest.pop(role) for role in (*kind.roles, *kind.optional_roles) if role in rest}
         return {**rest, "spec": {"kind": kind.name, **spec}, "inputs": inputs}
 
     @model_serializer(mode="wrap")

@@ -21,6 +21,7 @@ from shared.inputs import ModelRef
 from shared.protocol.messages import Assignment
 from shared.repetition import StopRule, Warmup
 from shared.workloads import inference_workload
+from worker.access import WHITE_BOX, Access
 from worker.job_log import JobLog
 from worker.measured.request import RunRequest
 from worker.models import ModelStore
@@ -44,6 +45,7 @@ def supervisor(
     host_wait_s: float = HOST_WAIT_S,
     turn_s: float = TURN_S,
     telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
+    access: Access = WHITE_BOX,
 ) -> Iterator[Supervisor]:
     """Start a supervisor with its own lock file, so that it does not wait for a worker that measures on this machine."""
     models = ModelStore(folder / "cache", host=None, token=None, max_bytes=2**30, allow_private=True)
@@ -56,6 +58,7 @@ def supervisor(
         turn_s=turn_s,
         spawn=spawn,
         telemetry=telemetry,
+        access=access,
     )
     made.start("fake")
     try:

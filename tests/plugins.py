@@ -1,4 +1,4 @@
-"""Holds whole plug-ins for tests: an engine that is installed as a package, as pip would, and plug-ins that are added to our own code."""
+"""Holds whole plug-ins for tests: packages that are installed as pip would, and plug-ins that are added to our own code."""
 
 from __future__ import annotations
 
@@ -50,18 +50,31 @@ ENTRY = EngineEntry("toy_engine:ToyEngine", present="toy_engine:why_not", suffix
 """
 
 
-def install(folder: Path, entry_points: dict[str, str], source: str = TOY, package: str = "toys") -> Path:
+def install(
+    folder: Path,
+    entry_points: dict[str, str],
+    source: str = TOY,
+    package: str = "toys",
+    *,
+    group: str = "fleetmark.engines",
+    module: str = "toy_engine",
+) -> Path:
     """Write a package into a folder. Python finds it when the folder is on its path.
 
     Args:
-        entry_points: The engines of the package: the capability, and where its entry is.
+        entry_points: What the package brings: the name, such as a capability, and where its entry is. A name may begin with a group of its
+            own, as in `fleetmark.tasks/mine`.
     """
     described = folder / f"{package}-1.0.dist-info"
     described.mkdir(parents=True)
     (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = [f"{capability} = {where}" for capability, where in entry_points.items()]
-    (described / "entry_points.txt").write_text("\n".join(["[fleetmark.engines]", *lines, ""]))
-    (folder / "toy_engine.py").write_text(source)
+    groups: dict[str, list[str]] = {}
+    for name, where in entry_points.items():
+        own, _, rest = name.rpartition("/")
+        groups.setdefault(own or group, []).append(f"{rest} = {where}")
+    text = "".join("\n".join([f"[{one}]", *lines, ""]) for one, lines in groups.items())
+    (described / "entry_points.txt").write_text(text)
+    (folder / f"{module}.py").write_text(source)
     return folder
 
 

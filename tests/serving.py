@@ -22,7 +22,7 @@ from worker.measured.request import RunRequest
 from worker.services.base import NotHealthy
 from worker.services.pages import asked
 
-READY_S = 240.0
+READY_S = 600.0
 
 
 @contextmanager

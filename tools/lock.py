@@ -26,7 +26,7 @@ FOLDER = ROOT / "requirements"
 # versions are the tested ones.
 ROLES: dict[str, tuple[str, ...]] = {
     "dev": ("dev",),
-    "orchestrator": ("orchestrator",),
+    "orchestrator": ("orchestrator", "scores"),
     "worker-cpu": ("worker", "onnx", "load"),
     "worker-cuda": ("worker", "onnx-cuda"),
     "worker-apple": ("worker", "onnx", "coreml"),

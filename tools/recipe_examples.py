@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel
 
 from shared.engine_options import EngineOptions
-from shared.kinds.generation import DecodingSection, PromptsSection
+from shared.kinds.generation import OF_A_TASK, DecodingSection, PromptsSection
+from shared.kinds.generation_task import TaskSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.recipes import ModelEntry, Recipe, Requirements
@@ -20,6 +21,7 @@ from shared.services.http import HttpClient
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
 from shared.services.redis import RedisClient, RedisSettings
 from shared.services.registry import SERVICES
+from shared.services.triton import TritonClient, TritonSettings
 from tools import language_model_examples
 
 _HASH = "a" * 64
@@ -68,10 +70,16 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "hardware": {"tests": ["bandwidth"], "seconds": 30},
         "prompts": {"input_tokens": 512, "output_tokens": 128},
         "decoding": {"temperature": 0.7},
+        "task": "summarization",
+        "dataset": "articles.jsonl",
+        "prompt": "Summarize this for children: {document}",
+        "max_tokens": 64,
+        "evaluate": ["rouge"],
         **_LOAD,
     },
     PromptsSection: {"input_tokens": 512, "output_tokens": 128, "requests": 20},
     DecodingSection: {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "attention": "eager"},
+    TaskSection: {"name": "planted_fact", "documents": 20, "words": 2_000, "depth": 0.5},
     HardwareSection: {"tests": ["bandwidth", "flops"], "seconds": 30},
     ModelEntry: {
         "model": "https://models.example/net.onnx",
@@ -184,6 +192,24 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "expect_status": 201,
         "expect_body": '"ok": true',
     },
+    TritonSettings: {
+        "http_port": 8000,
+        "grpc_port": 8001,
+        "metrics_port": 8002,
+        "model_repo": "/data/models",
+        "log_verbose": 1,
+    },
+    TritonClient: {
+        **_OF_CLIENTS,
+        "scenario": "http",
+        "model": "resnet50",
+        "model_version": "1",
+        "num_requests": 10_000,
+        "batch_size": 8,
+        "payload_size_bytes": 4_096,
+        "encoding": "json",
+        "server_metrics_url": "http://127.0.0.1:8002/metrics",
+    },
     LoadSection: {
         "pattern": "poisson",
         "rate": 1000,
@@ -238,6 +264,11 @@ def recipe_with(model: type[BaseModel], key: str) -> dict[str, Any]:
         return language_model | {"prompts" if model is PromptsSection else "decoding": drawn | part}
     if model is Recipe and key in ("prompts", "decoding"):
         return language_model | part
+    with_task = {"model": "models/llama", "task": "summarization", "on": ["cpu.torch"]}
+    if model is TaskSection:
+        return with_task | {"task": {"name": "planted_fact"} | part}
+    if model is Recipe and key in ("task", *OF_A_TASK):
+        return with_task | part
     if model is Recipe:
         return {name: value for name, value in base.items() if (name, key) != ("model", "models")} | part
     if model is ModelEntry:
@@ -259,6 +290,8 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RedisClient: ("redis", ("client", "settings")),
     PostgresClient: ("postgres", ("client", "settings")),
     HttpClient: ("http", ("client", "settings")),
+    TritonSettings: ("triton", ("service", "settings")),
+    TritonClient: ("triton", ("client", "settings")),
     LoadSection: ("redis", ("load",)),
     BenchmarksSection: ("redis", ("benchmarks",)),
     Slo: ("redis", ("slo",)),

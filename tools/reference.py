@@ -36,6 +36,7 @@ from shared import telemetry
 from shared.capabilities import RUNNABLE
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
+from shared.kinds.generation_task import TaskSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
@@ -228,6 +229,7 @@ RECIPE_PARTS: list[tuple[str, type[BaseModel]]] = [
     ("`requires`", Requirements),
     ("`retries`", Retries),
     ("`prompts`", PromptsSection),
+    ("`task`", TaskSection),
     ("`decoding`", DecodingSection),
     ("`hardware`", HardwareSection),
     ("`service`", ServiceSection),

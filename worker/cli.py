@@ -24,10 +24,12 @@ from shared.hub import HUB
 from shared.masking import masked
 from shared.streams import settle_streams, takes_unicode
 from shared.tokens import SHOWN_IN_THE_PROCESS_LIST
+from worker.access import ACCESS, Access
 from worker.settings import WorkerSettings, load_settings, parse_labels
 
 if TYPE_CHECKING:
     from worker.agent.serving import SupervisorLife
+    from worker.supervisor import TelemetryOptions
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 PIPED_WIDTH = 200  # a pipe has no width, and rich would take 80 and cut off paths
@@ -228,9 +230,10 @@ def _labels(pairs: list[str] | None) -> dict[str, str] | None:
 
 def _supervisor(settings: WorkerSettings) -> SupervisorLife:
     from worker.models import ModelStore, Own
-    from worker.supervisor import Supervisor, TelemetryOptions
+    from worker.supervisor import Supervisor
 
     token = settings.token.get_secret_value() if settings.token else None
+    access = ACCESS[settings.worker_type]
     models = ModelStore(
         settings.cache_dir,
         host=settings.host,
@@ -247,8 +250,19 @@ def _supervisor(settings: WorkerSettings) -> SupervisorLife:
         clock=SystemClock(),
         lock_path=settings.worker_lock_file,
         host_wait_s=settings.worker_host_wait_s,
-        telemetry=TelemetryOptions(hz=settings.worker_telemetry_hz, metrics_url=settings.worker_metrics_url or ""),
+        telemetry=_telemetry(settings, access),
+        access=access,
     )
+
+
+def _telemetry(settings: WorkerSettings, access: Access) -> TelemetryOptions:
+    from worker.supervisor import TelemetryOptions
+
+    url = settings.worker_metrics_url if access.sees_metrics else None
+    if access.sees_device:
+        return TelemetryOptions(hz=settings.worker_telemetry_hz, metrics_url=url or "")
+    hz = settings.worker_telemetry_hz if access.sees_metrics else 0.0
+    return TelemetryOptions(hz=hz, metrics_url=url or "", hidden=access.hidden, idle_s=0.0)
 
 
 def _fail(error: FleetmarkError) -> NoReturn:

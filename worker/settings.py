@@ -55,7 +55,9 @@ class WorkerSettings(BaseSettings):
     )
     worker_port: int = Field(default=8081, ge=0, le=65535, description="port of the worker's own info server; 0 turns it off")
     worker_type: Literal["white_box", "gray_box", "black_box"] = Field(
-        default="white_box", description="how far the worker sees into what it measures"
+        default="white_box",
+        description="how far the worker sees into what it measures: a `white_box` sees its device; a `gray_box` sends requests to services "
+        "and reads the metrics that they tell; a `black_box` only sends requests",
     )
     worker_name: str = Field(default="", max_length=200, description="name of the device in reports; default: its host name")
     worker_labels: Annotated[dict[str, str], NoDecode] = Field(

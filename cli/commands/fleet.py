@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cli.fitting import Fitting
-from cli.options import Cursor, Host, Json, Limit, Token, connect
+from cli.options import Cursor, Host, Json, Limit, Token, command_group, connect
 from cli.tables import local_time, next_page, state, table, told_apart
 from cli.terminal import out, say, show_json
 from shared.clock import clock_warning
@@ -38,12 +38,7 @@ JOB_COLUMNS = [
 ]
 
 
-workers_app = typer.Typer(
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    subcommand_metavar="[COMMAND]",
-)
+workers_app = command_group()
 WorkerIds = Annotated[list[str], typer.Argument(metavar="ID…", help="The ids of workers, as `fleetmark workers` shows them.")]
 
 

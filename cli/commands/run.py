@@ -12,9 +12,11 @@ from cli import zoo
 from cli.client import Client
 from cli.commands.campaigns import CampaignId
 from cli.commands.results import read_results, show_rows
+from cli.datasets import find_datasets
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from cli.options import Host, Json, Token, connect
 from cli.prompt_files import with_prompts
+from cli.scores import await_scores
 from cli.submission import prepare, read_recipe, submit
 from cli.tables import campaign_outcome
 from cli.terminal import counted, err, out, say, show_json
@@ -116,7 +118,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
     try:
         content = read_recipe(recipe)
         cells = sum(1 for _ in cells_of(content))
-        models = prepare(content, recipe.parent)
+        models, datasets = prepare(content, recipe.parent), find_datasets(content, recipe.parent)
         with_prompts(content.model_dump(mode="json", exclude_unset=True), recipe.parent)
     except InvalidInput as error:
         if not as_json:
@@ -136,6 +138,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
     for entry, file in models:
         where = f"`fleetmark run` uploads {file}" if file else "the worker fetches it, or the orchestrator knows it"
         out.print(f"  {entry.model}: {where}")
+    for source, file in datasets.items():
+        out.print(f"  {source}: `fleetmark run` uploads {file}")
 
 
 def _devices(recipe: Recipe, cells: int) -> str:
@@ -192,6 +196,7 @@ def _follow(client: Client, campaign_id: str, as_json: bool, timeout_s: float | 
         say(f"{timeout_s:g} s are over (--timeout)")
         _say_it_goes_on(campaign_id)
         raise typer.Exit(EXIT_FAILED)
+    campaign = await_scores(client, campaign)
     rows = read_results(client, campaign_id)
     if as_json:
         show_json({"campaign": campaign, "results": rows})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.fitting import Fitting
-from cli.options import Host, Json, Token, connect
+from cli.options import Host, Json, Token, command_group, connect
 from cli.tables import table
 from cli.terminal import out, say, show_json
 
@@ -21,12 +21,7 @@ COLUMNS = [
     ("Since", "started_at"),
 ]
 
-services_app = typer.Typer(
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    subcommand_metavar="[COMMAND]",
-)
+services_app = command_group()
 
 
 @services_app.callback()

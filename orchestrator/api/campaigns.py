@@ -23,6 +23,7 @@ from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.changes import change_campaign
 from orchestrator.operations.context import Context
 from orchestrator.operations.removal import remove_campaign
+from orchestrator.operations.scoring import score_again, scores_are_due
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.store import campaigns, jobs
@@ -106,6 +107,7 @@ class CampaignBrief(BaseModel):
 
 class CampaignBody(CampaignBrief):
     notes: str
+    scores_due: bool = Field(description="whether answers to a task wait to be judged, after the campaign has ended")
     jobs: list[JobBrief] | None = None
     jobs_cursor: str | None = None
 
@@ -133,6 +135,12 @@ class DeletedCampaign(BaseModel):
     deleted_jobs: int
     freed_bytes: int = Field(description="what its files held")
     left: str | None = Field(description="why some of its files could not be removed; they are tried again within the hour")
+
+
+class Scoring(BaseModel):
+    campaign_id: str
+    status: Literal["scoring"]
+    jobs: int = Field(description="how many jobs have answers that are judged again")
 
 
 class Cancelled(BaseModel):
@@ -201,12 +209,14 @@ def get_campaign(
 def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> dict[str, Any]:
     with ctx.store.read() as session:
         found = campaigns.get(session, campaign_id)
-        content = _brief(found) | {"notes": found.notes}
+        unreported = found.ended_at is not None and found.reported_at is None
+        content: dict[str, Any] = _brief(found) | {"notes": found.notes}
         if first is not None:
             heads = jobs.heads(session, campaign_id, limit=first + 1)
             waiting = waits(ctx, session, heads[:first])
             content["jobs"] = [_job_brief(head, reason) for head, reason in zip(heads[:first], waiting, strict=True)]
             content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None
+    content["scores_due"] = unreported and scores_are_due(ctx, campaign_id)
     if first is not None:
         names = device_names(ctx, (job["worker_id"] for job in content["jobs"]))
         content["jobs"] = [job | {"device": names.get(job["worker_id"])} for job in content["jobs"]]
@@ -280,3 +290,14 @@ def cancel(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
     """Cancel every unfinished job of a campaign. It is no error if the campaign is cancelled already."""
     ended, cancelled = cancel_campaign(ctx, campaign_id)
     return JSONResponse({"campaign_id": ended.id, "status": ended.status, "cancelled_jobs": cancelled})
+
+
+@router.post(
+    "/campaigns/{campaign_id}/score", name="score_campaign", status_code=202, response_model=Scoring, responses=documented(404, 409)
+)
+def score(ctx: Ctx, campaign_id: CampaignId) -> JSONResponse:
+    """Judge the answers of a campaign again, without measuring again. Nobody waits for it.
+
+    Its files are written again afterwards: then `scores_due` of the campaign is false, and `reported_at` is set.
+    """
+    return JSONResponse({"campaign_id": campaign_id, "status": "scoring", "jobs": score_again(ctx, campaign_id)}, status_code=202)

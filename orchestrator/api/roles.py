@@ -37,6 +37,7 @@ MAY_CALL: dict[str, Roles] = {
     "PATCH /api/campaigns/{campaign_id}": SUBMITTERS,
     "DELETE /api/campaigns/{campaign_id}": ADMINS,  # it cannot be undone, and a submitter may be a machine
     "POST /api/campaigns/{campaign_id}/cancel": SUBMITTERS,
+    "POST /api/campaigns/{campaign_id}/score": SUBMITTERS,
     "GET /api/campaigns/{campaign_id}/results": READERS,
     "GET /api/campaigns/{campaign_id}/logs": READERS,
     "GET /api/campaigns/{campaign_id}/logs.tar.gz": READERS,

@@ -109,8 +109,10 @@ def _lacks_for(worker: KnownWorker, capability: str, needs: WorkNeeds) -> Iterat
     if needs.service and not _can_start(advert, needs):
         yield f"a program for containers, to start {needs.service}" if needs.launcher == "container" else f"a server of {needs.service}"
     if needs.memory_mb is not None and (has := _memory(worker, capability)) and needs.memory_mb > has:
-        where = "GPU memory" if is_of_gpu(capability) else "memory"
+        where = ("memory of each GPU" if needs.gpus > 1 else "GPU memory") if is_of_gpu(capability) else "memory"
         yield f"{needs.memory_mb:.0f} MB of {where} for the model: it has {has:.0f} MB"
+    if needs.gpus > 1 and is_of_gpu(capability) and 0 < len(worker.advert.gpus) < needs.gpus:
+        yield f"{needs.gpus} GPUs: it has {len(worker.advert.gpus)}"
     if needs.dtype in REFUSED and _knows_precision(worker, capability, needs.dtype) is False:
         yield f"a GPU that computes in {PRECISIONS[needs.dtype]}: {_gpu_names(worker)} cannot"
 

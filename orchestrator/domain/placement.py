@@ -113,5 +113,7 @@ def in_words(capabilities: Sequence[str], needs: WorkNeeds = NO_NEEDS) -> str:
         )
     if needs.memory_mb is not None:
         found.append(f"{needs.memory_mb:.0f} MB for the model")
+    if needs.gpus > 1:
+        found.append(f"{needs.gpus} GPUs")
     *others, end = found
     return f"{', '.join(others)} and {end}" if others else end

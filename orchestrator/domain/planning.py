@@ -16,6 +16,7 @@ from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, Unavailable
 from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_QUEUE_TIMEOUT_S, MAX_JOBS
+from shared.kinds.generation import DATASET
 from shared.kinds.inference import MODEL
 from shared.kinds.registry import KINDS
 from shared.recipes import ModelEntry, Recipe, Requirements
@@ -23,6 +24,7 @@ from shared.recipes.cells import Cell, cells_of, too_many
 from shared.recipes.remarks import remarks
 from shared.workloads import Workload
 
+NO_DATASETS: Mapping[str, ModelRef] = {}
 MAX_NAMED = 20  # an error lists at most this number of devices
 NOT_KNOWN = "Redis does not answer, so it is not known whether there is a worker for these jobs; they wait for one"
 
@@ -62,6 +64,7 @@ class PlannedJob(NamedTuple):
     cell: Cell
     model: ModelRef | None  # None if this kind of work needs no model
     needs: WorkNeeds = NO_NEEDS  # what the work itself needs of a device
+    dataset: ModelRef | None = None  # the user's own documents, for a task
 
     @property
     def one_device(self) -> bool:
@@ -70,9 +73,10 @@ class PlannedJob(NamedTuple):
     def workload(self) -> Workload:
         """Return the workload that the worker gets."""
         cell = self.cell
+        named = {MODEL: self.model, DATASET: self.dataset}
         return Workload(
             spec=cell.spec(),
-            inputs={} if self.model is None else {MODEL: self.model},
+            inputs={role: ref for role, ref in named.items() if ref is not None},
             target=cell.target(),
             repeats=cell.repeats,
             warmup=cell.warmup,
@@ -114,6 +118,7 @@ def plan(
     models: Sequence[ModelRef],
     workers: Sequence[KnownWorker] | None,
     memories: Sequence[ModelMemory | None] | None = None,
+    datasets: Mapping[str, ModelRef] = NO_DATASETS,
 ) -> Plan:
     """Return the jobs of a submission, in the order model, sweep, compute unit, device.
 
@@ -121,6 +126,7 @@ def plan(
         models: the resolved model of each entry, in the order of the entries.
         workers: the registered workers, or None if they are not known because Redis does not answer.
         memories: what is known of the memory that each of these models takes.
+        datasets: the uploaded data sets of the submission, by what a cell calls them.
 
     Raises:
         InvalidInput: there are more than `MAX_JOBS` jobs, `devices: every` matches no device, no worker has a named device's name and the
@@ -132,8 +138,9 @@ def plan(
     jobs: list[PlannedJob] = []
     for cell in request.cells:
         if id(cell) not in planned:
-            model = None if cell.entry is None else models[cell.entry]
-            planned[id(cell)] = _jobs(cell, model, None if memories is None or cell.entry is None else memories[cell.entry], devices)
+            model, dataset = None if cell.entry is None else models[cell.entry], datasets.get(cell.dataset or "")
+            memory = None if memories is None or cell.entry is None else memories[cell.entry]
+            planned[id(cell)] = [job._replace(dataset=dataset) for job in _jobs(cell, model, memory, devices)]
         jobs += planned[id(cell)]
         if len(jobs) > MAX_JOBS:
             raise too_many()

@@ -25,9 +25,10 @@ class WorkNeeds(BaseModel):
         service: the type of service that the worker starts for the job. Empty if it starts none.
         launcher: how it starts that service.
         model: what the model is, so that a worker that has it in its cache is preferred.
-        memory_mb: the memory that the model takes, in MB of 2^20 bytes: its weights, and the keys and values of the tokens. None if that
-            is not known before a worker has fetched the model.
+        memory_mb: the memory that the model takes of each device, in MB of 2^20 bytes: its weights, and the keys and values of the tokens.
+            None if that is not known before a worker has fetched the model.
         dtype: the type of the weights, if it is known.
+        gpus: over how many GPUs the model is spread; 1 also for a model on a processor.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,6 +39,7 @@ class WorkNeeds(BaseModel):
     model: str = ""
     memory_mb: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     dtype: str = ""
+    gpus: int = Field(default=1, ge=1)
 
     def is_empty(self) -> bool:
         return self == NO_NEEDS
@@ -66,8 +68,9 @@ def work_needs(spec: Spec, target: Target | None, unit: str, model: ModelRef | N
         service=launched.service if launched is not None else "",
         launcher=launched.launcher if launched is not None else "",
         model=identity_of(model) if model is not None and spec.takes_snapshots else "",
-        memory_mb=None if held is None else held.total_mb,
+        memory_mb=None if held is None else round(held.total_mb / spec.devices(), 1),
         dtype=spec.asked_dtype() or (facts.dtype if facts is not None else ""),
+        gpus=spec.devices(),
     )
 
 

@@ -21,15 +21,16 @@ from orchestrator.whole_files import move_durably, remove_left_behind, whole_fil
 from shared.ids import campaign_of
 from shared.protocol.messages import Artifact, AttemptLog, Result
 from shared.request_records import NAME as REQUESTS
+from shared.written_texts import NAME as OUTPUTS
 
 log = logging.getLogger(__name__)
 
 SAMPLES = "samples.npz"
 TELEMETRY = "telemetry.npz"
 LOG = "log.jsonl"
-ACCEPTED = (SAMPLES, TELEMETRY, REQUESTS, LOG)
-FOLDERS = {SAMPLES: "samples", TELEMETRY: "telemetry", REQUESTS: "requests"}
-RECORDS = (SAMPLES, REQUESTS)  # what was measured itself; everything else is beside it
+ACCEPTED = (SAMPLES, TELEMETRY, REQUESTS, OUTPUTS, LOG)
+FOLDERS = {SAMPLES: "samples", TELEMETRY: "telemetry", REQUESTS: "requests", OUTPUTS: "outputs"}
+RECORDS = (SAMPLES, REQUESTS, OUTPUTS)  # what was measured itself; everything else is beside it
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def keep_artifacts(ctx: Context, report: Result) -> list[Lack]:
         artifact = report.artifacts.get(name)
         if artifact is None:
             continue
-        target = _place(ctx, report.job_id, name)
+        target = place_of(ctx, report.job_id, name)
         inline = artifact.inline is not None
         source = _checked(artifact) if inline else Upload(ctx, report.job_id, report.attempt, name).found(artifact.sha256, artifact.size)
         if source is None:
@@ -75,7 +76,7 @@ def is_lacking(ctx: Context, row: ResultRow, name: str) -> bool:
     announced = artifacts.get(name) if isinstance(artifacts, dict) else None
     if not isinstance(announced, dict):
         return False
-    return not _is_kept(_place(ctx, row.job_id, name), name, row.attempt, str(announced.get("sha256")))
+    return not _is_kept(place_of(ctx, row.job_id, name), name, row.attempt, str(announced.get("sha256")))
 
 
 def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
@@ -90,7 +91,7 @@ def keep_log(ctx: Context, report: Result | AttemptLog) -> None:
     if (lines := _checked(artifact)) is None:
         log.warning("the log of attempt %d of %s is not what its hash says; it is left out", report.attempt, report.job_id)
     else:
-        _add_log(_place(ctx, report.job_id, LOG), report.attempt, lines)
+        _add_log(place_of(ctx, report.job_id, LOG), report.attempt, lines)
 
 
 def drop_uploads(ctx: Context, report: Result) -> None:
@@ -104,7 +105,7 @@ def drop_uploads(ctx: Context, report: Result) -> None:
             Upload(ctx, report.job_id, report.attempt, name).drop()
 
 
-def _place(ctx: Context, job_id: str, name: str) -> Path:
+def place_of(ctx: Context, job_id: str, name: str) -> Path:
     folder = ctx.settings.outputs_dir / campaign_of(job_id)
     return folder / FOLDERS[name] / f"{job_id}{Path(name).suffix}" if name in FOLDERS else folder / "logs" / f"{job_id}.log"
 

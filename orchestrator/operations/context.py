@@ -21,5 +21,7 @@ class Context:
     queue: DispatchQueue
     clock: Clock
     wake_reporter: Callable[[], None] = lambda: None  # called when a campaign may have ended, so that its files are written
+    wake_scorer: Callable[[], None] = lambda: None  # called when answers to a task wait to be judged
     varied: Varied = field(default_factory=Varied)
+    unjudged: set[str] = field(default_factory=set)  # campaigns whose answers this process cannot judge, because of an error
     git_commit: str = ""  # the commit of the checkout that this process was started from

@@ -18,6 +18,7 @@ from orchestrator.domain.stored import Unreadable, kind_of, read_workload, unkno
 from orchestrator.operations.context import Context
 from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of
+from orchestrator.operations.scoring import scores_are_due, waiting
 from orchestrator.reports.bundle import CampaignBundle, DeviceEntry, JobRecord
 from orchestrator.reports.columns import Row
 from orchestrator.reports.outputs import write_campaign
@@ -44,8 +45,11 @@ def finish_ended(ctx: Context) -> int:
         Unavailable: the database does not answer.
     """
     written = 0
-    for campaign_id in _waiting(ctx):
+    for campaign_id in waiting(ctx):
         try:
+            if scores_are_due(ctx, campaign_id):
+                ctx.wake_scorer()  # its files are written when they can hold the scores; other campaigns do not wait for that
+                continue
             finish(ctx, campaign_id)
         except Unavailable:
             raise
@@ -56,17 +60,6 @@ def finish_ended(ctx: Context) -> int:
         else:
             written += 1
     return written
-
-
-def _waiting(ctx: Context) -> Iterator[str]:
-    last: str | None = None
-    while True:
-        with ctx.store.read() as session:
-            page = campaigns.unreported(session, before=last)
-        if not page:
-            return
-        yield from page
-        last = page[-1]
 
 
 def finish(ctx: Context, campaign_id: str) -> list[Path]:

@@ -17,6 +17,7 @@ from orchestrator.domain.planning import Plan, PlannedJob, Request, of_recipe, p
 from orchestrator.domain.stored import written
 from orchestrator.domain.work_needs import WorkNeeds
 from orchestrator.operations.context import Context
+from orchestrator.operations.datasets import resolve_datasets
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.known_workers import known_workers
 from orchestrator.operations.model_memories import memories_of
@@ -27,13 +28,15 @@ from orchestrator.store.bulk import insert_many
 from orchestrator.store.tables import Campaign, Job, Lane
 from shared.errors import Conflict, InvalidInput
 from shared.ids import job_id, new_campaign_id
+from shared.kinds.generation import OF_A_TASK
 from shared.kinds.registry import KINDS
 from shared.recipes import Recipe
 from shared.sources import UPLOAD
 
 log = logging.getLogger(__name__)
 
-_SECTIONS = ("hardware", "prompts", "decoding", *sorted(KINDS["load"].keys - {"warmup", "stop"}))  # keys that earlier versions did not know
+# The keys that earlier versions did not know.
+_SECTIONS = ("hardware", "prompts", "decoding", "task", *OF_A_TASK, *sorted(KINDS["load"].keys - {"warmup", "stop"}))
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def submit(ctx: Context, request: Request, request_hash: str, idempotency_key: s
         return replay
     snapshots = any(KINDS[cell.kind].spec.takes_snapshots for cell in request.cells)
     refs = resolve_models(ctx, request.entries, snapshots=snapshots)
-    planned = plan(request, refs, known_workers(ctx), memories_of(ctx, request.cells, refs))
+    planned = plan(request, refs, known_workers(ctx), memories_of(ctx, request.cells, refs), resolve_datasets(ctx, request.cells))
     return _accept(ctx, request, planned, request_hash, idempotency_key, user)
 
 
@@ -165,7 +168,8 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
 
 def _uploads(planned: Plan) -> set[str]:
     """Return the SHA-256 of every uploaded file that the jobs need."""
-    refs = {id(job.model): job.model for job in planned.jobs if job.model is not None and job.model.source.startswith(UPLOAD)}
+    named = (one for job in planned.jobs for one in (job.model, job.dataset) if one is not None and one.source.startswith(UPLOAD))
+    refs = {id(one): one for one in named}
     return {sha256 for ref in refs.values() for sha256 in (ref.sha256, *(one.sha256 for one in ref.companions)) if sha256 is not None}
 
 

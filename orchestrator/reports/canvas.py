@@ -6,9 +6,11 @@ It uses matplotlib's object interface with the Agg canvas, which needs no window
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
@@ -31,6 +33,22 @@ def png(canvas: Canvas) -> bytes:
     content = io.BytesIO()
     canvas.savefig(content, format="png", dpi=120, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
     return content.getvalue()
+
+
+def say_nothing(axes: Axes, total: int) -> None:
+    """Write into an empty picture that there is nothing to draw.
+
+    Args:
+        total: how many jobs were measured.
+    """
+    said = "nothing that can be drawn was measured" if total else "no job was measured"
+    axes.text(0.5, 0.5, said, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
+
+
+def set_title(axes: Axes, title: str, note: str) -> None:
+    """Write a title, which is shortened, and a note behind it."""
+    axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
 
 
 def number_log(axis: Axis) -> None:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from orchestrator.reports.bundle import CampaignBundle
 from orchestrator.reports.columns import Row
+from orchestrator.reports.generation.outputs import write_outputs
 from orchestrator.reports.load.requests import write_requests
 from orchestrator.reports.run import RunTail, run_head, run_job
 from orchestrator.reports.sheets.base import Page
@@ -63,17 +64,19 @@ def write_campaign(outputs_dir: Path, bundle: CampaignBundle) -> list[Path]:
         _replace(folder / drawn.file, drawn.png)
         pictures.append((drawn.file, drawn.shows))
     telemetry = write_telemetry(folder, sampled)
-    requests = write_requests(folder)
+    requests, answers = write_requests(folder), write_outputs(folder)
     content = page.content(bundle, pictures) | {"telemetry": telemetry.name if telemetry else None}
     if requests is not None:
         content["requests"] = requests.name
+    if answers is not None:
+        content["outputs"] = answers.name
     if may_hold_login(json.dumps(content, ensure_ascii=False)):
         content = content_without_logins(content)
     _replace(report_data, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     _replace(report_page, page.markdown(content).encode())
     for written in (report_page, *(folder / name for name, _ in pictures[:1])):  # one file of each folder is enough
         remove_left_behind(written)
-    return [*paths, *(folder / name for name, _ in pictures), *filter(None, (telemetry, requests)), flat]
+    return [*paths, *(folder / name for name, _ in pictures), *filter(None, (telemetry, requests, answers)), flat]
 
 
 def _write_jobs(bundle: CampaignBundle, run: Path, summary: Path, results: Path, sampled: list[Sampled]) -> Page:

@@ -8,6 +8,16 @@ from shared.jobs import outcome
 from shared.markdown import cell
 
 
+def whole_page(content: dict[str, Any], *middle: str, what: str) -> str:
+    """Return the page: what every report begins and ends with, and the parts of its own between. A part that is empty is left out.
+
+    Args:
+        what: the heading of the column that names the work, in the table of what failed.
+    """
+    parts = (head_text(content), *middle, failures_text(content, what), noise_text(content), again_text(content))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
 def head_text(content: dict[str, Any]) -> str:
     """Return the title, the state and the notes of the campaign."""
     states = ", ".join(f"{count} {state}" for state, count in content["jobs_by_status"].items() if count) or "no jobs"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.inputs import ModelRef
+from shared.kinds.generation import OF_A_TASK
 from shared.kinds.registry import KINDS
 from shared.services.native_tools import OURS
 from shared.workloads import inference_workload
@@ -51,6 +52,8 @@ def varied_paths(sweep: Mapping[str, Any] | None, models: Sequence[Any] | None, 
 def _path_in_job(path: str) -> str:
     """Return the path in a job for a path in a recipe: `models.0.options.threads` becomes `options.threads`."""
     parts = path.split(".")
+    if parts[0] in OF_A_TASK:
+        return ".".join(("task", *parts))
     return ".".join(parts[2:] if parts[0] == "models" else parts[1:] if parts[0] in _SECTIONS else parts)
 
 

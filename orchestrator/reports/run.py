@@ -11,6 +11,7 @@ from orchestrator.reports.columns import utc_text
 from orchestrator.reports.parameters import job_parameters
 from orchestrator.reports.runtimes import provider_of
 from shared.kinds.inference import MODEL
+from shared.protocol.messages import Result
 
 RUN_FORMAT = 2
 # 1: the first format.
@@ -74,7 +75,13 @@ def run_job(job: JobRecord, labels: Mapping[str, str], varied: Sequence[str] = (
         "software": result.software if result else {},
         "noise": result.noise.model_dump(mode="json") if result and result.noise else None,
         "timings_s": result.timings_s if result else {},
+        **({"scores": scores} if (scores := _scores(result)) else {}),
     }
+
+
+def _scores(result: Result | None) -> Any:
+    """Return which scorers judged the answers to a task, with their versions and settings. None for a job without."""
+    return result.outcome.detail.get("scores") if result is not None and result.outcome is not None else None
 
 
 def _utc(moment: datetime | None) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, literal, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, literal, select, text, tuple_, update
 from sqlmodel import Session, col
 
-from orchestrator.store.jobs import MOST_COUNTED
+from orchestrator.store.jobs import count_rows, wanted_jobs
 from orchestrator.store.tables import Campaign, FigureRow, Job, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import FieldError, NotFound
@@ -101,6 +102,12 @@ def page(
     return [ListedFigure(*row) for row in session.execute(statement.order_by(*order))]
 
 
+def delete_of_job(session: Session, campaign_id: str, number: int, names: Collection[str]) -> None:
+    """Delete the figures of one job that have these names."""
+    of_job = (col(FigureRow.campaign_id) == campaign_id, col(FigureRow.number) == number)
+    session.execute(delete(FigureRow).where(*of_job, col(FigureRow.name).in_(sorted(names))))
+
+
 def _at(session: Session, after: tuple[str, int, str]) -> datetime:
     return _known(session, after).created_at
 
@@ -150,25 +157,15 @@ def count_sorted(
     since: datetime | None = None,
 ) -> int | None:
     """Return how many jobs `sorted_jobs` lists on all pages together, or None if they are more than `MOST_COUNTED`."""
-    some = select(literal(1)).select_from(FigureRow).join(Job, (_OF_JOB[0]) & (_OF_JOB[1]))
-    some = some.where(*_sorted_by(name, campaign_id, status, worker_id, since)).limit(MOST_COUNTED + 1)
-    found = session.scalar(select(func.count()).select_from(some.subquery())) or 0
-    return found if found <= MOST_COUNTED else None
+    rows = select(literal(1)).select_from(FigureRow).join(Job, (_OF_JOB[0]) & (_OF_JOB[1]))
+    return count_rows(session, rows.where(*_sorted_by(name, campaign_id, status, worker_id, since)))
 
 
 def _sorted_by(
     name: str, campaign_id: str | None, status: str | None, worker_id: str | None, since: datetime | None
 ) -> list[ColumnElement[bool]]:
-    wanted: list[ColumnElement[bool]] = [col(FigureRow.name) == name]
-    if campaign_id is not None:
-        wanted.append(col(FigureRow.campaign_id) == campaign_id)
-    if status is not None:
-        wanted.append(col(Job.status) == status)
-    if worker_id is not None:
-        wanted.append(col(Job.worker_id) == worker_id)
-    if since is not None:
-        wanted.append(col(Job.created_at) >= since)
-    return wanted
+    of_campaign = [] if campaign_id is None else [col(FigureRow.campaign_id) == campaign_id]  # it is a column of the index on figures
+    return [col(FigureRow.name) == name, *of_campaign, *wanted_jobs(None, status, worker_id, since)]
 
 
 def names(session: Session) -> dict[str, Better]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
 from orchestrator.domain.stored import shown_options
@@ -85,7 +85,7 @@ def page(
     """
     key = (col(Job.campaign_id), col(Job.number))
     order = key if campaign_id is not None else tuple(column.desc() for column in key)
-    statement = select(Job).where(*_wanted(campaign_id, status, worker_id, since)).order_by(*order).limit(limit)
+    statement = select(Job).where(*wanted_jobs(campaign_id, status, worker_id, since)).order_by(*order).limit(limit)
     if after is not None and after[0] == campaign_id:
         statement = statement.where(col(Job.number) > after[1])  # with a pair, SQLite would scan the campaign from number 1
     elif after is not None and campaign_id is not None:
@@ -109,12 +109,17 @@ def count(
         counters = [func.coalesce(func.sum(getattr(Campaign, f"{name}_jobs")), 0) for name in names]
         whose = () if campaign_id is None else (col(Campaign.id) == campaign_id,)
         return sum(int(number) for number in session.execute(select(*counters).where(*whose)).one())
-    some = select(col(Job.id)).where(*_wanted(campaign_id, status, worker_id, since)).limit(MOST_COUNTED + 1)
-    found = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    return count_rows(session, select(col(Job.id)).where(*wanted_jobs(campaign_id, status, worker_id, since)))
+
+
+def count_rows(session: Session, rows: Select[Any]) -> int | None:
+    """Return how many rows these are, or None if they are more than `MOST_COUNTED`."""
+    found = session.scalar(select(func.count()).select_from(rows.limit(MOST_COUNTED + 1).subquery())) or 0
     return found if found <= MOST_COUNTED else None
 
 
-def _wanted(campaign_id: str | None, status: str | None, worker_id: str | None, since: datetime | None) -> list[ColumnElement[bool]]:
+def wanted_jobs(campaign_id: str | None, status: str | None, worker_id: str | None, since: datetime | None) -> list[ColumnElement[bool]]:
+    """Return the conditions on jobs that a list asks for. What is None asks for nothing."""
     wanted: list[ColumnElement[bool]] = []
     if campaign_id is not None:
         wanted.append(col(Job.campaign_id) == campaign_id)

@@ -13,6 +13,9 @@ from sqlmodel import Session, col
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Job, ModelFile
 from orchestrator.store.types import where_json
+from shared.kinds.registry import KINDS
+
+_ROLES = sorted({role for kind in KINDS.values() for role in (*kind.roles, *kind.optional_roles)})
 
 
 def created_before(session: Session, moment: datetime) -> list[ModelFile]:
@@ -28,11 +31,14 @@ def used(session: Session, *, since: str | None = None) -> set[str]:
     Args:
         since: read only campaigns from this id on.
     """
-    model = where_json(session, col(Job.workload), col(Job.workload)["model"])
-    statement = select(model).distinct()
-    if since is not None:
-        statement = statement.where(col(Job.campaign_id) >= since)
-    return {sha256 for (content,) in session.execute(statement) for sha256 in _named(content)}
+    found: set[str] = set()
+    for role in _ROLES:
+        named = where_json(session, col(Job.workload), col(Job.workload)[role])
+        statement = select(named).distinct()
+        if since is not None:
+            statement = statement.where(col(Job.campaign_id) >= since)
+        found.update(sha256 for (content,) in session.execute(statement) for sha256 in _named(content))
+    return found
 
 
 def _named(content: Any) -> list[str]:

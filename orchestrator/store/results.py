@@ -38,6 +38,11 @@ def ended_page(session: Session, campaign_id: str, *columns: Any, after: int) ->
     return list(session.execute(statement))
 
 
+def first_workload(session: Session, campaign_id: str) -> Any:
+    """Return the stored workload of the first job of a campaign, or None if there is no such campaign."""
+    return session.scalars(select(col(Job.workload)).where(col(Job.campaign_id) == campaign_id, col(Job.number) == 1)).first()
+
+
 def models(session: Session, hashes: Collection[str]) -> dict[str, ModelFile]:
     """Return the uploaded models with these SHA-256 hashes, by hash. Hashes that were not uploaded are left out."""
     wanted = sorted(hashes)

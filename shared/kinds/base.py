@@ -32,6 +32,10 @@ class Spec(Strict):
         """Return the type to which a model's weights are converted, or None if they stay as they are."""
         return None
 
+    def devices(self) -> int:
+        """Return over how many GPUs the model is spread."""
+        return 1
+
     def check(self, repeats: int) -> None:
         """Check limits that depend on the largest number of repeats.
 
@@ -47,6 +51,7 @@ class Kind(Protocol):
         name: the name of the kind, as in the JSON of a workload and in the column `Kind` of the CSV.
         spec: the class of its specification.
         roles: the inputs that a job needs, by what they are for. Each role is a key of the workload's JSON.
+        optional_roles: the inputs that a job may have besides.
         marks: the keys of a recipe that make it a recipe of this kind; one of them is enough.
         keys: the keys of a recipe that this kind understands, besides those that every kind has.
         section: the key of a recipe whose own keys are those of the specification. Empty if they stand at the top of the recipe.
@@ -61,6 +66,8 @@ class Kind(Protocol):
     def spec(self) -> type[Spec]: ...
     @property
     def roles(self) -> tuple[str, ...]: ...
+    @property
+    def optional_roles(self) -> tuple[str, ...]: ...
     @property
     def marks(self) -> tuple[str, ...]: ...
     @property

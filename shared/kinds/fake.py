@@ -31,6 +31,7 @@ class Fake:
     name = "fake"
     spec = FakeSpec
     roles: tuple[str, ...] = ()
+    optional_roles: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
     section = ""

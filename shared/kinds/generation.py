@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from shared.engine_options import EngineOptions
 from shared.figures import FigureKind
@@ -13,10 +13,13 @@ from shared.inputs import ModelRef
 from shared.jobs import MAX_INFERENCES, MAX_REPEATS
 from shared.kinds.base import Spec
 from shared.kinds.generation_figures import FIGURES
+from shared.kinds.generation_task import TaskSpec, task_spec
 from shared.kinds.inference import MODEL
 from shared.strict import Strict
 
 MAX_TOKENS = 1_000_000  # of one sequence
+DATASET = "dataset"  # the role of a file with the user's own documents
+OF_A_TASK = ("dataset", "prompt", "max_tokens", "evaluate")  # the keys of a recipe that stand beside `task`
 # The options that have an effect on this kind of work. Not every runtime has each of them: a worker refuses those that it would ignore.
 OPTIONS = frozenset({"threads", "inter_threads", "dtype", "compile", "batch_size", "seed"})
 OPTIONS |= {"tensor_parallel_size", "max_model_len", "gpu_memory_utilization"}
@@ -56,27 +59,52 @@ class DecodingSection(Strict):
 
 
 class GenerationSpec(Spec):
-    """Says how many tokens a language model reads and writes in each call, how often it is called, and with which options."""
+    """Says what a language model reads and writes in each call, how often it is called, and with which options.
+
+    With a `task`, it reads the documents of the task, and `prompts` means nothing.
+    """
 
     takes_snapshots: ClassVar[bool] = True
     kind: Literal["generation"] = "generation"
     prompts: PromptsSection = PromptsSection()
+    task: TaskSpec | None = None
     decoding: DecodingSection = DecodingSection()
     loads: int = Field(default=0, ge=0, le=MAX_REPEATS, description="how many further processes only load the model")
     options: EngineOptions = EngineOptions()
 
+    @model_serializer(mode="wrap")
+    def _either(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what does not apply. So a job without a task is what workers of the version before know."""
+        content: dict[str, Any] = handler(self)
+        content.pop("prompts" if self.task is not None else "task", None)
+        return content
+
     def said(self, repeats: int) -> str:
+        if self.task is not None:
+            return f"{repeats} x {self.task.name}, at most {self.task.max_tokens} tokens each"
         return f"{repeats} x {self.prompts.requests} x {self.prompts.output_tokens} tokens"
 
     def kept_tokens(self) -> int:
+        if self.task is not None:  # how long the documents are is known when the model's own tokenizer has read them
+            return self.task.max_tokens
         return (self.options.batch_size or 1) * (self.prompts.input_tokens + self.prompts.output_tokens)
 
     def asked_dtype(self) -> str | None:
         return self.options.dtype
 
+    def devices(self) -> int:
+        return self.options.tensor_parallel_size or 1
+
     def check(self, repeats: int) -> None:
         check_options(self.options)
         check_decoding(self.decoding)
+        if self.task is not None:
+            if self.options.batch_size not in (None, 1):
+                raise ValueError(
+                    f"options.batch_size {self.options.batch_size} cannot stand beside `task`: each document is a call of its own, because "
+                    "they differ in length; leave it out"
+                )
+            return
         stamps = repeats * self.prompts.requests * self.prompts.output_tokens
         if stamps > 10 * MAX_INFERENCES:
             raise ValueError(
@@ -115,8 +143,11 @@ class Generation:
     name = "generation"
     spec = GenerationSpec
     roles = (MODEL,)
-    marks = ("prompts",)
-    keys = frozenset({"model", "models", "prompts", "decoding", "loads", "warmup", "stop", "options"})
+    optional_roles: tuple[str, ...] = (DATASET,)
+    marks = ("prompts", "task")
+    keys = frozenset(
+        {"model", "models", "prompts", "task", *OF_A_TASK, "decoding", "loads", "warmup", "stop", "options"},
+    )
     section = ""
     default_repeats = 3  # loading a language model takes long
     headline = "tokens_per_s"
@@ -127,8 +158,12 @@ class Generation:
         return ()
 
     def spec_of(self, settings: Any) -> GenerationSpec:
+        task = None
+        if settings.task is not None:
+            task = task_spec(settings.task, **{key: getattr(settings, key) for key in OF_A_TASK})
         return GenerationSpec(
             prompts=settings.prompts or PromptsSection(),
+            task=task,
             decoding=settings.decoding or DecodingSection(),
             loads=settings.loads,
             options=settings.options,

@@ -1,4 +1,7 @@
-"""Lists the figures of the kind `generation`: how fast a language model reads a prompt and writes tokens."""
+"""Lists the figures that a worker measures of the kind `generation`: how fast a language model reads a prompt and writes tokens.
+
+What the scorers say of the answers to a task (`shared.scorers`) is added by the orchestrator, after the run.
+"""
 
 from __future__ import annotations
 

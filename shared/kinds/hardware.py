@@ -57,6 +57,7 @@ class Hardware:
     name = "hardware"
     spec = HardwareSpec
     roles: tuple[str, ...] = ()
+    optional_roles: tuple[str, ...] = ()
     marks = ("hardware",)
     keys = frozenset({"hardware"})
     section = "hardware"

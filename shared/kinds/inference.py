@@ -49,6 +49,7 @@ class Inference:
     name = "inference"
     spec = InferenceSpec
     roles = (MODEL,)
+    optional_roles: tuple[str, ...] = ()
     marks = ("model", "models")
     keys = frozenset({"model", "models", "inferences", "loads", "warmup", "stop", "options"})
     section = ""

@@ -101,6 +101,7 @@ class Load:
     name = "load"
     spec = LoadSpec
     roles: tuple[str, ...] = ()
+    optional_roles: tuple[str, ...] = ()
     marks = ("service",)
     keys: frozenset[str] = frozenset({"configuration", "service", "client", "benchmarks", "load", "slo", "monitoring", "warmup", "stop"})
     section = ""

@@ -20,6 +20,7 @@ from shared.errors import FieldError, InvalidInput
 from shared.jobs import MAX_JOBS
 from shared.kinds.base import Spec
 from shared.kinds.generation import DecodingSection, PromptsSection
+from shared.kinds.generation_task import TaskSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.load import Slo
 from shared.kinds.registry import KINDS
@@ -59,6 +60,11 @@ class Cell(NamedTuple):
     hardware: HardwareSection | None = None
     prompts: PromptsSection | None = None
     decoding: DecodingSection | None = None
+    task: TaskSection | None = None
+    dataset: str | None = None
+    prompt: str | None = None
+    max_tokens: int | None = None
+    evaluate: tuple[str, ...] | None = None
     service: ServiceSection | None = None
     client: ClientSection | None = None
     load: LoadSection | None = None

@@ -20,7 +20,8 @@ from shared.jobs import (
     MAX_REPEATS,
     MAX_TIMEOUT_S,
 )
-from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection, check_options
+from shared.kinds.generation import OF_A_TASK, DecodingSection, PromptsSection, check_options
+from shared.kinds.generation_task import MAX_ANSWER, MAX_PROMPT, MAX_SCORERS, Prompt, ScorerName, TaskSection
 from shared.kinds.hardware import HardwareSection
 from shared.kinds.inference import check_samples
 from shared.kinds.load import Slo
@@ -107,8 +108,8 @@ class Retries(Strict):
 class Recipe(Strict):
     """Describes one benchmark. Each combination of model, compute unit, device and swept values is one job.
 
-    The keys that are present decide the kind of work: `model` or `models` measure models, `prompts` beside them measures language models,
-    `hardware` measures the device itself, and `service` puts a service under load.
+    The keys that are present decide the kind of work: `model` or `models` measure models, `prompts` or `task` beside them measures language
+    models, `hardware` measures the device itself, and `service` puts a service under load.
     """
 
     name: OneLine = Field(default="campaign", min_length=1, max_length=200, description="the name of the campaign")
@@ -123,7 +124,28 @@ class Recipe(Strict):
     prompts: PromptsSection | None = Field(
         default=None, description="measures language models token by token; it stands beside `model` or `models`, which name snapshots"
     )
-    decoding: DecodingSection | None = Field(default=None, description="how a language model chooses the next token; beside `prompts`")
+    task: TaskSection | None = Field(
+        default=None,
+        description="gives language models a task, and judges their answers; it stands beside `model` or `models`. It is the name of a "
+        "task, or a mapping with its `name` and its settings",
+    )
+    dataset: OneLine | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="the documents of the task: a data set that the task knows by name, a file on this machine with one JSON object in "
+        "each line (from the recipe's folder; uploaded by `fleetmark run`), or `sha256:…` of an upload",
+    )
+    prompt: Prompt | None = Field(
+        default=None, min_length=1, max_length=MAX_PROMPT, description="the prompt, with `{document}` where the document stands"
+    )
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_ANSWER, description="the most tokens of an answer")
+    evaluate: tuple[ScorerName, ...] | None = Field(
+        default=None, max_length=MAX_SCORERS, description="the scorers that judge the answers; an empty list judges none"
+    )
+    decoding: DecodingSection | None = Field(
+        default=None, description="how a language model chooses the next token; beside `prompts` or `task`"
+    )
     hardware: HardwareSection | None = Field(default=None, description="measures the device itself, in place of a model")
     service: AnyService | None = Field(
         default=None, description="puts a service under load, in place of a model: which one, and where it is"
@@ -215,14 +237,19 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _settings_of_a_language_model(self) -> Recipe:
-        if self.prompts is None:
+        mark = "prompts" if self.prompts is not None else "task"
+        if self.task is None and self.prompts is None:
             return self
+        if self.task is not None and self.prompts is not None:
+            raise ValueError("a recipe has `prompts` or `task`, not both: random prompts measure the speed alone, a task has its own")
+        if self.task is None and (lost := [key for key in OF_A_TASK if getattr(self, key) is not None]):
+            raise ValueError(f"`{lost[0]}` stands beside `task`, and this recipe has `prompts`: leave it out, or write a task")
         for number, entry in enumerate(self.entries()):
             if entry.inferences is not None:
-                raise ValueError(f"`models.{number}.inferences` cannot stand beside `prompts`: write `prompts.requests`")
+                instead = "write `prompts.requests`" if mark == "prompts" else "`task.documents` says how many calls there are"
+                raise ValueError(f"`models.{number}.inferences` cannot stand beside `{mark}`: {instead}")
             check_options(entry.options or self.options)
-        spec = GenerationSpec(prompts=self.prompts, decoding=self.decoding or DecodingSection(), options=self.options)
-        spec.check(self.stop.max_repeats if self.stop else self.repeats)
+        KINDS[self.kind].spec_of(self).check(self.stop.max_repeats if self.stop else self.repeats)
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from shared.services.ollama import Ollama
 from shared.services.openai import OpenAi
 from shared.services.postgres import Postgres
 from shared.services.redis import Redis
+from shared.services.triton import Triton
 from shared.services.vllm import Vllm
 
 _ALL: tuple[ServiceKind, ...] = (
@@ -17,6 +18,7 @@ _ALL: tuple[ServiceKind, ...] = (
     OpenAi(),
     Vllm(),
     Ollama(),
+    Triton(),
 )
 SERVICES: dict[str, ServiceKind] = {kind.name: kind for kind in _ALL}
 # Maps each name of a client to the type of its service.

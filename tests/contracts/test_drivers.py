@@ -23,6 +23,7 @@ from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
 from tests.model_server import END, HEAD, ModelServer, Step, chunk, model_server, streamed
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
+from tests.triton_double import TritonDouble, triton_double
 from worker.drivers.base import Driver, Lane, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
 from worker.load.arrivals import Shape
@@ -53,7 +54,8 @@ class Case:
 @pytest.fixture(scope="module")
 def cases() -> Iterator[dict[str, Case]]:
     openai, ollama = ModelServer(lambda _number: streamed(3)), ModelServer(lambda _number: OLLAMA)
-    with server_folder() as folder, http_truth(HttpTruth()) as truth, model_server(openai), model_server(ollama):
+    triton = TritonDouble()
+    with server_folder() as folder, http_truth(HttpTruth()) as truth, model_server(openai), model_server(ollama), triton_double(triton):
         for name in ("redis", "postgres"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
@@ -78,13 +80,17 @@ def cases() -> Iterator[dict[str, Case]]:
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
             "openai": Case("openai", openai.port, "http://{}/v1".format, {"ask": 1}, lambda: len(openai.log), {"model": "tiny"}),
             "ollama": Case("ollama", ollama.port, "http://{}".format, {"ask": 1}, lambda: len(ollama.log), {"model": "tiny"}, more=1),
+            # `prepare` asks whether it is ready, what the model is and how it is configured, sends one request, and asks for the version.
+            "triton": Case(
+                "triton", triton.port, "http://{}".format, {"infer": 1}, lambda: triton.inferences, {"model": "identity"}, more=4
+            ),
         }
         client.close()
         of_redis.stop()
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http", "openai", "ollama"])
+@pytest.fixture(params=["redis", "postgres", "http", "openai", "ollama", "triton"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 

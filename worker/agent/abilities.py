@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from shared.adverts import CONTAINERS, GPUS, SERVICES, WORK
+from worker.access import WHITE_BOX, Access
 from worker.hardware import Hardware
 from worker.kinds.registry import work_of
 from worker.launchers.registry import container_program
 from worker.services.registry import startable
 
 
-def abilities(hardware: Hardware, capabilities: Iterable[str]) -> dict[str, Any]:
+def abilities(hardware: Hardware, capabilities: Iterable[str], access: Access = WHITE_BOX) -> dict[str, Any]:
     """Return what placement reads beside the capabilities: kinds of work, services that can be started, and the GPUs."""
     return {
         WORK: {capability: work_of(capability) for capability in capabilities},
-        SERVICES: startable(),
-        CONTAINERS: container_program(),
+        SERVICES: startable() if access.starts_services else {},
+        CONTAINERS: container_program() if access.starts_services else "",
         GPUS: [
             {
                 "name": gpu.name,

@@ -24,6 +24,7 @@ from shared.log import of_this_process
 from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
+from worker.access import ACCESS
 from worker.agent.abilities import abilities
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered, takes_models
@@ -149,11 +150,12 @@ class Agent:
 
     def _registration(self, hardware: Hardware, identity: Identity) -> Registration:
         settings = self._settings
-        capabilities = offered(hardware)
+        access = ACCESS[settings.worker_type]
+        capabilities = offered(hardware, access)
         if not capabilities:
             reason = hardware.onnxruntime.note or "no engine found"
             raise InvalidInput(f"this device can run nothing: {reason} (to see more: {how_to_call('worker validate')})")
-        if not any(map(takes_models, capabilities)):
+        if access.sees_device and not any(map(takes_models, capabilities)):
             reason = hardware.onnxruntime.note or "no engine is installed"
             log.warning("this device runs no models: %s (to see more: %s)", reason, how_to_call("worker validate"))
         address = settings.host or settings.redis_url or ""
@@ -168,7 +170,7 @@ class Agent:
             agent_type=settings.worker_type,
             version=self._version,
             max_block=MAX_BLOCK,
-            hardware={**hardware.for_placement(settings.worker_price_per_hour), **abilities(hardware, capabilities)},
+            hardware={**hardware.for_placement(settings.worker_price_per_hour), **abilities(hardware, capabilities, access)},
         )
 
     def _register(self, registration: Registration) -> Registered | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from shared.errors import EngineUnavailable, FleetmarkError, InvalidInput
 from shared.hosts import in_url
 from shared.installation import how_to_install
+from worker.access import ACCESS, WHITE_BOX, Access
 from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import required_token
 from worker.engines.registry import find_entry, resolve
@@ -42,7 +43,7 @@ def check_device(settings: WorkerSettings) -> list[Check]:
     hardware = detect()
     return [
         _python(),
-        _engines(hardware),
+        _engines(hardware, ACCESS[settings.worker_type]),
         _identity(settings),
         _folder("state folder", lambda: settings.state_dir, "FLEETMARK_WORKER_STATE_DIR"),
         _folder("spool folder", lambda: settings.spool_dir, "FLEETMARK_WORKER_SPOOL_DIR"),
@@ -61,8 +62,11 @@ def _python() -> Check:
     return Check("python", ok, found, "" if ok else "install Python 3.11 or newer")
 
 
-def _engines(hardware: Hardware) -> Check:
-    capabilities = offered(hardware)
+def _engines(hardware: Hardware, access: Access = WHITE_BOX) -> Check:
+    capabilities = offered(hardware, access)
+    if not access.sees_device:
+        mend = "" if capabilities else how_to_install("load")
+        return Check("engines", bool(capabilities), f"{', '.join(capabilities) or 'no driver is installed'}; {access.hidden}", mend)
     if not any(map(takes_models, capabilities)):
         mend = how_to_install("onnx")
         if platform.system() in ("Linux", "Windows"):

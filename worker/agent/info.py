@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from shared.errors import InvalidInput
 from shared.hosts import in_url, is_loopback, is_ours
 from shared.ids import SHA256
+from worker.access import ACCESS
 from worker.activity import Snapshot
 from worker.agent.benchmark_results import of_cpu, of_gpu
 from worker.agent.capabilities import offers
@@ -110,7 +111,7 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
     """Return the body of `/api/v1/info`, with the current state of memory and GPUs."""
     present = hardware.with_present_load()
     last = read_last_figures(settings.cache_dir)
-    metrics = ["latency", "throughput", "memory_usage"]  # a job on this worker really measures these
+    access = ACCESS[settings.worker_type]
     return {
         "agent_id": agent_id,
         "agent_type": settings.worker_type,
@@ -123,10 +124,10 @@ def describe(hardware: Hardware, settings: WorkerSettings, *, agent_id: str, ver
             "gpu_sources": dict(present.gpus.said),
             "frameworks": [asdict(framework) for framework in present.frameworks],
             "execution_providers": [asdict(provider) for provider in present.onnxruntime.providers],
-            "capabilities": [asdict(offer) for offer in offers(present)],
-            "services": startable(),
+            "capabilities": [asdict(offer) for offer in offers(present, access)],
+            "services": startable() if access.starts_services else {},
             "models": cached_models(settings.cache_dir),
-            "metrics": metrics,
+            "metrics": access.metrics(has_gpu=bool(present.gpus.devices), metrics_url=settings.worker_metrics_url),
         },
     }
 

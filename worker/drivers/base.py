@@ -142,3 +142,14 @@ class Keeper(Driver, Protocol):
 
         It writes the files that `shared.request_records.SECTIONS` names, and may correct what became of a request.
         """
+
+
+class Counter(Driver, Protocol):
+    """Is a driver of a service that counts itself what it does. `DriverEntry.counts` says which drivers are."""
+
+    async def counted(self) -> dict[str, float]:
+        """Return what the service has counted until now. It is called before and after each repeat.
+
+        Raises:
+            JobError: The service does not tell.
+        """

@@ -26,6 +26,7 @@ class DriverEntry:
         wire: The null server that finds the ceiling of its clients; see `worker.load.null_server`.
         answer_size: The client setting that says how large an answer of the null server is. Without it, an answer has 2 bytes.
         keeps: Whether it is a `worker.drivers.base.Keeper`.
+        counts: Whether it is a `worker.drivers.base.Counter`.
     """
 
     target: str
@@ -34,6 +35,7 @@ class DriverEntry:
     wire: str = ""
     answer_size: str = ""
     keeps: bool = False
+    counts: bool = False
 
 
 DRIVERS: dict[str, DriverEntry] = {
@@ -74,6 +76,13 @@ DRIVERS: dict[str, DriverEntry] = {
         answer_size="max_tokens",
         keeps=True,
     ),
+    "triton": DriverEntry(
+        "worker.drivers.triton:TritonDriver",
+        ("httptools",),
+        (("authorization", "FLEETMARK_WORKER_TRITON_AUTHORIZATION"),),
+        wire="triton",
+        counts=True,
+    ),
     # Answers on a schedule that is known in advance, so that tests can check what is made of it. No recipe asks for it.
     "fake": DriverEntry("worker.drivers.fake:FakeDriver"),
 }
@@ -102,6 +111,12 @@ def driver_of(capability: str) -> str:
 def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the keys and passwords of a driver that the worker's environment has."""
     return {secret: environment[variable] for secret, variable in DRIVERS[name].secrets if environment.get(variable)}
+
+
+def variables_of(capability: str) -> tuple[str, ...]:
+    """Return the variables of the worker's environment that hold the keys and passwords for a capability."""
+    entry = DRIVERS.get(driver_of(capability), DriverEntry(""))
+    return tuple(variable for _, variable in entry.secrets)
 
 
 def resolve(name: str) -> type[Driver]:

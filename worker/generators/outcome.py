@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.distributions import Distribution
 from shared.figures import Figure, Outcome
@@ -15,6 +14,7 @@ from shared.kinds.generation import Generation
 from shared.kinds.generation_figures import FIGURES
 from shared.series import Record
 from shared.stats import describe, median_interval_of_repeats, steadiness, steadiness_of_repeats
+from worker.generators.repeat_times import RepeatTimes, Values, of_prompts, of_task
 
 ONLY_ONE = "a call that writes one token has no token after the first"
 NO_GPU = "the job did not run on a GPU"
@@ -24,33 +24,9 @@ WITHOUT = {
     "weights": "no weights are read",
     "compile": "nothing is compiled",
 }
-Values = NDArray[np.float64]
-
-
-class _Repeat:
-    """Holds the times of one record, in milliseconds."""
-
-    def __init__(self, record: Record) -> None:
-        shape = record.facts["shape"]
-        self.batch, self.read, self.written = (int(shape[name]) for name in ("batch_size", "input_tokens", "output_tokens"))
-        self.streamed, self.plain, self.prefill = (_ms(record, name) for name in ("streamed", "plain", "prefill"))
-        tokens = _ms(record, "tokens").reshape(-1, self.written)
-        self.ttft: Values = tokens[:, 0]
-        self.decoding: Values = tokens[:, -1] - tokens[:, 0]
-        self.itl: Values = np.diff(tokens, axis=1).ravel()
-        self.tpot: Values = self.decoding / (self.written - 1) if self.written > 1 else np.empty(0)
-
-    def tokens_per_s(self) -> float:
-        return _rate(self.batch * self.written * self.plain.size, self.plain)
-
-    def decode_tokens_per_s(self) -> float:
-        return _rate(self.batch * (self.written - 1) * self.decoding.size, self.decoding)
-
-    def prefill_tokens_per_s(self) -> float:
-        return _rate(self.batch * self.read * self.prefill.size, self.prefill)
-
-    def streaming_cost_percent(self) -> float:
-        return 100 * (float(np.median(self.streamed)) / float(np.median(self.plain)) - 1)
+UNCHECKED = "the calls of a task differ in length, and are not compared with the memory of the device: a recipe with `prompts` is"
+NO_PREFILL = "a task has no pass of calls with one new token; the time until the first token says what reading a prompt costs"
+TASK = "task"  # the key of a record's facts that a task has
 
 
 def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_because: str) -> Outcome:
@@ -60,7 +36,8 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
         records: one for each repeat.
         loads: the records of the processes that only loaded the model.
     """
-    repeats = [_Repeat(record) for record in records]
+    is_task = TASK in records[0].facts
+    repeats = [of_task(record) if is_task else of_prompts(record) for record in records]
     times = {
         "ttft": _pooled([one.ttft for one in repeats]),
         "unit": _pooled([one.plain for one in repeats]),
@@ -71,7 +48,8 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
     }
     loaded = [record.phases["load"].wall_ns / 1e6 for record in [*records, *loads]]
     distributions = {name: one for name, one in times.items() if one is not None} | {"load": describe(loaded, loaded)}
-    several = repeats[0].written > 1
+    several = all(one.decoding.size and one.decoded for one in repeats)
+    reads = all(one.prefill.size for one in repeats)
     figures = [
         _rates("tokens_per_s", [one.tokens_per_s() for one in repeats]),
         *_of_times("ttft", [one.ttft for one in repeats], times["ttft"]),
@@ -79,9 +57,9 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
         *_of_times("tpot", [one.tpot for one in repeats], times["tpot"], tail=False),
         *_of_times("latency", [one.plain for one in repeats], times["unit"], tail=False),
         _rates("decode_tokens_per_s", [one.decode_tokens_per_s() for one in repeats] if several else [], ONLY_ONE),
-        _rates("prefill_tokens_per_s", [one.prefill_tokens_per_s() for one in repeats]),
+        _rates("prefill_tokens_per_s", [one.prefill_tokens_per_s() for one in repeats] if reads else [], NO_PREFILL),
         _rates("streaming_cost_percent", [one.streaming_cost_percent() for one in repeats]),
-        _rates("bandwidth_percent", [], "not checked"),
+        _rates("bandwidth_percent", [], UNCHECKED if is_task else "not checked"),
         _once_each("load_ms", loaded),
         *(_stage(name, [*records, *loads]) for name in ("import", "tokenizer", "weights", "compile")),
         _once_each("cold_first_token_ms", [record.facts["first_token_ns"] / 1e6 for record in records]),
@@ -93,11 +71,13 @@ def outcome_of(records: Sequence[Record], loads: Sequence[Record], stopped_becau
             records[0].facts["runtime"].get("peak_gpu_missing") or NO_GPU,
         ),
     ]
-    detail: dict[str, Any] = {"shape": records[0].facts["shape"], "stopped_because": stopped_because, **_steadiness(records, repeats)}
+    detail = task_detail(records) if is_task else {"shape": records[0].facts["shape"]}
+    # The calls of a task differ in length, so that what looks like a trend may be the documents.
+    detail |= {"stopped_because": stopped_because, **_steadiness(records, [] if is_task else repeats)}
     return Outcome(headline=Generation.headline, figures=tuple(figures), distributions=distributions, detail=detail)
 
 
-def _steadiness(records: Sequence[Record], repeats: Sequence[_Repeat]) -> dict[str, Any]:
+def _steadiness(records: Sequence[Record], repeats: Sequence[RepeatTimes]) -> dict[str, Any]:
     """Return whether the plain calls were steady, and why they were not if the runtime compiled while it was measured."""
     compiled = [record.facts["compilations"] for record in records]
     if any(compiled):
@@ -106,16 +86,7 @@ def _steadiness(records: Sequence[Record], repeats: Sequence[_Repeat]) -> dict[s
             "steadiness": "not steady",
             "not_steady_because": f"recompiled: the runtime compiled or captured a graph in the measured part {each} times",
         }
-    return {"steadiness": steadiness_of_repeats([steadiness(one.plain) for one in repeats])}
-
-
-def _ms(record: Record, name: str) -> Values:
-    return np.asarray(record.series[name].values, dtype=np.float64) / 1e6
-
-
-def _rate(count: int, durations_ms: Values) -> float:
-    total = float(durations_ms.sum())
-    return count / total * 1e3 if total else 0.0
+    return {"steadiness": steadiness_of_repeats([steadiness(one.plain) for one in repeats]) if repeats else "unknown"}
 
 
 def _pooled(samples: Sequence[Values]) -> Distribution | None:
@@ -123,6 +94,26 @@ def _pooled(samples: Sequence[Values]) -> Distribution | None:
     if not all(sample.size for sample in samples):
         return None
     return describe(np.concatenate(samples), [float(np.median(sample)) for sample in samples])
+
+
+def task_detail(records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the result says about the task: lengths, why the answers end, and whether the repeats wrote the same."""
+    facts = dict(records[0].facts[TASK])
+    read, written = facts.pop("input_tokens"), records[0].series["plain_counts"].values
+    first = records[0].facts["digests"]
+    differing = sum(any(record.facts["digests"][number] != one for record in records) for number, one in enumerate(first))
+    return {
+        **facts,
+        "documents": len(first),
+        "shape": {"batch_size": 1, "input_tokens": round(median(read)), "output_tokens": round(median(written))},
+        "input_tokens": _spread(read),
+        "output_tokens": _spread(written),
+        "differing_documents": differing,
+    }
+
+
+def _spread(values: Sequence[int]) -> dict[str, float]:
+    return {"min": min(values), "median": median(values), "max": max(values)}
 
 
 def _rates(name: str, each: Sequence[float], missing: str = "") -> Figure:

@@ -23,9 +23,9 @@ from worker.generators.base import COMPILE, IMPORT, TOKENIZER, WEIGHTS, Batch, C
 from worker.generators.reads import reads_of
 from worker.generators.room import Need, no_room
 from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
+from worker.generators.transformers_compiling import UNCOMPILED, compiling, counted_so_far
 from worker.generators.transformers_texts import StopStrings, encode, end_tokens, finish_reason, format_of
 
-UNCOMPILED = (None, "none")  # the values of `options.compile` that leave the model as it is
 _MEANT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, MemoryError, OSError, KeyError, AttributeError)
 
 
@@ -48,6 +48,7 @@ class TransformersGenerator:
         self._ends: list[int] = []
         self._load_peak_mb: float | None = None
         self._must_compile = False
+        self._before = Compiled()  # what this process had compiled before the model was loaded
 
     def load(self, model: Path, settings: Settings, capability: str, clock: Clock) -> Mapping[str, int | None]:
         self._folder, self._settings = folder_of(model), settings
@@ -95,6 +96,8 @@ class TransformersGenerator:
         # Otherwise generate takes from here what a call leaves open, such as the token that ends a text.
         self._model.generation_config = transformers.GenerationConfig()
         self._watched = _streamer_class(transformers)
+        if self._must_compile:
+            self._before = counted_so_far()
         of_tokenizer = tokenized - before if is_there else None
         return {IMPORT: imported - started, TOKENIZER: of_tokenizer, WEIGHTS: loaded - tokenized, COMPILE: None}
 
@@ -191,19 +194,13 @@ class TransformersGenerator:
         return self._configs[key]
 
     def _compiling(self) -> dict[str, Any]:
-        """Return how transformers compiles: for a cache of a fixed length, because each other length would be compiled anew."""
-        if self._settings.compile in UNCOMPILED:
-            return {"disable_compile": True}
-        config = self._transformers.CompileConfig(mode=self._settings.compile, fullgraph=False, dynamic=False)
-        config._compile_all_devices = True  # by itself it compiles for GPUs alone
-        return {"cache_implementation": "static", "compile_config": config}
+        return compiling(self._transformers, self._settings.compile)
 
     def compiled(self) -> Compiled:
         if self._settings.compile in UNCOMPILED:
             return Compiled()
-        dynamo = self._torch._dynamo.utils  # imported by the first call that compiles
-        graphs, spent = int(dynamo.counters["stats"]["unique_graphs"]), dynamo.calculate_time_spent()["total_wall_time"]
-        return Compiled(graphs, round(spent * 1e9))
+        counted = counted_so_far()
+        return Compiled(counted.times - self._before.times, counted.ns - self._before.ns)
 
     def reads(self) -> Reads:
         table, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings()
@@ -243,7 +240,7 @@ class TransformersGenerator:
             "load_peak_gpu_mb": self._load_peak_mb,
             **self._device.facts(),
         }
-        if self._device.name != Cpu.name and self._device.peak_mb() is None:
+        if not isinstance(self._device, Cpu) and self._device.peak_mb() is None:
             runtime["peak_gpu_missing"] = f"torch keeps no peak of the memory of {self._device.name}"
         if warnings := warnings_of(self._folder):
             runtime["warnings"] = warnings

@@ -23,6 +23,7 @@ from worker.generators.registry import GENERATORS
 from worker.generators.snapshot import OFFLINE, folder_of, has_tokenizer, warnings_of
 from worker.generators.transformers_texts import encode, format_of
 from worker.generators.vllm_errors import MEANT, explain, no_room_for
+from worker.generators.vllm_facts import LIBRARIES, of_config, own_times
 from worker.generators.vllm_presence import DEVICES, wrong_build
 from worker.generators.vllm_texts import end_tokens, finish_reason
 from worker.generators.weights import Weights, weights_of
@@ -235,28 +236,14 @@ class VllmGenerator:
         return self._device == DEVICES["gpu.cuda.vllm"] and self._config.parallel_config.world_size == 1
 
     def facts(self) -> Facts:
-        torch, config, weights = self._torch, self._config, self._weights()
-        cache, scheduler, compiling = config.cache_config, config.scheduler_config, config.compilation_config
-        runtime: dict[str, Any] = {
+        torch, weights = self._torch, self._weights()
+        runtime = of_config(self._config) | {
             "runtime": "vllm",
             "version": self._vllm.__version__,
             "provider": self._device,
             "device": self._device,
-            "architecture": config.model_config.architectures[0],
-            "model_type": config.model_config.hf_config.model_type,
-            "dtype": str(config.model_config.dtype).removeprefix("torch."),
             "parameters": weights.count,
             "weights_mb": weights.bytes / MB,
-            "cache": "new for each request; prefix caching is off",
-            "cache_tokens": (cache.num_gpu_blocks or 0) * cache.block_size,
-            "cache_block_tokens": cache.block_size,
-            "prefix_caching": bool(cache.enable_prefix_caching),
-            "gpu_memory_utilization": cache.gpu_memory_utilization,
-            "graph_level": "eager" if config.model_config.enforce_eager else compiling.mode.name,
-            "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
-            "executor": str(config.parallel_config.distributed_executor_backend),
-            "max_num_seqs": scheduler.max_num_seqs,
-            "max_num_batched_tokens": scheduler.max_num_batched_tokens,
             "tokenizer": type(self._tokenizer()).__name__ if self._tokenizer() is not None else None,
             "prompt_format": format_of(self._tokenizer()),
             "end_tokens": self._ends,
@@ -266,15 +253,14 @@ class VllmGenerator:
             "stages": STAGES,
         }
         if self._stats is not None:
-            runtime["own_times_ms"] = _own_times(self._stats)
+            runtime["own_times_ms"] = own_times(self._stats)
         if self._device == DEVICES["gpu.cuda.vllm"]:
             runtime |= {"device_name": torch.cuda.get_device_name(), "cuda": torch.version.cuda or torch.version.hip}
             if not self._has_own_gpu():
                 runtime["peak_gpu_missing"] = CHILDREN
         if warnings := warnings_of(self._folder):
             runtime["warnings"] = warnings
-        libraries = ("vllm", "torch", "transformers", "tokenizers", "safetensors", "numpy")
-        return Facts(runtime, {name: str(import_module(name).__version__) for name in libraries})
+        return Facts(runtime, {name: str(import_module(name).__version__) for name in LIBRARIES})
 
     def explain(self, error: Exception) -> JobError | None:
         if isinstance(error, JobError):
@@ -301,12 +287,3 @@ def _timed(executor: Any, clock: Clock) -> Any:
             Timed.times = (begin, clock())
 
     return Timed
-
-
-def _own_times(stats: Any) -> dict[str, float]:
-    """Return vLLM's own times of a request, in milliseconds. All of them come from one clock, unlike its `arrival_time`."""
-    return {
-        "queued_to_scheduled": 1e3 * (stats.scheduled_ts - stats.queued_ts),
-        "scheduled_to_first_token": 1e3 * (stats.first_token_ts - stats.scheduled_ts),
-        "first_to_last_token": 1e3 * (stats.last_token_ts - stats.first_token_ts),
-    }

@@ -44,7 +44,7 @@ class Derived:
     outcome: Outcome | None = None
     of_device: LastFigures | None = None
     against_device: Callable[[Sequence[LastFigures]], Derived] | None = field(default=None, compare=False)
-    tokens_per_unit: int = 0
+    tokens_per_unit: float = 0.0
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

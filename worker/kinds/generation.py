@@ -1,7 +1,10 @@
-"""Measures a language model token by token. One call writes an exact number of tokens for each prompt of a batch.
+"""Measures a language model token by token.
 
-The series of a record are `load` (one value), `warmup`, `warmup_prefill`, and those of the three passes (see `worker.generators.passes`):
-`streamed`, `tokens`, `plain` and `prefill`. All are in nanoseconds and in order of time.
+Without a task, one call writes an exact number of tokens for each prompt of a batch. The series of a record are `load` (one value),
+`warmup`, `warmup_prefill`, and those of the three passes (see `worker.generators.passes`): `streamed`, `tokens`, `plain` and `prefill`.
+
+With a task, each call has one document, and ends where the model ends it. The series are `load`, `warmup`, and those of the two passes
+(see `worker.generators.task_passes`). Times are in nanoseconds; all series are in order of time.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from dataclasses import asdict, replace
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import ModelInvalid
 from shared.series import TIMED_SPANS, Phase, Record, Series
 from worker.generators.base import COMPILE, Clock, Generator, Settings
-from worker.generators.passes import BLOCK, Passes, Shape, Stamps, draw_prompts
+from worker.generators.calls import FIRST_TOKEN, PEAK_GPU, STAGES, PromptCalls, TaskCalls, calls_of
+from worker.generators.passes import BLOCK, Stamps
 from worker.generators.registry import check_settings, resolve
+from worker.generators.snapshot import SAID_RANDOM
+from worker.generators.task_passes import TaskStamps
 from worker.kinds.base import Derived, Repeat
 from worker.measured.memory import MemoryMeter
 from worker.measured.request import Announce, RunRequest
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     from worker.hardware_tests.last import LastFigures
 
 LOAD, PASSES = "load", "passes"
-SERIES = ("warmup", "warmup_prefill", "streamed", "tokens", "plain", "prefill")
-STAGES, FIRST_TOKEN, SHAPE, PEAK_GPU = "stages_ns", "first_token_ns", "shape", "peak_gpu_mb"  # keys of a record's facts
 COMPILATIONS, READS, CAPABILITY = "compilations", "reads", "capability"
 
 
@@ -44,7 +47,7 @@ class GenerationMeasure:
     def run(self, request: RunRequest, announce: Announce) -> Record:
         check_settings(request.capability, request.spec)
         self._generator = generator = resolve(request.capability)()
-        settings, shape = Settings.from_spec(request.spec), _shape(request)
+        settings = Settings.from_spec(request.spec)
         memory = MemoryMeter(family=True)
         announce("loading")
         memory.start_phase()
@@ -58,10 +61,8 @@ class GenerationMeasure:
         if request.load_only:
             return Record(phases, series, facts)
         announce("preparing inputs")
-        _refuse_too_long(shape, generator.longest())
-        prompts = draw_prompts(shape, generator.vocabulary(), settings.seed)
-        generator.prepare(prompts)
-        passes = Passes(generator, shape, len(prompts), self._clock)
+        calls = TaskCalls(request, generator, self._clock) if request.spec.get("task") else PromptCalls(request, generator, self._clock)
+        passes = calls.passes
         announce("warming up")
         memory.start_phase()
         generator.start_phase()
@@ -77,17 +78,17 @@ class GenerationMeasure:
             raise reason from error
         stamps = passes.stamps
         phases[PASSES] = Phase(PASSES, stamps.wall_ns, stamps.cpu_ns, memory.peak_mb())
-        series |= {name: Series(name, values=getattr(stamps, name)) for name in SERIES}
+        series |= {name: Series(name, unit, getattr(stamps, name)) for name, unit in calls.series.items()}
         reported = generator.facts()
-        facts |= {
-            SHAPE: shape.as_json(),
+        random = {"random_weights": True} if SAID_RANDOM in reported.runtime.get("warnings", ()) else {}
+        facts |= calls.facts() | {
             FIRST_TOKEN: stamps.first_token,
             PEAK_GPU: generator.peak_gpu_mb(),
             COMPILATIONS: stamps.compilations,
             READS: asdict(generator.reads()),
             CAPABILITY: request.capability,
-            TIMED_SPANS: _spans(stamps, shape.requests),
-            "runtime": reported.runtime | {"batch_size": shape.batch_size, "distinct_prompts": len(prompts), "file_cache": "as found"},
+            TIMED_SPANS: _spans(stamps, len(stamps.plain)),
+            "runtime": reported.runtime | random | calls.runtime() | {"file_cache": "as found"},
             "software": reported.software,
         }
         return Record(phases, series, facts)
@@ -100,16 +101,15 @@ class GenerationMeasure:
 
     def stop_value(self, record: Record) -> float:
         """Return the tokens per second of one repeat."""
-        plain, shape = record.series["plain"].values, record.facts[SHAPE]
-        tokens: int = len(plain) * shape["batch_size"] * shape["output_tokens"]
-        return tokens / sum(plain) * 1e9 if sum(plain) else 0.0
+        total = sum(record.series["plain"].values)
+        return calls_of(record).tokens(record) / total * 1e9 if total else 0.0
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         from worker.generators.outcome import outcome_of  # needs pydantic and numpy, which the guard must not hold in memory
         from worker.generators.roofline import compared, peak_of
 
         records = [repeat.record for repeat in repeats]
-        outcome, shape = outcome_of(records, loads, stopped_because), records[0].facts[SHAPE]
+        outcome, calls = outcome_of(records, loads, stopped_because), calls_of(records[0])
         shown = {figure.name: figure.value for figure in outcome.figures}
         why = outcome.detail.get("not_steady_because", "")
         said = (
@@ -119,9 +119,12 @@ class GenerationMeasure:
         derived = Derived(
             said,
             outcome=outcome,
-            tokens_per_unit=shape["batch_size"] * shape["output_tokens"],
+            tokens_per_unit=calls.tokens(records[0]) / len(records[0].series["plain"].values),
+            files=calls.files(records[0]),
             warnings=(f"not steady: {why}",) if why else (),
         )
+        if not calls.of_one_length:
+            return derived
 
         def against_device(known: Sequence[LastFigures]) -> Derived:
             checked, void = compared(outcome, records, peak_of(known, records[0].facts[CAPABILITY]))
@@ -130,25 +133,10 @@ class GenerationMeasure:
         return replace(derived, against_device=against_device)
 
 
-def _shape(request: RunRequest) -> Shape:
-    prompts = request.spec["prompts"]
-    batch = request.spec["options"].get("batch_size") or 1
-    return Shape(batch, prompts["input_tokens"], prompts["output_tokens"], prompts["requests"])
-
-
-def _spans(stamps: Stamps, requests: int) -> list[tuple[float, float, int]]:
+def _spans(stamps: Stamps | TaskStamps, requests: int) -> list[tuple[float, float, int]]:
     """Return when each block of plain calls began, in seconds since the phase began, how long it took, and how many calls it had."""
     begins, taken = stamps.blocks[::2], stamps.blocks[1::2]
     return [
         (begin / 1e9, long / 1e9, min(BLOCK, requests - index * BLOCK))
         for index, (begin, long) in enumerate(zip(begins, taken, strict=True))
     ]
-
-
-def _refuse_too_long(shape: Shape, longest: int | None) -> None:
-    wanted = shape.input_tokens + shape.output_tokens
-    if longest is not None and wanted > longest:
-        raise ModelInvalid(
-            f"prompts.input_tokens {shape.input_tokens} and prompts.output_tokens {shape.output_tokens} are {wanted} tokens together, "
-            f"and this model takes {longest}: ask for fewer"
-        )

@@ -6,6 +6,7 @@ are files beside the record of the repeat, because 10^7 of them are too many for
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -55,6 +56,7 @@ class LoadMeasure:
         check_rate(spec["load"]["rate"] or 0.0, ceiling)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
+        counted: list[dict[str, float]] = []
         with Clients(plans, ended=request.end_path.exists) as clients:
             announce("preparing inputs")
             try:
@@ -63,13 +65,15 @@ class LoadMeasure:
                 clients.wait(spec["client_delay_s"])
                 if not request.load_only:
                     announce("warming up")
+                    self._count(clients, driver, counted)
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
+                    self._count(clients, driver, counted)
             finally:
                 left_behind = self._clean(clients)
         if not runs and not request.load_only:
             raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
-        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind}
+        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind, "counted": counted}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
         return Record(phases, {PREPARE: Series(PREPARE, values=array("q", [ready_ns]))}, facts)
 
@@ -96,6 +100,12 @@ class LoadMeasure:
                 runs.append(run)
             return f"the phase {phase.name} was ended {max(0.0, run.ended_early_s):.1f} s after it had begun"
         return ""
+
+    def _count(self, clients: Clients, driver: str, counted: list[dict[str, float]]) -> None:
+        """Add what the service has counted itself until now, if it tells. A service that does not costs those figures alone."""
+        if DRIVERS.get(driver, DriverEntry("")).counts:
+            with contextlib.suppress(JobError):
+                counted.append(clients.counted())
 
     def _clean(self, clients: Clients) -> str:
         """Remove what the clients have made in the service. Returns why it is still there, because that costs no measurement."""
@@ -156,6 +166,7 @@ class LoadMeasure:
 
     def derive(self, workload: Workload, repeats: Sequence[Repeat], loads: Sequence[Record], stopped_because: str) -> Derived:
         from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
+        from worker.load.counted import with_counted
         from worker.load.figures import outcome_of
 
         spec = workload.spec.model_dump(mode="json")
@@ -188,6 +199,7 @@ class LoadMeasure:
                 "partial": bool(died or gave_up or cut_short),
             },
         )
+        outcome = with_counted(outcome, spec["service"]["type"], [one.get("counted", []) for one in known])
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
         folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent

@@ -43,6 +43,8 @@ class KindEntry:
         suffixes: The endings of model files of this kind, if they are not those of the engine.
         libraries: For work that needs more than its capability: a function, as `module:name`, that gets a capability. It returns the
             versions of the libraries, or None if they are not really there.
+        credentials: For work that logs in somewhere: a function, as `module:name`, that gets a capability. It returns the variables of the
+            worker's environment that hold keys and passwords for it. No other measured process gets them.
     """
 
     target: str
@@ -54,6 +56,7 @@ class KindEntry:
     ends_early: bool = False
     suffixes: tuple[str, ...] = ()
     libraries: str = ""
+    credentials: str = ""
 
 
 KINDS: dict[str, KindEntry] = {
@@ -69,7 +72,13 @@ KINDS: dict[str, KindEntry] = {
         libraries="worker.generators.registry:libraries",
     ),
     "hardware": KindEntry("worker.kinds.hardware:HardwareMeasure", in_engine=False, present="worker.hardware_tests.registry:why_not"),
-    "load": KindEntry("worker.kinds.load:LoadMeasure", in_engine=False, present="worker.drivers.registry:why_not_here", ends_early=True),
+    "load": KindEntry(
+        "worker.kinds.load:LoadMeasure",
+        in_engine=False,
+        present="worker.drivers.registry:why_not_here",
+        ends_early=True,
+        credentials="worker.drivers.registry:variables_of",
+    ),
     # This kind follows a known schedule and needs no model, so that tests can check what every kind relies on. No recipe can ask for it.
     "fake": KindEntry("worker.kinds.fake:FakeMeasure", in_engine=False),
 }
@@ -142,6 +151,17 @@ def place_of(kind: str, capability: str) -> Place | None:
         return engines.entry_of(capability)
     place: Place | None = _named(entry.runs_in)(capability) if entry.runs_in else None
     return place
+
+
+def credentials_of(kind: str, capability: str) -> tuple[str, ...]:
+    """Return the variables of the worker's environment that hold the keys and passwords which some work needs.
+
+    Raises:
+        EngineUnavailable: This worker does not know the kind.
+    """
+    entry = entry_of(kind)
+    found: tuple[str, ...] = _named(entry.credentials)(capability) if entry.credentials else ()
+    return found
 
 
 def preloads(kind: str) -> tuple[str, ...]:

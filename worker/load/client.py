@@ -6,6 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
+    {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself
     {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "clean"}                                   -> {}
     end of stdin                                      -> the process ends, in the middle of a phase too
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EngineUnavailable, JobError
+from shared.masking import without_logins
 from worker.drivers.base import Work
 from worker.drivers.registry import DRIVERS, resolve
 from worker.load.dispatcher import Dispatcher
@@ -35,7 +37,7 @@ from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver, Keeper, Lane
+    from worker.drivers.base import Counter, Driver, Keeper, Lane
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -49,6 +51,7 @@ class Client:
         self._lanes: list[Lane] = []
         self._waiting: Dispatcher | None = None
         self._spool: Spool | None = None
+        self._place = without_logins(plan.address)
         self._records = Path()
         self._keeper = cast("Keeper", self._driver) if DRIVERS[plan.driver].keeps else None
 
@@ -60,6 +63,8 @@ class Client:
             return await self._ready(command["phase"])
         if command["do"] == "run":
             return await self._run(command["begin_ns"])
+        if command["do"] == "count":
+            return {"counted": await self._reached(cast("Counter", self._driver).counted())}
         await self._reached(self._driver.clean())
         return {}
 
@@ -119,9 +124,9 @@ class Client:
         try:
             return await work
         except TimeoutError as error:
-            raise EngineUnavailable("the service accepts connections and does not answer") from error
+            raise EngineUnavailable(f"the service at {self._place} accepts connections and does not answer") from error
         except OSError as error:
-            raise EngineUnavailable(f"the service cannot be reached: {error}") from error
+            raise EngineUnavailable(f"the service cannot be reached at {self._place}: {error}") from error
 
 
 async def _commands() -> asyncio.StreamReader:

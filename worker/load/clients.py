@@ -108,6 +108,18 @@ class Clients:
         prepared: dict[str, Any] = self._answers([self._plans[0].client])[self._plans[0].client]["prepared"]
         return prepared
 
+    def counted(self) -> dict[str, float]:
+        """Return what the service has counted itself until now. It is asked by a process that still lives.
+
+        Raises:
+            JobError: The service does not tell.
+            JobCancelled: The work shall end.
+        """
+        first = min(self.processes)
+        self._tell(first, {"do": "count"})
+        told: dict[str, float] = self._answers([first])[first]["counted"]
+        return told
+
     def clean(self) -> None:
         """Remove what `prepare` made, by a process that still lives.
 

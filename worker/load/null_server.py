@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 from worker.load.null_language_model import NullOllama, NullOpenAi
 from worker.load.null_protocol import Null
+from worker.load.null_triton import NullTriton
 
 
 class NullRedis(Null):
@@ -133,6 +134,7 @@ WIRES: dict[str, Callable[[int], Null]] = {
     "postgres": NullPostgres,
     "openai": NullOpenAi,
     "ollama": NullOllama,
+    "triton": NullTriton,
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.hub import HubFile, HubSnapshot
-from shared.web import by_way_of
 from worker.models.downloads import Own
 
 if TYPE_CHECKING:
@@ -40,6 +39,9 @@ def refusal_of(asked: HubSnapshot | HubFile, hub: Own, response: httpx.Response)
 
 def unreachable(url: str, error: httpx.TransportError) -> str:
     """Return that a hub does not answer."""
+    # Imported here, because a worker without a job must not hold an HTTP client in memory.
+    from shared.web import by_way_of
+
     return (
         f"the hub cannot be reached at {url}{by_way_of(url)} ({type(error).__name__}: {error}): check HF_ENDPOINT and this device's network"
     )

@@ -11,11 +11,19 @@ from worker.kinds import registry as kinds
 
 @dataclass(frozen=True)
 class GuardPlan:
-    """Describes a guard: the modules that are imported before anything is measured, whether it may fork, and its environment variables."""
+    """Describes a guard.
+
+    Attributes:
+        preload: The modules that are imported before anything is measured.
+        forks: Whether it may fork.
+        environment: Variables that its measured processes get.
+        credentials: The names of the variables with keys and passwords that they get from the worker. Every other one is left out.
+    """
 
     preload: tuple[str, ...] = ()
     forks: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[str, ...] = ()
 
 
 @cache
@@ -26,8 +34,8 @@ def plan_for(kind: str, capability: str) -> GuardPlan:
         EngineUnavailable: This worker does not know the kind, or nothing here runs this capability.
     """
     of_kind, entry = kinds.preloads(kind), kinds.entry_of(kind)
-    place = kinds.place_of(kind, capability)
+    place, secret = kinds.place_of(kind, capability), kinds.credentials_of(kind, capability)
     if place is None:
-        return GuardPlan(of_kind)
+        return GuardPlan(of_kind, credentials=secret)
     libraries = preloadable(capability) if entry.in_engine and not entry.imports else ()
-    return GuardPlan((*libraries, *of_kind), place.forks, tuple(sorted(place.environment.items())))
+    return GuardPlan((*libraries, *of_kind), place.forks, tuple(sorted(place.environment.items())), secret)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,6 +36,7 @@ class SamplerEntry:
     services: tuple[str, ...] = ()
 
 
+METRICS_PAGE = "prometheus"  # reads what a service tells of itself
 SAMPLERS: dict[str, SamplerEntry] = {
     "processes": SamplerEntry("worker.samplers.processes:ProcessTree"),
     "device": SamplerEntry("worker.samplers.device:WholeDevice"),
@@ -44,7 +45,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "rapl": SamplerEntry("worker.samplers.rapl:Rapl", feeds=("cpu",)),
     "hwmon": SamplerEntry("worker.samplers.hwmon:Hwmon", feeds=("board",)),
     "battery": SamplerEntry("worker.samplers.battery:Battery", period_s=1.0, feeds=("board",)),
-    "prometheus": SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
+    METRICS_PAGE: SamplerEntry("worker.samplers.prometheus:PrometheusPage", period_s=1.0),
     "redis": SamplerEntry("worker.samplers.redis:RedisInfo", period_s=1.0, services=("redis",)),
     "postgres": SamplerEntry("worker.samplers.postgres:PostgresStatistics", library="asyncpg", period_s=1.0, services=("postgres",)),
     # This sampler follows a known schedule, so that tests know what must come out. It runs only where a test names it.
@@ -55,6 +56,11 @@ SAMPLERS: dict[str, SamplerEntry] = {
 def default_samplers(service: str = "") -> list[str]:
     """Return the samplers that run beside a measurement; `service` is the type of the service that is under load, if one is."""
     return [name for name, entry in SAMPLERS.items() if entry.by_default and (not entry.services or service in entry.services)]
+
+
+def told_by_services(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these samplers that read what a service tells of itself, and nothing of the device."""
+    return tuple(name for name in names if name == METRICS_PAGE or SAMPLERS[name].services)
 
 
 def lack_of(name: str, place: Place) -> Lack | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -44,7 +45,9 @@ class OllamaService:
         return ()
 
     def command(self, settings: Mapping[str, Any], place: Place) -> Command:
-        return Command([str(find_program()), "serve"], environment(settings, f"{LOOPBACK}:{place.port}"))
+        # Its home is a folder of its own, and the models are in the home of the worker's user.
+        models = os.environ.get("OLLAMA_MODELS", str(Path.home() / ".ollama" / "models"))  # noqa: TID251 - a variable of Ollama
+        return Command([str(find_program()), "serve"], environment(settings, f"{LOOPBACK}:{place.port}") | {"OLLAMA_MODELS": models})
 
     def container(self, settings: Mapping[str, Any], port: int, connections: int) -> Container:
         del connections

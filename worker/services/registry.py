@@ -18,6 +18,7 @@ SERVICES: dict[str, str] = {
     "postgres": "worker.services.postgres:PostgresService",
     "vllm": "worker.services.vllm:VllmService",
     "ollama": "worker.services.ollama:OllamaService",
+    "triton": "worker.services.triton:TritonService",
     # Only tests use it. No recipe can ask for it.
     FAKE: "worker.services.fake:FakeService",
 }

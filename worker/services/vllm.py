@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class VllmService:
 
     def command(self, settings: Mapping[str, Any], place: Place) -> Command:
         own = ["serve", settings["model"], "--host", LOOPBACK, "--port", str(place.port)]
-        return Command([str(find_program()), *own, *arguments(settings)], ENVIRONMENT)
+        return Command([str(find_program()), *own, *arguments(settings)], {**_caches(), **ENVIRONMENT})
 
     def container(self, settings: Mapping[str, Any], port: int, connections: int) -> Container:
         del connections
@@ -77,6 +78,15 @@ class VllmService:
         except NotHealthy:
             return {}
         return dict(counters_in(body.decode(errors="replace"), COUNTED)) if status == 200 else {}
+
+
+def _caches() -> dict[str, str]:
+    """Return where the server finds the models and the compiled graphs of the worker's user, because its home is a folder of its own."""
+    cache, known = Path.home() / ".cache", os.environ  # noqa: TID251 - variables of other programs
+    return {
+        "HF_HOME": known.get("HF_HOME", str(cache / "huggingface")),
+        "VLLM_CACHE_ROOT": known.get("VLLM_CACHE_ROOT", str(cache / "vllm")),
+    }
 
 
 def arguments(settings: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,8 @@ from shared.errors import DeviceFailed, HostBusy, JobError, RunnerDied
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
 from shared.series import Record
+from shared.targets import Launched
+from worker.access import WHITE_BOX, Access
 from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
@@ -75,8 +77,9 @@ class Attempt:
         running: RunningServices,
         kept: KeptServices,
         telemetry: Telemetry,
+        access: Access = WHITE_BOX,
     ) -> None:
-        self._assignment, self._workload = assignment, assignment.workload
+        self._assignment, self._workload, self._access = assignment, assignment.workload, access
         self._inbox, self._guard, self._models = inbox, guard, models
         self._clock, self._folder, self._on_stage, self._stopped = clock, folder, on_stage, stopped
         self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
@@ -256,6 +259,7 @@ class Attempt:
 
     def _prepare(self) -> None:
         self._check_stop()
+        self._access.check(self._assignment.capability, starts_service=isinstance(self._workload.target, Launched))
         resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
         self._service.check()
         self._fetch()

@@ -79,11 +79,11 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
     )
 
 
-def per_token(figures: Sequence[Figure], tokens: int) -> Figure:
+def per_token(figures: Sequence[Figure], tokens: float) -> Figure:
     """Return the energy of one token, for units of work that write so many tokens each."""
     energy = next(figure for figure in figures if figure.name == ENERGY)
     value = None if energy.value is None else energy.value / tokens
-    return _figure(ENERGY_PER_TOKEN, value, energy.missing, n=energy.n * tokens, repeats=[one / tokens for one in energy.repeats])
+    return _figure(ENERGY_PER_TOKEN, value, energy.missing, n=round(energy.n * tokens), repeats=[one / tokens for one in energy.repeats])
 
 
 def _energy(looks: Looks, windows: Sequence[Window], on: Feeds, gpus: frozenset[str], unknown: str) -> tuple[Measured, list[Series]]:

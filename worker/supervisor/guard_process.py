@@ -45,15 +45,16 @@ class GuardProcess:
         self.spawned = spawn or not plan.forks
         self.ready = threading.Event()
         self._ended = threading.Event()  # set before the reader waits for the end of the process
-        inherited = without_credentials(os.environ)  # noqa: TID251 - the models' runtimes inherit it, without the secrets
-        environment = inherited | dict(plan.environment)
+        of_worker = os.environ  # noqa: TID251 - the models' runtimes inherit it, without the secrets that they do not need
+        needed = {name: of_worker[name] for name in plan.credentials if name in of_worker}
+        environment = without_credentials(of_worker) | dict(plan.environment)
         self.steering = steering_variables(environment)
         self._process = subprocess.Popen(
             runner_command(",".join(plan.preload), *(["--spawn"] if self.spawned else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env=environment | NO_TELEMETRY,
+            env=environment | NO_TELEMETRY | needed,
             start_new_session=sys.platform != "win32",  # Ctrl-C in the terminal must reach the worker only
         )
         self._reader = threading.Thread(target=self._read, name="fleetmark-guard-reader", daemon=True)

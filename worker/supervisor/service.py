@@ -32,7 +32,7 @@ LOOK_S = 0.05
 LOOK_AT_MOST_S = 0.5
 CAMPAIGN_CONNECTIONS = 1_000  # the server of a campaign does not know how many its later jobs open
 SHORTEST_TIMEOUT_S = 0.1
-SAMPLED = ("db_name", "user", "server_metrics_url")  # settings of clients that say where a service tells its statistics
+SAMPLED = ("db_name", "user", "server_metrics_url", "metrics_port")  # settings that say where a service tells its statistics
 
 
 class ServiceFailed(JobError):
@@ -97,7 +97,8 @@ class ServiceOfJob:
             check_connections(self._spec.concurrent_clients, self._spec.num_clients, with_server=self._launched is not None)
         if self._launched is not None:
             service = service_named(self._launched.service)
-            service.check(self._spec.service.settings)
+            if self._launched.launcher != "container":  # the program and the folders of a container are not those of the device
+                service.check(self._spec.service.settings)
             self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
 
     def ready(self, ends_at: float) -> str:
@@ -136,6 +137,8 @@ class ServiceOfJob:
         if self._workload.target is None:
             return None
         settings = self._spec.client.settings
+        if self._launched is not None:
+            settings = self._spec.service.settings | settings
         return WatchedService(self._spec.service.type, address, {name: settings[name] for name in SAMPLED if settings.get(name)})
 
     def died(self) -> bool:
@@ -253,7 +256,7 @@ class ServiceOfJob:
 
     def _start(self, target: Launched, ends_at: float) -> None:
         service, settings = service_named(target.service), self._spec.service.settings
-        self._port = port_for(settings.get("port"))
+        self._port = port_for(settings.get("port") or settings.get("http_port"))
         user = NOBODY if service.needs_other_user and target.launcher == "process" and is_root() else None
         folder = own_folder(service.data_parent(settings), user)
         of_campaign = target.fresh == "campaign"

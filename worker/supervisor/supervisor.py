@@ -17,6 +17,7 @@ from shared.errors import DeviceFailed, InvalidInput
 from shared.ids import AttemptKey
 from shared.kinds.registry import DEFAULT_KIND
 from shared.protocol.messages import Assignment
+from worker.access import WHITE_BOX, Access
 from worker.engines.registry import first_installed
 from worker.hardware.noise_probe import NoiseProbe
 from worker.job_log import JobLog
@@ -48,6 +49,7 @@ class Supervisor:
         turn_s: How long a block of several attempts keeps the host's lock while another worker waits for it.
         spawn: Start each repeat in a new interpreter even where forking is possible.
         telemetry: What is sampled beside each measurement.
+        access: What this worker may see and start.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Supervisor:
         turn_s: float = TURN_S,
         spawn: bool = False,
         telemetry: TelemetryOptions = TelemetryOptions(),  # noqa: B008 - it is frozen
+        access: Access = WHITE_BOX,
     ) -> None:
         self._runs = cache_dir / "runs"
         self._models, self._clock, self._spawn = models, clock, spawn
@@ -71,6 +74,7 @@ class Supervisor:
         self.services = RunningServices()
         """The services that run at the moment."""
         self._kept = KeptServices(self.services)
+        self._access = access
         self._telemetry, self._idle_power = telemetry, IdlePower(clock, telemetry.idle_s)
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._guards: dict[GuardPlan, GuardProcess] = {}  # the one that was used last is the last
@@ -167,6 +171,7 @@ class Supervisor:
             host_wait_s=self._host_wait_s,
             running=self.services,
             kept=self._kept,
+            access=self._access,
             telemetry=Telemetry(self._clock, self._telemetry, self._idle_power, assignment.capability),
         )
 

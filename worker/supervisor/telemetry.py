@@ -18,7 +18,7 @@ from worker.job_log import JobLog
 from worker.kinds.base import Derived, Repeat
 from worker.samplers.looks import Looks
 from worker.samplers.pages import page_of
-from worker.samplers.registry import default_samplers
+from worker.samplers.registry import METRICS_PAGE, default_samplers, told_by_services
 from worker.samplers.request import SampleRequest
 from worker.supervisor.beside import belongs_to, beside, per_token
 from worker.supervisor.guard_process import GuardProcess
@@ -42,6 +42,7 @@ class TelemetryOptions:
     metrics_url: str = ""
     samplers: tuple[str, ...] = ()  # none for those that run beside every measurement
     root: str = "/"
+    hidden: str = ""  # why this worker may not see its device, if so
     idle_s: float = IDLE_S
 
 
@@ -132,6 +133,9 @@ class Telemetry:
         """
         windows = self._windows(repeats, loading)
         figures, found = beside(self._looks(), windows, self._uses, self._idle, self._idle_power.watts(self._uses))
+        if self._options.hidden:
+            figures = tuple(one if one.value is not None else one.model_copy(update={"missing": self._options.hidden}) for one in figures)
+            found = found.model_copy(update={"energy": found.energy.model_copy(update={"missing": self._options.hidden})})
         facts: dict[str, Any] = {RUNTIME_KEY: found.model_dump(mode="json")}
         if found.energy.source:
             facts[SOURCE_KEY] = found.energy.source
@@ -151,7 +155,7 @@ class Telemetry:
 
     def _looks(self) -> Looks:
         if not self._turns:
-            return Looks(ended=TOO_SHORT if self._options.hz else OFF)
+            return Looks(ended=TOO_SHORT if self._options.hz else self._options.hidden or OFF)
         self._turns = [joined(self._turns)]
         return self._turns[0]
 
@@ -162,7 +166,8 @@ class Telemetry:
     def _request(self, guard: GuardProcess, path: Path) -> SampleRequest:
         options, service = self._options, self._service or NO_SERVICE
         page = options.metrics_url or page_of(service.type, service.address, service.settings)
-        names = options.samplers or tuple(name for name in default_samplers(service.type) if name != "prometheus" or page)
+        names = options.samplers or tuple(name for name in default_samplers(service.type) if name != METRICS_PAGE or page)
+        names = told_by_services(names) if options.hidden else names
         return SampleRequest(
             path=str(path),
             samplers=names,

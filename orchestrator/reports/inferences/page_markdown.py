@@ -6,16 +6,7 @@ from typing import Any
 
 from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT
 from orchestrator.reports.page_parts import MAX_LISTED
-from orchestrator.reports.page_texts import (
-    again_text,
-    energy_text,
-    failures_text,
-    figure_text,
-    head_text,
-    interval_text,
-    noise_text,
-    noisy_text,
-)
+from orchestrator.reports.page_texts import energy_text, figure_text, interval_text, noisy_text, whole_page
 from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # the first section answers at most so many questions
@@ -24,17 +15,7 @@ MAX_ROWS = 16  # a table there has at most so many rows
 
 def report_md(content: dict[str, Any]) -> str:
     """Return the page as Markdown, made from the data of `report`."""
-    parts = [
-        head_text(content),
-        _answer(content),
-        _caveats(content),
-        _method(content),
-        _jobs(content),
-        failures_text(content, "model"),
-        noise_text(content),
-        again_text(content),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return whole_page(content, _answer(content), _caveats(content), _method(content), _jobs(content), what="model")
 
 
 def _answer(content: dict[str, Any]) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, say_nothing, set_title, short
 from orchestrator.reports.drawable import drawable
 from orchestrator.reports.inferences.figures import Figure
 from orchestrator.reports.inferences.ranking import Ranking
-from shared.controls import visible
 
 MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
 _LOG_FROM = 10.0  # the axis is logarithmic from this ratio of the largest to the smallest median
@@ -52,17 +50,9 @@ def medians_png(rankings: Sequence[Ranking], title: str) -> bytes:
     if bars:
         _draw(axes, groups, bars)
     else:
-        axes.text(
-            0.5,
-            0.5,
-            "nothing that can be drawn was measured" if total else "no job was measured",
-            ha="center",
-            va="center",
-            transform=axes.transAxes,
-        )
-        axes.set_axis_off()
+        say_nothing(axes, total)
     note = f"\n{len(bars)} of {total} jobs: the fastest of each work; all are in results.csv" if total > len(bars) else ""
-    axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    set_title(axes, title, note)
     return png(canvas)
 
 

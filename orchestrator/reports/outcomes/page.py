@@ -12,16 +12,7 @@ from orchestrator.reports.outcomes.kept import KeptFigures
 from orchestrator.reports.outcomes.measured import Measured, measured
 from orchestrator.reports.outcomes.ranking import rank
 from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
-from orchestrator.reports.page_texts import (
-    again_text,
-    energy_text,
-    failures_text,
-    figure_text,
-    head_text,
-    interval_text,
-    noise_text,
-    noisy_text,
-)
+from orchestrator.reports.page_texts import energy_text, figure_text, interval_text, noisy_text, whole_page
 from shared.figures import Figure
 from shared.markdown import cell
 
@@ -92,17 +83,8 @@ class OutcomePage:
         }
 
     def markdown(self, content: dict[str, Any]) -> str:
-        parts = [
-            head_text(content),
-            _answer_text(content),
-            _missing_text(content),
-            _caveats_text(content),
-            _method_text(content),
-            failures_text(content, "work"),
-            noise_text(content),
-            again_text(content),
-        ]
-        return "\n\n".join(part for part in parts if part) + "\n"
+        parts = (_answer_text(content), _missing_text(content), _caveats_text(content), _method_text(content))
+        return whole_page(content, *parts, what="work")
 
 
 def _entry(one: Measured, figures: Sequence[Figure]) -> dict[str, Any]:

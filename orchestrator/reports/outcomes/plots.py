@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from orchestrator.reports.canvas import colours_of, new_canvas, png, short
+from orchestrator.reports.canvas import colours_of, new_canvas, png, say_nothing, set_title, short
 from orchestrator.reports.drawable import drawable
 from orchestrator.reports.outcomes.measured import Measured
 from orchestrator.reports.outcomes.ranking import Ranking
 from orchestrator.reports.page_texts import figure_text
-from shared.controls import visible
 
 MAX_BARS = 40  # more bars would not be readable on a page; the CSV has all jobs
 
@@ -26,17 +24,9 @@ def headlines_png(rankings: Sequence[Ranking], title: str) -> bytes:
     if bars:
         _draw(axes, bars)
     else:
-        axes.text(
-            0.5,
-            0.5,
-            "nothing that can be drawn was measured" if total else "no job was measured",
-            ha="center",
-            va="center",
-            transform=axes.transAxes,
-        )
-        axes.set_axis_off()
+        say_nothing(axes, total)
     note = f"\n{len(bars)} of {total} jobs; all are in results.csv" if total > len(bars) else ""
-    axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    set_title(axes, title, note)
     return png(canvas)
 
 

@@ -130,7 +130,21 @@ class Sheet(Protocol):
         """
 
 
-class OutcomeSheet:
+class PlainUnits:
+    """Says of units of work what most kinds say: one that fails ends its job, and all are called like the kind."""
+
+    service_type: str
+
+    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
+        del entry
+        return None
+
+    def service_type_of(self, job: JobRecord) -> str:
+        del job
+        return self.service_type
+
+
+class OutcomeSheet(PlainUnits):
     """Is the sheet of a kind of work whose result is an `Outcome`. It shows every figure, whatever it is called.
 
     A kind of work derives from this class and says in `columns` which figures fill which columns of the CSV. `loads` and `units_of_work`
@@ -190,14 +204,6 @@ class OutcomeSheet:
     def units(self, entry: Mapping[str, Any]) -> int:
         measured = entry["distributions"].get(self.units_of_work)
         return int(measured["n"]) if measured else 0
-
-    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
-        del entry
-        return None
-
-    def service_type_of(self, job: JobRecord) -> str:
-        del job
-        return self.service_type
 
     def work_of(self, job: JobRecord) -> AskedWork:
         return asked_work(job)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.reports.bundle import EndedJob, JobRecord
 from orchestrator.reports.columns import Row, rounded
+from orchestrator.reports.facts import CAPABILITY, DEVICE, PROCESSOR, Fact
+from orchestrator.reports.generation.facts import SCORERS, SETTINGS, WORK, asked_of, work_of
+from orchestrator.reports.generation.page import GenerationPage
 from orchestrator.reports.money import price_of
-from orchestrator.reports.outcomes.work import AskedWork, asked_work
+from orchestrator.reports.outcomes.work import AskedWork
 from orchestrator.reports.runtimes import whole_number
-from orchestrator.reports.sheets.base import OutcomeSheet
+from orchestrator.reports.sheets.base import OutcomeSheet, Page
 from shared.protocol.messages import Result
+from shared.scorers.registry import FIGURES as QUALITY
 
 MONEY_DIGITS = 9
 
@@ -29,20 +32,31 @@ class GenerationSheet(OutcomeSheet):
         "prefill_tokens_per_s": "PrefillTokensPerS",
         "load_peak_mb": "PeakLoadRamUsage",
         "generation_peak_mb": "PeakInferenceRamUsage",
+        "rouge1": "Rouge1",
+        "rouge2": "Rouge2",
+        "rougeL": "RougeL",
+        "rougeLsum": "RougeLsum",
     }
+
+    must_be_equal: tuple[Fact, ...] = (WORK, *SETTINGS, CAPABILITY, DEVICE, PROCESSOR)
+    worth_a_warning: tuple[Fact, ...] = (*OutcomeSheet.worth_a_warning, SCORERS)
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.figures = {**self.figures, **QUALITY}  # a single repeat has no quality, so no test compares it
 
     def steadiness(self, result: Result) -> str:
         outcome = self.outcome(result)
         return str(outcome.detail.get("steadiness", "")) if outcome is not None else ""
 
     def work_of(self, job: JobRecord) -> AskedWork:
-        """Return what a job asked for. How many calls and further loads there were is no part of it."""
-        asked = asked_work(job, but=("loads",))
-        if not asked.may_be_ranked():
-            return asked
-        content = json.loads(asked.text)
-        content.get("prompts", {}).pop("requests", None)
-        return AskedWork(json.dumps(content, sort_keys=True))
+        return work_of(job)
+
+    def asked(self, job: JobRecord) -> tuple[str, str]:
+        return job.name, asked_of(job)
+
+    def page(self, labels: Mapping[str, str], varied: Sequence[str]) -> Page:
+        return GenerationPage(self.service_type, self.headline, labels, varied)
 
     def cells(self, job: EndedJob, result: Result) -> Row:
         row = super().cells(job, result)

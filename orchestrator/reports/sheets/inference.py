@@ -17,13 +17,13 @@ from orchestrator.reports.inferences.same_work import Work, work_of
 from orchestrator.reports.inferences.summary_entry import summary_entry
 from orchestrator.reports.outcomes.cells import cells_of_samplers
 from orchestrator.reports.outcomes.joining import joined_figure, largest_figure, unjoined
-from orchestrator.reports.sheets.base import Page
+from orchestrator.reports.sheets.base import Page, PlainUnits
 from shared.figures import Figure, Outcome
 from shared.protocol.messages import Result
 from shared.workloads import inference_of
 
 
-class InferenceSheet:
+class InferenceSheet(PlainUnits):
     """Implements `Sheet` for inferences."""
 
     service_type = "model"
@@ -64,14 +64,6 @@ class InferenceSheet:
 
     def units(self, entry: Mapping[str, Any]) -> int:
         return int(entry["inference_ms"]["n"]) if entry["inference_ms"] is not None else 0
-
-    def failed_units(self, entry: Mapping[str, Any]) -> int | None:
-        del entry
-        return None
-
-    def service_type_of(self, job: JobRecord) -> str:
-        del job
-        return self.service_type
 
     def work_of(self, job: JobRecord) -> Work:
         return work_of(job)

@@ -21,12 +21,12 @@ from shared.inputs import ModelRef
 from shared.model_packages import MANIFEST
 from tests import onnx_models
 from tests.engines.coreml import double, models
+from tests.engines.one_run import run_once
 from worker.engines.base import Options
 from worker.engines.coreml import COREML, ONNX, format_of
 from worker.engines.coreml_presence import why_not
 from worker.engines.coreml_probe import probe, write_model
-from worker.engines.inputs import make_inputs
-from worker.engines.registry import model_suffixes, resolve
+from worker.engines.registry import model_suffixes
 from worker.hardware import detect
 from worker.models import ModelStore
 
@@ -41,22 +41,7 @@ def framework() -> Iterator[type[double.Proxy]]:
 
 
 def run(path: Path, capability: str = "cpu.coreml", **options: Any) -> dict[str, Any]:
-    engine, chosen = resolve(capability)(), Options(**options)
-    engine.load(path, chosen, capability)
-    inputs = make_inputs(engine, chosen, path.parent)
-    call = engine.bind(inputs.arrays)
-    try:
-        output = call()
-        call()
-    except Exception as error:
-        reason = engine.explain(error)
-        if reason is None:
-            raise
-        raise reason from error
-    facts = engine.facts()
-    engine.unload()
-    report: dict[str, Any] = json.loads(json.dumps(inputs.report(facts.runtime) | {"software": facts.software}))
-    return report | {"arrays": inputs.arrays, "output": output}
+    return run_once(path, capability, Options(**options))
 
 
 @pytest.mark.parametrize(

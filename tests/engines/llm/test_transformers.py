@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from time import perf_counter_ns
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import torch
 import transformers
 
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
+from worker.engines.torch_devices import Mps
+from worker.generators import transformers as transformers_generator
 from worker.generators.base import Settings
 from worker.generators.registry import resolve
 from worker.generators.snapshot import SAID_RANDOM
@@ -190,6 +193,91 @@ def test_another_file_is_no_snapshot(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(ModelInvalid, match=r"model\.onnx is no config\.json of a Hugging Face snapshot"):
         resolve("cpu.torch")().load(tmp_path / "model.onnx", Settings(), "cpu.torch", perf_counter_ns)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # the compiler uses it
+def test_compiling_writes_the_same_and_a_longer_call_is_seen_to_compile_again(tiny: Path) -> None:
+    generator = loaded(tiny, Settings(compile="default", threads=1))
+    recorded = Recorded(generator)
+    assert generator.compiled().times == 0
+    for _ in range(2):
+        generator.generate(0, 5)
+    first = generator.compiled()
+    assert first.times > 0
+    assert first.ns > 0
+    generator.generate(0, 5)
+    assert generator.compiled().times == first.times, "a call of a known length compiles nothing"
+    generator.generate(0, 9)
+    assert generator.compiled().times > first.times, "its cache has another length"
+    assert [answer[0, 6:].tolist() for answer in recorded.answers[:3]] == [by_hand(tiny, 5)] * 3
+    assert generator.facts().runtime["graph_level"] == "default"
+
+
+def test_an_option_that_compiles_nothing_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = loaded(tiny, Settings(compile="default"))
+    monkeypatch.setattr(generator, "_compiling", lambda: {"disable_compile": True})
+    with pytest.raises(EngineUnavailable, match=r"torch\.compile left .* as it was, so options\.compile default would"):
+        generator.generate(0, 3)
+
+
+class OnThisCpu(Mps):
+    """Is the device of a Mac, whose calls go to a double, and whose tensors stay on this processor."""
+
+    name = "cpu"
+
+
+def test_the_gpu_of_a_mac_is_waited_for_after_each_call(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    of_mac = SimpleNamespace(
+        synchronize=lambda: log.append("waited"), driver_allocated_memory=lambda: 2**20, recommended_max_memory=lambda: 2**30
+    )
+    double = SimpleNamespace(backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: True)), mps=of_mac)
+    asked: list[str] = []
+
+    def opened(_torch: Any, capability: str) -> Any:
+        asked.append(capability)
+        return OnThisCpu(double)
+
+    monkeypatch.setattr(transformers_generator, "open_device", opened)
+    generator = resolve("gpu.mps.torch")()
+    generator.load(tiny / "config.json", Settings(), "gpu.mps.torch", perf_counter_ns)
+    assert (asked, log) == (["gpu.mps.torch"], ["waited"]), "the weights are there before the clock is read"
+    generator.prepare([PROMPT])
+    log.clear()
+    assert list(generator.generate(0, 3, lambda: log.append("visible"))) == [3]
+    assert log == ["visible"] * 3 + ["waited"]
+    assert generator.peak_gpu_mb() is None
+    assert "torch keeps no peak" in generator.facts().runtime["peak_gpu_missing"]
+
+
+def test_a_batch_that_does_not_fit_says_what_would(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [[5] * 10] * 64
+    generator = loaded(tiny, prompts=(prompts,))
+
+    def full(*_arguments: Any, **_more: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(generator._model, "generate", full)
+    weights = sum(one.numel() * one.element_size() for one in generator._model.parameters())
+    sequence = generator.reads().kv_bytes_per_token * (10 + 6)
+    monkeypatch.setattr(generator._device, "room_bytes", lambda: weights + 20 * sequence)
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        generator.generate(0, 6)
+    generator._config(6)
+    error = generator.explain(raised.value)
+    assert error is not None
+    assert "64 sequences of 16 tokens" in error.detail
+    assert "at most 20 such sequences fit beside the weights: take options.batch_size 20 or smaller" in error.detail
+
+
+def test_what_a_step_reads_is_what_the_model_holds(tiny: Path) -> None:
+    generator = loaded(tiny)
+    model, reads = generator._model, generator.reads()
+    assert model.lm_head.weight is not model.model.embed_tokens.weight
+    assert reads.weights_bytes == 4 * (sum(one.numel() for one in model.parameters()) - model.model.embed_tokens.weight.numel())
+    cache = model(torch.tensor(PROMPT), use_cache=True).past_key_values
+    held = sum(one.numel() * one.element_size() for layer in cache.layers for one in (layer.keys, layer.values))
+    assert reads.kv_bytes_per_token == held // len(PROMPT[0])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

@@ -12,6 +12,7 @@ from tests.servers import free_port
 from tests.serving import measure, plausible, running
 from tools.tiny_llama import make
 
+pytestmark = pytest.mark.timeout(900)  # the server imports torch
 CHAT = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 

@@ -16,31 +16,16 @@ import pytest
 import torch
 
 from shared.errors import EngineUnavailable, ModelInvalid
+from tests.engines.one_run import run_once
 from tests.engines.torch import networks
 from worker.engines.base import Options
-from worker.engines.inputs import make_inputs
 from worker.engines.registry import resolve
 
 pytestmark = pytest.mark.filterwarnings("default")  # torch gives warnings about its own parts
 
 
 def run(path: Path, **options: Any) -> dict[str, Any]:
-    """Run everything that a measured process does, except for the measurement. Return the facts as they are reported."""
-    engine, chosen = resolve("cpu.torch")(), Options(**options)
-    engine.load(path, chosen, "cpu.torch")
-    inputs = make_inputs(engine, chosen, path.parent)
-    call = engine.bind(inputs.arrays)
-    try:
-        output = call()
-        call()
-    except Exception as error:
-        reason = engine.explain(error)
-        if reason is None:
-            raise
-        raise reason from error
-    facts = engine.facts()
-    report: dict[str, Any] = json.loads(json.dumps(inputs.report(facts.runtime) | {"software": facts.software}))
-    return report | {"arrays": inputs.arrays, "output": output}
+    return run_once(path, "cpu.torch", Options(**options))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.servers import free_port
 from tests.serving import measure, plausible, running, value
 from tools.tiny_llama import make
 from worker.services.vllm import VllmService
 
 
+@pytest.mark.timeout(900)  # vLLM takes minutes to start on a busy machine
 def test_a_stream_of_vllm_has_every_figure_and_exactly_the_tokens_that_were_asked_for(tmp_path: Path) -> None:
     model = make(tmp_path / "tiny-llama", num_hidden_layers=2)
     port, program = free_port(), str(Path(sys.executable).with_name("vllm"))

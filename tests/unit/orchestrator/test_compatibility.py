@@ -85,6 +85,14 @@ def test_a_model_on_a_gpu_is_compared_with_the_memory_of_the_gpu() -> None:
     assert small.missing_requirements == ("20000 MB of GPU memory for the model: it has 10000 MB",)
 
 
+def test_a_model_over_several_gpus_needs_that_many_and_its_share_of_each() -> None:
+    needs = LLM.model_copy(update={"memory_mb": 20_000.0, "gpus": 2})
+    one = compatibility(gpu("9.0", "BF16", memory_mb=10_000), ("gpu.cuda.torch",), None, ANY, needs)
+    assert one.missing_requirements == ("20000 MB of memory of each GPU for the model: it has 10000 MB", "2 GPUs: it has 1")
+    _, reason = places_for("gpu.cuda.torch", None, ANY, Fleet([gpu("9.0")]), needs=needs)
+    assert reason == "waiting for a worker with gpu.cuda.torch, transformers, 20000 MB for the model and 2 GPUs"
+
+
 def test_weights_of_8_bits_need_a_gpu_that_computes_in_them() -> None:
     needs = LLM.model_copy(update={"dtype": "float8"})
     old = compatibility(gpu("8.0", "BF16", "FP16"), ("gpu.cuda.torch",), None, ANY, needs)

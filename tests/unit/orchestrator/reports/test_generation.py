@@ -74,9 +74,8 @@ def test_the_page_ranks_by_tokens_per_second_and_says_that_weights_are_random() 
 
 
 def test_two_jobs_did_the_same_work_if_lengths_and_decoding_are_equal_however_many_calls_there_were() -> None:
-    def work(**spec: Any) -> str:
-        job = record(1, result(), workload=WORKLOAD.model_copy(update={"spec": GenerationSpec(**spec)}))
-        return sheet_of("generation").asked(job)[1]
+    def work(**spec: Any) -> Any:
+        return sheet_of("generation").work_of(record(1, result(), workload=WORKLOAD.model_copy(update={"spec": GenerationSpec(**spec)})))
 
     first = work(prompts=PromptsSection(output_tokens=8))
     assert work(prompts=PromptsSection(output_tokens=8, requests=99), loads=3) == first

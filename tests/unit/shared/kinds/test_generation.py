@@ -47,7 +47,7 @@ def test_lengths_batches_and_decoding_can_be_swept() -> None:
     [
         ("prompts: {}\ninferences: 3", r"`inferences` cannot stand beside `prompts`: it has no effect"),
         ("prompts: {}\noptions: {graph: all}", r"options\.graph has no effect on a language model"),
-        ("prompts: {}\noptions: {compile: default}", r"options\.compile has no effect on a language model"),
+        ("prompts: {}\noptions: {shapes: {ids: [1]}}", r"options\.shapes has no effect on a language model"),
         ("prompts: {}\nsweep: {options.graph: [all, basic]}", r"options\.graph has no effect on a language model"),
         ("prompts: {output_tokens: 0}", r"prompts\.output_tokens: line 3: Input should be greater than or equal to 1, not 0"),
         ("prompts: {}\ndecoding: {top_k: 5}", r"decoding\.top_k has no effect at the temperature 0"),

@@ -34,6 +34,12 @@ def test_work_that_runs_in_no_engine_needs_none() -> None:
     assert plan_for("fake", "cpu.abacus") == GuardPlan(("worker.kinds.fake",))
 
 
+def test_a_guard_gets_the_keys_of_the_service_that_its_work_drives_and_of_no_other() -> None:
+    assert plan_for("load", "service.redis").credentials == ("FLEETMARK_WORKER_REDIS_PASSWORD",)
+    assert plan_for("load", "api.openai").credentials == ("FLEETMARK_WORKER_OPENAI_API_KEY",)
+    assert plan_for("inference", "cpu.onnx").credentials == ()
+
+
 CANNOT = [("weaving", "cpu.onnx", "of the kind 'weaving'"), ("inference", "cpu.abacus", "no engine runs 'cpu.abacus'")]
 
 

@@ -42,6 +42,8 @@ def program(folder: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_every_setting_of_a_vllm_is_an_option_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vllm = program(tmp_path, "vllm", "", monkeypatch)
+    monkeypatch.setenv("HF_HOME", "/models/hf")
+    monkeypatch.delenv("VLLM_CACHE_ROOT", raising=False)
     place = Place(7003, tmp_path)
     asked: dict[str, Any] = {"model": "org/m", "tensor_parallel_size": 2, "max_model_len": 512, "dtype": "bfloat16", "max_num_seqs": 8}
     settings = VllmSettings(**asked, gpu_memory_utilization=0.5, prefix_caching=False, enforce_eager=True)
@@ -51,7 +53,8 @@ def test_every_setting_of_a_vllm_is_an_option_of_its_server(tmp_path: Path, monk
         *("--gpu-memory-utilization", "0.5", "--dtype", "bfloat16", "--max-model-len", "512", "--max-num-seqs", "8"),
         *("--no-enable-prefix-caching", "--enforce-eager"),
     ]
-    assert command.environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert command.environment.items() >= {"VLLM_NO_USAGE_STATS": "1", "HF_HOME": "/models/hf"}.items()
+    assert command.environment["VLLM_CACHE_ROOT"] == str(Path.home() / ".cache" / "vllm")
     plain = VllmService().command(VllmSettings().model_dump(), place).words
     assert not {"--max-model-len", "--max-num-seqs", "--enforce-eager", "--no-enable-prefix-caching"} & set(plain)
     container = VllmService().container(VllmSettings().model_dump(), 8000, 1)
@@ -96,9 +99,14 @@ def test_the_version_of_an_ollama_is_that_of_the_program(tmp_path: Path, monkeyp
 
 def test_an_ollama_listens_where_it_is_told_and_keeps_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ollama = program(tmp_path, "ollama", "", monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
     command = OllamaService().command(OllamaSettings(num_parallel=4).model_dump(), Place(7004, tmp_path))
     assert list(command.words) == [str(ollama), "serve"]
-    assert command.environment == {"OLLAMA_HOST": "127.0.0.1:7004", "OLLAMA_KEEP_ALIVE": "-1", "OLLAMA_NUM_PARALLEL": "4"}
+    assert command.environment == {
+        **{"OLLAMA_HOST": "127.0.0.1:7004", "OLLAMA_KEEP_ALIVE": "-1", "OLLAMA_NUM_PARALLEL": "4"},
+        "OLLAMA_MODELS": str(tmp_path / "home" / ".ollama" / "models"),
+    }
 
 
 def settings(**more: Any) -> dict[str, Any]:

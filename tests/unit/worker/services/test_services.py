@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import EngineUnavailable
+from shared.errors import EngineUnavailable, ModelInvalid
 from shared.services.postgres import PostgresSettings, Tuning
 from shared.services.redis import RedisSettings
+from shared.services.triton import TritonSettings
 from tests.servers import free_port
+from tests.triton_double import TritonDouble, triton_double
 from worker.services.base import NotHealthy, Place
 from worker.services.postgres import PostgresService
 from worker.services.redis import RedisService
 from worker.services.registry import SERVICES, resolve, startable
+from worker.services.triton import TritonService
 
 
 def option(words: list[str], name: str) -> str:
@@ -69,3 +72,37 @@ def test_this_machine_says_which_servers_it_can_start() -> None:
 def test_a_service_that_cannot_be_started_here_is_named() -> None:
     with pytest.raises(EngineUnavailable, match="this worker can start no service of the type 'minio'; give the `address`"):
         resolve("minio")
+
+
+def test_every_setting_of_a_triton_is_an_option_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tritonserver").write_text("#!/bin/sh\n")
+    (tmp_path / "tritonserver").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = TritonSettings(model_repo="/models", log_verbose=2, metrics_port=0).model_dump()
+    words = " ".join(TritonService().command(settings, Place(7001, tmp_path)).words)
+    assert words.startswith(f"{tmp_path}/tritonserver --model-repository /models --http-port 7001 --http-address 127.0.0.1")
+    assert words.endswith("--allow-grpc=false --allow-metrics=false --log-verbose 2")
+    settings |= {"grpc_port": 8001, "metrics_port": 8002}
+    assert "--grpc-port 8001 --metrics-port 8002" in " ".join(TritonService().command(settings, Place(7001, tmp_path)).words)
+    assert TritonService().container(settings, 7001, 1).arguments[:3] == ["tritonserver", "--model-repository", "/models"]
+
+
+def test_a_folder_without_models_is_refused_before_a_triton_is_started(tmp_path: Path) -> None:
+    for place, message in (
+        (str(tmp_path / "none"), "is no folder of this device"),
+        ("models", "is no folder"),
+        (str(tmp_path), "has no model"),
+    ):
+        with pytest.raises(ModelInvalid, match=message):
+            TritonService().check(TritonSettings(model_repo=place).model_dump())
+
+
+def test_what_triton_counts_is_read_by_model_and_its_health_is_asked() -> None:
+    with triton_double(TritonDouble(inferences=3)) as server:
+        TritonService().health({}, server.port)
+        found = TritonService().metrics({}, server.port)
+        assert (found["identity/1 inference_count"], found["identity/1 queue_ns"]) == (3, 150_000)
+        server.ready = False
+        with pytest.raises(NotHealthy, match="status 400"):
+            TritonService().health({}, server.port)
+    assert TritonService().metrics({}, server.port) == {}

@@ -232,6 +232,18 @@ def test_a_device_without_the_server_says_how_to_get_one(services: Services, mon
         services.of_recipe("service: {type: redis}").check()
 
 
+def test_a_container_needs_an_engine_and_neither_the_server_nor_its_folders_on_the_device(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    service = services.of_recipe("service: {type: triton, image: 'triton:1', settings: {model_repo: /models}}")
+    with pytest.raises(EngineUnavailable, match="no program that runs containers"):
+        service.check()
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    service.check()
+
+
 def pid_of(service: ServiceOfJob) -> int:
     server = service._server  # its process is what the tests below are about
     assert server is not None
