@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.errors import DeviceFailed
 from shared.protocol.messages import Assignment
 from shared.recipes import load_recipe
 from shared.recipes.cells import cells_of
@@ -156,3 +157,19 @@ benchmarks: {{repeats: 2}}
             figures = {figure.name: figure.value for figure in outcome.figures.figures}
             assert (figures["requests_per_s"] or 0) > 0
             assert requests_of(outcome) > 100
+
+
+@pytest.mark.long
+def test_when_what_was_measured_cannot_be_kept_the_job_still_ends_with_its_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise DeviceFailed("the records of the requests could not be written: No space left on device")
+
+    monkeypatch.setattr("worker.kinds.load.write_requests", full)
+    job = assignment(duration_s=10)
+    log = log_for(job)
+    with supervisor(tmp_path) as made:
+        outcome = made.run(job, Acting(lambda: made.stop(job.job_id, 1, "cancelled")), log)
+    assert (outcome.status, outcome.error, outcome.figures) == ("cancelled", "cancelled", None)
+    assert b"what was measured could not be kept: the records of the requests could not be written" in log.to_jsonl()
