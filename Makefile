@@ -35,11 +35,11 @@ setup: python ## make the development environment in .venv from requirements/dev
 demo: demo-setup ## install what is needed, measure real networks on this machine, and show the results
 	@exec $(BIN)/fleetmark demo
 
-demo-llm: python ## make a tiny language model with random weights, and measure it token by token (installs torch and transformers in .venv-llm)
+demo-llm: python ## make a tiny language model with random weights, measure it token by token, and judge its summaries (installs torch and transformers in .venv-llm)
 	@$(PYTHON) tools/engine_tests.py --only-prepare llm
 	@# With bytecode, each measured process starts in half of the time. An empty PYTHONDONTWRITEBYTECODE lets Python write it.
 	@test -f recipes/models/tiny-llama/config.json || PYTHONDONTWRITEBYTECODE= .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
-	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml
+	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml recipes/summarize.yaml
 
 demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
 	@exec $(BIN)/fleetmark demo recipes/services/redis_sweep.yaml recipes/services/postgres_sweep.yaml

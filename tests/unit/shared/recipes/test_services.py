@@ -286,6 +286,9 @@ def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
     assert asked.requires.min_gpu_memory_mb == 8_000
     assert "that it has 2 of them is not checked" in remarks(asked)[0]
     assert load_recipe("service: {type: redis, num_gpus: 0}").requires.is_empty()
+    elsewhere = load_recipe("service: {type: redis, address: 'redis://gpu-host', num_gpus: 1}")
+    assert elsewhere.requires.is_empty()
+    assert remarks(elsewhere) == ["`service.num_gpus` has no effect beside `address`, because that service runs already"]
 
 
 @pytest.mark.parametrize(
