@@ -35,11 +35,11 @@ setup: python ## make the development environment in .venv from requirements/dev
 demo: demo-setup ## install what is needed, measure real networks on this machine, and show the results
 	@exec $(BIN)/fleetmark demo
 
-demo-llm: python ## make a tiny language model with random weights, and measure it token by token (installs torch and transformers in .venv-llm)
+demo-llm: python ## make a tiny language model with random weights, measure it token by token, and judge its summaries (installs torch and transformers in .venv-llm)
 	@$(PYTHON) tools/engine_tests.py --only-prepare llm
 	@# With bytecode, each measured process starts in half of the time. An empty PYTHONDONTWRITEBYTECODE lets Python write it.
 	@test -f recipes/models/tiny-llama/config.json || PYTHONDONTWRITEBYTECODE= .venv-llm/bin/python -m tools.tiny_llama recipes/models/tiny-llama
-	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml
+	@exec .venv-llm/bin/fleetmark demo recipes/generate.yaml recipes/summarize.yaml
 
 demo-services: demo-setup ## put a Redis and a PostgreSQL under load, each with more and more requests in flight, and show the curves
 	@exec $(BIN)/fleetmark demo recipes/services/redis_sweep.yaml recipes/services/postgres_sweep.yaml
@@ -82,9 +82,11 @@ test-serve: python ## measure a real `transformers serve` with a tiny model, in 
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
 
-test-services: setup ## start real servers and put them under load, also in the tests that take long (installs Triton in .venv-triton)
+test-services: setup ## start real servers and put them under load, also in tests that take long (installs Triton and Chroma in .venv-triton, .venv-services)
 	@$(BIN)/python tools/triton_server.py .venv-triton
-	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-triton/server" $(BIN)/python -m pytest -m "" tests/services tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
+	@$(BIN)/python tools/service_programs.py .venv-services
+	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-triton/server:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services \
+		tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
 		tests/unit/worker/supervisor/test_service.py tests/integration/test_load_with_tools.py $(PYTEST_ARGS)
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins

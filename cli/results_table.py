@@ -91,7 +91,9 @@ def _of_generation(rows: Rows) -> list[_Column]:
         *_if_any(rows, "TpotMsMedian", "ms/token", _milliseconds),
         *_if_any(rows, "ItlMsP99", "p99 between tokens", _milliseconds),
         *_if_any(rows, "DecodeTokensPerS", "Decode tokens/s", _milliseconds),
-        _Column("Prefill tokens/s", [_milliseconds(row.get("PrefillTokensPerS")) for row in rows]),
+        *_if_any(rows, "PrefillTokensPerS", "Prefill tokens/s", _milliseconds),
+        *_if_any(rows, "Rouge1", "ROUGE-1", _milliseconds),
+        *_if_any(rows, "RougeLsum", "ROUGE-Lsum", _milliseconds),
         _Column("Load ms", [_milliseconds(row.get("LoadMsMedian")) for row in rows]),
         *_if_any(rows, "CostPer1MTokens", "Cost/1M tokens", lambda value: _number(value, ".3g")),
     ]

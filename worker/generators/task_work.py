@@ -103,7 +103,8 @@ def _refuse_too_long(documents: Sequence[Document], ids: Sequence[Sequence[int]]
     beyond = sorted((one for one in beyond if one[0] > longest), reverse=True)
     if beyond:
         together, name, read = beyond[0]
-        others = f" ({len(beyond)} documents are too long: {', '.join(one[1] for one in beyond[:MAX_NAMED])}…)" if len(beyond) > 1 else ""
+        named = ", ".join(one[1] for one in beyond[:MAX_NAMED]) + ("…" if len(beyond) > MAX_NAMED else "")
+        others = f" ({len(beyond)} documents are too long: {named})" if len(beyond) > 1 else ""
         raise ModelInvalid(
             f"document {name!r} is {read} tokens with its prompt, and with max_tokens {max_tokens} {together} together; this model takes "
             f"{longest}{others}: shorten or leave out what is too long, or write a smaller max_tokens"
